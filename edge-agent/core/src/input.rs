@@ -1,0 +1,248 @@
+//! What the agent's core is told.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wire::entry::RawEntry;
+use wire::frame::{DeviceInfo, Frame, Order};
+use wire::ids::{DecisionId, Epoch, Generation, HubEpoch, Seq};
+use wire::reading::Reading;
+use wire::time::Wall;
+use wire::{Action, SignedBundle};
+
+use crate::effect::Token;
+
+/// One thing that happened outside the core.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// One round of the sampler. Readings that could not be taken are there with no value.
+    Readings(Vec<Reading>),
+    /// What the node consists of, when it changed.
+    Devices(Vec<DeviceInfo>),
+    /// The GPU probe stopped or started answering.
+    Probe {
+        /// Whether it answers.
+        answering: bool,
+        /// For people.
+        detail: String,
+    },
+    /// A supervised process started or ended.
+    Workload {
+        /// Its name.
+        name: String,
+        /// Its process id, when it started.
+        pid: Option<u32>,
+        /// Why or how, for people.
+        detail: String,
+    },
+    /// A batch is durable.
+    Appended {
+        /// Which.
+        token: Token,
+        /// Bytes that the journal now occupies.
+        used_bytes: u64,
+    },
+    /// A batch is not durable, and will not become so. Nothing of it was written.
+    AppendFailed {
+        /// Which.
+        token: Token,
+        /// Why.
+        reason: AppendError,
+    },
+    /// An action was carried out, or could not be.
+    ActionDone {
+        /// Its decision.
+        decision: DecisionId,
+        /// How it went.
+        result: ActionResult,
+    },
+    /// The answer to [`crate::Effect::ProbeAction`].
+    Probed {
+        /// Its decision.
+        decision: DecisionId,
+        /// What the device says now.
+        result: ProbeResult,
+    },
+    /// A session with the hub is up: authenticated, with its streams open.
+    LinkUp,
+    /// The session is gone, or could not be made.
+    LinkDown {
+        /// For people.
+        reason: String,
+    },
+    /// A frame from the hub, on the session that is up.
+    Frame(Frame),
+    /// The answer to [`crate::Effect::Load`].
+    Loaded {
+        /// Which.
+        token: Token,
+        /// What was there: consecutive, starting at the asked place; empty if that place is gone or not there yet.
+        found: Loaded,
+    },
+    /// A person at the node's own socket.
+    Local {
+        /// Repeated in [`crate::Effect::Reply`].
+        request: u64,
+        /// What they want.
+        what: LocalRequest,
+    },
+    /// The link has a new certificate.
+    Certificate {
+        /// When it ends.
+        ends: Wall,
+        /// How often the node key had to be used.
+        rejoins: u32,
+    },
+    /// The process stops in an orderly way: what is open is closed and appended.
+    Stop,
+    /// Time passed: the timeout that the core asked for is over.
+    Tick,
+}
+
+/// Why a batch could not be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppendError {
+    /// No space, on the disk or within the journal's bound.
+    Full,
+    /// The disk failed, or did not answer within its deadline.
+    Io(String),
+}
+
+/// How an action went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActionResult {
+    /// Carried out and read back.
+    Applied {
+        /// The value before (milliwatts, pid, basis points).
+        before: Option<i64>,
+        /// The value read back.
+        after: Option<i64>,
+        /// For people.
+        detail: String,
+    },
+    /// Not carried out, or reads back something else.
+    Failed {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What a device says about an action whose outcome was lost in a crash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeResult {
+    /// It was done: the device reads as it should after it.
+    Done {
+        /// The value read.
+        value: Option<i64>,
+    },
+    /// It was not done.
+    NotDone {
+        /// The value read.
+        value: Option<i64>,
+    },
+    /// The device cannot tell.
+    Unknown {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What was read from the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// Entries.
+    Entries(Vec<RawEntry>),
+    /// Telemetry blocks.
+    Telemetry(Vec<(Seq, Vec<u8>)>),
+}
+
+/// What a person at the node's own socket wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalRequest {
+    /// Take the node into their own hands, give it back, or act.
+    Order {
+        /// Who, as the socket's peer credentials say.
+        who: String,
+        /// Why.
+        reason: String,
+        /// What.
+        what: Order,
+    },
+    /// A bundle from a file.
+    Import {
+        /// Who.
+        who: String,
+        /// The bundle.
+        bundle: SignedBundle,
+    },
+}
+
+/// What an actuator is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// The decision that it carries out.
+    pub decision: DecisionId,
+    /// What.
+    pub action: Action,
+}
+
+/// What must survive even the loss of the journal: kept in a small file pair of its own, written before the batch it comes with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Floor {
+    /// The present epoch; a lost journal begins at the next one.
+    pub epoch: Epoch,
+    /// An entry of that epoch that is known to exist.
+    pub last: Seq,
+    /// The last entry of that epoch that a hub acknowledged.
+    pub acked: Seq,
+    /// No bundle below this is ever activated.
+    pub generation: Generation,
+    /// No command under a hub epoch below this is ever applied.
+    pub hub_epoch: HubEpoch,
+}
+
+/// What the shell found on the disk at start.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// The marks of the last durable batch; `None` for an empty or quarantined journal.
+    pub marks: Option<Vec<u8>>,
+    /// The floor from its own file; `None` on a machine that never ran.
+    pub floor: Option<Floor>,
+    /// The bundle that the marks name as active, if the disk still has it.
+    pub bundle: Option<SignedBundle>,
+    /// Epochs that entries are left of: (epoch, first, last), oldest first, the present one included.
+    pub epochs: Vec<(Epoch, Seq, Seq)>,
+    /// Why the former journal was put aside, if it was: `corrupt`, `emptied`.
+    pub damage: Option<String>,
+    /// Bytes that the journal occupies.
+    pub used_bytes: u64,
+}
+
+/// What never changes while the process lives.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name.
+    pub agent: wire::AgentId,
+    /// The trust domain that bundles must be signed for.
+    pub trust_domain: String,
+    /// Who may sign bundles and beacons.
+    pub policy_keys: wire::bundle::KeyRing,
+    /// Version of the program.
+    pub version: String,
+    /// Drawn by the shell at start; also seeds the jitter.
+    pub process: u64,
+    /// Drives everything that is random in the core: the jitter of reconnects.
+    pub seed: u64,
+    /// Bytes that the journal may occupy.
+    pub journal_limit_bytes: u64,
+    /// Time between two telemetry blocks.
+    pub block_every: Duration,
+    /// How long the journal may take before protective actions go on without it.
+    pub append_deadline: Duration,
+    /// When the certificate ends.
+    pub certificate_ends: Wall,
+    /// How often the node key had to be used.
+    pub rejoins: u32,
+    /// The wall clock is certainly wrong if it stands before this (build time, last journaled time).
+    pub wall_floor: Wall,
+}

@@ -1,0 +1,17 @@
+//! The agent as a pure state machine: it is told ([`Agent::handle`]), then asked ([`Agent::poll_effect`], [`Agent::poll_timeout`]).
+//!
+//! Never waits, never reads a clock, never does I/O, never draws randomness beyond its seed.
+//!
+//! Invariant: nothing that anyone else can see (an `Act`, the `Send` of an entry) is queued before the record that explains it
+//! has come back as [`Input::Appended`]; the one exception are protective actions while the journal fails, which are counted.
+//!
+//! Read next: `input.rs` and `effect.rs` (the border), `agent.rs` (the turn).
+
+mod effect;
+mod input;
+
+pub use effect::{Batch, Effect, GATHER, LocalAnswer, Log, Token};
+pub use input::{
+    ActionResult, AppendError, Floor, Input, Loaded, LocalRequest, ProbeResult, Recovered, Run,
+    Settings,
+};

@@ -1,0 +1,172 @@
+//! What the hub's core asks for.
+
+use wire::api::BundleProblem;
+use wire::entry::RawEntry;
+use wire::frame::Frame;
+use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
+use wire::{BundleRef, SignedBundle};
+
+use crate::input::SessionId;
+
+/// Pairs a request to the shell with its completion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// One thing to do. The shell may carry effects out in any order between sessions, and in order within one.
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// Make this durable, then tell [`crate::Input::Stored`]. The shell may commit many batches as one transaction.
+    Store(Batch),
+    /// Send this.
+    Send {
+        /// On which session.
+        session: SessionId,
+        /// What.
+        frame: Frame,
+    },
+    /// End this session, after what was sent on it.
+    Close {
+        /// Which.
+        session: SessionId,
+        /// For people.
+        reason: String,
+    },
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// Something that watchers want to see has changed.
+    Changed(Change),
+}
+
+/// Rows that become durable together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Repeated in the completion.
+    pub token: Token,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+/// One row of the store.
+#[derive(Debug, Clone)]
+pub enum Row {
+    /// Consecutive entries of one epoch of one agent, the next ones after what is stored.
+    Entries {
+        /// Whose.
+        agent: AgentId,
+        /// Which epoch.
+        epoch: Epoch,
+        /// The entries.
+        raw: Vec<RawEntry>,
+        /// Which of them are decisions, for the index.
+        decisions: Vec<Seq>,
+        /// Which of them are outcomes, and of which decision: (decision, outcome).
+        outcomes: Vec<(Seq, Seq)>,
+    },
+    /// The next telemetry block of one epoch of one agent.
+    Telemetry {
+        /// Whose.
+        agent: AgentId,
+        /// Which epoch.
+        epoch: Epoch,
+        /// Which block.
+        seq: Seq,
+        /// Its bytes.
+        block: Vec<u8>,
+    },
+    /// An agent's record; replaces the former.
+    Agent {
+        /// Whose.
+        agent: AgentId,
+        /// The record.
+        record: Vec<u8>,
+    },
+    /// A bundle.
+    Bundle {
+        /// Which.
+        bundle: BundleRef,
+        /// The bundle.
+        signed: SignedBundle,
+    },
+    /// A command's record; replaces the former, `None` removes it.
+    Command {
+        /// Which.
+        id: CommandId,
+        /// The record.
+        record: Option<Vec<u8>>,
+    },
+    /// The core's own record; replaces the former.
+    Meta(Vec<u8>),
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The bundle is durable and on its way.
+    Published {
+        /// Which.
+        bundle: BundleRef,
+        /// Nodes that should get it.
+        nodes_total: u64,
+    },
+    /// The text is not a bundle.
+    Invalid {
+        /// What is wrong.
+        problems: Vec<BundleProblem>,
+    },
+    /// The agent decided and, if anything ran, its outcome is here.
+    Done {
+        /// Which command.
+        id: CommandId,
+        /// The decision; `None` for hold and release.
+        decision: Option<DecisionId>,
+    },
+    /// The hub's own copy of the rules already denies it; no command was sent.
+    Vetoed {
+        /// The judgement.
+        judgement: Box<wire::decision::Judgement>,
+    },
+    /// The agent refused the command itself: expired, fenced, repeated.
+    Refused {
+        /// Which command.
+        id: CommandId,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing was heard in time; the command stays valid until it expires.
+    Waiting {
+        /// Which command.
+        id: CommandId,
+        /// The decision, if that much was heard.
+        decision: Option<DecisionId>,
+    },
+    /// There is no such agent.
+    UnknownAgent,
+    /// It cannot be stored now.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A node's row.
+    Node(AgentId),
+    /// A decision, new or with a new outcome.
+    Decision(DecisionId),
+    /// New samples of a node: wall time in milliseconds and what changed.
+    Samples {
+        /// Whose.
+        agent: AgentId,
+        /// (wall time, changed series and their values), oldest first.
+        samples: Vec<(i64, Vec<(wire::Series, Option<i64>)>)>,
+    },
+    /// The newest bundle, or how many nodes have it.
+    Policy,
+}

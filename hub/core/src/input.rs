@@ -1,0 +1,146 @@
+//! What the hub's core is told.
+
+use std::time::Duration;
+
+use wire::frame::{Frame, Order};
+use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
+use wire::{BundleRef, SignedBundle};
+
+use crate::effect::Token;
+
+/// Names one session of one agent; never used twice by one hub process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// One thing that happened outside the core.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// An agent's session is up: the transport has authenticated it, nothing was said yet.
+    SessionOpened {
+        /// Which.
+        session: SessionId,
+        /// Whose, as its certificate says.
+        agent: AgentId,
+    },
+    /// The session is gone.
+    SessionClosed {
+        /// Which.
+        session: SessionId,
+        /// For people.
+        reason: String,
+    },
+    /// A frame from an agent.
+    Frame {
+        /// On which session.
+        session: SessionId,
+        /// What.
+        frame: Frame,
+    },
+    /// A batch is durable.
+    Stored {
+        /// Which.
+        token: Token,
+    },
+    /// A batch is not durable. Nothing of it was written.
+    StoreFailed {
+        /// Which.
+        token: Token,
+        /// For people.
+        reason: String,
+    },
+    /// A machine became an agent, or changed its site.
+    Enrolled {
+        /// Its name.
+        agent: AgentId,
+        /// Its site.
+        site: String,
+    },
+    /// An identity is denied (`Some` with the reason), or allowed again.
+    Denied {
+        /// Whose.
+        agent: AgentId,
+        /// Why; `None` allows it again.
+        reason: Option<String>,
+    },
+    /// A person or program wants something.
+    Request {
+        /// Repeated in [`crate::Effect::Reply`].
+        request: u64,
+        /// What.
+        what: Request,
+    },
+    /// The hub stops: say goodbye.
+    Stop,
+    /// Time passed: the timeout that the core asked for is over.
+    Tick,
+}
+
+/// What a person or program wants of the hub.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Make this text the newest bundle. The core checks it, gives it the next generation and signs it.
+    Publish {
+        /// Who.
+        who: String,
+        /// The text.
+        text: Vec<u8>,
+    },
+    /// Have an agent do something.
+    Order {
+        /// The command's id, drawn by the shell.
+        id: CommandId,
+        /// Which agent.
+        agent: AgentId,
+        /// Who asks.
+        who: String,
+        /// Why.
+        reason: String,
+        /// What.
+        what: Order,
+        /// How long the command may wait for the agent.
+        valid_for: Duration,
+        /// How long the answer may wait for the outcome.
+        wait: Duration,
+    },
+}
+
+/// What the store holds of one agent, read at start.
+#[derive(Debug, Clone)]
+pub struct StoredAgent {
+    /// Its record, as the core last stored it.
+    pub record: Vec<u8>,
+    /// The end of each epoch's chain: (epoch, last entry, digest of it), oldest first.
+    pub heads: Vec<wire::entry::ChainHead>,
+    /// The last telemetry block of the newest epoch.
+    pub telemetry: (Epoch, Seq),
+}
+
+/// What the shell found in the store at start.
+#[derive(Debug, Clone, Default)]
+pub struct Recovered {
+    /// The core's own record; `None` for a new store.
+    pub meta: Option<Vec<u8>>,
+    /// All agents.
+    pub agents: Vec<StoredAgent>,
+    /// The newest bundle.
+    pub bundle: Option<(BundleRef, SignedBundle)>,
+    /// Commands that were not finished.
+    pub commands: Vec<Vec<u8>>,
+}
+
+/// What never changes while the process lives.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The trust domain.
+    pub trust_domain: String,
+    /// Signs bundles and beacons. Ed25519 is deterministic, so the core stays pure.
+    pub policy_key: ed25519_dalek::SigningKey,
+    /// Drives everything that is random in the core: slots and jitter.
+    pub seed: u64,
+    /// The least hub epoch of a new store; the shell draws it so that a re-created hub differs from its predecessor.
+    pub first_hub_epoch: HubEpoch,
+    /// Sessions that may be in their handshake at once; the rest gets slots.
+    pub max_handshakes: usize,
+    /// Time between two beacons.
+    pub beacon_every: Duration,
+}

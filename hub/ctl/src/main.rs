@@ -1,0 +1,2 @@
+//! The command line for a hub and for an agent own socket.
+fn main() {}

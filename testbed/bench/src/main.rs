@@ -1,0 +1,2 @@
+//! The headline benchmarks, each with its peer in the same run.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Real processes on loopback, real faults, and a real browser.

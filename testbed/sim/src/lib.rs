@@ -1,0 +1,1 @@
+//! Thousands of cores in one seeded process, with every fault that one machine can imagine.

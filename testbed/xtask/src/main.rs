@@ -1,0 +1,2 @@
+//! cargo xtask: test, tidy, bench, dist.
+fn main() {}

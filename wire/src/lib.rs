@@ -1,0 +1,29 @@
+//! Every word that travels between processes or is stored on a disk, once.
+//!
+//! Pure: no clock, no I/O, no randomness. Every type here is plain data with `serde`; bytes on the wire and in the
+//! journal are postcard (non-recursive, trailing bytes are an error), and JSON appears only in [`api`].
+//!
+//! Read next: [`entry`] (what is journaled), [`frame`] (what travels), [`decision`] (what was judged and why).
+
+pub mod action;
+pub mod api;
+pub mod bundle;
+pub mod codec;
+pub mod decision;
+pub mod enroll;
+pub mod entry;
+pub mod frame;
+pub mod ids;
+pub mod probe;
+pub mod reading;
+pub mod telemetry;
+pub mod time;
+
+pub use action::{Action, ActionKind, Origin, Outcome, OutcomeState};
+pub use bundle::{Beacon, BundleRef, SignedBundle};
+pub use decision::{Decision, Verdict};
+pub use entry::{Entry, EntryBody, RawEntry};
+pub use frame::Frame;
+pub use ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
+pub use reading::{DeviceId, Quantity, Reading, Series, Unit};
+pub use time::{Mono, Now, Wall};

@@ -1,0 +1,467 @@
+//! What a sensor yields: one quantity of one device, as an integer in the quantity's own unit.
+//!
+//! No floats: a decision must replay bit for bit. A reading that could not be taken is [`Reading::value`]` = None`,
+//! never 0.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::ids::IdError;
+
+/// A part of a node: `node`, `cpu3`, `gpu0`, `disk:sda`, `fs:/var`, `net:eth0`, `sensor:k10temp`, `workload:train`.
+///
+/// 1 to 128 printable ASCII characters without space, comma or quote. The part before the digits or the colon is its class
+/// ([`DeviceId::class`]), which rules select by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// Checks the grammar and returns the id.
+    pub fn new(text: impl Into<String>) -> Result<Self, IdError> {
+        let text = text.into();
+        let valid = (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b',' | b'"' | b'\''))
+            && text.as_bytes()[0].is_ascii_lowercase();
+        if valid {
+            Ok(Self(text))
+        } else {
+            Err(IdError {
+                what: "device",
+                text,
+                rule: "a lower-case class and a name, for example gpu0, fs:/var or workload:train, at most 128 characters",
+            })
+        }
+    }
+
+    /// The node as a whole.
+    pub fn node() -> Self {
+        Self("node".to_owned())
+    }
+
+    /// The GPU with this index in the probe's order.
+    pub fn gpu(index: u32) -> Self {
+        Self(format!("gpu{index}"))
+    }
+
+    /// The supervised process with this name.
+    pub fn workload(name: &str) -> Result<Self, IdError> {
+        Self::new(format!("workload:{name}"))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The kind of device: `gpu` of `gpu0`, `fs` of `fs:/var`.
+    pub fn class(&self) -> &str {
+        let end = self
+            .0
+            .find(|c: char| c == ':' || c.is_ascii_digit())
+            .unwrap_or(self.0.len());
+        &self.0[..end]
+    }
+
+    /// What follows the class: `0` of `gpu0`, `/var` of `fs:/var`, empty for `node`.
+    pub fn name(&self) -> &str {
+        self.0[self.class().len()..].trim_start_matches(':')
+    }
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for DeviceId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::new(text)
+    }
+}
+
+impl<'de> Deserialize<'de> for DeviceId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The unit that a quantity is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Thousandths of a degree Celsius.
+    MilliCelsius,
+    /// Thousandths of a watt.
+    Milliwatt,
+    /// Hundredths of a percent: 10,000 is all of it.
+    BasisPoints,
+    /// Thousandths, for load averages.
+    Milli,
+    /// Bytes.
+    Bytes,
+    /// Bytes in a second.
+    BytesPerSecond,
+    /// Things in a second, in thousandths.
+    MilliPerSecond,
+    /// Thousandths of a second.
+    Milliseconds,
+    /// Millions of cycles in a second.
+    Megahertz,
+    /// Plain count.
+    Count,
+    /// 0 or 1.
+    Flag,
+}
+
+macro_rules! quantities {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*) => {
+        /// What is measured. The order is part of the wire format: add at the end only.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u16)]
+        pub enum Quantity { $($(#[$doc])* $variant,)* }
+
+        impl Quantity {
+            /// Every quantity, in wire order.
+            pub const ALL: &'static [Quantity] = &[$(Quantity::$variant,)*];
+
+            /// The name that people and bundles use, for example `gpu.temperature`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Quantity::$variant => $name,)* }
+            }
+
+            /// The unit that values of this quantity are counted in.
+            pub const fn unit(self) -> Unit {
+                match self { $(Quantity::$variant => Unit::$unit,)* }
+            }
+        }
+    };
+}
+
+quantities! {
+    /// Share of time that a core, or the node, was not idle.
+    CpuUsed = "cpu.used", BasisPoints;
+    /// Share of time in user mode.
+    CpuUser = "cpu.user", BasisPoints;
+    /// Share of time in the kernel.
+    CpuSystem = "cpu.system", BasisPoints;
+    /// Share of time waiting for a disk.
+    CpuIoWait = "cpu.iowait", BasisPoints;
+    /// Share of time that the hypervisor gave to others.
+    CpuSteal = "cpu.steal", BasisPoints;
+    /// Present clock of a core.
+    CpuClock = "cpu.clock", Megahertz;
+    /// One-minute load average.
+    Load1 = "load.1m", Milli;
+    /// Five-minute load average.
+    Load5 = "load.5m", Milli;
+    /// Fifteen-minute load average.
+    Load15 = "load.15m", Milli;
+    /// Runnable tasks.
+    TasksRunnable = "tasks.runnable", Count;
+    /// All tasks.
+    TasksTotal = "tasks.total", Count;
+    /// Context switches.
+    ContextSwitches = "kernel.context_switches", MilliPerSecond;
+    /// Interrupts.
+    Interrupts = "kernel.interrupts", MilliPerSecond;
+    /// Forks.
+    Forks = "kernel.forks", MilliPerSecond;
+    /// Installed memory.
+    MemoryTotal = "memory.total", Bytes;
+    /// Memory that programs could still get (`MemAvailable`).
+    MemoryAvailable = "memory.available", Bytes;
+    /// Memory that nothing uses (`MemFree`).
+    MemoryFree = "memory.free", Bytes;
+    /// Page cache.
+    MemoryCached = "memory.cached", Bytes;
+    /// Block-device buffers.
+    MemoryBuffers = "memory.buffers", Bytes;
+    /// Pages waiting to be written.
+    MemoryDirty = "memory.dirty", Bytes;
+    /// Kernel slab.
+    MemorySlab = "memory.slab", Bytes;
+    /// Share of memory that is not available.
+    MemoryUsedShare = "memory.used", BasisPoints;
+    /// Swap in use.
+    SwapUsed = "swap.used", Bytes;
+    /// Swap in all.
+    SwapTotal = "swap.total", Bytes;
+    /// Pressure stall information, share of the last 10 s in which some task waited for a CPU.
+    PressureCpuSome = "pressure.cpu.some", BasisPoints;
+    /// The same for memory, some task.
+    PressureMemorySome = "pressure.memory.some", BasisPoints;
+    /// The same for memory, all tasks.
+    PressureMemoryFull = "pressure.memory.full", BasisPoints;
+    /// The same for I/O, some task.
+    PressureIoSome = "pressure.io.some", BasisPoints;
+    /// The same for I/O, all tasks.
+    PressureIoFull = "pressure.io.full", BasisPoints;
+    /// Bytes read from a disk.
+    DiskRead = "disk.read", BytesPerSecond;
+    /// Bytes written to a disk.
+    DiskWrite = "disk.write", BytesPerSecond;
+    /// Reads completed.
+    DiskReads = "disk.reads", MilliPerSecond;
+    /// Writes completed.
+    DiskWrites = "disk.writes", MilliPerSecond;
+    /// Share of time that a disk had work.
+    DiskBusy = "disk.busy", BasisPoints;
+    /// Requests in flight.
+    DiskInFlight = "disk.in_flight", Count;
+    /// Size of a file system.
+    FsTotal = "fs.total", Bytes;
+    /// Bytes of a file system that an ordinary user can still write.
+    FsAvailable = "fs.available", Bytes;
+    /// Share of a file system that is used.
+    FsUsedShare = "fs.used", BasisPoints;
+    /// Share of inodes that is used.
+    FsInodesUsedShare = "fs.inodes_used", BasisPoints;
+    /// Bytes received by an interface.
+    NetReceived = "net.received", BytesPerSecond;
+    /// Bytes sent by an interface.
+    NetSent = "net.sent", BytesPerSecond;
+    /// Packets received.
+    NetPacketsReceived = "net.packets_received", MilliPerSecond;
+    /// Packets sent.
+    NetPacketsSent = "net.packets_sent", MilliPerSecond;
+    /// Receive errors and drops since the interface came up.
+    NetReceiveErrors = "net.receive_errors", Count;
+    /// Send errors and drops since the interface came up.
+    NetSendErrors = "net.send_errors", Count;
+    /// Temperature of a hwmon or thermal-zone sensor.
+    Temperature = "temperature", MilliCelsius;
+    /// Time since the machine started.
+    Uptime = "uptime", Milliseconds;
+    /// 1 while the GPU probe answers within its deadline, 0 when it has missed two.
+    GpuProbe = "gpu.probe", Flag;
+    /// GPU core temperature.
+    GpuTemperature = "gpu.temperature", MilliCelsius;
+    /// GPU memory temperature.
+    GpuMemoryTemperature = "gpu.memory_temperature", MilliCelsius;
+    /// Power that the board draws.
+    GpuPower = "gpu.power", Milliwatt;
+    /// Power limit in force.
+    GpuPowerCap = "gpu.power_cap", Milliwatt;
+    /// Share of time in which a kernel ran.
+    GpuUsed = "gpu.used", BasisPoints;
+    /// Device memory in use.
+    GpuMemoryUsed = "gpu.memory_used", Bytes;
+    /// Device memory in all.
+    GpuMemoryTotal = "gpu.memory_total", Bytes;
+    /// SM clock.
+    GpuClock = "gpu.clock", Megahertz;
+    /// Fan speed.
+    GpuFan = "gpu.fan", BasisPoints;
+    /// Uncorrected ECC errors since the driver was loaded.
+    GpuEccUncorrected = "gpu.ecc_uncorrected", Count;
+    /// Bit mask of NVML clocks-event reasons.
+    GpuThrottleReasons = "gpu.throttle_reasons", Count;
+    /// Resident memory of a supervised process and its children.
+    WorkloadMemory = "workload.memory", Bytes;
+    /// CPU of a supervised process and its children; one full core is 10,000.
+    WorkloadCpu = "workload.cpu", BasisPoints;
+    /// Process id of a supervised process; missing while it does not run.
+    WorkloadPid = "workload.pid", Count;
+    /// Restarts of a supervised process since the agent first started it.
+    WorkloadRestarts = "workload.restarts", Count;
+    /// Resident memory of the agent itself.
+    AgentMemory = "agent.memory", Bytes;
+    /// CPU of the agent itself.
+    AgentCpu = "agent.cpu", BasisPoints;
+    /// Open file descriptors of the agent itself.
+    AgentFiles = "agent.files", Count;
+    /// Bytes that the journal occupies.
+    AgentJournal = "agent.journal", Bytes;
+    /// Page-ins and page-outs to swap.
+    SwapPages = "swap.pages", MilliPerSecond;
+    /// Page faults that needed a disk.
+    MajorFaults = "memory.major_faults", MilliPerSecond;
+    /// Allocated file handles of the whole system.
+    FileHandles = "kernel.file_handles", Count;
+    /// TCP connections that are established.
+    TcpEstablished = "tcp.established", Count;
+    /// TCP segments sent again.
+    TcpRetransmits = "tcp.retransmits", MilliPerSecond;
+    /// UDP datagrams that found no buffer.
+    UdpBufferErrors = "udp.buffer_errors", MilliPerSecond;
+}
+
+impl Quantity {
+    /// The quantity with this wire number, if this build knows it.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+impl fmt::Display for Quantity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Quantity {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::ALL.iter().copied().find(|quantity| quantity.name() == text).ok_or_else(|| IdError {
+            what: "quantity",
+            text: text.to_owned(),
+            rule: "a name such as gpu.temperature or memory.used (all of them: sentinel policy explain quantities)",
+        })
+    }
+}
+
+impl Serialize for Quantity {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_str(self.name())
+        } else {
+            serializer.serialize_u16(*self as u16)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(serde::de::Error::custom)
+        } else {
+            let number = u16::deserialize(deserializer)?;
+            Self::from_number(number)
+                .ok_or_else(|| serde::de::Error::custom("unknown quantity number"))
+        }
+    }
+}
+
+/// One line of measurements: this quantity of this device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Series {
+    /// Which part of the node.
+    pub device: DeviceId,
+    /// What of it.
+    pub quantity: Quantity,
+}
+
+impl Series {
+    /// Names a series.
+    pub fn new(device: DeviceId, quantity: Quantity) -> Self {
+        Self { device, quantity }
+    }
+}
+
+impl fmt::Display for Series {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.device, self.quantity)
+    }
+}
+
+/// One measurement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// What was measured.
+    pub series: Series,
+    /// The value in the quantity's unit; `None` when the sensor was asked and could not say.
+    pub value: Option<i64>,
+}
+
+/// A value with its unit as people read it: `91 °C`, `220 W`, `93.5 %`, `1.2 GiB`.
+///
+/// The text is for people and is not parsed back.
+pub fn human(value: i64, unit: Unit) -> String {
+    fn scaled(value: i64, divisor: i64, suffix: &str) -> String {
+        let sign = if value < 0 { "-" } else { "" };
+        // Cut off, not rounded: 84.96 must not read as "85 > 85".
+        let tenths = u128::from(value.unsigned_abs()) * 10 / u128::from(divisor.unsigned_abs());
+        if tenths % 10 == 0 {
+            format!("{sign}{}{suffix}", tenths / 10)
+        } else {
+            format!("{sign}{}.{}{suffix}", tenths / 10, tenths % 10)
+        }
+    }
+    fn bytes(value: i64, suffix: &str) -> String {
+        const STEPS: [(i64, &str); 4] = [
+            (1 << 40, "TiB"),
+            (1 << 30, "GiB"),
+            (1 << 20, "MiB"),
+            (1 << 10, "KiB"),
+        ];
+        match STEPS
+            .iter()
+            .find(|(size, _)| value.unsigned_abs() >= size.unsigned_abs())
+        {
+            Some((size, name)) => scaled(value, *size, &format!(" {name}{suffix}")),
+            None => format!("{value} B{suffix}"),
+        }
+    }
+    match unit {
+        Unit::MilliCelsius => scaled(value, 1_000, " °C"),
+        Unit::Milliwatt => scaled(value, 1_000, " W"),
+        Unit::BasisPoints => scaled(value, 100, " %"),
+        Unit::Milli => scaled(value, 1_000, ""),
+        Unit::Bytes => bytes(value, ""),
+        Unit::BytesPerSecond => bytes(value, "/s"),
+        Unit::MilliPerSecond => scaled(value, 1_000, " /s"),
+        Unit::Milliseconds => scaled(value, 1_000, " s"),
+        Unit::Megahertz => format!("{value} MHz"),
+        Unit::Count => value.to_string(),
+        Unit::Flag => (if value == 0 { "no" } else { "yes" }).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_knows_its_class_and_name() {
+        for (text, class, name) in [
+            ("gpu0", "gpu", "0"),
+            ("node", "node", ""),
+            ("fs:/var", "fs", "/var"),
+            ("workload:train", "workload", "train"),
+        ] {
+            let device = DeviceId::new(text).expect("valid");
+            assert_eq!((device.class(), device.name()), (class, name));
+        }
+        for bad in ["", "GPU0", "a b", "7", &"x".repeat(129)] {
+            assert!(DeviceId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_quantity_has_one_name_and_one_number() {
+        for (number, quantity) in Quantity::ALL.iter().enumerate() {
+            assert_eq!(quantity.name().parse(), Ok(*quantity));
+            assert_eq!(
+                Quantity::from_number(u16::try_from(number).expect("few")),
+                Some(*quantity)
+            );
+        }
+    }
+
+    #[test]
+    fn people_read_values_in_their_units() {
+        for (value, unit, text) in [
+            (91_000, Unit::MilliCelsius, "91 °C"),
+            (91_540, Unit::MilliCelsius, "91.5 °C"),
+            (-500, Unit::MilliCelsius, "-0.5 °C"),
+            (220_000, Unit::Milliwatt, "220 W"),
+            (9_350, Unit::BasisPoints, "93.5 %"),
+            (1 << 30, Unit::Bytes, "1 GiB"),
+            (1_288_490_188, Unit::Bytes, "1.1 GiB"),
+            (512, Unit::BytesPerSecond, "512 B/s"),
+            (1, Unit::Flag, "yes"),
+            (i64::MIN, Unit::Bytes, "-8388608 TiB"),
+        ] {
+            assert_eq!(human(value, unit), text);
+        }
+    }
+}

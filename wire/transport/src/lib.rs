@@ -1,0 +1,1 @@
+//! QUIC with mutual TLS for both ends: endpoint, TLS settings, framed streams.
