@@ -552,7 +552,7 @@ pub enum StreamEvent {
     /// A node's row changed.
     Node(Box<NodeView>),
     /// A decision was made, or has a new outcome.
-    Decision(DecisionView),
+    Decision(Box<DecisionView>),
     /// One telemetry sample of one node: the lines that changed.
     Sample {
         /// Whose.

@@ -18,6 +18,7 @@ pub mod probe;
 pub mod reading;
 pub mod telemetry;
 pub mod time;
+pub mod view;
 
 pub use action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 pub use bundle::{Beacon, BundleRef, SignedBundle};

@@ -291,6 +291,196 @@ quantities! {
     TcpRetransmits = "tcp.retransmits", MilliPerSecond;
     /// UDP datagrams that found no buffer.
     UdpBufferErrors = "udp.buffer_errors", MilliPerSecond;
+    /// Share of time in user mode at a lowered priority.
+    CpuNice = "cpu.nice", BasisPoints;
+    /// Share of time serving hardware interrupts.
+    CpuIrq = "cpu.irq", BasisPoints;
+    /// Share of time serving software interrupts.
+    CpuSoftIrq = "cpu.softirq", BasisPoints;
+    /// Share of time running guests.
+    CpuGuest = "cpu.guest", BasisPoints;
+    /// Tasks that wait for a device.
+    TasksBlocked = "tasks.blocked", Count;
+    /// Software interrupts.
+    SoftIrqs = "kernel.softirqs", MilliPerSecond;
+    /// File handles that the whole system may allocate.
+    FileHandlesMax = "kernel.file_handles_max", Count;
+    /// Sockets of the whole system.
+    SocketsUsed = "kernel.sockets", Count;
+    /// Recently used memory.
+    MemoryActive = "memory.active", Bytes;
+    /// Memory that is reclaimed first.
+    MemoryInactive = "memory.inactive", Bytes;
+    /// Recently used page cache.
+    MemoryActiveFile = "memory.active_file", Bytes;
+    /// Page cache that is reclaimed first.
+    MemoryInactiveFile = "memory.inactive_file", Bytes;
+    /// Memory of programs that no file backs.
+    MemoryAnonymous = "memory.anonymous", Bytes;
+    /// Mapped files.
+    MemoryMapped = "memory.mapped", Bytes;
+    /// Shared memory and tmpfs.
+    MemoryShared = "memory.shared", Bytes;
+    /// Page tables.
+    MemoryPageTables = "memory.page_tables", Bytes;
+    /// Kernel stacks.
+    MemoryKernelStack = "memory.kernel_stack", Bytes;
+    /// Memory promised to programs.
+    MemoryCommitted = "memory.committed", Bytes;
+    /// Memory that may be promised to programs.
+    MemoryCommitLimit = "memory.commit_limit", Bytes;
+    /// Pages being written.
+    MemoryWriteback = "memory.writeback", Bytes;
+    /// Kernel slab that can be given back.
+    MemorySlabReclaimable = "memory.slab_reclaimable", Bytes;
+    /// Memory that cannot be reclaimed.
+    MemoryUnevictable = "memory.unevictable", Bytes;
+    /// Memory locked by programs.
+    MemoryLocked = "memory.locked", Bytes;
+    /// Per-CPU allocations.
+    MemoryPerCpu = "memory.per_cpu", Bytes;
+    /// Kernel's virtually contiguous memory.
+    MemoryVmallocUsed = "memory.vmalloc_used", Bytes;
+    /// Huge pages in the pool.
+    MemoryHugeTotal = "memory.huge_pages_total", Count;
+    /// Huge pages in the pool that nothing uses.
+    MemoryHugeFree = "memory.huge_pages_free", Count;
+    /// Swapped memory that is also in memory.
+    SwapCached = "swap.cached", Bytes;
+    /// Bytes brought in from disks.
+    PagedIn = "memory.paged_in", BytesPerSecond;
+    /// Bytes written out to disks.
+    PagedOut = "memory.paged_out", BytesPerSecond;
+    /// Page faults.
+    PageFaults = "memory.faults", MilliPerSecond;
+    /// Pages freed.
+    PagesFreed = "memory.pages_freed", MilliPerSecond;
+    /// Pages moved to the active list.
+    PagesActivated = "memory.pages_activated", MilliPerSecond;
+    /// Pages moved to the inactive list.
+    PagesDeactivated = "memory.pages_deactivated", MilliPerSecond;
+    /// Pages looked at for reclaim, by the daemon and directly.
+    PagesScanned = "memory.pages_scanned", MilliPerSecond;
+    /// Pages reclaimed, by the daemon and directly.
+    PagesReclaimed = "memory.pages_reclaimed", MilliPerSecond;
+    /// Allocations that waited for compaction.
+    CompactStalls = "memory.compact_stalls", MilliPerSecond;
+    /// Processes killed for want of memory since the machine started.
+    OomKills = "memory.oom_kills", Count;
+    /// As `pressure.cpu.some`, over 60 s.
+    PressureCpuSome60 = "pressure.cpu.some_60s", BasisPoints;
+    /// As `pressure.memory.some`, over 60 s.
+    PressureMemorySome60 = "pressure.memory.some_60s", BasisPoints;
+    /// As `pressure.memory.full`, over 60 s.
+    PressureMemoryFull60 = "pressure.memory.full_60s", BasisPoints;
+    /// As `pressure.io.some`, over 60 s.
+    PressureIoSome60 = "pressure.io.some_60s", BasisPoints;
+    /// As `pressure.io.full`, over 60 s.
+    PressureIoFull60 = "pressure.io.full_60s", BasisPoints;
+    /// As `pressure.cpu.some`, over 300 s.
+    PressureCpuSome300 = "pressure.cpu.some_300s", BasisPoints;
+    /// As `pressure.memory.some`, over 300 s.
+    PressureMemorySome300 = "pressure.memory.some_300s", BasisPoints;
+    /// As `pressure.memory.full`, over 300 s.
+    PressureMemoryFull300 = "pressure.memory.full_300s", BasisPoints;
+    /// As `pressure.io.some`, over 300 s.
+    PressureIoSome300 = "pressure.io.some_300s", BasisPoints;
+    /// As `pressure.io.full`, over 300 s.
+    PressureIoFull300 = "pressure.io.full_300s", BasisPoints;
+    /// Reads merged with a neighbour.
+    DiskReadsMerged = "disk.reads_merged", MilliPerSecond;
+    /// Writes merged with a neighbour.
+    DiskWritesMerged = "disk.writes_merged", MilliPerSecond;
+    /// Mean time that a read took; missing when there was none.
+    DiskReadWait = "disk.read_wait", Milliseconds;
+    /// Mean time that a write took; missing when there was none.
+    DiskWriteWait = "disk.write_wait", Milliseconds;
+    /// Mean number of requests that waited or were served.
+    DiskQueue = "disk.queue", Milli;
+    /// Bytes discarded (TRIM).
+    DiskDiscard = "disk.discard", BytesPerSecond;
+    /// Flushes completed.
+    DiskFlushes = "disk.flushes", MilliPerSecond;
+    /// Bytes of a file system that nothing uses, the reserve for root included.
+    FsFree = "fs.free", Bytes;
+    /// Inodes of a file system that nothing uses.
+    FsInodesFree = "fs.inodes_free", Count;
+    /// 1 when a file system refuses writes.
+    FsReadOnly = "fs.read_only", Flag;
+    /// Received packets dropped since the interface came up.
+    NetReceiveDropped = "net.receive_dropped", Count;
+    /// Sent packets dropped since the interface came up.
+    NetSendDropped = "net.send_dropped", Count;
+    /// Multicast packets received.
+    NetMulticast = "net.multicast", MilliPerSecond;
+    /// Collisions since the interface came up.
+    NetCollisions = "net.collisions", Count;
+    /// TCP connections opened by this machine.
+    TcpActiveOpens = "tcp.active_opens", MilliPerSecond;
+    /// TCP connections opened by others.
+    TcpPassiveOpens = "tcp.passive_opens", MilliPerSecond;
+    /// TCP connections that failed to open.
+    TcpAttemptFails = "tcp.attempt_fails", MilliPerSecond;
+    /// TCP connections reset.
+    TcpResets = "tcp.resets", MilliPerSecond;
+    /// TCP segments received.
+    TcpReceived = "tcp.received", MilliPerSecond;
+    /// TCP segments sent.
+    TcpSent = "tcp.sent", MilliPerSecond;
+    /// Broken TCP segments received.
+    TcpErrors = "tcp.errors", MilliPerSecond;
+    /// TCP resets sent.
+    TcpResetsSent = "tcp.resets_sent", MilliPerSecond;
+    /// TCP connections that found a full accept queue.
+    TcpListenOverflows = "tcp.listen_overflows", MilliPerSecond;
+    /// TCP connections dropped while being opened.
+    TcpListenDrops = "tcp.listen_drops", MilliPerSecond;
+    /// TCP retransmission timeouts.
+    TcpTimeouts = "tcp.timeouts", MilliPerSecond;
+    /// TCP connection requests sent again.
+    TcpSynRetransmits = "tcp.syn_retransmits", MilliPerSecond;
+    /// TCP sockets in use.
+    TcpInUse = "tcp.in_use", Count;
+    /// TCP sockets that no process holds.
+    TcpOrphans = "tcp.orphans", Count;
+    /// TCP sockets in TIME_WAIT.
+    TcpTimeWait = "tcp.time_wait", Count;
+    /// TCP sockets allocated.
+    TcpAllocated = "tcp.allocated", Count;
+    /// UDP sockets in use.
+    UdpInUse = "udp.in_use", Count;
+    /// UDP datagrams received.
+    UdpReceived = "udp.received", MilliPerSecond;
+    /// UDP datagrams sent.
+    UdpSent = "udp.sent", MilliPerSecond;
+    /// UDP datagrams that nobody listened for.
+    UdpNoPorts = "udp.no_ports", MilliPerSecond;
+    /// UDP datagrams that could not be delivered.
+    UdpErrors = "udp.errors", MilliPerSecond;
+    /// IP packets received.
+    IpReceived = "ip.received", MilliPerSecond;
+    /// IP packets delivered to a protocol.
+    IpDelivered = "ip.delivered", MilliPerSecond;
+    /// IP packets sent.
+    IpSent = "ip.sent", MilliPerSecond;
+    /// IP packets forwarded.
+    IpForwarded = "ip.forwarded", MilliPerSecond;
+    /// IP packets received and discarded.
+    IpDiscarded = "ip.discarded", MilliPerSecond;
+    /// IP packets that had no route.
+    IpNoRoutes = "ip.no_routes", MilliPerSecond;
+    /// ICMP messages received.
+    IcmpReceived = "icmp.received", MilliPerSecond;
+    /// ICMP messages sent.
+    IcmpSent = "icmp.sent", MilliPerSecond;
+    /// Broken ICMP messages received.
+    IcmpErrors = "icmp.errors", MilliPerSecond;
+    /// Threads of the agent itself.
+    AgentThreads = "agent.threads", Count;
+    /// Threads of a supervised process and its children.
+    WorkloadThreads = "workload.threads", Count;
+    /// Processes of a supervised workload.
+    WorkloadProcesses = "workload.processes", Count;
 }
 
 impl Quantity {

@@ -1,2 +1,54 @@
-//! cargo xtask: test, tidy, bench, dist.
-fn main() {}
+//! `cargo xtask …`: everything that is done to the project besides building it.
+//!
+//! | command | does |
+//! |---|---|
+//! | `test [STEP…]` | installs what is missing and runs every test; with names, those steps only |
+//! | `tidy` | checks who imports whom, from cargo's own metadata |
+//! | `bench [--json] [NAME…]` | builds with the `dist` profile and runs the benchmarks, each beside its peer |
+//! | `dist` | builds the static agent, hub and command line for this machine into `target/dist-out` |
+//! | `setup` | installs what is missing, and nothing else |
+//!
+//! Read next: `test.rs` (the list of steps), `tidy.rs` (the rules).
+
+mod bench;
+mod dist;
+mod setup;
+mod shell;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match arguments.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let result = match command {
+        "test" => return test::run(rest),
+        "tidy" => tidy::run(),
+        "bench" => bench::run(rest),
+        "dist" => dist::run(),
+        "setup" => setup::everything(),
+        "help" | "--help" | "-h" => {
+            println!("{}", usage());
+            Ok(())
+        }
+        other => Err(format!("no such command `{other}`\n{}", usage())),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    format!(
+        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | dist | setup\nsteps of test: {}",
+        test::names().join(" ")
+    )
+}

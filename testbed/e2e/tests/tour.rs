@@ -1,0 +1,28 @@
+//! The README's first command, played to its end.
+
+use std::process::Command;
+
+use testbed_e2e::program;
+
+#[test]
+fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(program("sentinel-demo"))
+        .args(["--tour-only", "--no-build", "--state"])
+        .arg(folder.path())
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the demo starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for part in ["edge-03", "0 missing, 0 double", "sim"] {
+        assert!(
+            text.contains(part),
+            "the tour does not show `{part}`:\n{text}"
+        );
+    }
+}

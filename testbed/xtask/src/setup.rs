@@ -1,0 +1,113 @@
+//! Installs what the tests need and this machine lacks: Rust components, Debian packages, Node.
+//!
+//! Nothing is installed that is there already, so on a machine that has everything this takes no network and no root.
+
+use std::path::PathBuf;
+
+use crate::shell::{command, has, output, root, run};
+
+/// Oldest Node that the console's bundler supports.
+const NODE_MAJOR: u32 = 20;
+
+/// A program that a test needs, and the Debian package that brings it.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("prometheus-node-exporter", "prometheus-node-exporter"),
+];
+
+/// Installs everything.
+pub fn everything() -> Result<(), String> {
+    rust_components()?;
+    debian_packages()?;
+    node().map(drop)
+}
+
+/// rustfmt and clippy.
+pub fn rust_components() -> Result<(), String> {
+    let missing: Vec<&str> = [("rustfmt", "rustfmt"), ("cargo-clippy", "clippy")]
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, component)| *component)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    run(command("rustup").args(["component", "add"]).args(missing))
+}
+
+/// The Debian packages.
+pub fn debian_packages() -> Result<(), String> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| !has(program))
+        .map(|(_, package)| *package)
+        .collect();
+    install(&missing)
+}
+
+fn install(packages: &[&str]) -> Result<(), String> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !has("apt-get") {
+        return Err(format!(
+            "missing: {}. Install them with this system's package manager, then run this again",
+            packages.join(", ")
+        ));
+    }
+    let root_user = output(command("id").arg("-u"))?.trim() == "0";
+    let apt = |arguments: &[&str]| {
+        let mut apt = if root_user {
+            command("apt-get")
+        } else {
+            command("sudo")
+        };
+        if !root_user {
+            apt.arg("apt-get");
+        }
+        run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+    };
+    apt(&["update", "-qq"])?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend_from_slice(packages);
+    apt(&arguments)
+}
+
+/// The folder that holds a Node of at least [`NODE_MAJOR`], to be put in front of the path; empty if it is on the path already.
+pub fn node() -> Result<PathBuf, String> {
+    if has("node") && has("npm") && node_major("node")? >= NODE_MAJOR {
+        return Ok(PathBuf::new());
+    }
+    let folder = root().join("target/node");
+    let own = folder.join("node_modules/node/bin");
+    if own.join("node").is_file() {
+        return Ok(own);
+    }
+    // Debian's Node brings npm, and npm brings a Node that is new enough.
+    let missing: Vec<&str> = ["nodejs", "npm"]
+        .into_iter()
+        .filter(|p| !has(if *p == "nodejs" { "node" } else { p }))
+        .collect();
+    install(&missing)?;
+    run(command("npm")
+        .args(["install", "--silent", "--prefix"])
+        .arg(&folder)
+        .arg("node@22"))?;
+    Ok(own)
+}
+
+fn node_major(program: &str) -> Result<u32, String> {
+    let version = output(command(program).arg("--version"))?;
+    version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|major| major.parse().ok())
+        .ok_or_else(|| {
+            format!(
+                "`node --version` printed `{}`, expected v20 or later",
+                version.trim()
+            )
+        })
+}

@@ -1,0 +1,202 @@
+//! Every test there is, in the order that finds mistakes soonest.
+//!
+//! Each step counts as one test, and steps that run tests of their own count those instead. The last line is
+//! `N passed, N failed, N skipped`; the exit status is 0 only when nothing failed. Steps go on after a failure, so that one
+//! run shows everything that is wrong.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::shell::{command, root, run as shell_run, watch};
+use crate::{setup, tidy};
+
+/// What one step found.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+type Step = (
+    &'static str,
+    &'static str,
+    fn(&mut Count) -> Result<(), String>,
+);
+
+/// Name, sentence, body.
+const STEPS: &[Step] = &[
+    ("setup", "what the tests need is installed", |_| {
+        setup::everything()
+    }),
+    ("fmt", "the code is formatted", |_| {
+        shell_run(command("cargo").args(["fmt", "--all", "--check"]))
+    }),
+    ("tidy", "imports go the way the plan says", |_| tidy::run()),
+    ("clippy", "clippy has no warning", |_| {
+        shell_run(command("cargo").args([
+            "clippy",
+            "--quiet",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ]))
+    }),
+    ("doc", "the documentation builds without a warning", |_| {
+        shell_run(command("cargo").env("RUSTDOCFLAGS", "-D warnings").args([
+            "doc",
+            "--quiet",
+            "--release",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+        ]))
+    }),
+    (
+        "console",
+        "the console is checked, tested, and its committed files equal a fresh build",
+        console,
+    ),
+    (
+        "unit",
+        "unit tests, properties, golden frames, policy cases, simulation seeds",
+        |count| {
+            // Everything but the tests that need real processes, which come last and need the programs built.
+            cargo_test(count, &["--workspace", "--exclude", "testbed-e2e"])
+        },
+    ),
+    ("build", "the programs build", |_| {
+        shell_run(command("cargo").args(["build", "--quiet", "--release", "-p", "testbed-demo"]))?;
+        shell_run(
+            command("cargo")
+                .args(["build", "--quiet", "--release"])
+                .args([
+                    "-p",
+                    "hub",
+                    "-p",
+                    "edge-agent",
+                    "-p",
+                    "hub-ctl",
+                    "-p",
+                    "testbed-fakes",
+                ]),
+        )
+    }),
+    (
+        "e2e",
+        "real processes: the tour, kills, restores, clones, full disks, a real browser",
+        |count| cargo_test(count, &["-p", "testbed-e2e"]),
+    ),
+];
+
+/// The names of the steps.
+pub fn names() -> Vec<&'static str> {
+    STEPS.iter().map(|(name, ..)| *name).collect()
+}
+
+/// `cargo xtask test [STEP…]`.
+pub fn run(wanted: &[String]) -> ExitCode {
+    if let Some(unknown) = wanted.iter().find(|name| !names().contains(&name.as_str())) {
+        eprintln!(
+            "xtask: no such step `{unknown}`; the steps are {}",
+            names().join(" ")
+        );
+        return ExitCode::FAILURE;
+    }
+    let mut total = Count::default();
+    let mut summary = Vec::new();
+    for (name, sentence, body) in STEPS {
+        if !wanted.is_empty() && !wanted.iter().any(|step| step == name) {
+            continue;
+        }
+        println!("── {name}: {sentence}");
+        let started = Instant::now();
+        let mut count = Count::default();
+        let result = body(&mut count);
+        if result.is_ok() && count.passed + count.failed == 0 {
+            count.passed = 1;
+        }
+        if let Err(reason) = &result {
+            eprintln!("xtask: {name}: {reason}");
+            count.failed = count.failed.max(1);
+        }
+        let sign = if count.failed == 0 { "✓" } else { "✕" };
+        summary.push(format!(
+            "{sign} {name:8} {:>5} passed {:>3} failed {:>3} skipped {:>5} s",
+            count.passed,
+            count.failed,
+            count.skipped,
+            started.elapsed().as_secs()
+        ));
+        total.passed += count.passed;
+        total.failed += count.failed;
+        total.skipped += count.skipped;
+    }
+    println!("──\n{}", summary.join("\n"));
+    println!(
+        "{} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.skipped
+    );
+    if total.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Runs `cargo test` and adds up the closing lines of its test programs.
+fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
+    watch(
+        command("cargo")
+            .args(["test", "--quiet", "--release", "--no-fail-fast"])
+            .args(arguments),
+        |line| {
+            let Some(rest) = line.trim().strip_prefix("test result: ") else {
+                return;
+            };
+            for part in rest.split([';', '.']) {
+                let mut words = part.split_whitespace();
+                let (Some(number), Some(word)) = (
+                    words.next().and_then(|n| n.parse::<u64>().ok()),
+                    words.next(),
+                ) else {
+                    continue;
+                };
+                match word {
+                    "passed" => count.passed += number,
+                    "failed" => count.failed += number,
+                    "ignored" => count.skipped += number,
+                    _ => {}
+                }
+            }
+        },
+    )
+}
+
+fn console(_: &mut Count) -> Result<(), String> {
+    let node = setup::node()?;
+    let mut path = node.into_os_string();
+    if let Some(old) = std::env::var_os("PATH") {
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(old);
+    }
+    for arguments in [
+        &["ci", "--no-audit", "--no-fund"][..],
+        &["run", "check"],
+        &["test"],
+        &["run", "verify-dist"],
+    ] {
+        shell_run(
+            command("npm")
+                .env("PATH", &path)
+                .current_dir(root().join("hub/console"))
+                .args(arguments),
+        )?;
+    }
+    Ok(())
+}
