@@ -140,6 +140,8 @@ pub struct Credentials {
     pub trust_domain: String,
     /// Its certificate, DER.
     pub certificate: Vec<u8>,
+    /// When the certificate was made, by the hub's clock: tells the agent the time, and when two thirds of it are over.
+    pub issued: Wall,
     /// When the certificate ends.
     pub ends: Wall,
     /// Number of this certificate of this agent, one more than the last.

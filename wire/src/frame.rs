@@ -369,6 +369,19 @@ impl FrameReader {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Whether nothing is held: every byte that was fed belonged to a frame that was taken or skipped.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.buffer.len()
+    }
+
+    /// Gives the buffer back if it is empty and has grown beyond `keep_bytes`, so that an idle stream holds none.
+    pub fn release(&mut self, keep_bytes: usize) {
+        if self.is_empty() && self.buffer.capacity() > keep_bytes {
+            self.buffer = Vec::new();
+            self.start = 0;
+        }
+    }
+
     /// The next whole frame; `Ok(None)` when more bytes are needed. An error ends the stream.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, DecodeError> {
         loop {

@@ -8,6 +8,7 @@
 pub mod action;
 pub mod api;
 pub mod bundle;
+pub mod chart;
 pub mod codec;
 pub mod decision;
 pub mod enroll;

@@ -11,6 +11,7 @@
 //! Invariant: for any samples, `decode(encode(samples)) == samples`; no bytes make the decoder panic.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::codec::{self, DecodeError, put_varint, take_varint, unzigzag, zigzag};
 use crate::reading::{Reading, Series};
@@ -174,7 +175,7 @@ impl Encoder {
 /// Reads blocks in order and knows the latest value of every series.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
-    names: Vec<Series>,
+    names: Arc<Vec<Series>>,
     last: Vec<Option<i64>>,
     ready: bool,
 }
@@ -188,6 +189,19 @@ impl Decoder {
     /// The dictionary: index = series id.
     pub fn series(&self) -> &[Series] {
         &self.names
+    }
+
+    /// The dictionary, to be shared with decoders of other nodes that have the same one.
+    pub fn dictionary(&self) -> &Arc<Vec<Series>> {
+        &self.names
+    }
+
+    /// Gives up its own dictionary for an equal one, so that a fleet of equal machines holds it once; ignores another one.
+    pub fn share(&mut self, same: &Arc<Vec<Series>>) {
+        if *self.names == **same {
+            self.names = Arc::clone(same);
+            self.last.shrink_to_fit();
+        }
     }
 
     /// The latest value of each series, in dictionary order.
@@ -229,7 +243,7 @@ impl Decoder {
         let rest = &mut rest;
         match flags {
             1 => {
-                self.names.clear();
+                self.names = Arc::default();
                 self.last.clear();
                 self.ready = true;
             }
@@ -253,7 +267,7 @@ impl Decoder {
         for _ in 0..new_names {
             let (series, after) = codec::decode_prefix::<Series>(rest)?;
             *rest = after;
-            self.names.push(series);
+            Arc::make_mut(&mut self.names).push(series);
             self.last.push(None);
         }
         let samples = take_varint(rest)?;

@@ -1,1 +1,29 @@
-//! QUIC with mutual TLS for both ends: endpoint, TLS settings, framed streams.
+//! QUIC with mutual TLS for both ends: sockets, certificates, framed streams.
+//!
+//! Knows how bytes travel and who is at the other end; never what they mean for an agent or a hub. Nothing here retries for
+//! longer than one connect, and nothing here queues without a bound.
+//!
+//! Invariant: a [`Session`] exists only between a hub and an agent that both hold a certificate of the same CA, for their role
+//! and with exactly their name in it; frames of one class arrive in order, each once, or the session ends.
+//!
+//! Read next: `certificate.rs` (who is trusted), `limits.rs` (every bound), `endpoint.rs` (both ends), `framed.rs` (a session).
+
+mod certificate;
+mod clock;
+mod door;
+mod endpoint;
+mod fault;
+mod framed;
+mod limits;
+mod packed;
+mod tls;
+
+pub use certificate::{CertificateFault, Trust, agent_uri, hub_uri, pin_of};
+pub use clock::CertificateClock;
+pub use door::{Door, DoorError};
+pub use endpoint::{Arrival, Client, Guest, Pending, Server, Visit};
+pub use fault::{CloseCode, ConnectError, End};
+pub use framed::{Event, SendError, Sender, Session};
+pub use limits::{Timing, queue_limit_bytes};
+pub use quinn::{AsyncUdpSocket, Runtime, UdpPoller};
+pub use tls::{ClientTls, Leaf, ServerTls, TlsError, provider};
