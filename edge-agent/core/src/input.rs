@@ -10,7 +10,7 @@ use wire::reading::Reading;
 use wire::time::Wall;
 use wire::{Action, SignedBundle};
 
-use crate::effect::Token;
+use crate::effect::{Log, Token};
 
 /// One thing that happened outside the core.
 #[derive(Debug, Clone)]
@@ -39,8 +39,17 @@ pub enum Input {
     Appended {
         /// Which.
         token: Token,
-        /// Bytes that the journal now occupies.
+        /// Bytes that the journal now needs: what it holds, without what was released and it may remove.
         used_bytes: u64,
+    },
+    /// The journal removed what was released; this is the oldest item that is left of that epoch.
+    Trimmed {
+        /// Which log.
+        log: Log,
+        /// Of which epoch.
+        epoch: Epoch,
+        /// The first one that can still be read.
+        oldest: Seq,
     },
     /// A batch is not durable, and will not become so. Nothing of it was written.
     AppendFailed {
@@ -214,7 +223,7 @@ pub struct Recovered {
     pub epochs: Vec<(Epoch, Seq, Seq)>,
     /// Why the former journal was put aside, if it was: `corrupt`, `emptied`.
     pub damage: Option<String>,
-    /// Bytes that the journal occupies.
+    /// Bytes that the journal needs, as in [`Input::Appended`].
     pub used_bytes: u64,
 }
 

@@ -7,11 +7,32 @@
 //!
 //! Read next: `input.rs` and `effect.rs` (the border), `agent.rs` (the turn).
 
+mod actions;
+mod agent;
+mod backoff;
+mod bundles;
+mod clock;
+mod commands;
 mod effect;
 mod input;
+mod link;
+mod marks;
+mod planted;
+mod record;
+mod recover;
+mod sync;
+mod telemetry;
+mod view;
 
+#[cfg(test)]
+mod testing;
+
+pub use agent::Agent;
 pub use effect::{Batch, Effect, GATHER, LocalAnswer, Log, Token};
 pub use input::{
     ActionResult, AppendError, Floor, Input, Loaded, LocalRequest, ProbeResult, Recovered, Run,
     Settings,
 };
+#[doc(hidden)]
+pub use planted::Planted;
+pub use view::{LinkState, OpenAction};

@@ -1,0 +1,851 @@
+//! The turn: takes one input, lets every part look at the clock, and queues what follows.
+//!
+//! Decides nothing by itself beyond the order of work; what an input means stands in the file that is named in its arm.
+//!
+//! Invariants: as in `lib.rs`; a turn without a change allocates nothing.
+//!
+//! Read next: `record.rs` (batches), `actions.rs`, `sync.rs`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policy::{Judge, Want};
+use wire::entry::{EntryBody, Event, Gap};
+use wire::frame::DeviceInfo;
+use wire::ids::{CommandId, Epoch, Seq};
+use wire::reading::Reading;
+use wire::time::Now;
+use wire::{BundleRef, Digest, SignedBundle};
+
+use crate::bundles::AuthorityNow;
+use crate::clock::Clock;
+use crate::commands::Waiting;
+use crate::effect::{Batch, Effect, Log, Token};
+use crate::input::{AppendError, Floor, Input, Recovered, Settings};
+use crate::link::Link;
+use crate::marks::{Marks, Staged};
+use crate::planted::Planted;
+use crate::record::{InFlight, Record};
+use crate::recover::{self, Start};
+use crate::sync::Older;
+use crate::telemetry::Telemetry;
+
+/// One agent.
+pub struct Agent {
+    pub(crate) settings: Settings,
+    pub(crate) marks: Marks,
+    pub(crate) record: Record,
+    pub(crate) clock: Clock,
+    pub(crate) judge: Option<Judge>,
+    pub(crate) authority: AuthorityNow,
+    pub(crate) bundle: Option<(SignedBundle, BundleRef)>,
+    pub(crate) staged: Option<Staged>,
+    pub(crate) next_bundle: Option<(SignedBundle, Option<u64>)>,
+    pub(crate) refused_bundle: Option<Digest>,
+    pub(crate) refused_command: Option<CommandId>,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) devices: Vec<DeviceInfo>,
+    pub(crate) link: Link,
+    pub(crate) older: Vec<Older>,
+    pub(crate) oldest_entry: Seq,
+    pub(crate) released_entries: Seq,
+    pub(crate) new_epoch_because: Option<String>,
+    pub(crate) new_epoch_above: Epoch,
+    pub(crate) waiting: Vec<Waiting>,
+    /// Decisions that found no room in memory while the journal failed.
+    pub(crate) beyond: u64,
+    pub(crate) planted: Planted,
+    pub(crate) out: VecDeque<Effect>,
+    wants: Vec<Want>,
+    shed: Option<(Seq, Seq)>,
+    next_token: u64,
+    stop: Stop,
+}
+
+/// How far an orderly stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    Asked,
+    Writing,
+    Done,
+}
+
+impl Agent {
+    /// An agent that carries on from what the shell found on the disk. Its first effects are queued already.
+    pub fn new(settings: Settings, recovered: Recovered, now: Now) -> Self {
+        Self::start(settings, recovered, now, Planted::Nothing)
+    }
+
+    /// As [`Agent::new`], with a bug that is there from the start.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn new_planted(
+        settings: Settings,
+        recovered: Recovered,
+        now: Now,
+        planted: Planted,
+    ) -> Self {
+        Self::start(settings, recovered, now, planted)
+    }
+
+    fn start(settings: Settings, recovered: Recovered, now: Now, planted: Planted) -> Self {
+        let reuse_epoch = planted == Planted::ReuseEpoch;
+        let Start {
+            marks,
+            gap,
+            older,
+            oldest_entry,
+            stale,
+            clean,
+        } = recover::start(&recovered, reuse_epoch);
+        let floor = recovered.floor.unwrap_or_default();
+        let released_entries = marks.acked;
+        let mut agent = Self {
+            record: Record::new(marks.head, floor, recovered.used_bytes, now.mono),
+            clock: Clock::new(now, settings.wall_floor),
+            judge: None,
+            authority: AuthorityNow::NONE,
+            bundle: None,
+            staged: None,
+            next_bundle: None,
+            refused_bundle: None,
+            refused_command: None,
+            telemetry: Telemetry::new(settings.block_every, marks.interval_ms, marks.blocks.made),
+            devices: Vec::new(),
+            link: Link::new(settings.seed, now.mono),
+            older,
+            oldest_entry,
+            released_entries,
+            new_epoch_because: None,
+            new_epoch_above: Epoch(0),
+            waiting: Vec::new(),
+            beyond: 0,
+            planted,
+            out: VecDeque::new(),
+            wants: Vec::new(),
+            shed: None,
+            next_token: 0,
+            stop: Stop::No,
+            settings,
+            marks,
+        };
+        agent.marks.clean = false;
+        if let Some(gap) = gap {
+            agent.push(EntryBody::Gap(gap), now);
+        }
+        let version = agent.settings.version.clone();
+        let started = Event::Started { version, clean };
+        agent.push(EntryBody::Event(started), now);
+        agent.take_bundle_back(recovered.bundle, stale, now);
+        agent.probe_open();
+        agent.turn(now);
+        agent
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        if let Some(by_ms) = self.clock.look(now) {
+            self.on_clock_step(by_ms, now);
+        }
+        match input {
+            Input::Readings(readings) => self.on_readings(&readings, now),
+            Input::Devices(devices) => self.on_devices(devices),
+            Input::Probe { answering, detail } => {
+                self.push_event(Event::Probe { answering, detail }, now);
+            }
+            Input::Workload { name, pid, detail } => {
+                self.push_event(Event::Workload { name, pid, detail }, now);
+            }
+            Input::Appended { token, used_bytes } => self.on_appended(token, used_bytes, now),
+            Input::AppendFailed { token, reason } => self.on_append_failed(token, &reason, now),
+            Input::Trimmed { log, epoch, oldest } => self.on_trimmed(log, epoch, oldest),
+            Input::ActionDone { decision, result } => self.on_action_done(&decision, result, now),
+            Input::Probed { decision, result } => self.on_probed(&decision, result, now),
+            Input::LinkUp => self.on_link_up(now),
+            Input::LinkDown { reason } => self.on_link_down(reason, now),
+            Input::Frame(frame) => self.on_frame(frame, now),
+            Input::Loaded { token, found } => self.on_loaded(token, found, now),
+            Input::Local { request, what } => self.on_local(request, what, now),
+            Input::Certificate { ends, rejoins } => {
+                self.settings.certificate_ends = ends;
+                self.settings.rejoins = rejoins;
+                self.link.want_status();
+            }
+            Input::Stop => self.on_stop(),
+            Input::Tick => self.observe(&[], now),
+        }
+        self.turn(now);
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.out.pop_front()
+    }
+
+    /// When a [`Input::Tick`] is wanted at the latest, if nothing else comes before; `None`: never.
+    pub fn poll_timeout(&self, now: Now) -> Option<Duration> {
+        let due = [
+            self.record.due(self.settings.append_deadline),
+            self.authority.until,
+            self.next_verification(),
+            self.link.due(),
+        ];
+        let due = due.into_iter().flatten().min();
+        let due = due.map(|at| at.since(now.mono));
+        let judge = self
+            .judge
+            .as_ref()
+            .and_then(|judge| judge.poll_timeout(now.mono));
+        match (due, judge) {
+            (Some(due), Some(judge)) => Some(due.min(judge)),
+            (due, judge) => due.or(judge),
+        }
+    }
+
+    /// Makes an entry.
+    pub(crate) fn push(&mut self, body: EntryBody, now: Now) -> Seq {
+        self.record.push(now, body)
+    }
+
+    pub(crate) fn peek_token(&self) -> Token {
+        Token(self.next_token)
+    }
+
+    pub(crate) fn take_token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    fn push_event(&mut self, event: Event, now: Now) {
+        if self.record.has_room() {
+            self.push(EntryBody::Event(event), now);
+        }
+    }
+
+    fn on_clock_step(&mut self, by_ms: i64, now: Now) {
+        self.push_event(Event::ClockStepped { by_ms }, now);
+        self.link.want_status();
+    }
+
+    fn on_readings(&mut self, readings: &[Reading], now: Now) {
+        if self.stop != Stop::No {
+            return;
+        }
+        self.telemetry
+            .observe(readings, now, &mut self.marks.blocks);
+        self.verify_effects(readings, now);
+        self.observe(readings, now);
+    }
+
+    /// Lets the rules look at readings, and judges what they want.
+    fn observe(&mut self, readings: &[Reading], now: Now) {
+        let Some(judge) = &mut self.judge else { return };
+        judge.observe(readings, now.mono, &mut self.wants);
+        if self.wants.is_empty() {
+            return;
+        }
+        let mut wants = std::mem::take(&mut self.wants);
+        for want in wants.drain(..) {
+            if !self.is_under_way(&want) {
+                self.decide(want, None, now);
+            }
+        }
+        self.wants = wants;
+    }
+
+    /// What was refused may be allowed now.
+    pub(crate) fn reconsider(&mut self) {
+        if let Some(judge) = &mut self.judge {
+            judge.reconsider();
+        }
+    }
+
+    fn on_devices(&mut self, devices: Vec<DeviceInfo>) {
+        if let Some(judge) = &mut self.judge {
+            for device in &devices {
+                judge.set_device(device);
+            }
+        }
+        self.devices = devices;
+        self.link.want_status();
+    }
+
+    fn on_appended(&mut self, token: Token, used_bytes: u64, now: Now) {
+        let was_ok = self.record.ok();
+        let Some(done) = self.record.appended(token, used_bytes, now.mono) else {
+            return;
+        };
+        if !was_ok {
+            self.reconsider();
+            self.link.want_status();
+        }
+        self.telemetry.appended(done.block);
+        if done.bundle {
+            self.activate_staged(now);
+        }
+        if let Some((_, through)) = self.shed.take_if(|(entry, _)| *entry <= done.through) {
+            let epoch = self.record.durable().epoch;
+            self.out.push_back(Effect::Shed { epoch, through });
+            self.telemetry.shed_done();
+        }
+        self.answer_waiting();
+        self.give_way(now);
+        if self.stop == Stop::Writing && self.record.is_settled() {
+            self.finish_stop();
+        }
+    }
+
+    fn on_append_failed(&mut self, token: Token, reason: &AppendError, now: Now) {
+        let full = *reason == AppendError::Full;
+        let smaller = |batch: &InFlight| full && (batch.block.is_some() || batch.bundle);
+        let Some(failed) = self.record.failed(token, smaller, now.mono) else {
+            return;
+        };
+        self.telemetry.failed(failed.block, full);
+        if full && failed.bundle {
+            self.give_staged_up(now);
+        }
+        self.give_way(now);
+        if self.record.ok() {
+            return;
+        }
+        self.drop_unrecorded(now);
+        self.refuse_waiting();
+        self.link.want_status();
+        if self.stop == Stop::Writing {
+            self.finish_stop();
+        }
+    }
+
+    /// Coarsens and sheds telemetry as the journal fills.
+    fn give_way(&mut self, now: Now) {
+        let (used, limit) = (self.record.used_bytes, self.settings.journal_limit_bytes);
+        if let Some(interval_ms) = self.telemetry.adapt(used, limit) {
+            self.marks.interval_ms = interval_ms;
+            self.push(EntryBody::Gap(Gap::Coarsened { interval_ms }), now);
+            self.link.want_status();
+        }
+        let range = self.telemetry.shed(used, limit, &mut self.marks.blocks);
+        if let Some((from, to)) = range {
+            if self.has_planted(Planted::ShedSilently) {
+                let epoch = self.record.durable().epoch;
+                self.out.push_back(Effect::Shed { epoch, through: to });
+                self.telemetry.shed_done();
+                return;
+            }
+            let entry = self.push_lost(from, to, "journal pressure", now);
+            self.shed = Some((entry, to));
+        }
+    }
+
+    fn push_lost(&mut self, from: Seq, to: Seq, reason: &str, now: Now) -> Seq {
+        let reason = reason.to_owned();
+        self.push(EntryBody::Gap(Gap::Telemetry { from, to, reason }), now)
+    }
+
+    fn on_trimmed(&mut self, log: Log, epoch: Epoch, oldest: Seq) {
+        if log == Log::Telemetry {
+            return;
+        }
+        if epoch == self.record.durable().epoch {
+            self.oldest_entry = self.oldest_entry.max(oldest);
+        } else if let Some(older) = self.older.iter_mut().find(|older| older.epoch == epoch) {
+            older.first = older.first.max(oldest).min(older.last);
+        }
+    }
+
+    fn on_stop(&mut self) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Asked;
+            self.telemetry.close(&mut self.marks.blocks);
+        }
+    }
+
+    fn finish_stop(&mut self) {
+        self.stop = Stop::Done;
+        self.disconnect("stopping");
+        self.out.push_back(Effect::Stopped);
+    }
+
+    /// After a restart: the bundle that was active is active again.
+    fn take_bundle_back(&mut self, bundle: Option<SignedBundle>, stale: bool, now: Now) {
+        let expected = std::mem::replace(&mut self.marks.bundle, BundleRef::NONE);
+        let Some(signed) = bundle else { return };
+        let Ok((reference, text)) = self.open_envelope(&signed) else {
+            return;
+        };
+        if reference != expected {
+            return;
+        }
+        let Ok(parsed) = policy::Bundle::parse(&text) else {
+            return;
+        };
+        let stale = stale && reference.generation < self.marks.floor.generation;
+        let fresh_at = self.marks.fresh_at.filter(|_| !stale);
+        self.activate(reference, signed, Arc::new(parsed), fresh_at);
+        self.announce_bundle(now);
+        self.look_at_authority(now);
+    }
+
+    /// What every turn ends with.
+    fn turn(&mut self, now: Now) {
+        if self.record.look(now.mono, self.settings.append_deadline) {
+            self.link.want_status();
+            self.refuse_waiting();
+        }
+        if self.authority.until.is_some_and(|until| now.mono >= until) {
+            self.look_at_authority(now);
+        }
+        if !self.marks.open.is_empty() {
+            self.expire_verifications(now);
+            self.advance_actions(now);
+        }
+        if self.new_epoch_because.is_some() {
+            self.begin_epoch(now);
+        }
+        self.flush(now);
+        if self.stop != Stop::Done {
+            self.turn_link(now);
+        }
+    }
+
+    /// Hands a batch over, if there is something to write and none is on its way.
+    fn flush(&mut self, now: Now) {
+        let stopping = self.stop == Stop::Asked;
+        let something = self.record.has_tail()
+            || self.telemetry.has_ready()
+            || self.telemetry.has_lost()
+            || self.staged.is_some()
+            || stopping;
+        if !something || !self.record.may_begin(now.mono) {
+            return;
+        }
+        if let Some((actions, detail)) = self.record.note_unrecorded() {
+            self.push(EntryBody::Event(Event::Unrecorded { actions, detail }), now);
+        }
+        if let Some((from, to)) = self.telemetry.take_lost() {
+            self.push_lost(from, to, "the journal took no blocks", now);
+        }
+        if stopping {
+            self.stop = Stop::Writing;
+        }
+        let token = self.take_token();
+        let block = self.telemetry.take_ready();
+        let floor = Floor {
+            epoch: self.record.durable().epoch,
+            last: self.record.durable().seq,
+            acked: self.marks.acked,
+            ..self.marks.floor
+        };
+        self.marks.floor = floor;
+        let marks = self.encode_marks(stopping, now);
+        let bundle = self
+            .staged
+            .as_ref()
+            .map(|staged| (staged.reference, staged.signed.clone()));
+        let part = self
+            .record
+            .begin(token, block.clone(), bundle.is_some(), floor, now.mono);
+        self.out.push_back(Effect::Append(Batch {
+            token,
+            epoch: floor.epoch,
+            entries: part.entries,
+            telemetry: block,
+            bundle,
+            marks,
+            floor: part.floor,
+            urgent: part.urgent,
+        }));
+    }
+
+    fn encode_marks(&mut self, clean: bool, now: Now) -> Vec<u8> {
+        if let Some(judge) = &self.judge {
+            self.marks.ledger = Some(judge.ledger());
+        }
+        self.marks.head = self.record.made();
+        self.marks.clean = clean;
+        let Some(staged) = &self.staged else {
+            return self.marks.encode();
+        };
+        // If this becomes durable and the process then dies, the next one starts with the new bundle.
+        let (bundle, fresh_at) = (self.marks.bundle, self.marks.fresh_at);
+        self.marks.bundle = staged.reference;
+        self.marks.fresh_at = Some(now.mono);
+        let bytes = self.marks.encode();
+        (self.marks.bundle, self.marks.fresh_at) = (bundle, fresh_at);
+        bytes
+    }
+
+    /// Begins a new epoch while running, as soon as nothing of the old one is on its way.
+    fn begin_epoch(&mut self, now: Now) {
+        if !self.record.is_settled() {
+            return;
+        }
+        let Some(reason) = self.new_epoch_because.take() else {
+            return;
+        };
+        let old = self.record.durable();
+        let gap = Gap::Epoch {
+            epoch: old.epoch,
+            last_known: old.seq,
+            acked: self.marks.acked,
+            reason,
+        };
+        // No hub can link what it lacks of the old epoch; it stays for `--local` until the space is needed.
+        self.marks.settled.push(old.epoch);
+        self.release_log(Log::Entries, old.epoch, old.seq);
+        self.release_log(Log::Telemetry, old.epoch, self.telemetry.durable());
+        let above = old.epoch.max(self.new_epoch_above);
+        self.marks = recover::next_epoch(
+            std::mem::replace(&mut self.marks, Marks::fresh(above)),
+            above,
+        );
+        self.marks.floor.epoch = above.next();
+        self.record.start_epoch(above.next());
+        self.telemetry.start_epoch();
+        self.shed = None;
+        self.oldest_entry = Seq(1);
+        self.released_entries = Seq(0);
+        self.push(EntryBody::Gap(gap), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use wire::entry::ChainHead;
+    use wire::frame::{Ack, Command, Frame, Order, Welcome};
+    use wire::ids::{DecisionId, HubEpoch};
+    use wire::reading::DeviceId;
+    use wire::{Action, ActionKind};
+
+    use super::*;
+    use crate::testing::{BUNDLE, Disk, Rig, check, signed};
+
+    fn welcome(holds: Vec<ChainHead>, hub_epoch: u64) -> Input {
+        Input::Frame(Frame::Welcome(Welcome {
+            version: 1,
+            hub_epoch: HubEpoch(hub_epoch),
+            holds,
+            telemetry: Seq(0),
+            bundle: BundleRef::NONE,
+            session: 5,
+            now: Now::default(),
+        }))
+    }
+
+    fn connect(rig: &mut Rig, holds: Vec<ChainHead>, hub_epoch: u64) {
+        rig.pass(400_000);
+        rig.handle(Input::Tick);
+        rig.handle(Input::LinkUp);
+        rig.handle(welcome(holds, hub_epoch));
+    }
+
+    fn command(id: u8, hub_epoch: u64, what: Order) -> Input {
+        Input::Frame(Frame::Command(Command {
+            id: CommandId([id; 16]),
+            hub_epoch: HubEpoch(hub_epoch),
+            valid_for_ms: 30_000,
+            who: "ana".to_owned(),
+            reason: "test".to_owned(),
+            what,
+        }))
+    }
+
+    fn restart() -> Order {
+        Order::Act(Action {
+            target: DeviceId::workload("job").expect("a name"),
+            kind: ActionKind::Restart,
+        })
+    }
+
+    /// Places of the entries sent in the present session.
+    fn sent(rig: &Rig) -> Vec<(u64, u64)> {
+        let mut places = Vec::new();
+        for frame in &rig.frames {
+            if let Frame::Entries(entries) = frame {
+                let count = entries.raw.len() as u64;
+                places.extend((0..count).map(|n| (entries.epoch.0, entries.first.0 + n)));
+            }
+        }
+        places
+    }
+
+    #[test]
+    fn after_a_welcome_only_what_the_hub_lacks_is_sent() {
+        let mut rig = Rig::new();
+        let head = rig.agent.head();
+        let held = ChainHead {
+            seq: Seq(head.seq.0 - 1),
+            ..head
+        };
+        connect(&mut rig, vec![held], 1);
+        assert_eq!(
+            sent(&rig),
+            [(1, head.seq.0), (1, head.seq.0 + 1)],
+            "the last one, then `connected`"
+        );
+        rig.handle(Input::Frame(Frame::Ack(Ack {
+            epoch: head.epoch,
+            entries: Some(head.seq.next()),
+            telemetry: None,
+        })));
+        assert_eq!(rig.agent.backlog_entries(), 0);
+        rig.handle(Input::LinkDown {
+            reason: "test".to_owned(),
+        });
+        rig.frames.clear();
+        connect(&mut rig, vec![], 2);
+        assert!(rig.log.contains(&"hub restored".to_owned()));
+        assert_eq!(sent(&rig)[0], (1, 1), "from the beginning again");
+    }
+
+    #[test]
+    fn a_hub_that_holds_more_means_that_this_is_an_old_copy() {
+        let mut rig = Rig::new();
+        let mut held = rig.agent.head();
+        held.seq.0 += 5;
+        connect(&mut rig, vec![held], 1);
+        assert_eq!(rig.agent.head().epoch, Epoch(2));
+        assert_eq!(rig.log, ["disconnect", "gap: epoch 1"]);
+        rig.crash();
+        assert_eq!(rig.agent.head().epoch, Epoch(2));
+        rig.frames.clear();
+        connect(&mut rig, vec![held], 1);
+        assert_eq!(sent(&rig)[0], (2, 1), "nothing of the first epoch fits");
+    }
+
+    #[test]
+    fn a_command_is_applied_once_also_over_a_crash() {
+        let mut rig = Rig::new();
+        connect(&mut rig, vec![], 3);
+        rig.log.clear();
+        rig.handle(command(1, 3, restart()));
+        rig.handle(command(1, 3, restart()));
+        rig.crash();
+        connect(&mut rig, vec![], 3);
+        rig.handle(command(1, 3, restart()));
+        rig.handle(command(2, 2, restart()));
+        assert_eq!(
+            rig.log,
+            [
+                "decided allow restart",
+                "act restart",
+                "applied",
+                "command fenced"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_older_bundle_never_wins() {
+        let mut rig = Rig::new();
+        connect(&mut rig, vec![], 1);
+        let newer = signed(7, BUNDLE);
+        for bundle in [signed(7, BUNDLE), signed(5, BUNDLE), newer.clone()] {
+            rig.handle(Input::Frame(Frame::Bundle(bundle)));
+        }
+        assert_eq!(rig.log, ["bundle 7", "refused bundle 5"]);
+        rig.journal.marks = None;
+        rig.journal.bundle = None;
+        rig.crash();
+        assert!(rig.agent.bundle().is_none());
+        connect(&mut rig, vec![], 1);
+        rig.log.clear();
+        rig.handle(Input::Frame(Frame::Bundle(signed(5, BUNDLE))));
+        rig.handle(Input::Frame(Frame::Bundle(newer)));
+        assert_eq!(rig.log, ["refused bundle 5", "bundle 7", "authority full"]);
+    }
+
+    #[test]
+    fn an_unsigned_bundle_is_refused_once() {
+        let mut rig = Rig::new();
+        connect(&mut rig, vec![], 1);
+        let mut forged = signed(9, BUNDLE);
+        forged.signatures.clear();
+        for _ in 0..3 {
+            rig.handle(Input::Frame(Frame::Bundle(forged.clone())));
+        }
+        assert_eq!(rig.log, ["refused bundle 0"]);
+    }
+
+    #[test]
+    fn authority_falls_with_the_age_of_the_policy_and_protection_stays() {
+        check(
+            "wait 21600 | wait 237600 | wait 2332800 | hot 3",
+            "authority reversible | authority protective | authority observe | decided allow power_cap | act power_cap | applied",
+        );
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_years_is_an_entry_and_nothing_else() {
+        let mut rig = Rig::new();
+        rig.now.wall.0 -= 10 * 31_536_000_000;
+        rig.live(4, 90, 100);
+        assert_eq!(
+            rig.log,
+            [
+                "clock stepped",
+                "decided allow power_cap",
+                "act power_cap",
+                "applied"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_person_is_answered_when_it_is_durable_or_cannot_be() {
+        check(
+            "hold | release | release",
+            "held | done | released | done | refused",
+        );
+        check("disk fails | hold", "refused");
+        check("disk hangs | hold | wait 2", "refused");
+    }
+
+    #[test]
+    fn a_full_disk_costs_telemetry_first_and_says_so() {
+        check(
+            "cool 1 | disk is full | cool 12 | disk works | wait 10",
+            "gap: blocks 1-1",
+        );
+    }
+
+    #[test]
+    fn a_lost_journal_is_a_new_epoch() {
+        let mut rig = Rig::new();
+        rig.journal.entries.clear();
+        rig.journal.marks = None;
+        rig.crash();
+        assert_eq!(rig.log, ["gap: epoch 1"]);
+        assert_eq!(rig.agent.head().epoch, Epoch(2));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Live(i64, i64),
+        Disk(u8),
+        Commit,
+        Fail,
+        Done(bool),
+        Crash,
+        Command(u8),
+        Hold,
+        Release,
+        Connect,
+        Wait(u64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (50i64..100, 50i64..400).prop_map(|(c, m)| Step::Live(c, m)),
+            1 => (0u8..4).prop_map(Step::Disk),
+            2 => Just(Step::Commit),
+            1 => Just(Step::Fail),
+            2 => any::<bool>().prop_map(Step::Done),
+            1 => Just(Step::Crash),
+            1 => (0u8..8).prop_map(Step::Command),
+            1 => Just(Step::Hold),
+            1 => Just(Step::Release),
+            1 => Just(Step::Connect),
+            1 => (1u64..100).prop_map(Step::Wait),
+        ]
+    }
+
+    /// Actions that started without their decision being durable, and those that started twice.
+    fn faults(rig: &Rig, excused: &BTreeSet<DecisionId>) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut seen = BTreeSet::new();
+        for run in &rig.acts {
+            let place = (run.decision.epoch, run.decision.seq);
+            let protective = run.action.kind.protective();
+            let is_excused = protective && excused.contains(&run.decision);
+            if !rig.journal.entries.contains_key(&place) && !is_excused {
+                faults.push(format!("{run:?} has no record"));
+            }
+            if !seen.insert(run.decision.clone()) && !protective {
+                faults.push(format!("{run:?} started twice"));
+            }
+        }
+        faults
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn whatever_completes_fails_or_crashes_every_action_has_its_record(
+            steps in proptest::collection::vec(step(), 1..120)
+        ) {
+            let mut rig = Rig::new();
+            rig.auto_act = false;
+            let mut excused = BTreeSet::new();
+            for step in steps {
+                let started = rig.acts.len();
+                let was_ok = rig.agent.record.ok();
+                match step {
+                    Step::Live(celsius, mebibytes) => rig.live(1, celsius, mebibytes),
+                    Step::Disk(0) => rig.disk = Disk::Works,
+                    Step::Disk(1) => rig.disk = Disk::Fails,
+                    Step::Disk(2) => rig.disk = Disk::Full,
+                    Step::Disk(_) => rig.disk = Disk::Hangs,
+                    Step::Commit => if let Some(batch) = rig.hanging.pop_front() {
+                        let token = batch.token;
+                        rig.commit(batch);
+                        rig.handle(Input::Appended { token, used_bytes: 0 });
+                    },
+                    Step::Fail => if let Some(batch) = rig.hanging.pop_front() {
+                        let reason = AppendError::Io("test".to_owned());
+                        rig.handle(Input::AppendFailed { token: batch.token, reason });
+                    },
+                    Step::Done(works) => { rig.finish_action(works); rig.settle(); }
+                    Step::Crash => {
+                        // A batch on its way may or may not have made it.
+                        if rig.now.mono.0.is_multiple_of(2) && let Some(batch) = rig.hanging.pop_front() {
+                            rig.commit(batch);
+                        }
+                        rig.crash();
+                    }
+                    Step::Command(id) => rig.handle(command(id, 1, restart())),
+                    Step::Hold => rig.handle(command(200, 1, Order::Hold)),
+                    Step::Release => rig.handle(command(201, 1, Order::Release)),
+                    Step::Connect => connect(&mut rig, vec![], 1),
+                    Step::Wait(seconds) => {
+                        rig.pass(seconds * 1_000);
+                        rig.handle(Input::Tick);
+                    }
+                }
+                if !was_ok || !rig.agent.record.ok() {
+                    excused.extend(rig.acts[started..].iter().map(|run| run.decision.clone()));
+                }
+                prop_assert_eq!(faults(&rig, &excused), Vec::<String>::new());
+                for (epoch, seq) in sent(&rig) {
+                    prop_assert!(rig.journal.entries.contains_key(&(Epoch(epoch), Seq(seq))));
+                }
+            }
+            // Healed: everything closes and all of it is one chain.
+            rig.disk = Disk::Works;
+            while let Some(batch) = rig.hanging.pop_front() {
+                let token = batch.token;
+                rig.commit(batch);
+                rig.handle(Input::Appended { token, used_bytes: 0 });
+            }
+            rig.pass(40_000);
+            rig.handle(Input::Tick);
+            rig.auto_act = true;
+            for _ in 0..200 { rig.finish_action(true); rig.settle(); }
+            rig.pass(40_000);
+            rig.handle(Input::Tick);
+            prop_assert!(rig.agent.open_actions().is_empty(), "{:?}", rig.agent.open_actions());
+            prop_assert_eq!(rig.agent.status(rig.now).unrecorded_actions, 0);
+            let mut head = ChainHead::empty(Epoch(1));
+            for raw in rig.journal.entries.values() {
+                head = head.link(raw).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            }
+        }
+    }
+}

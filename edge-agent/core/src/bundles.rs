@@ -1,0 +1,252 @@
+//! Which bundle is active, how it becomes so, and how old the proof of its freshness is.
+//!
+//! Order of work on arrival, never another: verify the signatures over the raw bytes, decode, compare with the floor, check the text,
+//! make the floor and the bundle durable, activate. What was active stays active until then, and stays if anything fails.
+//!
+//! Invariants: the active generation never falls while the process lives; no bundle below the floor is ever activated; age is
+//! reset only by an activation or by a higher-numbered beacon that names the active bundle.
+//!
+//! Read next: `wire/src/bundle.rs` (the envelope), `policy` (what is inside).
+
+use std::sync::Arc;
+
+use wire::decision::Authority;
+use wire::entry::{EntryBody, Event};
+use wire::ids::Generation;
+use wire::time::{Mono, Now};
+use wire::{Beacon, BundleRef, SignedBundle};
+
+use crate::agent::Agent;
+use crate::effect::LocalAnswer;
+use crate::marks::Staged;
+use crate::planted::Planted;
+
+/// The age of a bundle whose freshness nothing proves: ten years, beyond every step of every authority ladder.
+pub(crate) const NO_PROOF_MS: u64 = 10 * 365 * 24 * 3_600_000;
+
+/// The authority step in force, and when it has to be looked up again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AuthorityNow {
+    pub(crate) step: Authority,
+    pub(crate) until: Option<Mono>,
+}
+
+impl AuthorityNow {
+    /// Without a bundle nothing is granted.
+    pub(crate) const NONE: Self = Self {
+        step: Authority::Observe,
+        until: None,
+    };
+}
+
+impl Agent {
+    /// A bundle arrived, from the hub or from a person with a file (`request`).
+    pub(crate) fn on_bundle(&mut self, signed: SignedBundle, request: Option<u64>, now: Now) {
+        if self.staged.is_some() {
+            // One at a time, so that each activation entry is true; the newest one that came meanwhile is looked at afterwards.
+            if let Some((_, former)) = self.next_bundle.replace((signed, request)) {
+                let reason = "another bundle came after it".to_owned();
+                self.answer(former, LocalAnswer::Refused { reason });
+            }
+            return;
+        }
+        match self.open_bundle(&signed) {
+            Ok(None) => self.answer(request, LocalAnswer::Done),
+            Ok(Some((reference, parsed))) => self.stage(reference, signed, parsed, request),
+            Err((generation, reason)) => {
+                if self.refused_bundle != Some(signed.digest()) && self.record.has_room() {
+                    self.refused_bundle = Some(signed.digest());
+                    let event = Event::BundleRefused {
+                        generation,
+                        reason: reason.clone(),
+                    };
+                    self.push(EntryBody::Event(event), now);
+                }
+                self.answer(request, LocalAnswer::Refused { reason });
+            }
+        }
+    }
+
+    /// The batch with the staged bundle is durable.
+    pub(crate) fn activate_staged(&mut self, now: Now) {
+        let Some(staged) = self.staged.take() else {
+            return;
+        };
+        self.activate(
+            staged.reference,
+            staged.signed,
+            staged.parsed,
+            Some(now.mono),
+        );
+        self.announce_bundle(now);
+        self.answer(staged.request, LocalAnswer::Done);
+        self.look_at_authority(now);
+        if let Some((signed, request)) = self.next_bundle.take() {
+            self.on_bundle(signed, request, now);
+        }
+    }
+
+    /// The batch with the staged bundle found no room; smaller ones must not wait behind it.
+    pub(crate) fn give_staged_up(&mut self, now: Now) {
+        let Some(staged) = self.staged.take() else {
+            return;
+        };
+        let reason = "the journal has no room for it".to_owned();
+        let event = Event::BundleRefused {
+            generation: staged.reference.generation,
+            reason: reason.clone(),
+        };
+        self.push(EntryBody::Event(event), now);
+        self.answer(staged.request, LocalAnswer::Refused { reason });
+    }
+
+    /// Tells of the active bundle, if no entry does yet.
+    pub(crate) fn announce_bundle(&mut self, now: Now) {
+        let bundle = self.marks.bundle;
+        if self.marks.announced == bundle {
+            return;
+        }
+        let before = Some(self.marks.announced).filter(|former| *former != BundleRef::NONE);
+        self.marks.announced = bundle;
+        self.push(
+            EntryBody::Event(Event::BundleActivated { bundle, before }),
+            now,
+        );
+    }
+
+    /// Puts a bundle in force. Its floor is durable.
+    pub(crate) fn activate(
+        &mut self,
+        reference: BundleRef,
+        signed: SignedBundle,
+        parsed: Arc<policy::Bundle>,
+        fresh_at: Option<Mono>,
+    ) {
+        match &mut self.judge {
+            Some(judge) => judge.replace_bundle(parsed, reference),
+            None => {
+                let mut judge = policy::Judge::new(parsed, reference);
+                if let Some(ledger) = self.marks.ledger.take() {
+                    judge.restore(ledger);
+                }
+                for device in &self.devices {
+                    judge.set_device(device);
+                }
+                self.judge = Some(judge);
+            }
+        }
+        self.marks.bundle = reference;
+        self.marks.fresh_at = fresh_at;
+        self.bundle = Some((signed, reference));
+        self.link.want_status();
+    }
+
+    /// A beacon arrived.
+    pub(crate) fn on_beacon(&mut self, beacon: &Beacon, now: Now) {
+        let ring = &self.settings.policy_keys;
+        let Ok(payload) = beacon.open(ring, &self.settings.trust_domain) else {
+            return;
+        };
+        if payload.number <= self.marks.beacon {
+            return;
+        }
+        self.marks.beacon = payload.number;
+        let floor = &mut self.marks.floor;
+        floor.generation = floor.generation.max(payload.bundle.generation);
+        if payload.bundle == self.marks.bundle && self.judge.is_some() {
+            self.marks.fresh_at = Some(now.mono);
+            self.look_at_authority(now);
+        }
+    }
+
+    /// How long ago the active bundle was last proven to be the newest.
+    pub(crate) fn policy_age_ms(&self, now: Mono) -> u64 {
+        match self.marks.fresh_at {
+            Some(at) => u64::try_from(now.since(at).as_millis()).unwrap_or(NO_PROOF_MS),
+            None => NO_PROOF_MS,
+        }
+    }
+
+    /// Looks the authority step up; a change is an entry.
+    pub(crate) fn look_at_authority(&mut self, now: Now) {
+        let Some(judge) = &self.judge else { return };
+        let policy_age_ms = self.policy_age_ms(now.mono);
+        let (step, next_ms) = judge.bundle().authority(policy_age_ms);
+        let before = std::mem::replace(&mut self.marks.authority, step);
+        self.authority = AuthorityNow {
+            step,
+            // At least a millisecond, so that a step at this very age cannot spin.
+            until: next_ms.map(|ms| Mono(now.mono.0.saturating_add(ms.max(1)))),
+        };
+        if step != before {
+            let event = Event::AuthorityChanged {
+                to: step,
+                policy_age_ms,
+            };
+            self.push(EntryBody::Event(event), now);
+            self.link.want_status();
+        }
+    }
+
+    fn stage(
+        &mut self,
+        reference: BundleRef,
+        signed: SignedBundle,
+        parsed: Arc<policy::Bundle>,
+        request: Option<u64>,
+    ) {
+        let floor = &mut self.marks.floor;
+        floor.generation = floor.generation.max(reference.generation);
+        self.staged = Some(Staged {
+            reference,
+            signed,
+            parsed,
+            request,
+        });
+    }
+
+    /// Verifies, decodes, compares, checks. `Ok(None)`: it is the active one already.
+    #[allow(clippy::type_complexity)] // one caller, right above
+    fn open_bundle(
+        &self,
+        signed: &SignedBundle,
+    ) -> Result<Option<(BundleRef, Arc<policy::Bundle>)>, (Generation, String)> {
+        let (reference, text) = self.open_envelope(signed)?;
+        let refused = |reason: String| (reference.generation, reason);
+        if reference == self.marks.bundle && self.judge.is_some() {
+            return Ok(None);
+        }
+        let floor = self.marks.floor.generation;
+        let replaces_other =
+            self.judge.is_some() && reference.generation <= self.marks.bundle.generation;
+        let below = reference.generation < floor || replaces_other;
+        if below && !self.has_planted(Planted::SkipFloor) {
+            return Err(refused(format!(
+                "generation {} is not above {} that is active and not below {floor} that is known: it is an older bundle",
+                reference.generation, self.marks.bundle.generation
+            )));
+        }
+        match policy::Bundle::parse(&text) {
+            Ok(parsed) => Ok(Some((reference, Arc::new(parsed)))),
+            Err(problems) => Err(refused(match problems.first() {
+                Some(first) => format!("line {}: {}", first.line, first.message),
+                None => "its text is not a bundle".to_owned(),
+            })),
+        }
+    }
+
+    /// The reference and the text of a bundle that trusted keys signed for this trust domain.
+    pub(crate) fn open_envelope(
+        &self,
+        signed: &SignedBundle,
+    ) -> Result<(BundleRef, Vec<u8>), (Generation, String)> {
+        let payload = signed
+            .open(&self.settings.policy_keys, &self.settings.trust_domain)
+            .map_err(|error| (Generation(0), error.to_string()))?;
+        let reference = BundleRef {
+            generation: payload.generation,
+            digest: signed.digest(),
+        };
+        Ok((reference, payload.text))
+    }
+}

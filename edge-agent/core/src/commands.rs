@@ -1,0 +1,186 @@
+//! What people and programs order: through the hub, or at the node's own socket.
+//!
+//! Decides whether an order is taken at all (fenced, repeated, expired); what is taken is judged like any other want.
+//!
+//! Invariants: a command is applied at most once, also across crashes (its id becomes durable with its decision); a command under an
+//! older incarnation of the hub is never applied; an answer to a person leaves only when what it says is durable.
+//!
+//! Read next: `actions.rs` (judging and carrying out).
+
+use std::time::Duration;
+
+use policy::Want;
+use wire::entry::{EntryBody, Event};
+use wire::frame::{Command, Order};
+use wire::ids::{CommandId, Seq};
+use wire::time::Now;
+use wire::{Action, Origin};
+
+use crate::actions::MAX_OPEN;
+use crate::agent::Agent;
+use crate::effect::{Effect, LocalAnswer};
+use crate::input::LocalRequest;
+use crate::marks::Held;
+use crate::planted::Planted;
+
+/// People who may wait for the journal at once; the socket serves fewer.
+const MAX_WAITING: usize = 64;
+
+/// Somebody at the socket waits until this is durable.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    entry: Seq,
+    request: u64,
+    answer: LocalAnswer,
+}
+
+impl Agent {
+    pub(crate) fn on_command(&mut self, command: Command, now: Now) {
+        let id = command.id;
+        if command.hub_epoch < self.marks.floor.hub_epoch {
+            return self.refuse_command(id, "fenced", now);
+        }
+        self.marks.floor.hub_epoch = command.hub_epoch;
+        if !self.marks.remember(id) && !self.has_planted(Planted::CommandTwice) {
+            // Its decision is in the journal and reaches the hub by itself.
+            return;
+        }
+        if command.valid_for_ms == 0 {
+            return self.refuse_command(id, "expired", now);
+        }
+        let Command { who, reason, .. } = command;
+        match command.what {
+            Order::Act(action) => {
+                let origin = Origin::Command { id, who, reason };
+                let expires = now.mono + Duration::from_millis(command.valid_for_ms);
+                if let Err(reason) = self.order(action, origin, Some(expires), now) {
+                    self.refuse_command(id, reason, now);
+                }
+            }
+            Order::Hold => {
+                self.hold(who, reason, now);
+            }
+            Order::Release => {
+                if self.release(who, reason, now).is_none() {
+                    self.refuse_command(id, "nobody holds the node", now);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_local(&mut self, request: u64, what: LocalRequest, now: Now) {
+        if self.waiting.len() >= MAX_WAITING {
+            return self.refuse(request, "too many requests wait for the journal, try again");
+        }
+        match what {
+            LocalRequest::Import { bundle, who: _ } => self.on_bundle(bundle, Some(request), now),
+            LocalRequest::Order { who, reason, what } => match what {
+                Order::Act(action) => {
+                    let origin = Origin::Local { who, reason };
+                    match self.order(action, origin, None, now) {
+                        Ok(decision) => {
+                            let entry = decision.seq;
+                            self.wait(entry, request, LocalAnswer::Decided { decision });
+                        }
+                        Err(reason) => self.refuse(request, reason),
+                    }
+                }
+                Order::Hold => {
+                    let entry = self.hold(who, reason, now);
+                    self.wait(entry, request, LocalAnswer::Done);
+                }
+                Order::Release => match self.release(who, reason, now) {
+                    Some(entry) => self.wait(entry, request, LocalAnswer::Done),
+                    None => self.refuse(request, "nobody holds the node"),
+                },
+            },
+        }
+    }
+
+    /// Answers those whose entry is durable.
+    pub(crate) fn answer_waiting(&mut self) {
+        let durable = self.record.durable().seq;
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.entry <= durable {
+                self.answer(Some(waiting.request), waiting.answer);
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    /// The journal fails: nobody is kept waiting for it.
+    pub(crate) fn refuse_waiting(&mut self) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.refuse(
+                waiting.request,
+                "the journal does not take entries; only protective actions run until it does",
+            );
+        }
+    }
+
+    pub(crate) fn answer(&mut self, request: Option<u64>, answer: LocalAnswer) {
+        if let Some(request) = request {
+            self.out.push_back(Effect::Reply { request, answer });
+        }
+    }
+
+    fn refuse(&mut self, request: u64, reason: &str) {
+        let reason = reason.to_owned();
+        self.answer(Some(request), LocalAnswer::Refused { reason });
+    }
+
+    fn wait(&mut self, entry: Seq, request: u64, answer: LocalAnswer) {
+        self.waiting.push(Waiting {
+            entry,
+            request,
+            answer,
+        });
+    }
+
+    fn order(
+        &mut self,
+        action: Action,
+        origin: Origin,
+        expires: Option<wire::time::Mono>,
+        now: Now,
+    ) -> Result<wire::DecisionId, &'static str> {
+        if self.marks.open.len() >= MAX_OPEN {
+            return Err("too many actions are under way");
+        }
+        let want = Want {
+            origin,
+            action,
+            readings: Vec::new(),
+            rejected: Vec::new(),
+            verify: None,
+        };
+        self.decide(want, expires, now)
+            .ok_or("no bundle is active, so nothing can be judged")
+    }
+
+    fn hold(&mut self, who: String, reason: String, now: Now) -> Seq {
+        self.marks.held = Some(Held {
+            who: who.clone(),
+            reason: reason.clone(),
+        });
+        self.link.want_status();
+        self.push(EntryBody::Event(Event::Held { who, reason }), now)
+    }
+
+    fn release(&mut self, who: String, reason: String, now: Now) -> Option<Seq> {
+        self.marks.held.take()?;
+        self.reconsider();
+        self.link.want_status();
+        Some(self.push(EntryBody::Event(Event::Released { who, reason }), now))
+    }
+
+    fn refuse_command(&mut self, id: CommandId, reason: &str, now: Now) {
+        // A hub that repeats itself does not fill the journal.
+        if self.refused_command != Some(id) && self.record.has_room() {
+            self.refused_command = Some(id);
+            let reason = reason.to_owned();
+            self.push(EntryBody::Event(Event::CommandRefused { id, reason }), now);
+        }
+    }
+}

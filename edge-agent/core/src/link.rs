@@ -1,0 +1,285 @@
+//! The one session with a hub: whether there is one, and what it waits for.
+//!
+//! Decides when to connect, when to give a silent session up and when a status is due. It never looks into entries.
+//!
+//! Invariants: at most one try is under way; a session in which nothing is acknowledged for [`SILENCE`] although something
+//! waits for it is ended, also when the other direction still works.
+//!
+//! Read next: `backoff.rs` (when to try again), `sync.rs` (what is said).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wire::ids::{Epoch, HubEpoch, Seq};
+use wire::time::Mono;
+
+use crate::backoff::Backoff;
+use crate::effect::Token;
+
+/// A hub answers a hello after one commit; ten seconds are a very slow one over a very slow link.
+const GREETING: Duration = Duration::from_secs(10);
+/// Nothing acknowledged for this long: the path is dead in at least one direction (`reliability.md` 10, row 2).
+const SILENCE: Duration = Duration::from_secs(30);
+/// A status is repeated this often when nothing changes.
+const STATUS_EVERY: Duration = Duration::from_secs(15);
+/// Changes within this time travel as one status.
+const STATUS_GATHER: Duration = Duration::from_millis(500);
+
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// No session, and none is tried until then.
+    Down { retry_at: Mono },
+    /// The shell tries.
+    Connecting,
+    /// Hello is sent.
+    Greeting { since: Mono },
+    /// The hub has answered.
+    Welcomed(Box<Session>),
+    /// The shell was told to end the session.
+    Closing { welcomed_at: Option<Mono> },
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) since: Mono,
+    pub(crate) hub_epoch: HubEpoch,
+    pub(crate) entries: Stream,
+    pub(crate) blocks: Stream,
+}
+
+/// How far one log is sent.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    /// Older epochs that have to go first: (epoch, next, last).
+    pub(crate) older: VecDeque<(Epoch, Seq, Seq)>,
+    /// The next item of the present epoch.
+    pub(crate) next: Seq,
+    /// What is being read from the journal: which epoch, from where.
+    pub(crate) loading: Option<(Token, Epoch, Seq)>,
+    /// Sent and not acknowledged: (epoch, last item, bytes).
+    flying: VecDeque<(Epoch, Seq, usize)>,
+    flying_bytes: usize,
+    progress_at: Mono,
+}
+
+impl Stream {
+    pub(crate) fn new(older: VecDeque<(Epoch, Seq, Seq)>, next: Seq, now: Mono) -> Self {
+        Self {
+            older,
+            next,
+            loading: None,
+            flying: VecDeque::new(),
+            flying_bytes: 0,
+            progress_at: now,
+        }
+    }
+
+    pub(crate) fn flying_bytes(&self) -> usize {
+        self.flying_bytes
+    }
+
+    /// These were sent.
+    pub(crate) fn sent(&mut self, epoch: Epoch, through: Seq, bytes: usize, now: Mono) {
+        if self.flying.is_empty() {
+            self.progress_at = now;
+        }
+        self.flying.push_back((epoch, through, bytes));
+        self.flying_bytes += bytes;
+    }
+
+    /// These are acknowledged.
+    pub(crate) fn acked(&mut self, epoch: Epoch, through: Seq, now: Mono) {
+        self.progress_at = now;
+        let done = |item: &(Epoch, Seq, usize)| (item.0, item.1) <= (epoch, through);
+        while let Some((_, _, bytes)) = self.flying.pop_front_if(|item| done(item)) {
+            self.flying_bytes -= bytes;
+        }
+    }
+
+    /// When it has been silent for too long.
+    fn due(&self) -> Option<Mono> {
+        (!self.flying.is_empty()).then(|| self.progress_at + SILENCE)
+    }
+}
+
+/// What the link needs the turn to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Connect,
+    GiveUp(&'static str),
+    Status,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) stage: Stage,
+    pub(crate) backoff: Backoff,
+    status_at: Mono,
+    status_wanted: bool,
+}
+
+impl Link {
+    /// Tries at once.
+    pub(crate) fn new(seed: u64, now: Mono) -> Self {
+        Self {
+            stage: Stage::Down { retry_at: now },
+            backoff: Backoff::new(seed),
+            status_at: now,
+            status_wanted: false,
+        }
+    }
+
+    pub(crate) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.stage {
+            Stage::Welcomed(session) => Some(session),
+            Stage::Down { .. }
+            | Stage::Connecting
+            | Stage::Greeting { .. }
+            | Stage::Closing { .. } => None,
+        }
+    }
+
+    pub(crate) fn is_welcomed(&self) -> bool {
+        matches!(self.stage, Stage::Welcomed(_))
+    }
+
+    /// Something that a status tells has changed.
+    pub(crate) fn want_status(&mut self) {
+        self.status_wanted = true;
+    }
+
+    pub(crate) fn status_sent(&mut self, now: Mono) {
+        self.status_at = now;
+        self.status_wanted = false;
+    }
+
+    /// What is due now.
+    pub(crate) fn look(&self, now: Mono) -> Option<Due> {
+        match &self.stage {
+            Stage::Down { retry_at } => (now >= *retry_at).then_some(Due::Connect),
+            Stage::Greeting { since } => (now.since(*since) >= GREETING)
+                .then_some(Due::GiveUp("the hub did not answer the hello")),
+            Stage::Welcomed(session) => {
+                let silent = [session.entries.due(), session.blocks.due()];
+                if silent.into_iter().flatten().any(|due| now >= due) {
+                    return Some(Due::GiveUp("the hub stopped acknowledging"));
+                }
+                (now >= self.status_due()).then_some(Due::Status)
+            }
+            Stage::Connecting | Stage::Closing { .. } => None,
+        }
+    }
+
+    /// When [`Link::look`] will have something.
+    pub(crate) fn due(&self) -> Option<Mono> {
+        match &self.stage {
+            Stage::Down { retry_at } => Some(*retry_at),
+            Stage::Greeting { since } => Some(*since + GREETING),
+            Stage::Welcomed(session) => [session.entries.due(), session.blocks.due()]
+                .into_iter()
+                .flatten()
+                .chain([self.status_due()])
+                .min(),
+            Stage::Connecting | Stage::Closing { .. } => None,
+        }
+    }
+
+    /// The session is to end; the shell confirms by `LinkDown`. `false`: there is none.
+    pub(crate) fn close(&mut self) -> bool {
+        let welcomed_at = match &self.stage {
+            Stage::Greeting { .. } => None,
+            Stage::Welcomed(session) => Some(session.since),
+            Stage::Down { .. } | Stage::Connecting | Stage::Closing { .. } => return false,
+        };
+        self.stage = Stage::Closing { welcomed_at };
+        true
+    }
+
+    /// The session is gone. Returns whether it had been welcomed.
+    pub(crate) fn went_down(&mut self, now: Mono) -> bool {
+        let welcomed_at = match &self.stage {
+            Stage::Welcomed(session) => Some(session.since),
+            Stage::Closing { welcomed_at } => *welcomed_at,
+            Stage::Down { .. } => return false,
+            Stage::Connecting | Stage::Greeting { .. } => None,
+        };
+        if let Some(since) = welcomed_at {
+            self.backoff.session_ended(now.since(since));
+        }
+        self.stage = Stage::Down {
+            retry_at: now + self.backoff.next_delay(now),
+        };
+        welcomed_at.is_some()
+    }
+
+    fn status_due(&self) -> Mono {
+        let span = if self.status_wanted {
+            STATUS_GATHER
+        } else {
+            STATUS_EVERY
+        };
+        self.status_at + span
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn welcomed(now: u64) -> Link {
+        let mut link = Link::new(1, Mono(now));
+        let stream = || Stream::new(VecDeque::new(), Seq(1), Mono(now));
+        link.stage = Stage::Welcomed(Box::new(Session {
+            since: Mono(now),
+            hub_epoch: HubEpoch(1),
+            entries: stream(),
+            blocks: stream(),
+        }));
+        link.status_sent(Mono(now));
+        link
+    }
+
+    #[test]
+    fn one_way_silence_ends_a_session_and_acks_keep_it() {
+        let mut link = welcomed(0);
+        let session = link.session().expect("welcomed");
+        session.entries.sent(Epoch(1), Seq(5), 100, Mono(1_000));
+        session.entries.acked(Epoch(1), Seq(4), Mono(20_000));
+        link.status_sent(Mono(40_000));
+        assert_eq!(link.look(Mono(49_999)), None);
+        assert_eq!(
+            link.look(Mono(50_000)),
+            Some(Due::GiveUp("the hub stopped acknowledging"))
+        );
+        let session = link.session().expect("welcomed");
+        session.entries.acked(Epoch(1), Seq(5), Mono(50_000));
+        assert_eq!(session.entries.flying_bytes(), 0);
+        assert_eq!(link.look(Mono(54_000)), None, "nothing waits for an answer");
+    }
+
+    #[test]
+    fn a_status_is_regular_and_early_after_a_change() {
+        let mut link = welcomed(0);
+        assert_eq!(link.look(Mono(14_999)), None);
+        assert_eq!(link.look(Mono(15_000)), Some(Due::Status));
+        link.status_sent(Mono(15_000));
+        link.want_status();
+        assert_eq!(link.look(Mono(15_499)), None);
+        assert_eq!(link.look(Mono(15_500)), Some(Due::Status));
+    }
+
+    #[test]
+    fn a_hello_without_answer_is_given_up() {
+        let mut link = Link::new(1, Mono(0));
+        assert_eq!(link.look(Mono(0)), Some(Due::Connect));
+        link.stage = Stage::Greeting { since: Mono(0) };
+        assert_eq!(link.look(Mono(9_999)), None);
+        assert!(matches!(link.look(Mono(10_000)), Some(Due::GiveUp(_))));
+        assert!(link.close());
+        assert!(!link.close(), "once");
+        assert_eq!(link.due(), None, "the shell answers by itself");
+        assert!(!link.went_down(Mono(10_000)));
+        assert!(link.due().is_some());
+    }
+}

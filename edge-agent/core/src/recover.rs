@@ -1,0 +1,249 @@
+//! What becomes of the disk's contents at start: carry on, or begin a new epoch and say what is missing.
+//!
+//! Decides the epoch. It never refuses to start: whatever was lost, the agent protects its node again at once.
+//!
+//! Invariants: an epoch that was ever used is never used for new entries unless the journal still holds all of it that the floor
+//! knows of; the floor never falls; a bundle below the floor gets no authority (its `never_expires` rules still protect).
+//!
+//! Read next: `marks.rs` (what survives), `input.rs` (`Recovered`, `Floor`).
+
+use wire::entry::Gap;
+use wire::ids::{Epoch, Seq};
+
+use crate::input::{Floor, Recovered};
+use crate::marks::Marks;
+use crate::sync::Older;
+
+/// How to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub(crate) marks: Marks,
+    /// The gap to record first, if a new epoch begins.
+    pub(crate) gap: Option<Gap>,
+    /// Epochs that are left to send, oldest first.
+    pub(crate) older: Vec<Older>,
+    /// The first entry of the present epoch that is still there.
+    pub(crate) oldest_entry: Seq,
+    /// The state is older than the floor: its bundle proves nothing.
+    pub(crate) stale: bool,
+    /// Whether the process before this one stopped in an orderly way.
+    pub(crate) clean: bool,
+}
+
+pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
+    let floor = recovered.floor.unwrap_or_default();
+    let decoded = recovered.marks.as_deref().map(Marks::decode);
+    let known = decoded.clone().flatten();
+    let damaged = recovered.damage.is_some() || decoded == Some(None);
+    let behind = known.as_ref().is_some_and(|marks| {
+        floor.epoch > marks.head.epoch
+            || (floor.epoch == marks.head.epoch && floor.last > marks.head.seq)
+    });
+    let lost = known.is_none() && (recovered.floor.is_some() || !recovered.epochs.is_empty());
+    let clean = known
+        .as_ref()
+        .map_or(!damaged && !lost, |marks| marks.clean);
+    let first_ever = known.is_none() && !damaged && !lost;
+    let mut marks = known.unwrap_or_else(|| Marks::fresh(Epoch(1)));
+    let mut gap = None;
+    if !first_ever && (damaged || behind || lost) && !reuse_epoch {
+        let newest = recovered.epochs.iter().map(|(epoch, _, _)| *epoch).max();
+        gap = Some(gap_of(&marks, floor, recovered, behind));
+        let above = floor
+            .epoch
+            .max(marks.head.epoch)
+            .max(newest.unwrap_or_default());
+        marks = next_epoch(marks, above);
+    }
+    marks.floor = highest(marks.floor, floor);
+    marks.floor.epoch = marks.head.epoch;
+    let (older, oldest_entry) = epochs(recovered, &marks);
+    marks
+        .settled
+        .retain(|epoch| recovered.epochs.iter().any(|(held, _, _)| held == epoch));
+    Start {
+        marks,
+        gap,
+        older,
+        oldest_entry,
+        stale: behind,
+        clean,
+    }
+}
+
+/// What the entries of the ended epoch were, as far as anybody knows.
+fn gap_of(marks: &Marks, floor: Floor, recovered: &Recovered, behind: bool) -> Gap {
+    let (epoch, last_known, acked) = if floor.epoch >= marks.head.epoch {
+        (floor.epoch, floor.last, floor.acked)
+    } else {
+        (marks.head.epoch, marks.head.seq, marks.acked)
+    };
+    let found = recovered.epochs.iter().find(|(held, _, _)| *held == epoch);
+    let last_found = found.map_or(Seq(0), |(_, _, last)| *last);
+    let reason = match &recovered.damage {
+        Some(damage) => damage.clone(),
+        None if behind => "restored from a copy".to_owned(),
+        None if recovered.marks.is_some() => "corrupt".to_owned(),
+        None => "emptied".to_owned(),
+    };
+    Gap::Epoch {
+        epoch,
+        last_known: last_known.max(last_found),
+        acked,
+        reason,
+    }
+}
+
+/// The marks at the beginning of a new epoch: chains and numbers start anew, all else is kept.
+pub(crate) fn next_epoch(marks: Marks, above: Epoch) -> Marks {
+    let fresh = Marks::fresh(above.next());
+    Marks {
+        head: fresh.head,
+        acked: fresh.acked,
+        blocks: fresh.blocks,
+        ..marks
+    }
+}
+
+fn highest(one: Floor, other: Floor) -> Floor {
+    Floor {
+        epoch: one.epoch.max(other.epoch),
+        last: one.last,
+        acked: one.acked,
+        generation: one.generation.max(other.generation),
+        hub_epoch: one.hub_epoch.max(other.hub_epoch),
+    }
+}
+
+fn epochs(recovered: &Recovered, marks: &Marks) -> (Vec<Older>, Seq) {
+    let present = marks.head.epoch;
+    let older = recovered
+        .epochs
+        .iter()
+        .filter(|(epoch, _, _)| *epoch < present && !marks.settled.contains(epoch))
+        .map(|&(epoch, first, last)| Older { epoch, first, last })
+        .collect();
+    let first = recovered
+        .epochs
+        .iter()
+        .find(|(epoch, _, _)| *epoch == present)
+        .map_or(Seq(1), |(_, first, _)| *first);
+    (older, first.max(Seq(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::entry::ChainHead;
+    use wire::{Digest, Generation, HubEpoch};
+
+    use super::*;
+
+    fn marks(epoch: u64, seq: u64) -> Option<Vec<u8>> {
+        let mut marks = Marks::fresh(Epoch(epoch));
+        marks.head = ChainHead {
+            epoch: Epoch(epoch),
+            seq: Seq(seq),
+            digest: Digest::of(b"entry"),
+        };
+        marks.clean = false;
+        Some(marks.encode())
+    }
+
+    fn floor(epoch: u64, last: u64) -> Option<Floor> {
+        Some(Floor {
+            epoch: Epoch(epoch),
+            last: Seq(last),
+            acked: Seq(last / 2),
+            generation: Generation(9),
+            hub_epoch: HubEpoch(4),
+        })
+    }
+
+    /// Expects an epoch, and of the gap the ended epoch, its last known entry and the reason.
+    fn check(recovered: Recovered, epoch: u64, gap: Option<(u64, u64, &str)>) {
+        let start = start(&recovered, false);
+        assert_eq!(start.marks.head.epoch, Epoch(epoch));
+        assert_eq!(start.marks.floor.epoch, Epoch(epoch));
+        let found = start.gap.as_ref().map(|found| match found {
+            Gap::Epoch {
+                epoch,
+                last_known,
+                reason,
+                ..
+            } => (epoch.0, last_known.0, reason.as_str()),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found, gap);
+        if let Some(floor) = recovered.floor {
+            assert_eq!(start.marks.floor.generation, floor.generation);
+            assert_eq!(start.marks.floor.hub_epoch, floor.hub_epoch);
+        }
+    }
+
+    #[test]
+    fn a_machine_that_never_ran_begins_at_one() {
+        check(Recovered::default(), 1, None);
+    }
+
+    #[test]
+    fn a_whole_journal_is_carried_on() {
+        let recovered = Recovered {
+            marks: marks(3, 50),
+            floor: floor(3, 50),
+            epochs: vec![(Epoch(2), Seq(1), Seq(7)), (Epoch(3), Seq(5), Seq(50))],
+            ..Recovered::default()
+        };
+        let start = start(&recovered, false);
+        assert_eq!(start.oldest_entry, Seq(5));
+        assert_eq!(
+            start.older,
+            [Older {
+                epoch: Epoch(2),
+                first: Seq(1),
+                last: Seq(7)
+            }]
+        );
+        assert!(!start.clean && !start.stale);
+        check(recovered, 3, None);
+    }
+
+    #[test]
+    fn a_lost_journal_begins_above_the_floor() {
+        let lost = |damage: Option<&str>| Recovered {
+            floor: floor(3, 50),
+            damage: damage.map(str::to_owned),
+            ..Recovered::default()
+        };
+        check(lost(None), 4, Some((3, 50, "emptied")));
+        check(lost(Some("corrupt")), 4, Some((3, 50, "corrupt")));
+        let unreadable = Recovered {
+            marks: Some(vec![9, 9]),
+            epochs: vec![(Epoch(3), Seq(1), Seq(60))],
+            ..lost(None)
+        };
+        check(unreadable, 4, Some((3, 60, "corrupt")));
+    }
+
+    #[test]
+    fn a_journal_behind_its_floor_is_an_old_copy() {
+        let old = |floor| Recovered {
+            marks: marks(3, 50),
+            floor,
+            epochs: vec![(Epoch(3), Seq(1), Seq(50))],
+            ..Recovered::default()
+        };
+        check(old(floor(3, 51)), 4, Some((3, 51, "restored from a copy")));
+        check(old(floor(5, 2)), 6, Some((5, 2, "restored from a copy")));
+        assert!(start(&old(floor(3, 51)), false).stale);
+        check(old(floor(2, 99)), 3, None);
+    }
+
+    #[test]
+    fn entries_without_marks_still_end_their_epoch() {
+        let recovered = Recovered {
+            epochs: vec![(Epoch(1), Seq(1), Seq(9))],
+            ..Recovered::default()
+        };
+        check(recovered, 2, Some((1, 9, "emptied")));
+    }
+}
