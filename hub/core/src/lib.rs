@@ -6,8 +6,28 @@
 //!
 //! Read next: `input.rs` and `effect.rs` (the border), `hub.rs` (the turn), `sessions.rs` (the conversation with one agent).
 
+mod admission;
+mod bundles;
+mod chain;
+mod commands;
 mod effect;
+mod feed;
+mod fleet;
+mod hub;
+mod ingest;
 mod input;
+mod peek;
+mod random;
+mod restore;
+mod sessions;
+mod timers;
+mod views;
+mod writer;
 
+pub use chain::Hole;
 pub use effect::{Answer, Batch, Change, Effect, Row, Token};
+pub use feed::is_charted;
+pub use hub::Hub;
 pub use input::{Input, Recovered, Request, SessionId, Settings, StoredAgent};
+pub use sessions::STOPPED;
+pub use views::{Latest, Reported};

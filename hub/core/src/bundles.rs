@@ -1,0 +1,317 @@
+//! The newest bundle, its way to the agents, and the beacons that prove that it is still the newest.
+//!
+//! A text becomes a bundle here: checked, numbered above everything that was ever seen, signed, stored, and only then sent.
+//!
+//! Invariant: generations and beacon numbers only grow, over restarts and, as far as any agent can tell, over restores.
+
+use std::sync::Arc;
+
+use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
+use wire::frame::Frame;
+use wire::ids::Generation;
+use wire::time::{Now, Wall};
+use wire::{Beacon, BundleRef, SignedBundle};
+
+use crate::effect::Answer;
+use crate::hub::Hub;
+use crate::input::SessionId;
+use crate::timers::Timer;
+use crate::writer::Meta;
+
+/// Publications that may wait for the store: people publish one at a time.
+const MAX_PUBLICATIONS: usize = 16;
+/// Beacon numbers that are reserved at once, five minutes of milliseconds, so that the store is not written for each. A restart
+/// skips what is left of them, and a copy of the store that nobody can tell from the original is behind by no more.
+const RESERVED_BEACONS: u64 = 300_000;
+
+/// A bundle that was signed by our key.
+#[derive(Debug, Clone)]
+pub(crate) struct Newest {
+    pub(crate) reference: BundleRef,
+    pub(crate) signed: SignedBundle,
+    pub(crate) payload: BundlePayload,
+    /// `None` when a later version of the rules no longer reads it.
+    pub(crate) parsed: Option<Arc<policy::Bundle>>,
+}
+
+impl Newest {
+    /// A bundle that is to be published: its text is known to parse.
+    fn sign(
+        payload: BundlePayload,
+        parsed: policy::Bundle,
+        key: &ed25519_dalek::SigningKey,
+    ) -> Self {
+        let signed = SignedBundle::sign(&payload, key);
+        Self {
+            reference: BundleRef {
+                generation: payload.generation,
+                digest: signed.digest(),
+            },
+            signed,
+            payload,
+            parsed: Some(Arc::new(parsed)),
+        }
+    }
+
+    /// A bundle that comes from outside.
+    fn open(signed: SignedBundle, ring: &KeyRing, trust_domain: &str) -> Option<Self> {
+        let payload = signed.open(ring, trust_domain).ok()?;
+        let parsed = policy::Bundle::parse(&payload.text).ok().map(Arc::new);
+        Some(Self {
+            reference: BundleRef {
+                generation: payload.generation,
+                digest: signed.digest(),
+            },
+            signed,
+            payload,
+            parsed,
+        })
+    }
+}
+
+/// A bundle on its way to the store.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    /// Who waits for the answer; nobody for a bundle that an agent brought back.
+    pub(crate) request: Option<u64>,
+    pub(crate) newest: Newest,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Bundles {
+    newest: Option<Newest>,
+    /// The highest generation that was given to a publication, stored or not.
+    given: Generation,
+    /// The last beacon number.
+    last_beacon: u64,
+    /// The beacon that was sent last.
+    beacon: Option<Beacon>,
+    beacon_due: bool,
+}
+
+impl Bundles {
+    pub(crate) fn recovered(
+        bundle: Option<(BundleRef, SignedBundle)>,
+        meta: Meta,
+        ring: &KeyRing,
+        trust_domain: &str,
+    ) -> Self {
+        let newest = bundle.and_then(|(_, signed)| Newest::open(signed, ring, trust_domain));
+        Self {
+            newest,
+            last_beacon: meta.beacon_floor,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Newest> {
+        self.newest.as_ref()
+    }
+
+    pub(crate) fn newest_reference(&self) -> BundleRef {
+        self.newest
+            .as_ref()
+            .map_or(BundleRef::NONE, |newest| newest.reference)
+    }
+
+    pub(crate) fn newest_generation(&self) -> Generation {
+        self.newest_reference().generation
+    }
+
+    /// The rules that the hub judges by.
+    pub(crate) fn rules(&self) -> Option<&Arc<policy::Bundle>> {
+        self.newest.as_ref()?.parsed.as_ref()
+    }
+
+    pub(crate) fn next_generation(&self, floor: Generation) -> Generation {
+        self.given.max(self.newest_generation()).max(floor).next()
+    }
+
+    /// Whether an agent's bundle is newer than ours.
+    pub(crate) fn is_newer(&self, theirs: BundleRef) -> bool {
+        theirs.generation > self.newest_generation().max(self.given)
+    }
+
+    /// Publications were not stored; `waiting` is the highest generation of those that still may be.
+    pub(crate) fn not_stored(&mut self, waiting: Option<Generation>) {
+        self.given = waiting.unwrap_or_default();
+    }
+
+    /// No beacon number up to this one is used any more, and a new beacon is due.
+    pub(crate) fn leap(&mut self, number: u64) {
+        self.last_beacon = self.last_beacon.max(number);
+        self.beacon = None;
+        self.beacon_due = true;
+    }
+}
+
+impl Hub {
+    /// A person publishes a text.
+    pub(crate) fn publish(&mut self, request: u64, text: Vec<u8>, now: Now) {
+        let parsed = match policy::Bundle::parse(&text) {
+            Ok(parsed) => parsed,
+            Err(problems) => return self.reply(request, Answer::Invalid { problems }),
+        };
+        if self.writer.publications() >= MAX_PUBLICATIONS {
+            let reason = "too many publications wait for the store".to_owned();
+            return self.reply(request, Answer::Unavailable { reason });
+        }
+        self.issue(Some(request), text, parsed, now);
+    }
+
+    /// Gives a text the next generation, signs it and has it stored.
+    fn issue(&mut self, request: Option<u64>, text: Vec<u8>, parsed: policy::Bundle, now: Now) {
+        let generation = self.next_generation();
+        self.bundles.given = generation;
+        self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
+        let payload = BundlePayload {
+            generation,
+            trust_domain: self.settings.trust_domain.clone(),
+            issued_at: now.wall,
+            text,
+        };
+        let newest = Newest::sign(payload, parsed, &self.settings.policy_key);
+        self.writer.publish(Publication { request, newest });
+    }
+
+    /// A bundle is durable: it becomes the newest and goes to everyone who has an older one.
+    pub(crate) fn published(&mut self, publication: Publication, now: Now) {
+        let Publication { request, newest } = publication;
+        let bundle = newest.reference;
+        if bundle.generation > self.bundles.newest_generation() {
+            self.bundles.newest = Some(newest);
+            self.bundles.beacon = None;
+            self.policy_changed = true;
+            for session in self.sessions.ids() {
+                self.push_bundle(session);
+            }
+            self.beacon_now(now);
+        }
+        if let Some(request) = request {
+            let nodes_total = self.nodes_total();
+            self.reply(
+                request,
+                Answer::Published {
+                    bundle,
+                    nodes_total,
+                },
+            );
+        }
+    }
+
+    /// A session begins with an agent that has this bundle.
+    pub(crate) fn offer_bundle(&mut self, session: SessionId, theirs: BundleRef, now: Now) {
+        if self.forked(theirs) {
+            self.publish_again(now);
+        } else {
+            self.push_bundle(session);
+        }
+        if let Some(beacon) = self.bundles.beacon.clone() {
+            self.send(session, Frame::Beacon(beacon));
+        }
+    }
+
+    /// Our newest bundle has the number of another one that agents have and will not give up for it: the same text, which is the
+    /// last that a person wanted, gets a number above both.
+    fn publish_again(&mut self, now: Now) {
+        let Some(newest) = self.bundles.newest() else {
+            return;
+        };
+        // One such publication is enough, however many agents show the fork.
+        if self.bundles.given > newest.reference.generation {
+            return;
+        }
+        let text = newest.payload.text.clone();
+        if let Ok(parsed) = policy::Bundle::parse(&text) {
+            self.issue(None, text, parsed, now);
+        }
+    }
+
+    fn push_bundle(&mut self, session: SessionId) {
+        let Some(newest) = self.bundles.newest() else {
+            return;
+        };
+        let Some(place) = self.sessions.place(session) else {
+            return;
+        };
+        let live = self.sessions.live(session).is_some();
+        if live && self.fleet.node(place).bundle().generation < newest.reference.generation {
+            let frame = Frame::Bundle(newest.signed.clone());
+            self.send(session, frame);
+        }
+    }
+
+    /// An agent gives back a bundle that a restored hub has lost.
+    pub(crate) fn offered(&mut self, session: SessionId, signed: SignedBundle, now: Now) {
+        let asked = self
+            .sessions
+            .live_mut(session)
+            .is_some_and(|live| std::mem::take(&mut live.asked));
+        if !asked {
+            return self.broke_protocol(session, "a bundle that nobody asked for", now);
+        }
+        // Signed by the key of a former hub: of no use to us, and nothing that the agent could do about it.
+        let Some(newest) = Newest::open(signed, &self.ring, &self.settings.trust_domain) else {
+            return;
+        };
+        // Several agents may give back the same one, and a person may have published meanwhile.
+        if !self.bundles.is_newer(newest.reference) || newest.parsed.is_none() {
+            return;
+        }
+        let generation = newest.reference.generation;
+        self.bundles.given = self.bundles.given.max(generation);
+        self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
+        let request = None;
+        self.writer.publish(Publication { request, newest });
+    }
+
+    /// It is time for the next beacon.
+    pub(crate) fn beacon_time(&mut self, now: Now) {
+        self.timers
+            .set(now.mono + self.settings.beacon_every, Timer::Beacon);
+        self.beacon_now(now);
+    }
+
+    fn beacon_now(&mut self, now: Now) {
+        self.bundles.beacon_due = true;
+        self.beacon_if_due(now);
+    }
+
+    /// Signs and sends a beacon, if one is due and its number is reserved in the store.
+    pub(crate) fn beacon_if_due(&mut self, now: Now) {
+        let bundle = self.bundles.newest_reference();
+        if !self.bundles.beacon_due || bundle == BundleRef::NONE || self.stopping {
+            return;
+        }
+        let number = (self.bundles.last_beacon + 1).max(wall_number(now.wall));
+        if number > self.meta.beacon_floor {
+            self.wanted.beacon_floor = self
+                .wanted
+                .beacon_floor
+                .max(number.saturating_add(RESERVED_BEACONS));
+            return;
+        }
+        let payload = BeaconPayload {
+            number,
+            bundle,
+            trust_domain: self.settings.trust_domain.clone(),
+            issued_at: now.wall,
+        };
+        let beacon = Beacon::sign(&payload, &self.settings.policy_key);
+        self.bundles.last_beacon = number;
+        self.bundles.beacon_due = false;
+        self.bundles.beacon = Some(beacon.clone());
+        for session in self.sessions.ids() {
+            if self.sessions.live(session).is_some() {
+                self.send(session, Frame::Beacon(beacon.clone()));
+            }
+        }
+    }
+}
+
+/// A beacon's number follows the clock where it can, so that a copy of the store is behind by no more than its age. Order never
+/// depends on it: a number is always above the last one.
+pub(crate) fn wall_number(wall: Wall) -> u64 {
+    // A clock in the far future must not use up the numbers: nothing beyond the year 10000.
+    u64::try_from(wall.0).unwrap_or(0).min(253_402_300_800_000)
+}

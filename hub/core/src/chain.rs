@@ -1,0 +1,206 @@
+//! One epoch of one agent: what is durable, what was accepted after it, and what may come next.
+//!
+//! Decides whether entries are the next links. Never acknowledges: that follows [`Chain::stored`].
+//!
+//! Invariant: `durable` <= `accepted`, the entries between them are exactly those that are queued or being written, and
+//! whatever happens to the store, the next entry that is accepted is the next link after everything accepted before it, or
+//! begins a hole that the agent itself declared.
+
+use std::collections::VecDeque;
+
+use wire::RawEntry;
+use wire::entry::{ChainHead, MAX_ENTRY_BYTES};
+use wire::ids::{Digest, Epoch, Seq};
+
+use crate::peek::{self, Kind};
+
+/// Digests of the last accepted entries, to tell a repetition from a contradiction. A repeated frame ends within them.
+const RECENT: usize = 32;
+
+/// One chain.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub(crate) durable: ChainHead,
+    pub(crate) accepted: ChainHead,
+    recent: VecDeque<Digest>,
+    /// Accepted and not yet handed to the store.
+    pub(crate) queued: Queued,
+}
+
+/// Entries on their way to the store.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Queued {
+    pub(crate) raw: Vec<RawEntry>,
+    pub(crate) bytes: usize,
+    pub(crate) decisions: Vec<Seq>,
+    /// (decision, outcome), both of this epoch.
+    pub(crate) outcomes: Vec<(Seq, Seq)>,
+}
+
+/// A range of entries that the hub will never get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Hole {
+    /// Of which epoch.
+    pub epoch: Epoch,
+    /// The first that is missing.
+    pub from: Seq,
+    /// The last that is missing.
+    pub to: Seq,
+}
+
+/// What became of a frame of entries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// How many are new.
+    pub(crate) fresh: usize,
+    /// How many were there already.
+    pub(crate) repeated: usize,
+    /// A hole that begins here.
+    pub(crate) hole: Option<Hole>,
+}
+
+/// Why the rest of a frame was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("entry {found} came where {expected} was expected")]
+    OutOfOrder { expected: Seq, found: Seq },
+    #[error("entry {seq} is not the one that the hub holds or does not follow it")]
+    Diverged { seq: Seq },
+    #[error("entry {seq} cannot be read")]
+    Unreadable { seq: Seq },
+}
+
+impl Chain {
+    /// A chain as the store holds it.
+    pub(crate) fn new(head: ChainHead) -> Self {
+        Self {
+            durable: head,
+            accepted: head,
+            recent: VecDeque::from_iter((head.seq.0 > 0).then_some(head.digest)),
+            queued: Queued::default(),
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.durable.epoch
+    }
+
+    /// Nothing is queued or being written.
+    pub(crate) fn settled(&self) -> bool {
+        self.durable == self.accepted
+    }
+
+    /// Takes consecutive entries, the first at `first`. `oldest`: the agent says that it has none of this epoch before that.
+    /// `each` sees every new entry. What comes before a refused entry stays accepted.
+    pub(crate) fn accept(
+        &mut self,
+        first: Seq,
+        entries: Vec<Vec<u8>>,
+        oldest: Option<Seq>,
+        mut each: impl FnMut(&RawEntry, Kind, &[u8], &mut Queued),
+    ) -> (Taken, Result<(), Refusal>) {
+        let mut taken = Taken::default();
+        self.queued.raw.reserve(entries.len());
+        for (place, bytes) in (first.0..).zip(entries) {
+            let seq = Seq(place);
+            if seq <= self.accepted.seq {
+                match self.repeats(seq, &bytes) {
+                    Ok(()) => taken.repeated += 1,
+                    Err(refusal) => return (taken, Err(refusal)),
+                }
+                continue;
+            }
+            match self.next(seq, bytes, oldest, &mut each) {
+                Ok(hole) => {
+                    taken.fresh += 1;
+                    taken.hole = taken.hole.or(hole);
+                }
+                Err(refusal) => return (taken, Err(refusal)),
+            }
+        }
+        (taken, Ok(()))
+    }
+
+    /// An entry that is there already is the same one. Older ones than the last few cannot be compared, and need not be:
+    /// nobody who follows our `Welcome` sends them, and they change nothing.
+    fn repeats(&self, seq: Seq, bytes: &[u8]) -> Result<(), Refusal> {
+        let back = (self.accepted.seq.0 - seq.0) as usize;
+        let known = self.recent.len().checked_sub(back + 1);
+        match known.and_then(|index| self.recent.get(index)) {
+            Some(digest) if *digest != Digest::of(bytes) => Err(Refusal::Diverged { seq }),
+            _ => Ok(()),
+        }
+    }
+
+    fn next(
+        &mut self,
+        seq: Seq,
+        bytes: Vec<u8>,
+        oldest: Option<Seq>,
+        each: &mut impl FnMut(&RawEntry, Kind, &[u8], &mut Queued),
+    ) -> Result<Option<Hole>, Refusal> {
+        let expected = self.accepted.seq.next();
+        let declared = oldest == Some(seq);
+        if seq != expected && !declared {
+            return Err(Refusal::OutOfOrder {
+                expected,
+                found: seq,
+            });
+        }
+        if bytes.len() > MAX_ENTRY_BYTES {
+            return Err(Refusal::Unreadable { seq });
+        }
+        let digest = Digest::of(&bytes);
+        let raw = RawEntry { seq, digest, bytes };
+        let peek = peek::peek(&raw.bytes).map_err(|_| Refusal::Unreadable { seq })?;
+        if peek.seq != seq {
+            return Err(Refusal::Unreadable { seq });
+        }
+        let hole = (seq != expected).then(|| Hole {
+            epoch: self.accepted.epoch,
+            from: expected,
+            to: Seq(seq.0 - 1),
+        });
+        if hole.is_none() && peek.prev != self.accepted.digest {
+            return Err(Refusal::Diverged { seq });
+        }
+        each(&raw, peek.kind, peek.body, &mut self.queued);
+        self.accepted.seq = seq;
+        self.accepted.digest = digest;
+        if hole.is_some() {
+            self.recent.clear();
+        } else if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(digest);
+        self.queued.bytes += raw.bytes.len();
+        self.queued.raw.push(raw);
+        Ok(hole)
+    }
+
+    /// What is to be stored next; the chain forgets it.
+    pub(crate) fn take_queued(&mut self) -> Queued {
+        std::mem::take(&mut self.queued)
+    }
+
+    /// Everything up to `head` is durable.
+    pub(crate) fn stored(&mut self, head: ChainHead) {
+        self.durable = head;
+    }
+
+    /// Nothing after the durable end was written: it is expected again.
+    pub(crate) fn roll_back(&mut self) {
+        let lost = self.accepted.seq.0 - self.durable.seq.0;
+        let keep = self
+            .recent
+            .len()
+            .saturating_sub(usize::try_from(lost).unwrap_or(usize::MAX));
+        self.recent.truncate(keep);
+        if self.recent.back() != Some(&self.durable.digest) {
+            self.recent =
+                VecDeque::from_iter((self.durable.seq.0 > 0).then_some(self.durable.digest));
+        }
+        self.accepted = self.durable;
+        self.queued = Queued::default();
+    }
+}

@@ -1,0 +1,419 @@
+//! Orders of people and programs, on their way to an agent and back as a decision and its outcome.
+//!
+//! The hub judges an order by its own copy of the rules first; the agent has the last word. A command is stored before it is
+//! sent, and sent again at every welcome until it is expired or its decision is here; the agent applies each id once.
+//!
+//! Invariant: a command leaves only when it is stored, vetted, not expired, and under the stored hub epoch; every request gets
+//! exactly one answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wire::codec;
+use wire::entry::{EntryBody, Event};
+use wire::frame::{Command, Frame, Order};
+use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
+use wire::time::{Mono, Now};
+use wire::{Origin, RawEntry};
+
+use crate::effect::Answer;
+use crate::fleet::Place;
+use crate::hub::Hub;
+use crate::input::SessionId;
+use crate::timers::Timer;
+
+/// Commands of one agent that may be under way: people act one at a time, programs a few.
+const MAX_COMMANDS_EACH: usize = 32;
+/// Of all agents.
+const MAX_COMMANDS: usize = 4_096;
+/// A command that waits longer than a day has lost its reason.
+const LONGEST_VALID: Duration = Duration::from_secs(24 * 3_600);
+/// Longer than any proxy lets an answer wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+/// Version of [`Record`]'s encoding, its first byte.
+const RECORD_VERSION: u8 = 1;
+
+/// What somebody asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: CommandId,
+    pub(crate) who: String,
+    pub(crate) reason: String,
+    pub(crate) what: Order,
+    pub(crate) valid_for: Duration,
+}
+
+/// What an entry says that a pending command may wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Decided {
+        command: CommandId,
+        seq: Seq,
+        runs: bool,
+    },
+    Acted {
+        decision: Seq,
+    },
+    Held {
+        who: String,
+        reason: String,
+    },
+    Released {
+        who: String,
+        reason: String,
+    },
+    Refused {
+        command: CommandId,
+        reason: String,
+    },
+}
+
+impl Heard {
+    pub(crate) fn of_event(raw: &RawEntry) -> Option<Self> {
+        match raw.decode().ok()?.body {
+            EntryBody::Event(Event::Held { who, reason }) => Some(Self::Held { who, reason }),
+            EntryBody::Event(Event::Released { who, reason }) => {
+                Some(Self::Released { who, reason })
+            }
+            EntryBody::Event(Event::CommandRefused { id, reason }) => Some(Self::Refused {
+                command: id,
+                reason,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What the store keeps of a command until it is decided or expired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    id: CommandId,
+    agent: AgentId,
+    who: String,
+    reason: String,
+    what: Order,
+    made: Mono,
+    expires: Mono,
+}
+
+#[derive(Debug)]
+struct Pending {
+    record: Record,
+    place: Place,
+    stage: Stage,
+    /// Who waits for the answer.
+    request: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// On its way to the store.
+    Storing,
+    /// Durable, and not yet sent.
+    Stored,
+    Sent,
+    /// It may no longer be sent; its decision may still come.
+    Expired,
+    /// Decided, and its outcome is awaited.
+    Decided(Epoch, Seq),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Commands(BTreeMap<CommandId, Pending>);
+
+impl Commands {
+    /// The row of a command that is to be stored; `None` if it is over already.
+    pub(crate) fn record(&self, id: &CommandId) -> Option<Vec<u8>> {
+        let mut bytes = vec![RECORD_VERSION];
+        bytes.extend(codec::encode(&self.0.get(id)?.record));
+        Some(bytes)
+    }
+}
+
+impl Hub {
+    /// Commands that were not finished when the hub ended. One whose time line does not carry on counts as expired.
+    pub(crate) fn recover_commands(&mut self, records: &[Vec<u8>], now: Now) {
+        for bytes in records {
+            let record: Record = match bytes.split_first() {
+                Some((&RECORD_VERSION, rest)) => match codec::decode(rest) {
+                    Ok(record) => record,
+                    Err(_) => continue,
+                },
+                _ => continue,
+            };
+            let place = self.fleet.place(&record.agent);
+            match place {
+                Some(place) if record.made <= now.mono && record.expires > now.mono => {
+                    self.timers.set(record.expires, Timer::Expire(record.id));
+                    self.begin(record, place, Stage::Stored, None);
+                }
+                _ => self.writer.remove_command(record.id),
+            }
+        }
+    }
+
+    fn begin(&mut self, record: Record, place: Place, stage: Stage, request: Option<u64>) {
+        let id = record.id;
+        self.fleet.node_mut(place).commands.push(id);
+        let pending = Pending {
+            record,
+            place,
+            stage,
+            request,
+        };
+        self.commands.0.insert(id, pending);
+    }
+
+    /// Somebody asks for something.
+    pub(crate) fn order(
+        &mut self,
+        request: u64,
+        place: Place,
+        asked: Asked,
+        wait: Duration,
+        now: Now,
+    ) {
+        if let Err(answer) = self.may_order(place, &asked, now) {
+            return self.reply(request, answer);
+        }
+        let id = asked.id;
+        let expires = now.mono + asked.valid_for.min(LONGEST_VALID);
+        let record = Record {
+            id,
+            agent: self.fleet.node(place).id().clone(),
+            who: asked.who,
+            reason: asked.reason,
+            what: asked.what,
+            made: now.mono,
+            expires,
+        };
+        self.begin(record, place, Stage::Storing, Some(request));
+        self.timers.set(expires, Timer::Expire(id));
+        self.timers
+            .set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
+        self.writer.store_command(id);
+    }
+
+    fn may_order(&self, place: Place, asked: &Asked, now: Now) -> Result<(), Answer> {
+        let unavailable = |reason: &str| Answer::Unavailable {
+            reason: reason.to_owned(),
+        };
+        if self.commands.0.contains_key(&asked.id) {
+            return Err(unavailable("this command id is in use"));
+        }
+        let of_node = self.fleet.node(place).commands.len();
+        if of_node >= MAX_COMMANDS_EACH || self.commands.0.len() >= MAX_COMMANDS {
+            return Err(unavailable("too many commands wait for their agents"));
+        }
+        if self.writer.pause(now.mono).is_some() {
+            return Err(unavailable("the hub cannot write, so it sends no commands"));
+        }
+        // Without a bundle the hub has no opinion; then the agent has none to act by either.
+        if let (Order::Act(action), Some(rules)) = (&asked.what, self.bundles.rules()) {
+            let origin = Origin::Command {
+                id: asked.id,
+                who: asked.who.clone(),
+                reason: asked.reason.clone(),
+            };
+            let judgement = policy::vet(rules, action, &origin, now);
+            if !judgement.verdict.runs() {
+                let judgement = Box::new(judgement);
+                return Err(Answer::Vetoed { judgement });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn command_stored(&mut self, id: CommandId, now: Now) {
+        let Some(pending) = self.commands.0.get_mut(&id) else {
+            return;
+        };
+        if pending.stage == Stage::Storing {
+            pending.stage = Stage::Stored;
+            let place = pending.place;
+            if let Some(session) = self.fleet.node(place).session {
+                self.send_command(&id, session, now);
+            }
+        }
+    }
+
+    pub(crate) fn command_not_stored(&mut self, id: &CommandId, reason: &str) {
+        let reason = reason.to_owned();
+        self.finish(id, Answer::Unavailable { reason });
+    }
+
+    /// A session begins: what is still valid and undecided is sent (again).
+    pub(crate) fn resend_commands(&mut self, place: Place, session: SessionId, now: Now) {
+        for id in self.fleet.node(place).commands.clone() {
+            self.send_command(&id, session, now);
+        }
+    }
+
+    fn send_command(&mut self, id: &CommandId, session: SessionId, now: Now) {
+        let hub_epoch = self.meta.hub_epoch;
+        let Some(pending) = self.commands.0.get_mut(id) else {
+            return;
+        };
+        let valid_for = pending.record.expires.since(now.mono);
+        let sendable = matches!(pending.stage, Stage::Stored | Stage::Sent);
+        if !sendable || valid_for.is_zero() {
+            return;
+        }
+        pending.stage = Stage::Sent;
+        let record = &pending.record;
+        let command = Command {
+            id: *id,
+            hub_epoch,
+            valid_for_ms: u64::try_from(valid_for.as_millis()).unwrap_or(u64::MAX),
+            who: record.who.clone(),
+            reason: record.reason.clone(),
+            what: record.what.clone(),
+        };
+        self.send(session, Frame::Command(command));
+    }
+
+    /// An entry is durable that a pending command may wait for.
+    pub(crate) fn hear(&mut self, place: Place, epoch: Epoch, heard: Heard) {
+        match heard {
+            Heard::Decided { command, seq, runs } => {
+                self.decided(place, &command, epoch, seq, runs)
+            }
+            Heard::Acted { decision } => {
+                let stage = Stage::Decided(epoch, decision);
+                let found = self.of_node(place, |pending| pending.stage == stage);
+                if let Some(id) = found {
+                    self.done(&id, Some((epoch, decision)));
+                }
+            }
+            Heard::Held { who, reason } => self.hand_changed(place, &Order::Hold, &who, &reason),
+            Heard::Released { who, reason } => {
+                self.hand_changed(place, &Order::Release, &who, &reason);
+            }
+            Heard::Refused { command, reason } => {
+                let of_node = self.fleet.node(place).commands.contains(&command);
+                let stage = self.commands.0.get(&command).map(|pending| pending.stage);
+                let decided = matches!(stage, Some(Stage::Decided(..)));
+                if of_node && !decided {
+                    self.finish(
+                        &command,
+                        Answer::Refused {
+                            id: command,
+                            reason,
+                        },
+                    );
+                }
+            }
+        }
+    }
+
+    fn decided(&mut self, place: Place, id: &CommandId, epoch: Epoch, seq: Seq, runs: bool) {
+        if !self.fleet.node(place).commands.contains(id) {
+            return;
+        }
+        if !runs {
+            return self.done(id, Some((epoch, seq)));
+        }
+        let Some(pending) = self.commands.0.get_mut(id) else {
+            return;
+        };
+        // Decided is decided: it is not sent again, whether or not somebody still waits for the outcome.
+        pending.stage = Stage::Decided(epoch, seq);
+        match pending.request {
+            Some(_) => self.writer.remove_command(*id),
+            None => self.done(id, Some((epoch, seq))),
+        }
+    }
+
+    /// The node was taken or given back. The entry has no command's id: the oldest one by the same person for the same reason.
+    fn hand_changed(&mut self, place: Place, what: &Order, who: &str, reason: &str) {
+        let found = self.of_node(place, |pending| {
+            let record = &pending.record;
+            pending.stage == Stage::Sent
+                && record.what == *what
+                && record.who == who
+                && record.reason == reason
+        });
+        if let Some(id) = found {
+            self.done(&id, None);
+        }
+    }
+
+    fn of_node(&self, place: Place, wanted: impl Fn(&Pending) -> bool) -> Option<CommandId> {
+        let mut ids = self.fleet.node(place).commands.iter();
+        let found = ids.find(|id| self.commands.0.get(id).is_some_and(&wanted));
+        found.copied()
+    }
+
+    fn done(&mut self, id: &CommandId, decision: Option<(Epoch, Seq)>) {
+        let decision = decision.and_then(|(epoch, seq)| self.decision_id(id, epoch, seq));
+        self.finish(id, Answer::Done { id: *id, decision });
+    }
+
+    fn decision_id(&self, id: &CommandId, epoch: Epoch, seq: Seq) -> Option<DecisionId> {
+        let agent = self.commands.0.get(id)?.record.agent.clone();
+        Some(DecisionId { agent, epoch, seq })
+    }
+
+    /// The command is over.
+    fn finish(&mut self, id: &CommandId, answer: Answer) {
+        let Some(pending) = self.commands.0.remove(id) else {
+            return;
+        };
+        self.fleet
+            .node_mut(pending.place)
+            .commands
+            .retain(|of_node| of_node != id);
+        self.writer.remove_command(*id);
+        if let Some(request) = pending.request {
+            self.reply(request, answer);
+        }
+    }
+
+    /// Whoever asked has waited long enough. The command itself stays valid until it expires.
+    pub(crate) fn wait_over(&mut self, id: &CommandId) {
+        let Some(pending) = self.commands.0.get_mut(id) else {
+            return;
+        };
+        let stage = pending.stage;
+        let Some(request) = pending.request.take() else {
+            return;
+        };
+        let decision = match stage {
+            Stage::Decided(epoch, seq) => self.decision_id(id, epoch, seq),
+            _ => None,
+        };
+        let answer = Answer::Waiting { id: *id, decision };
+        self.reply(request, answer.clone());
+        if matches!(stage, Stage::Expired | Stage::Decided(..)) {
+            self.finish(id, answer);
+        }
+    }
+
+    /// The command may no longer be sent.
+    pub(crate) fn expire(&mut self, id: &CommandId) {
+        let Some(pending) = self.commands.0.get_mut(id) else {
+            return;
+        };
+        match (pending.stage, pending.request) {
+            // The agent may have it and decide yet: whoever waits goes on waiting.
+            (Stage::Sent, Some(_)) => {
+                pending.stage = Stage::Expired;
+                self.writer.remove_command(*id);
+            }
+            (Stage::Decided(..) | Stage::Expired, _) => {}
+            (Stage::Storing | Stage::Stored | Stage::Sent, _) => {
+                let reason = "expired before the node was reached".to_owned();
+                self.finish(id, Answer::Refused { id: *id, reason });
+            }
+        }
+    }
+
+    /// The hub stops: nobody is kept waiting. What is stored is sent by the next hub process, if it still may be.
+    pub(crate) fn stop_commands(&mut self) {
+        let waiting: Vec<CommandId> = self.commands.0.keys().copied().collect();
+        for id in waiting {
+            self.wait_over(&id);
+        }
+    }
+}

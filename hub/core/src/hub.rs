@@ -1,0 +1,229 @@
+//! The turn: one input in, effects out.
+//!
+//! Each kind of input is carried on by the module that owns its subject; what they share is the [`Hub`]. After every input the
+//! queued rows go out as one batch, unless one is in flight already.
+//!
+//! Read next: `sessions.rs` (the conversation with one agent), `ingest.rs` (what agents send), `writer.rs` (when it counts).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use wire::bundle::KeyRing;
+use wire::frame::{Frame, GoodbyeReason};
+use wire::ids::{AgentId, Generation};
+use wire::time::Now;
+
+use crate::admission::Admission;
+use crate::bundles::Bundles;
+use crate::commands::Commands;
+use crate::effect::{Answer, Change, Effect};
+use crate::fleet::{Fleet, Place};
+use crate::input::{Input, Recovered, Request, SessionId, Settings};
+use crate::random::Random;
+use crate::sessions::Sessions;
+use crate::timers::{Timer, Timers};
+use crate::writer::{Meta, Writer};
+
+/// The hub's state.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) settings: Settings,
+    pub(crate) ring: KeyRing,
+    pub(crate) random: Random,
+    pub(crate) admission: Admission,
+    pub(crate) fleet: Fleet,
+    pub(crate) sessions: Sessions,
+    pub(crate) bundles: Bundles,
+    pub(crate) commands: Commands,
+    pub(crate) writer: Writer,
+    pub(crate) timers: Timers,
+    /// As the store holds it: only this is shown to anyone.
+    pub(crate) meta: Meta,
+    /// As it is to be stored next.
+    pub(crate) wanted: Meta,
+    pub(crate) stopping: bool,
+    pub(crate) effects: VecDeque<Effect>,
+    changed_nodes: BTreeSet<Place>,
+    pub(crate) policy_changed: bool,
+}
+
+impl Hub {
+    /// A hub that carries on from what its store holds.
+    pub fn new(settings: Settings, recovered: Recovered, now: Now) -> Self {
+        let ring = KeyRing::single(settings.policy_key.verifying_key().to_bytes());
+        let stored = recovered.meta.as_deref().and_then(Meta::decode);
+        let meta = stored.unwrap_or_default();
+        let mut wanted = meta;
+        if meta.hub_epoch.0 == 0 {
+            wanted.hub_epoch = settings.first_hub_epoch;
+            wanted.hub_epoch.0 = wanted.hub_epoch.0.max(1);
+        }
+        let bundles = Bundles::recovered(recovered.bundle, meta, &ring, &settings.trust_domain);
+        wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
+        let mut hub = Self {
+            ring,
+            random: Random::new(settings.seed),
+            admission: Admission::new(settings.max_handshakes),
+            fleet: Fleet::recovered(recovered.agents),
+            sessions: Sessions::default(),
+            bundles,
+            commands: Commands::default(),
+            writer: Writer::default(),
+            timers: Timers::default(),
+            meta,
+            wanted,
+            stopping: false,
+            effects: VecDeque::new(),
+            changed_nodes: BTreeSet::new(),
+            policy_changed: false,
+            settings,
+        };
+        hub.recover_commands(&recovered.commands, now);
+        hub.timers.set(now.mono, Timer::Beacon);
+        hub.flush(now);
+        hub
+    }
+
+    /// Tells it one thing that happened.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::SessionOpened { session, agent } => self.opened(session, &agent, now),
+            Input::SessionClosed { session, reason } => self.closed(session, &reason, now),
+            Input::Frame { session, frame } => self.frame(session, frame, now),
+            Input::Stored { token } => self.stored(token, now),
+            Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
+            Input::Enrolled { agent, site } => self.enrolled(&agent, site),
+            Input::Denied { agent, reason } => self.denied(&agent, reason, now),
+            Input::Request { request, what } => self.request(request, what, now),
+            Input::Stop => self.stop(now),
+            Input::Tick => {}
+        }
+        self.run_timers(now);
+        self.flush(now);
+        self.announce();
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to tell it [`Input::Tick`] if nothing else happens before; zero when that is due.
+    pub fn poll_timeout(&self, now: Now) -> Option<Duration> {
+        let paused = self.writer.paused_until();
+        let next = self.timers.next().into_iter().chain(paused).min()?;
+        Some(next.since(now.mono))
+    }
+
+    /// The generation that the next published bundle gets.
+    pub fn next_generation(&self) -> Generation {
+        self.bundles.next_generation(self.wanted.generation_floor)
+    }
+
+    fn request(&mut self, request: u64, what: Request, now: Now) {
+        if self.stopping {
+            let reason = "the hub stops".to_owned();
+            return self.reply(request, Answer::Unavailable { reason });
+        }
+        match what {
+            Request::Publish { who: _, text } => self.publish(request, text, now),
+            Request::Order {
+                id,
+                agent,
+                who,
+                reason,
+                what,
+                valid_for,
+                wait,
+            } => {
+                let Some(place) = self.fleet.place(&agent) else {
+                    return self.reply(request, Answer::UnknownAgent);
+                };
+                let order = crate::commands::Asked {
+                    id,
+                    who,
+                    reason,
+                    what,
+                    valid_for,
+                };
+                self.order(request, place, order, wait, now);
+            }
+        }
+    }
+
+    fn enrolled(&mut self, agent: &AgentId, site: String) {
+        let place = self.fleet.place_or_new(agent, &site);
+        let node = self.fleet.node_mut(place);
+        node.record.site = site;
+        node.record_changed = true;
+        self.enqueue(place);
+        self.touch(place);
+        self.policy_changed = true;
+    }
+
+    fn denied(&mut self, agent: &AgentId, reason: Option<String>, now: Now) {
+        let place = self
+            .fleet
+            .place_or_new(agent, crate::sessions::UNKNOWN_SITE);
+        let node = self.fleet.node_mut(place);
+        node.record.since = Some(now.wall);
+        if reason.is_none() {
+            node.record.quarantined = None;
+            node.forget_processes();
+        }
+        let sessions = [node.session, node.greeting];
+        node.record.denied = reason;
+        node.record_changed = true;
+        if let Some(reason) = node.record.denied.clone() {
+            for session in sessions.into_iter().flatten() {
+                let wait = crate::sessions::DENIED_RETRY;
+                self.dismiss(session, GoodbyeReason::Denied, wait, &reason, now);
+            }
+        }
+        self.enqueue(place);
+        self.touch(place);
+    }
+
+    fn stop(&mut self, now: Now) {
+        self.stopping = true;
+        for session in self.sessions.ids() {
+            let wait = self.admission.slot(now.mono) + self.random.below(Duration::from_secs(1));
+            self.dismiss(session, GoodbyeReason::Stopping, wait, "the hub stops", now);
+        }
+        self.stop_commands();
+    }
+
+    fn run_timers(&mut self, now: Now) {
+        while let Some(timer) = self.timers.due(now.mono) {
+            match timer {
+                Timer::Hello(session) => self.hello_overdue(session, now),
+                Timer::Wait(id) => self.wait_over(&id),
+                Timer::Expire(id) => self.expire(&id),
+                Timer::Beacon => self.beacon_time(now),
+            }
+        }
+    }
+
+    /// Notes that a node's row changed.
+    pub(crate) fn touch(&mut self, place: Place) {
+        self.changed_nodes.insert(place);
+    }
+
+    fn announce(&mut self) {
+        while let Some(place) = self.changed_nodes.pop_first() {
+            let agent = self.fleet.node(place).id().clone();
+            self.effects.push_back(Effect::Changed(Change::Node(agent)));
+        }
+        if std::mem::take(&mut self.policy_changed) {
+            self.effects.push_back(Effect::Changed(Change::Policy));
+        }
+    }
+
+    pub(crate) fn send(&mut self, session: SessionId, frame: Frame) {
+        self.effects.push_back(Effect::Send { session, frame });
+    }
+
+    pub(crate) fn reply(&mut self, request: u64, answer: Answer) {
+        self.effects.push_back(Effect::Reply { request, answer });
+    }
+}

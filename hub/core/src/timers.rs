@@ -1,0 +1,42 @@
+//! What is to happen at which time. A timer that no longer applies fires and does nothing.
+
+use std::collections::BTreeSet;
+
+use wire::ids::CommandId;
+use wire::time::Mono;
+
+use crate::input::SessionId;
+
+/// What happens then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// A session should have said hello.
+    Hello(SessionId),
+    /// Whoever asked for a command has waited long enough.
+    Wait(CommandId),
+    /// A command is no longer valid.
+    Expire(CommandId),
+    /// The next beacon.
+    Beacon,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers(BTreeSet<(Mono, Timer)>);
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: Mono, timer: Timer) {
+        self.0.insert((at, timer));
+    }
+
+    pub(crate) fn next(&self) -> Option<Mono> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// The next one whose time has come.
+    pub(crate) fn due(&mut self, now: Mono) -> Option<Timer> {
+        if self.next()? > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, timer)| timer)
+    }
+}

@@ -1,0 +1,273 @@
+//! What people see: the fleet's rows, the policy, charts, and what verification needs. Read-only.
+
+use std::time::Duration;
+
+use wire::api::{GpuView, LineView, NodeView, PolicyView, SeriesView, WorkloadView};
+use wire::decision::Authority;
+use wire::entry::ChainHead;
+use wire::frame::DeviceInfo;
+use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
+use wire::reading::{DeviceId, Quantity, Series};
+use wire::time::{Mono, Now, Wall};
+
+use crate::chain::Hole;
+use crate::fleet::Node;
+use crate::hub::Hub;
+
+/// What an agent last said of its journal, to be compared with what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// When it said so, by the hub's clocks.
+    pub as_of: Now,
+    /// The end of its present epoch.
+    pub head: ChainHead,
+    /// The first entry of the present epoch that it still had when its session began.
+    pub oldest: Seq,
+    /// Older epochs that it still had entries of when its session began: (epoch, first, last), oldest first.
+    pub older: Vec<(Epoch, Seq, Seq)>,
+    /// Entries that it once had, and that neither it nor the hub has any more. At most 64 ranges, the newest.
+    pub holes: Vec<Hole>,
+}
+
+/// The latest value of everything that an agent measures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latest {
+    /// When, by the agent's wall clock.
+    pub at: Wall,
+    /// The values, in the agent's own order.
+    pub values: Vec<(Series, Option<i64>)>,
+}
+
+impl Hub {
+    /// All nodes, by name.
+    pub fn nodes(&self, now: Now) -> Vec<NodeView> {
+        self.fleet
+            .by_name()
+            .map(|node| self.view(node, now))
+            .collect()
+    }
+
+    /// One node. `last_decisions` is left empty: the store knows them.
+    pub fn node(&self, agent: &AgentId, now: Now) -> Option<NodeView> {
+        self.fleet.find(agent).map(|node| self.view(node, now))
+    }
+
+    /// The newest bundle and the nodes that have it; `None` before the first.
+    pub fn policy(&self, _now: Now) -> Option<PolicyView> {
+        let newest = self.bundles.newest()?;
+        let reference = newest.reference;
+        let has = |node: &&Node| node.record.denied.is_none() && node.bundle() == reference;
+        let parsed = newest.parsed.as_ref();
+        Some(PolicyView {
+            generation: reference.generation,
+            digest: reference.digest,
+            name: parsed
+                .map(|parsed| parsed.name().to_owned())
+                .unwrap_or_default(),
+            issued_at: newest.payload.issued_at,
+            active: true,
+            nodes: self.fleet.by_name().filter(has).count() as u64,
+            nodes_total: self.nodes_total(),
+            rules: parsed.map(|parsed| parsed.rules()).unwrap_or_default(),
+            text: String::from_utf8_lossy(&newest.payload.text).into_owned(),
+        })
+    }
+
+    /// Nodes that should get a bundle: all that are not denied.
+    pub(crate) fn nodes_total(&self) -> u64 {
+        let denied = |node: &&Node| node.record.denied.is_none();
+        self.fleet.by_name().filter(denied).count() as u64
+    }
+
+    /// What an agent last said of its journal; `None` for an agent that never connected.
+    pub fn reported(&self, agent: &AgentId) -> Option<Reported> {
+        let node = self.fleet.find(agent)?;
+        let told = node.record.told.as_ref()?;
+        Some(Reported {
+            as_of: told.at,
+            head: told.head,
+            oldest: told.oldest,
+            older: told.older.clone(),
+            holes: node.record.holes.clone(),
+        })
+    }
+
+    /// The latest value of everything that an agent measures; `None` before its first readable block.
+    pub fn latest_telemetry(&self, agent: &AgentId) -> Option<Latest> {
+        let feed = &self.fleet.find(agent)?.feed;
+        let values = feed.latest().map(|(series, value)| (series.clone(), value));
+        Some(Latest {
+            at: feed.latest_at?,
+            values: values.collect(),
+        })
+    }
+
+    /// The last minutes of the wanted series, from the blocks that are kept in memory: 15 minutes of a small fleet, less of a
+    /// large one. `decisions` is left empty: the store knows them. See [`crate::is_charted`] for the usual choice of series.
+    pub fn history(
+        &self,
+        agent: &AgentId,
+        since: Wall,
+        wanted: &dyn Fn(&Series) -> bool,
+    ) -> Option<SeriesView> {
+        let node = self.fleet.find(agent)?;
+        let lines = node.feed.lines(since, wanted);
+        let devices = node.devices();
+        let line = |(series, values): (Series, Vec<Option<i64>>)| LineView {
+            unit: series.quantity.unit(),
+            simulated: devices
+                .iter()
+                .any(|info| info.id == series.device && info.simulated),
+            device: series.device,
+            quantity: series.quantity,
+            values,
+        };
+        let cuts = node.cuts().iter();
+        let recent = cuts.filter(|(_, to)| to.is_none_or(|to| to >= since));
+        Some(SeriesView {
+            node: agent.clone(),
+            at_ms: lines.at_ms,
+            lines: lines.lines.into_iter().map(line).collect(),
+            decisions: Vec::new(),
+            cuts: recent
+                .map(|(from, to)| (from.0, to.map(|to| to.0)))
+                .collect(),
+        })
+    }
+
+    /// This hub's incarnation, as it is stored.
+    pub fn hub_epoch(&self) -> HubEpoch {
+        self.meta.hub_epoch
+    }
+
+    /// Sessions that are welcomed.
+    pub fn connected(&self) -> usize {
+        self.fleet
+            .by_name()
+            .filter(|node| node.session.is_some())
+            .count()
+    }
+
+    fn authority(&self, node: &Node, now: Mono) -> Option<(Authority, Option<u64>)> {
+        let ours = self.bundles.newest_reference() == node.bundle();
+        let rules = self.bundles.rules().filter(|_| ours);
+        node.authority(now, |age_ms| rules.map(|rules| rules.authority(age_ms)))
+    }
+
+    fn view(&self, node: &Node, now: Now) -> NodeView {
+        let authority = self.authority(node, now.mono);
+        let (step, next_step_ms) = authority.unwrap_or((Authority::Observe, None));
+        let silence = node.silence(now.mono);
+        let record = &node.record;
+        let status = record.status.as_ref();
+        let produced = node.produced().unwrap_or(ChainHead::empty(Epoch(0)));
+        let bundle = node.bundle();
+        let node_device = DeviceId::node();
+        NodeView {
+            name: record.agent.clone(),
+            site: record.site.clone(),
+            state: node.state(authority.map(|(step, _)| step)),
+            state_since: record.since,
+            last_seen: record.seen.map(|seen| seen.wall),
+            age_ms: silence.map(milliseconds),
+            policy_generation: bundle.generation,
+            policy_digest: bundle.digest,
+            policy_age_ms: status.map_or(0, |status| {
+                let silence_ms = silence.map_or(0, milliseconds);
+                status.policy_age_ms.saturating_add(silence_ms)
+            }),
+            backlog_entries: node.backlog(),
+            authority: step,
+            next_authority_in_ms: next_step_ms,
+            certificate_ends: status.map(|status| status.certificate_ends),
+            rejoins: status.map_or(0, |status| status.rejoins),
+            clock: node.clock(),
+            held_by: status.and_then(|status| status.held_by.clone()),
+            quarantined: record.quarantined.clone().or_else(|| {
+                let denied = record.denied.as_ref()?;
+                Some(format!("denied: {denied}"))
+            }),
+            epoch: produced.epoch,
+            produced: produced.seq,
+            stored: node.durable(produced.epoch),
+            journal_bytes: status.map_or(0, |status| status.journal_bytes.0),
+            journal_limit_bytes: status.map_or(0, |status| status.journal_bytes.1),
+            journal_ok: status.is_none_or(|status| status.journal_ok),
+            unrecorded_actions: status.map_or(0, |status| status.unrecorded_actions),
+            telemetry_interval_ms: status.map_or(0, |status| status.telemetry_interval_ms),
+            version: record.program.clone(),
+            gpus: gpus(node),
+            workloads: workloads(node),
+            cpu_used_bp: node.feed.value(&node_device, Quantity::CpuUsed),
+            memory_used_bp: node.feed.value(&node_device, Quantity::MemoryUsedShare),
+            last_decision: node.last_decision.as_deref().cloned(),
+            last_decisions: Vec::new(),
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn devices(&self) -> &[DeviceInfo] {
+        self.record
+            .status
+            .as_ref()
+            .map_or(&[], |status| &status.devices)
+    }
+
+    /// Entries that it has made, as far as it has said, and that are not durable here.
+    fn backlog(&self) -> u64 {
+        let Some(told) = &self.record.told else {
+            return 0;
+        };
+        let lacks = |epoch: Epoch, last: Seq| last.0.saturating_sub(self.durable(epoch).0);
+        let older: u64 = told
+            .older
+            .iter()
+            .map(|(epoch, _, last)| lacks(*epoch, *last))
+            .sum();
+        older + lacks(told.head.epoch, told.head.seq)
+    }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn gpus(node: &Node) -> Vec<GpuView> {
+    let gpus = node
+        .devices()
+        .iter()
+        .filter(|info| info.id.class() == "gpu");
+    gpus.map(|info| {
+        let value = |quantity| node.feed.value(&info.id, quantity);
+        GpuView {
+            id: info.id.clone(),
+            model: info.model.clone(),
+            simulated: info.simulated,
+            temperature_mc: value(Quantity::GpuTemperature),
+            power_mw: value(Quantity::GpuPower),
+            power_cap_mw: value(Quantity::GpuPowerCap),
+            used_bp: value(Quantity::GpuUsed),
+        }
+    })
+    .collect()
+}
+
+fn workloads(node: &Node) -> Vec<WorkloadView> {
+    let workloads = node
+        .feed
+        .devices()
+        .filter(|device| device.class() == "workload");
+    workloads
+        .map(|device| {
+            let value = |quantity| node.feed.value(device, quantity);
+            WorkloadView {
+                id: device.clone(),
+                pid: value(Quantity::WorkloadPid),
+                memory_bytes: value(Quantity::WorkloadMemory),
+                cpu_bp: value(Quantity::WorkloadCpu),
+                restarts: value(Quantity::WorkloadRestarts),
+            }
+        })
+        .collect()
+}
