@@ -1,0 +1,105 @@
+// Asks the API, one function for each route that a page uses.
+//
+// Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
+// Nothing is retried here: `stream.ts` decides when lists are read again.
+
+import type { ActView, DecisionDetail, DecisionView, List, NodeView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
+
+/** Why an answer did not come, in words for people. */
+export class Failure extends Error {
+  constructor(
+    /** The problem's stable code, or `unreachable` when nothing answered. */
+    readonly code: string,
+    /** What failed. */
+    message: string,
+    /** What still works and what to do. */
+    readonly advice: string,
+    /** The decision that refused it, if one did. */
+    readonly decision: string | null = null,
+  ) {
+    super(message);
+  }
+}
+
+const ADVICE: Record<string, string> = {
+  unauthorized: "Run `sentinel login` and open the link that it prints. Nodes go on working meanwhile.",
+  not_found: "Check the name in the address, or go back to the list.",
+  denied: "Nothing was changed. The clauses above say what would have to be different.",
+  conflict: "Someone else changed it in between. Read it again and repeat.",
+  unavailable: "What is on the page stays as it was. It is read again by itself.",
+  too_large: "Ask for less: a shorter time range or a narrower filter.",
+  internal: "What is on the page stays as it was. The server's log has the cause.",
+};
+
+/** The failure that a problem document describes. */
+export function failureOf(what: string, status: number, body: Partial<ProblemBody> | null): Failure {
+  const code = body?.code ?? (status === 401 ? "unauthorized" : status === 404 ? "not_found" : "internal");
+  const detail = body?.detail ?? `the answer was HTTP ${status}`;
+  const fields = (body?.errors ?? []).map((error) => `${error.pointer}: ${error.detail}`);
+  return new Failure(code, [`${what}: ${detail}`, ...fields].join("; "), ADVICE[code] ?? "", body?.decision_id ?? null);
+}
+
+async function ask<T>(what: string, path: string, init: RequestInit = {}, read: "json" | "text" = "json"): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(`/api/v1${path}`, { credentials: "same-origin", ...init });
+  } catch {
+    throw new Failure(
+      "unreachable",
+      `${what}: no answer from ${location.host}`,
+      "What is on the page stays, and grows older visibly. Nodes go on deciding. It is tried again by itself.",
+    );
+  }
+  if (!answer.ok) {
+    const body = await answer.json().catch(() => null);
+    throw failureOf(what, answer.status, body as Partial<ProblemBody> | null);
+  }
+  return (read === "text" ? await answer.text() : answer.status === 204 ? null : await answer.json().catch(() => null)) as T;
+}
+
+function send<T>(what: string, path: string, body: unknown): Promise<T> {
+  return ask<T>(what, path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+}
+
+const name = encodeURIComponent;
+
+/** Every node, all pages of the list. */
+export const nodes = (): Promise<NodeView[]> => all<NodeView>("cannot read the nodes", "/nodes");
+
+export const node = (id: string): Promise<NodeView> => ask(`cannot read ${id}`, `/nodes/${name(id)}`);
+
+/** One page of decisions, newest first. */
+export function decisions(query: { node?: string; before?: string; limit?: number }): Promise<List<DecisionView>> {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+  return ask("cannot read the decisions", `/decisions?${search}`);
+}
+
+export const decision = (id: string): Promise<DecisionDetail> => ask(`cannot read decision ${id}`, `/decisions/${name(id)}`);
+
+export const replay = (id: string): Promise<ReplayView> => ask(`cannot replay ${id}`, `/decisions/${name(id)}/replay`);
+
+/** The values since a wall time, milliseconds since 1970. */
+export const series = (id: string, since_ms: number): Promise<SeriesView> =>
+  ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}`);
+
+export const policies = (): Promise<PolicyView[]> => all<PolicyView>("cannot read the policies", "/policies");
+
+export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
+
+export const release = (id: string, reason: string): Promise<ActView> => send(`cannot release ${id}`, `/nodes/${name(id)}/release`, { reason });
+
+export const login = (code: string): Promise<unknown> => send("cannot sign in", "/login", { code });
+
+async function all<T>(what: string, path: string): Promise<T[]> {
+  const items: T[] = [];
+  let after: string | undefined;
+  // 100 pages is far more than the largest fleet needs; it bounds a server that repeats itself.
+  for (let page = 0; page < 100; page += 1) {
+    const list: List<T> = await ask(what, after === undefined ? path : `${path}?after=${name(after)}`);
+    items.push(...list.items);
+    if (list.next_cursor === undefined || list.next_cursor === null || list.items.length === 0) break;
+    after = list.next_cursor;
+  }
+  return items;
+}

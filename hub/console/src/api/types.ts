@@ -1,0 +1,271 @@
+// The JSON that the hub and the agent answer with, as `wire/src/api.rs` writes it.
+//
+// Shapes only: what a word means is said in `text/words.ts`. Times are RFC 3339 texts, spans are milliseconds named `_ms`.
+
+export type NodeState = "connected" | "working_alone" | "unknown" | "down";
+export type Verdict = "allow" | "clamp" | "hold" | "require_approval" | "deny";
+export type Authority = "full" | "reversible" | "protective" | "observe";
+export type ClockState = "steady" | "stepped" | "behind_floor";
+export type Unit =
+  | "milli_celsius"
+  | "milliwatt"
+  | "basis_points"
+  | "milli"
+  | "bytes"
+  | "bytes_per_second"
+  | "milli_per_second"
+  | "milliseconds"
+  | "megahertz"
+  | "count"
+  | "flag";
+
+export interface List<T> {
+  items: T[];
+  next_cursor?: string;
+}
+
+export interface GpuView {
+  id: string;
+  model: string;
+  simulated: boolean;
+  temperature_mc: number | null;
+  power_mw: number | null;
+  power_cap_mw: number | null;
+  used_bp: number | null;
+}
+
+export interface WorkloadView {
+  id: string;
+  pid: number | null;
+  memory_bytes: number | null;
+  cpu_bp: number | null;
+  restarts: number | null;
+}
+
+export interface DecisionView {
+  id: string;
+  node: string;
+  epoch: number;
+  seq: number;
+  at: string;
+  action: string;
+  target: string;
+  summary: string;
+  verdict: Verdict;
+  rule: string;
+  connected: boolean;
+  digest: string;
+  outcome: string;
+  outcome_detail?: string | null;
+}
+
+export interface NodeView {
+  name: string;
+  site: string;
+  state: NodeState;
+  state_since: string | null;
+  last_seen: string | null;
+  age_ms: number | null;
+  policy_generation: number;
+  policy_digest: string;
+  policy_age_ms: number;
+  backlog_entries: number;
+  authority: Authority;
+  next_authority_in_ms: number | null;
+  certificate_ends: string | null;
+  rejoins: number;
+  clock: ClockState;
+  held_by: string | null;
+  quarantined: string | null;
+  epoch: number;
+  produced: number;
+  stored: number;
+  journal_bytes: number;
+  journal_limit_bytes: number;
+  journal_ok: boolean;
+  unrecorded_actions: number;
+  telemetry_interval_ms: number;
+  version: string;
+  gpus: GpuView[];
+  workloads: WorkloadView[];
+  cpu_used_bp: number | null;
+  memory_used_bp: number | null;
+  last_decision: DecisionView | null;
+  last_decisions: DecisionView[];
+}
+
+export interface BundleRef {
+  generation: number;
+  digest: string;
+}
+
+/** An action's kind: a bare word, or a word with its parameters. */
+export type ActionKind =
+  | "release_power_cap"
+  | "restart"
+  | "unthrottle"
+  | { power_cap: { milliwatts: number } }
+  | { throttle: { share_bp: number } }
+  | { notify: { message: string } };
+
+export interface Action {
+  target: string;
+  kind: ActionKind;
+}
+
+export type Origin =
+  | { rule: { rule: string } }
+  | { cleared: { rule: string } }
+  | { command: { id: string; who: string; reason: string } }
+  | { local: { who: string; reason: string } };
+
+export interface Observed {
+  series: { device: string; quantity: string };
+  value: number | null;
+  age_ms: number | null;
+  held_ms: number;
+}
+
+export interface Clause {
+  rule: string;
+  kind: string;
+  what: string;
+  op: string;
+  observed: number | null;
+  limit: number | null;
+  unit: Unit;
+  age_ms: number | null;
+  holds: boolean;
+  verdict: Verdict;
+  shadow: boolean;
+  counterfactual: string;
+}
+
+export interface Decision {
+  inputs: {
+    at: { mono: number; wall: string };
+    origin: Origin;
+    wanted: Action;
+    bundle: BundleRef;
+    policy_age_ms: number;
+    connected: boolean;
+    clock: ClockState;
+    journal_ok: boolean;
+    held_by: string | null;
+    hub_epoch: number;
+    readings: Observed[];
+    facts: { rule: string; name: string; value: number }[];
+  };
+  judgement: {
+    verdict: Verdict;
+    rule: string;
+    granted: Action | null;
+    retry_after_ms: number | null;
+    valid_for_ms: number;
+    authority: Authority;
+    clauses: Clause[];
+    rejected: { action: Action; because: string }[];
+  };
+}
+
+export interface OutcomeView {
+  at: string;
+  state: string;
+  before: number | null;
+  after: number | null;
+  probed: boolean;
+  detail: string;
+}
+
+export interface DecisionDetail {
+  summary: DecisionView;
+  prev: string;
+  decision: Decision;
+  outcomes: OutcomeView[];
+  explanation: string;
+}
+
+export interface ReplayView {
+  id: string;
+  identical: boolean;
+  bundle: BundleRef;
+  recorded: string;
+  recomputed: string;
+  differences: string[];
+}
+
+export interface LineView {
+  device: string;
+  quantity: string;
+  unit: Unit;
+  simulated: boolean;
+  values: (number | null)[];
+}
+
+export interface SeriesView {
+  node: string;
+  at_ms: number[];
+  lines: LineView[];
+  decisions: DecisionView[];
+  cuts: [number, number | null][];
+}
+
+export interface RuleView {
+  id: string;
+  kind: string;
+  mode: string;
+  text: string;
+}
+
+export interface PolicyView {
+  generation: number;
+  digest: string;
+  name: string;
+  issued_at: string;
+  active: boolean;
+  nodes: number;
+  nodes_total: number;
+  rules: RuleView[];
+  text: string;
+}
+
+export interface ActView {
+  command: string | null;
+  status: string;
+  decision: DecisionView | null;
+  clauses: Clause[];
+  detail: string;
+}
+
+export interface Hello {
+  from: "hub" | "node";
+  version: string;
+  hub_epoch: number;
+  now: string;
+}
+
+export interface Sample {
+  node: string;
+  at_ms: number;
+  values: [string, number | null][];
+}
+
+/** One event of the stream. */
+export type StreamEvent =
+  | { event: "hello"; data: Hello }
+  | { event: "node"; data: NodeView }
+  | { event: "decision"; data: DecisionView }
+  | { event: "sample"; data: Sample }
+  | { event: "policy"; data: PolicyView }
+  | { event: "reset" }
+  | { event: "tick"; data: { now: string } };
+
+export interface ProblemBody {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  code: string;
+  errors?: { pointer: string; detail: string }[];
+  decision_id?: string;
+}

@@ -1,0 +1,311 @@
+// One node: how it stands, what it may still do, its values over time with its decisions, its workloads.
+//
+// The same page is the agent's own page; there the values are of now, and it only reads: a person acts at the node's socket.
+
+import { useEffect, useReducer, useRef, useState } from "preact/hooks";
+
+import * as api from "../api/client";
+import type { GpuView, NodeView, WorkloadView } from "../api/types";
+import { chartRows, type ChartRow, linesOf } from "../chart/rows";
+import { addSample, lineKey, RANGES, rangeOf, type Series, seriesOf, trim } from "../chart/series";
+import { Stack } from "../chart/Stack";
+import { Ask } from "../parts/Ask";
+import { Age, Copy, Device, Empty, Fact, Num, Sentence, Sign, Toned, Trouble } from "../parts/bits";
+import { useKeys } from "../parts/keys";
+import { type Column, Table } from "../parts/Table";
+import { CopyCli, Export } from "../parts/Tools";
+import { decisionPath, setQuery, useRoute } from "../state/route";
+import { onReread, onSample } from "../state/stream";
+import type { Row } from "../state/store";
+import { change, clock, current, serverNow, useStore, useTick } from "../state/use";
+import { ageNow, type Freshness, freshness } from "../text/age";
+import { csv } from "../text/fields";
+import { clockTime, human, span } from "../text/format";
+import { nodeSentence } from "../text/sentence";
+import { authorityMeans, authorityTone, clockTone, clockWord, stateOf } from "../text/words";
+import { DECISION_COLUMNS } from "./Decisions";
+
+export function Node({ name }: { name: string }) {
+  useTick();
+  const row = useStore((state) => state.nodes.get(name));
+  const read = useStore((state) => state.nodes_read);
+  const [failure, setFailure] = useState<api.Failure | null>(null);
+  useEffect(() => {
+    const ask = (): void => {
+      const asked_at = clock();
+      api.node(name).then(
+        (item) => {
+          change({ kind: "node", item, asked_at });
+          setFailure(null);
+        },
+        (error: unknown) => setFailure(error instanceof api.Failure ? error : null),
+      );
+    };
+    ask();
+    return onReread(ask);
+  }, [name]);
+  if (row === undefined) {
+    if (failure !== null) return <div class="page"><Trouble message={failure.message} advice={failure.advice} /></div>;
+    return <p class="muted reading">{read ? `Looking for ${name}…` : `Reading ${name}…`}</p>;
+  }
+  return <Shown row={row} />;
+}
+
+function Shown({ row }: { row: Row }) {
+  const { view } = row;
+  const from = useStore((state) => state.hello?.from ?? "hub");
+  const now = clock();
+  const age_ms = ageNow(row.age_ms, row.heard_at, now);
+  const fresh = freshness(age_ms, row.cadence_ms);
+  return (
+    <div class="page">
+      <Sentence parts={nodeSentence(view, serverNow(), age_ms, from)} />
+      <Facts row={row} age_ms={age_ms} fresh={fresh} />
+      <Actions view={view} from={from} />
+      <Charts view={view} />
+      {view.gpus.length === 0 ? null : (
+        <>
+          <h2>GPUs</h2>
+          <Table label="GPUs" columns={gpuColumns(fresh)} rows={view.gpus} keyOf={(gpu) => gpu.id} heights={[32, 56]} />
+        </>
+      )}
+      <h2>Workloads</h2>
+      <Table label="workloads" columns={workloadColumns(fresh)} rows={view.workloads} keyOf={(one) => one.id} heights={[32, 56]}>
+        <Empty>This node supervises no process. A [[workload]] in its configuration file names one.</Empty>
+      </Table>
+      <h2>Last decisions</h2>
+      <LastDecisions view={view} />
+    </div>
+  );
+}
+
+function Facts({ row, age_ms, fresh }: { row: Row; age_ms: number | null; fresh: Freshness }) {
+  const { view } = row;
+  const newest = useStore((state) => [...state.policies.values()].find((policy) => policy.active)?.generation ?? null);
+  const passed = clock() - row.heard_at;
+  const drift = newest !== null && newest !== view.policy_generation;
+  const next = view.next_authority_in_ms === null ? null : Math.max(0, view.next_authority_in_ms - (view.state === "connected" ? 0 : passed));
+  const full = view.journal_limit_bytes === 0 ? 0 : (100 * view.journal_bytes) / view.journal_limit_bytes;
+  return (
+    <dl class="facts">
+      <Fact name="State"><Sign word={stateOf(view)} /></Fact>
+      <Fact name="As of" title={view.last_seen ?? undefined}>
+        {view.last_seen === null ? <span class="none">never heard</span> : <span class="num">{clockTime(serverNow() - (age_ms ?? 0), serverNow())}</span>} <span class="muted">age</span> <Age age_ms={age_ms} fresh={fresh} />
+      </Fact>
+      <Fact name="Sync backlog" title={`epoch ${view.epoch}: made up to ${view.produced}, stored up to ${view.stored}`}>
+        {view.backlog_entries === 0 ? "0" : <Toned tone="alone">{view.backlog_entries}</Toned>} <span class="unit">entries</span> <span class="muted num">{view.stored} of {view.produced} stored</span>
+      </Fact>
+      <Fact name="Policy" title={view.policy_digest}>
+        {view.policy_generation === 0 ? "none" : <a href={`/policies?g=${view.policy_generation}`}>generation {view.policy_generation}</a>}
+        {drift ? <Toned tone="warn"> ≠ {newest}</Toned> : null} <span class="muted num">proof {span(view.policy_age_ms + (view.state === "connected" ? 0 : passed))} old</span>
+      </Fact>
+      <Fact name="Authority" title={authorityMeans(view.authority)}>
+        <Toned tone={authorityTone(view.authority)}>{view.authority}</Toned> <span class="muted num">{next === null ? "the last step" : `next step in ${span(next)}`}</span>
+      </Fact>
+      <Fact name="Certificate" title={view.certificate_ends ?? undefined}><Certificate view={view} /></Fact>
+      <Fact name="Clock"><Toned tone={clockTone(view.clock)}>{clockWord(view.clock)}</Toned></Fact>
+      <Fact name="Journal" title={`epoch ${view.epoch}`}>
+        {view.journal_ok ? null : <Toned tone="down">accepts nothing </Toned>}
+        <Num value={view.journal_bytes} unit="bytes" /> <span class="muted num">of {human(view.journal_limit_bytes, "bytes")}, {full < 1 ? "<1" : Math.floor(full)} %</span>
+      </Fact>
+      {view.unrecorded_actions === 0 ? null : <Fact name="Not yet recorded"><Toned tone="warn">{view.unrecorded_actions} protective actions</Toned></Fact>}
+      <Fact name="Sampling">every {human(view.telemetry_interval_ms, "milliseconds")}</Fact>
+      <Fact name="Version">{view.version}</Fact>
+    </dl>
+  );
+}
+
+function Certificate({ view }: { view: NodeView }) {
+  if (view.certificate_ends === null) return <span class="none">unknown</span>;
+  const left = Date.parse(view.certificate_ends) - serverNow();
+  return (
+    <>
+      {left <= 0 ? <Toned tone="warn">ended {span(-left)} ago; it rejoins by its node key</Toned> : <span class="num">{span(left)} left</span>}
+      {view.rejoins === 0 ? null : <span class="muted"> rejoined {view.rejoins}×</span>}
+    </>
+  );
+}
+
+function Actions({ view, from }: { view: NodeView; from: "hub" | "node" }) {
+  const [asking, ask] = useState<"hold" | "release" | null>(null);
+  const away = view.state !== "connected" ? ` ${view.name} is not connected: the command waits one minute for it and then expires. At the node itself it works at once.` : "";
+  return (
+    <div class="tools">
+      {from === "node" ? (
+        <Copy text={`sentinel ${view.held_by === null ? "hold" : "release"} ${view.name} --local --reason "…"`}>Copy the command that {view.held_by === null ? "holds" : "releases"} it</Copy>
+      ) : view.held_by === null ? (
+        <button type="button" onClick={() => ask("hold")}>Hold</button>
+      ) : (
+        <button type="button" onClick={() => ask("release")}>Release</button>
+      )}
+      <CopyCli command={`sentinel describe node ${view.name}${from === "node" ? " --local" : ""}`} />
+      <a class="button" href={`/decisions?q=${encodeURIComponent(`node=${view.name}`)}`}>All its decisions</a>
+      {asking === "hold" ? (
+        <Ask
+          title={`Hold ${view.name}?`}
+          consequences={`Its rules go on judging, but what they want is answered with “held” and written down instead of done, until a person releases it. Rules marked never_expires, such as over-temperature, still act.${away}`}
+          verb={`Hold ${view.name}`}
+          run={(reason) => api.hold(view.name, reason)}
+          close={() => ask(null)}
+        />
+      ) : null}
+      {asking === "release" ? (
+        <Ask title={`Release ${view.name}?`} consequences={`Its rules act again at once where their conditions hold.${away}`} verb={`Release ${view.name}`} run={(reason) => api.release(view.name, reason)} close={() => ask(null)} />
+      ) : null}
+    </div>
+  );
+}
+
+/** The node's values: read once for the time range, grown by the stream, read again when something was missed. */
+function useSeries(view: NodeView, range_ms: number): { series: Series | null; version: number; failure: api.Failure | null } {
+  const series = useRef<Series | null>(null);
+  const [version, redraw] = useReducer<number, void>((n) => n + 1, 0);
+  const [failure, setFailure] = useState<api.Failure | null>(null);
+  useEffect(() => {
+    let gone = false;
+    let soon: ReturnType<typeof setTimeout> | undefined;
+    const read = (): void => {
+      clearTimeout(soon);
+      soon = undefined;
+      api.series(view.name, Math.floor(serverNow() - range_ms)).then(
+        (answer) => {
+          if (gone) return;
+          series.current = seriesOf(answer);
+          change({ kind: "decisions", items: answer.decisions });
+          setFailure(null);
+          redraw();
+        },
+        (error: unknown) => gone || setFailure(error instanceof api.Failure ? error : null),
+      );
+    };
+    // Samples that came late fill the past: once they have stopped, the past is read again.
+    const readSoon = (): void => {
+      soon ??= setTimeout(read, 1_000);
+    };
+    let drawing = false;
+    const stopSamples = onSample((sample) => {
+      if (series.current === null || sample.node !== view.name) return;
+      const known = sample.values.every(([key]) => series.current?.lines.has(key) === true || !CHARTED.test(key));
+      if (!known || !addSample(series.current, sample)) readSoon();
+      trim(series.current, serverNow() - range_ms - 60_000);
+      if (drawing) return;
+      drawing = true;
+      setTimeout(() => {
+        drawing = false;
+        if (!gone) redraw();
+      }, 150);
+    });
+    read();
+    const stopReread = onReread(read);
+    return () => {
+      gone = true;
+      clearTimeout(soon);
+      stopSamples();
+      stopReread();
+    };
+    // A change of state begins or ends a cut span.
+  }, [view.name, range_ms, view.state]);
+  return { series: series.current, version, failure };
+}
+
+const CHARTED = /^(gpu\d+\/gpu\.(temperature|power|power_cap)|node\/(cpu\.used|memory\.used|pressure\..*\.some))$/;
+
+function Charts({ view }: { view: NodeView }) {
+  const { query } = useRoute();
+  const range = rangeOf(query.get("range"));
+  const table = query.get("view") === "table";
+  const { series, version, failure } = useSeries(view, range.ms);
+  const decisions = useStore((state) => state.decisions).filter((one) => one.node === view.name);
+  const rules = useStore((state) => state.policies.get(view.policy_generation)?.rules) ?? [];
+  const rows = chartRows(view.gpus);
+  const toggle = (): void => setQuery({ view: table ? null : "table" });
+  useKeys({ t: toggle });
+  return (
+    <section aria-label="values over time">
+      <div class="tools">
+        <h2>Values</h2>
+        <div class="facets" role="group" aria-label="time range">
+          {Object.keys(RANGES).map((word) => (
+            <button key={word} type="button" class="facet" aria-pressed={word === range.word} onClick={() => setQuery({ range: word === "5m" ? null : word })}>
+              {word.replace(/([a-z])/, " $1").replace(" m", " min")}
+            </button>
+          ))}
+        </div>
+        <span class="space" />
+        <button type="button" class="quiet" aria-pressed={table} title="charts or table: t" onClick={toggle}>
+          {table ? "Charts" : "Table"} <kbd class="wide-only">t</kbd>
+        </button>
+        {series === null ? null : <Export name={`sentinel-${view.name}`} csv={() => seriesCsv(series)} json={() => ({ node: view.name, at_ms: series.at_ms, lines: [...series.lines.values()], cuts: series.cuts })} />}
+      </div>
+      {failure === null ? null : <Trouble message={failure.message} advice={failure.advice} />}
+      {series === null ? (failure === null ? <p class="muted reading">Reading the values…</p> : null) : table ? (
+        <Twin rows={rows} series={series} />
+      ) : (
+        <Stack node={view} rows={rows} series={series} version={version} decisions={decisions.slice().reverse()} rules={rules} range_ms={range.ms} />
+      )}
+    </section>
+  );
+}
+
+/** The same values as a table, newest first. */
+function Twin({ rows, series }: { rows: ChartRow[]; series: Series }) {
+  const lines = rows.flatMap((row) => linesOf(row, series).flatMap((line, at) => (line === undefined ? [] : [{ line, row, label: row.lines[at]?.label ?? line.device }])));
+  const columns: Column<number>[] = [
+    { id: "at", head: "Time", width: 132, cell: (index) => <span class="num">{clockTime(series.at_ms[index] ?? 0, serverNow())}</span> },
+    ...lines.map(({ line, row, label }) => ({
+      id: lineKey(line),
+      head: line.device === "node" ? `${row.title.split(",")[0]}${row.lines.length > 1 ? ` ${label}` : ""}` : `${line.device} ${row.id === "power" ? (label.endsWith("cap") ? "cap" : "power") : row.id}`,
+      about: `${lineKey(line)}${line.simulated ? ", simulated" : ""}`,
+      width: 142,
+      right: true,
+      cell: (index: number) => <Num value={line.values[index]} unit={line.unit} />,
+    })),
+  ];
+  const order = series.at_ms.map((_, index) => index).reverse();
+  return (
+    <>
+      {lines.some(({ line }) => line.simulated) ? <p class="note muted">Simulated devices: {[...new Set(lines.filter(({ line }) => line.simulated).map(({ line }) => line.device))].join(", ")}.</p> : null}
+      <div class="twin">
+        <Table label="values over time" fill columns={columns} rows={order} keyOf={(index) => String(series.at_ms[index])} heights={[32, 32]} />
+      </div>
+    </>
+  );
+}
+
+function seriesCsv(series: Series): string {
+  const lines = [...series.lines.values()];
+  return csv(
+    ["at", ...lines.map((line) => `${lineKey(line)} [${line.unit}]${line.simulated ? " (sim)" : ""}`)],
+    series.at_ms.map((at, index) => [new Date(at).toISOString(), ...lines.map((line) => line.values[index] ?? null)]),
+  );
+}
+
+function gpuColumns(fresh: Freshness): Column<GpuView>[] {
+  return [
+    { id: "gpu", head: "GPU", width: 104, cell: (gpu) => <Device id={gpu.id} simulated={gpu.simulated} /> },
+    { id: "model", head: "Model", cell: (gpu) => gpu.model },
+    { id: "temperature", head: "Temperature", width: 110, right: true, cell: (gpu) => <Num value={gpu.temperature_mc} unit="milli_celsius" fresh={fresh} /> },
+    { id: "power", head: "Power", width: 96, right: true, cell: (gpu) => <Num value={gpu.power_mw} unit="milliwatt" fresh={fresh} /> },
+    { id: "cap", head: "Cap", width: 96, right: true, cell: (gpu) => <Num value={gpu.power_cap_mw} unit="milliwatt" fresh={fresh} /> },
+    { id: "used", head: "Used", width: 96, right: true, cell: (gpu) => <Num value={gpu.used_bp} unit="basis_points" fresh={fresh} /> },
+  ];
+}
+
+function workloadColumns(fresh: Freshness): Column<WorkloadView>[] {
+  return [
+    { id: "workload", head: "Workload", cell: (one) => one.id.replace("workload:", "") },
+    { id: "pid", head: "Pid", width: 110, right: true, cell: (one) => (one.pid === null ? <Toned tone="down">not running</Toned> : <Num value={one.pid} unit="count" fresh={fresh} />) },
+    { id: "memory", head: "Memory", width: 110, right: true, cell: (one) => <Num value={one.memory_bytes} unit="bytes" fresh={fresh} /> },
+    { id: "cpu", head: "CPU", about: "share of one core", width: 96, right: true, cell: (one) => <Num value={one.cpu_bp} unit="basis_points" fresh={fresh} /> },
+    { id: "restarts", head: "Restarts", width: 96, right: true, cell: (one) => <Num value={one.restarts} unit="count" fresh={fresh} /> },
+  ];
+}
+
+function LastDecisions({ view }: { view: NodeView }) {
+  const lasts = view.last_decisions.length > 0 ? view.last_decisions : current().decisions.filter((one) => one.node === view.name).slice(0, 5);
+  return (
+    <Table label="last decisions" keys columns={DECISION_COLUMNS.filter((column) => column.id !== "node")} rows={lasts} keyOf={(one) => one.id} hrefOf={(one) => decisionPath(one.id)} heights={[32, 76]}>
+      <Empty command={`sentinel act ${view.name}/gpu0 power_cap to=220W --reason "try it"`}>It has made no decision yet. A rule makes one when its condition holds, or a person by:</Empty>
+    </Table>
+  );
+}

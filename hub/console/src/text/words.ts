@@ -1,0 +1,103 @@
+// The words and signs of states, verdicts and outcomes: each state has a sign and a word, never a colour alone.
+
+import type { Action, Authority, ClockState, NodeView, Verdict } from "../api/types";
+import { human } from "./format";
+
+/** A colour token's name. */
+export type Tone = "ok" | "alone" | "warn" | "down" | "unknown" | "plain";
+
+/** A sign, a word and the tone that both have. */
+export interface Word {
+  sign: string;
+  word: string;
+  tone: Tone;
+}
+
+/** How a node stands; a quarantine or a person's hold comes before the link. */
+export function stateOf(node: Pick<NodeView, "state" | "held_by" | "quarantined">): Word {
+  if (node.quarantined !== null) return { sign: "▲", word: "quarantined", tone: "down" };
+  if (node.held_by !== null) return { sign: "⏸", word: `held by ${node.held_by}`, tone: "warn" };
+  return linkOf(node.state);
+}
+
+/** How a node stands with its hub. */
+export function linkOf(state: NodeView["state"]): Word {
+  switch (state) {
+    case "connected":
+      return { sign: "●", word: "connected", tone: "ok" };
+    case "working_alone":
+      return { sign: "◐", word: "working alone", tone: "alone" };
+    case "down":
+      return { sign: "✕", word: "down", tone: "down" };
+    case "unknown":
+      return { sign: "○", word: "unknown", tone: "unknown" };
+  }
+}
+
+/** A verdict; a shadow rule's verdict did not count. */
+export function verdictOf(verdict: Verdict, shadow = false): Word {
+  if (shadow) return { sign: "◌", word: `shadow: ${verdictOf(verdict).word}`, tone: "unknown" };
+  switch (verdict) {
+    case "allow":
+      return { sign: "✓", word: "allowed", tone: "ok" };
+    case "clamp":
+      return { sign: "⇥", word: "clamped", tone: "warn" };
+    case "hold":
+      return { sign: "⏳", word: "held", tone: "warn" };
+    case "require_approval":
+      return { sign: "?", word: "needs approval", tone: "warn" };
+    case "deny":
+      return { sign: "✕", word: "denied", tone: "down" };
+  }
+}
+
+/** What came of an action. */
+export function outcomeOf(outcome: string): Word {
+  switch (outcome) {
+    case "verified":
+      return { sign: "✓", word: "verified", tone: "ok" };
+    case "applied":
+      return { sign: "✓", word: "applied", tone: "plain" };
+    case "not_verified":
+      return { sign: "!", word: "not verified", tone: "warn" };
+    case "failed":
+      return { sign: "✕", word: "failed", tone: "down" };
+    case "unknown":
+      return { sign: "○", word: "unknown", tone: "unknown" };
+    case "dropped":
+      return { sign: "–", word: "dropped", tone: "warn" };
+    case "pending":
+      return { sign: "…", word: "pending", tone: "unknown" };
+    case "none":
+      return { sign: "–", word: "nothing ran", tone: "unknown" };
+    default:
+      return { sign: "·", word: outcome.replaceAll("_", " "), tone: "plain" };
+  }
+}
+
+const AUTHORITY: Record<Authority, { tone: Tone; means: string }> = {
+  full: { tone: "plain", means: "whatever the bundle grants" },
+  reversible: { tone: "warn", means: "nothing irreversible or disruptive" },
+  protective: { tone: "warn", means: "protective actions only" },
+  observe: { tone: "down", means: "rules marked never_expires, and nothing else" },
+};
+
+export const authorityTone = (step: Authority): Tone => AUTHORITY[step].tone;
+export const authorityMeans = (step: Authority): string => AUTHORITY[step].means;
+
+const CLOCK: Record<ClockState, { tone: Tone; word: string }> = {
+  steady: { tone: "plain", word: "steady" },
+  stepped: { tone: "warn", word: "stepped" },
+  behind_floor: { tone: "down", word: "behind its floor" },
+};
+
+export const clockWord = (clock: ClockState): string => CLOCK[clock].word;
+export const clockTone = (clock: ClockState): Tone => CLOCK[clock].tone;
+
+/** An action as the CLI and the journal write it: `gpu0 power_cap to 220 W`. */
+export function actionText({ target, kind }: Action): string {
+  if (typeof kind === "string") return `${target} ${kind}`;
+  if ("power_cap" in kind) return `${target} power_cap to ${human(kind.power_cap.milliwatts, "milliwatt")}`;
+  if ("throttle" in kind) return `${target} throttle to ${human(kind.throttle.share_bp, "basis_points")} of a core`;
+  return `${target} notify "${kind.notify.message}"`;
+}
