@@ -1,0 +1,411 @@
+//! Every verb, its words and their help.
+//!
+//! Invariant: whatever parses here names something that exists in `verbs/`; grammar that can be checked without a hub is
+//! checked here, so that a typing error never reaches a fleet.
+
+mod words;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use wire::reading::DeviceId;
+use wire::{AgentId, DecisionId};
+
+use self::words::{not_empty, parameter, span, target, victim};
+
+const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
+6 hub or node unreachable, 7 wait timed out, 8 degraded.\n\
+Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, in this order.";
+
+/// The command line of Sentinel, for a hub and for a node's own socket.
+#[derive(Debug, Parser)]
+#[command(name = "sentinel", version, about, after_help = EXIT_STATUSES, arg_required_else_help = true)]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that every verb has.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// Where the hub and the nodes are, and with which token: a JSON file, mode 0600
+    #[arg(long, global = true, env = "SENTINEL_CONTEXT", value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// How to print
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        hide_possible_values = false
+    )]
+    pub output: Format,
+    /// Longest wait for an answer or an outcome, for example 500ms, 30s or 5m
+    #[arg(long, global = true, value_name = "SPAN", value_parser = span)]
+    pub timeout: Option<Duration>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns for people
+    Table,
+    /// More columns
+    Wide,
+    /// One JSON document; lists are {"items":[…]}
+    Json,
+    /// One JSON object on each line, as soon as it is known
+    Jsonl,
+    /// YAML
+    Yaml,
+    /// Names only, one on each line
+    Name,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List nodes, decisions, entries or policies
+    Get(Get),
+    /// Everything about one node
+    Describe {
+        #[command(subcommand)]
+        what: Describe,
+    },
+    /// Why a decision is as it is: every clause with its value and limit
+    Why(Why),
+    /// Recompute a decision from the journal alone
+    Replay(Replay),
+    /// Compare each node's journal with the hub's store
+    Verify(Verify),
+    /// Ask a node for an action; the node has the last word
+    Act(Act),
+    /// Check and publish bundles
+    Policy {
+        #[command(subcommand)]
+        what: Policy,
+    },
+    /// Veto all but protective actions on a node
+    Hold(Reasoned),
+    /// Take a hold back
+    Release(Reasoned),
+    /// Make a join token
+    Token {
+        #[command(subcommand)]
+        what: Token,
+    },
+    /// Print a link that opens the console once
+    Login,
+    /// Do something to the running demo, for real
+    Demo(Demo),
+    /// Print the version
+    Version,
+    /// Print a completion script
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Resource {
+    /// Nodes, each as of when it was last heard
+    #[value(alias = "node")]
+    Nodes,
+    /// Decisions, newest first
+    #[value(alias = "decision")]
+    Decisions,
+    /// Entries of the journals, oldest first
+    #[value(alias = "entry")]
+    Entries,
+    /// Published bundles, newest first
+    #[value(alias = "policy")]
+    Policies,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Get {
+    /// What to list
+    #[arg(value_enum)]
+    pub what: Resource,
+    /// Only this one: a node's name, a decision's or entry's id, a policy's generation or name
+    pub name: Option<String>,
+    /// Only of this node
+    #[arg(long)]
+    pub node: Option<AgentId>,
+    /// Ask the node's own socket; without --node, every node of the context
+    #[arg(long)]
+    pub local: bool,
+    /// Go on and print what changes, until interrupted
+    #[arg(short, long)]
+    pub watch: bool,
+    /// Most rows; 0 is all of them
+    #[arg(long, default_value_t = 100)]
+    pub limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Describe {
+    /// A node: how it stands with the hub, its policy, authority, devices and last decisions
+    #[command(alias = "nodes")]
+    Node {
+        /// Its name
+        name: AgentId,
+        /// Ask the node's own socket
+        #[arg(long)]
+        local: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Why {
+    /// The decision, for example edge-03.1.42
+    #[arg(required_unless_present = "last", conflicts_with = "last")]
+    pub id: Option<DecisionId>,
+    /// The newest one
+    #[arg(long)]
+    pub last: bool,
+    /// Of this node
+    #[arg(long)]
+    pub node: Option<AgentId>,
+    /// Ask the node's own socket
+    #[arg(long)]
+    pub local: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Replay {
+    /// The decision, for example edge-03.1.42
+    pub id: DecisionId,
+    /// On this node; the decision's own if absent
+    #[arg(long)]
+    pub node: Option<AgentId>,
+    /// Ask the node's own socket
+    #[arg(long)]
+    pub local: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Verify {
+    /// Only this node
+    #[arg(long)]
+    pub node: Option<AgentId>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Act {
+    /// Where: NODE or NODE/DEVICE, for example edge-03/gpu0
+    #[arg(value_parser = target)]
+    pub target: Target,
+    /// What: power_cap, release_power_cap, restart, throttle, unthrottle or notify
+    pub action: String,
+    /// Its parameters, for example "to=220 W"
+    #[arg(value_name = "K=V", value_parser = parameter)]
+    pub params: Vec<(String, String)>,
+    /// Why you want it; it is journaled
+    #[arg(long, value_parser = not_empty)]
+    pub reason: String,
+    /// Ask at the node's own socket, without the hub
+    #[arg(long)]
+    pub local: bool,
+}
+
+/// A node, and perhaps a part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub node: AgentId,
+    pub device: Option<DeviceId>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Say what is wrong with a bundle, with line, column and field
+    Check {
+        /// The bundle
+        file: PathBuf,
+        /// Ask a node's own socket
+        #[arg(long)]
+        local: bool,
+    },
+    /// Sign a bundle and send it to every node; waits until they have it
+    Publish {
+        /// The bundle
+        file: PathBuf,
+        /// For which nodes to wait
+        #[arg(long, value_enum, default_value = "all")]
+        wait: WaitFor,
+    },
+}
+
+/// For which nodes to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WaitFor {
+    /// Every node
+    All,
+    /// Every node that has a session with the hub
+    Connected,
+    /// None
+    None,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Reasoned {
+    /// Which node
+    pub node: AgentId,
+    /// Why; it is journaled
+    #[arg(long, value_parser = not_empty)]
+    pub reason: String,
+    /// At the node's own socket, without the hub
+    #[arg(long)]
+    pub local: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Make a single-use token and print the line that enrols a node with it
+    Create {
+        /// The node's name; made by the hub if absent
+        #[arg(long)]
+        name: Option<AgentId>,
+        /// The node's site
+        #[arg(long, default_value = "default")]
+        site: String,
+        /// How long it can be used
+        #[arg(long, default_value = "1h", value_parser = span, value_name = "SPAN")]
+        ttl: Duration,
+    },
+}
+
+/// What can be done to the running demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoVerb {
+    /// Drop every packet between a node and the hub, both ways
+    Cut,
+    /// Let the packets through again
+    Heal,
+    /// Drive a GPU hot
+    Heat,
+    /// Let it cool
+    Cool,
+    /// Make a node's workload leak memory
+    Leak,
+    /// Make a node's GPU probe stop answering
+    HangGpu,
+    /// Kill a process with signal 9; it is started again after 1 s
+    Kill,
+    /// Stop a process, and do not start it again
+    Stop,
+    /// Start a stopped process
+    Start,
+}
+
+impl DemoVerb {
+    /// The word on the demo's control socket.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Heal => "heal",
+            Self::Heat => "heat",
+            Self::Cool => "cool",
+            Self::Leak => "leak",
+            Self::HangGpu => "hang-gpu",
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// What to do
+    #[arg(value_enum)]
+    pub verb: DemoVerb,
+    /// To whom: NODE, NODE/gpuN or hub
+    #[arg(value_parser = victim)]
+    pub whom: Victim,
+}
+
+/// A process of the demo, and perhaps one of its GPUs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Victim {
+    pub node: String,
+    pub gpu: Option<u32>,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn check(line: &str, expected: Result<(), &str>) {
+        let words = std::iter::once("sentinel").chain(line.split_whitespace());
+        match (Args::try_parse_from(words), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (Ok(_), Err(part)) => panic!("`{line}` parsed, expected an error with `{part}`"),
+            (Err(error), Ok(())) => panic!("`{line}`: {error}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_lines_parse() {
+        for line in [
+            "get nodes",
+            "get nodes edge-03 -o wide",
+            "get decisions --node edge-03 --local --watch -o jsonl",
+            "get entries --limit 0",
+            "get policies -o yaml",
+            "describe node edge-03",
+            "why edge-03.1.42 --local",
+            "why --last --node edge-03",
+            "replay edge-03.1.42",
+            "verify --node edge-03",
+            "act edge-03/gpu0 power_cap to=220_W --reason hot",
+            "act edge-03/workload:train restart --reason leak --timeout 5s",
+            "policy check a.yaml",
+            "policy publish a.yaml --timeout 1m --wait connected",
+            "hold edge-03 --reason hands",
+            "release edge-03 --reason done --local",
+            "token create --name edge-09 --site site-b --ttl 10m",
+            "login",
+            "demo cut edge-03",
+            "demo hang-gpu edge-03/gpu1",
+            "demo kill hub",
+            "completion bash",
+            "version",
+        ] {
+            check(line, Ok(()));
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told_before_anything_is_asked() {
+        for (line, part) in [
+            ("get nonsense", "nonsense"),
+            ("get nodes --node Edge", "node name"),
+            ("why", "required"),
+            ("why --last edge-03.1.4", "cannot be used"),
+            ("why edge-03", "NODE.EPOCH.SEQ"),
+            ("act edge-03 restart", "--reason"),
+            ("act edge-03/GPU0 restart --reason x", "device"),
+            ("act edge-03 notify message --reason x", "KEY=VALUE"),
+            ("demo boil hub", "boil"),
+            ("demo heat edge-03/fan0", "gpu0"),
+            ("token create --ttl soon", "30s"),
+        ] {
+            check(line, Err(part));
+        }
+    }
+}

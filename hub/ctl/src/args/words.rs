@@ -1,0 +1,110 @@
+//! The grammar of single words: spans, targets, parameters, reasons.
+//!
+//! An error names the word, the rule that it breaks, and an example.
+
+use std::time::Duration;
+
+use wire::AgentId;
+use wire::reading::DeviceId;
+
+use super::{Target, Victim};
+
+/// `500ms`, `30s`, `5m`, `1h`.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let split = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (digits, unit) = text.split_at(split);
+    let wrong = || format!("`{text}` is not a span: a number and ms, s, m or h, for example 30s");
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let ms = match unit.trim() {
+        "ms" => number,
+        "s" => number.checked_mul(1_000).ok_or_else(wrong)?,
+        "m" | "min" => number.checked_mul(60_000).ok_or_else(wrong)?,
+        "h" => number.checked_mul(3_600_000).ok_or_else(wrong)?,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_millis(ms))
+}
+
+/// `NODE` or `NODE/DEVICE`.
+pub fn target(text: &str) -> Result<Target, String> {
+    let (node, device) = match text.split_once('/') {
+        Some((node, device)) => (node, Some(device)),
+        None => (text, None),
+    };
+    Ok(Target {
+        node: AgentId::new(node).map_err(|error| error.to_string())?,
+        device: device
+            .map(DeviceId::new)
+            .transpose()
+            .map_err(|error| error.to_string())?,
+    })
+}
+
+/// `KEY=VALUE`.
+pub fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!(
+            "`{text}` is not a parameter: KEY=VALUE, for example \"to=220 W\""
+        )),
+    }
+}
+
+/// `NODE`, `NODE/gpuN` or `hub`.
+pub fn victim(text: &str) -> Result<Victim, String> {
+    let (node, gpu) = match text.split_once('/') {
+        Some((node, gpu)) => {
+            let number = gpu
+                .strip_prefix("gpu")
+                .and_then(|digits| digits.parse().ok());
+            let number =
+                number.ok_or_else(|| format!("`{gpu}` is not a GPU: gpu0, gpu1 and so on"))?;
+            (node, Some(number))
+        }
+        None => (text, None),
+    };
+    AgentId::new(node).map_err(|error| format!("{error}; or hub"))?;
+    Ok(Victim {
+        node: node.to_owned(),
+        gpu,
+    })
+}
+
+/// A reason, without the space around it.
+pub fn not_empty(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a reason is needed: it is journaled with what it caused".to_owned()),
+        reason => Ok(reason.to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_units() {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(span(text).unwrap(), Duration::from_millis(ms));
+        }
+        for text in ["", "5", "5 days", "-1s", "99999999999999999999s"] {
+            assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_target_is_a_node_and_perhaps_a_device() {
+        let parsed = target("edge-03/fs:/var").unwrap();
+        assert_eq!(parsed.node.as_str(), "edge-03");
+        assert_eq!(parsed.device.unwrap().as_str(), "fs:/var");
+        assert_eq!(target("edge-03").unwrap().device, None);
+    }
+}

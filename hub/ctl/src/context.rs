@@ -1,0 +1,171 @@
+//! Finds and reads the context: where the hub and the nodes are, and with which token.
+//!
+//! Invariant: a context file that others could have read or written is refused, because the token in it can act on a fleet.
+
+use std::env;
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use wire::api::Context;
+
+use crate::failure::{Exit, Failure};
+
+/// A context has one certificate and a socket for each node: 1 MiB is thousands of nodes.
+const MAX_CONTEXT_BYTES: u64 = 1024 * 1024;
+
+/// The context in force, and where it was found.
+#[derive(Debug)]
+pub struct Found {
+    /// What it says.
+    pub context: Context,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// The given file, else the running demo's, else the user's own.
+///
+/// `given` is `--context` or `SENTINEL_CONTEXT`, which the command line has already put in order.
+pub fn find(given: Option<&Path>) -> Result<Found, Failure> {
+    if let Some(path) = given {
+        return read(path);
+    }
+    if let Some(path) = demo_path().filter(|path| path.exists()) {
+        // A demo that was killed leaves its file behind; its socket tells.
+        let found = read(&path)?;
+        if answers(&found.context) {
+            return Ok(found);
+        }
+    }
+    let own = own_path();
+    match own.as_deref().filter(|path| path.exists()) {
+        Some(path) => read(path),
+        None => Err(nowhere(own.as_deref())),
+    }
+}
+
+fn nowhere(own: Option<&Path>) -> Failure {
+    let own = own.map_or_else(
+        || "HOME is not set".to_owned(),
+        |path| format!("`{}` does not exist", path.display()),
+    );
+    Failure::new(
+        Exit::Usage,
+        format!("no context: neither --context nor SENTINEL_CONTEXT is given, no demo runs, and {own}"),
+    )
+    .advise("start the demo (`cargo run --release`), or copy admin.json from the hub's state folder there, mode 0600")
+}
+
+fn read(path: &Path) -> Result<Found, Failure> {
+    let cannot = |cause: std::io::Error| {
+        let exit = match cause.kind() {
+            std::io::ErrorKind::NotFound => Exit::Usage,
+            _ => Exit::Failure,
+        };
+        Failure::new(
+            exit,
+            format!("cannot read the context file `{}`", path.display()),
+        )
+        .because(cause)
+    };
+    let file = fs::File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    check_private(path, metadata.mode(), metadata.uid())?;
+    let mut text = Vec::new();
+    file.take(MAX_CONTEXT_BYTES)
+        .read_to_end(&mut text)
+        .map_err(cannot)?;
+    let context = serde_json::from_slice(&text).map_err(|cause| {
+        Failure::new(
+            Exit::Usage,
+            format!("`{}` is not a context file", path.display()),
+        )
+        .because(cause)
+        .advise("copy admin.json from the hub's state folder there, mode 0600")
+    })?;
+    Ok(Found {
+        context,
+        path: path.to_owned(),
+    })
+}
+
+fn check_private(path: &Path, mode: u32, owner: u32) -> Result<(), Failure> {
+    let me = rustix::process::geteuid().as_raw();
+    let shown = path.display();
+    if owner != me && owner != 0 {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("context file `{shown}` belongs to user {owner}, not to you (user {me}); its token is not yours to use"),
+        )
+        .advise("copy it to a file of your own with mode 0600, if you trust it"));
+    }
+    if mode & 0o077 != 0 {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!(
+                "context file `{shown}` can be used by others (mode {:04o}), and its token can act on every node",
+                mode & 0o7777
+            ),
+        )
+        .advise(format!("chmod 600 {shown}")));
+    }
+    Ok(())
+}
+
+fn answers(context: &Context) -> bool {
+    context
+        .demo_socket
+        .as_ref()
+        .is_some_and(|socket| UnixStream::connect(socket).is_ok())
+}
+
+/// Where a running demo leaves its context: under `XDG_RUNTIME_DIR`, else in `/tmp` under the user's number.
+fn demo_path() -> Option<PathBuf> {
+    let folder = match env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder).join("sentinel-demo"),
+        None => PathBuf::from(format!(
+            "/tmp/sentinel-demo-{}",
+            rustix::process::getuid().as_raw()
+        )),
+    };
+    Some(folder.join("context.json"))
+}
+
+fn own_path() -> Option<PathBuf> {
+    let folder = match env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()) {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(env::var_os("HOME")?).join(".config"),
+    };
+    Some(folder.join("sentinel/context.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(mode: u32, owner_is_me: bool, expected: Result<(), &str>) {
+        let me = rustix::process::geteuid().as_raw();
+        let owner = if owner_is_me { me } else { me + 1 };
+        match (
+            check_private(Path::new("c.json"), 0o100_000 | mode, owner),
+            expected,
+        ) {
+            (Ok(()), Ok(())) => {}
+            (Err(failure), Err(part)) => {
+                assert!(failure.told().contains(part), "{}", failure.told());
+            }
+            (got, expected) => panic!("{got:?}, expected {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_private_context_is_used() {
+        check(0o600, true, Ok(()));
+        check(0o400, true, Ok(()));
+        check(0o644, true, Err("chmod 600 c.json"));
+        check(0o620, true, Err("mode 0620"));
+        check(0o600, false, Err("belongs to user"));
+    }
+}

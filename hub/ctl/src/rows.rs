@@ -1,0 +1,388 @@
+//! Which columns nodes, decisions, entries, policies and verifications have, and the signs before their words.
+//!
+//! A state is never told by colour alone: every word has a sign, the same as in the console.
+
+use anstyle::{AnsiColor, Style};
+use wire::api::{
+    DecisionView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView,
+};
+use wire::reading::{Unit, human};
+use wire::view::span;
+use wire::{Verdict, Wall};
+
+use crate::output::Row;
+use crate::table::Cell;
+
+/// What stands where nothing is known.
+pub const UNKNOWN: &str = "—";
+
+const fn colour(colour: AnsiColor) -> Style {
+    Style::new().fg_color(Some(anstyle::Color::Ansi(colour)))
+}
+
+/// A good thing.
+pub const GOOD: Style = colour(AnsiColor::Green);
+/// The product at work without its hub: no error.
+pub const ALONE: Style = colour(AnsiColor::Blue);
+/// Reduced, clamped, held, stale.
+pub const REDUCED: Style = colour(AnsiColor::Yellow);
+/// Down, denied, failed.
+pub const BAD: Style = colour(AnsiColor::Red);
+/// Unknown, not reported, unimportant.
+pub const FAINT: Style = Style::new().dimmed();
+
+/// `● connected`, or what stands in front of it: a quarantine, a hold.
+pub fn state(node: &NodeView) -> Cell {
+    if node.quarantined.is_some() {
+        return Cell::styled("▲ quarantined", BAD);
+    }
+    let (word, style) = match node.state {
+        NodeState::Connected => ("● connected", GOOD),
+        NodeState::WorkingAlone => ("◐ working alone", ALONE),
+        NodeState::Unknown => ("○ unknown", FAINT),
+        NodeState::Down => ("✕ down", BAD),
+    };
+    match node.held_by {
+        Some(_) => Cell::styled(format!("{word} ⏸ held"), REDUCED),
+        None => Cell::styled(word, style),
+    }
+}
+
+/// `✓ allowed` and its kin.
+pub fn verdict(verdict: Verdict) -> Cell {
+    let (text, style) = match verdict {
+        Verdict::Allow => ("✓ allowed", GOOD),
+        Verdict::Clamp => ("⇥ clamped", REDUCED),
+        Verdict::Hold => ("⏳ held", REDUCED),
+        Verdict::RequireApproval => ("? needs approval", REDUCED),
+        Verdict::Deny => ("✕ denied", BAD),
+    };
+    Cell::styled(text, style)
+}
+
+fn outcome(word: &str) -> Cell {
+    let style = match word {
+        "verified" | "applied" => GOOD,
+        "failed" | "not_verified" => BAD,
+        "unknown" | "dropped" => REDUCED,
+        _ => FAINT,
+    };
+    Cell::styled(word, style)
+}
+
+/// A value with its unit, or a dash.
+pub fn value(value: Option<i64>, unit: Unit) -> String {
+    value.map_or_else(|| UNKNOWN.to_owned(), |value| human(value, unit))
+}
+
+/// A time as people read it: `2026-11-24 12:01:07Z`.
+pub fn time(at: Wall) -> String {
+    let text = at.to_string();
+    match (text.get(..10), text.get(10..11), text.get(11..19)) {
+        (Some(day), Some("T"), Some(clock)) => format!("{day} {clock}Z"),
+        _ => text,
+    }
+}
+
+/// `4.2 s ago`, or a dash.
+pub fn ago(age_ms: Option<u64>) -> String {
+    age_ms.map_or_else(
+        || UNKNOWN.to_owned(),
+        |age_ms| match age_ms {
+            0..=999 => "now".to_owned(),
+            longer => format!("{} ago", span(longer)),
+        },
+    )
+}
+
+/// `gpu0 sim 45 °C 80 W` for each GPU.
+fn gpus(gpus: &[GpuView]) -> String {
+    let one = |gpu: &GpuView| {
+        let sim = if gpu.simulated { " sim" } else { "" };
+        format!(
+            "{}{sim} {} {}",
+            gpu.id,
+            value(gpu.temperature_mc, Unit::MilliCelsius),
+            value(gpu.power_mw, Unit::Milliwatt)
+        )
+    };
+    let all: Vec<String> = gpus.iter().map(one).collect();
+    match all.is_empty() {
+        true => UNKNOWN.to_owned(),
+        false => all.join(", "),
+    }
+}
+
+impl Row for NodeView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec![
+            "NAME",
+            "SITE",
+            "STATE",
+            "SEEN",
+            "POLICY",
+            "AUTHORITY",
+            "BACKLOG",
+        ];
+        if wide {
+            header.extend([
+                "POLICY AGE",
+                "EPOCH",
+                "PRODUCED",
+                "STORED",
+                "CPU",
+                "MEMORY",
+                "CERTIFICATE ENDS",
+                "VERSION",
+                "LAST DECISION",
+            ]);
+        }
+        header.push("GPUS");
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = vec![
+            self.name.as_str().into(),
+            self.site.as_str().into(),
+            state(self),
+            ago(self.age_ms).into(),
+            format!("gen {}", self.policy_generation).into(),
+            self.authority.name().into(),
+            self.backlog_entries.to_string().into(),
+        ];
+        if wide {
+            let last = self.last_decision.as_ref();
+            cells.extend([
+                span(self.policy_age_ms).into(),
+                self.epoch.to_string().into(),
+                self.produced.to_string().into(),
+                self.stored.to_string().into(),
+                value(self.cpu_used_bp, Unit::BasisPoints).into(),
+                value(self.memory_used_bp, Unit::BasisPoints).into(),
+                self.certificate_ends
+                    .map_or_else(|| UNKNOWN.to_owned(), time)
+                    .into(),
+                self.version.as_str().into(),
+                Cell::from(last.map_or_else(
+                    || UNKNOWN.to_owned(),
+                    |last| format!("{} ({})", last.summary, last.outcome),
+                )),
+            ]);
+        }
+        cells.push(gpus(&self.gpus).into());
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.name.to_string()
+    }
+}
+
+impl Row for DecisionView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec!["ID", "AT", "VERDICT", "RULE", "OUTCOME", "LINK"];
+        if wide {
+            header.extend(["DIGEST", "ACTION", "DETAIL"]);
+        } else {
+            header.push("ACTION");
+        }
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let link = match self.connected {
+            true => Cell::from("connected"),
+            false => Cell::styled("alone", ALONE),
+        };
+        let mut cells = vec![
+            self.id.to_string().into(),
+            time(self.at).into(),
+            verdict(self.verdict),
+            self.rule.as_str().into(),
+            outcome(&self.outcome),
+            link,
+        ];
+        if wide {
+            cells.push(self.digest.short().into());
+        }
+        cells.push(self.summary.as_str().into());
+        if wide {
+            cells.push(self.outcome_detail.as_deref().unwrap_or_default().into());
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl Row for EntryView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        match wide {
+            true => vec!["ID", "AT", "KIND", "DIGEST", "PREVIOUS", "TEXT"],
+            false => vec!["ID", "AT", "KIND", "TEXT"],
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = vec![
+            self.name().into(),
+            time(self.at).into(),
+            self.kind.as_str().into(),
+        ];
+        if wide {
+            cells.extend([self.digest.short().into(), self.prev.short().into()]);
+        }
+        cells.push(self.text.as_str().into());
+        cells
+    }
+
+    fn name(&self) -> String {
+        format!("{}.{}.{}", self.node, self.epoch, self.seq)
+    }
+}
+
+impl Row for PolicyView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        match wide {
+            true => vec![
+                "GENERATION",
+                "NAME",
+                "ACTIVE",
+                "NODES",
+                "RULES",
+                "ISSUED",
+                "DIGEST",
+            ],
+            false => vec!["GENERATION", "NAME", "ACTIVE", "NODES", "RULES", "ISSUED"],
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = vec![
+            self.generation.to_string().into(),
+            self.name.as_str().into(),
+            match self.active {
+                true => Cell::styled("yes", GOOD),
+                false => Cell::styled("no", FAINT),
+            },
+            format!("{}/{}", self.nodes, self.nodes_total).into(),
+            self.rules.len().to_string().into(),
+            time(self.issued_at).into(),
+        ];
+        if wide {
+            cells.push(self.digest.short().into());
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.generation.to_string()
+    }
+}
+
+/// Whether a node's journal is wholly at the hub.
+pub fn whole(row: &VerifyView) -> bool {
+    row.missing == 0 && row.double == 0 && row.chain_ok && row.produced == row.stored
+}
+
+impl Row for VerifyView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec!["NODE", "PRODUCED", "STORED", "MISSING", "DOUBLE", "CHAIN"];
+        if wide {
+            header.extend(["EPOCHS", "AS OF"]);
+        }
+        header.push("DETAIL");
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let alarming = |number: u64| match number {
+            0 => Cell::from("0"),
+            number => Cell::styled(number.to_string(), BAD),
+        };
+        let mut cells: Vec<Cell> = vec![
+            self.node.as_str().into(),
+            self.produced.to_string().into(),
+            self.stored.to_string().into(),
+            alarming(self.missing),
+            alarming(self.double),
+            match self.chain_ok {
+                true => Cell::styled("✓ whole", GOOD),
+                false => Cell::styled("✕ broken", BAD),
+            },
+        ];
+        if wide {
+            let epoch = |epoch: &wire::api::EpochView| {
+                format!("{}:{}-{}", epoch.epoch, epoch.first, epoch.last)
+            };
+            let epochs: Vec<String> = self.epochs.iter().map(epoch).collect();
+            cells.push(epochs.join(" ").into());
+            cells.push(self.as_of.map_or_else(|| UNKNOWN.to_owned(), time).into());
+        }
+        cells.push(self.detail.as_str().into());
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.node.to_string()
+    }
+}
+
+impl Row for GpuView {
+    fn header(_wide: bool) -> Vec<&'static str> {
+        vec!["ID", "MODEL", "TEMPERATURE", "POWER", "CAP", "USED"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let sim = if self.simulated { " [sim]" } else { "" };
+        vec![
+            self.id.as_str().into(),
+            format!("{}{sim}", self.model).into(),
+            value(self.temperature_mc, Unit::MilliCelsius).into(),
+            value(self.power_mw, Unit::Milliwatt).into(),
+            value(self.power_cap_mw, Unit::Milliwatt).into(),
+            value(self.used_bp, Unit::BasisPoints).into(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl Row for WorkloadView {
+    fn header(_wide: bool) -> Vec<&'static str> {
+        vec!["ID", "PID", "MEMORY", "CPU", "RESTARTS"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        vec![
+            self.id.as_str().into(),
+            value(self.pid, Unit::Count).into(),
+            value(self.memory_bytes, Unit::Bytes).into(),
+            value(self.cpu_bp, Unit::BasisPoints).into(),
+            value(self.restarts, Unit::Count).into(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_well_and_impossible_ones_are_shown_as_they_are() {
+        assert_eq!(time(Wall(0)), "1970-01-01 00:00:00Z");
+        assert_eq!(time(Wall(i64::MAX)), format!("unix-ms:{}", i64::MAX));
+        assert_eq!(ago(Some(400)), "now");
+        assert_eq!(ago(Some(61_000)), "1 min 1 s ago");
+        assert_eq!(ago(None), "—");
+    }
+}

@@ -1,0 +1,178 @@
+//! `describe node`: everything about one node, as of when it was last heard.
+
+use std::fmt::Write as _;
+
+use wire::AgentId;
+use wire::api::{NodeState, NodeView};
+use wire::decision::Authority;
+use wire::reading::{Unit, human};
+use wire::time::ClockState;
+use wire::view::span;
+
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Row};
+use crate::rows::{UNKNOWN, ago, state, time, value};
+use crate::session::Session;
+use crate::table::{Cell, Table};
+
+/// `sentinel describe node NAME`.
+pub async fn run(
+    session: &Session,
+    name: &AgentId,
+    local: bool,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let node: NodeView = session
+        .source(local, name)?
+        .get(&format!("/nodes/{name}"))
+        .await?;
+    output.one(&node, node.name.as_str(), || text(&node))?;
+    Ok(Exit::Ok)
+}
+
+fn text(node: &NodeView) -> String {
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    let mut row = |title: &str, cell: Cell| rows.push(vec![title.into(), cell]);
+    row("name", node.name.as_str().into());
+    row("site", node.site.as_str().into());
+    row("state", state(node));
+    row("since", or_dash(node.state_since.map(time)).into());
+    row("as of", as_of(node).into());
+    row("sync", sync(node).into());
+    row("policy", policy(node).into());
+    row("authority", authority(node).into());
+    row("certificate", certificate(node).into());
+    row("clock", clock(node.clock).into());
+    row("journal", journal(node).into());
+    row("held", node.held_by.as_deref().unwrap_or("no").into());
+    row(
+        "quarantined",
+        node.quarantined.as_deref().unwrap_or("no").into(),
+    );
+    row(
+        "telemetry",
+        format!(
+            "one sample each {}",
+            span(u64::from(node.telemetry_interval_ms))
+        )
+        .into(),
+    );
+    row(
+        "cpu, memory",
+        format!(
+            "{}, {} used",
+            value(node.cpu_used_bp, Unit::BasisPoints),
+            value(node.memory_used_bp, Unit::BasisPoints)
+        )
+        .into(),
+    );
+    row("version", node.version.as_str().into());
+    let mut text = Table::new(vec!["", ""], None).lines(&rows);
+    // This table has no header: its first column is one.
+    text = text
+        .split_once('\n')
+        .map(|(_, rest)| rest.to_owned())
+        .unwrap_or_default();
+    section(&mut text, "GPUs", &node.gpus);
+    section(&mut text, "Workloads", &node.workloads);
+    section(&mut text, "Last decisions", &node.last_decisions);
+    text
+}
+
+fn section<T: Row>(text: &mut String, title: &str, rows: &[T]) {
+    let _infallible = writeln!(text, "\n{title}");
+    if rows.is_empty() {
+        text.push_str("none\n");
+        return;
+    }
+    let cells: Vec<Vec<Cell>> = rows.iter().map(|row| row.cells(false)).collect();
+    text.push_str(&Table::new(T::header(false), None).lines(&cells));
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| UNKNOWN.to_owned())
+}
+
+fn as_of(node: &NodeView) -> String {
+    match node.last_seen {
+        Some(at) => format!("{} ({})", time(at), ago(node.age_ms)),
+        None => "never heard".to_owned(),
+    }
+}
+
+fn sync(node: &NodeView) -> String {
+    let waiting = match node.backlog_entries {
+        0 => "nothing waits for the hub".to_owned(),
+        1 => "1 entry waits for the hub".to_owned(),
+        more => format!("{more} entries wait for the hub"),
+    };
+    format!(
+        "{waiting}; produced {}, stored {} (epoch {})",
+        node.produced, node.stored, node.epoch
+    )
+}
+
+fn policy(node: &NodeView) -> String {
+    format!(
+        "generation {}, digest {}, last proof of freshness {} ago",
+        node.policy_generation,
+        node.policy_digest.short(),
+        span(node.policy_age_ms)
+    )
+}
+
+fn authority(node: &NodeView) -> String {
+    let next = match node.authority {
+        Authority::Full => Some(Authority::Reversible),
+        Authority::Reversible => Some(Authority::Protective),
+        Authority::Protective => Some(Authority::Observe),
+        Authority::Observe => None,
+    };
+    match (next, node.next_authority_in_ms) {
+        (Some(next), Some(in_ms)) => format!(
+            "{}; {} in {} if nothing fresh arrives",
+            node.authority.name(),
+            next.name(),
+            span(in_ms)
+        ),
+        _ => format!("{}; no lower step follows", node.authority.name()),
+    }
+}
+
+fn certificate(node: &NodeView) -> String {
+    let rejoined = match node.rejoins {
+        0 => "never rejoined".to_owned(),
+        1 => "rejoined once by its node key".to_owned(),
+        more => format!("rejoined {more} times by its node key"),
+    };
+    format!(
+        "ends {}; {rejoined}",
+        or_dash(node.certificate_ends.map(time))
+    )
+}
+
+fn clock(state: ClockState) -> &'static str {
+    match state {
+        ClockState::Steady => "steady",
+        ClockState::Stepped => "stepped since start",
+        ClockState::BehindFloor => "wrong: behind a time that has certainly passed",
+    }
+}
+
+fn journal(node: &NodeView) -> String {
+    let bytes = |bytes: u64| human(i64::try_from(bytes).unwrap_or(i64::MAX), Unit::Bytes);
+    let accepts = match (node.journal_ok, node.state) {
+        (true, _) => "accepts entries",
+        (false, NodeState::Unknown) => "not reported",
+        (false, _) => "accepts no entries: only protective actions run",
+    };
+    let unrecorded = match node.unrecorded_actions {
+        0 => String::new(),
+        some => format!("; {some} protective actions not yet recorded"),
+    };
+    format!(
+        "{accepts}; {} of {}{unrecorded}",
+        bytes(node.journal_bytes),
+        bytes(node.journal_limit_bytes)
+    )
+}

@@ -1,0 +1,327 @@
+//! `get`: lists, one thing of a list, and what changes in a list.
+//!
+//! With several sources, what the reachable ones say is printed, the others are named on standard error, and the exit status
+//! is `degraded`; nothing is passed off as the whole.
+
+use serde::de::DeserializeOwned;
+use wire::api::{DecisionDetail, DecisionView, EntryView, List, NodeView, PolicyView};
+use wire::{AgentId, DecisionId};
+
+use super::watch;
+use crate::args::{Get, Resource};
+use crate::client::{Client, escaped};
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Row, say};
+use crate::session::Session;
+
+/// Rows that are asked for at once.
+const PAGE_ROWS: usize = 500;
+
+/// A list of the API.
+#[derive(Debug, Clone, Copy)]
+pub struct Path {
+    /// Below `/api/v1`.
+    pub path: &'static str,
+    /// The word that asks for the next page.
+    cursor: &'static str,
+    /// It comes in pages, and can be asked for one node alone.
+    by_node: bool,
+}
+
+impl Path {
+    /// A list that is asked for whole.
+    pub const fn plain(path: &'static str) -> Self {
+        Self {
+            path,
+            cursor: "after",
+            by_node: false,
+        }
+    }
+}
+
+const NODES: Path = Path::plain("/nodes");
+/// Newest first.
+pub const DECISIONS: Path = Path {
+    path: "/decisions",
+    cursor: "before",
+    by_node: true,
+};
+/// Oldest first.
+pub const ENTRIES: Path = Path {
+    path: "/entries",
+    cursor: "after",
+    by_node: true,
+};
+const POLICIES: Path = Path::plain("/policies");
+
+/// Rows of a list, and where it goes on.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// There are more.
+    pub more: bool,
+    /// The cursor that the last page was asked with.
+    pub cursor: Option<String>,
+}
+
+/// Reads pages from `cursor` on until the list ends or `limit` rows are there; 0 is no limit.
+pub async fn read<T: DeserializeOwned>(
+    client: &Client,
+    list: Path,
+    node: Option<&AgentId>,
+    mut cursor: Option<String>,
+    limit: usize,
+) -> Result<Page<T>, Failure> {
+    let limit = if limit == 0 { usize::MAX } else { limit };
+    let mut rows: Vec<T> = Vec::new();
+    loop {
+        let mut path = list.path.to_owned();
+        if list.by_node {
+            let most = PAGE_ROWS.min(limit - rows.len());
+            path.push_str(&format!("?limit={most}"));
+            if let Some(node) = node {
+                path.push_str(&format!("&node={node}"));
+            }
+            if let Some(cursor) = &cursor {
+                path.push_str(&format!("&{}={}", list.cursor, escaped(cursor)));
+            }
+        }
+        let page: List<T> = client.get(&path).await?;
+        let empty = page.items.is_empty();
+        rows.extend(page.items);
+        match page.next_cursor {
+            Some(next) if rows.len() < limit && !empty => cursor = Some(next),
+            next => {
+                return Ok(Page {
+                    more: next.is_some() || rows.len() > limit,
+                    rows: rows.into_iter().take(limit).collect(),
+                    cursor,
+                });
+            }
+        }
+    }
+}
+
+/// `sentinel get …`.
+pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    match (get.what, get.watch) {
+        (_, true) => watch::run(session, get, output).await,
+        (Resource::Nodes, false) => nodes(session, get, output).await,
+        (Resource::Decisions, false) => decisions(session, get, output).await,
+        (Resource::Entries, false) => entries(session, get, output).await,
+        (Resource::Policies, false) => policies(session, get, output).await,
+    }
+}
+
+async fn nodes(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(name) = &get.name {
+        let name = parsed::<AgentId>(name)?;
+        let row: NodeView = session
+            .source(get.local, &name)?
+            .get(&format!("/nodes/{name}"))
+            .await?;
+        output.single(&row)?;
+        return Ok(Exit::Ok);
+    }
+    let mut found = gather::<NodeView>(session, get, NODES).await?;
+    if let Some(node) = &get.node {
+        found.rows.retain(|row| row.name == *node);
+        if found.rows.is_empty() {
+            return Err(unknown("node", node.as_str(), "sentinel get nodes -o name"));
+        }
+    }
+    found.rows.sort_by(|a, b| a.name.cmp(&b.name));
+    found.print(output, "no node has joined yet: sentinel token create")
+}
+
+async fn decisions(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(id) = &get.name {
+        let id = parsed::<DecisionId>(id)?;
+        let detail: DecisionDetail = session
+            .source(get.local, get.node.as_ref().unwrap_or(&id.agent))?
+            .get(&format!("/decisions/{id}"))
+            .await?;
+        output.single(&detail.summary)?;
+        return Ok(Exit::Ok);
+    }
+    let mut found = gather::<DecisionView>(session, get, DECISIONS).await?;
+    if found.sources > 1 {
+        found.rows.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+    }
+    found.limit(get.limit);
+    found.print(
+        output,
+        "no decision has been made yet; in the demo: sentinel demo heat edge-01/gpu0",
+    )
+}
+
+async fn entries(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(id) = &get.name {
+        return entry(session, get, &parsed(id)?, output).await;
+    }
+    let mut found = gather::<EntryView>(session, get, ENTRIES).await?;
+    if get.node.is_none() {
+        found
+            .rows
+            .sort_by(|a, b| (a.at, &a.node, a.epoch, a.seq).cmp(&(b.at, &b.node, b.epoch, b.seq)));
+    }
+    found.limit(get.limit);
+    found.print(output, "no entry has been made yet")
+}
+
+/// One entry: the API lists them, so the node's list is read until it comes.
+async fn entry(
+    session: &Session,
+    get: &Get,
+    id: &DecisionId,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let client = session.source(get.local, get.node.as_ref().unwrap_or(&id.agent))?;
+    let page: Page<EntryView> = read(&client, ENTRIES, Some(&id.agent), None, 0).await?;
+    let row = page
+        .rows
+        .iter()
+        .find(|row| (row.epoch, row.seq) == (id.epoch, id.seq));
+    match row {
+        Some(row) => output.single(row).map(|()| Exit::Ok),
+        None => Err(unknown(
+            "entry",
+            &id.to_string(),
+            &format!("sentinel get entries --node {}", id.agent),
+        )),
+    }
+}
+
+async fn policies(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    let mut found = gather::<PolicyView>(session, get, POLICIES).await?;
+    if let Some(name) = &get.name {
+        let row = found
+            .rows
+            .iter()
+            .find(|row| row.generation.to_string() == *name || row.name == *name);
+        return match row {
+            Some(row) => output.single(row).map(|()| Exit::Ok),
+            None => Err(unknown("policy", name, "sentinel get policies")),
+        };
+    }
+    found
+        .rows
+        .sort_by_key(|row| std::cmp::Reverse(row.generation));
+    found.print(
+        output,
+        "no bundle is published yet: sentinel policy publish FILE",
+    )
+}
+
+/// What several sources said.
+struct Found<T> {
+    rows: Vec<T>,
+    sources: usize,
+    more: bool,
+    silent: Vec<Failure>,
+}
+
+async fn gather<T: DeserializeOwned>(
+    session: &Session,
+    get: &Get,
+    list: Path,
+) -> Result<Found<T>, Failure> {
+    let sources = session.sources(get.local, get.node.as_ref())?;
+    let mut found = Found {
+        rows: Vec::new(),
+        sources: sources.len(),
+        more: false,
+        silent: Vec::new(),
+    };
+    for client in &sources {
+        match read_source::<T>(client, list, get).await {
+            Ok(page) => {
+                found.more |= page.more;
+                found.rows.extend(page.rows);
+            }
+            Err(failure) => found.silent.push(failure),
+        }
+    }
+    if found.silent.len() == found.sources {
+        // Nobody answered: the first says why.
+        return Err(found.silent.remove(0));
+    }
+    Ok(found)
+}
+
+/// One source's rows. Entries are read one journal at a time, so a hub is asked for each of its nodes.
+async fn read_source<T: DeserializeOwned>(
+    client: &Client,
+    list: Path,
+    get: &Get,
+) -> Result<Page<T>, Failure> {
+    if get.node.is_some() || list.path != ENTRIES.path {
+        return read(client, list, get.node.as_ref(), None, get.limit).await;
+    }
+    let mut all = Page {
+        rows: Vec::new(),
+        more: false,
+        cursor: None,
+    };
+    for node in journals(client).await? {
+        let page = read(client, list, Some(&node), None, get.limit).await?;
+        all.more |= page.more;
+        all.rows.extend(page.rows);
+    }
+    Ok(all)
+}
+
+/// The nodes whose journals a source can tell of.
+pub async fn journals(client: &Client) -> Result<Vec<AgentId>, Failure> {
+    if let Some(node) = &client.node {
+        return Ok(vec![node.clone()]);
+    }
+    let nodes: List<NodeView> = client.get(NODES.path).await?;
+    Ok(nodes.items.into_iter().map(|node| node.name).collect())
+}
+
+impl<T: Row> Found<T> {
+    fn limit(&mut self, limit: usize) {
+        if limit != 0 && self.rows.len() > limit {
+            self.rows.truncate(limit);
+            self.more = true;
+        }
+    }
+
+    /// Prints the rows; an empty list says what fills it.
+    fn print(self, output: &mut Output, empty: &str) -> Result<Exit, Failure> {
+        output.list(&self.rows)?;
+        if self.rows.is_empty() && output.for_people() {
+            say(empty);
+        }
+        if self.more && output.for_people() {
+            say(&format!(
+                "{} rows; there are more: --limit N, or --limit 0 for all",
+                self.rows.len()
+            ));
+        }
+        for failure in &self.silent {
+            say(&format!("not listed: {}", failure.short()));
+        }
+        match self.silent.is_empty() {
+            true => Ok(Exit::Ok),
+            false => Ok(Exit::Degraded),
+        }
+    }
+}
+
+/// A name or id of the command line.
+pub fn parsed<T>(text: &str) -> Result<T, Failure>
+where
+    T: std::str::FromStr<Err = wire::ids::IdError>,
+{
+    text.parse()
+        .map_err(|error: wire::ids::IdError| Failure::new(Exit::Usage, error.to_string()))
+}
+
+/// There is no such thing.
+pub fn unknown(what: &str, name: &str, list: &str) -> Failure {
+    Failure::new(Exit::NotFound, format!("there is no {what} `{name}`"))
+        .advise(format!("see what there is: {list}"))
+}

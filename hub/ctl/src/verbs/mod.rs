@@ -1,0 +1,82 @@
+//! One file for each verb: asks, prints, and says how it ended.
+//!
+//! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
+
+mod act;
+mod demo;
+mod describe;
+mod get;
+mod hold;
+mod policy;
+mod replay;
+mod token;
+mod verify;
+mod watch;
+mod why;
+
+use clap::CommandFactory as _;
+use serde::Serialize;
+
+use crate::args::{Args, Describe, Policy, Verb};
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::session::Session;
+
+/// Carries out one command line.
+pub async fn run(args: &Args) -> Result<Exit, Failure> {
+    let mut output = Output::new(args.global.output);
+    match &args.verb {
+        Verb::Version => return version(&mut output),
+        Verb::Completion { shell } => return completion(*shell, &output),
+        _ => {}
+    }
+    let session = Session::open(&args.global)?;
+    asked(&args.verb, &session, &mut output).await
+}
+
+async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Exit, Failure> {
+    let result = match verb {
+        Verb::Get(get) => get::run(session, get, output).await,
+        Verb::Describe {
+            what: Describe::Node { name, local },
+        } => describe::run(session, name, *local, output).await,
+        Verb::Why(why) => why::run(session, why, output).await,
+        Verb::Replay(replay) => replay::run(session, replay, output).await,
+        Verb::Act(act) => act::run(session, act, output).await,
+        Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
+        Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
+        Verb::Policy {
+            what: Policy::Check { file, local },
+        } => policy::check(session, file, *local, output).await,
+        // The verbs from here on have no `--local`: there is nothing to advise when the hub is away.
+        Verb::Policy {
+            what: Policy::Publish { file, wait },
+        } => return policy::publish(session, file, *wait, output).await,
+        Verb::Verify(verify) => return verify::run(session, verify, output).await,
+        Verb::Token { what } => return token::create(session, what, output).await,
+        Verb::Login => return token::login(session, output).await,
+        Verb::Demo(demo) => return demo::run(session, demo),
+        Verb::Version | Verb::Completion { .. } => return Ok(Exit::Ok),
+    };
+    result.map_err(|failure| session.with_way_out(failure))
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+}
+
+fn version(output: &mut Output) -> Result<Exit, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    output.one(&Version { version }, version, || {
+        format!("sentinel {version}\n")
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "sentinel", &mut script);
+    output.bytes(&script)?;
+    Ok(Exit::Ok)
+}

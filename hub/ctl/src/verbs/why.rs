@@ -1,0 +1,71 @@
+//! `why`: the explanation of a decision, exactly as the hub or the node tells it.
+//!
+//! Invariant: the bytes of the explanation are printed unchanged, so that hub and node can be compared with `cmp`.
+
+use wire::DecisionId;
+use wire::api::{DecisionDetail, DecisionView};
+
+use super::get::{DECISIONS, Page, read};
+use crate::args::Why;
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+use crate::session::Session;
+
+/// `sentinel why ID` and `sentinel why --last`.
+pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Exit, Failure> {
+    let (client, id) = match &why.id {
+        Some(id) => {
+            let node = why.node.as_ref().unwrap_or(&id.agent);
+            if *node != id.agent {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    format!("{id} is a decision of {}, not of {node}", id.agent),
+                ));
+            }
+            (session.source(why.local, node)?, id.clone())
+        }
+        None => newest(session, why).await?,
+    };
+    let path = format!("/decisions/{id}");
+    if output.for_people() {
+        output.bytes(&client.bytes(&format!("{path}/explanation")).await?)?;
+    } else {
+        let detail: DecisionDetail = client.get(&path).await?;
+        output.one(&detail, &id.to_string(), String::new)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// The newest decision of all that are asked, and who knows it. Nodes that do not answer have none.
+async fn newest(session: &Session, why: &Why) -> Result<(Client, DecisionId), Failure> {
+    let sources = session.sources(why.local, why.node.as_ref())?;
+    let mut newest: Option<(DecisionView, Client)> = None;
+    let mut silent = Vec::new();
+    let asked = sources.len();
+    for client in sources {
+        match read(&client, DECISIONS, why.node.as_ref(), None, 1).await {
+            Ok(Page { rows, .. }) => {
+                let row: Option<DecisionView> = rows.into_iter().next();
+                let newer =
+                    |row: &DecisionView| newest.as_ref().is_none_or(|(known, _)| known.at < row.at);
+                if let Some(row) = row.filter(newer) {
+                    newest = Some((row, client));
+                }
+            }
+            Err(failure) => silent.push(failure),
+        }
+    }
+    match newest {
+        Some((row, client)) => Ok((client, row.id)),
+        None if silent.len() == asked && asked > 0 => Err(silent.remove(0)),
+        None => Err(Failure::new(
+            Exit::NotFound,
+            match &why.node {
+                Some(node) => format!("{node} has made no decision yet"),
+                None => "no decision has been made yet".to_owned(),
+            },
+        )
+        .advise("in the demo: sentinel demo heat edge-01/gpu0")),
+    }
+}

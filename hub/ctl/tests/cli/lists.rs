@@ -1,0 +1,315 @@
+//! `get` and `describe`: every format, both kinds of source, paging, watching.
+
+use crate::rows;
+use crate::support::{Fake, events, items, ok, problem};
+use serde_json::{Value, json};
+
+/// Runs a line and compares the exit status and standard output, byte for byte.
+fn check(fake: &Fake, line: &str, code: i32, out: &str) {
+    let said = fake.line(line);
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (code, out),
+        "{line}: {}",
+        said.err
+    );
+}
+
+fn two_nodes() -> Fake {
+    Fake::hub(&[
+        (
+            "GET /nodes",
+            items([rows::alone("edge-03"), rows::node("edge-01")]),
+        ),
+        ("GET /nodes/edge-03", ok(rows::alone("edge-03"))),
+        (
+            "GET /nodes/edge-09",
+            problem(404, "not_found", "there is no node `edge-09`"),
+        ),
+    ])
+}
+
+#[test]
+fn nodes_are_a_table_with_a_sign_before_every_state() {
+    check(
+        &two_nodes(),
+        "get nodes",
+        0,
+        "NAME     SITE    STATE            SEEN            POLICY  AUTHORITY  BACKLOG  GPUS\n\
+         edge-01  site-a  ● connected      now             gen 1   full       0        gpu0 sim 45 °C 80 W\n\
+         edge-03  site-a  ◐ working alone  2 min 14 s ago  gen 1   full       3        gpu0 sim 45 °C 80 W\n",
+    );
+}
+
+#[test]
+fn every_format_tells_the_same_nodes() {
+    let fake = two_nodes();
+    check(&fake, "get nodes -o name", 0, "edge-01\nedge-03\n");
+    let json: Value = serde_json::from_str(&fake.line("get nodes -o json").out).unwrap();
+    assert_eq!(json["items"][1]["state"], "working_alone");
+    assert_eq!(json["items"][1]["backlog_entries"], 3);
+    let lines: Vec<Value> = fake
+        .line("get nodes -o jsonl")
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json["items"], Value::Array(lines));
+    let yaml = fake.line("get nodes -o yaml").out;
+    assert!(yaml.starts_with("items:\n"), "{yaml}");
+    assert!(
+        yaml.contains("name: edge-03") && yaml.contains("state: working_alone"),
+        "{yaml}"
+    );
+    let wide = fake.line("get nodes -o wide").out;
+    assert!(
+        wide.contains("PRODUCED") && wide.contains("2026-11-25 12:00:00Z"),
+        "{wide}"
+    );
+}
+
+#[test]
+fn one_node_is_an_object_and_an_unknown_one_is_not_found() {
+    let fake = two_nodes();
+    let json: Value = serde_json::from_str(&fake.line("get nodes edge-03 -o json").out).unwrap();
+    assert_eq!(json["name"], "edge-03");
+    check(&fake, "get nodes --node edge-03 -o name", 0, "edge-03\n");
+    let said = fake.line("get nodes edge-09");
+    assert_eq!(
+        (said.code, said.err.as_str()),
+        (3, "error: there is no node `edge-09`\n")
+    );
+    assert_eq!(fake.line("get nodes --node edge-08").code, 3);
+    assert_eq!(fake.line("get nodes Edge").code, 2);
+}
+
+#[test]
+fn decisions_come_in_pages_up_to_the_limit() {
+    let fake = Fake::hub(&[
+        (
+            "GET /decisions?limit=3&node=edge-03",
+            ok(json!({
+                "items": [rows::decision("edge-03.1.42"), rows::decision("edge-03.1.40")], "next_cursor": "a b",
+            })),
+        ),
+        (
+            "GET /decisions?limit=1&node=edge-03&before=a%20b",
+            ok(json!({ "items": [rows::decision("edge-03.1.7")], "next_cursor": "c" })),
+        ),
+        (
+            "GET /decisions/edge-03.1.42",
+            ok(rows::detail("edge-03.1.42")),
+        ),
+    ]);
+    check(
+        &fake,
+        "get decisions --node edge-03 --limit 3",
+        0,
+        "ID            AT                    VERDICT    RULE     OUTCOME   LINK   ACTION\n\
+         edge-03.1.42  2026-11-24 12:01:07Z  ✓ allowed  hot-gpu  verified  alone  gpu0 power_cap to 220 W\n\
+         edge-03.1.40  2026-11-24 12:01:07Z  ✓ allowed  hot-gpu  verified  alone  gpu0 power_cap to 220 W\n\
+         edge-03.1.7   2026-11-24 12:01:07Z  ✓ allowed  hot-gpu  verified  alone  gpu0 power_cap to 220 W\n",
+    );
+    assert!(
+        fake.line("get decisions --node edge-03 --limit 3")
+            .err
+            .contains("--limit 0 for all")
+    );
+    check(
+        &fake,
+        "get decisions edge-03.1.42 -o name",
+        0,
+        "edge-03.1.42\n",
+    );
+}
+
+#[test]
+fn local_asks_the_sockets_and_says_who_is_silent() {
+    let fake = Fake::nobody()
+        .with_node(
+            "edge-01",
+            &[
+                ("GET /nodes", items([rows::node("edge-01")])),
+                (
+                    "GET /decisions?limit=100",
+                    items([rows::decision("edge-01.1.5")]),
+                ),
+            ],
+        )
+        .with_dead_node("edge-02");
+    let said = fake.line("get nodes --local -o name");
+    assert_eq!((said.code, said.out.as_str()), (8, "edge-01\n"));
+    assert!(
+        said.err
+            .starts_with("not listed: node edge-02 does not answer"),
+        "{}",
+        said.err
+    );
+    check(
+        &fake,
+        "get decisions --local --limit 100 -o name",
+        8,
+        "edge-01.1.5\n",
+    );
+    let said = fake.line("get nodes --local --node edge-02");
+    assert_eq!((said.code, said.out.as_str()), (6, ""));
+    assert!(
+        said.err.contains("see whether its sentinel-agent runs"),
+        "{}",
+        said.err
+    );
+    let said = fake.line("get nodes --local --node edge-07");
+    assert_eq!(said.code, 3);
+    assert!(
+        said.err.contains("it knows edge-01, edge-02"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn entries_of_all_nodes_are_put_in_the_order_of_time() {
+    let fake = Fake::hub(&[
+        (
+            "GET /nodes",
+            items([rows::node("edge-01"), rows::node("edge-02")]),
+        ),
+        (
+            "GET /entries?limit=100&node=edge-01",
+            items([rows::entry("edge-01", 1), rows::entry("edge-01", 3)]),
+        ),
+        (
+            "GET /entries?limit=100&node=edge-02",
+            items([rows::entry("edge-02", 2)]),
+        ),
+        (
+            "GET /entries?limit=500&node=edge-01",
+            items([rows::entry("edge-01", 3)]),
+        ),
+    ]);
+    check(
+        &fake,
+        "get entries",
+        0,
+        "ID           AT                    KIND   TEXT\n\
+         edge-01.1.1  2026-11-24 12:00:01Z  event  started, version 0.1.0\n\
+         edge-02.1.2  2026-11-24 12:00:02Z  event  started, version 0.1.0\n\
+         edge-01.1.3  2026-11-24 12:00:03Z  event  started, version 0.1.0\n",
+    );
+    check(&fake, "get entries edge-01.1.3 -o name", 0, "edge-01.1.3\n");
+    assert_eq!(fake.line("get entries edge-01.1.4").code, 3);
+}
+
+#[test]
+fn policies_are_listed_newest_first() {
+    let fake = Fake::hub(&[(
+        "GET /policies",
+        items([rows::policy(1, false), rows::policy(2, true)]),
+    )]);
+    check(
+        &fake,
+        "get policies",
+        0,
+        "GENERATION  NAME  ACTIVE  NODES  RULES  ISSUED\n\
+         2           demo  yes     5/6    1      2026-11-24 12:00:00Z\n\
+         1           demo  no      5/6    1      2026-11-24 12:00:00Z\n",
+    );
+    check(&fake, "get policies 1 -o name", 0, "1\n");
+    assert_eq!(fake.line("get policies 7").code, 3);
+}
+
+#[test]
+fn watching_prints_the_list_then_each_change_then_why_it_ended() {
+    let hub = [
+        (
+            "GET /stream",
+            events(&[
+                json!({"event": "hello", "data": {"from": "hub", "version": "1", "hub_epoch": 1, "now": "2026-11-24T12:00:00.000Z"}}),
+                json!({"event": "of a newer hub", "data": {}}),
+                json!({"event": "decision", "data": rows::decision("edge-03.1.43")}),
+                json!({"event": "decision", "data": rows::decision("edge-01.1.1")}),
+                json!({"event": "node", "data": rows::alone("edge-03")}),
+            ]),
+        ),
+        (
+            "GET /decisions?limit=2&node=edge-03",
+            items([
+                rows::decision("edge-03.1.42"),
+                rows::decision("edge-03.1.41"),
+            ]),
+        ),
+        ("GET /nodes", items([rows::node("edge-03")])),
+        (
+            "GET /entries?limit=500&node=edge-03",
+            items([rows::entry("edge-03", 1)]),
+        ),
+        (
+            "GET /entries?limit=500&node=edge-03",
+            items([rows::entry("edge-03", 1), rows::entry("edge-03", 2)]),
+        ),
+    ];
+    let fake = Fake::hub(&hub);
+    check(
+        &fake,
+        "get decisions --node edge-03 --limit 2 --watch -o name",
+        6,
+        "edge-03.1.41\nedge-03.1.42\nedge-03.1.43\n",
+    );
+    let said = fake.line("get nodes --watch -o jsonl");
+    assert_eq!(said.code, 6);
+    let states: Vec<String> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["state"].to_string())
+        .collect();
+    assert_eq!(states, [r#""connected""#, r#""working_alone""#]);
+    assert!(said.err.contains("the stream of hub"), "{}", said.err);
+    check(
+        &fake,
+        "get entries --node edge-03 --watch -o name",
+        6,
+        "edge-03.1.1\nedge-03.1.2\n",
+    );
+}
+
+#[test]
+fn describe_tells_everything_about_a_node() {
+    let mut node = rows::alone("edge-03");
+    node.last_decisions = vec![rows::decision("edge-03.1.42")];
+    let fake = Fake::hub(&[("GET /nodes/edge-03", ok(&node))]);
+    check(
+        &fake,
+        "describe node edge-03",
+        0,
+        "name         edge-03\n\
+         site         site-a\n\
+         state        ◐ working alone\n\
+         since        2026-11-24 12:00:00Z\n\
+         as of        2026-11-24 12:01:07Z (2 min 14 s ago)\n\
+         sync         3 entries wait for the hub; produced 12, stored 9 (epoch 1)\n\
+         policy       generation 1, digest DIGEST, last proof of freshness 4 s ago\n\
+         authority    full; reversible in 5 h 59 min if nothing fresh arrives\n\
+         certificate  ends 2026-11-25 12:00:00Z; never rejoined\n\
+         clock        steady\n\
+         journal      accepts entries; 1 MiB of 64 MiB\n\
+         held         no\n\
+         quarantined  no\n\
+         telemetry    one sample each 1 s\n\
+         cpu, memory  12.5 %, 34 % used\n\
+         version      0.1.0\n\
+         \n\
+         GPUs\n\
+         ID    MODEL           TEMPERATURE  POWER  CAP    USED\n\
+         gpu0  Sim L40S [sim]  45 °C        80 W   350 W  10 %\n\
+         \n\
+         Workloads\n\
+         ID              PID   MEMORY  CPU    RESTARTS\n\
+         workload:train  4711  20 MiB  1.5 %  0\n\
+         \n\
+         Last decisions\n\
+         ID            AT                    VERDICT    RULE     OUTCOME   LINK   ACTION\n\
+         edge-03.1.42  2026-11-24 12:01:07Z  ✓ allowed  hot-gpu  verified  alone  gpu0 power_cap to 220 W\n"
+            .replace("DIGEST", &node.policy_digest.short())
+            .as_str(),
+    );
+}

@@ -1,0 +1,8 @@
+//! The real `sentinel` against a hub and nodes that a test speaks for: what is asked, what is printed, and how it ends.
+#![allow(clippy::unwrap_used)]
+
+mod context;
+mod lists;
+mod rows;
+mod support;
+mod verbs;
