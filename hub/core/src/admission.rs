@@ -143,7 +143,7 @@ mod tests {
                 now += step;
                 match admission.admit(0, Mono(now)) {
                     Ok(()) => admitted.push(now),
-                    Err(wait) => slots.push(now * 1_000 + u64::try_from(wait.as_micros()).unwrap()),
+                    Err(wait) => slots.push(now * 1_000 + wait.as_micros() as u64),
                 }
             }
             for (index, from) in admitted.iter().enumerate() {

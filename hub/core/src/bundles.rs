@@ -201,7 +201,7 @@ impl Hub {
 
     /// A session begins with an agent that has this bundle.
     pub(crate) fn offer_bundle(&mut self, session: SessionId, theirs: BundleRef, now: Now) {
-        if self.forked(theirs) {
+        if self.forked(theirs) || self.is_below_their_floor(session, theirs) {
             self.publish_again(now);
         } else {
             self.push_bundle(session);
@@ -209,6 +209,17 @@ impl Hub {
         if let Some(beacon) = self.bundles.beacon.clone() {
             self.send(session, Frame::Beacon(beacon));
         }
+    }
+
+    /// The agent has lost its bundle and refuses ours, because it has heard of a newer one that we have lost: nobody gives that back,
+    /// and an agent without any bundle protects nothing.
+    fn is_below_their_floor(&self, session: SessionId, theirs: BundleRef) -> bool {
+        let told = self
+            .sessions
+            .place(session)
+            .and_then(|place| self.fleet.node(place).record.told.as_ref());
+        theirs == BundleRef::NONE
+            && told.is_some_and(|told| told.generation_floor > self.bundles.newest_generation())
     }
 
     /// Our newest bundle has the number of another one that agents have and will not give up for it: the same text, which is the

@@ -204,3 +204,101 @@ impl Chain {
         self.queued = Queued::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::Now;
+    use wire::entry::{Entry, EntryBody, Event};
+
+    use super::*;
+
+    /// Entries 1 to 9; those from `fork` on are of another history.
+    fn entries(fork: u64) -> Vec<Vec<u8>> {
+        let mut prev = Digest::ZERO;
+        let made = (1..=9).map(|place| {
+            let message = if place < fork { "ours" } else { "theirs" }.to_owned();
+            let raw = Entry {
+                seq: Seq(place),
+                at: Now::default(),
+                prev,
+                body: EntryBody::Event(Event::Notified { message }),
+            }
+            .encode();
+            prev = raw.digest;
+            raw.bytes
+        });
+        made.collect()
+    }
+
+    /// Each step is `FIRST-LAST` of our entries, the same with `'` for a history that forked at 4, `>N` when the agent says that
+    /// it has nothing before N, `stored`, or `failed`. The result says how each frame ended.
+    fn check(steps: &str, expected: &str) {
+        let mut chain = Chain::new(ChainHead::empty(Epoch(1)));
+        let mut oldest = None;
+        let mut results = Vec::new();
+        for step in steps.split_whitespace() {
+            if step == "stored" {
+                chain.take_queued();
+                chain.stored(chain.accepted);
+            } else if step == "failed" {
+                chain.take_queued();
+                chain.roll_back();
+            } else if let Some(place) = step.strip_prefix('>') {
+                oldest = Some(Seq(place.parse().expect("a place")));
+            } else {
+                let source = entries(if step.ends_with('\'') { 4 } else { 99 });
+                let (first, last) = step
+                    .trim_end_matches('\'')
+                    .split_once('-')
+                    .expect("a range");
+                let (first, last): (usize, usize) =
+                    (first.parse().expect("first"), last.parse().expect("last"));
+                let frame = source[first - 1..last].to_vec();
+                let (taken, result) =
+                    chain.accept(Seq(first as u64), frame, oldest, |_, _, _, _| {});
+                let hole = if taken.hole.is_some() { " hole" } else { "" };
+                results.push(match result {
+                    Ok(()) => format!("{}+{}{hole}", taken.fresh, taken.repeated),
+                    Err(Refusal::Diverged { seq }) => format!("diverged at {seq}"),
+                    Err(Refusal::OutOfOrder { expected, .. }) => format!("wants {expected}"),
+                    Err(Refusal::Unreadable { seq }) => format!("unreadable {seq}"),
+                });
+            }
+        }
+        assert_eq!(results.join(" | "), expected, "{steps}");
+        assert!(chain.durable.seq <= chain.accepted.seq);
+        let waiting = (chain.accepted.seq.0 - chain.durable.seq.0) as usize;
+        assert!(chain.queued.raw.len() <= waiting);
+    }
+
+    #[test]
+    fn only_the_next_links_are_taken() {
+        check("1-3 4-5", "3+0 | 2+0");
+        check("1-3 5-6", "3+0 | wants 4");
+        check("2-3", "wants 1");
+        check("1-3 stored 2-5", "3+0 | 2+2");
+    }
+
+    #[test]
+    fn another_history_is_told_from_a_repetition() {
+        check("1-6 2-6", "6+0 | 0+5");
+        check("1-6 2-6'", "6+0 | diverged at 4");
+        check("1-4 stored 5-6'", "4+0 | diverged at 5");
+        check("1-3 stored 4-6'", "3+0 | 3+0");
+    }
+
+    #[test]
+    fn what_was_not_stored_is_expected_again() {
+        check("1-3 stored 4-6 failed 7-8 4-5", "3+0 | 3+0 | wants 4 | 2+0");
+        check("1-3 failed 1-3", "3+0 | 3+0");
+        check("1-3 stored 4-6 failed 2-3 4-4'", "3+0 | 3+0 | 0+2 | 1+0");
+    }
+
+    #[test]
+    fn a_hole_begins_only_where_the_agent_has_nothing_before() {
+        check("1-2 >5 5-6", "2+0 | 2+0 hole");
+        check("1-2 >5 6-7", "2+0 | wants 3");
+        check("1-2 >2 3-4", "2+0 | 2+0");
+        check("1-2 >5 5-6 failed 1-1", "2+0 | 2+0 hole | 1+0");
+    }
+}

@@ -153,6 +153,9 @@ pub enum Answer {
     },
 }
 
+/// Moments with the series that changed in each and their values, oldest first; the moment is wall time in milliseconds.
+pub type Samples = Vec<(i64, Vec<(wire::Series, Option<i64>)>)>;
+
 /// What has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -165,7 +168,7 @@ pub enum Change {
         /// Whose.
         agent: AgentId,
         /// (wall time, changed series and their values), oldest first.
-        samples: Vec<(i64, Vec<(wire::Series, Option<i64>)>)>,
+        samples: Samples,
     },
     /// The newest bundle, or how many nodes have it.
     Policy,

@@ -1,17 +1,19 @@
-//! Telemetry of one agent: the next block, the latest values, and the last minutes for charts.
+//! Telemetry of one agent: the next block, and the latest values. Charts are read from the stored blocks, by the shell.
 //!
 //! Every block is stored as it came; blocks that cannot be read (after a hole) show nothing until the next key block.
-//! Values are kept once per agent, dictionaries once per kind of machine, and history as the raw blocks, read on demand.
+//! Values are kept once per agent, dictionaries once per kind of machine.
 //!
 //! Invariant: a block is shown only after it is durable, and each block at most once.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use wire::ids::{Epoch, Seq};
 use wire::reading::{DeviceId, Quantity, Series};
 use wire::telemetry::Decoder;
 use wire::time::Wall;
+
+use crate::effect::Samples;
 
 /// One agent's blocks.
 #[derive(Debug, Default)]
@@ -29,9 +31,6 @@ pub(crate) struct Feed {
     /// The latest values of the charted series, in the layout's order.
     values: Option<Vec<Option<i64>>>,
     pub(crate) latest_at: Option<Wall>,
-    history: VecDeque<Block>,
-    /// Number of the oldest block in `history`; one more for each block that left it.
-    history_first: u64,
 }
 
 /// One block with its place.
@@ -41,9 +40,6 @@ pub(crate) struct Block {
     pub(crate) seq: Seq,
     pub(crate) bytes: Vec<u8>,
 }
-
-/// Samples that just became visible: (wall time, changed charted series and their values).
-pub(crate) type Samples = Vec<(i64, Vec<(Series, Option<i64>)>)>;
 
 /// Where the interesting series stand in a dictionary; shared by all agents with an equal dictionary.
 #[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -164,20 +160,17 @@ impl Feed {
         self.queued_bytes = 0;
     }
 
-    /// A block is durable: reads it and keeps it for charts. Returns what changed in the charted series; `None` for a block of
-    /// an epoch that ended, which nobody watches.
-    pub(crate) fn stored(&mut self, block: Block, layouts: &mut Layouts) -> Option<Samples> {
+    /// A block is durable: reads it, and returns what changed in the charted series. Nobody watches an epoch that ended.
+    pub(crate) fn stored(&mut self, block: &Block, layouts: &mut Layouts) -> Samples {
         if block.epoch != self.epoch {
-            return None;
+            return Samples::new();
         }
         self.durable = self.durable.max(block.seq);
         let previous = Seq(block.seq.0.saturating_sub(1));
         if self.read != Some((block.epoch, previous)) {
             self.decoder = Decoder::new();
         }
-        let samples = self.show(&block, layouts);
-        self.history.push_back(block);
-        Some(samples)
+        self.show(block, layouts)
     }
 
     fn show(&mut self, block: &Block, layouts: &mut Layouts) -> Samples {
@@ -220,72 +213,6 @@ impl Feed {
     /// Devices that have charted series.
     pub(crate) fn devices(&self) -> impl Iterator<Item = &DeviceId> {
         self.layout.devices.keys()
-    }
-
-    /// Number of the newest block that is kept.
-    pub(crate) fn newest_kept(&self) -> u64 {
-        self.history_first + self.history.len() as u64 - 1
-    }
-
-    /// Forgets the kept block with this number, which is the oldest or gone already. Returns its size.
-    pub(crate) fn forget(&mut self, number: u64) -> usize {
-        if number != self.history_first {
-            return 0;
-        }
-        self.history_first += 1;
-        self.history
-            .pop_front()
-            .map_or(0, |block| block.bytes.len())
-    }
-
-    /// The kept blocks from `since` on, as lines over one axis of times.
-    pub(crate) fn lines(&self, since: Wall, wanted: &dyn Fn(&Series) -> bool) -> Lines {
-        let mut lines = Lines::default();
-        let mut decoder = Decoder::new();
-        let mut read = None;
-        for block in &self.history {
-            let previous = Seq(block.seq.0.saturating_sub(1));
-            if read != Some((block.epoch, previous)) {
-                decoder = Decoder::new();
-            }
-            let result = decoder.read(&block.bytes, |decoder, now| {
-                if now.wall >= since {
-                    lines.push(decoder, now.wall, wanted);
-                }
-            });
-            read = result.is_ok().then_some((block.epoch, block.seq));
-        }
-        lines
-    }
-}
-
-/// Values over time: every line has one value for each time.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
-    pub(crate) at_ms: Vec<i64>,
-    pub(crate) lines: BTreeMap<Series, Vec<Option<i64>>>,
-}
-
-impl Lines {
-    fn push(&mut self, decoder: &Decoder, at: Wall, wanted: &dyn Fn(&Series) -> bool) {
-        let before = self.at_ms.len();
-        self.at_ms.push(at.0);
-        for (series, value) in decoder.series().iter().zip(decoder.latest()) {
-            if !wanted(series) {
-                continue;
-            }
-            match self.lines.get_mut(series) {
-                Some(line) => line.push(*value),
-                None => {
-                    let mut line = vec![None; before];
-                    line.push(*value);
-                    self.lines.insert(series.clone(), line);
-                }
-            }
-        }
-        for line in self.lines.values_mut() {
-            line.resize(before + 1, None);
-        }
     }
 }
 
@@ -334,7 +261,7 @@ mod tests {
                 continue;
             }
             for block in feed.take_queued() {
-                for (_, values) in feed.stored(block, &mut layouts).expect("its epoch") {
+                for (_, values) in feed.stored(&block, &mut layouts) {
                     seen.extend(values.into_iter().filter_map(|(_, value)| value));
                 }
             }
@@ -355,20 +282,12 @@ mod tests {
             Some(7)
         );
         assert_eq!(feed.latest_at, Some(Wall(4_000)));
-        let lines = feed.lines(Wall(2_000), &is_charted);
-        assert_eq!(lines.at_ms, [2_000, 3_000, 4_000]);
-        let values: Vec<_> = lines.lines.into_values().collect();
-        assert_eq!(values, [[Some(6), Some(6), Some(7)]]);
     }
 
     #[test]
     fn after_a_hole_nothing_is_shown_until_the_next_key_block() {
         let values = [(5, true), (6, false), (7, false), (8, true), (9, false)];
-        let feed = check(&values, &[0, 2, 3, 4], &[5, 8, 9]);
-        assert_eq!(
-            feed.lines(Wall(0), &is_charted).at_ms,
-            [1_000, 4_000, 5_000]
-        );
+        check(&values, &[0, 2, 3, 4], &[5, 8, 9]);
     }
 
     #[test]
@@ -383,7 +302,7 @@ mod tests {
         for feed in &mut feeds {
             let block = blocks(&[(1, true)]).remove(0);
             feed.accept(block.clone());
-            feed.stored(block, &mut layouts);
+            feed.stored(&block, &mut layouts);
         }
         assert!(Arc::ptr_eq(&feeds[0].layout, &feeds[1].layout));
         assert_eq!(layouts.0.len(), 1);

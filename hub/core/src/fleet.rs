@@ -21,7 +21,8 @@ use wire::time::{ClockState, Mono, Now, Wall};
 
 use crate::admission::Bucket;
 use crate::chain::{Chain, Hole};
-use crate::feed::{Block, Feed, Layouts, Samples};
+use crate::effect::Samples;
+use crate::feed::{Block, Feed, Layouts};
 use crate::input::{SessionId, StoredAgent};
 use crate::writer::Notes;
 
@@ -33,14 +34,6 @@ pub(crate) const MAX_EPOCHS: usize = 1_024;
 const MAX_HOLES: usize = 64;
 /// Processes of one agent that are remembered, to see two of them take turns.
 const MAX_PROCESSES: usize = 4;
-/// Spans without a session that charts mark.
-const MAX_CUTS: usize = 16;
-/// Charts go back this far.
-const HISTORY_SPAN: Duration = Duration::from_secs(15 * 60);
-/// Bytes of blocks that are kept for charts, over all agents: 15 minutes of about a hundred, less of a thousand.
-const HISTORY_BYTES: usize = 8 * 1024 * 1024;
-/// What a kept block costs besides its bytes.
-const BLOCK_COST: usize = 96;
 
 /// Place of a node in the fleet; never changes while the process lives.
 pub(crate) type Place = usize;
@@ -151,7 +144,6 @@ pub(crate) struct Node {
     pub(crate) last_decision: Option<Box<DecisionView>>,
     /// What its queued entries will mean.
     pub(crate) notes: Notes,
-    cuts: VecDeque<(Wall, Option<Wall>)>,
     /// Its record differs from what is stored.
     pub(crate) record_changed: bool,
     /// It waits for its turn at the store.
@@ -175,7 +167,6 @@ impl Node {
             commands: Vec::new(),
             last_decision: None,
             notes: Notes::default(),
-            cuts: VecDeque::new(),
             record_changed: false,
             queued: false,
             writing: false,
@@ -251,26 +242,10 @@ impl Node {
         self.processes.clear();
     }
 
-    /// The session ended.
-    pub(crate) fn cut(&mut self, now: Now) {
-        self.record.since = Some(now.wall);
-        if self.cuts.len() == MAX_CUTS {
-            self.cuts.pop_front();
-        }
-        self.cuts.push_back((now.wall, None));
-    }
-
     /// A session was welcomed.
     pub(crate) fn rejoined(&mut self, now: Now) {
         self.record.since = Some(now.wall);
         self.record.stopped = false;
-        if let Some((_, to @ None)) = self.cuts.back_mut() {
-            *to = Some(now.wall);
-        }
-    }
-
-    pub(crate) fn cuts(&self) -> &VecDeque<(Wall, Option<Wall>)> {
-        &self.cuts
     }
 
     /// Time since it was last heard; `None` when it never was, or by a clock that does not carry on.
@@ -283,7 +258,8 @@ impl Node {
     pub(crate) fn bundle(&self) -> BundleRef {
         let status = self.record.status.as_ref().map(|status| status.bundle);
         let told = self.record.told.as_ref().map(|told| told.bundle);
-        status.or(told).unwrap_or(BundleRef::NONE)
+        // The hello of a wiped agent is newer than the last status; each status renews what was told.
+        told.or(status).unwrap_or(BundleRef::NONE)
     }
 
     /// The end of its journal that it last named.
@@ -347,16 +323,6 @@ pub(crate) struct Fleet {
     nodes: Vec<Node>,
     index: BTreeMap<AgentId, Place>,
     layouts: Layouts,
-    /// Blocks that are kept for charts, over all nodes, oldest first.
-    history: VecDeque<Kept>,
-    history_bytes: usize,
-}
-
-#[derive(Debug)]
-struct Kept {
-    place: Place,
-    number: u64,
-    at: Mono,
 }
 
 impl Fleet {
@@ -415,27 +381,8 @@ impl Fleet {
         self.index.values().map(|place| &self.nodes[*place])
     }
 
-    /// A block is durable: shows it, and keeps it for charts within the bounds. Empty when it shows nothing.
-    pub(crate) fn block_stored(&mut self, place: Place, block: Block, now: Mono) -> Samples {
-        let cost = block.bytes.len() + BLOCK_COST;
-        let node = &mut self.nodes[place];
-        let Some(samples) = node.feed.stored(block, &mut self.layouts) else {
-            return Samples::new();
-        };
-        let number = node.feed.newest_kept();
-        self.history.push_back(Kept {
-            place,
-            number,
-            at: now,
-        });
-        self.history_bytes += cost;
-        while let Some(oldest) = self.history.front()
-            && (self.history_bytes > HISTORY_BYTES || now.since(oldest.at) > HISTORY_SPAN)
-        {
-            let bytes = self.nodes[oldest.place].feed.forget(oldest.number);
-            self.history_bytes -= bytes + BLOCK_COST;
-            self.history.pop_front();
-        }
-        samples
+    /// A block is durable: what it shows.
+    pub(crate) fn block_stored(&mut self, place: Place, block: &Block) -> Samples {
+        self.nodes[place].feed.stored(block, &mut self.layouts)
     }
 }

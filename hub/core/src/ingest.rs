@@ -207,8 +207,8 @@ impl Hub {
     }
 
     /// A block is durable and may be shown.
-    pub(crate) fn block_stored(&mut self, place: Place, block: Block, now: Now) {
-        let samples = self.fleet.block_stored(place, block, now.mono);
+    pub(crate) fn block_stored(&mut self, place: Place, block: &Block) {
+        let samples = self.fleet.block_stored(place, block);
         if !samples.is_empty() {
             let agent = self.fleet.node(place).id().clone();
             self.effects

@@ -26,7 +26,7 @@ pub enum Input {
     SessionClosed {
         /// Which.
         session: SessionId,
-        /// For people.
+        /// For people, but for one word: [`crate::STOPPED`] says that the agent stops in an orderly way.
         reason: String,
     },
     /// A frame from an agent.

@@ -25,7 +25,7 @@ mod views;
 mod writer;
 
 pub use chain::Hole;
-pub use effect::{Answer, Batch, Change, Effect, Row, Token};
+pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;
 pub use hub::Hub;
 pub use input::{Input, Recovered, Request, SessionId, Settings, StoredAgent};

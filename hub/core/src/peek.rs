@@ -162,7 +162,7 @@ mod tests {
         fn a_peek_agrees_with_the_whole_decoding(
             seq: u64, mono: u64, wall: i64, prev: [u8; 32], which in 0usize..4, epoch: u64
         ) {
-            let agent = AgentId::new("edge-03").unwrap();
+            let agent = AgentId::new("edge-03").expect("valid");
             let decision = DecisionId { agent, epoch: Epoch(epoch), seq: Seq(seq) };
             let (body, kind) = match which {
                 0 => (decided(Origin::Rule { rule: String::new() }), Kind::Decided),
@@ -171,7 +171,7 @@ mod tests {
                 _ => (EntryBody::Gap(Gap::Coarsened { interval_ms: 1 }), Kind::Other),
             };
             let raw = raw(seq, mono, wall, prev, body);
-            let peek = peek(&raw.bytes).unwrap();
+            let peek = peek(&raw.bytes).expect("an entry");
             prop_assert_eq!((peek.seq, peek.prev, peek.kind), (Seq(seq), Digest(prev), kind));
             if kind == Kind::Acted {
                 prop_assert_eq!(acted_decision(peek.body), Some((Epoch(epoch), Seq(seq))));

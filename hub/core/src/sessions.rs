@@ -391,7 +391,7 @@ impl Hub {
         }
         if node.session == Some(session) {
             node.session = None;
-            node.cut(now);
+            node.record.since = Some(now.wall);
             node.record_changed = true;
             self.enqueue(place);
             self.touch(place);

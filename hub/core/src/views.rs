@@ -1,8 +1,8 @@
-//! What people see: the fleet's rows, the policy, charts, and what verification needs. Read-only.
+//! What people see: the fleet's rows, the policy, and what verification needs. Read-only.
 
 use std::time::Duration;
 
-use wire::api::{GpuView, LineView, NodeView, PolicyView, SeriesView, WorkloadView};
+use wire::api::{GpuView, NodeView, PolicyView, WorkloadView};
 use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::frame::DeviceInfo;
@@ -99,39 +99,6 @@ impl Hub {
         Some(Latest {
             at: feed.latest_at?,
             values: values.collect(),
-        })
-    }
-
-    /// The last minutes of the wanted series, from the blocks that are kept in memory: 15 minutes of a small fleet, less of a
-    /// large one. `decisions` is left empty: the store knows them. See [`crate::is_charted`] for the usual choice of series.
-    pub fn history(
-        &self,
-        agent: &AgentId,
-        since: Wall,
-        wanted: &dyn Fn(&Series) -> bool,
-    ) -> Option<SeriesView> {
-        let node = self.fleet.find(agent)?;
-        let lines = node.feed.lines(since, wanted);
-        let devices = node.devices();
-        let line = |(series, values): (Series, Vec<Option<i64>>)| LineView {
-            unit: series.quantity.unit(),
-            simulated: devices
-                .iter()
-                .any(|info| info.id == series.device && info.simulated),
-            device: series.device,
-            quantity: series.quantity,
-            values,
-        };
-        let cuts = node.cuts().iter();
-        let recent = cuts.filter(|(_, to)| to.is_none_or(|to| to >= since));
-        Some(SeriesView {
-            node: agent.clone(),
-            at_ms: lines.at_ms,
-            lines: lines.lines.into_iter().map(line).collect(),
-            decisions: Vec::new(),
-            cuts: recent
-                .map(|(from, to)| (from.0, to.map(|to| to.0)))
-                .collect(),
         })
     }
 

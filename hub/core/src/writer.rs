@@ -237,7 +237,7 @@ impl Hub {
         for (place, block) in writing.blocks {
             self.fleet.node_mut(place).writing = false;
             acks.push((place, block.epoch));
-            self.block_stored(place, block, now);
+            self.block_stored(place, &block);
         }
         acks.sort_unstable();
         acks.dedup();

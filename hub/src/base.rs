@@ -1,0 +1,147 @@
+//! What a hub stands on before it opens its doors: state folder, store, keys, CA, enrolment.
+//!
+//! Makes what is missing at the first start, and never replaces what an agent or a person already trusts.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hub_core::{Recovered, Settings};
+use tokio::sync::mpsc;
+use wire::bundle::KeyRing;
+use wire::ids::HubEpoch;
+
+use crate::ca::Ca;
+use crate::config::{Public, RunArgs};
+use crate::enroll::{Enrollment, Limits, Registry};
+use crate::keys::{self, KeyError};
+use crate::run::RunError;
+use crate::store::{Completion, RedbStore, Retention, Store, StoreSettings};
+
+/// Sessions that may be in their handshake at once; a handshake costs about 1 ms of CPU, so all get through in some seconds.
+const HANDSHAKES: usize = 256;
+
+/// What can be had with blocking calls alone.
+pub(crate) struct Base {
+    pub store: Arc<RedbStore>,
+    pub ca: Arc<Ca>,
+    pub enrollment: Arc<Enrollment>,
+    pub settings: Settings,
+    pub recovered: Recovered,
+}
+
+impl Base {
+    /// Opens or makes everything. Blocks.
+    pub fn open(args: &RunArgs, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, RunError> {
+        let make = |path: &Path| {
+            use std::os::unix::fs::DirBuilderExt;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(|cause| RunError::System {
+                    action: format!("make folder `{}`", path.display()),
+                    cause,
+                })
+        };
+        let pki = args.state.join("pki");
+        make(&args.state)?;
+        make(&pki)?;
+        let store = Arc::new(RedbStore::open(
+            StoreSettings {
+                retention: Retention {
+                    telemetry_bytes: args.telemetry_bytes,
+                    ..Retention::default()
+                },
+                ..StoreSettings::new(args.state.join("store"))
+            },
+            done,
+        )?);
+        let domain = own_domain(&*store, &args.trust_domain)?;
+        let recovered = store.recover()?;
+        let policy_key = keys::policy_key(&pki.join("policy.key"), recovered.bundle.is_none())?;
+        let ca = Arc::new(Ca::open_or_create(&pki, &domain)?);
+        let ring = KeyRing::single(policy_key.verifying_key().to_bytes());
+        let registry: Arc<dyn Registry> = store.clone();
+        let limits = Limits {
+            leaf_lifetime: args.certificate_life,
+            ..Limits::default()
+        };
+        let enrollment = Arc::new(Enrollment::new(Arc::clone(&ca), registry, ring, limits)?);
+        let settings = Settings {
+            trust_domain: domain,
+            policy_key,
+            seed: random_number()?,
+            first_hub_epoch: first_epoch(),
+            max_handshakes: HANDSHAKES,
+            beacon_every: args.beacon_every,
+        };
+        Ok(Self {
+            store,
+            ca,
+            enrollment,
+            settings,
+            recovered,
+        })
+    }
+}
+
+/// Seconds since 1970: a hub whose store was lost and made anew stands above its predecessor, which agents follow. If the wall
+/// clock is behind, the core raises it as soon as an agent tells of a higher one.
+fn first_epoch() -> HubEpoch {
+    HubEpoch(
+        u64::try_from(crate::clock::wall().0 / 1_000)
+            .unwrap_or(1)
+            .max(1),
+    )
+}
+
+fn random_number() -> Result<u64, RunError> {
+    getrandom::u64().map_err(|cause| RunError::Key(KeyError::Random { cause }))
+}
+
+fn own_domain(store: &dyn Store, asked: &str) -> Result<String, RunError> {
+    match store.setting("trust-domain")? {
+        Some(stored) if stored == asked.as_bytes() => Ok(asked.to_owned()),
+        Some(stored) => Err(RunError::Domain {
+            stored: String::from_utf8_lossy(&stored).into_owned(),
+            asked: asked.to_owned(),
+        }),
+        None => {
+            store.put_setting("trust-domain", asked.as_bytes())?;
+            Ok(asked.to_owned())
+        }
+    }
+}
+
+/// How others reach a hub that listens here.
+pub(crate) fn public_address(args: &RunArgs, address: std::net::SocketAddr) -> Public {
+    match &args.public {
+        Some(public) if public.port == 0 => public.with_port(address.port()),
+        Some(public) => public.clone(),
+        // Everywhere is not an address that others can use; on this machine loopback is one.
+        None if address.ip().is_unspecified() => Public {
+            host: "127.0.0.1".to_owned(),
+            port: address.port(),
+        },
+        None => Public {
+            host: address.ip().to_string(),
+            port: address.port(),
+        },
+    }
+}
+
+/// Names that the HTTPS certificate is good for.
+pub(crate) fn names(public: &Public, ip: std::net::IpAddr) -> Vec<String> {
+    let mut names = vec![
+        public.host.clone(),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ];
+    if !ip.is_unspecified() {
+        names.push(ip.to_string());
+    }
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,205 @@
+//! Reads the command line once, into settings with units.
+//!
+//! Every default has its reason beside it. Unknown flags and values that cannot be meant are refused before anything is touched.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// `sentinel-hub`: takes in what agents send, keeps it, and gives them policy.
+#[derive(Debug, Parser)]
+#[command(name = "sentinel-hub", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the hub until it is told to stop (SIGTERM or Ctrl-C).
+    Run(RunArgs),
+}
+
+/// Settings of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Folder for everything that the hub keeps: store, CA, keys, administrator's token.
+    #[arg(long, value_name = "DIR", env = "SENTINEL_HUB_STATE")]
+    pub state: PathBuf,
+
+    /// Address for agents (UDP) and people (TCP), the same number for both; port 0 picks a free one.
+    // Loopback: nothing is offered to a network before somebody asks for it.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7443")]
+    pub listen: SocketAddr,
+
+    /// How agents and people reach this hub from elsewhere; port 0 stands for the port that was picked.
+    #[arg(long, value_name = "HOST:PORT", value_parser = parse_public)]
+    pub public: Option<Public>,
+
+    /// Time between two proofs that a policy is still the newest.
+    // Much shorter than the first step of the authority ladder (hours), and 60 bytes each.
+    #[arg(long, value_name = "SPAN", default_value = "15s", value_parser = parse_span)]
+    pub beacon_every: Duration,
+
+    /// How long an agent's certificate lives; agents renew at two thirds of it.
+    // A day: a stolen key is worth little, and an agent may be away for a working day without rejoining.
+    #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = parse_span)]
+    pub certificate_life: Duration,
+
+    /// Bundle to publish if the store has none yet.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+
+    /// Name of the trust domain, part of every identity. It cannot change after the first start.
+    #[arg(long, value_name = "NAME", default_value = "sentinel.internal", value_parser = parse_domain)]
+    pub trust_domain: String,
+
+    /// Most bytes of telemetry that are kept; the oldest is dropped first.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
+    pub telemetry_bytes: u64,
+}
+
+/// A host and a port as others use them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Public {
+    /// Name or address; IPv6 without brackets.
+    pub host: String,
+    /// Port; 0 stands for the one that was picked.
+    pub port: u16,
+}
+
+impl Public {
+    /// The same with another port.
+    pub fn with_port(&self, port: u16) -> Self {
+        Self {
+            host: self.host.clone(),
+            port,
+        }
+    }
+}
+
+impl std::fmt::Display for Public {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn parse_public(text: &str) -> Result<Public, String> {
+    let rule = "expected HOST:PORT, for example hub.example.org:7443";
+    let (host, port) = text.rsplit_once(':').ok_or(rule)?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("`{port}` is not a port: {rule}"))?;
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let valid = !inner.is_empty()
+        && inner
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':'))
+        && (inner == host) != inner.contains(':');
+    if valid {
+        Ok(Public {
+            host: inner.to_owned(),
+            port,
+        })
+    } else {
+        Err(format!("`{host}` is not a host: {rule}"))
+    }
+}
+
+fn parse_domain(text: &str) -> Result<String, String> {
+    let label = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 63
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if text.len() <= 253 && text.split('.').all(label) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "expected lower-case letters, digits, - and dots, for example edge.example.org"
+                .to_owned(),
+        )
+    }
+}
+
+/// A span as people write it: `500ms`, `15s`, `10m`, `24h`, `7d`. Zero is refused.
+pub fn parse_span(text: &str) -> Result<Duration, String> {
+    let rule = "expected a number and a unit, for example 500ms, 15s, 10m, 24h or 7d";
+    let split = text.find(|c: char| !c.is_ascii_digit()).ok_or(rule)?;
+    let (number, unit) = text.split_at(split);
+    let number: u64 = number.parse().map_err(|_| rule)?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(rule.to_owned()),
+    };
+    match number.checked_mul(unit_ms) {
+        Some(0) | None => Err(format!("`{text}` is out of range: {rule}")),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(flags: &str, expected: Result<&str, &str>) {
+        let line = format!("sentinel-hub run {flags}");
+        match (Cli::try_parse_from(line.split_whitespace()), expected) {
+            (
+                Ok(Cli {
+                    command: Command::Run(args),
+                }),
+                Ok(part),
+            ) => {
+                let shown = format!("{args:?}");
+                assert!(shown.contains(part), "{shown}");
+            }
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (result, expected) => panic!("{result:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_are_checked_before_anything_is_touched() {
+        check("--state d", Ok("beacon_every: 15s"));
+        check("--state d --beacon-every 500ms", Ok("beacon_every: 500ms"));
+        check("--state d --listen 0.0.0.0:0", Ok("listen: 0.0.0.0:0"));
+        check(
+            "--state d --public hub.example.org:0",
+            Ok("host: \"hub.example.org\", port: 0"),
+        );
+        check("--state d --public [::1]:7", Ok("host: \"::1\", port: 7"));
+        check("", Err("--state"));
+        check("--state d --lisen x", Err("--listen"));
+        check("--state d --listen here", Err("here"));
+        check("--state d --public hub", Err("HOST:PORT"));
+        check("--state d --public ::1:7", Err("HOST:PORT"));
+        check("--state d --beacon-every 0s", Err("out of range"));
+        check("--state d --beacon-every 15", Err("unit"));
+        check("--state d --trust-domain A_B", Err("lower-case"));
+    }
+
+    #[test]
+    fn a_public_address_reads_as_it_is_typed() {
+        for text in ["hub.example.org:7443", "10.0.0.1:1", "[fd00::1]:7443"] {
+            assert_eq!(parse_public(text).expect("valid").to_string(), text);
+        }
+    }
+}

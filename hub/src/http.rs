@@ -1,0 +1,91 @@
+//! The API and the console, over HTTPS: one table of routes, one door before all of them.
+//!
+//! Decides who may come in ([`auth`]) and how answers look; what they say is read from the core and the store.
+//!
+//! Invariant: a request without a valid token or cookie reaches no handler, except the few routes that the table marks as open.
+//! Read next: `http/routes.rs` (the table), `http/auth.rs` (the door), `wire::api` (the words).
+
+use std::sync::Arc;
+
+use wire::time::Wall;
+
+use crate::ca::Ca;
+use crate::config::Public;
+use crate::enroll::Enrollment;
+use crate::feed::Feed;
+use crate::hub::Handle;
+use crate::store::{Store, StoreError};
+
+mod actions;
+mod answer;
+mod assets;
+pub mod auth;
+mod decisions;
+mod door;
+mod health;
+mod login;
+pub mod nodes;
+mod policies;
+mod routes;
+mod series;
+mod server;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod verify;
+
+pub use answer::Failure;
+pub use routes::{ROUTES, Route, router};
+pub use server::{Server, ServerError};
+
+/// What handlers work with.
+#[derive(Clone)]
+pub struct App {
+    /// The core.
+    pub hub: Handle,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Tokens and identities of agents.
+    pub enrollment: Arc<Enrollment>,
+    /// The CA, for join lines.
+    pub ca: Arc<Ca>,
+    /// Who may come in.
+    pub auth: Arc<auth::Auth>,
+    /// Live events.
+    pub feed: Feed,
+    /// How others reach this hub.
+    pub public: Public,
+    /// Fleet table as it was last written out.
+    pub fleet: Arc<nodes::FleetPage>,
+}
+
+impl App {
+    /// Reads from the store on a thread that may wait for the disk.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.blocking(move |app| read(&*app.store).map_err(Failure::from))
+            .await
+    }
+
+    /// Does something that may wait for the disk.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let app = self.clone();
+        tokio::task::spawn_blocking(move || work(&app))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Failure::internal(
+                    "this request failed badly; the log says where",
+                ))
+            })
+    }
+
+    fn now(&self) -> Wall {
+        crate::clock::wall()
+    }
+}

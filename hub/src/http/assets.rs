@@ -1,0 +1,58 @@
+//! The console's built files, inside this program.
+//!
+//! A path that is no file and no part of the API is a page of the console, which reads it itself.
+
+use axum::body::Bytes;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+use super::Failure;
+use super::answer::tagged;
+
+#[derive(RustEmbed)]
+#[folder = "console/dist"]
+struct Console;
+
+/// Answers with a file, or with the console's page.
+pub async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path().trim_start_matches('/');
+    if path == "api" || path.starts_with("api/") {
+        return Failure::not_found(format!("there is no route `{}`", uri.path())).into_response();
+    }
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    match Console::get(path) {
+        Some(found) => serve(&headers, path, found),
+        // A page has no dot in its last part; a file that is not there must not answer as a page.
+        None if !path.rsplit('/').next().unwrap_or_default().contains('.') => {
+            match Console::get("index.html") {
+                Some(page) => serve(&headers, "index.html", page),
+                None => Failure::not_found("this build has no console").into_response(),
+            }
+        }
+        None => Failure::not_found(format!("there is no file `{}`", uri.path())).into_response(),
+    }
+}
+
+fn serve(headers: &HeaderMap, path: &str, found: EmbeddedFile) -> Response {
+    let bytes = match found.data {
+        std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        std::borrow::Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let mut response = tagged(headers, "application/octet-stream", bytes);
+    let answer = response.headers_mut();
+    if let Ok(kind) = HeaderValue::from_str(found.metadata.mimetype()) {
+        answer.insert(CONTENT_TYPE, kind);
+    }
+    // Names of built files carry their hash, the page's does not.
+    let keep = if path.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    answer.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
+    response
+}

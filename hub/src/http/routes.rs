@@ -1,0 +1,99 @@
+//! The table of routes. What is not in it does not exist; what is not marked open is behind the door.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+
+use super::{
+    App, Failure, actions, assets, decisions, door, health, login, nodes, policies, series, stream,
+    tokens, verify,
+};
+
+/// One route.
+#[derive(Clone, Copy)]
+pub struct Route {
+    /// Method.
+    pub method: &'static str,
+    /// Path, with names in braces.
+    pub path: &'static str,
+    /// Anyone may ask.
+    pub open: bool,
+    handler: fn() -> MethodRouter<App>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+const fn read(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
+    Route {
+        method: "GET",
+        path,
+        open: false,
+        handler,
+    }
+}
+
+const fn act(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
+    Route {
+        method: "POST",
+        path,
+        open: false,
+        handler,
+    }
+}
+
+const fn open(route: Route) -> Route {
+    Route {
+        open: true,
+        ..route
+    }
+}
+
+/// All routes but the console's files.
+pub const ROUTES: &[Route] = &[
+    read("/api/v1/nodes", || get(nodes::list)),
+    read("/api/v1/nodes/{name}", || get(nodes::one)),
+    read("/api/v1/decisions", || get(decisions::list)),
+    read("/api/v1/decisions/{id}", || get(decisions::detail)),
+    read("/api/v1/decisions/{id}/explanation", || {
+        get(decisions::explanation)
+    }),
+    read("/api/v1/decisions/{id}/replay", || get(decisions::replay)),
+    read("/api/v1/entries", || get(decisions::entries)),
+    read("/api/v1/series", || get(series::series)),
+    read("/api/v1/policies", || get(policies::list)),
+    act("/api/v1/policies", || post(policies::publish)),
+    act("/api/v1/policies/check", || post(policies::check)),
+    read("/api/v1/verify", || get(verify::list)),
+    act("/api/v1/actions", || post(actions::act)),
+    act("/api/v1/nodes/{name}/hold", || post(actions::hold)),
+    act("/api/v1/nodes/{name}/release", || post(actions::release)),
+    act("/api/v1/tokens", || post(tokens::create)),
+    read("/api/v1/stream", || get(stream::stream)),
+    open(act("/api/v1/login", || post(login::login))),
+    act("/api/v1/login-links", || post(login::link)),
+    open(read("/livez", || get(health::live))),
+    open(read("/readyz", || get(health::ready))),
+];
+
+/// The whole service.
+pub fn router(app: App) -> Router {
+    ROUTES
+        .iter()
+        .fold(Router::new(), |router, route| {
+            router.route(route.path, (route.handler)())
+        })
+        .method_not_allowed_fallback(async || {
+            Failure::not_found(
+                "this path has no such method: the API's routes are in the reference",
+            )
+        })
+        .fallback(assets::file)
+        .layer(DefaultBodyLimit::max(door::BODY_BYTES))
+        .layer(from_fn_with_state(app.clone(), door::door))
+        .with_state(app)
+}

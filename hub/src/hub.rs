@@ -1,0 +1,300 @@
+//! The turn loop: one task owns the core, feeds it one input after another, and starts the effects.
+//!
+//! Nothing here waits for a disk or a peer: batches are queued to the store's thread, frames to the sessions' queues. While the
+//! store's queue is full no new frames are taken, so that what agents send stays in their journals and not in this memory.
+//!
+//! Has no opinions: an `if` about agents or policy belongs into `hub-core`.
+//! Read next: `hub/core/src/hub.rs` (the turn), `store/writer.rs`, `quic.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use wire::api::{NodeView, PolicyView};
+use wire::frame::Frame;
+use wire::ids::{AgentId, HubEpoch};
+
+use crate::clock::Clock;
+use crate::feed::Feed;
+use crate::store::{Completion, Store};
+
+/// Questions of people that wait for the loop: more than the API serves at once.
+const ASKS: usize = 256;
+/// Inputs taken in one wake-up.
+const INPUTS_AT_ONCE: usize = 64;
+/// At the end, time for the last batches to reach the disk.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+
+/// Where frames go.
+pub trait Outlet: Send + Sync + 'static {
+    /// Queues a frame; never blocks.
+    fn send(&self, session: SessionId, frame: &Frame);
+    /// Ends a session after what was sent on it; never blocks.
+    fn close(&self, session: SessionId, reason: &str);
+}
+
+/// A question to the loop.
+#[derive(Debug)]
+enum Ask {
+    Request(Request, oneshot::Sender<Answer>),
+    Nodes(oneshot::Sender<Vec<NodeView>>),
+    Node(AgentId, oneshot::Sender<Option<NodeView>>),
+    Reported(AgentId, oneshot::Sender<Option<Reported>>),
+    Policy(oneshot::Sender<Option<PolicyView>>),
+    Epoch(oneshot::Sender<HubEpoch>),
+    Input(Box<Input>),
+}
+
+/// The loop's other side, for everyone who wants something of the core.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    asks: mpsc::Sender<Ask>,
+}
+
+/// The loop has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the hub stops")]
+pub struct Stopped;
+
+impl Handle {
+    /// Asks for something and waits for the answer.
+    pub async fn request(&self, what: Request) -> Result<Answer, Stopped> {
+        self.ask(|answer| Ask::Request(what, answer)).await
+    }
+
+    /// All nodes, by name.
+    pub async fn nodes(&self) -> Result<Vec<NodeView>, Stopped> {
+        self.ask(Ask::Nodes).await
+    }
+
+    /// One node.
+    pub async fn node(&self, agent: AgentId) -> Result<Option<NodeView>, Stopped> {
+        self.ask(|answer| Ask::Node(agent, answer)).await
+    }
+
+    /// What a node last said of its journal.
+    pub async fn reported(&self, agent: AgentId) -> Result<Option<Reported>, Stopped> {
+        self.ask(|answer| Ask::Reported(agent, answer)).await
+    }
+
+    /// The newest bundle.
+    pub async fn policy(&self) -> Result<Option<PolicyView>, Stopped> {
+        self.ask(Ask::Policy).await
+    }
+
+    /// The hub's incarnation.
+    pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
+        self.ask(Ask::Epoch).await
+    }
+
+    /// Tells the core something that happened in the shell.
+    pub async fn tell(&self, input: Input) -> Result<(), Stopped> {
+        self.asks
+            .send(Ask::Input(Box::new(input)))
+            .await
+            .map_err(|_| Stopped)
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Stopped> {
+        let (answer, wait) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| Stopped)?;
+        wait.await.map_err(|_| Stopped)
+    }
+}
+
+/// What the loop works with.
+pub struct Parts {
+    /// The core.
+    pub core: Hub,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// Batches that came back.
+    pub done: mpsc::Receiver<Vec<Completion>>,
+    /// Frames and sessions.
+    pub inputs: mpsc::Receiver<Input>,
+    /// Where frames go.
+    pub outlet: Arc<dyn Outlet>,
+    /// Who watches.
+    pub feed: Feed,
+}
+
+/// When to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Say goodbye to the agents.
+    pub begin: CancellationToken,
+    /// They have heard it: finish what is queued and end.
+    pub end: CancellationToken,
+}
+
+/// The loop.
+pub struct Turn {
+    core: Hub,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    done: mpsc::Receiver<Vec<Completion>>,
+    inputs: mpsc::Receiver<Input>,
+    outlet: Arc<dyn Outlet>,
+    feed: Feed,
+    asks: mpsc::Receiver<Ask>,
+    /// Batches that found the store's queue full.
+    waiting: VecDeque<Batch>,
+    requests: BTreeMap<u64, oneshot::Sender<Answer>>,
+    next_request: u64,
+}
+
+impl Turn {
+    /// A loop and the handle to ask it.
+    pub fn new(parts: Parts) -> (Self, Handle) {
+        let (asks, questions) = mpsc::channel(ASKS);
+        let Parts {
+            core,
+            clock,
+            store,
+            done,
+            inputs,
+            outlet,
+            feed,
+        } = parts;
+        let turn = Self {
+            core,
+            clock,
+            store,
+            done,
+            inputs,
+            outlet,
+            feed,
+            asks: questions,
+            waiting: VecDeque::new(),
+            requests: BTreeMap::new(),
+            next_request: 0,
+        };
+        (turn, Handle { asks })
+    }
+
+    /// Runs until it is told to stop. A dropped loop loses nothing that anyone was promised.
+    pub async fn run(mut self, stop: Stop) {
+        let mut frames = Vec::with_capacity(INPUTS_AT_ONCE);
+        let mut stopping = false;
+        self.effects();
+        loop {
+            let timeout = self.core.poll_timeout(self.clock.now());
+            let tick = async {
+                match timeout {
+                    Some(span) => tokio::time::sleep(span).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = stop.end.cancelled() => break,
+                () = stop.begin.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.turn(Input::Stop);
+                }
+                Some(completions) = self.done.recv() => self.completed(completions),
+                Some(ask) = self.asks.recv() => self.asked(ask),
+                _count = self.inputs.recv_many(&mut frames, INPUTS_AT_ONCE), if self.waiting.is_empty() && !self.inputs.is_closed() => {
+                    for input in frames.drain(..) {
+                        self.turn(input);
+                    }
+                }
+                () = tick => self.turn(Input::Tick),
+            }
+        }
+        self.finish().await;
+    }
+
+    /// One turn: feeds one input to the core, then starts its effects.
+    fn turn(&mut self, input: Input) {
+        self.core.handle(input, self.clock.now());
+        self.effects();
+    }
+
+    fn effects(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Store(batch) => self.store(batch),
+                Effect::Send { session, frame } => self.outlet.send(session, &frame),
+                Effect::Close { session, reason } => self.outlet.close(session, &reason),
+                Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Changed(change) => {
+                    let now = self.clock.now();
+                    self.feed.changed(change, &self.core, now);
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, batch: Batch) {
+        if !self.waiting.is_empty() {
+            self.waiting.push_back(batch);
+            return;
+        }
+        if let Err(batch) = self.store.write(batch) {
+            self.waiting.push_back(batch);
+        }
+    }
+
+    fn completed(&mut self, completions: Vec<Completion>) {
+        while let Some(batch) = self.waiting.pop_front() {
+            if let Err(batch) = self.store.write(batch) {
+                self.waiting.push_front(batch);
+                break;
+            }
+        }
+        for Completion { token, result } in completions {
+            self.turn(match result {
+                Ok(()) => Input::Stored { token },
+                Err(reason) => Input::StoreFailed { token, reason },
+            });
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        let now = self.clock.now();
+        // Whoever asked may have gone: then nobody hears the answer.
+        match ask {
+            Ask::Request(what, answer) => {
+                self.requests.retain(|_, waiting| !waiting.is_closed());
+                let request = self.next_request;
+                self.next_request += 1;
+                self.requests.insert(request, answer);
+                self.turn(Input::Request { request, what });
+            }
+            Ask::Nodes(answer) => drop(answer.send(self.core.nodes(now))),
+            Ask::Node(agent, answer) => drop(answer.send(self.core.node(&agent, now))),
+            Ask::Reported(agent, answer) => drop(answer.send(self.core.reported(&agent))),
+            Ask::Policy(answer) => drop(answer.send(self.core.policy(now))),
+            Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
+            Ask::Input(input) => self.turn(*input),
+        }
+    }
+
+    fn reply(&mut self, request: u64, answer: Answer) {
+        if let Some(waiting) = self.requests.remove(&request) {
+            // Whoever asked may have gone.
+            let _ = waiting.send(answer);
+        }
+    }
+
+    async fn finish(mut self) {
+        let last = tokio::time::timeout(LAST_WRITES, async {
+            while !self.core.is_settled() {
+                match self.done.recv().await {
+                    Some(completions) => self.completed(completions),
+                    None => break,
+                }
+            }
+        });
+        if last.await.is_err() {
+            tracing::warn!(
+                "the disk did not take the last batches in time; agents send them again"
+            );
+        }
+    }
+}

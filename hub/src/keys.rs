@@ -1,0 +1,199 @@
+//! Secrets that the hub makes at its first start: the key that signs policy, and the administrator's token.
+//!
+//! Files are 0600, written under another name and renamed. Never logs a secret.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use wire::api::Context;
+use wire::ids::Digest;
+
+use crate::http::auth::random_text;
+use crate::store::{Store, StoreError};
+
+/// Name of the setting that holds the hash of the administrator's token.
+const TOKEN_SETTING: &str = "admin-token";
+
+/// Why a secret cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file system refuses.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The file is not a key.
+    #[error(
+        "`{path}` is not a policy key (32 bytes): restore it from a backup. Without it agents accept no policy from this hub"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key is gone while the store is not new.
+    #[error(
+        "the policy key `{path}` is missing, and this store has signed policy before: restore it from a backup. \
+         A new key would be refused by every agent"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No randomness.
+    #[error("the system gives no random bytes")]
+    Random {
+        /// Why not.
+        #[source]
+        cause: getrandom::Error,
+    },
+    /// The store refuses.
+    #[error("cannot keep the administrator's token")]
+    Store {
+        /// Why not.
+        #[source]
+        cause: StoreError,
+    },
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
+    let path = path.to_owned();
+    move |cause| KeyError::Io {
+        action,
+        path,
+        cause,
+    }
+}
+
+/// Reads the policy key, or makes it when the store is new.
+pub fn policy_key(path: &Path, store_is_new: bool) -> Result<SigningKey, KeyError> {
+    match std::fs::read(path) {
+        Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
+            Ok(seed) => Ok(SigningKey::from_bytes(&seed)),
+            Err(_) => Err(KeyError::Damaged {
+                path: path.to_owned(),
+            }),
+        },
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && store_is_new => {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|cause| KeyError::Random { cause })?;
+            write_secret(path, &seed)?;
+            Ok(SigningKey::from_bytes(&seed))
+        }
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(KeyError::Missing {
+            path: path.to_owned(),
+        }),
+        Err(cause) => Err(io("read", path)(cause)),
+    }
+}
+
+/// Writes the context file for the administrator's tools, with the token that it already has, or a new one.
+/// Returns the token's hash.
+pub fn admin_context(
+    path: &Path,
+    store: &dyn Store,
+    hub: &str,
+    ca_pem: &str,
+) -> Result<Digest, KeyError> {
+    let known = std::fs::read(path)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
+    let stored = store
+        .setting(TOKEN_SETTING)
+        .map_err(|cause| KeyError::Store { cause })?;
+    let kept =
+        known.filter(|known| stored.as_deref() == Some(&Digest::of(known.token.as_bytes()).0));
+    let mut context = match kept {
+        Some(context) => context,
+        None => Context {
+            hub: String::new(),
+            token: format!(
+                "sat_{}",
+                random_text().map_err(|cause| KeyError::Random { cause })?
+            ),
+            ca_pem: String::new(),
+            nodes: Default::default(),
+            demo_socket: None,
+        },
+    };
+    context.hub = hub.to_owned();
+    context.ca_pem = ca_pem.to_owned();
+    let hash = Digest::of(context.token.as_bytes());
+    let text = serde_json::to_vec_pretty(&context)
+        .expect("a context has string keys only, so it always has a JSON form");
+    write_secret(path, &text)?;
+    if stored.as_deref() != Some(&hash.0) {
+        store
+            .put_setting(TOKEN_SETTING, &hash.0)
+            .map_err(|cause| KeyError::Store { cause })?;
+    }
+    Ok(hash)
+}
+
+fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let fresh = path.with_extension("new");
+    // Left by a start that was killed half-way, perhaps with other permissions.
+    match std::fs::remove_file(&fresh) {
+        Ok(()) => {}
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
+        Err(cause) => return Err(io("remove", &fresh)(cause)),
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)
+        .map_err(io("write", &fresh))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(io("write", &fresh))?;
+    std::fs::rename(&fresh, path).map_err(io("write", path))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(io("sync", folder))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_key_is_made_once_and_never_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("policy.key");
+        assert!(
+            policy_key(&path, false)
+                .expect_err("missing")
+                .to_string()
+                .contains("backup")
+        );
+        let first = policy_key(&path, true).expect("made");
+        assert_eq!(
+            policy_key(&path, false).expect("read").to_bytes(),
+            first.to_bytes()
+        );
+        let mode = std::fs::metadata(&path)
+            .expect("there")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        std::fs::write(&path, b"short").expect("written");
+        assert!(
+            policy_key(&path, true)
+                .expect_err("damaged")
+                .to_string()
+                .contains("32 bytes")
+        );
+    }
+}

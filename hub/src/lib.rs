@@ -1,0 +1,18 @@
+//! The hub: sessions with agents, the store, enrolment, the API and the console around the pure core.
+//!
+//! This crate is the shell: sockets, disks, clocks and signals. What a hub decides is decided in `hub-core`.
+//! Read next: `run.rs` (from start to stop), `base.rs` (what a first start makes), `hub.rs` (the turn), `store.rs`, `http.rs`.
+
+mod base;
+pub mod ca;
+pub mod clock;
+pub mod config;
+pub mod enroll;
+pub mod feed;
+pub mod http;
+pub mod hub;
+pub mod keys;
+pub mod listen;
+pub mod quic;
+pub mod run;
+pub mod store;

@@ -1,0 +1,359 @@
+//! Takes connections from agents and carries what they say to the turn loop and back.
+//!
+//! Each session is one task; it waits for the turn loop (a bounded channel), never the other way round. A session whose other
+//! end does not read is ended. Enrolment runs here too, on a blocking thread, because it waits for the disk.
+//!
+//! Invariant: for every `SessionOpened` there is one `SessionClosed`, after the last `Frame` of that session.
+//! Read next: `wire/transport/src/framed.rs` (a session), `enroll.rs` (who gets in).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hub_core::{Input, SessionId};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
+use wire::enroll::{JoinRequest, RENEW_TAG, RejoinRequest, RenewRequest};
+use wire::frame::Frame;
+use wire::ids::AgentId;
+use wire::time::Wall;
+use wire_transport::{
+    Arrival, CertificateClock, CloseCode, Door, DoorError, Event, Guest, Pending, Sender, Server,
+    ServerTls, Session, Timing, TlsError,
+};
+
+use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, random};
+use crate::clock::wall;
+use crate::enroll::{Answered, Enrollment};
+
+/// Joins and rejoins at once: each holds a blocking thread for one commit. The next one waits in QUIC.
+const GUESTS: usize = 64;
+/// How long the sessions may take to deliver their goodbyes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What can be set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QuicSettings {
+    /// The times of a connection.
+    pub timing: Timing,
+}
+
+/// Why there is no QUIC here.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// The certificate.
+    #[error("cannot make the hub's own certificate")]
+    Certificate(#[from] CaError),
+    /// The certificate with its key.
+    #[error("cannot use the hub's own certificate")]
+    Tls(#[from] TlsError),
+    /// The socket.
+    #[error("cannot use the UDP socket")]
+    Socket(#[from] io::Error),
+}
+
+/// The listening side.
+#[derive(Debug)]
+pub struct Quic {
+    address: SocketAddr,
+    sessions: Sessions,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Quic {
+    /// Listens on a socket that is bound already. Must be called inside a tokio runtime.
+    pub fn start(
+        socket: UdpSocket,
+        ca: Arc<Ca>,
+        enrollment: Arc<Enrollment>,
+        inputs: mpsc::Sender<Input>,
+        settings: QuicSettings,
+    ) -> Result<Self, QuicError> {
+        let clock = CertificateClock::new(Wall(0));
+        let server = Server::new(socket, &tls(&ca, &clock)?, settings.timing)?;
+        let address = server.local_addr()?;
+        let sessions = Sessions::default();
+        let (stop, stopped) = watch::channel(false);
+        let desk = Desk {
+            enrollment,
+            inputs,
+            sessions: sessions.clone(),
+        };
+        let task = tokio::spawn(serve(server, desk, ca, clock, stopped));
+        Ok(Self {
+            address,
+            sessions,
+            stop,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to the sessions, for the turn loop.
+    pub fn sessions(&self) -> Sessions {
+        self.sessions.clone()
+    }
+
+    /// Takes no more connections, delivers what is queued, closes. Takes some seconds at most.
+    pub async fn stop(self) {
+        // An error means that the task has ended already.
+        let _ = self.stop.send(true);
+        let _ = self.task.await;
+    }
+}
+
+/// The sessions that are up. Nothing here waits.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions(Arc<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    last: AtomicU64,
+    by_id: Mutex<HashMap<SessionId, Sender>>,
+}
+
+impl Sessions {
+    /// Queues a frame. A session that is gone is no error: its `SessionClosed` is on its way. One that does not read is ended.
+    pub fn send(&self, session: SessionId, frame: &Frame) {
+        let sender = self.lock().get(&session).cloned();
+        let Some(sender) = sender else { return };
+        if let Err(wire_transport::SendError::Full {
+            queued_bytes,
+            limit_bytes,
+        }) = sender.send(frame)
+        {
+            tracing::warn!(
+                session = session.0,
+                queued_bytes,
+                limit_bytes,
+                "agent does not read, session ended"
+            );
+            sender.abort(CloseCode::Slow, "you do not read");
+        }
+    }
+
+    /// Ends a session after what was sent on it.
+    pub fn close(&self, session: SessionId, reason: &str) {
+        let sender = self.lock().get(&session).cloned();
+        if let Some(sender) = sender {
+            sender.close(CloseCode::Done, reason);
+        }
+    }
+
+    /// How many are up.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn add(&self, sender: Sender) -> SessionId {
+        let id = SessionId(self.0.last.fetch_add(1, Ordering::Relaxed) + 1);
+        self.lock().insert(id, sender);
+        id
+    }
+
+    fn remove(&self, session: SessionId) {
+        self.lock().remove(&session);
+    }
+
+    fn close_all(&self, reason: &str) {
+        for sender in self.lock().values() {
+            sender.close(CloseCode::Stopping, reason);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Sender>> {
+        self.0.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What every connection's task needs.
+#[derive(Clone)]
+struct Desk {
+    enrollment: Arc<Enrollment>,
+    inputs: mpsc::Sender<Input>,
+    sessions: Sessions,
+}
+
+async fn serve(
+    mut server: Server,
+    desk: Desk,
+    ca: Arc<Ca>,
+    clock: CertificateClock,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut sessions = JoinSet::new();
+    let mut guests = JoinSet::new();
+    let mut renew_at = Instant::now() + HUB_LEAF_RENEWED_EVERY;
+    loop {
+        tokio::select! {
+            arrival = server.accept(), if guests.len() < GUESTS => match arrival {
+                Some(Arrival::Session(pending)) => {
+                    sessions.spawn(desk.clone().session(pending));
+                }
+                Some(Arrival::Join(guest)) => {
+                    guests.spawn(desk.clone().join(guest));
+                }
+                Some(Arrival::Rejoin(guest)) => {
+                    guests.spawn(desk.clone().rejoin(guest));
+                }
+                None => break,
+            },
+            Some(_) = sessions.join_next() => {}
+            Some(_) = guests.join_next() => {}
+            () = tokio::time::sleep_until(renew_at) => {
+                renew_at += HUB_LEAF_RENEWED_EVERY;
+                match tls(&ca, &clock) {
+                    Ok(tls) => server.replace_tls(&tls),
+                    Err(error) => tracing::error!(%error, "cannot renew the hub's own certificate, the old one stays"),
+                }
+            }
+            _ = stopped.changed() => break,
+        }
+    }
+    desk.sessions.close_all("the hub stops");
+    let _ = timeout(FAREWELL, async {
+        while sessions.join_next().await.is_some() {}
+    })
+    .await;
+    server.close("the hub stops").await;
+}
+
+fn tls(ca: &Ca, clock: &CertificateClock) -> Result<ServerTls, QuicError> {
+    Ok(ServerTls::new(ca.hub_leaf(wall())?, ca.trust(), clock)?)
+}
+
+impl Desk {
+    async fn session(self, pending: Pending) {
+        let agent = pending.agent().clone();
+        if let Some(reason) = self.enrollment.denied(&agent) {
+            tracing::info!(%agent, reason, "denied agent turned away");
+            return pending.refuse(CloseCode::Denied, &reason);
+        }
+        let Ok(session) = pending.admit().await else {
+            return;
+        };
+        let id = self.sessions.add(session.sender());
+        let reason = self.carry(id, agent, session).await;
+        self.sessions.remove(id);
+        // An error means that the turn loop has ended: nobody wants to know.
+        let _ = self
+            .inputs
+            .send(Input::SessionClosed {
+                session: id,
+                reason,
+            })
+            .await;
+    }
+
+    /// Until the session ends; returns why.
+    async fn carry(&self, id: SessionId, agent: AgentId, mut session: Session) -> String {
+        let opened = Input::SessionOpened {
+            session: id,
+            agent: agent.clone(),
+        };
+        if self.inputs.send(opened).await.is_err() {
+            return "the hub stops".to_owned();
+        }
+        loop {
+            match session.recv().await {
+                Event::Frame(frame) => {
+                    let input = Input::Frame { session: id, frame };
+                    if self.inputs.send(input).await.is_err() {
+                        return "the hub stops".to_owned();
+                    }
+                }
+                Event::Asked {
+                    tag: RENEW_TAG,
+                    door,
+                } => {
+                    if let Err(error) = self.renew(&agent, door).await {
+                        tracing::debug!(%agent, %error, "renewal broke off");
+                    }
+                }
+                // A question of a later protocol: closing its stream is the answer.
+                Event::Asked { tag, .. } => tracing::debug!(%agent, tag, "unknown question"),
+                Event::Ended(end) => return end.to_string(),
+            }
+        }
+    }
+
+    async fn renew(&self, agent: &AgentId, mut door: Door) -> Result<(), DoorError> {
+        let request: RenewRequest = door.read().await?;
+        let agent = agent.clone();
+        let answered = self
+            .decide(move |enrollment| enrollment.renew(&agent, &request, wall()))
+            .await;
+        self.answer(door, answered).await
+    }
+
+    async fn join(self, guest: Guest) {
+        let result = async {
+            let mut door = guest.listen().await?;
+            let request: JoinRequest = door.read().await?;
+            let answered = self
+                .decide(move |enrollment| enrollment.join(&request, wall()))
+                .await;
+            self.answer(door, answered).await
+        };
+        if let Err(error) = result.await {
+            tracing::debug!(address = %guest.remote_address(), %error, "join broke off");
+        }
+        guest.see_off().await;
+    }
+
+    async fn rejoin(self, guest: Guest) {
+        let result = async {
+            let mut door = guest.challenge().await?;
+            let challenge: [u8; 32] = random();
+            door.write_raw(&challenge).await?;
+            let request: RejoinRequest = door.read().await?;
+            let exporter = door.exporter();
+            let answered = self
+                .decide(move |enrollment| {
+                    enrollment.rejoin(&request, &challenge, &exporter, wall())
+                })
+                .await;
+            self.answer(door, answered).await
+        };
+        if let Err(error) = result.await {
+            tracing::debug!(address = %guest.remote_address(), %error, "rejoin broke off");
+        }
+        guest.see_off().await;
+    }
+
+    /// Decides on a thread that may wait for the disk. `None` if that thread died; the agent asks again.
+    async fn decide(
+        &self,
+        work: impl FnOnce(&Enrollment) -> Answered + Send + 'static,
+    ) -> Option<Answered> {
+        let enrollment = self.enrollment.clone();
+        tokio::task::spawn_blocking(move || work(&enrollment))
+            .await
+            .ok()
+    }
+
+    async fn answer(&self, mut door: Door, answered: Option<Answered>) -> Result<(), DoorError> {
+        let Some(answered) = answered else {
+            return Ok(());
+        };
+        if let Some(news) = answered.news {
+            // An error means that the turn loop has ended; what is stored counts.
+            let _ = self.inputs.send(news).await;
+        }
+        door.write(&answered.answer).await?;
+        door.finish().await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

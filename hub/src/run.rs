@@ -1,0 +1,318 @@
+//! From start to stop: takes the state folder and the ports, puts the parts together, and takes them apart in order.
+//!
+//! Order of the start: ports, store, keys, certificates, core, doors. Order of the stop: agents hear goodbye, open requests end,
+//! queued batches reach the disk, the store is closed. A hub that is killed instead loses nothing that it acknowledged.
+
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hub_core::{Answer, Hub, Request, SessionId};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::frame::Frame;
+
+use crate::base::{Base, names, public_address};
+use crate::ca::CaError;
+use crate::config::{Public, RunArgs};
+use crate::enroll::EnrollError;
+use crate::feed::Feed;
+use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
+use crate::hub::{Handle, Outlet, Parts, Stop, Turn};
+use crate::keys::{self, KeyError};
+use crate::listen::{self, ListenError, Sockets};
+use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
+use crate::store::{RedbStore, Store, StoreError};
+
+/// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
+const INPUTS: usize = 1_024;
+/// Transactions whose completions wait: the writer makes one at a time.
+const COMPLETIONS: usize = 16;
+
+/// Why the hub cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// No store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No CA.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// No enrolment.
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    /// No agents' side.
+    #[error(transparent)]
+    Quic(#[from] QuicError),
+    /// No people's side.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The system refuses something else.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: String,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The first bundle cannot be published.
+    #[error("cannot publish `{path}`: {detail}")]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why not, each problem with its place.
+        detail: String,
+    },
+    /// The state folder belongs to another trust domain.
+    #[error(
+        "this state folder belongs to trust domain `{stored}`, not to `{asked}`: leave --trust-domain out, or give another --state folder"
+    )]
+    Domain {
+        /// Its own.
+        stored: String,
+        /// What was asked for.
+        asked: String,
+    },
+}
+
+impl RunError {
+    /// The whole chain of causes on one line.
+    pub fn line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        text.replace('\n', " ")
+    }
+
+    /// The exit code: 5 for a conflict with another program, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Listen(ListenError::InUse { .. }) | Self::Store(StoreError::Locked { .. }) => 5,
+            _ => 1,
+        }
+    }
+}
+
+/// Sends the log to stderr. `RUST_LOG` chooses, `info` if it does not.
+pub fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Runs the hub until it is told to stop.
+pub fn run(args: RunArgs) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Agents' packets are spread over these; more only adds stacks.
+        .worker_threads(std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)))
+        .enable_all()
+        .build()
+        .map_err(|cause| RunError::System {
+            action: "start the runtime".to_owned(),
+            cause,
+        })?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+        let hub = Running::start(args).await?;
+        announce(&hub.public)?;
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        }
+        hub.stop().await
+    })
+}
+
+fn signals(cause: std::io::Error) -> RunError {
+    RunError::System {
+        action: "listen for signals".to_owned(),
+        cause,
+    }
+}
+
+fn announce(public: &Public) -> Result<(), RunError> {
+    let mut out = std::io::stdout();
+    writeln!(out, "ready https://{public}")
+        .and_then(|()| out.flush())
+        .map_err(|cause| RunError::System {
+            action: "write to stdout".to_owned(),
+            cause,
+        })
+}
+
+/// A hub that runs.
+pub struct Running {
+    /// How others reach it.
+    pub public: Public,
+    /// To ask its core.
+    pub handle: Handle,
+    store: Arc<RedbStore>,
+    quic: Quic,
+    stop: Stop,
+    http: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Running {
+    /// Starts all parts.
+    pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let Sockets { udp, tcp, address } = listen::bind(args.listen)?;
+        let public = public_address(&args, address);
+        let (done, completions) = mpsc::channel(COMPLETIONS);
+        let state = args.clone();
+        let names = names(&public, address.ip());
+        let base = blocking(move || Base::open(&state, done)).await??;
+        let leaf = base.ca.https_leaf(&names, crate::clock::wall())?;
+
+        let (inputs, frames) = mpsc::channel(INPUTS);
+        let settings = QuicSettings::default();
+        let quic = Quic::start(
+            udp,
+            Arc::clone(&base.ca),
+            Arc::clone(&base.enrollment),
+            inputs,
+            settings,
+        )?;
+        let store: Arc<dyn Store> = base.store.clone();
+        let (feed, stories) = Feed::new(Arc::clone(&store));
+        let clock = base.store.clock();
+        let fresh = base.recovered.bundle.is_none();
+        let core = Hub::new(base.settings, base.recovered, clock.now());
+        let (turn, handle) = Turn::new(Parts {
+            core,
+            clock,
+            store: Arc::clone(&store),
+            done: completions,
+            inputs: frames,
+            outlet: Arc::new(Frames(quic.sessions())),
+            feed: feed.clone(),
+        });
+        let stop = Stop::default();
+        let tasks = TaskTracker::new();
+        tasks.spawn(turn.run(stop.clone()));
+        tasks.spawn(stories.run());
+
+        if let Some(path) = args.bundle.filter(|_| fresh) {
+            publish(&handle, path).await?;
+        }
+        let url = format!("https://{public}");
+        let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
+        let settings = Arc::clone(&store);
+        let token =
+            blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let app = App {
+            hub: handle.clone(),
+            store,
+            enrollment: base.enrollment,
+            ca: base.ca,
+            auth: Arc::new(Auth::new(token)),
+            feed,
+            public: public.clone(),
+            fleet: nodes::empty(),
+        };
+        let http = CancellationToken::new();
+        let server = Server::new(tcp, leaf, router(app))?;
+        tasks.spawn(server.run(http.clone()));
+        tasks.close();
+        tracing::info!(%address, %public, "hub runs");
+        Ok(Self {
+            public,
+            handle,
+            store: base.store,
+            quic,
+            stop,
+            http,
+            tasks,
+        })
+    }
+
+    /// Stops all parts in order.
+    pub async fn stop(self) -> Result<(), RunError> {
+        self.stop.begin.cancel();
+        // A question is answered after what was told before it: now the goodbyes are on their way.
+        let _ = self.handle.policy().await;
+        self.quic.stop().await;
+        self.http.cancel();
+        self.stop.end.cancel();
+        drop(self.handle);
+        self.tasks.wait().await;
+        let store = self.store;
+        blocking(move || store.close()).await??;
+        tracing::info!("hub stopped");
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| RunError::System {
+            action: "start".to_owned(),
+            cause: std::io::Error::other(error),
+        })
+}
+
+async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {
+    let file = path.clone();
+    let text = blocking(move || std::fs::read(file))
+        .await?
+        .map_err(|cause| RunError::System {
+            action: format!("read `{}`", path.display()),
+            cause,
+        })?;
+    let who = "sentinel-hub --bundle".to_owned();
+    let detail = match handle.request(Request::Publish { who, text }).await {
+        Ok(Answer::Published { bundle, .. }) => {
+            tracing::info!(generation = %bundle.generation, path = %path.display(), "first bundle published");
+            return Ok(());
+        }
+        Ok(Answer::Invalid { problems }) => problems
+            .iter()
+            .map(|problem| {
+                format!(
+                    "{}:{}: {}: {}",
+                    problem.line, problem.column, problem.field, problem.message
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; "),
+        Ok(Answer::Unavailable { reason }) => reason,
+        Ok(other) => format!("the core answered {other:?}"),
+        Err(stopped) => stopped.to_string(),
+    };
+    Err(RunError::Bundle { path, detail })
+}
+
+/// The sessions as the turn loop sees them.
+struct Frames(Sessions);
+
+impl Outlet for Frames {
+    fn send(&self, session: SessionId, frame: &Frame) {
+        self.0.send(session, frame);
+    }
+
+    fn close(&self, session: SessionId, reason: &str) {
+        self.0.close(session, reason);
+    }
+}

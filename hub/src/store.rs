@@ -1,0 +1,256 @@
+//! What the hub keeps, and what every back end of it must do: [`Store`].
+//!
+//! Decides nothing about agents. It makes batches durable, several agents' in one commit, and reads them back.
+//!
+//! Invariant: a batch is reported as stored only after it is on the disk whole, and a batch that is reported as failed left nothing.
+//! Read next: `store/redb.rs` (the back end), `store/writer.rs` and `store/group.rs` (group commit), `store/suite.rs` (what a new back end must pass).
+
+use std::path::PathBuf;
+
+use hub_core::{Batch, Recovered, Token};
+use wire::entry::RawEntry;
+use wire::ids::{AgentId, DecisionId, Epoch, Seq};
+use wire::view::{Story, ViewError};
+use wire::{BundleRef, SignedBundle};
+
+use crate::enroll::Registry;
+
+mod apply;
+#[cfg(test)]
+mod crash;
+mod group;
+mod lists;
+mod open;
+mod read;
+mod redb;
+mod registry;
+mod rows;
+#[cfg(test)]
+mod suite;
+mod tables;
+mod verify;
+mod writer;
+
+pub use self::open::{Retention, StoreSettings};
+pub use self::redb::RedbStore;
+pub use self::verify::{Scan, ScannedEpoch};
+
+/// A batch came back from the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// Which.
+    pub token: Token,
+    /// Stored, or why nothing of it was.
+    pub result: Result<(), String>,
+}
+
+/// A page of decisions, newest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionPage {
+    /// The decisions.
+    pub rows: Vec<StoredDecision>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A decision's entry with the entries of its outcomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDecision {
+    /// Which.
+    pub id: DecisionId,
+    /// Its entry.
+    pub entry: RawEntry,
+    /// Its outcomes' entries, oldest first.
+    pub outcomes: Vec<RawEntry>,
+}
+
+impl StoredDecision {
+    /// Decodes it. Fails only on entries that a faulty or hostile agent made: their bytes are stored as they came.
+    pub fn story(&self) -> Result<Story, ViewError> {
+        Story::read(&self.id.agent, self.id.epoch, &self.entry, &self.outcomes)
+    }
+}
+
+/// Where a walk over entries goes on.
+pub type Walk = std::ops::ControlFlow<()>;
+
+/// What the hub needs of a store. All calls but [`Store::write`] may block for as long as the disk does.
+pub trait Store: Registry {
+    /// What the core must know to go on.
+    fn recover(&self) -> Result<Recovered, StoreError>;
+
+    /// Queues a batch; its [`Completion`] follows. Gives the batch back when the queue is full: try again after the next
+    /// completion. Never blocks.
+    fn write(&self, batch: Batch) -> Result<(), Batch>;
+
+    /// A small durable setting of the shell.
+    fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Makes a setting durable.
+    fn put_setting(&self, name: &str, value: &[u8]) -> Result<(), StoreError>;
+
+    /// One decision with its outcomes; `None` if the hub holds no such entry. The entry may be of another kind.
+    fn decision(&self, id: &DecisionId) -> Result<Option<StoredDecision>, StoreError>;
+
+    /// Decisions of one node or of all, newest first: by their place in a node's journal, or by their arrival at the hub.
+    fn decisions(
+        &self,
+        node: Option<&AgentId>,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<DecisionPage, StoreError>;
+
+    /// Entries after this place, oldest first.
+    fn entries(
+        &self,
+        node: &AgentId,
+        after: (Epoch, Seq),
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
+
+    /// Walks a node's entries from the newest back, until told to stop.
+    fn walk_back(
+        &self,
+        node: &AgentId,
+        each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk,
+    ) -> Result<(), StoreError>;
+
+    /// Telemetry blocks that are needed to know a node's samples since this wall time (milliseconds), oldest first, beginning
+    /// with a key block; at most `limit`, the newest ones.
+    fn blocks(
+        &self,
+        node: &AgentId,
+        since_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError>;
+
+    /// One bundle.
+    fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
+
+    /// The newest bundles, newest first.
+    fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError>;
+
+    /// Reads every stored entry of a node again: counts it, checks its link, finds holes and doubles.
+    fn verify(&self, node: &AgentId) -> Result<Scan, StoreError>;
+
+    /// Why nothing can be written now, if so.
+    fn trouble(&self) -> Option<String>;
+
+    /// Writes what is queued, then ends. Later calls fail.
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Why the store cannot do something.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it.
+    #[error(
+        "`{path}` is in use by another hub: stop that one, or give this one another --state folder"
+    )]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is not what was written.
+    #[error(
+        "the store `{path}` is damaged ({detail}). It was left as it is, and the identities in `pki` are not affected. \
+         To go on: stop the hub, move the file away, copy the newest backup in its place, and start again; \
+         agents send again what the backup lacks and they still have"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A row's bytes are not what was written.
+    #[error(
+        "a row of table `{table}` is damaged (its checksum does not match): stop the hub and restore the store from a backup"
+    )]
+    DamagedRow {
+        /// Which table.
+        table: &'static str,
+    },
+    /// The file was made by a program that this one does not understand.
+    #[error("the store `{path}` has format {found}, this program reads format {known}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What this program reads.
+        known: u32,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The database refused.
+    #[error("the store cannot {action}")]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        #[source]
+        cause: Box<::redb::Error>,
+    },
+    /// It is closed, or was closed after a fault and could not be opened again yet.
+    #[error("the store is not available: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// A page's cursor is not one of ours.
+    #[error("`{cursor}` is not a cursor of this list: use `next_cursor` of the page before")]
+    Cursor {
+        /// What was given.
+        cursor: String,
+    },
+    /// A batch does not follow what is stored.
+    #[error(
+        "entries {first} and on of {agent} epoch {epoch} do not follow {stored}, the last one stored"
+    )]
+    Order {
+        /// Whose.
+        agent: AgentId,
+        /// Which epoch.
+        epoch: Epoch,
+        /// The batch's first entry.
+        first: Seq,
+        /// The last entry stored.
+        stored: Seq,
+    },
+    /// The disk has too little room for another commit.
+    #[error(
+        "the disk of `{path}` is full: {free_bytes} bytes are free, {needed_bytes} are needed; what is stored stays readable, and writing goes on by itself once there is room"
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What is free.
+        free_bytes: u64,
+        /// What is needed.
+        needed_bytes: u64,
+    },
+}
+
+impl StoreError {
+    /// The whole chain of causes on one line.
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        text
+    }
+}

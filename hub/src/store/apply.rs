@@ -1,0 +1,290 @@
+//! Puts the rows of batches into one open transaction.
+//!
+//! Never commits. A batch is checked whole before its first row is written, so that a batch that does not fit leaves nothing
+//! behind and its neighbours in the same transaction stay.
+//!
+//! Invariant: a chain's head, its entries and its indexes change in one transaction.
+
+use hub_core::{Batch, Row};
+use redb::ReadableTable;
+use wire::codec;
+use wire::entry::{ChainHead, RawEntry};
+use wire::ids::{AgentId, Epoch, Seq};
+
+use super::StoreError;
+use super::open::Retention;
+use super::rows::{self, unseal};
+use super::tables::{ApplyError, Counters, Tables, decode, put};
+
+impl Tables<'_> {
+    /// Whether every row of the batch follows what is stored (and what was applied before it in this transaction).
+    pub fn check(&self, batch: &Batch) -> Result<(), ApplyError> {
+        let mut within: Vec<(&AgentId, Epoch, Seq)> = Vec::new();
+        for row in &batch.rows {
+            let Row::Entries {
+                agent, epoch, raw, ..
+            } = row
+            else {
+                continue;
+            };
+            let (Some(first), Some(last)) = (raw.first(), raw.last()) else {
+                continue;
+            };
+            let earlier = within
+                .iter()
+                .rev()
+                .find(|(who, which, _)| *who == agent && which == epoch);
+            let stored = match earlier {
+                Some((_, _, seq)) => *seq,
+                None => self.head(agent, *epoch)?.map_or(Seq(0), |head| head.seq),
+            };
+            let consecutive = raw.windows(2).all(|pair| pair[1].seq == pair[0].seq.next());
+            if first.seq <= stored || !consecutive {
+                return Err(ApplyError::Refused(StoreError::Order {
+                    agent: agent.clone(),
+                    epoch: *epoch,
+                    first: first.seq,
+                    stored,
+                }));
+            }
+            within.push((agent, *epoch, last.seq));
+        }
+        Ok(())
+    }
+
+    /// Writes the rows of a checked batch. An error spoils the whole transaction.
+    pub fn apply(&mut self, batch: &Batch, now_ms: u64) -> Result<(), ApplyError> {
+        for row in &batch.rows {
+            match row {
+                Row::Entries {
+                    agent,
+                    epoch,
+                    raw,
+                    decisions,
+                    outcomes,
+                } => {
+                    self.entries(agent, *epoch, raw, decisions)?;
+                    self.outcomes(agent, *epoch, outcomes)?;
+                }
+                Row::Telemetry {
+                    agent,
+                    epoch,
+                    seq,
+                    block,
+                } => {
+                    self.block(agent, *epoch, *seq, block, now_ms)?;
+                }
+                Row::Agent { agent, record } => {
+                    put(
+                        &mut self.agents,
+                        "agents",
+                        agent.as_str().as_bytes(),
+                        record,
+                    )?;
+                }
+                Row::Bundle { bundle, signed } => {
+                    let mut key = bundle.generation.0.to_be_bytes().to_vec();
+                    key.extend_from_slice(&bundle.digest.0);
+                    put(&mut self.bundles, "bundles", &key, &codec::encode(signed))?;
+                }
+                Row::Command {
+                    id,
+                    record: Some(record),
+                } => {
+                    put(&mut self.commands, "commands", &id.0, record)?;
+                }
+                Row::Command { id, record: None } => {
+                    self.commands.remove(&id.0[..])?;
+                }
+                Row::Meta(record) => put(&mut self.meta, "meta", b"core", record)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops the oldest telemetry blocks that are too many or too old, a bounded number of them, and writes the counters.
+    pub fn finish(
+        &mut self,
+        before: Counters,
+        keep: Retention,
+        now_ms: u64,
+    ) -> Result<(), ApplyError> {
+        // Twice what a transaction of 1,024 batches brings in, so that dropping keeps up with storing.
+        for _ in 0..2_048 {
+            let Some((key, order)) = self.oldest_block()? else {
+                break;
+            };
+            let too_old = now_ms.saturating_sub(order.at_ms) > keep.telemetry_age_ms;
+            if self.counters.block_bytes <= keep.telemetry_bytes && !too_old {
+                break;
+            }
+            self.blocks.remove(&order.key[..])?;
+            self.block_order.remove(&key[..])?;
+            self.counters.block_bytes = self.counters.block_bytes.saturating_sub(order.bytes);
+        }
+        if before != self.counters {
+            put(
+                &mut self.meta,
+                "meta",
+                b"arrival",
+                &self.counters.arrival.to_be_bytes(),
+            )?;
+            put(
+                &mut self.meta,
+                "meta",
+                b"block-bytes",
+                &self.counters.block_bytes.to_be_bytes(),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn head(&self, agent: &AgentId, epoch: Epoch) -> Result<Option<ChainHead>, ApplyError> {
+        let key = rows::epoch_key(agent, epoch);
+        match self.heads.get(&key[..])? {
+            Some(sealed) => Ok(Some(decode(
+                "heads",
+                unseal("heads", &key, sealed.value())?,
+            )?)),
+            None => Ok(None),
+        }
+    }
+
+    fn entries(
+        &mut self,
+        agent: &AgentId,
+        epoch: Epoch,
+        raw: &[RawEntry],
+        decisions: &[Seq],
+    ) -> Result<(), ApplyError> {
+        let Some(last) = raw.last() else {
+            return Ok(());
+        };
+        let mut decisions = decisions;
+        for segment in rows::segments(raw) {
+            let key = rows::place_key(agent, epoch, segment[0].seq);
+            let mut place = self
+                .entries
+                .insert_reserve(&key[..], rows::segment_bytes(segment))?;
+            rows::write_segment(&key, segment, place.as_mut());
+            drop(place);
+            let end = segment[segment.len() - 1].seq;
+            let (here, later) = decisions.split_at(decisions.partition_point(|seq| *seq <= end));
+            decisions = later;
+            if !here.is_empty() {
+                put(&mut self.decisions, "decisions", &key, &codec::encode(here))?;
+                let arrival = self.next_arrival();
+                put(&mut self.arrivals, "arrivals", &arrival, &key)?;
+            }
+        }
+        let head = ChainHead {
+            epoch,
+            seq: last.seq,
+            digest: last.digest,
+        };
+        put(
+            &mut self.heads,
+            "heads",
+            &rows::epoch_key(agent, epoch),
+            &codec::encode(&head),
+        )
+    }
+
+    fn outcomes(
+        &mut self,
+        agent: &AgentId,
+        epoch: Epoch,
+        pairs: &[(Seq, Seq)],
+    ) -> Result<(), ApplyError> {
+        let mut rest = pairs;
+        while let Some((decision, _)) = rest.first() {
+            let key = rows::outcome_key(agent, epoch, *decision);
+            let same = rest
+                .iter()
+                .take_while(|(other, _)| rows::outcome_key(agent, epoch, *other) == key)
+                .count();
+            let (here, later) = rest.split_at(same);
+            rest = later;
+            let mut known: Vec<(Seq, Seq)> = match self.outcomes.get(&key[..])? {
+                Some(sealed) => decode("outcomes", unseal("outcomes", &key, sealed.value())?)?,
+                None => Vec::new(),
+            };
+            known.extend_from_slice(here);
+            put(&mut self.outcomes, "outcomes", &key, &codec::encode(&known))?;
+        }
+        Ok(())
+    }
+
+    fn block(
+        &mut self,
+        agent: &AgentId,
+        epoch: Epoch,
+        seq: Seq,
+        block: &[u8],
+        now_ms: u64,
+    ) -> Result<(), ApplyError> {
+        let key = rows::place_key(agent, epoch, seq);
+        if self.blocks.get(&key[..])?.is_some() {
+            return Ok(());
+        }
+        put(&mut self.blocks, "blocks", &key, block)?;
+        let order = BlockOrder {
+            at_ms: now_ms,
+            bytes: block.len() as u64,
+            key,
+        };
+        let arrival = self.next_arrival();
+        put(
+            &mut self.block_order,
+            "block-order",
+            &arrival,
+            &codec::encode(&order.parts()),
+        )?;
+        self.counters.block_bytes += order.bytes;
+        let name = agent.as_str().as_bytes();
+        put(
+            &mut self.block_heads,
+            "block-heads",
+            name,
+            &codec::encode(&(epoch, seq)),
+        )
+    }
+
+    fn oldest_block(&self) -> Result<Option<([u8; 8], BlockOrder)>, ApplyError> {
+        let Some((key, sealed)) = self.block_order.first()? else {
+            return Ok(None);
+        };
+        let parts = decode(
+            "block-order",
+            unseal("block-order", key.value(), sealed.value())?,
+        )?;
+        let key = key.value().try_into().map_err(|_| {
+            ApplyError::Refused(StoreError::DamagedRow {
+                table: "block-order",
+            })
+        })?;
+        Ok(Some((key, BlockOrder::from_parts(parts))))
+    }
+
+    fn next_arrival(&mut self) -> [u8; 8] {
+        let arrival = self.counters.arrival;
+        self.counters.arrival += 1;
+        arrival.to_be_bytes()
+    }
+}
+
+struct BlockOrder {
+    at_ms: u64,
+    bytes: u64,
+    key: Vec<u8>,
+}
+
+impl BlockOrder {
+    fn parts(&self) -> (u64, u64, &[u8]) {
+        (self.at_ms, self.bytes, &self.key)
+    }
+
+    fn from_parts((at_ms, bytes, key): (u64, u64, Vec<u8>)) -> Self {
+        Self { at_ms, bytes, key }
+    }
+}

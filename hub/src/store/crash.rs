@@ -1,0 +1,337 @@
+//! Power cuts at every write and sync: what was reported as stored is there, whole, and nothing else is.
+//!
+//! The disk is a model: writes since the last sync may be kept, lost, reordered or torn at 512 bytes. Source: `reliability.md` 3.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use hub_core::{Batch, Token};
+use redb::{Database, ReadableDatabase, StorageBackend};
+
+use super::group::{Group, Moment, write_group};
+use super::open::{Retention, initialise, open_backend};
+use super::read::recover;
+use super::suite::{Chain, agent};
+use super::verify::scan;
+use super::writer::Job;
+
+type IoResult<T> = std::io::Result<T>;
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write(u64, Vec<u8>),
+    Length(u64),
+}
+
+#[derive(Debug, Default)]
+struct Platter {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+    pending: Vec<Change>,
+    operations: u64,
+    crash_at: Option<u64>,
+    full_at: Option<u64>,
+    syncs: u64,
+    fail_sync: Option<u64>,
+    dead: bool,
+}
+
+impl Platter {
+    fn step(&mut self) -> IoResult<()> {
+        self.operations += 1;
+        self.dead |= self.crash_at == Some(self.operations);
+        if self.dead {
+            Err(std::io::Error::other("power cut"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn room(&self) -> IoResult<()> {
+        match self.full_at {
+            Some(at) if self.operations >= at => Err(std::io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write(at, data) => {
+            let at = usize::try_from(*at).expect("small");
+            if bytes.len() < at + data.len() {
+                bytes.resize(at + data.len(), 0);
+            }
+            bytes[at..at + data.len()].copy_from_slice(data);
+        }
+        Change::Length(length) => bytes.resize(usize::try_from(*length).expect("small"), 0),
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Disk(Arc<Mutex<Platter>>);
+
+impl Disk {
+    fn of(image: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(Platter {
+            live: image.clone(),
+            durable: image,
+            ..Platter::default()
+        })))
+    }
+
+    fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.0.lock().expect("no test thread failed")
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> IoResult<u64> {
+        Ok(self.platter().live.len() as u64)
+    }
+
+    fn read(&self, at: u64, out: &mut [u8]) -> IoResult<()> {
+        let platter = self.platter();
+        let at = usize::try_from(at).expect("small");
+        let found = platter
+            .live
+            .get(at..at + out.len())
+            .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, length: u64) -> IoResult<()> {
+        let mut platter = self.platter();
+        platter.step()?;
+        platter.room()?;
+        let change = Change::Length(length);
+        apply(&mut platter.live, &change);
+        platter.pending.push(change);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> IoResult<()> {
+        let mut platter = self.platter();
+        platter.step()?;
+        platter.syncs += 1;
+        if platter.fail_sync == Some(platter.syncs) {
+            // As Linux does: the pages are clean now, and their content is lost.
+            platter.pending.clear();
+            return Err(std::io::Error::other("sync failed"));
+        }
+        platter.durable = platter.live.clone();
+        platter.pending.clear();
+        Ok(())
+    }
+
+    fn write(&self, at: u64, data: &[u8]) -> IoResult<()> {
+        let mut platter = self.platter();
+        platter.step()?;
+        platter.room()?;
+        let change = Change::Write(at, data.to_vec());
+        apply(&mut platter.live, &change);
+        platter.pending.push(change);
+        Ok(())
+    }
+}
+
+/// Few states are enough: the order of draws is all that a seed changes.
+struct Coin(u64);
+
+impl Coin {
+    fn flip(&mut self) -> bool {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 63 == 1
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Loss {
+    All,
+    Nothing,
+    Some(u64),
+    Torn(u64),
+}
+
+fn image(platter: &Platter, loss: Loss) -> Vec<u8> {
+    let mut bytes = platter.durable.clone();
+    let mut coin = Coin(match loss {
+        Loss::Some(seed) | Loss::Torn(seed) => seed.wrapping_add(platter.operations << 16),
+        Loss::All | Loss::Nothing => 0,
+    });
+    for change in &platter.pending {
+        match (loss, change) {
+            (Loss::All, _) => {}
+            (Loss::Nothing, change) => apply(&mut bytes, change),
+            (Loss::Torn(_), Change::Write(at, data)) => {
+                for (index, sector) in data.chunks(512).enumerate() {
+                    if coin.flip() {
+                        apply(
+                            &mut bytes,
+                            &Change::Write(at + 512 * index as u64, sector.to_vec()),
+                        );
+                    }
+                }
+            }
+            (_, change) => {
+                if coin.flip() {
+                    apply(&mut bytes, change);
+                }
+            }
+        }
+    }
+    bytes
+}
+
+const COMMITS: u64 = 8;
+
+/// A store on a fresh disk, as it is after its first rename.
+fn fresh() -> Vec<u8> {
+    let disk = Disk::default();
+    let database = Database::builder()
+        .create_with_backend(disk.clone())
+        .expect("a working disk");
+    initialise(&database).unwrap_or_else(|error| panic!("{error:?}"));
+    database.close().expect("a working disk");
+    let image = disk.platter().durable.clone();
+    image
+}
+
+/// Commits batches of two agents until the disk fails; returns how many commits were reported as stored.
+fn work(disk: &Disk) -> u64 {
+    let Ok(database) = open_backend(disk.clone(), false) else {
+        return 0;
+    };
+    let mut chains = [Chain::new("edge-01", 1), Chain::new("edge-02", 1)];
+    let mut stored = 0;
+    for commit in 1..=COMMITS {
+        let mut group = Group::default();
+        for chain in &mut chains {
+            // Small and large segments in turn, so that both kinds of pages are torn.
+            let raw = chain.notes(if commit % 3 == 0 { 150 } else { 6 });
+            let first = raw[0].seq.0;
+            let rows = vec![
+                chain.marked(raw, &[first], &[(first, first + 1)]),
+                hub_core::Row::Agent {
+                    agent: chain.agent.clone(),
+                    record: commit.to_be_bytes().to_vec(),
+                },
+            ];
+            group.push(Job::Batch(
+                Batch {
+                    token: Token(commit),
+                    rows,
+                },
+                0,
+            ));
+        }
+        let moment = Moment {
+            now_ms: commit,
+            clock: None,
+            keep: Retention::default(),
+        };
+        match write_group(&database, group, moment) {
+            Ok(completions) if completions.iter().all(|one| one.result.is_ok()) => stored = commit,
+            _ => break,
+        }
+    }
+    // A power cut runs no destructor.
+    std::mem::forget(database);
+    stored
+}
+
+fn check(bytes: Vec<u8>, stored: u64, what: &str) {
+    let database =
+        open_backend(Disk::of(bytes), true).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let read = database.begin_read().expect("opened");
+    let recovered = recover(&read).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let commits: Vec<u64> = recovered
+        .agents
+        .iter()
+        .map(|agent| u64::from_be_bytes(agent.record[..].try_into().expect("eight bytes")))
+        .collect();
+    let commit = commits.first().copied().unwrap_or(0);
+    assert!(
+        commits.iter().all(|one| *one == commit),
+        "{what}: a torn commit {commits:?}"
+    );
+    assert!(
+        commit >= stored && commit <= stored + 1,
+        "{what}: {stored} were stored, {commit} are there"
+    );
+    for name in ["edge-01", "edge-02"] {
+        let scan = scan(&read, &agent(name)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let wanted: u64 = (1..=commit).map(|n| if n % 3 == 0 { 150 } else { 6 }).sum();
+        let found: u64 = scan.epochs.iter().map(|epoch| epoch.count).sum();
+        assert_eq!(found, wanted, "{what}");
+        assert!(
+            scan.epochs
+                .iter()
+                .all(|epoch| epoch.chain_ok() && epoch.holes.is_empty()),
+            "{what}"
+        );
+    }
+}
+
+fn total_operations(start: &[u8]) -> u64 {
+    let disk = Disk::of(start.to_vec());
+    assert_eq!(work(&disk), COMMITS);
+    let operations = disk.platter().operations;
+    operations
+}
+
+#[test]
+fn a_power_cut_at_any_moment_loses_nothing_that_was_reported() {
+    let start = fresh();
+    for crash_at in 1..=total_operations(&start) {
+        let disk = Disk::of(start.clone());
+        disk.platter().crash_at = Some(crash_at);
+        let stored = work(&disk);
+        let platter = disk.platter();
+        for loss in [
+            Loss::All,
+            Loss::Nothing,
+            Loss::Some(1),
+            Loss::Some(2),
+            Loss::Torn(1),
+            Loss::Torn(2),
+            Loss::Torn(3),
+        ] {
+            check(
+                image(&platter, loss),
+                stored,
+                &format!("cut at {crash_at}, {loss:?}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn a_sync_that_fails_reports_nothing_as_stored() {
+    let start = fresh();
+    let disk = Disk::of(start.clone());
+    work(&disk);
+    let syncs = disk.platter().syncs;
+    for sync in 1..=syncs {
+        let disk = Disk::of(start.clone());
+        disk.platter().fail_sync = Some(sync);
+        let stored = work(&disk);
+        let durable = disk.platter().durable.clone();
+        check(durable, stored, &format!("sync {sync} failed"));
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_leaves_a_whole_store() {
+    let start = fresh();
+    for full_at in 1..=total_operations(&start) {
+        let disk = Disk::of(start.clone());
+        disk.platter().full_at = Some(full_at);
+        let stored = work(&disk);
+        let live = disk.platter().live.clone();
+        check(live, stored, &format!("full at {full_at}"));
+    }
+}

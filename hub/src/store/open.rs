@@ -1,0 +1,249 @@
+//! Opens the database file, made whole or not at all, and tells what is wrong with one that cannot be opened.
+//!
+//! A new file is built under another name, synced, renamed and its folder synced, so that a crash leaves no half-made store.
+//! A marker beside the file says that a hub runs; if it is there at start, the last one did not end in an orderly way and every
+//! page is checked before the first read.
+//!
+//! Never repairs by guessing: a damaged store stays as it is, and the error says what to do.
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+
+use super::StoreError;
+use super::rows::{self, unseal};
+use super::tables::{ApplyError, Tables, put};
+
+/// Format of the rows.
+const FORMAT: u32 = 1;
+
+/// How much telemetry stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes of all blocks.
+    pub telemetry_bytes: u64,
+    /// Age of a block on the hub's own time line: a stepped wall clock drops nothing.
+    pub telemetry_age_ms: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            // 50 nodes at 100 B/s for ten hours of charts, on the smallest disk that a hub is put on.
+            telemetry_bytes: 256 * 1024 * 1024,
+            // A month: what people look back at before they ask a metrics system.
+            telemetry_age_ms: 30 * 24 * 3_600_000,
+        }
+    }
+}
+
+/// Where the store is and how much it may use.
+#[derive(Debug, Clone)]
+pub struct StoreSettings {
+    /// Its folder; made if missing.
+    pub folder: PathBuf,
+    /// Memory for pages, half of it at most for pages that wait to be written. Reads of a fleet's live state never touch the store.
+    pub cache_bytes: usize,
+    /// How much telemetry stays.
+    pub retention: Retention,
+}
+
+impl StoreSettings {
+    /// A store in this folder, with the defaults.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            // Holds the inner pages of some GiB of segments.
+            cache_bytes: 8 * 1024 * 1024,
+            retention: Retention::default(),
+        }
+    }
+
+    /// The database file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("hub.redb")
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.folder.join("running")
+    }
+}
+
+/// Opens the store, or makes it. Blocks; after an unclean stop for as long as reading the whole file takes.
+pub fn open(settings: &StoreSettings) -> Result<Database, StoreError> {
+    let folder = &settings.folder;
+    std::fs::create_dir_all(folder).map_err(io("make folder", folder))?;
+    let file = settings.file();
+    if !file.exists() {
+        create(settings, &file)?;
+    }
+    let marker = settings.marker();
+    let database = open_checked(settings, &file, marker.exists())?;
+    File::create(&marker)
+        .and_then(|marker| marker.sync_all())
+        .and_then(|()| sync_folder(folder))
+        .map_err(io("write", &marker))?;
+    Ok(database)
+}
+
+/// Opens it again after a fault, with every page checked.
+pub fn reopen(settings: &StoreSettings) -> Result<Database, StoreError> {
+    open_checked(settings, &settings.file(), true)
+}
+
+/// Closes it in an orderly way, so that the next start need not check every page.
+pub fn close(settings: &StoreSettings, database: Database) -> Result<(), StoreError> {
+    let file = settings.file();
+    database.close().map_err(|cause| translate(&file, cause))?;
+    let marker = settings.marker();
+    std::fs::remove_file(&marker)
+        .and_then(|()| sync_folder(&settings.folder))
+        .map_err(io("remove", &marker))
+}
+
+fn create(settings: &StoreSettings, file: &Path) -> Result<(), StoreError> {
+    let fresh = file.with_extension("new");
+    // Left by a start that was killed half-way; it never held anything.
+    if fresh.exists() {
+        std::fs::remove_file(&fresh).map_err(io("remove", &fresh))?;
+    }
+    let database = builder(settings)
+        .create(&fresh)
+        .map_err(|cause| translate(&fresh, cause))?;
+    initialise(&database).map_err(|error| match error {
+        ApplyError::Refused(error) => error,
+        ApplyError::Spoilt(cause) => StoreError::Database {
+            action: "be created",
+            cause: Box::new(cause),
+        },
+    })?;
+    database.close().map_err(|cause| translate(&fresh, cause))?;
+    std::fs::rename(&fresh, file)
+        .and_then(|()| sync_folder(&settings.folder))
+        .map_err(io("move the new store to", file))
+}
+
+/// Makes all tables, so that a store without one is a damaged store.
+pub fn initialise(database: &Database) -> Result<(), ApplyError> {
+    let spoilt = |cause: redb::Error| ApplyError::Spoilt(cause);
+    let transaction = database
+        .begin_write()
+        .map_err(|cause| spoilt(cause.into()))?;
+    {
+        let mut tables = Tables::open(&transaction).map_err(spoilt)?;
+        put(&mut tables.meta, "meta", b"format", &FORMAT.to_be_bytes())?;
+    }
+    transaction.commit().map_err(|cause| spoilt(cause.into()))
+}
+
+fn open_checked(
+    settings: &StoreSettings,
+    file: &Path,
+    every_page: bool,
+) -> Result<Database, StoreError> {
+    let mut builder = builder(settings);
+    builder.set_check_integrity_on_open(every_page);
+    guarded(file, || builder.open(file))
+}
+
+/// Opens a database on another storage, as the crash tests do.
+#[cfg(test)]
+pub fn open_backend(
+    backend: impl redb::StorageBackend,
+    every_page: bool,
+) -> Result<Database, StoreError> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(1024 * 1024);
+    builder.set_check_integrity_on_open(every_page);
+    guarded(Path::new("memory"), || builder.create_with_backend(backend))
+}
+
+fn guarded(
+    file: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<Database, StoreError> {
+    // Damaged bytes have made the database library panic; that is an answer about the file, not the end of the process.
+    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| StoreError::Damaged {
+        path: file.to_owned(),
+        detail: "reading it fails badly".to_owned(),
+    })?;
+    let database = opened.map_err(|cause| translate(file, cause))?;
+    check_format(file, &database)?;
+    Ok(database)
+}
+
+fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
+    let damaged = |detail: String| StoreError::Damaged {
+        path: file.to_owned(),
+        detail,
+    };
+    let read = database
+        .begin_read()
+        .map_err(|cause| damaged(cause.to_string()))?;
+    for table in rows::ALL {
+        // All tables are made before the file gets its name, so one that is missing was lost.
+        read.open_table(table)
+            .map_err(|cause| damaged(cause.to_string()))?;
+    }
+    let meta = read
+        .open_table(rows::META)
+        .map_err(|cause| damaged(cause.to_string()))?;
+    let sealed = meta
+        .get(&b"format"[..])
+        .map_err(|cause| damaged(cause.to_string()))?
+        .ok_or_else(|| damaged("it has no format row".to_owned()))?;
+    let found = unseal("meta", b"format", sealed.value())?;
+    if found == FORMAT.to_be_bytes() {
+        Ok(())
+    } else {
+        Err(StoreError::Format {
+            path: file.to_owned(),
+            found: format!("{found:?}"),
+            known: FORMAT,
+        })
+    }
+}
+
+fn builder(settings: &StoreSettings) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(settings.cache_bytes);
+    builder
+}
+
+fn translate(file: &Path, cause: DatabaseError) -> StoreError {
+    let path = file.to_owned();
+    match cause {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            StoreError::Locked { path }
+        }
+        DatabaseError::Storage(StorageError::Io(cause))
+            if cause.kind() != std::io::ErrorKind::InvalidData
+                && cause.kind() != std::io::ErrorKind::UnexpectedEof =>
+        {
+            StoreError::Io {
+                action: "open",
+                path,
+                cause,
+            }
+        }
+        other => StoreError::Damaged {
+            path,
+            detail: other.to_string(),
+        },
+    }
+}
+
+fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |cause| StoreError::Io {
+        action,
+        path,
+        cause,
+    }
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}

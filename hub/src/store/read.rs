@@ -1,0 +1,306 @@
+//! Reads rows back from the last commit, with every checksum checked.
+//!
+//! Invariant: what is returned was committed together; a row that does not match its checksum is an error, never data.
+
+use hub_core::{Recovered, StoredAgent};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use wire::codec::{take_varint, unzigzag};
+use wire::entry::{ChainHead, RawEntry};
+use wire::ids::{AgentId, DecisionId, Digest, Epoch, Generation, Seq};
+use wire::{BundleRef, SignedBundle};
+
+use super::rows::{self, Table, open_segment, raw_entry, unseal};
+use super::tables::decode;
+use super::{StoreError, StoredDecision, Walk};
+
+/// Why a read failed.
+#[derive(Debug)]
+pub enum ReadError {
+    /// An answer of ours.
+    Store(StoreError),
+    /// The database's.
+    Database(redb::Error),
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<redb::StorageError> for ReadError {
+    fn from(error: redb::StorageError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<redb::TableError> for ReadError {
+    fn from(error: redb::TableError) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => error,
+            ReadError::Database(cause) => Self::Database {
+                action: "be read",
+                cause: Box::new(cause),
+            },
+        }
+    }
+}
+
+/// What a read gives.
+pub type Read<T> = Result<T, ReadError>;
+/// An open table.
+pub type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// One row of a table by its key.
+pub fn value(
+    read: &ReadTransaction,
+    table: Table,
+    name: &'static str,
+    key: &[u8],
+) -> Read<Option<Vec<u8>>> {
+    match read.open_table(table)?.get(key)? {
+        Some(sealed) => Ok(Some(unseal(name, key, sealed.value())?.to_vec())),
+        None => Ok(None),
+    }
+}
+
+/// A value of [`rows::META`].
+pub fn setting(read: &ReadTransaction, name: &str) -> Read<Option<Vec<u8>>> {
+    value(read, rows::META, "meta", name.as_bytes())
+}
+
+/// What the core must know to go on.
+pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
+    let mut agents = Vec::new();
+    for row in read.open_table(rows::AGENTS)?.iter()? {
+        let (key, sealed) = row?;
+        let record = unseal("agents", key.value(), sealed.value())?.to_vec();
+        let agent = agent_name("agents", key.value())?;
+        agents.push(StoredAgent {
+            record,
+            heads: heads(read, &agent)?,
+            telemetry: match value(read, rows::BLOCK_HEADS, "block-heads", key.value())? {
+                Some(head) => decode("block-heads", &head)?,
+                None => (Epoch(0), Seq(0)),
+            },
+        });
+    }
+    let mut commands = Vec::new();
+    for row in read.open_table(rows::COMMANDS)?.iter()? {
+        let (key, sealed) = row?;
+        commands.push(unseal("commands", key.value(), sealed.value())?.to_vec());
+    }
+    Ok(Recovered {
+        meta: setting(read, "core")?,
+        agents,
+        bundle: bundles(read, 1)?.pop(),
+        commands,
+    })
+}
+
+fn agent_name(table: &'static str, key: &[u8]) -> Result<AgentId, StoreError> {
+    std::str::from_utf8(key)
+        .ok()
+        .and_then(|name| AgentId::new(name).ok())
+        .ok_or(StoreError::DamagedRow { table })
+}
+
+/// The ends of a node's chains, oldest epoch first.
+pub fn heads(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<ChainHead>> {
+    let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
+    let mut heads = Vec::new();
+    for row in read.open_table(rows::HEADS)?.range(&start[..]..&end[..])? {
+        let (key, sealed) = row?;
+        heads.push(decode(
+            "heads",
+            unseal("heads", key.value(), sealed.value())?,
+        )?);
+    }
+    Ok(heads)
+}
+
+/// The entry at one place.
+pub fn entry(table: &Rows, agent: &AgentId, epoch: Epoch, seq: Seq) -> Read<Option<RawEntry>> {
+    let (start, end) = (
+        rows::epoch_key(agent, epoch),
+        rows::place_key(agent, epoch, seq),
+    );
+    let Some(row) = table.range(&start[..]..=&end[..])?.next_back() else {
+        return Ok(None);
+    };
+    let (key, sealed) = row?;
+    let (_, _, first) = rows::read_place("entries", key.value())?;
+    let index = usize::try_from(seq.0 - first.0).unwrap_or(usize::MAX);
+    match open_segment(key.value(), sealed.value())?.get(index) {
+        Some(bytes) => Ok(Some(raw_entry(bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// One decision with its outcomes.
+pub fn decision(read: &ReadTransaction, id: &DecisionId) -> Read<Option<StoredDecision>> {
+    let table = read.open_table(rows::ENTRIES)?;
+    let Some(found) = entry(&table, &id.agent, id.epoch, id.seq)? else {
+        return Ok(None);
+    };
+    with_outcomes(read, &table, &id.agent, id.epoch, found).map(Some)
+}
+
+/// Adds a decision's outcomes to its entry.
+pub fn with_outcomes(
+    read: &ReadTransaction,
+    table: &Rows,
+    agent: &AgentId,
+    epoch: Epoch,
+    decision: RawEntry,
+) -> Read<StoredDecision> {
+    let key = rows::outcome_key(agent, epoch, decision.seq);
+    let pairs: Vec<(Seq, Seq)> = match value(read, rows::OUTCOMES, "outcomes", &key)? {
+        Some(pairs) => decode("outcomes", &pairs)?,
+        None => Vec::new(),
+    };
+    let mut outcomes = Vec::new();
+    for (_, outcome) in pairs.iter().filter(|(of, _)| *of == decision.seq) {
+        outcomes.extend(entry(table, agent, epoch, *outcome)?);
+    }
+    Ok(StoredDecision {
+        id: DecisionId {
+            agent: agent.clone(),
+            epoch,
+            seq: decision.seq,
+        },
+        entry: decision,
+        outcomes,
+    })
+}
+
+/// Entries after a place, oldest first.
+pub fn entries(
+    read: &ReadTransaction,
+    agent: &AgentId,
+    after: (Epoch, Seq),
+    limit: usize,
+) -> Read<Vec<(Epoch, RawEntry)>> {
+    let table = read.open_table(rows::ENTRIES)?;
+    // The place may lie inside a segment, which then begins before it.
+    let low = rows::agent_key(agent);
+    let place = rows::place_key(agent, after.0, after.1);
+    let start = match table.range(&low[..]..=&place[..])?.next_back() {
+        Some(row) => row?.0.value().to_vec(),
+        None => low,
+    };
+    let end = rows::agent_end(agent);
+    let mut found = Vec::new();
+    for row in table.range(&start[..]..&end[..])? {
+        let (key, sealed) = row?;
+        let (_, epoch, first) = rows::read_place("entries", key.value())?;
+        for (bytes, seq) in open_segment(key.value(), sealed.value())?
+            .into_iter()
+            .zip(first.0..)
+        {
+            if (epoch, Seq(seq)) <= after {
+                continue;
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            found.push((epoch, raw_entry(bytes)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Walks entries from the newest back.
+pub fn walk_back(
+    read: &ReadTransaction,
+    agent: &AgentId,
+    each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk,
+) -> Read<()> {
+    let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
+    for row in read
+        .open_table(rows::ENTRIES)?
+        .range(&start[..]..&end[..])?
+        .rev()
+    {
+        let (key, sealed) = row?;
+        let (_, epoch, _) = rows::read_place("entries", key.value())?;
+        for bytes in open_segment(key.value(), sealed.value())?.into_iter().rev() {
+            if each(epoch, &raw_entry(bytes)?).is_break() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Blocks that are needed to know the samples since `since_ms`.
+pub fn blocks(
+    read: &ReadTransaction,
+    agent: &AgentId,
+    since_ms: i64,
+    limit: usize,
+) -> Read<Vec<(Epoch, Seq, Vec<u8>)>> {
+    let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
+    let mut found = Vec::new();
+    for row in read
+        .open_table(rows::BLOCKS)?
+        .range(&start[..]..&end[..])?
+        .rev()
+    {
+        let (key, sealed) = row?;
+        let block = unseal("blocks", key.value(), sealed.value())?;
+        let (_, epoch, seq) = rows::read_place("blocks", key.value())?;
+        found.push((epoch, seq, block.to_vec()));
+        // A key block needs nothing before it.
+        let is_key = block.first() == Some(&1);
+        if found.len() >= limit
+            || (is_key && block_start_ms(block).is_some_and(|at| at <= since_ms))
+        {
+            break;
+        }
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// When a block's first sample was taken, from its head alone.
+fn block_start_ms(block: &[u8]) -> Option<i64> {
+    let mut rest = block.get(1..)?;
+    take_varint(&mut rest).ok()?;
+    take_varint(&mut rest).ok().map(unzigzag)
+}
+
+/// One bundle.
+pub fn bundle(read: &ReadTransaction, wanted: &BundleRef) -> Read<Option<SignedBundle>> {
+    let mut key = wanted.generation.0.to_be_bytes().to_vec();
+    key.extend_from_slice(&wanted.digest.0);
+    match value(read, rows::BUNDLES, "bundles", &key)? {
+        Some(bytes) => Ok(Some(decode("bundles", &bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// The newest bundles, newest first.
+pub fn bundles(read: &ReadTransaction, limit: usize) -> Read<Vec<(BundleRef, SignedBundle)>> {
+    let damaged = || StoreError::DamagedRow { table: "bundles" };
+    let mut found = Vec::new();
+    for row in read.open_table(rows::BUNDLES)?.iter()?.rev().take(limit) {
+        let (key, sealed) = row?;
+        let (generation, digest) = key.value().split_first_chunk::<8>().ok_or_else(damaged)?;
+        let reference = BundleRef {
+            generation: Generation(u64::from_be_bytes(*generation)),
+            digest: Digest(digest.try_into().map_err(|_| damaged())?),
+        };
+        found.push((
+            reference,
+            decode("bundles", unseal("bundles", key.value(), sealed.value())?)?,
+        ));
+    }
+    Ok(found)
+}

@@ -1,0 +1,346 @@
+//! How rows look on disk: keys that sort as they are read, values that carry a checksum over table, key and value.
+//!
+//! Never re-encodes an entry: a segment is the entries' own bytes, each behind its length.
+//!
+//! Invariant: `open_segment` gives back exactly what `write_segment` was given, and one changed bit anywhere is an error.
+
+use redb::TableDefinition;
+use wire::entry::RawEntry;
+use wire::ids::{AgentId, Digest, Epoch, Seq};
+
+use super::StoreError;
+
+/// All tables have plain bytes on both sides: redb's own types change their encoding with its versions.
+pub type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+/// Segments: (agent, epoch, first entry) -> entries.
+pub const ENTRIES: Table = Table::new("entries");
+/// (agent, epoch) -> `ChainHead`.
+pub const HEADS: Table = Table::new("heads");
+/// (agent, epoch, first entry of the segment) -> places of the decisions in it.
+pub const DECISIONS: Table = Table::new("decisions");
+/// Arrival number -> key in [`DECISIONS`].
+pub const ARRIVALS: Table = Table::new("arrivals");
+/// (agent, epoch, decision / 64) -> pairs (decision, outcome).
+pub const OUTCOMES: Table = Table::new("outcomes");
+/// (agent, epoch, block) -> telemetry block.
+pub const BLOCKS: Table = Table::new("blocks");
+/// Arrival number -> (hub's time line in ms, bytes, key in [`BLOCKS`]): the order in which blocks are dropped.
+pub const BLOCK_ORDER: Table = Table::new("block-order");
+/// Agent -> (epoch, last block stored): outlives the blocks.
+pub const BLOCK_HEADS: Table = Table::new("block-heads");
+/// Agent -> the core's record.
+pub const AGENTS: Table = Table::new("agents");
+/// (generation, digest) -> `SignedBundle`.
+pub const BUNDLES: Table = Table::new("bundles");
+/// Command id -> the core's record.
+pub const COMMANDS: Table = Table::new("commands");
+/// Name -> value: format, counters, the core's own record, settings of the shell.
+pub const META: Table = Table::new("meta");
+/// Token hash -> enrolment's record.
+pub const TOKENS: Table = Table::new("tokens");
+/// Agent -> enrolment's record.
+pub const IDENTITIES: Table = Table::new("identities");
+
+/// Every table, so that all exist from the first commit on.
+pub const ALL: [Table; 14] = [
+    ENTRIES,
+    HEADS,
+    DECISIONS,
+    ARRIVALS,
+    OUTCOMES,
+    BLOCKS,
+    BLOCK_ORDER,
+    BLOCK_HEADS,
+    AGENTS,
+    BUNDLES,
+    COMMANDS,
+    META,
+    TOKENS,
+    IDENTITIES,
+];
+
+/// Bytes of the checksum: truncated BLAKE3. 64 bits miss one damage in 10^19.
+pub const SEAL_BYTES: usize = 8;
+/// The B-tree's smallest page, which small rows share.
+const PAGE_BYTES: usize = 4 * 1024;
+/// Longest page of a segment of several entries: longer ones save little and are read whole for one entry.
+const SEGMENT_PAGE_BYTES: usize = 64 * 1024;
+/// What a page holds besides a row's value: its own head and the key, at most 80 bytes with the longest node name.
+const ROW_OVERHEAD: usize = 128;
+/// Decisions whose outcomes share a row: enough that a busy batch touches two rows, few enough that a row stays below 1 KiB.
+const OUTCOME_GROUP: u64 = 64;
+
+/// (agent): sorts before everything of that agent.
+pub fn agent_key(agent: &AgentId) -> Vec<u8> {
+    // A node name holds no zero byte, so no agent's keys are inside another's.
+    let mut key = Vec::with_capacity(agent.as_str().len() + 17);
+    key.extend_from_slice(agent.as_str().as_bytes());
+    key.push(0);
+    key
+}
+
+/// The first key after everything of that agent.
+pub fn agent_end(agent: &AgentId) -> Vec<u8> {
+    let mut key = agent_key(agent);
+    key.pop();
+    key.push(1);
+    key
+}
+
+/// (agent, epoch).
+pub fn epoch_key(agent: &AgentId, epoch: Epoch) -> Vec<u8> {
+    let mut key = agent_key(agent);
+    key.extend_from_slice(&epoch.0.to_be_bytes());
+    key
+}
+
+/// (agent, epoch, place).
+pub fn place_key(agent: &AgentId, epoch: Epoch, seq: Seq) -> Vec<u8> {
+    let mut key = epoch_key(agent, epoch);
+    key.extend_from_slice(&seq.0.to_be_bytes());
+    key
+}
+
+/// (agent, epoch, group of decisions).
+pub fn outcome_key(agent: &AgentId, epoch: Epoch, decision: Seq) -> Vec<u8> {
+    place_key(agent, epoch, Seq(decision.0 / OUTCOME_GROUP))
+}
+
+/// Reads an (agent, epoch, place) key.
+pub fn read_place(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch, Seq), StoreError> {
+    let damaged = || StoreError::DamagedRow { table };
+    let name_bytes = key.len().checked_sub(17).ok_or_else(damaged)?;
+    let name = std::str::from_utf8(&key[..name_bytes]).map_err(|_| damaged())?;
+    let number = |at: usize| -> u64 {
+        key[at..at + 8]
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte))
+    };
+    Ok((
+        AgentId::new(name).map_err(|_| damaged())?,
+        Epoch(number(name_bytes + 1)),
+        Seq(number(name_bytes + 9)),
+    ))
+}
+
+/// A checksum over table, key and value.
+struct Seal(blake3::Hasher);
+
+impl Seal {
+    fn new(table: &str, key: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(table.as_bytes());
+        hasher.update(&[0, u8::try_from(key.len()).unwrap_or(u8::MAX)]);
+        hasher.update(key);
+        Self(hasher)
+    }
+
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    fn end(self) -> [u8; SEAL_BYTES] {
+        let mut seal = [0; SEAL_BYTES];
+        seal.copy_from_slice(&self.0.finalize().as_bytes()[..SEAL_BYTES]);
+        seal
+    }
+}
+
+fn checksum(table: &str, key: &[u8], value: &[u8]) -> [u8; SEAL_BYTES] {
+    let mut seal = Seal::new(table, key);
+    seal.add(value);
+    seal.end()
+}
+
+/// A value with its checksum behind it.
+pub fn seal(table: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len() + SEAL_BYTES);
+    out.extend_from_slice(value);
+    out.extend_from_slice(&checksum(table, key, value));
+    out
+}
+
+/// The value without its checksum, if that is right.
+pub fn unseal<'a>(
+    table: &'static str,
+    key: &[u8],
+    sealed: &'a [u8],
+) -> Result<&'a [u8], StoreError> {
+    let damaged = StoreError::DamagedRow { table };
+    let Some((value, found)) = sealed.split_last_chunk::<SEAL_BYTES>() else {
+        return Err(damaged);
+    };
+    if checksum(table, key, value) == *found {
+        Ok(value)
+    } else {
+        Err(damaged)
+    }
+}
+
+/// Cuts a run of entries into segments that fill the pages they will lie in.
+///
+/// A row of more than one page lies alone in the next power of two of pages, so a run that would leave more than a quarter of
+/// that empty is cut where the power of two below it ends.
+pub fn segments(mut raw: &[RawEntry]) -> impl Iterator<Item = &[RawEntry]> {
+    std::iter::from_fn(move || {
+        let limit = segment_limit(segment_bytes(raw));
+        let mut bytes = SEAL_BYTES;
+        let mut count = 0;
+        for entry in raw {
+            bytes += 4 + entry.bytes.len();
+            if count > 0 && bytes > limit {
+                break;
+            }
+            count += 1;
+        }
+        let (segment, rest) = raw.split_at(count);
+        raw = rest;
+        (count > 0).then_some(segment)
+    })
+}
+
+/// How long the next segment of a run of this many bytes should be at most.
+fn segment_limit(bytes: usize) -> usize {
+    let around = (bytes + ROW_OVERHEAD).next_power_of_two();
+    let fits_well = around <= PAGE_BYTES || bytes + ROW_OVERHEAD > around / 4 * 3;
+    let page = if fits_well { around } else { around / 2 };
+    page.min(SEGMENT_PAGE_BYTES) - ROW_OVERHEAD
+}
+
+/// Bytes that a segment will take, checksum included.
+pub fn segment_bytes(raw: &[RawEntry]) -> usize {
+    raw.iter().map(|entry| 4 + entry.bytes.len()).sum::<usize>() + SEAL_BYTES
+}
+
+/// Writes a segment straight into its place; `out` is [`segment_bytes`] long.
+///
+/// Its checksum is over the entries' digests, which are there already, so that the bytes are not hashed twice on their way in.
+pub fn write_segment(key: &[u8], raw: &[RawEntry], out: &mut [u8]) {
+    let mut seal = Seal::new("entries", key);
+    let mut at = 0;
+    for entry in raw {
+        let length = u32::try_from(entry.bytes.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes();
+        out[at..at + 4].copy_from_slice(&length);
+        out[at + 4..at + 4 + entry.bytes.len()].copy_from_slice(&entry.bytes);
+        at += 4 + entry.bytes.len();
+        seal.add(&length);
+        seal.add(&entry.digest.0);
+    }
+    out[at..].copy_from_slice(&seal.end());
+}
+
+/// The entries of a segment, as slices of it, after its checksum was found right.
+pub fn open_segment<'a>(key: &[u8], sealed: &'a [u8]) -> Result<Vec<&'a [u8]>, StoreError> {
+    let damaged = || StoreError::DamagedRow { table: "entries" };
+    let (mut rest, found) = sealed
+        .split_last_chunk::<SEAL_BYTES>()
+        .ok_or_else(damaged)?;
+    let mut seal = Seal::new("entries", key);
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let (length, after) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
+        let (entry, after) = after
+            .split_at_checked(u32::from_le_bytes(*length) as usize)
+            .ok_or_else(damaged)?;
+        seal.add(length);
+        seal.add(&Digest::of(entry).0);
+        entries.push(entry);
+        rest = after;
+    }
+    if seal.end() == *found {
+        Ok(entries)
+    } else {
+        Err(damaged())
+    }
+}
+
+/// An entry from stored bytes.
+pub fn raw_entry(bytes: &[u8]) -> Result<RawEntry, StoreError> {
+    RawEntry::from_bytes(bytes.to_vec()).map_err(|_| StoreError::DamagedRow { table: "entries" })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn agent(name: &str) -> AgentId {
+        AgentId::new(name).expect("valid")
+    }
+
+    fn entry(seq: u64, length: usize) -> RawEntry {
+        let mut bytes = wire::codec::encode(&Seq(seq));
+        bytes.resize(length.max(bytes.len()), 7);
+        RawEntry::from_bytes(bytes).expect("starts with a place")
+    }
+
+    #[test]
+    fn keys_of_one_agent_are_together_and_in_order() {
+        let mut keys = vec![
+            place_key(&agent("a"), Epoch(1), Seq(1)),
+            place_key(&agent("a"), Epoch(1), Seq(256)),
+            place_key(&agent("a"), Epoch(2), Seq(1)),
+            agent_end(&agent("a")),
+            place_key(&agent("a-b"), Epoch(1), Seq(1)),
+            place_key(&agent("a0"), Epoch(1), Seq(1)),
+            place_key(&agent("b"), Epoch(1), Seq(1)),
+        ];
+        let expected = keys.clone();
+        keys.sort();
+        assert_eq!(keys, expected);
+        assert_eq!(
+            read_place("entries", &keys[1]).expect("a key"),
+            (agent("a"), Epoch(1), Seq(256))
+        );
+        assert!(read_place("entries", b"short").is_err());
+    }
+
+    fn cut(lengths: &[usize]) -> Vec<usize> {
+        let raw: Vec<RawEntry> = lengths
+            .iter()
+            .zip(1..)
+            .map(|(length, seq)| entry(seq, *length))
+            .collect();
+        segments(&raw).map(<[RawEntry]>::len).collect()
+    }
+
+    #[test]
+    fn large_runs_are_cut_and_a_single_huge_entry_stands_alone() {
+        assert_eq!(cut(&[30_000, 30_000, 30_000, 100_000, 10]), [2, 1, 1, 1]);
+        assert_eq!(cut(&[]), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn segments_fill_their_pages() {
+        assert_eq!(cut(&[160; 20]), [20], "less than a page");
+        assert_eq!(cut(&[160; 180]), [180], "31 KB in a page of 32");
+        let pieces = cut(&[160; 102]);
+        assert_eq!(pieces, [99, 3], "17 KB as a page of 16 and a small row");
+        assert_eq!(cut(&[160; 1_000]).iter().sum::<usize>(), 1_000);
+    }
+
+    proptest! {
+        #[test]
+        fn segments_come_back_whole_and_any_changed_bit_is_found(
+            lengths in proptest::collection::vec(1usize..300, 1..20), flip in any::<proptest::sample::Index>(),
+        ) {
+            let raw: Vec<RawEntry> = lengths.iter().zip(1..).map(|(length, seq)| entry(seq, *length)).collect();
+            let key = place_key(&agent("edge-03"), Epoch(1), Seq(1));
+            let mut value = vec![0; segment_bytes(&raw)];
+            write_segment(&key, &raw, &mut value);
+            let opened = open_segment(&key, &value).expect("whole");
+            prop_assert!(opened.iter().zip(&raw).all(|(bytes, entry)| *bytes == entry.bytes));
+            prop_assert_eq!(opened.len(), raw.len());
+            let bit = flip.index(value.len() * 8);
+            value[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(open_segment(&key, &value).is_err());
+            value[bit / 8] ^= 1 << (bit % 8);
+            let elsewhere = place_key(&agent("edge-04"), Epoch(1), Seq(1));
+            prop_assert!(open_segment(&elsewhere, &value).is_err());
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! What every back end must do, as one list of small stories; a new back end runs the same ones.
+
+use std::sync::Arc;
+
+use hub_core::{Batch, Row, Token};
+use tokio::sync::mpsc;
+use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
+use wire::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, Seq};
+use wire::time::{Mono, Now, Wall};
+use wire::{BundleRef, SignedBundle};
+
+use super::{Completion, RedbStore, Retention, Store, StoreError, StoreSettings, Walk};
+
+/// A store in a folder of its own, and the completions.
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+    pub store: Arc<dyn Store>,
+    done: mpsc::Receiver<Vec<Completion>>,
+    tokens: u64,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        Self::with(Retention::default())
+    }
+
+    fn with(retention: Retention) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (store, done) = open(folder.path(), retention).expect("a new store");
+        Self {
+            folder,
+            store,
+            done,
+            tokens: 0,
+        }
+    }
+
+    fn reopen(mut self) -> Self {
+        self.store.close().expect("closes");
+        (self.store, self.done) =
+            open(self.folder.path(), Retention::default()).expect("opens again");
+        self
+    }
+
+    /// Stores rows and waits for the answer.
+    pub fn put(&mut self, rows: Vec<Row>) -> Result<(), String> {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        self.store
+            .write(Batch { token, rows })
+            .expect("the queue is empty");
+        let completions = self.done.blocking_recv().expect("the writer lives");
+        assert_eq!(completions.len(), 1);
+        assert_eq!(completions[0].token, token);
+        completions[0].result.clone()
+    }
+}
+
+fn open(
+    folder: &std::path::Path,
+    retention: Retention,
+) -> Result<(Arc<dyn Store>, mpsc::Receiver<Vec<Completion>>), StoreError> {
+    let (done, completions) = mpsc::channel(16);
+    let settings = StoreSettings {
+        retention,
+        ..StoreSettings::new(folder.join("store"))
+    };
+    Ok((Arc::new(RedbStore::open(settings, done)?), completions))
+}
+
+pub fn agent(name: &str) -> AgentId {
+    AgentId::new(name).expect("valid")
+}
+
+/// A chain of entries of one epoch.
+pub struct Chain {
+    pub agent: AgentId,
+    pub head: ChainHead,
+}
+
+impl Chain {
+    pub fn new(name: &str, epoch: u64) -> Self {
+        Self {
+            agent: agent(name),
+            head: ChainHead::empty(Epoch(epoch)),
+        }
+    }
+
+    pub fn entry(&mut self, body: EntryBody) -> RawEntry {
+        let seq = self.head.seq.next();
+        let at = Now {
+            mono: Mono(seq.0),
+            wall: Wall(i64::try_from(seq.0).expect("small") * 1_000),
+        };
+        let raw = Entry {
+            seq,
+            at,
+            prev: self.head.digest,
+            body,
+        }
+        .encode();
+        self.head = self.head.link(&raw).expect("made in order");
+        raw
+    }
+
+    pub fn notes(&mut self, count: u64) -> Vec<RawEntry> {
+        let note = |n| {
+            EntryBody::Event(Event::Notified {
+                message: format!("note {n}"),
+            })
+        };
+        (0..count).map(|n| self.entry(note(n))).collect()
+    }
+
+    pub fn row(&self, raw: Vec<RawEntry>) -> Row {
+        self.marked(raw, &[], &[])
+    }
+
+    /// A row whose entries at these places count as decisions and outcomes: the store does not look inside.
+    pub fn marked(&self, raw: Vec<RawEntry>, decisions: &[u64], outcomes: &[(u64, u64)]) -> Row {
+        Row::Entries {
+            agent: self.agent.clone(),
+            epoch: self.head.epoch,
+            raw,
+            decisions: decisions.iter().map(|seq| Seq(*seq)).collect(),
+            outcomes: outcomes
+                .iter()
+                .map(|(of, seq)| (Seq(*of), Seq(*seq)))
+                .collect(),
+        }
+    }
+
+    fn id(&self, seq: u64) -> DecisionId {
+        DecisionId {
+            agent: self.agent.clone(),
+            epoch: self.head.epoch,
+            seq: Seq(seq),
+        }
+    }
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_restart() {
+    let mut bench = Bench::new();
+    let mut chain = Chain::new("edge-03", 1);
+    let raw = chain.notes(300);
+    for part in raw.chunks(70) {
+        bench.put(vec![chain.row(part.to_vec())]).expect("stored");
+    }
+    let signed = SignedBundle {
+        payload: b"text".to_vec(),
+        signatures: Vec::new(),
+    };
+    let bundle = BundleRef {
+        generation: Generation(4),
+        digest: signed.digest(),
+    };
+    let block = |seq| Row::Telemetry {
+        agent: agent("edge-03"),
+        epoch: Epoch(1),
+        seq: Seq(seq),
+        block: vec![1, 0, 0],
+    };
+    let command = |id: u8, record| Row::Command {
+        id: CommandId([id; 16]),
+        record,
+    };
+    bench
+        .put(vec![
+            Row::Agent {
+                agent: agent("edge-03"),
+                record: b"record".to_vec(),
+            },
+            Row::Bundle {
+                bundle,
+                signed: signed.clone(),
+            },
+            Row::Meta(b"core".to_vec()),
+            command(1, Some(b"one".to_vec())),
+            command(2, Some(b"two".to_vec())),
+            block(7),
+        ])
+        .expect("stored");
+    bench.put(vec![command(1, None), block(8)]).expect("stored");
+    bench.store.put_setting("name", b"value").expect("stored");
+
+    let bench = bench.reopen();
+    let recovered = bench.store.recover().expect("whole");
+    assert_eq!(recovered.meta.as_deref(), Some(&b"core"[..]));
+    assert_eq!(recovered.commands, [b"two".to_vec()]);
+    assert_eq!(recovered.bundle, Some((bundle, signed)));
+    assert_eq!(recovered.agents.len(), 1);
+    assert_eq!(recovered.agents[0].heads, [chain.head]);
+    assert_eq!(recovered.agents[0].telemetry, (Epoch(1), Seq(8)));
+    assert_eq!(
+        bench.store.setting("name").expect("whole").as_deref(),
+        Some(&b"value"[..])
+    );
+    assert_eq!(
+        bench.store.setting("core").expect("whole"),
+        None,
+        "the shell's names are apart from the core's"
+    );
+    let found = bench
+        .store
+        .entries(&agent("edge-03"), (Epoch(1), Seq(65)), 10)
+        .expect("whole");
+    let found: Vec<RawEntry> = found.into_iter().map(|(_, raw)| raw).collect();
+    assert_eq!(found, raw[65..75]);
+}
+
+#[test]
+fn a_batch_that_does_not_follow_is_refused_alone() {
+    let mut bench = Bench::new();
+    let mut chain = Chain::new("edge-03", 1);
+    let first = chain.notes(3);
+    bench.put(vec![chain.row(first.clone())]).expect("stored");
+    let error = bench
+        .put(vec![chain.row(first), Row::Meta(b"x".to_vec())])
+        .expect_err("stored before");
+    assert!(error.contains("do not follow 3"), "{error}");
+    assert_eq!(
+        bench.store.recover().expect("whole").meta,
+        None,
+        "nothing of the batch was written"
+    );
+    let more = chain.notes(2);
+    bench
+        .put(vec![chain.row(more)])
+        .expect("the store still works");
+    assert_eq!(
+        bench.store.verify(&agent("edge-03")).expect("whole").epochs[0].count,
+        5
+    );
+}
+
+#[test]
+fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page() {
+    let mut bench = Bench::new();
+    let mut one = Chain::new("edge-01", 1);
+    let mut two = Chain::new("edge-02", 5);
+    for _ in 0..3 {
+        let raw = one.notes(4);
+        let base = raw[0].seq.0;
+        bench
+            .put(vec![one.marked(
+                raw,
+                &[base, base + 2],
+                &[(base, base + 1)],
+            )])
+            .expect("stored");
+        let raw = two.notes(2);
+        let base = raw[0].seq.0;
+        bench
+            .put(vec![two.marked(raw, &[base], &[])])
+            .expect("stored");
+    }
+    let late = one.notes(1);
+    bench
+        .put(vec![one.marked(late, &[], &[(1, 13)])])
+        .expect("stored");
+
+    let read = |node: Option<&AgentId>, limit| {
+        let mut ids = Vec::new();
+        let mut before: Option<String> = None;
+        loop {
+            let page = bench
+                .store
+                .decisions(node, before.as_deref(), limit)
+                .expect("whole");
+            assert!(page.rows.len() <= limit);
+            ids.extend(page.rows.iter().map(|row| row.id.to_string()));
+            before = page.next;
+            if before.is_none() {
+                return ids;
+            }
+        }
+    };
+    let all = [
+        "edge-02.5.5",
+        "edge-01.1.11",
+        "edge-01.1.9",
+        "edge-02.5.3",
+        "edge-01.1.7",
+        "edge-01.1.5",
+        "edge-02.5.1",
+        "edge-01.1.3",
+        "edge-01.1.1",
+    ];
+    for limit in [1, 2, 4, 9, 50] {
+        assert_eq!(read(None, limit), all);
+        assert_eq!(
+            read(Some(&agent("edge-02")), limit),
+            ["edge-02.5.5", "edge-02.5.3", "edge-02.5.1"]
+        );
+    }
+    let first = bench
+        .store
+        .decision(&one.id(1))
+        .expect("whole")
+        .expect("there");
+    let outcomes: Vec<u64> = first.outcomes.iter().map(|raw| raw.seq.0).collect();
+    assert_eq!(outcomes, [2, 13]);
+    assert!(bench.store.decision(&one.id(99)).expect("whole").is_none());
+    assert!(matches!(
+        bench.store.decisions(None, Some("x"), 1),
+        Err(StoreError::Cursor { .. })
+    ));
+}
+
+#[test]
+fn walking_back_begins_at_the_newest_entry() {
+    let mut bench = Bench::new();
+    let mut old = Chain::new("edge-03", 1);
+    let raw = old.notes(3);
+    bench.put(vec![old.row(raw)]).expect("stored");
+    let mut new = Chain::new("edge-03", 2);
+    let raw = new.notes(2);
+    bench.put(vec![new.row(raw)]).expect("stored");
+    let mut seen = Vec::new();
+    bench
+        .store
+        .walk_back(&agent("edge-03"), &mut |epoch, raw| {
+            seen.push((epoch.0, raw.seq.0));
+            if seen.len() == 4 {
+                Walk::Break(())
+            } else {
+                Walk::Continue(())
+            }
+        })
+        .expect("whole");
+    assert_eq!(seen, [(2, 2), (2, 1), (1, 3), (1, 2)]);
+}
+
+#[test]
+fn verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs() {
+    let mut bench = Bench::new();
+    let mut chain = Chain::new("edge-03", 2);
+    let mut raw = vec![chain.entry(EntryBody::Gap(Gap::Epoch {
+        epoch: Epoch(1),
+        last_known: Seq(40),
+        acked: Seq(38),
+        reason: "emptied".to_owned(),
+    }))];
+    raw.extend(chain.notes(9));
+    bench
+        .put(vec![chain.row(raw[..4].to_vec())])
+        .expect("stored");
+    bench
+        .put(vec![chain.row(raw[6..].to_vec())])
+        .expect("stored");
+    let scan = bench.store.verify(&agent("edge-03")).expect("whole");
+    assert_eq!(scan.told, [(Epoch(1), Seq(40))]);
+    let epoch = &scan.epochs[0];
+    assert_eq!(
+        (epoch.first, epoch.last, epoch.count, epoch.double),
+        (Seq(1), Seq(10), 8, 0)
+    );
+    assert_eq!(epoch.holes, [(Seq(5), Seq(6))]);
+    assert!(epoch.chain_ok(), "what is there is linked");
+    assert_eq!(epoch.head, chain.head.digest);
+
+    let mut other = Chain::new("edge-03", 3);
+    let good = other.notes(2);
+    other.head.digest = Digest::of(b"another past");
+    other.head.seq = Seq(2);
+    let forged = other.notes(1);
+    bench
+        .put(vec![other.row([good, forged].concat())])
+        .expect("the store does not judge links");
+    let scan = bench.store.verify(&agent("edge-03")).expect("whole");
+    assert_eq!(scan.epochs[1].broken, Some(Seq(3)));
+}
+
+#[test]
+fn old_telemetry_gives_way_and_its_end_is_remembered() {
+    let mut bench = Bench::with(Retention {
+        telemetry_bytes: 1_000,
+        telemetry_age_ms: u64::MAX,
+    });
+    for seq in 1..=50 {
+        let mut block = vec![u8::from(seq % 10 == 1)];
+        wire::codec::put_varint(&mut block, seq);
+        wire::codec::put_varint(
+            &mut block,
+            wire::codec::zigzag(i64::try_from(seq).expect("small") * 10),
+        );
+        block.resize(100, 0);
+        bench
+            .put(vec![Row::Telemetry {
+                agent: agent("edge-03"),
+                epoch: Epoch(1),
+                seq: Seq(seq),
+                block,
+            }])
+            .expect("stored");
+    }
+    let kept = bench
+        .store
+        .blocks(&agent("edge-03"), 0, 1_000)
+        .expect("whole");
+    let places: Vec<u64> = kept.iter().map(|(_, seq, _)| seq.0).collect();
+    assert_eq!(places, (41..=50).collect::<Vec<_>>());
+    let recent = bench
+        .store
+        .blocks(&agent("edge-03"), 450, 1_000)
+        .expect("whole");
+    assert_eq!(recent[0].1, Seq(41), "back to the key block before it");
+    assert_eq!(
+        bench
+            .store
+            .blocks(&agent("edge-03"), 0, 3)
+            .expect("whole")
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn many_batches_become_few_commits_and_each_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, mut done) = open(folder.path(), Retention::default()).expect("a new store");
+    let total: u64 = 500;
+    let mut waiting: std::collections::VecDeque<Batch> = (0..total)
+        .map(|n| {
+            let mut chain = Chain::new(&format!("edge-{n}"), 1);
+            let raw = chain.notes(5);
+            Batch {
+                token: Token(n),
+                rows: vec![chain.row(raw)],
+            }
+        })
+        .collect();
+    let mut answered = 0;
+    let mut commits = 0;
+    while answered < total {
+        while let Some(batch) = waiting.pop_front() {
+            if let Err(batch) = store.write(batch) {
+                waiting.push_front(batch);
+                break;
+            }
+        }
+        let completions = done.blocking_recv().expect("the writer lives");
+        assert!(completions.iter().all(|one| one.result.is_ok()));
+        answered += completions.len() as u64;
+        commits += 1;
+    }
+    assert!(commits < total / 2, "{commits} commits for {total} batches");
+}
+
+#[test]
+fn a_second_hub_is_kept_out() {
+    let bench = Bench::new();
+    let Err(error) = open(bench.folder.path(), Retention::default()) else {
+        panic!("two hubs have one store");
+    };
+    assert!(matches!(error, StoreError::Locked { .. }), "{error}");
+    assert!(error.to_string().contains("hub.redb"), "{error}");
+}
+
+#[test]
+fn a_damaged_store_is_named_and_left_as_it_is() {
+    let mut bench = Bench::new();
+    let mut chain = Chain::new("edge-03", 1);
+    let raw = chain.notes(200);
+    bench.put(vec![chain.row(raw)]).expect("stored");
+    bench.store.close().expect("closes");
+    let file = bench.folder.path().join("store/hub.redb");
+    let whole = std::fs::read(&file).expect("there");
+    for (name, bytes) in [
+        ("emptied", Vec::new()),
+        ("cut", whole[..whole.len() / 3].to_vec()),
+        ("overwritten", vec![7; whole.len()]),
+    ] {
+        std::fs::write(&file, &bytes).expect("written");
+        let Err(error) = open(bench.folder.path(), Retention::default()) else {
+            panic!("{name}: a damaged store was opened");
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("hub.redb") && text.contains("backup"),
+            "{name}: {text}"
+        );
+        assert_eq!(
+            std::fs::read(&file).expect("there"),
+            bytes,
+            "{name}: left as it is"
+        );
+    }
+    std::fs::write(&file, &whole).expect("written");
+    open(bench.folder.path(), Retention::default()).expect("a restored store opens");
+}
+
+#[test]
+fn a_half_made_store_is_made_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inside = folder.path().join("store");
+    std::fs::create_dir(&inside).expect("made");
+    std::fs::write(inside.join("hub.new"), b"half").expect("written");
+    open(folder.path(), Retention::default()).expect("a new store");
+    assert!(!inside.join("hub.new").exists());
+}
+
+#[test]
+fn a_closed_store_refuses_and_does_not_hang() {
+    let bench = Bench::new();
+    bench.store.close().expect("closes");
+    assert!(bench.store.put_setting("a", b"b").is_err());
+    assert!(bench.store.recover().is_err());
+    assert!(
+        bench
+            .store
+            .write(Batch {
+                token: Token(1),
+                rows: Vec::new()
+            })
+            .is_err()
+    );
+    bench.store.close().expect("twice is once");
+}
