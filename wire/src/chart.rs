@@ -48,7 +48,9 @@ pub fn chart<'a>(
                 if let (true, Some(value)) = (is_shown(series), value) {
                     match samples.get_mut(series) {
                         Some(line) => line.push((times.len() - 1, *value)),
-                        None => drop(samples.insert(series.clone(), vec![(times.len() - 1, *value)])),
+                        None => {
+                            drop(samples.insert(series.clone(), vec![(times.len() - 1, *value)]))
+                        }
                     }
                 }
             }
@@ -71,7 +73,13 @@ pub fn chart<'a>(
     (at_ms, lines)
 }
 
-fn line(series: Series, values: &[(usize, i64)], each: usize, points: usize, simulated: bool) -> LineView {
+fn line(
+    series: Series,
+    values: &[(usize, i64)],
+    each: usize,
+    points: usize,
+    simulated: bool,
+) -> LineView {
     let mut drawn: Vec<Option<i64>> = vec![None; points];
     for (index, value) in values {
         let point = &mut drawn[index / each];
@@ -97,7 +105,11 @@ pub struct Cuts {
 impl Cuts {
     /// Spans that end at or after `since_ms` (milliseconds since 1970).
     pub fn new(since_ms: i64) -> Self {
-        Self { since_ms, connected_at: None, spans: Vec::new() }
+        Self {
+            since_ms,
+            connected_at: None,
+            spans: Vec::new(),
+        }
     }
 
     /// Looks at the next older entry. `false`: older ones are not needed.
@@ -105,14 +117,19 @@ impl Cuts {
         let Ok(entry) = raw.decode() else { return true };
         let at_ms = entry.at.wall.0;
         match entry.body {
-            EntryBody::Event(Event::Connected { away_ms: Some(_), .. }) => self.connected_at = Some(at_ms),
+            EntryBody::Event(Event::Connected {
+                away_ms: Some(_), ..
+            }) => self.connected_at = Some(at_ms),
             EntryBody::Event(Event::Disconnected { .. }) => {
                 // Without a later `Connected`, the node may be away still: that is for the caller to know.
                 if let Some(end) = self.connected_at.take().filter(|end| *end >= self.since_ms) {
                     self.spans.push((at_ms.max(self.since_ms), Some(end)));
                 }
             }
-            EntryBody::Event(_) | EntryBody::Decided(_) | EntryBody::Acted(_) | EntryBody::Gap(_) => {}
+            EntryBody::Event(_)
+            | EntryBody::Decided(_)
+            | EntryBody::Acted(_)
+            | EntryBody::Gap(_) => {}
         }
         at_ms >= self.since_ms || self.connected_at.is_some()
     }
@@ -138,33 +155,57 @@ mod tests {
         let mut encoder = Encoder::new();
         let mut blocks = Vec::new();
         for second in 0..samples {
-            let reading = |device, quantity, value| Reading { series: Series::new(device, quantity), value: Some(value) };
+            let reading = |device, quantity, value| Reading {
+                series: Series::new(device, quantity),
+                value: Some(value),
+            };
             let core = DeviceId::new("cpu0").expect("valid");
             encoder.observe(&[
                 reading(DeviceId::gpu(0), Quantity::GpuTemperature, 40_000 + second),
                 reading(core, Quantity::CpuUsed, second),
             ]);
-            encoder.sample(Now { mono: Mono(second as u64 * 1_000), wall: Wall(second * 1_000) });
+            encoder.sample(Now {
+                mono: Mono(second as u64 * 1_000),
+                wall: Wall(second * 1_000),
+            });
             if second % 10 == 9 || second + 1 == samples {
-                blocks.push((Epoch(1), Seq(blocks.len() as u64 + 1), encoder.take_block().expect("has samples")));
+                blocks.push((
+                    Epoch(1),
+                    Seq(blocks.len() as u64 + 1),
+                    encoder.take_block().expect("has samples"),
+                ));
             }
         }
         blocks
     }
 
     fn check(blocks: &[(Epoch, Seq, Vec<u8>)], since_ms: i64) -> (Vec<i64>, Vec<LineView>) {
-        let borrowed = blocks.iter().map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
+        let borrowed = blocks
+            .iter()
+            .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
         let (at_ms, lines) = chart(borrowed, since_ms, |device| device.class() == "gpu");
         assert!(at_ms.len() <= POINTS);
-        assert!(lines.iter().all(|line| line.values.len() == at_ms.len() && line.simulated));
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.values.len() == at_ms.len() && line.simulated)
+        );
         (at_ms, lines)
     }
 
     #[test]
     fn a_chart_has_a_bounded_number_of_points_and_keeps_the_peaks() {
         let (at_ms, lines) = check(&blocks(1_500), 0);
-        assert_eq!((at_ms.len(), lines.len()), (500, 1), "no line for each core");
-        assert_eq!(lines[0].values[499], Some(41_499), "the highest of its three");
+        assert_eq!(
+            (at_ms.len(), lines.len()),
+            (500, 1),
+            "no line for each core"
+        );
+        assert_eq!(
+            lines[0].values[499],
+            Some(41_499),
+            "the highest of its three"
+        );
         assert_eq!(check(&blocks(20), 10_000).0.first(), Some(&10_000));
     }
 

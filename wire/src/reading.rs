@@ -481,6 +481,108 @@ quantities! {
     WorkloadThreads = "workload.threads", Count;
     /// Processes of a supervised workload.
     WorkloadProcesses = "workload.processes", Count;
+    /// Software interrupts for high-priority tasklets.
+    SoftIrqHi = "softirq.hi", MilliPerSecond;
+    /// Software interrupts for timers.
+    SoftIrqTimer = "softirq.timer", MilliPerSecond;
+    /// Software interrupts for sending packets.
+    SoftIrqNetTx = "softirq.net_tx", MilliPerSecond;
+    /// Software interrupts for receiving packets.
+    SoftIrqNetRx = "softirq.net_rx", MilliPerSecond;
+    /// Software interrupts for finished disk requests.
+    SoftIrqBlock = "softirq.block", MilliPerSecond;
+    /// Software interrupts for polled disk requests.
+    SoftIrqIrqPoll = "softirq.irq_poll", MilliPerSecond;
+    /// Software interrupts for tasklets.
+    SoftIrqTasklet = "softirq.tasklet", MilliPerSecond;
+    /// Software interrupts for the scheduler.
+    SoftIrqSched = "softirq.sched", MilliPerSecond;
+    /// Software interrupts for high-resolution timers.
+    SoftIrqHrTimer = "softirq.hrtimer", MilliPerSecond;
+    /// Software interrupts for read-copy-update.
+    SoftIrqRcu = "softirq.rcu", MilliPerSecond;
+    /// Share of the time since the last round in which some task waited for a CPU.
+    PressureCpuSomeNow = "pressure.cpu.some_now", BasisPoints;
+    /// Share of the time since the last round in which some task waited for memory.
+    PressureMemorySomeNow = "pressure.memory.some_now", BasisPoints;
+    /// Share of the time since the last round in which all tasks waited for memory.
+    PressureMemoryFullNow = "pressure.memory.full_now", BasisPoints;
+    /// Share of the time since the last round in which some task waited for I/O.
+    PressureIoSomeNow = "pressure.io.some_now", BasisPoints;
+    /// Share of the time since the last round in which all tasks waited for I/O.
+    PressureIoFullNow = "pressure.io.full_now", BasisPoints;
+    /// TCP segments sent again before a timeout.
+    TcpFastRetransmits = "tcp.fast_retransmits", MilliPerSecond;
+    /// TCP segments sent again in slow start.
+    TcpSlowStartRetransmits = "tcp.slow_start_retransmits", MilliPerSecond;
+    /// TCP segments sent again that were lost again.
+    TcpLostRetransmits = "tcp.lost_retransmits", MilliPerSecond;
+    /// TCP segments that could not be sent again.
+    TcpRetransmitFails = "tcp.retransmit_fails", MilliPerSecond;
+    /// TCP segments dropped because a socket's backlog was full.
+    TcpBacklogDrops = "tcp.backlog_drops", MilliPerSecond;
+    /// TCP segments dropped because a receive queue was full.
+    TcpReceiveQueueDrops = "tcp.receive_queue_drops", MilliPerSecond;
+    /// TCP receive queues pruned for want of memory.
+    TcpPruned = "tcp.pruned", MilliPerSecond;
+    /// Times that TCP came under memory pressure.
+    TcpMemoryPressures = "tcp.memory_pressures", MilliPerSecond;
+    /// TCP connections aborted with unread data.
+    TcpAbortsOnData = "tcp.aborts_on_data", MilliPerSecond;
+    /// TCP connections aborted by a timeout.
+    TcpAbortsOnTimeout = "tcp.aborts_on_timeout", MilliPerSecond;
+    /// TCP connections aborted for want of memory.
+    TcpAbortsOnMemory = "tcp.aborts_on_memory", MilliPerSecond;
+    /// TCP segments received out of order.
+    TcpOutOfOrder = "tcp.out_of_order", MilliPerSecond;
+    /// TCP acknowledgements sent late on purpose.
+    TcpDelayedAcks = "tcp.delayed_acks", MilliPerSecond;
+    /// TCP keep-alive probes sent.
+    TcpKeepAlives = "tcp.keep_alives", MilliPerSecond;
+    /// TCP SYN cookies sent.
+    TcpSynCookiesSent = "tcp.syn_cookies_sent", MilliPerSecond;
+    /// TCP SYN cookies that did not validate.
+    TcpSynCookiesFailed = "tcp.syn_cookies_failed", MilliPerSecond;
+    /// TCP segments with a wrong checksum.
+    TcpChecksumErrors = "tcp.checksum_errors", MilliPerSecond;
+    /// Memory of TCP's buffers.
+    TcpMemory = "tcp.memory", Bytes;
+    /// UDP datagrams that found no send buffer.
+    UdpSendBufferErrors = "udp.send_buffer_errors", MilliPerSecond;
+    /// UDP datagrams with a wrong checksum.
+    UdpChecksumErrors = "udp.checksum_errors", MilliPerSecond;
+    /// Memory of UDP's buffers.
+    UdpMemory = "udp.memory", Bytes;
+    /// Bytes of IP packets received.
+    IpReceivedBytes = "ip.received_bytes", BytesPerSecond;
+    /// Bytes of IP packets sent.
+    IpSentBytes = "ip.sent_bytes", BytesPerSecond;
+    /// IP packets with a broken header.
+    IpHeaderErrors = "ip.header_errors", MilliPerSecond;
+    /// IP fragments that could not be put together.
+    IpReassemblyFails = "ip.reassembly_fails", MilliPerSecond;
+    /// IP packets split into fragments.
+    IpFragmented = "ip.fragmented", MilliPerSecond;
+    /// IP packets discarded before they were sent.
+    IpSendDiscarded = "ip.send_discarded", MilliPerSecond;
+    /// ICMP destination-unreachable messages received.
+    IcmpUnreachableReceived = "icmp.unreachable_received", MilliPerSecond;
+    /// ICMP destination-unreachable messages sent.
+    IcmpUnreachableSent = "icmp.unreachable_sent", MilliPerSecond;
+    /// ICMP echo requests received.
+    IcmpEchoReceived = "icmp.echo_received", MilliPerSecond;
+    /// Pages allocated in ordinary memory.
+    PagesAllocated = "memory.pages_allocated", MilliPerSecond;
+    /// Pages of files read again soon after they were reclaimed.
+    PagesRefaulted = "memory.pages_refaulted", MilliPerSecond;
+    /// Allocations that had to reclaim memory themselves.
+    AllocationStalls = "memory.allocation_stalls", MilliPerSecond;
+    /// Page faults served with a huge page.
+    HugePageFaults = "memory.huge_page_faults", MilliPerSecond;
+    /// Slab objects looked at for reclaim.
+    SlabsScanned = "memory.slabs_scanned", MilliPerSecond;
+    /// Pages moved to another place in memory.
+    PagesMigrated = "memory.pages_migrated", MilliPerSecond;
 }
 
 impl Quantity {

@@ -328,10 +328,10 @@ mod tests {
         }
     }
 
-    fn read_all(
-        decoder: &mut Decoder,
-        block: &[u8],
-    ) -> Result<Vec<(u64, Vec<Option<i64>>)>, DecodeError> {
+    /// Time and values of each sample.
+    type Samples = Vec<(u64, Vec<Option<i64>>)>;
+
+    fn read_all(decoder: &mut Decoder, block: &[u8]) -> Result<Samples, DecodeError> {
         let mut seen = Vec::new();
         decoder.read(block, |state, now| {
             seen.push((now.mono.0, state.latest().to_vec()))

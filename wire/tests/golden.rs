@@ -13,10 +13,10 @@ use wire::action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing, KeySignature};
 use wire::codec::{self, DecodeError};
 use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Judgement, Observed};
-use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::enroll::{
     Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest,
 };
+use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
     Ack, AskBundle, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason,
     HEADER_BYTES, Hello, Order, Status, TelemetryBlock, Welcome,
@@ -41,7 +41,9 @@ type File = (&'static str, &'static str);
 fn bytes_of((name, text): File) -> Vec<u8> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let digits: Vec<u8> = lines.flat_map(|line| line.trim().bytes()).collect();
-    let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).expect("hex digits"));
+    let pairs = digits
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).expect("hex digits"));
     pairs
         .map(|pair| u8::from_str_radix(pair, 16).unwrap_or_else(|_| panic!("{name}: `{pair}`")))
         .collect()
@@ -72,7 +74,12 @@ fn check_frame(file: File, frame: &Frame) {
         assert_eq!(reader.next_frame(), Ok(None), "{}", file.0);
     }
     reader.extend(&[*last]);
-    assert_eq!(reader.next_frame().as_ref(), Ok(&Some(frame.clone())), "{}", file.0);
+    assert_eq!(
+        reader.next_frame().as_ref(),
+        Ok(&Some(frame.clone())),
+        "{}",
+        file.0
+    );
     assert_eq!(reader.next_frame(), Ok(None));
     refuses_more(file, |bytes| {
         let kind = u16::from_le_bytes([bytes[4], bytes[5]]);
@@ -83,7 +90,12 @@ fn check_frame(file: File, frame: &Frame) {
 /// A value reads from its golden bytes, and writes them again.
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: File, value: &T) {
     same(file, &codec::encode(value));
-    assert_eq!(codec::decode::<T>(&bytes_of(file)).as_ref(), Ok(value), "{}", file.0);
+    assert_eq!(
+        codec::decode::<T>(&bytes_of(file)).as_ref(),
+        Ok(value),
+        "{}",
+        file.0
+    );
     refuses_more(file, |bytes| codec::decode::<T>(bytes).map(|_| ()));
 }
 
@@ -91,9 +103,18 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: Fi
 fn refuses_more(file: File, read: impl Fn(&[u8]) -> Result<(), DecodeError>) {
     let mut bytes = bytes_of(file);
     bytes.push(0);
-    assert_eq!(read(&bytes), Err(DecodeError::Trailing { count: 1 }), "{}", file.0);
+    assert_eq!(
+        read(&bytes),
+        Err(DecodeError::Trailing { count: 1 }),
+        "{}",
+        file.0
+    );
     bytes.truncate(bytes.len() - 2);
-    assert!(read(&bytes).is_err(), "{} is whole without its last byte", file.0);
+    assert!(
+        read(&bytes).is_err(),
+        "{} is whole without its last byte",
+        file.0
+    );
 }
 
 #[test]
@@ -168,7 +189,9 @@ fn frames_of_the_control_stream() {
 
 #[test]
 fn commands_of_every_order() {
-    let act = Order::Act(action(ActionKind::PowerCap { milliwatts: 220_000 }));
+    let act = Order::Act(action(ActionKind::PowerCap {
+        milliwatts: 220_000,
+    }));
     for (file, what) in [
         (golden!("command-act"), act),
         (golden!("command-hold"), Order::Hold),
@@ -227,28 +250,144 @@ fn entries_of_every_kind() {
     let text = || "because".to_owned();
     let id = CommandId([3; 16]);
     for (file, body) in [
-        (golden!("entry-decided"), EntryBody::Decided(Box::new(decision()))),
-        (golden!("entry-acted"), EntryBody::Acted(outcome(OutcomeState::Verified))),
-        (golden!("entry-started"), event(Event::Started { version: "0.1.0".to_owned(), clean: true })),
-        (golden!("entry-connected"), event(Event::Connected { hub_epoch: HubEpoch(2), away_ms: Some(95_000) })),
-        (golden!("entry-disconnected"), event(Event::Disconnected { reason: text() })),
-        (golden!("entry-bundle-activated"), event(Event::BundleActivated { bundle: bundle(7), before: Some(bundle(6)) })),
-        (golden!("entry-bundle-refused"), event(Event::BundleRefused { generation: Generation(5), reason: text() })),
-        (golden!("entry-held"), event(Event::Held { who: "ann".to_owned(), reason: text() })),
-        (golden!("entry-released"), event(Event::Released { who: "ann".to_owned(), reason: text() })),
-        (golden!("entry-command-refused"), event(Event::CommandRefused { id, reason: "expired".to_owned() })),
-        (golden!("entry-probe"), event(Event::Probe { answering: false, detail: text() })),
-        (golden!("entry-clock-stepped"), event(Event::ClockStepped { by_ms: -3_600_000 })),
-        (golden!("entry-authority-changed"), event(Event::AuthorityChanged { to: Authority::Protective, policy_age_ms: 259_200_000 })),
-        (golden!("entry-hub-restored"), event(Event::HubRestored { hub_epoch: HubEpoch(3), acked: Seq(40), holds: Seq(12) })),
-        (golden!("entry-unrecorded"), event(Event::Unrecorded { actions: 2, detail: text() })),
-        (golden!("entry-workload"), event(Event::Workload { name: "train".to_owned(), pid: Some(4_711), detail: text() })),
-        (golden!("entry-notified"), event(Event::Notified { message: "hot".to_owned() })),
-        (golden!("entry-gap-telemetry"), gap(Gap::Telemetry { from: Seq(3), to: Seq(9), reason: "disk full".to_owned() })),
-        (golden!("entry-gap-coarsened"), gap(Gap::Coarsened { interval_ms: 10_000 })),
-        (golden!("entry-gap-epoch"), gap(Gap::Epoch { epoch: Epoch(2), last_known: Seq(80), acked: Seq(79), reason: "corrupt".to_owned() })),
+        (
+            golden!("entry-decided"),
+            EntryBody::Decided(Box::new(decision())),
+        ),
+        (
+            golden!("entry-acted"),
+            EntryBody::Acted(outcome(OutcomeState::Verified)),
+        ),
+        (
+            golden!("entry-started"),
+            event(Event::Started {
+                version: "0.1.0".to_owned(),
+                clean: true,
+            }),
+        ),
+        (
+            golden!("entry-connected"),
+            event(Event::Connected {
+                hub_epoch: HubEpoch(2),
+                away_ms: Some(95_000),
+            }),
+        ),
+        (
+            golden!("entry-disconnected"),
+            event(Event::Disconnected { reason: text() }),
+        ),
+        (
+            golden!("entry-bundle-activated"),
+            event(Event::BundleActivated {
+                bundle: bundle(7),
+                before: Some(bundle(6)),
+            }),
+        ),
+        (
+            golden!("entry-bundle-refused"),
+            event(Event::BundleRefused {
+                generation: Generation(5),
+                reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-held"),
+            event(Event::Held {
+                who: "ann".to_owned(),
+                reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-released"),
+            event(Event::Released {
+                who: "ann".to_owned(),
+                reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-command-refused"),
+            event(Event::CommandRefused {
+                id,
+                reason: "expired".to_owned(),
+            }),
+        ),
+        (
+            golden!("entry-probe"),
+            event(Event::Probe {
+                answering: false,
+                detail: text(),
+            }),
+        ),
+        (
+            golden!("entry-clock-stepped"),
+            event(Event::ClockStepped { by_ms: -3_600_000 }),
+        ),
+        (
+            golden!("entry-authority-changed"),
+            event(Event::AuthorityChanged {
+                to: Authority::Protective,
+                policy_age_ms: 259_200_000,
+            }),
+        ),
+        (
+            golden!("entry-hub-restored"),
+            event(Event::HubRestored {
+                hub_epoch: HubEpoch(3),
+                acked: Seq(40),
+                holds: Seq(12),
+            }),
+        ),
+        (
+            golden!("entry-unrecorded"),
+            event(Event::Unrecorded {
+                actions: 2,
+                detail: text(),
+            }),
+        ),
+        (
+            golden!("entry-workload"),
+            event(Event::Workload {
+                name: "train".to_owned(),
+                pid: Some(4_711),
+                detail: text(),
+            }),
+        ),
+        (
+            golden!("entry-notified"),
+            event(Event::Notified {
+                message: "hot".to_owned(),
+            }),
+        ),
+        (
+            golden!("entry-gap-telemetry"),
+            gap(Gap::Telemetry {
+                from: Seq(3),
+                to: Seq(9),
+                reason: "disk full".to_owned(),
+            }),
+        ),
+        (
+            golden!("entry-gap-coarsened"),
+            gap(Gap::Coarsened {
+                interval_ms: 10_000,
+            }),
+        ),
+        (
+            golden!("entry-gap-epoch"),
+            gap(Gap::Epoch {
+                epoch: Epoch(2),
+                last_known: Seq(80),
+                acked: Seq(79),
+                reason: "corrupt".to_owned(),
+            }),
+        ),
     ] {
-        let entry = Entry { seq: Seq(42), at: now(), prev: Digest([0x5a; 32]), body };
+        let entry = Entry {
+            seq: Seq(42),
+            at: now(),
+            prev: Digest([0x5a; 32]),
+            body,
+        };
         check(file, &entry);
         let raw = RawEntry::from_bytes(bytes_of(file)).expect("an entry");
         assert_eq!((raw.seq, raw.prev()), (Seq(42), Ok(Digest([0x5a; 32]))));
@@ -259,14 +398,21 @@ fn entries_of_every_kind() {
 #[test]
 fn actions_origins_and_outcomes_of_every_kind() {
     let kinds = vec![
-        ActionKind::PowerCap { milliwatts: 220_000 },
+        ActionKind::PowerCap {
+            milliwatts: 220_000,
+        },
         ActionKind::ReleasePowerCap,
         ActionKind::Restart,
         ActionKind::Throttle { share_bp: 2_500 },
         ActionKind::Unthrottle,
-        ActionKind::Notify { message: "hot".to_owned() },
+        ActionKind::Notify {
+            message: "hot".to_owned(),
+        },
     ];
-    check(golden!("actions"), &kinds.into_iter().map(action).collect::<Vec<Action>>());
+    check(
+        golden!("actions"),
+        &kinds.into_iter().map(action).collect::<Vec<Action>>(),
+    );
     let rule = || "hot-gpu".to_owned();
     let who = || "ann".to_owned();
     let reason = || "maintenance".to_owned();
@@ -275,8 +421,15 @@ fn actions_origins_and_outcomes_of_every_kind() {
         &vec![
             Origin::Rule { rule: rule() },
             Origin::Cleared { rule: rule() },
-            Origin::Command { id: CommandId([3; 16]), who: who(), reason: reason() },
-            Origin::Local { who: who(), reason: reason() },
+            Origin::Command {
+                id: CommandId([3; 16]),
+                who: who(),
+                reason: reason(),
+            },
+            Origin::Local {
+                who: who(),
+                reason: reason(),
+            },
         ],
     );
     use OutcomeState::{Applied, Dropped, Failed, NotVerified, Unknown, Verified};
@@ -293,7 +446,10 @@ fn messages_of_the_probe() {
         &vec![
             request(Ask::Hello),
             request(Ask::Read),
-            request(Ask::SetPowerCap { gpu: 1, milliwatts: 220_000 }),
+            request(Ask::SetPowerCap {
+                gpu: 1,
+                milliwatts: 220_000,
+            }),
             request(Ask::ResetPowerCap { gpu: 1 }),
         ],
     );
@@ -312,14 +468,30 @@ fn messages_of_the_probe() {
     check(
         golden!("probe-answers"),
         &vec![
-            answer(Reply::Hello { version: 1, driver: "simulated GPUs".to_owned(), simulated: true, gpus: vec![gpu] }),
-            answer(Reply::Read(vec![Ok(values), Err("fell off the bus".to_owned())])),
-            answer(Reply::PowerCap { before: 350_000, after: 220_000 }),
-            answer(Reply::Failed { reason: "not permitted".to_owned() }),
+            answer(Reply::Hello {
+                version: 1,
+                driver: "simulated GPUs".to_owned(),
+                simulated: true,
+                gpus: vec![gpu],
+            }),
+            answer(Reply::Read(vec![
+                Ok(values),
+                Err("fell off the bus".to_owned()),
+            ])),
+            answer(Reply::PowerCap {
+                before: 350_000,
+                after: 220_000,
+            }),
+            answer(Reply::Failed {
+                reason: "not permitted".to_owned(),
+            }),
         ],
     );
     let message = probe::encode_message(&request(Ask::Read));
-    assert_eq!(probe::message_length([message[0], message[1], message[2], message[3]]), Ok(message.len() - 4));
+    assert_eq!(
+        probe::message_length([message[0], message[1], message[2], message[3]]),
+        Ok(message.len() - 4)
+    );
     assert!(probe::message_length((probe::MAX_MESSAGE_BYTES as u32 + 1).to_le_bytes()).is_err());
 }
 
@@ -344,7 +516,13 @@ fn messages_of_enrolment() {
             generation: 4,
         },
     );
-    check(golden!("renew-request"), &RenewRequest { csr: vec![0x30, 0x82], generation: 4 });
+    check(
+        golden!("renew-request"),
+        &RenewRequest {
+            csr: vec![0x30, 0x82],
+            generation: 4,
+        },
+    );
     check(
         golden!("enroll-granted"),
         &EnrollAnswer::Granted(Box::new(Credentials {
@@ -352,19 +530,34 @@ fn messages_of_enrolment() {
             site: "paris".to_owned(),
             trust_domain: "example".to_owned(),
             certificate: vec![0x30, 0x83],
+            issued: Wall(1_795_521_667_250),
             ends: Wall(1_795_608_067_250),
             generation: 5,
             ca: vec![vec![0x30], vec![0x31]],
-            policy_keys: KeyRing { keys: vec![[0x44; 32]], threshold: 1 },
+            policy_keys: KeyRing {
+                keys: vec![[0x44; 32]],
+                threshold: 1,
+            },
             rejoins: 2,
         })),
     );
     use Refusal as R;
     let refusals = [
-        R::TokenUnknown, R::TokenUsed, R::TokenExpired, R::NameTaken, R::Malformed, R::AgentUnknown, R::Denied, R::Cloned,
-        R::TooOften, R::Unavailable,
+        R::TokenUnknown,
+        R::TokenUsed,
+        R::TokenExpired,
+        R::NameTaken,
+        R::Malformed,
+        R::AgentUnknown,
+        R::Denied,
+        R::Cloned,
+        R::TooOften,
+        R::Unavailable,
     ];
-    let refused = refusals.map(|refusal| EnrollAnswer::Refused { refusal, detail: "ask again".to_owned() });
+    let refused = refusals.map(|refusal| EnrollAnswer::Refused {
+        refusal,
+        detail: "ask again".to_owned(),
+    });
     check(golden!("enroll-refused"), &refused.to_vec());
 }
 
@@ -375,28 +568,40 @@ fn telemetry_blocks() {
     for (second, value) in [(1u64, Some(50_000)), (2, Some(50_250)), (3, None)] {
         let series = Series::new(DeviceId::gpu(0), Quantity::GpuTemperature);
         encoder.observe(&[Reading { series, value }]);
-        encoder.sample(Now { mono: Mono(second * 1_000), wall: Wall(1_000) });
+        encoder.sample(Now {
+            mono: Mono(second * 1_000),
+            wall: Wall(1_000),
+        });
         if second != 2 {
             blocks.push(encoder.take_block().expect("a sample"));
         }
     }
     let mut decoder = Decoder::new();
     let mut seen = Vec::new();
-    for (file, block) in [golden!("block-key"), golden!("block-difference")].into_iter().zip(&blocks) {
+    for (file, block) in [golden!("block-key"), golden!("block-difference")]
+        .into_iter()
+        .zip(&blocks)
+    {
         same(file, block);
-        let read = decoder.read(&bytes_of(file), |state, at| seen.push((at.mono.0, state.latest().to_vec())));
+        let read = decoder.read(&bytes_of(file), |state, at| {
+            seen.push((at.mono.0, state.latest().to_vec()))
+        });
         assert_eq!(read, Ok(()));
     }
     assert_eq!(
         seen,
-        [(1_000, vec![Some(50_000)]), (2_000, vec![Some(50_250)]), (3_000, vec![None])]
+        [
+            (1_000, vec![Some(50_000)]),
+            (2_000, vec![Some(50_250)]),
+            (3_000, vec![None])
+        ]
     );
 }
 
 /// The wire numbers of quantities and units, by name: they may grow at the end only.
 #[test]
 fn quantities_keep_their_numbers() {
-    let (_, text) = golden!("quantities");
+    let text = include_str!("golden/quantities.txt");
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let golden: BTreeMap<u16, &str> = lines
         .map(|line| line.split_once(' ').expect("number and name"))
@@ -408,13 +613,26 @@ fn quantities_keep_their_numbers() {
     }
     let known = Quantity::ALL.len();
     let listed = golden.len();
-    let missing = Quantity::ALL.iter().enumerate().skip(listed).map(|(number, quantity)| format!("{number} {quantity}\n"));
-    assert_eq!(known, listed, "add to golden/quantities.hex:\n{}", missing.collect::<String>());
+    let missing = Quantity::ALL
+        .iter()
+        .enumerate()
+        .skip(listed)
+        .map(|(number, quantity)| format!("{number} {quantity}\n"));
+    assert_eq!(
+        known,
+        listed,
+        "add to golden/quantities.txt:\n{}",
+        missing.collect::<String>()
+    );
 }
 
 #[test]
 fn unknown_kinds_are_counted_and_skipped() {
-    let ack = Frame::Ack(Ack { epoch: Epoch(1), entries: None, telemetry: Some(Seq(2)) });
+    let ack = Frame::Ack(Ack {
+        epoch: Epoch(1),
+        entries: None,
+        telemetry: Some(Seq(2)),
+    });
     let mut bytes = Vec::new();
     for kind in [9u16, 15, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
@@ -432,7 +650,13 @@ fn unknown_kinds_are_counted_and_skipped() {
 fn lengths_beyond_the_bound_are_refused_before_anything_is_kept() {
     for class in Class::ALL {
         let limit = class.max_frame_bytes() + 2;
-        for (length, refused) in [(limit, false), (limit + 1, true), (u32::MAX as usize, true), (1, true), (0, true)] {
+        for (length, refused) in [
+            (limit, false),
+            (limit + 1, true),
+            (u32::MAX as usize, true),
+            (1, true),
+            (0, true),
+        ] {
             let mut reader = FrameReader::new(class);
             reader.extend(&(length as u32).to_le_bytes());
             assert_eq!(reader.next_frame().is_err(), refused, "{class:?} {length}");
@@ -442,7 +666,11 @@ fn lengths_beyond_the_bound_are_refused_before_anything_is_kept() {
 
 #[test]
 fn a_frame_on_the_wrong_stream_is_refused() {
-    let frame = Frame::Telemetry(TelemetryBlock { epoch: Epoch(1), seq: Seq(1), block: Vec::new() });
+    let frame = Frame::Telemetry(TelemetryBlock {
+        epoch: Epoch(1),
+        seq: Seq(1),
+        block: Vec::new(),
+    });
     let mut reader = FrameReader::new(Class::Control);
     reader.extend(&frame.encode());
     let error = reader.next_frame().expect_err("the wrong stream");
@@ -451,7 +679,12 @@ fn a_frame_on_the_wrong_stream_is_refused() {
 
 #[test]
 fn trailing_bytes_in_a_frame_are_refused() {
-    let mut bytes = Frame::Ack(Ack { epoch: Epoch(1), entries: None, telemetry: None }).encode();
+    let mut bytes = Frame::Ack(Ack {
+        epoch: Epoch(1),
+        entries: None,
+        telemetry: None,
+    })
+    .encode();
     bytes.push(0);
     bytes[0] += 1;
     let mut reader = FrameReader::new(Class::Control);
@@ -504,24 +737,41 @@ fn agent() -> AgentId {
 }
 
 fn now() -> Now {
-    Now { mono: Mono(86_400_123), wall: Wall(1_795_521_667_250) }
+    Now {
+        mono: Mono(86_400_123),
+        wall: Wall(1_795_521_667_250),
+    }
 }
 
 fn head(epoch: u64, seq: u64) -> ChainHead {
-    ChainHead { epoch: Epoch(epoch), seq: Seq(seq), digest: Digest([seq as u8; 32]) }
+    ChainHead {
+        epoch: Epoch(epoch),
+        seq: Seq(seq),
+        digest: Digest([seq as u8; 32]),
+    }
 }
 
 fn bundle(generation: u64) -> BundleRef {
-    BundleRef { generation: Generation(generation), digest: Digest([generation as u8; 32]) }
+    BundleRef {
+        generation: Generation(generation),
+        digest: Digest([generation as u8; 32]),
+    }
 }
 
 fn action(kind: ActionKind) -> Action {
-    Action { target: DeviceId::gpu(0), kind }
+    Action {
+        target: DeviceId::gpu(0),
+        kind,
+    }
 }
 
 fn outcome(state: OutcomeState) -> Outcome {
     Outcome {
-        decision: DecisionId { agent: agent(), epoch: Epoch(3), seq: Seq(41) },
+        decision: DecisionId {
+            agent: agent(),
+            epoch: Epoch(3),
+            seq: Seq(41),
+        },
         state,
         before: Some(350_000),
         after: Some(220_000),
@@ -536,7 +786,9 @@ fn decision() -> Decision {
     Decision {
         inputs: Inputs {
             at: now(),
-            origin: Origin::Rule { rule: "hot-gpu".to_owned() },
+            origin: Origin::Rule {
+                rule: "hot-gpu".to_owned(),
+            },
             wanted: cap(90_000),
             bundle: bundle(7),
             policy_age_ms: 95_000,
@@ -545,8 +797,17 @@ fn decision() -> Decision {
             journal_ok: true,
             held_by: Some("ann".to_owned()),
             hub_epoch: HubEpoch(2),
-            readings: vec![Observed { series: series(), value: Some(91_000), age_ms: Some(800), held_ms: 3_100 }],
-            facts: vec![Fact { rule: "device".to_owned(), name: "min_power_cap_mw".to_owned(), value: -1 }],
+            readings: vec![Observed {
+                series: series(),
+                value: Some(91_000),
+                age_ms: Some(800),
+                held_ms: 3_100,
+            }],
+            facts: vec![Fact {
+                rule: "device".to_owned(),
+                name: "min_power_cap_mw".to_owned(),
+                value: -1,
+            }],
         },
         judgement: Judgement {
             verdict: Verdict::Clamp,
@@ -569,7 +830,10 @@ fn decision() -> Decision {
                 shadow: false,
                 counterfactual: String::new(),
             }],
-            rejected: vec![Alternative { action: action(ActionKind::Restart), because: "not reversible".to_owned() }],
+            rejected: vec![Alternative {
+                action: action(ActionKind::Restart),
+                because: "not reversible".to_owned(),
+            }],
         },
     }
 }
@@ -620,10 +884,16 @@ fn beacon_payload() -> BeaconPayload {
 fn signed() -> SignedBundle {
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
     let mut signed = SignedBundle::sign(&bundle_payload(), &key);
-    signed.signatures.push(KeySignature { key: KeyId([9; 8]), signature: vec![1; 64] });
+    signed.signatures.push(KeySignature {
+        key: KeyId([9; 8]),
+        signature: vec![1; 64],
+    });
     signed
 }
 
 fn beacon() -> Beacon {
-    Beacon::sign(&beacon_payload(), &ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+    Beacon::sign(
+        &beacon_payload(),
+        &ed25519_dalek::SigningKey::from_bytes(&[7; 32]),
+    )
 }

@@ -15,7 +15,7 @@ use wire::entry::{EntryBody, Event, Gap};
 use wire::frame::DeviceInfo;
 use wire::ids::{CommandId, Epoch, Seq};
 use wire::reading::Reading;
-use wire::time::Now;
+use wire::time::{Mono, Now};
 use wire::{BundleRef, Digest, SignedBundle};
 
 use crate::bundles::AuthorityNow;
@@ -42,6 +42,8 @@ pub struct Agent {
     pub(crate) bundle: Option<(SignedBundle, BundleRef)>,
     pub(crate) staged: Option<Staged>,
     pub(crate) next_bundle: Option<(SignedBundle, Option<u64>)>,
+    /// When it is tried again, if it found no room.
+    pub(crate) next_bundle_at: Option<Mono>,
     pub(crate) refused_bundle: Option<Digest>,
     pub(crate) refused_command: Option<CommandId>,
     pub(crate) telemetry: Telemetry,
@@ -94,7 +96,7 @@ impl Agent {
         let reuse_epoch = planted == Planted::ReuseEpoch;
         let Start {
             marks,
-            gap,
+            gaps,
             older,
             oldest_entry,
             stale,
@@ -103,13 +105,20 @@ impl Agent {
         let floor = recovered.floor.unwrap_or_default();
         let released_entries = marks.acked;
         let mut agent = Self {
-            record: Record::new(marks.head, floor, recovered.used_bytes, now.mono),
+            record: Record::new(
+                marks.head,
+                floor,
+                recovered.used_bytes,
+                settings.journal_limit_bytes,
+                now.mono,
+            ),
             clock: Clock::new(now, settings.wall_floor),
             judge: None,
             authority: AuthorityNow::NONE,
             bundle: None,
             staged: None,
             next_bundle: None,
+            next_bundle_at: None,
             refused_bundle: None,
             refused_command: None,
             telemetry: Telemetry::new(settings.block_every, marks.interval_ms, marks.blocks.made),
@@ -132,7 +141,7 @@ impl Agent {
             marks,
         };
         agent.marks.clean = false;
-        if let Some(gap) = gap {
+        for gap in gaps {
             agent.push(EntryBody::Gap(gap), now);
         }
         let version = agent.settings.version.clone();
@@ -190,6 +199,7 @@ impl Agent {
             self.record.due(self.settings.append_deadline),
             self.authority.until,
             self.next_verification(),
+            self.next_bundle_at,
             self.link.due(),
         ];
         let due = due.into_iter().flatten().min();
@@ -282,6 +292,8 @@ impl Agent {
             self.reconsider();
             self.link.want_status();
         }
+        // The first batch of an epoch tells how the former ended.
+        self.marks.floor.untold = None;
         self.telemetry.appended(done.block);
         if done.bundle {
             self.activate_staged(now);
@@ -396,6 +408,7 @@ impl Agent {
             self.link.want_status();
             self.refuse_waiting();
         }
+        self.retry_bundle(now);
         if self.authority.until.is_some_and(|until| now.mono >= until) {
             self.look_at_authority(now);
         }
@@ -487,11 +500,13 @@ impl Agent {
         let Some(reason) = self.new_epoch_because.take() else {
             return;
         };
+        self.disconnect("a new epoch begins");
         let old = self.record.durable();
+        let acked = self.marks.acked;
         let gap = Gap::Epoch {
             epoch: old.epoch,
             last_known: old.seq,
-            acked: self.marks.acked,
+            acked,
             reason,
         };
         // No hub can link what it lacks of the old epoch; it stays for `--local` until the space is needed.
@@ -504,6 +519,7 @@ impl Agent {
             above,
         );
         self.marks.floor.epoch = above.next();
+        self.marks.floor.untold = Some((old.epoch, old.seq, acked));
         self.record.start_epoch(above.next());
         self.telemetry.start_epoch();
         self.shed = None;
@@ -621,6 +637,28 @@ mod tests {
     }
 
     #[test]
+    fn a_welcome_for_the_old_epoch_does_not_end_the_new_one() {
+        let mut rig = Rig::new();
+        let mut held = rig.agent.head();
+        held.seq.0 += 5;
+        rig.disk = Disk::Hangs;
+        rig.handle(Input::Local {
+            request: 1,
+            what: crate::LocalRequest::Order {
+                who: "ana".to_owned(),
+                reason: "test".to_owned(),
+                what: Order::Hold,
+            },
+        });
+        connect(&mut rig, vec![held], 1);
+        rig.pass(400_000);
+        rig.handle(Input::Tick);
+        rig.frames.clear();
+        rig.handle(Input::LinkUp);
+        assert!(rig.frames.is_empty(), "no hello before the new epoch");
+    }
+
+    #[test]
     fn a_command_is_applied_once_also_over_a_crash() {
         let mut rig = Rig::new();
         connect(&mut rig, vec![], 3);
@@ -660,6 +698,16 @@ mod tests {
         rig.handle(Input::Frame(Frame::Bundle(signed(5, BUNDLE))));
         rig.handle(Input::Frame(Frame::Bundle(newer)));
         assert_eq!(rig.log, ["refused bundle 5", "bundle 7", "authority full"]);
+    }
+
+    #[test]
+    fn a_bundle_that_overtakes_the_welcome_counts() {
+        let mut rig = Rig::new();
+        rig.pass(400_000);
+        rig.handle(Input::Tick);
+        rig.handle(Input::LinkUp);
+        rig.handle(Input::Frame(Frame::Bundle(signed(2, BUNDLE))));
+        assert_eq!(rig.log, ["bundle 2"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! Read next: `wire/src/bundle.rs` (the envelope), `policy` (what is inside).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::decision::Authority;
 use wire::entry::{EntryBody, Event};
@@ -23,6 +24,9 @@ use crate::planted::Planted;
 
 /// The age of a bundle whose freshness nothing proves: ten years, beyond every step of every authority ladder.
 pub(crate) const NO_PROOF_MS: u64 = 10 * 365 * 24 * 3_600_000;
+
+/// A bundle that found no room in the journal is tried again after this: the hub does not offer it again by itself.
+const NO_ROOM_RETRY: Duration = Duration::from_secs(20);
 
 /// The authority step in force, and when it has to be looked up again.
 #[derive(Debug, Clone, Copy)]
@@ -42,29 +46,55 @@ impl AuthorityNow {
 impl Agent {
     /// A bundle arrived, from the hub or from a person with a file (`request`).
     pub(crate) fn on_bundle(&mut self, signed: SignedBundle, request: Option<u64>, now: Now) {
-        if self.staged.is_some() {
-            // One at a time, so that each activation entry is true; the newest one that came meanwhile is looked at afterwards.
-            if let Some((_, former)) = self.next_bundle.replace((signed, request)) {
-                let reason = "another bundle came after it".to_owned();
-                self.answer(former, LocalAnswer::Refused { reason });
-            }
-            return;
+        if self.staged.is_some() || self.next_bundle_at.is_some() {
+            return self.queue_bundle(signed, request, now);
         }
         match self.open_bundle(&signed) {
             Ok(None) => self.answer(request, LocalAnswer::Done),
             Ok(Some((reference, parsed))) => self.stage(reference, signed, parsed, request),
             Err((generation, reason)) => {
-                if self.refused_bundle != Some(signed.digest()) && self.record.has_room() {
-                    self.refused_bundle = Some(signed.digest());
-                    let event = Event::BundleRefused {
-                        generation,
-                        reason: reason.clone(),
-                    };
-                    self.push(EntryBody::Event(event), now);
-                }
-                self.answer(request, LocalAnswer::Refused { reason });
+                self.refuse_bundle(&signed, generation, reason, request, now);
             }
         }
+    }
+
+    /// One at a time, so that each activation entry is true: the newest one that comes meanwhile is looked at afterwards.
+    fn queue_bundle(&mut self, signed: SignedBundle, request: Option<u64>, now: Now) {
+        let reference = match self.open_envelope(&signed) {
+            Ok((reference, _)) => reference,
+            Err((generation, reason)) => {
+                return self.refuse_bundle(&signed, generation, reason, request, now);
+            }
+        };
+        let queued = self.next_bundle.as_ref();
+        let queued = queued.and_then(|(queued, _)| self.open_envelope(queued).ok());
+        let late = if queued.is_some_and(|(queued, _)| queued.generation >= reference.generation) {
+            request
+        } else {
+            let former = self.next_bundle.replace((signed, request));
+            former.and_then(|(_, request)| request)
+        };
+        let reason = "another bundle is on its way, try again".to_owned();
+        self.answer(late, LocalAnswer::Refused { reason });
+    }
+
+    fn refuse_bundle(
+        &mut self,
+        signed: &SignedBundle,
+        generation: Generation,
+        reason: String,
+        request: Option<u64>,
+        now: Now,
+    ) {
+        if self.refused_bundle != Some(signed.digest()) && self.record.has_room() {
+            self.refused_bundle = Some(signed.digest());
+            let event = Event::BundleRefused {
+                generation,
+                reason: reason.clone(),
+            };
+            self.push(EntryBody::Event(event), now);
+        }
+        self.answer(request, LocalAnswer::Refused { reason });
     }
 
     /// The batch with the staged bundle is durable.
@@ -92,12 +122,30 @@ impl Agent {
             return;
         };
         let reason = "the journal has no room for it".to_owned();
-        let event = Event::BundleRefused {
-            generation: staged.reference.generation,
-            reason: reason.clone(),
-        };
-        self.push(EntryBody::Event(event), now);
+        if self.refused_bundle != Some(staged.reference.digest) {
+            self.refused_bundle = Some(staged.reference.digest);
+            let event = Event::BundleRefused {
+                generation: staged.reference.generation,
+                reason: reason.clone(),
+            };
+            self.push(EntryBody::Event(event), now);
+        }
         self.answer(staged.request, LocalAnswer::Refused { reason });
+        if self.next_bundle.is_none() {
+            self.next_bundle = Some((staged.signed, None));
+        }
+        self.next_bundle_at = Some(now.mono + NO_ROOM_RETRY);
+    }
+
+    /// A bundle that found no room is tried again.
+    pub(crate) fn retry_bundle(&mut self, now: Now) {
+        if self.next_bundle_at.is_none_or(|at| now.mono < at) || self.staged.is_some() {
+            return;
+        }
+        self.next_bundle_at = None;
+        if let Some((signed, request)) = self.next_bundle.take() {
+            self.on_bundle(signed, request, now);
+        }
     }
 
     /// Tells of the active bundle, if no entry does yet.

@@ -208,6 +208,9 @@ pub struct Floor {
     pub generation: Generation,
     /// No command under a hub epoch below this is ever applied.
     pub hub_epoch: HubEpoch,
+    /// The oldest epoch whose end no durable entry tells of yet: epoch, last entry known, last one acknowledged. A crash in the
+    /// middle of a recovery must not forget what the recovery was about.
+    pub untold: Option<(Epoch, Seq, Seq)>,
 }
 
 /// What the shell found on the disk at start.

@@ -2,8 +2,9 @@
 //!
 //! Decides when to connect, when to give a silent session up and when a status is due. It never looks into entries.
 //!
-//! Invariants: at most one try is under way; a session in which nothing is acknowledged for [`SILENCE`] although something
-//! waits for it is ended, also when the other direction still works.
+//! Invariants: at most one try is under way; a session in which nothing is acknowledged for longer than acknowledgements on it
+//! usually take (and at most [`SILENCE`] plus the time that a slow link needs for what is under way) is ended, also when the other
+//! direction still works.
 //!
 //! Read next: `backoff.rs` (when to try again), `sync.rs` (what is said).
 
@@ -20,6 +21,14 @@ use crate::effect::Token;
 const GREETING: Duration = Duration::from_secs(10);
 /// Nothing acknowledged for this long: the path is dead in at least one direction (`reliability.md` 10, row 2).
 const SILENCE: Duration = Duration::from_secs(30);
+/// The same on a path that has shown that it is quick. A hub's slow commit must not look like a dead path.
+const QUICK_SILENCE: Duration = Duration::from_secs(4);
+/// How many usual waits are unusual.
+const USUAL_WAITS: u32 = 8;
+/// Bytes a second that the slowest usable link carries: 64 kbit/s (`reliability.md` 10, row 5).
+const SLOWEST_BYTES_PER_S: u64 = 8_000;
+/// How long a try waits for what has to be durable first.
+const POSTPONED: Duration = Duration::from_millis(200);
 /// A status is repeated this often when nothing changes.
 const STATUS_EVERY: Duration = Duration::from_secs(15);
 /// Changes within this time travel as one status.
@@ -48,6 +57,18 @@ pub(crate) struct Session {
     pub(crate) blocks: Stream,
 }
 
+impl Session {
+    /// When one of the logs has been silent for too long.
+    fn silent_at(&self) -> Option<Mono> {
+        // Both logs travel the same path: what one has shown of it is true for the other.
+        let wait = self.entries.wait.max(self.blocks.wait);
+        [self.entries.due(wait), self.blocks.due(wait)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
 /// How far one log is sent.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -61,6 +82,8 @@ pub(crate) struct Stream {
     flying: VecDeque<(Epoch, Seq, usize)>,
     flying_bytes: usize,
     progress_at: Mono,
+    /// The longest recent wait for an acknowledgement; forgotten slowly. `None` before the first.
+    wait: Option<Duration>,
 }
 
 impl Stream {
@@ -72,6 +95,7 @@ impl Stream {
             flying: VecDeque::new(),
             flying_bytes: 0,
             progress_at: now,
+            wait: None,
         }
     }
 
@@ -90,6 +114,10 @@ impl Stream {
 
     /// These are acknowledged.
     pub(crate) fn acked(&mut self, epoch: Epoch, through: Seq, now: Mono) {
+        if !self.flying.is_empty() {
+            let wait = now.since(self.progress_at);
+            self.wait = Some(self.wait.map_or(wait, |longest| wait.max(longest * 7 / 8)));
+        }
         self.progress_at = now;
         let done = |item: &(Epoch, Seq, usize)| (item.0, item.1) <= (epoch, through);
         while let Some((_, _, bytes)) = self.flying.pop_front_if(|item| done(item)) {
@@ -98,8 +126,16 @@ impl Stream {
     }
 
     /// When it has been silent for too long.
-    fn due(&self) -> Option<Mono> {
-        (!self.flying.is_empty()).then(|| self.progress_at + SILENCE)
+    fn due(&self, wait: Option<Duration>) -> Option<Mono> {
+        (!self.flying.is_empty()).then(|| self.progress_at + self.patience(wait))
+    }
+
+    /// How long silence is no sign of a dead path: some of the usual waits, and the time that a slow link needs for what is sent.
+    fn patience(&self, wait: Option<Duration>) -> Duration {
+        let usual = wait.map_or(SILENCE, |wait| {
+            (wait * USUAL_WAITS).clamp(QUICK_SILENCE, SILENCE)
+        });
+        usual + Duration::from_secs(self.flying_bytes as u64 / SLOWEST_BYTES_PER_S)
     }
 }
 
@@ -161,8 +197,7 @@ impl Link {
             Stage::Greeting { since } => (now.since(*since) >= GREETING)
                 .then_some(Due::GiveUp("the hub did not answer the hello")),
             Stage::Welcomed(session) => {
-                let silent = [session.entries.due(), session.blocks.due()];
-                if silent.into_iter().flatten().any(|due| now >= due) {
+                if session.silent_at().is_some_and(|due| now >= due) {
                     return Some(Due::GiveUp("the hub stopped acknowledging"));
                 }
                 (now >= self.status_due()).then_some(Due::Status)
@@ -176,13 +211,20 @@ impl Link {
         match &self.stage {
             Stage::Down { retry_at } => Some(*retry_at),
             Stage::Greeting { since } => Some(*since + GREETING),
-            Stage::Welcomed(session) => [session.entries.due(), session.blocks.due()]
+            Stage::Welcomed(session) => session
+                .silent_at()
                 .into_iter()
-                .flatten()
                 .chain([self.status_due()])
                 .min(),
             Stage::Connecting | Stage::Closing { .. } => None,
         }
+    }
+
+    /// Something has to become durable before the next try.
+    pub(crate) fn postpone(&mut self, now: Mono) {
+        self.stage = Stage::Down {
+            retry_at: now + POSTPONED,
+        };
     }
 
     /// The session is to end; the shell confirms by `LinkDown`. `false`: there is none.
@@ -256,6 +298,21 @@ mod tests {
         session.entries.acked(Epoch(1), Seq(5), Mono(50_000));
         assert_eq!(session.entries.flying_bytes(), 0);
         assert_eq!(link.look(Mono(54_000)), None, "nothing waits for an answer");
+    }
+
+    #[test]
+    fn a_quick_path_is_given_up_sooner_unless_much_is_under_way() {
+        let check = |wait_ms: u64, bytes: usize, patience_s: u64| {
+            let mut stream = Stream::new(VecDeque::new(), Seq(1), Mono(0));
+            stream.sent(Epoch(1), Seq(1), 100, Mono(0));
+            stream.acked(Epoch(1), Seq(1), Mono(wait_ms));
+            stream.sent(Epoch(1), Seq(2), bytes, Mono(60_000));
+            assert_eq!(stream.due(stream.wait), Some(Mono(60_000 + patience_s * 1_000)));
+        };
+        check(30, 100, 4);
+        check(1_000, 100, 8);
+        check(20_000, 100, 30);
+        check(30, 256_000, 4 + 32);
     }
 
     #[test]

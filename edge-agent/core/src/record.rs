@@ -21,6 +21,8 @@ use crate::input::Floor;
 const RECENT_BYTES: usize = 64 * 1024;
 /// Entries that may wait in memory while the journal fails: some hundred decisions. Beyond it they are only counted.
 const TAIL_BYTES: usize = 512 * 1024;
+/// The tail must still fit into the journal when that is back, so it is at most this part of the journal's bound.
+const TAIL_SHARE: u64 = 4;
 /// First delay before a failed batch is tried again, doubling up to [`LONGEST_RETRY`].
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// A disk that was full for an hour should not need another hour to be noticed as free.
@@ -74,6 +76,7 @@ pub(crate) struct Record {
     durable: ChainHead,
     tail: VecDeque<RawEntry>,
     tail_bytes: usize,
+    tail_limit: usize,
     urgent: bool,
     in_flight: Option<InFlight>,
     late: bool,
@@ -88,12 +91,20 @@ pub(crate) struct Record {
 
 impl Record {
     /// Carries on from a durable head; `floor` is what its own file holds.
-    pub(crate) fn new(head: ChainHead, floor: Floor, used_bytes: u64, now: Mono) -> Self {
+    pub(crate) fn new(
+        head: ChainHead,
+        floor: Floor,
+        used_bytes: u64,
+        journal_limit_bytes: u64,
+        now: Mono,
+    ) -> Self {
+        let share = usize::try_from(journal_limit_bytes / TAIL_SHARE).unwrap_or(usize::MAX);
         Self {
             made: head,
             durable: head,
             tail: VecDeque::new(),
             tail_bytes: 0,
+            tail_limit: TAIL_BYTES.min(share),
             urgent: false,
             in_flight: None,
             late: false,
@@ -144,7 +155,7 @@ impl Record {
 
     /// Whether memory is left for entries that have to wait.
     pub(crate) fn has_room(&self) -> bool {
-        self.tail_bytes < TAIL_BYTES
+        self.tail_bytes < self.tail_limit
     }
 
     /// Whether entries become durable in time at the moment.
@@ -368,7 +379,13 @@ mod tests {
     }
 
     fn record() -> Record {
-        Record::new(ChainHead::empty(Epoch(1)), Floor::default(), 0, Mono(0))
+        Record::new(
+            ChainHead::empty(Epoch(1)),
+            Floor::default(),
+            0,
+            1 << 20,
+            Mono(0),
+        )
     }
 
     fn begin(record: &mut Record, token: u64, now: u64) -> Vec<RawEntry> {

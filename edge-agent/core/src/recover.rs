@@ -14,12 +14,15 @@ use crate::input::{Floor, Recovered};
 use crate::marks::Marks;
 use crate::sync::Older;
 
+/// Recoveries in a row that were cut off: each costs one epoch.
+const MAX_GAPS: usize = 64;
+
 /// How to go on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) marks: Marks,
-    /// The gap to record first, if a new epoch begins.
-    pub(crate) gap: Option<Gap>,
+    /// The gaps to record first, if a new epoch begins.
+    pub(crate) gaps: Vec<Gap>,
     /// Epochs that are left to send, oldest first.
     pub(crate) older: Vec<Older>,
     /// The first entry of the present epoch that is still there.
@@ -45,10 +48,14 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
         .map_or(!damaged && !lost, |marks| marks.clean);
     let first_ever = known.is_none() && !damaged && !lost;
     let mut marks = known.unwrap_or_else(|| Marks::fresh(Epoch(1)));
-    let mut gap = None;
+    let mut gaps = Vec::new();
+    let mut untold = None;
     if !first_ever && (damaged || behind || lost) && !reuse_epoch {
         let newest = recovered.epochs.iter().map(|(epoch, _, _)| *epoch).max();
-        gap = Some(gap_of(&marks, floor, recovered, behind));
+        let ended = ended(&marks, floor, recovered);
+        let reason = reason(recovered, behind);
+        untold = floor.untold.or(Some(ended));
+        gaps = untold_gaps(floor.untold, ended, &reason);
         let above = floor
             .epoch
             .max(marks.head.epoch)
@@ -57,13 +64,14 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
     }
     marks.floor = highest(marks.floor, floor);
     marks.floor.epoch = marks.head.epoch;
+    marks.floor.untold = untold;
     let (older, oldest_entry) = epochs(recovered, &marks);
     marks
         .settled
         .retain(|epoch| recovered.epochs.iter().any(|(held, _, _)| held == epoch));
     Start {
         marks,
-        gap,
+        gaps,
         older,
         oldest_entry,
         stale: behind,
@@ -71,8 +79,8 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
     }
 }
 
-/// What the entries of the ended epoch were, as far as anybody knows.
-fn gap_of(marks: &Marks, floor: Floor, recovered: &Recovered, behind: bool) -> Gap {
+/// The ended epoch, its last entry and the last acknowledged one, as far as anybody knows.
+fn ended(marks: &Marks, floor: Floor, recovered: &Recovered) -> (Epoch, Seq, Seq) {
     let (epoch, last_known, acked) = if floor.epoch >= marks.head.epoch {
         (floor.epoch, floor.last, floor.acked)
     } else {
@@ -80,18 +88,38 @@ fn gap_of(marks: &Marks, floor: Floor, recovered: &Recovered, behind: bool) -> G
     };
     let found = recovered.epochs.iter().find(|(held, _, _)| *held == epoch);
     let last_found = found.map_or(Seq(0), |(_, _, last)| *last);
-    let reason = match &recovered.damage {
+    (epoch, last_known.max(last_found), acked)
+}
+
+fn reason(recovered: &Recovered, behind: bool) -> String {
+    match &recovered.damage {
         Some(damage) => damage.clone(),
         None if behind => "restored from a copy".to_owned(),
         None if recovered.marks.is_some() => "corrupt".to_owned(),
         None => "emptied".to_owned(),
-    };
-    Gap::Epoch {
-        epoch,
-        last_known: last_known.max(last_found),
-        acked,
-        reason,
     }
+}
+
+/// One gap for each ended epoch that no entry tells of; of those in between nothing more is known.
+fn untold_gaps(
+    oldest: Option<(Epoch, Seq, Seq)>,
+    ended: (Epoch, Seq, Seq),
+    reason: &str,
+) -> Vec<Gap> {
+    let before = oldest.filter(|(epoch, _, _)| *epoch < ended.0);
+    let between = before.map_or(0..0, |(epoch, _, _)| epoch.0 + 1..ended.0.0);
+    let between = between.map(|epoch| (Epoch(epoch), Seq(0), Seq(0)));
+    let all = before
+        .into_iter()
+        .chain(between.take(MAX_GAPS))
+        .chain([ended]);
+    all.map(|(epoch, last_known, acked)| Gap::Epoch {
+        epoch,
+        last_known,
+        acked,
+        reason: reason.to_owned(),
+    })
+    .collect()
 }
 
 /// The marks at the beginning of a new epoch: chains and numbers start anew, all else is kept.
@@ -112,6 +140,7 @@ fn highest(one: Floor, other: Floor) -> Floor {
         acked: one.acked,
         generation: one.generation.max(other.generation),
         hub_epoch: one.hub_epoch.max(other.hub_epoch),
+        untold: None,
     }
 }
 
@@ -156,6 +185,7 @@ mod tests {
             acked: Seq(last / 2),
             generation: Generation(9),
             hub_epoch: HubEpoch(4),
+            untold: None,
         })
     }
 
@@ -164,7 +194,7 @@ mod tests {
         let start = start(&recovered, false);
         assert_eq!(start.marks.head.epoch, Epoch(epoch));
         assert_eq!(start.marks.floor.epoch, Epoch(epoch));
-        let found = start.gap.as_ref().map(|found| match found {
+        let found = start.gaps.last().map(|found| match found {
             Gap::Epoch {
                 epoch,
                 last_known,
@@ -236,6 +266,29 @@ mod tests {
         check(old(floor(5, 2)), 6, Some((5, 2, "restored from a copy")));
         assert!(start(&old(floor(3, 51)), false).stale);
         check(old(floor(2, 99)), 3, None);
+    }
+
+    #[test]
+    fn a_recovery_that_was_cut_off_is_not_forgotten() {
+        let floor = floor(6, 0).map(|floor| Floor {
+            untold: Some((Epoch(4), Seq(9), Seq(3))),
+            ..floor
+        });
+        let recovered = Recovered {
+            floor,
+            ..Recovered::default()
+        };
+        let start = start(&recovered, false);
+        let named: Vec<u64> = start
+            .gaps
+            .iter()
+            .map(|gap| match gap {
+                Gap::Epoch { epoch, .. } => epoch.0,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(named, [4, 5, 6]);
+        assert_eq!(start.marks.floor.untold, Some((Epoch(4), Seq(9), Seq(3))));
     }
 
     #[test]

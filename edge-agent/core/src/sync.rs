@@ -67,6 +67,8 @@ impl Agent {
             (Stage::Greeting { .. } | Stage::Welcomed(_), Frame::Goodbye(goodbye)) => {
                 self.on_goodbye(goodbye);
             }
+            // Its stream may overtake the welcome; what it is worth stands in its signature.
+            (Stage::Greeting { .. }, Frame::Bundle(signed)) => self.on_bundle(signed, None, now),
             (Stage::Welcomed(_), frame) => self.on_session_frame(frame, now),
             // Nothing counts before the welcome and after the end.
             _ => {}
@@ -308,6 +310,8 @@ impl Agent {
     /// Does what is due on the link, and sends what may be sent.
     pub(crate) fn turn_link(&mut self, now: Now) {
         match self.link.look(now.mono) {
+            // What a hub says about the old epoch would be taken for the new one.
+            Some(Due::Connect) if self.new_epoch_because.is_some() => self.link.postpone(now.mono),
             Some(Due::Connect) => {
                 self.link.stage = Stage::Connecting;
                 self.out.push_back(Effect::Connect);

@@ -5,15 +5,14 @@
 //! are bounded in bytes; the newest `Status` or `Beacon` takes the place of one that has not left yet. Nobody waits in `send`.
 //!
 //! Invariant: frames of one class arrive in the order in which they were queued, each once, or the session ends.
-//! Read next: `packed.rs` (the bytes of one stream), `limits.rs` (the bounds).
+//! Read next: `queue.rs` (what waits), `packed.rs` (the bytes of one stream), `limits.rs` (the bounds).
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use quinn::{Connection, ConnectionError, ReadError, RecvStream, SendStream};
 use serde::Serialize;
@@ -22,8 +21,10 @@ use wire::frame::{Class, Frame};
 
 use crate::door::{Door, DoorError};
 use crate::fault::{CloseCode, End};
-use crate::limits::{LINGER, queue_limit_bytes};
+use crate::limits::LINGER;
 use crate::packed::{Unpacker, pack};
+pub use crate::queue::SendError;
+use crate::queue::{CLASSES, Shared, place};
 
 /// What comes out of a session.
 #[derive(Debug)]
@@ -39,22 +40,6 @@ pub enum Event {
     },
     /// It is over. Nothing follows.
     Ended(End),
-}
-
-/// A frame that was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The class's queue is full: the other end does not read. Frames may not be skipped, so end the session.
-    #[error("the other end does not read: {queued_bytes} of {limit_bytes} bytes wait")]
-    Full {
-        /// Bytes in the queue.
-        queued_bytes: usize,
-        /// Its bound.
-        limit_bytes: usize,
-    },
-    /// The session is over.
-    #[error("the session is over")]
-    Closed,
 }
 
 /// One end of a connection whose other end is authenticated.
@@ -81,7 +66,6 @@ impl fmt::Debug for Session {
     }
 }
 
-const CLASSES: usize = Class::ALL.len();
 /// Read at most this much of one stream before looking at the others.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -402,8 +386,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.over = true;
-        state.queues = Default::default();
+        state.clear();
         drop(state);
         // Senders hold the connection too; without this they would keep it alive.
         self.connection.close(CloseCode::Done.number(), b"done");
@@ -474,83 +457,6 @@ fn accept_uni(connection: Connection) -> Accept<RecvStream> {
 
 fn accept_bi(connection: Connection) -> Accept<(SendStream, RecvStream)> {
     Box::pin(async move { connection.accept_bi().await })
-}
-
-fn place(class: Class) -> usize {
-    match class {
-        Class::Control => 0,
-        Class::Journal => 1,
-        Class::Telemetry => 2,
-        Class::Bundle => 3,
-    }
-}
-
-/// What a session and its senders share.
-#[derive(Default)]
-struct Shared(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    queues: [Queue; CLASSES],
-    waker: Option<Waker>,
-    closing: Option<(CloseCode, String)>,
-    over: bool,
-}
-
-/// Encoded frames by kind.
-#[derive(Default)]
-struct Queue {
-    frames: VecDeque<(u16, Vec<u8>)>,
-    bytes: usize,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn put(&mut self, frame: &Frame) -> Result<(), SendError> {
-        let queue = &mut self.queues[place(frame.class())];
-        let bytes = frame.encode();
-        if latest_only(frame)
-            && let Some((_, old)) = queue
-                .frames
-                .iter_mut()
-                .find(|(kind, _)| *kind == frame.kind())
-        {
-            queue.bytes = queue.bytes + bytes.len() - old.len();
-            *old = bytes;
-            return Ok(());
-        }
-        let limit_bytes = queue_limit_bytes(frame.class());
-        if queue.bytes + bytes.len() > limit_bytes {
-            return Err(SendError::Full {
-                queued_bytes: queue.bytes,
-                limit_bytes,
-            });
-        }
-        queue.bytes += bytes.len();
-        queue.frames.push_back((frame.kind(), bytes));
-        Ok(())
-    }
-
-    fn take(&mut self, class: Class) -> Option<Vec<u8>> {
-        let queue = &mut self.queues[place(class)];
-        let (_, frame) = queue.frames.pop_front()?;
-        queue.bytes -= frame.len();
-        if queue.frames.is_empty() {
-            // An idle session keeps no queue.
-            queue.frames = VecDeque::new();
-        }
-        Some(frame)
-    }
-}
-
-/// State, not history: only the newest counts.
-fn latest_only(frame: &Frame) -> bool {
-    matches!(frame, Frame::Status(_) | Frame::Beacon(_))
 }
 
 /// Sends on a session that another task drives. Cheap to clone; nothing here waits, except [`Sender::ask`].

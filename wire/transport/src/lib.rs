@@ -16,6 +16,7 @@ mod fault;
 mod framed;
 mod limits;
 mod packed;
+mod queue;
 mod tls;
 
 pub use certificate::{CertificateFault, Trust, agent_uri, hub_uri, pin_of};

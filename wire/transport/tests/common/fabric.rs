@@ -37,10 +37,12 @@ struct Wires {
     pub sent: u64,
 }
 
+/// Arrival, order of sending, sender, bytes.
+type Datagram = (Instant, u64, SocketAddr, Vec<u8>);
+
 #[derive(Default)]
 struct Mailbox {
-    /// By arrival, then by order of sending.
-    datagrams: BinaryHeap<Reverse<(Instant, u64, SocketAddr, Vec<u8>)>>,
+    datagrams: BinaryHeap<Reverse<Datagram>>,
     waker: Option<Waker>,
 }
 

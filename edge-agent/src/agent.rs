@@ -1,0 +1,339 @@
+//! The turn loop: one task owns the core, tells it what happened, and starts what it asks for.
+//!
+//! Nothing here waits for a disk, a device or a peer: each effect completes later as an input, from the journal's thread, an actuator's
+//! or the link's task. The shell has no opinions; an `if` about policy belongs into `edge-agent-core`.
+//!
+//! Invariant: inputs reach the core one at a time, and every effect of one input is started before the next input.
+//! Read next: `edge-agent/core/src/agent.rs` (the core's turn), `agent/start.rs` (what is built before the first turn).
+
+mod start;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest, Token};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use wire::reading::{Reading, Series};
+use wire::{AgentId, BundleRef, Epoch, RawEntry, SignedBundle, Wall};
+
+use crate::actuators::Actuators;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::journal::{Done, Journal};
+use crate::link::Link;
+use crate::local_api::{Ask, Feed, Snapshot};
+
+/// Inputs that may wait: a burst of finished actions and frames. Whoever sends more waits, which slows the sender and loses nothing.
+const INPUTS: usize = 256;
+/// Completions of the journal that may wait; it has at most one append and two loads under way.
+const COMPLETIONS: usize = 64;
+/// Questions of people that may wait.
+const ASKS: usize = 16;
+/// An orderly end takes one commit; a disk that needs longer is left to the next start.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// When the core wants no timeout at all.
+const LONG: Duration = Duration::from_secs(3_600);
+
+/// Why the agent cannot run, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] crate::journal::JournalError),
+    /// The identity cannot be read.
+    #[error(transparent)]
+    Identity(#[from] crate::identity::IdentityError),
+    /// The local API cannot be served.
+    #[error(transparent)]
+    Serve(#[from] crate::local_api::ServeError),
+    /// A thread, a signal or a file.
+    #[error("cannot {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// How it fails.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// The bundle file is none.
+    #[error("`{path}` is not a signed bundle")]
+    Bundle {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// How it fails.
+        #[source]
+        cause: wire::codec::DecodeError,
+    },
+    /// The journal was found damaged while it was open.
+    #[error(
+        "the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch"
+    )]
+    Damaged {
+        /// What was found.
+        detail: String,
+    },
+}
+
+/// Runs the agent until it is told to stop.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let (mut shell, ears, house) = start::start(&config).await?;
+    let result = shell.work(ears).await;
+    house.end(shell).await;
+    result
+}
+
+/// Where inputs come from.
+pub(super) struct Ears {
+    inputs: mpsc::Receiver<Input>,
+    done: mpsc::Receiver<Done>,
+    asks: mpsc::Receiver<Ask>,
+}
+
+/// The core, and everything that carries its effects out.
+pub(super) struct Shell {
+    core: Agent,
+    agent: AgentId,
+    clock: Arc<Clock>,
+    journal: Journal,
+    link: Option<Link>,
+    actuators: Actuators,
+    feed: Feed,
+    /// Inputs that arose while effects were started.
+    waiting: VecDeque<Input>,
+    /// Entries that are being made durable, to be shown once they are.
+    appending: VecDeque<(Token, Epoch, Vec<RawEntry>)>,
+    replies: BTreeMap<u64, oneshot::Sender<LocalAnswer>>,
+    requests: u64,
+    latest: Arc<BTreeMap<Series, Option<i64>>>,
+    bundle: Option<(BundleRef, Arc<SignedBundle>)>,
+    connected: bool,
+    since: Option<Wall>,
+    stopped: bool,
+    damage: Option<String>,
+}
+
+impl Shell {
+    /// Turns until the core has stopped.
+    async fn work(&mut self, mut ears: Ears) -> Result<(), RunError> {
+        let failed = |cause| RunError::System {
+            what: "listen for signals",
+            cause,
+        };
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut stop_by: Option<tokio::time::Instant> = None;
+        self.carry_out();
+        self.settle();
+        while !self.stopped {
+            let wait = self.core.poll_timeout(self.clock.now()).unwrap_or(LONG);
+            tokio::select! {
+                biased;
+                Some(done) = ears.done.recv() => self.on_done(done),
+                Some(input) = ears.inputs.recv() => self.turn(input),
+                Some(ask) = ears.asks.recv() => self.on_ask(ask),
+                Some(()) = either(&mut interrupt, &mut terminate) => {
+                    if stop_by.is_some() {
+                        tracing::warn!("told to stop a second time, stopping at once");
+                        break;
+                    }
+                    tracing::info!("stopping");
+                    stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+                    self.turn(Input::Stop);
+                }
+                () = until(stop_by) => {
+                    tracing::warn!("the journal did not finish in time; the next start takes up what is missing");
+                    break;
+                }
+                () = tokio::time::sleep(wait) => self.turn(Input::Tick),
+            }
+            self.settle();
+            if let Some(detail) = self.damage.take() {
+                return Err(RunError::Damaged { detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn: feeds one input to the core, then starts its effects. Nothing here waits.
+    fn turn(&mut self, input: Input) {
+        let now = self.clock.now();
+        if let Input::Readings(readings) = &input {
+            self.note(now.wall, readings);
+        }
+        self.core.handle(input, now);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.core.poll_effect() {
+            match effect {
+                Effect::Append(batch) => {
+                    self.appending
+                        .push_back((batch.token, batch.epoch, batch.entries.clone()));
+                    self.journal.append(batch);
+                }
+                Effect::Act(run) => self.actuators.start(run),
+                Effect::ProbeAction(run) => self.actuators.probe(run),
+                Effect::Load {
+                    token,
+                    log,
+                    epoch,
+                    from,
+                    max_bytes,
+                } => {
+                    self.journal.load(token, log, epoch, from, max_bytes);
+                }
+                Effect::Release {
+                    log,
+                    epoch,
+                    through,
+                } => self.journal.release(log, epoch, through),
+                Effect::Shed { epoch, through } => self.journal.shed(epoch, through),
+                Effect::Send(frame) => {
+                    if let Some(link) = &self.link {
+                        link.send(&frame);
+                    }
+                }
+                Effect::Connect => match &self.link {
+                    Some(link) => link.connect(),
+                    None => self.waiting.push_back(Input::LinkDown {
+                        reason: "this node has not joined a hub".to_owned(),
+                    }),
+                },
+                Effect::Disconnect { reason } => {
+                    if let Some(link) = &self.link {
+                        link.disconnect(&reason);
+                    }
+                }
+                Effect::Reply { request, answer } => {
+                    if let Some(reply) = self.replies.remove(&request) {
+                        // Whoever asked may be gone.
+                        let _ = reply.send(answer);
+                    }
+                }
+                Effect::Stopped => self.stopped = true,
+            }
+        }
+    }
+
+    /// Turns what arose meanwhile, then shows the node as it is now.
+    fn settle(&mut self) {
+        loop {
+            if let Some(done) = self.journal.refused() {
+                self.on_done(done);
+            } else if let Some(input) = self.waiting.pop_front() {
+                self.turn(input);
+            } else {
+                break;
+            }
+        }
+        let snapshot = self.snapshot();
+        self.feed.snapshot(snapshot);
+    }
+
+    fn on_done(&mut self, done: Done) {
+        match &done {
+            Done::Appended { token, .. } => {
+                while let Some((_, epoch, entries)) = self
+                    .appending
+                    .pop_front_if(|(known, _, _)| *known <= *token)
+                {
+                    entries
+                        .iter()
+                        .for_each(|entry| self.feed.durable(epoch, entry));
+                }
+            }
+            Done::Failed { token, .. } => self.appending.retain(|(known, _, _)| known != token),
+            Done::Damaged { detail } => self.damage = Some(detail.clone()),
+            Done::Trimmed { .. } | Done::Loaded { .. } => {}
+        }
+        if let Some(input) = self.journal.told(done) {
+            self.turn(input);
+        }
+    }
+
+    fn on_ask(&mut self, ask: Ask) {
+        self.requests += 1;
+        self.replies.insert(self.requests, ask.answer);
+        self.turn(Input::Local {
+            request: self.requests,
+            what: ask.what,
+        });
+    }
+
+    /// A bundle from the settings, as if a person had brought it.
+    fn import(&mut self, bundle: SignedBundle) {
+        self.requests += 1;
+        self.waiting.push_back(Input::Local {
+            request: self.requests,
+            what: LocalRequest::Import {
+                who: "settings".to_owned(),
+                bundle,
+            },
+        });
+    }
+
+    fn note(&mut self, at: Wall, readings: &[Reading]) {
+        let latest = Arc::make_mut(&mut self.latest);
+        for reading in readings {
+            match latest.get_mut(&reading.series) {
+                Some(value) => *value = reading.value,
+                None => {
+                    latest.insert(reading.series.clone(), reading.value);
+                }
+            }
+        }
+        self.feed.sampled(&self.agent, at, readings);
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let now = self.clock.now();
+        let connected = matches!(self.core.link_state(now), LinkState::Up { .. });
+        if connected != self.connected {
+            self.connected = connected;
+            self.since = Some(now.wall);
+        }
+        match (self.core.bundle(), &self.bundle) {
+            (Some((_, reference)), Some((known, _))) if reference == *known => {}
+            (Some((signed, reference)), _) => {
+                self.bundle = Some((reference, Arc::new(signed.clone())))
+            }
+            (None, _) => self.bundle = None,
+        }
+        Snapshot {
+            status: self.core.status(now),
+            connected,
+            since: self.since,
+            hub_epoch: self.core.hub_epoch(),
+            backlog_entries: self.core.backlog_entries(),
+            acked: self.core.acked(),
+            bundle: self.bundle.clone(),
+            latest: self.latest.clone(),
+        }
+    }
+}
+
+async fn either(
+    a: &mut tokio::signal::unix::Signal,
+    b: &mut tokio::signal::unix::Signal,
+) -> Option<()> {
+    tokio::select! {
+        found = a.recv() => found,
+        found = b.recv() => found,
+    }
+}
+
+async fn until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending::<()>().await,
+    }
+}
+
+/// Keeps the future's size out of `main`'s stack.
+pub fn boxed(config: Config) -> std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>> {
+    Box::pin(run(config))
+}

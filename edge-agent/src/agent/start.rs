@@ -1,0 +1,250 @@
+//! Builds everything that the turn loop needs, in the order in which it depends on each other, and takes it down again.
+//!
+//! The journal comes first: without its lock nothing may be touched. The sampler comes last: its first round finds everything in place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Write;
+use std::sync::Arc;
+
+use edge_agent_core::{Agent, Input, LinkState, Settings};
+use tokio::sync::mpsc;
+use wire::frame::DeviceInfo;
+use wire::{AgentId, DeviceId, SignedBundle, Wall, codec};
+
+use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell};
+use crate::actuators::Actuators;
+use crate::actuators::throttle::Shares;
+use crate::clock;
+use crate::config::Config;
+use crate::identity::Identity;
+use crate::journal::{Journal, Opened};
+use crate::link::{Link, LinkSettings};
+use crate::local_api::{self, LocalApi, Snapshot};
+use crate::probe::Probe;
+use crate::sampler::Sampler;
+use crate::supervisor::Supervisor;
+
+/// What is not part of a turn, and is taken down at the end.
+pub struct House {
+    sampler: Sampler,
+    supervisor: Supervisor,
+    api: LocalApi,
+}
+
+/// Builds the agent, and says on standard output where it answers.
+pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
+    let system = |what| move |cause| RunError::System { what, cause };
+    let (done_sender, done) = mpsc::channel(COMPLETIONS);
+    let (input_sender, inputs) = mpsc::channel(INPUTS);
+    let (ask_sender, asks) = mpsc::channel(ASKS);
+    let Opened {
+        journal,
+        recovered,
+        clock,
+        saved_clock,
+    } = Journal::open(&config.state_dir, config.journal_limit, done_sender)?;
+    let wall_floor = clock::wall_floor(saved_clock.as_ref());
+    let identity = Identity::load(&config.state_dir)?;
+    let seed = random();
+    let settings = settings(config, identity.as_ref(), wall_floor, seed);
+    let (agent, site) = (
+        settings.agent.clone(),
+        identity
+            .as_ref()
+            .map_or("default", Identity::site)
+            .to_owned(),
+    );
+    tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
+    let imported = config.bundle.as_deref().map(read_bundle).transpose()?;
+    let core = Agent::new(settings, recovered, clock.now());
+
+    let workloads = config.workloads();
+    let names = workloads.iter().map(|workload| workload.device.name());
+    let shares = Arc::new(Shares::prepare(&agent, names));
+    let others = devices(config);
+    let supervisor = Supervisor::start(
+        &config.state_dir.join("workloads"),
+        workloads,
+        shares.clone(),
+        input_sender.clone(),
+    )
+    .map_err(system("start the supervisor"))?;
+    let probe = config
+        .probe()
+        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone()))
+        .transpose()
+        .map_err(system("start the GPU probe's thread"))?;
+    let actuators = Actuators::new(
+        probe.clone(),
+        supervisor.orders(),
+        shares,
+        input_sender.clone(),
+    );
+    let link = identity.map(|identity| {
+        let settings = LinkSettings {
+            state_dir: config.state_dir.clone(),
+            hub: config.hub.clone(),
+            wall_floor,
+            timing: wire_transport::Timing::default(),
+            seed,
+        };
+        Link::start(identity, settings, input_sender.clone())
+    });
+
+    let now = clock.now();
+    let first = Snapshot {
+        status: core.status(now),
+        connected: matches!(core.link_state(now), LinkState::Up { .. }),
+        since: None,
+        hub_epoch: core.hub_epoch(),
+        backlog_entries: core.backlog_entries(),
+        acked: core.acked(),
+        bundle: None,
+        latest: Arc::default(),
+    };
+    let served = local_api::Settings {
+        socket: config.socket(),
+        page: config.page,
+        agent: agent.clone(),
+        site,
+    };
+    let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
+    let sampler = Sampler::start(
+        config.sample_every,
+        probe,
+        supervisor.watched(),
+        input_sender,
+    )
+    .map_err(system("start the sampler"))?;
+    say_ready(config, &api);
+
+    let mut shell = Shell {
+        core,
+        agent,
+        clock,
+        journal,
+        link,
+        actuators,
+        feed,
+        waiting: VecDeque::from([Input::Devices(others)]),
+        appending: VecDeque::new(),
+        replies: BTreeMap::new(),
+        requests: 0,
+        latest: Arc::default(),
+        bundle: None,
+        connected: false,
+        since: None,
+        stopped: false,
+        damage: None,
+    };
+    if let Some(bundle) = imported {
+        shell.import(bundle);
+    }
+    let ears = Ears { inputs, done, asks };
+    let house = House {
+        sampler,
+        supervisor,
+        api,
+    };
+    Ok((shell, ears, house))
+}
+
+impl House {
+    /// Takes everything down. The turn loop's ears are closed by now, so no thread waits for it.
+    pub async fn end(self, shell: Shell) {
+        self.sampler.stop();
+        self.api.stop();
+        if let Some(link) = shell.link {
+            link.stop().await;
+        }
+        self.supervisor.stop();
+        shell.journal.close();
+        tracing::info!("stopped");
+    }
+}
+
+fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed: u64) -> Settings {
+    Settings {
+        agent: identity.map_or_else(
+            || config.name.clone().unwrap_or_else(machine_name),
+            |identity| identity.agent().clone(),
+        ),
+        trust_domain: identity
+            .map_or(config.trust_domain.as_str(), Identity::trust_domain)
+            .to_owned(),
+        policy_keys: identity.map_or_else(
+            || config.key_ring(),
+            |identity| identity.policy_keys().clone(),
+        ),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        process: random(),
+        seed,
+        journal_limit_bytes: config.journal_limit,
+        block_every: config.block_every,
+        append_deadline: config.append_deadline,
+        certificate_ends: identity.map_or(Wall(0), Identity::certificate_ends),
+        rejoins: identity.map_or(0, Identity::rejoins),
+        wall_floor,
+    }
+}
+
+/// A number that no other process draws.
+fn random() -> u64 {
+    // The kernel's source does not fail once the machine runs; a node must start even if it did.
+    getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()) ^ clock::boot_ms())
+}
+
+/// The machine's own name, as far as it is a valid one.
+fn machine_name() -> AgentId {
+    let name = sysinfo::System::host_name().unwrap_or_default();
+    let label = name
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    AgentId::new(label)
+        .unwrap_or_else(|_| AgentId::new("node").expect("a constant that follows the grammar"))
+}
+
+/// The devices that are not GPUs.
+fn devices(config: &Config) -> Vec<DeviceInfo> {
+    let plain = |id, model| DeviceInfo {
+        id,
+        model,
+        simulated: false,
+        power_cap_range_mw: None,
+    };
+    let system = sysinfo::System::long_os_version().unwrap_or_else(|_| "Linux".to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut found = vec![plain(
+        DeviceId::node(),
+        format!("{system}, {cores} cores {}", std::env::consts::ARCH),
+    )];
+    for workload in config.workloads() {
+        let program = workload.command.first().map_or("", String::as_str);
+        let model = program.rsplit('/').next().unwrap_or_default().to_owned();
+        found.push(plain(workload.device, model));
+    }
+    found
+}
+
+fn read_bundle(path: &std::path::Path) -> Result<SignedBundle, RunError> {
+    let bytes = std::fs::read(path).map_err(|cause| RunError::System {
+        what: "read the bundle that the settings name",
+        cause,
+    })?;
+    codec::decode(&bytes).map_err(|cause| RunError::Bundle {
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// The one line that whoever started the agent waits for.
+fn say_ready(config: &Config, api: &LocalApi) {
+    let mut line = format!("ready {}", config.socket().display());
+    if let Some(page) = api.page {
+        line.push_str(&format!(" page http://{page}"));
+    }
+    // Nobody may be listening, which is no reason not to run.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

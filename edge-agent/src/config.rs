@@ -1,0 +1,359 @@
+//! Settings, read once from a TOML file and turned into types; unknown keys are refused with their line.
+//!
+//! Every setting has a default, so an empty file (or none, with `--state`) is a valid one. What a node *is* (name, hub, keys) comes from
+//! the identity that `join` stored; the keys for it here are for a node that has never joined a hub.
+//!
+//! Read next: `main.rs` (who reads them).
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _};
+use wire::bundle::KeyRing;
+use wire::{AgentId, DeviceId, Digest};
+
+use crate::probe::ProbeSettings;
+use crate::supervisor::WorkloadSettings;
+
+/// Where a service's state belongs (Filesystem Hierarchy Standard 5.8).
+pub const DEFAULT_STATE: &str = "/var/lib/sentinel-agent";
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read settings `{path}`")]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// How it fails.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("settings `{path}` are not valid")]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        cause: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    #[error("settings: `{field}` is {value}: {rule}")]
+    Value {
+        /// Which.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        rule: &'static str,
+    },
+}
+
+/// Everything that can be set.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Journal, identity, records and the socket.
+    pub state_dir: PathBuf,
+    /// The local API's Unix socket; `STATE/agent.sock` if absent. Its path may have 107 bytes.
+    pub socket: Option<PathBuf>,
+    /// Address of the node's own page; loopback only, because it asks nobody who they are. Absent: no page.
+    pub page: Option<SocketAddr>,
+    /// `HOST:PORT` of the hub instead of the one in the identity, for a path that changed.
+    pub hub: Option<String>,
+    /// Bytes that the journal may occupy. 64 MiB hold about six days of telemetry and months of decisions.
+    #[serde(deserialize_with = "bytes")]
+    pub journal_limit: u64,
+    /// Time between two rounds of readings. One second is what thresholds with hold times need.
+    #[serde(deserialize_with = "span")]
+    pub sample_every: Duration,
+    /// Time between two telemetry blocks: the cost of a fleet is packets, and ten seconds make a tenth of them.
+    #[serde(deserialize_with = "span")]
+    pub block_every: Duration,
+    /// How long the disk may take before protective actions go on without it.
+    #[serde(deserialize_with = "span")]
+    pub append_deadline: Duration,
+    /// Reads and sets GPUs. Absent: this node has none.
+    pub gpu_probe: Option<GpuProbe>,
+    /// Processes to keep running.
+    pub workload: Vec<Workload>,
+    /// The node's name while it has not joined a hub; the machine's name if absent.
+    pub name: Option<AgentId>,
+    /// The trust domain of bundles while it has not joined a hub.
+    pub trust_domain: String,
+    /// Ed25519 keys that may sign bundles while it has not joined a hub, 64 hex digits each.
+    pub policy_keys: Vec<Digest>,
+    /// A signed bundle that is imported at start, if it is newer than the active one.
+    pub bundle: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: DEFAULT_STATE.into(),
+            socket: None,
+            page: None,
+            hub: None,
+            journal_limit: 64 << 20,
+            sample_every: Duration::from_secs(1),
+            block_every: Duration::from_secs(10),
+            // Thirty times what a busy disk takes, and a third of what a GPU has between too hot and damage.
+            append_deadline: Duration::from_secs(2),
+            gpu_probe: None,
+            workload: Vec::new(),
+            name: None,
+            trust_domain: "sentinel".to_owned(),
+            policy_keys: Vec::new(),
+            bundle: None,
+        }
+    }
+}
+
+/// A program that speaks the probe's protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GpuProbe {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// For each call. A healthy driver answers within 50 ms.
+    #[serde(deserialize_with = "span", default = "second")]
+    pub deadline: Duration,
+}
+
+/// A process to keep running.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name: `workload:NAME` in bundles.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Added to the agent's environment.
+    #[serde(default)]
+    pub env: std::collections::BTreeMap<String, String>,
+    /// It ends when the agent is stopped; else it lives on and the next agent takes it over.
+    #[serde(default)]
+    pub stop_with_agent: bool,
+}
+
+const fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+impl Config {
+    /// Reads a file; its relative paths count from its folder.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|cause| ConfigError::Parse {
+            path: path.to_owned(),
+            cause: Box::new(cause),
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.state_dir = folder.join(&config.state_dir);
+        config.socket = config.socket.map(|socket| folder.join(socket));
+        config.bundle = config.bundle.map(|bundle| folder.join(bundle));
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What types alone cannot say.
+    fn check(&self) -> Result<(), ConfigError> {
+        let value = |field, value: String, rule| Err(ConfigError::Value { field, value, rule });
+        if let Some(page) = self.page.filter(|page| !page.ip().is_loopback()) {
+            return value(
+                "page",
+                page.to_string(),
+                "only loopback, for example 127.0.0.1:0, because the page asks nobody who they are",
+            );
+        }
+        if self.journal_limit < 1 << 20 {
+            return value(
+                "journal_limit",
+                self.journal_limit.to_string(),
+                "at least 1 MiB",
+            );
+        }
+        for (field, span, least, most) in [
+            ("sample_every", self.sample_every, 100, 60_000),
+            ("block_every", self.block_every, 1_000, 60_000),
+            ("append_deadline", self.append_deadline, 100, 60_000),
+        ] {
+            if !(least..=most).contains(&span.as_millis()) {
+                return value(
+                    field,
+                    format!("{span:?}"),
+                    "between 100 ms (1 s for block_every) and 60 s",
+                );
+            }
+        }
+        if let Some(probe) = &self.gpu_probe
+            && (probe.command.is_empty() || probe.deadline.is_zero())
+        {
+            return value(
+                "gpu_probe",
+                format!("{:?} {:?}", probe.command, probe.deadline),
+                "a program, and a deadline above zero",
+            );
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for workload in &self.workload {
+            let simple = !workload.name.is_empty()
+                && workload.name.len() <= 64
+                && workload
+                    .name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                && !workload.name.starts_with('.');
+            if !simple || names.contains(&workload.name.as_str()) {
+                return value(
+                    "workload.name",
+                    format!("`{}`", workload.name),
+                    "1 to 64 of a-z, A-Z, 0-9, -, _ and ., each name once",
+                );
+            }
+            if workload.command.is_empty() {
+                return value(
+                    "workload.command",
+                    "[]".to_owned(),
+                    "a program and its arguments",
+                );
+            }
+            names.push(&workload.name);
+        }
+        Ok(())
+    }
+
+    /// Where the local API listens.
+    pub fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .unwrap_or_else(|| self.state_dir.join("agent.sock"))
+    }
+
+    /// Who may sign bundles while the node has not joined a hub.
+    pub fn key_ring(&self) -> KeyRing {
+        KeyRing {
+            keys: self.policy_keys.iter().map(|key| key.0).collect(),
+            threshold: 1,
+        }
+    }
+
+    /// How to start the GPU probe, if there is one.
+    pub fn probe(&self) -> Option<ProbeSettings> {
+        self.gpu_probe.as_ref().map(|probe| ProbeSettings {
+            command: probe.command.clone(),
+            deadline: probe.deadline,
+        })
+    }
+
+    /// What to keep running.
+    pub fn workloads(&self) -> Vec<WorkloadSettings> {
+        self.workload
+            .iter()
+            .filter_map(|workload| {
+                Some(WorkloadSettings {
+                    device: DeviceId::workload(&workload.name).ok()?,
+                    command: workload.command.clone(),
+                    env: workload.env.clone().into_iter().collect(),
+                    stop_with_agent: workload.stop_with_agent,
+                })
+            })
+            .collect()
+    }
+}
+
+/// `250ms`, `10s`, `2m`.
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    scaled(&text, &[("ms", 1), ("s", 1_000), ("m", 60_000)])
+        .map(Duration::from_millis)
+        .ok_or_else(|| D::Error::custom(format!("`{text}` is not a span: write 250ms, 10s or 2m")))
+}
+
+/// `512 KiB`, `64 MiB`, `1 GiB`.
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    scaled(
+        &text,
+        &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
+    )
+    .ok_or_else(|| {
+        D::Error::custom(format!(
+            "`{text}` is not a size: write 512 KiB, 64 MiB or 1 GiB"
+        ))
+    })
+}
+
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    number.parse::<u64>().ok()?.checked_mul(*factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    fn check(text: &str, expected: Result<(), &str>) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("agent.toml");
+        fs::write(&path, text).expect("written");
+        match (Config::read(&path), expected) {
+            (Ok(_), Ok(())) => {}
+            (Err(error), Err(part)) => {
+                let cause = error.source().map(ToString::to_string).unwrap_or_default();
+                let said = format!("{error}: {cause}");
+                assert!(said.contains(part), "{said}");
+            }
+            (found, expected) => panic!("{text}: {found:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        check("", Ok(()));
+        check(
+            "journal_limit = \"8 MiB\"\nsample_every = \"250ms\"\npage = \"127.0.0.1:0\"\n",
+            Ok(()),
+        );
+        check(
+            "state_dir = \"x\"\njournal_limits = \"8 MiB\"\n",
+            Err("line 2"),
+        );
+        check("sample_every = \"fast\"\n", Err("250ms, 10s or 2m"));
+        check("sample_every = \"1ms\"\n", Err("sample_every"));
+        check("journal_limit = \"8 MB\"\n", Err("64 MiB"));
+        check("page = \"0.0.0.0:80\"\n", Err("loopback"));
+        check(
+            "[[workload]]\nname = \"a/b\"\ncommand = [\"x\"]\n",
+            Err("workload.name"),
+        );
+        check(
+            "[[workload]]\nname = \"a\"\ncommand = []\n",
+            Err("workload.command"),
+        );
+        check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
+    }
+
+    #[test]
+    fn relative_paths_count_from_the_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("agent.toml");
+        fs::write(&path, "state_dir = \"state\"\n").expect("written");
+        let config = Config::read(&path).expect("valid");
+        assert_eq!(config.state_dir, folder.path().join("state"));
+        assert_eq!(config.socket(), folder.path().join("state/agent.sock"));
+    }
+}

@@ -1,0 +1,316 @@
+//! The node's own API and page, for whoever sits at the box: over a Unix socket, and read-only over loopback if settings ask for it.
+//!
+//! Serves what the journal and the turn loop already know, under the routes that `wire::api` lists; decides nothing and works without
+//! a hub. What a person wants done goes to the core as a `LocalRequest` and is judged like everything else.
+//!
+//! Read next: `live.rs` (the node now), `record.rs` (what the journal says), `person.rs` (what people want), `answer.rs` (how it looks).
+
+mod answer;
+mod live;
+mod person;
+mod record;
+
+use std::collections::BTreeMap;
+use std::future::IntoFuture;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use edge_agent_core::{LocalAnswer, LocalRequest};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use wire::api::StreamEvent;
+use wire::bundle::MAX_BUNDLE_BYTES;
+use wire::frame::Status;
+use wire::reading::{Reading, Series};
+use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, Wall};
+
+use crate::journal::Reader;
+
+/// Events that a watcher may be behind: a minute of samples and a burst of decisions.
+const BEHIND: usize = 128;
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket cannot be made.
+    #[error("cannot listen on socket `{path}`")]
+    Socket {
+        /// Which.
+        path: PathBuf,
+        /// How it fails.
+        #[source]
+        cause: io::Error,
+    },
+    /// The page's address cannot be used.
+    #[error("cannot serve the page on `{address}`: choose another with `page` in the settings, or port 0 for any")]
+    Page {
+        /// Which.
+        address: SocketAddr,
+        /// How it fails.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// The node as the turn loop last saw it.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What it also tells the hub.
+    pub status: Status,
+    /// Whether a session is up, and since when that is so.
+    pub connected: bool,
+    /// Since when.
+    pub since: Option<Wall>,
+    /// The highest hub epoch that it has seen.
+    pub hub_epoch: HubEpoch,
+    /// Entries that no hub has acknowledged.
+    pub backlog_entries: u64,
+    /// The last entry of the present epoch that a hub acknowledged.
+    pub acked: Seq,
+    /// The active bundle.
+    pub bundle: Option<(BundleRef, Arc<SignedBundle>)>,
+    /// The latest value of every series.
+    pub latest: Arc<BTreeMap<Series, Option<i64>>>,
+}
+
+/// The turn loop's end: it tells what happens, and takes what people want.
+#[derive(Debug)]
+pub struct Feed {
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    durable: broadcast::Sender<(Epoch, RawEntry)>,
+    sampled: broadcast::Sender<Arc<str>>,
+}
+
+impl Feed {
+    /// The node has changed.
+    pub fn snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.send_replace(Arc::new(snapshot));
+    }
+
+    /// An entry has become durable. Costs nothing while nobody watches.
+    pub fn durable(&self, epoch: Epoch, entry: &RawEntry) {
+        if self.durable.receiver_count() > 0 {
+            // Nobody left to hear it is no failure.
+            drop(self.durable.send((epoch, entry.clone())));
+        }
+    }
+
+    /// A round of readings was taken. Costs nothing while nobody watches.
+    pub fn sampled(&self, node: &AgentId, at: Wall, readings: &[Reading]) {
+        if self.sampled.receiver_count() > 0 {
+            let event = live::sample(node, at, readings);
+            drop(self.sampled.send(answer::event_text(&event).into()));
+        }
+    }
+}
+
+/// Something that a person wants, and where the answer goes.
+#[derive(Debug)]
+pub struct Ask {
+    /// What.
+    pub what: LocalRequest,
+    /// The answer of the core.
+    pub answer: oneshot::Sender<LocalAnswer>,
+}
+
+/// Where and as whom the API is served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Path of the Unix socket; only this user can open it.
+    pub socket: PathBuf,
+    /// Address of the page on loopback, if one is wanted.
+    pub page: Option<SocketAddr>,
+    /// The node.
+    pub agent: AgentId,
+    /// Its site.
+    pub site: String,
+}
+
+/// What every route knows.
+#[derive(Clone)]
+struct App {
+    agent: AgentId,
+    site: Arc<str>,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
+    durable: broadcast::Sender<(Epoch, RawEntry)>,
+    sampled: broadcast::Sender<Arc<str>>,
+    asks: mpsc::Sender<Ask>,
+    reader: Reader,
+}
+
+impl App {
+    fn now(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Reads from the journal, off the turn loop's thread.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, crate::journal::ReadError> + Send + 'static,
+    ) -> Result<T, answer::Failure> {
+        let reader = self.reader.clone();
+        match tokio::task::spawn_blocking(move || read(&reader)).await {
+            Ok(found) => found.map_err(answer::Failure::from),
+            Err(_) => Err(answer::Failure::internal("reading the journal was interrupted")),
+        }
+    }
+}
+
+/// Who is at the other end of the socket.
+#[derive(Debug, Clone)]
+struct Peer(Arc<str>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let who = match stream.io().peer_cred() {
+            Ok(credentials) => person::name_of(credentials.uid()),
+            // The kernel gives them for every Unix socket; without them the socket's mode is what let this one in.
+            Err(_) => "someone at the socket".to_owned(),
+        };
+        Self(who.into())
+    }
+}
+
+/// The API while it is served.
+#[derive(Debug)]
+pub struct LocalApi {
+    /// Where the page is, if one is served.
+    pub page: Option<SocketAddr>,
+    socket: PathBuf,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl LocalApi {
+    /// Begins to serve. `asks` goes to the turn loop, which answers each [`Ask`].
+    pub async fn start(
+        settings: &Settings,
+        first: Snapshot,
+        reader: Reader,
+        asks: mpsc::Sender<Ask>,
+    ) -> Result<(Self, Feed), ServeError> {
+        let (snapshot, seen) = watch::channel(Arc::new(first));
+        let (durable, _) = broadcast::channel(BEHIND);
+        let (sampled, _) = broadcast::channel(BEHIND);
+        let app = App {
+            agent: settings.agent.clone(),
+            site: settings.site.as_str().into(),
+            snapshot: seen,
+            durable: durable.clone(),
+            sampled: sampled.clone(),
+            asks,
+            reader,
+        };
+        let listener = listen(&settings.socket)?;
+        let local = reading().merge(writing()).with_state(app.clone());
+        let local = local.into_make_service_with_connect_info::<Peer>();
+        let mut tasks = vec![tokio::spawn(ended("socket", axum::serve(listener, local).into_future()))];
+        let mut page = None;
+        if let Some(address) = settings.page {
+            let failed = |cause| ServeError::Page { address, cause };
+            let listener = TcpListener::bind(address).await.map_err(failed)?;
+            page = Some(listener.local_addr().map_err(failed)?);
+            let shown = reading()
+                .fallback(answer::file)
+                .layer(middleware::from_fn(own_pages_only))
+                .with_state(app)
+                .into_make_service();
+            tasks.push(tokio::spawn(ended("page", axum::serve(listener, shown).into_future())));
+        }
+        let api = Self {
+            page,
+            socket: settings.socket.clone(),
+            tasks,
+        };
+        Ok((api, Feed { snapshot, durable, sampled }))
+    }
+
+    /// Stops serving and takes the socket away.
+    pub fn stop(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        // A socket that cannot be removed is taken over at the next start.
+        drop(std::fs::remove_file(&self.socket));
+    }
+}
+
+async fn ended(what: &str, served: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = served.await {
+        tracing::error!(%error, what, "the local API is not served any more");
+    }
+}
+
+/// Makes the socket, in place of one that a dead process left. The state folder's lock already keeps a living one out.
+fn listen(path: &Path) -> Result<UnixListener, ServeError> {
+    let failed = |cause| ServeError::Socket {
+        path: path.to_owned(),
+        cause,
+    };
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+fn reading() -> Router<App> {
+    Router::new()
+        .route("/livez", get(live::alive))
+        .route("/readyz", get(live::ready))
+        .route("/api/v1/nodes", get(live::nodes))
+        .route("/api/v1/nodes/{name}", get(live::node))
+        .route("/api/v1/series", get(live::series))
+        .route("/api/v1/policies", get(live::policies))
+        .route("/api/v1/stream", get(live::stream))
+        .route("/api/v1/decisions", get(record::decisions))
+        .route("/api/v1/decisions/{id}", get(record::decision))
+        .route("/api/v1/decisions/{id}/explanation", get(record::explanation))
+        .route("/api/v1/decisions/{id}/replay", get(record::replay))
+        .route("/api/v1/entries", get(record::entries))
+        .route("/api/v1/verify", get(record::verify))
+}
+
+fn writing() -> Router<App> {
+    Router::new()
+        .route("/api/v1/actions", post(person::act))
+        .route("/api/v1/nodes/{name}/hold", post(person::hold))
+        .route("/api/v1/nodes/{name}/release", post(person::release))
+        .route("/api/v1/policies/check", post(person::check))
+        .layer(DefaultBodyLimit::max(MAX_BUNDLE_BYTES + 64 * 1024))
+}
+
+/// A page of another site must not read this node through somebody's browser: only our own name and address are answered.
+async fn own_pages_only(request: Request, next: Next) -> Response {
+    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
+        return answer::Failure::denied(format!("this page is for 127.0.0.1 and localhost, not for `{host}`")).into_response();
+    }
+    let mut response = next.run(request).await;
+    answer::secure(response.headers_mut());
+    response
+}
+
+/// The event that greets a watcher.
+fn hello(app: &App) -> StreamEvent {
+    StreamEvent::Hello {
+        from: "node".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hub_epoch: HubEpoch(0),
+        now: app.now().status.at.wall,
+    }
+}
+
+type Who = ConnectInfo<Peer>;
