@@ -1,1 +1,44 @@
 //! The one judge: rules of a signed bundle over readings and wanted actions, explained and replayable.
+//!
+//! Pure: no clock, no I/O, no randomness, no float in a decision. An agent feeds readings to a [`Judge`], which pushes [`Want`]s;
+//! [`judge()`] turns the facts of one want into a judgement; the hub runs [`vet`] on its own copy before it commands; [`replay`]
+//! makes a stored decision again; [`explain`] writes it down for people.
+//!
+//! Read next: `bundle.rs` (the text), `engine.rs` (readings to wants), `judge.rs` (the decision), `kind.rs` (the rules).
+
+mod actions;
+mod bundle;
+mod calendar;
+mod cases;
+mod compare;
+mod decide;
+mod engine;
+mod explain;
+pub mod health;
+mod jsonl;
+mod judge;
+mod kind;
+mod ledger;
+mod replay;
+mod rule;
+mod schema;
+mod table;
+mod text;
+
+pub use actions::{KINDS, KindInfo, parse_action};
+pub use bundle::{Bundle, Freeze, MAX_RULES};
+pub use cases::{CaseResult, run_cases};
+pub use compare::{Difference, Would, diff, is_reproduced, simulate};
+pub use decide::{Answer, Decider, Question};
+pub use engine::{Judge, Situation, Verify, Want};
+pub use explain::explain;
+pub use judge::{judge, vet};
+pub use kind::objective::burn_milli;
+pub use ledger::Ledger;
+pub use replay::replay;
+pub use schema::{explain_kind, rule_kinds, schema};
+
+/// The bundle of the demo.
+pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");
+/// A stricter one, which the demo's tour publishes.
+pub const DEMO_STRICT_BUNDLE: &str = include_str!("../bundles/demo-strict.yaml");

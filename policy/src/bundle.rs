@@ -1,0 +1,279 @@
+//! A bundle: rules, permits and the authority ladder, read from the text that was signed.
+//!
+//! Reads and checks; never judges. Any text is either a bundle or a list of problems with their places.
+//!
+//! Read next: `rule.rs` (one rule), `judge.rs` (what is done with them), `bundles/demo.yaml` (an example).
+
+use std::collections::BTreeMap;
+
+use wire::api::{BundleProblem, RuleView};
+use wire::bundle::MAX_BUNDLE_BYTES;
+use wire::decision::Authority;
+
+use crate::actions::KINDS;
+use crate::rule::{Asked, Rule, Selector};
+use crate::text::fields::{Fields, Problems};
+use crate::text::toml;
+use crate::text::tree::{self, Place};
+
+/// Most rules of one bundle. Source: `control.md` 9.3, 2.
+pub const MAX_RULES: usize = 256;
+/// Most permits of one bundle.
+const MAX_PERMITS: usize = 64;
+/// Safety reflexes that one node may take in an hour. Source: `control.md` 9.3, 4.
+const REFLEXES_PER_HOUR: u32 = 30;
+
+/// Until which age of the policy each step of the ladder lasts. Source: `edge.md` 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ladder {
+    pub full_for_ms: u64,
+    pub reversible_for_ms: u64,
+    pub protective_for_ms: u64,
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        const HOUR_MS: u64 = 3_600_000;
+        Self {
+            full_for_ms: 6 * HOUR_MS,
+            reversible_for_ms: 72 * HOUR_MS,
+            protective_for_ms: 30 * 24 * HOUR_MS,
+        }
+    }
+}
+
+/// The rules that people signed, checked and ready to judge by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    name: String,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) permits: Vec<Selector>,
+    pub(crate) ladder: Ladder,
+    pub(crate) reflexes_per_hour: u32,
+}
+
+impl Bundle {
+    /// Reads a bundle's text, YAML or TOML: a first line of the form `name = …` or `[…]` means TOML.
+    ///
+    /// Returns every problem found, in the order of the text, each with line, column and field; at most 50.
+    pub fn parse(text: &[u8]) -> Result<Self, Vec<BundleProblem>> {
+        let problems = Problems::default();
+        let bundle = Self::read_text(text, &problems);
+        match bundle {
+            Some(bundle) if problems.is_empty() => Ok(bundle),
+            _ => Err(problems.into_vec()),
+        }
+    }
+
+    fn read_text(text: &[u8], problems: &Problems) -> Option<Self> {
+        if text.len() > MAX_BUNDLE_BYTES {
+            let message = format!(
+                "{} bytes; a bundle has at most {MAX_BUNDLE_BYTES}",
+                text.len()
+            );
+            problems.add(Place::default(), "", message);
+            return None;
+        }
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => {
+                let line = text[..error.valid_up_to()]
+                    .iter()
+                    .filter(|b| **b == b'\n')
+                    .count()
+                    + 1;
+                let line = u32::try_from(line).unwrap_or(u32::MAX);
+                problems.add(Place { line, column: 1 }, "", "this is not UTF-8 text");
+                return None;
+            }
+        };
+        let tree = if toml::is_toml(text) {
+            toml::tree(text)
+        } else {
+            tree::yaml(text)
+        };
+        match tree {
+            Ok(root) => {
+                let mut fields = Fields::new(&root, "", problems);
+                let bundle = Self::read(&mut fields);
+                fields.finish();
+                Some(bundle)
+            }
+            Err(error) => {
+                problems.add(error.place, "", error.message);
+                None
+            }
+        }
+    }
+
+    /// Reads a bundle's fields.
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Self {
+        let name = fields.need_text("bundle", "its name, for people");
+        let description = fields.text("description", "what it is for");
+        drop(description);
+        let ladder = fields.map(
+            "authority",
+            false,
+            "what may still be done as the policy ages",
+            |f| read_ladder(f),
+        );
+        let permits = fields.maps("permits", false, "which actions may run at all; by default every kind but those of class high and irreversible", |f| Selector::read(f));
+        let reflexes = fields.number(
+            "reflexes_per_hour",
+            1,
+            1_000,
+            "safety reflexes that one node may take in an hour; 30",
+        );
+        let rules: Vec<_> = fields.maps("rules", false, "the rules", |f| {
+            (f.place(), f.path().to_owned(), Rule::read(f))
+        });
+        if rules.len() > MAX_RULES {
+            fields.problem(
+                "rules",
+                format!("{} rules; a bundle has at most {MAX_RULES}", rules.len()),
+            );
+        }
+        if permits.len() > MAX_PERMITS {
+            fields.problem(
+                "permits",
+                format!("{} permits; at most {MAX_PERMITS}", permits.len()),
+            );
+        }
+        let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+        let mut kept = Vec::new();
+        for (place, path, rule) in rules {
+            let Some(rule) = rule else { continue };
+            if let Some(first) = seen.insert(rule.id.clone(), place) {
+                let message = format!(
+                    "the rule in line {} is called `{}` too",
+                    first.line, rule.id
+                );
+                fields.problem_at(place, &format!("{path}.id"), message);
+            }
+            kept.push(rule);
+        }
+        Self {
+            name,
+            rules: kept,
+            permits,
+            ladder: ladder.unwrap_or_default(),
+            reflexes_per_hour: reflexes
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(REFLEXES_PER_HOUR),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its rules, for lists.
+    pub fn rules(&self) -> Vec<RuleView> {
+        self.rules
+            .iter()
+            .map(|rule| RuleView {
+                id: rule.id.clone(),
+                kind: rule.kind.name().to_owned(),
+                mode: rule.mode.name().to_owned(),
+                text: rule.kind.text(&rule.selector),
+            })
+            .collect()
+    }
+
+    /// Every change freeze that counts, with when it ends if it is active and when it begins next.
+    pub fn freezes(&self, at: wire::Wall) -> Vec<Freeze> {
+        let rules = self
+            .rules
+            .iter()
+            .filter(|rule| rule.mode == crate::rule::Mode::Enforce);
+        rules
+            .filter_map(|rule| {
+                let crate::kind::Kind::ChangeFreeze(windows) = &rule.kind else {
+                    return None;
+                };
+                let (until, next) = windows.now_and_next(at.0);
+                Some(Freeze {
+                    rule: rule.id.clone(),
+                    text: rule.kind.text(&rule.selector),
+                    active_until: until.map(wire::Wall),
+                    next_start: next.map(wire::Wall),
+                })
+            })
+            .collect()
+    }
+
+    /// The step of the ladder at this age of the policy, and how long until the next lower one.
+    pub fn authority(&self, policy_age_ms: u64) -> (Authority, Option<u64>) {
+        let left = |until: u64| Some(until - policy_age_ms);
+        match &self.ladder {
+            ladder if policy_age_ms < ladder.full_for_ms => {
+                (Authority::Full, left(ladder.full_for_ms))
+            }
+            ladder if policy_age_ms < ladder.reversible_for_ms => {
+                (Authority::Reversible, left(ladder.reversible_for_ms))
+            }
+            ladder if policy_age_ms < ladder.protective_for_ms => {
+                (Authority::Protective, left(ladder.protective_for_ms))
+            }
+            _ => (Authority::Observe, None),
+        }
+    }
+
+    /// The rule with this id and its place.
+    pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.id == id)
+    }
+
+    /// Whether the bundle lets this kind of action run at all.
+    pub(crate) fn permits(&self, asked: &Asked<'_>) -> bool {
+        if self.permits.is_empty() {
+            return KINDS[asked.kind].class < wire::action::RiskClass::High;
+        }
+        self.permits.iter().any(|permit| permit.matches(asked))
+    }
+}
+
+/// A change freeze, as of some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freeze {
+    /// The rule.
+    pub rule: String,
+    /// One line for people.
+    pub text: String,
+    /// Until when it is active: the next open slot. `None` if it is not.
+    pub active_until: Option<wire::Wall>,
+    /// When its next window begins, if one does within 400 days.
+    pub next_start: Option<wire::Wall>,
+}
+
+fn read_ladder(fields: &mut Fields<'_>) -> Ladder {
+    let usual = Ladder::default();
+    let full = fields.duration("full_for", "everything that the bundle grants; 6 h");
+    let reversible = fields.duration(
+        "reversible_for",
+        "then nothing irreversible or disruptive; 72 h",
+    );
+    let protective = fields.duration(
+        "protective_for",
+        "then protective actions only; 30 d. After it only rules that never expire",
+    );
+    let ladder = Ladder {
+        full_for_ms: full.unwrap_or(usual.full_for_ms),
+        reversible_for_ms: reversible.unwrap_or(usual.reversible_for_ms),
+        protective_for_ms: protective.unwrap_or(usual.protective_for_ms),
+    };
+    if ladder.full_for_ms > ladder.reversible_for_ms {
+        fields.problem(
+            "reversible_for",
+            "is shorter than `full_for`; ages count from the same moment",
+        );
+    }
+    if ladder.reversible_for_ms > ladder.protective_for_ms {
+        fields.problem(
+            "protective_for",
+            "is shorter than `reversible_for`; ages count from the same moment",
+        );
+    }
+    ladder
+}

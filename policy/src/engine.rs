@@ -1,0 +1,946 @@
+//! One agent's judge: readings in, wants out, and the ledger of what became of them.
+//!
+//! Decides when something is wanted. Whether it may run is [`crate::judge`], which sees only the facts gathered here, so that
+//! every decision can be made again from what was journaled.
+//!
+//! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
+//! rule engaged it takes back at most once.
+//!
+//! Read next: `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wire::action::RiskClass;
+use wire::decision::{Alternative, Fact, Inputs, Judgement, Observed, Verdict};
+use wire::frame::DeviceInfo;
+use wire::time::ClockState;
+use wire::{
+    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
+    Quantity, Reading, Series,
+};
+
+use crate::actions;
+use crate::bundle::Bundle;
+use crate::judge::rejected;
+use crate::kind::threshold::{OnMissing, Threshold, as_number};
+use crate::ledger::{Counters, Engaged, Flight, Key, Known, Ledger, Standing, World};
+use crate::rule::{Asked, Mode, Rule};
+use crate::table::Table;
+
+/// An action whose outcome has not come in this time has been lost.
+const LOST_AFTER: Duration = Duration::from_secs(120);
+/// First and longest wait after a refusal that names no time.
+const REFUSED_MS: (u64, u64) = (10_000, 600_000);
+/// The window of the limit on safety reflexes.
+const REFLEX_WINDOW_MS: u64 = 3_600_000;
+/// How often a reading that does not come is looked at again.
+const SILENCE_CHECK: Duration = Duration::from_secs(1);
+/// Counters of rules that left the bundle are kept, so that publishing it twice refills no budget.
+const MAX_PARKED: usize = 256;
+
+/// An action that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Who.
+    pub origin: Origin,
+    /// What.
+    pub action: Action,
+    /// The readings that the origin's rule looked at.
+    pub readings: Vec<Observed>,
+    /// What else the rule could have wanted.
+    pub rejected: Vec<Alternative>,
+    /// The effect that must be seen after the action; `None` if being applied is all.
+    pub verify: Option<Verify>,
+}
+
+/// The effect that an action must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// Where it is seen.
+    pub series: Series,
+    /// It is seen once a reading is below this, in the quantity's unit.
+    pub falls_below: i64,
+    /// It must be seen within this time after the action was applied.
+    pub within: Duration,
+}
+
+/// What an agent knows of itself when it asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// When.
+    pub now: Now,
+    /// How old the proof of the bundle's freshness is, in milliseconds.
+    pub policy_age_ms: u64,
+    /// Whether a session with a hub is up.
+    pub connected: bool,
+    /// What it believes of its wall clock.
+    pub clock: ClockState,
+    /// Whether the journal accepts entries.
+    pub journal_ok: bool,
+    /// The person who holds the node.
+    pub held_by: Option<&'a str>,
+    /// The highest hub epoch seen.
+    pub hub_epoch: HubEpoch,
+}
+
+/// Engine, guard and ledger of one agent.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    bundle: Arc<Bundle>,
+    reference: BundleRef,
+    table: Table,
+    /// Counters, one per rule of the bundle.
+    counters: Vec<Counters>,
+    /// Counters of rules that are not in this bundle.
+    parked: Vec<(String, Counters)>,
+    reflexes: Counters,
+    flights: Vec<Flight>,
+    /// Standings of rules and devices whose series has not been reported yet, or whose rule is gone.
+    stored: Vec<(String, DeviceId, Standing)>,
+    ranges: Vec<(DeviceId, (u32, u32))>,
+    known: Known,
+    /// When the first readings came, for devices that never report.
+    started: Option<Mono>,
+    /// When to look for readings that did not come; `None` if no rule asks.
+    next_silence: Option<Mono>,
+    /// Rules that left the bundle and have something to take back.
+    orphans: bool,
+}
+
+impl Judge {
+    /// A judge that remembers nothing.
+    pub fn new(bundle: Arc<Bundle>, reference: BundleRef) -> Self {
+        let mut judge = Self {
+            counters: vec![Counters::default(); bundle.rules.len()],
+            bundle,
+            reference,
+            table: Table::default(),
+            parked: Vec::new(),
+            reflexes: Counters::default(),
+            flights: Vec::new(),
+            stored: Vec::new(),
+            ranges: Vec::new(),
+            known: Known::default(),
+            started: None,
+            next_silence: None,
+            orphans: false,
+        };
+        judge.watch_named_devices();
+        judge
+    }
+
+    /// Judges by another bundle from now on. Budgets, cooldowns and what is engaged stay; what the new bundle no longer has a rule
+    /// for is taken back.
+    pub fn replace_bundle(&mut self, bundle: Arc<Bundle>, reference: BundleRef) {
+        let ledger = self.ledger();
+        let table = std::mem::take(&mut self.table);
+        self.counters = vec![Counters::default(); bundle.rules.len()];
+        self.bundle = bundle;
+        self.reference = reference;
+        self.adopt(ledger);
+        for slot in table.slots {
+            let index = self.table.add(&slot.series, &self.bundle, &mut self.stored);
+            self.table.slots[index].last = slot.last;
+        }
+        for instance in &mut self.table.instances {
+            // What was refused under the old rules may be allowed under the new ones.
+            instance.standing.blocked_until = Mono(0);
+            instance.standing.refusals = 0;
+            instance.standing.alternative = 0;
+            instance.standing.since = None;
+        }
+        self.watch_named_devices();
+        self.next_silence = self.started.filter(|_| self.next_silence.is_some());
+        self.find_orphans();
+    }
+
+    /// The bundle that it judges by.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// The bundle's number and digest.
+    pub fn reference(&self) -> BundleRef {
+        self.reference
+    }
+
+    /// Takes note of what a device says of itself.
+    pub fn set_device(&mut self, info: &DeviceInfo) {
+        self.ranges.retain(|(device, _)| *device != info.id);
+        if let Some(range) = info.power_cap_range_mw {
+            self.ranges.push((info.id.clone(), range));
+        }
+    }
+
+    /// Sets, or with `None` forgets, a number that agent or hub observed of a scope, for rules that ask for it by name:
+    /// `rack.members`, `rack.unhealthy`, `web.burn_1h`, `tenant.cost_spent_micros`.
+    pub fn set_fact(&mut self, name: &str, value: Option<i64>) {
+        self.known.set(name, value);
+    }
+
+    /// Asks again at the next round for everything that was refused: a hold was released, the journal is back.
+    pub fn reconsider(&mut self) {
+        for instance in &mut self.table.instances {
+            instance.standing.blocked_until = Mono(0);
+            instance.standing.refusals = 0;
+        }
+    }
+
+    /// Takes one round of readings and pushes what rules want of it.
+    ///
+    /// Pushed are rules whose condition newly holds for its hold time, still holds after an attempt has ended, or has cleared.
+    pub fn observe(&mut self, readings: &[Reading], now: Mono, wants: &mut Vec<Want>) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.next_silence = self.next_silence.map(|_| now);
+        }
+        for (position, reading) in readings.iter().enumerate() {
+            let Some(slot) =
+                self.table
+                    .slot(position, &reading.series, &self.bundle, &mut self.stored)
+            else {
+                continue;
+            };
+            let Some(value) = reading.value else { continue };
+            let before = self.table.slots[slot].last.replace((value, now));
+            for index in self.table.slots[slot].instances() {
+                self.step(index, value, before, now, wants);
+            }
+        }
+        if self.next_silence.is_some_and(|at| now >= at) {
+            self.look_for_silence(now, wants);
+        }
+        if self.orphans {
+            self.take_back_orphans(now, wants);
+        }
+    }
+
+    /// How long until [`Judge::observe`] should be called even without readings.
+    pub fn poll_timeout(&self, now: Mono) -> Option<Duration> {
+        self.started?;
+        self.next_silence.map(|at| at.since(now))
+    }
+
+    /// Gathers everything that a judgement of `want` depends on.
+    pub fn inputs(&self, want: &Want, situation: &Situation<'_>) -> Inputs {
+        let asked = Asked::of(&want.action, &want.origin, situation.now);
+        Inputs {
+            at: situation.now,
+            origin: want.origin.clone(),
+            wanted: want.action.clone(),
+            bundle: self.reference,
+            policy_age_ms: situation.policy_age_ms,
+            connected: situation.connected,
+            clock: situation.clock,
+            journal_ok: situation.journal_ok,
+            held_by: situation.held_by.map(str::to_owned),
+            hub_epoch: situation.hub_epoch,
+            readings: want.readings.clone(),
+            facts: self.facts(&asked, &want.action),
+        }
+    }
+
+    /// The verdict runs: debits budgets and notes that the action is under way. Call it before the decision is journaled.
+    pub fn granted(&mut self, inputs: &Inputs, judgement: &Judgement, _decision: &DecisionId) {
+        let Some(action) = &judgement.granted else {
+            return;
+        };
+        let asked = Asked::of(action, &inputs.origin, inputs.at);
+        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
+            if rule.applies(&asked) && would_pass(rule, judgement) {
+                rule.kind.debit(counters, &asked);
+            }
+        }
+        if is_reflex(&asked) {
+            self.reflexes.debit(
+                Key::Node,
+                &asked,
+                REFLEX_WINDOW_MS,
+                self.bundle.reflexes_per_hour,
+            );
+        }
+        let now = inputs.at.mono;
+        if !matches!(action.kind, ActionKind::Notify { .. }) {
+            self.flights.retain(|flight| flight.until > now);
+            self.flights.push(Flight {
+                target: action.target.clone(),
+                kind: asked.kind as u8,
+                until: now + LOST_AFTER,
+            });
+        }
+        let device = inputs
+            .readings
+            .first()
+            .map(|seen| seen.series.device.clone());
+        if let Some((_, standing)) = self.standing_of(&inputs.origin, device.as_ref()) {
+            standing.acting = Some((action.clone(), now + LOST_AFTER));
+        }
+    }
+
+    /// The verdict does not run: the same want is not pushed again before its time, and then as the rule's next alternative if
+    /// there is one.
+    pub fn denied(&mut self, inputs: &Inputs, judgement: &Judgement) {
+        let now = inputs.at.mono;
+        let device = inputs
+            .readings
+            .first()
+            .map(|seen| seen.series.device.clone());
+        let Some((rule, standing)) = self.standing_of(&inputs.origin, device.as_ref()) else {
+            return;
+        };
+        let condition = rule.as_ref().and_then(|rule| rule.kind.condition());
+        let alternatives = condition.map_or(0, |condition| condition.then.len());
+        let next = usize::from(standing.alternative) + 1;
+        if rule.as_ref().is_some_and(|rule| rule.mode == Mode::Shadow) {
+            // Tried out: one record of what it would have done, until it clears.
+            standing.again_at =
+                now + Duration::from_millis(condition.map_or(0, |c| c.again_after_ms));
+            standing.refusals = 1;
+        } else if judgement.verdict == Verdict::Hold && judgement.retry_after_ms.is_some() {
+            let wait = judgement.retry_after_ms.unwrap_or(REFUSED_MS.0);
+            standing.blocked_until = now + Duration::from_millis(wait);
+        } else if judgement.verdict != Verdict::Hold
+            && matches!(inputs.origin, Origin::Rule { .. })
+            && next < alternatives
+        {
+            standing.alternative = u8::try_from(next).unwrap_or(0);
+        } else {
+            let doubled = REFUSED_MS.0 << standing.refusals.min(10);
+            let wait = judgement
+                .retry_after_ms
+                .unwrap_or(0)
+                .max(doubled.min(REFUSED_MS.1));
+            standing.blocked_until = now + Duration::from_millis(wait);
+            standing.refusals = standing.refusals.saturating_add(1);
+            standing.alternative = 0;
+        }
+    }
+
+    /// An outcome of a granted action came. Cooldowns count from here; the rule may try again, the next alternative if this one
+    /// did not help.
+    pub fn finished(&mut self, action: &Action, origin: &Origin, state: OutcomeState, now: Mono) {
+        if let Some(index) = self
+            .flights
+            .iter()
+            .position(|flight| flight.target == action.target)
+        {
+            self.flights.swap_remove(index);
+        }
+        let failed = match state {
+            OutcomeState::Applied | OutcomeState::Verified => false,
+            OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => true,
+            OutcomeState::Dropped => {
+                self.with_acting(origin, action, |_, standing| standing.acting = None);
+                return;
+            }
+        };
+        let at = Now {
+            mono: now,
+            ..Now::default()
+        };
+        let asked = Asked::of(action, origin, at);
+        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
+            if rule.mode != Mode::Off && rule.selector.matches(&asked) {
+                rule.kind.finished(counters, &asked, failed);
+            }
+        }
+        match origin {
+            Origin::Rule { .. } => self.with_acting(origin, action, |rule, standing| {
+                settle(rule, standing, action, state, now);
+            }),
+            Origin::Cleared { .. } => {
+                self.with_acting(origin, action, |_, standing| {
+                    settle_undo(standing, failed, now)
+                });
+                self.find_orphans();
+            }
+            Origin::Command { .. } | Origin::Local { .. } => {}
+        }
+    }
+
+    /// Everything that is remembered, to be stored with the next batch of entries.
+    pub fn ledger(&self) -> Ledger {
+        let rules = self.bundle.rules.iter().zip(&self.counters);
+        let own = rules
+            .filter(|(_, c)| !c.is_empty())
+            .map(|(rule, c)| (rule.id.clone(), c.clone()));
+        let standings = self
+            .table
+            .instances
+            .iter()
+            .filter(|i| !i.standing.is_idle())
+            .map(|i| {
+                let device = self.table.slots[i.slot].series.device.clone();
+                (
+                    self.bundle.rules[i.rule].id.clone(),
+                    device,
+                    i.standing.clone(),
+                )
+            });
+        Ledger {
+            rules: own.chain(self.parked.iter().cloned()).collect(),
+            reflexes: self.reflexes.clone(),
+            flights: self.flights.clone(),
+            standings: standings.chain(self.stored.iter().cloned()).collect(),
+        }
+    }
+
+    /// Takes up a ledger that was stored before.
+    pub fn restore(&mut self, ledger: Ledger) {
+        self.counters = vec![Counters::default(); self.bundle.rules.len()];
+        for instance in &mut self.table.instances {
+            instance.standing = Standing::default();
+        }
+        self.adopt(ledger);
+        for instance in &mut self.table.instances {
+            let device = &self.table.slots[instance.slot].series.device;
+            let id = &self.bundle.rules[instance.rule].id;
+            if let Some(index) = self
+                .stored
+                .iter()
+                .position(|(rule, on, _)| rule == id && on == device)
+            {
+                instance.standing = self.stored.swap_remove(index).2;
+            }
+        }
+        self.find_orphans();
+    }
+
+    fn adopt(&mut self, ledger: Ledger) {
+        let ledger = ledger.sound();
+        self.parked.clear();
+        for (id, counters) in ledger.rules {
+            match self.bundle.rules.iter().position(|rule| rule.id == id) {
+                Some(index) => self.counters[index] = counters,
+                None if self.parked.len() < MAX_PARKED => self.parked.push((id, counters)),
+                None => {}
+            }
+        }
+        self.reflexes = ledger.reflexes;
+        self.flights = ledger.flights;
+        self.stored = ledger.standings;
+    }
+
+    /// Series that rules name in full are watched from the start, so that one which never reports is missed.
+    fn watch_named_devices(&mut self) {
+        let bundle = self.bundle.clone();
+        let mut silence = false;
+        for rule in bundle.rules.iter().filter(|rule| rule.mode != Mode::Off) {
+            let Some(condition) = rule.kind.condition().filter(|c| c.watches_silence()) else {
+                continue;
+            };
+            silence = true;
+            let is_class = !condition
+                .device
+                .contains(|c: char| c == ':' || c.is_ascii_digit());
+            if let Ok(device) = DeviceId::new(condition.device.clone())
+                && (!is_class || condition.device == "node")
+            {
+                let series = Series::new(device, condition.quantity);
+                self.table.add(&series, &bundle, &mut self.stored);
+            }
+        }
+        self.next_silence = silence.then(|| self.started.unwrap_or(Mono(0)));
+    }
+
+    /// One rule sees one value.
+    fn step(
+        &mut self,
+        index: usize,
+        value: i64,
+        before: Option<(i64, Mono)>,
+        now: Mono,
+        wants: &mut Vec<Want>,
+    ) {
+        let instance = &mut self.table.instances[index];
+        let rule = &self.bundle.rules[instance.rule];
+        let Some(condition) = rule.kind.condition() else {
+            return;
+        };
+        let standing = &mut instance.standing;
+        if condition.is_met(value) {
+            let stale =
+                |at: Mono| now.since(at).as_millis() >= u128::from(condition.stale_after_ms);
+            if before.is_some_and(|(_, at)| stale(at)) {
+                // A gap in the readings breaks the hold time.
+                standing.since = None;
+            }
+            standing.clear_since = None;
+            let since = *standing.since.get_or_insert(now);
+            if now.0.saturating_sub(since.0) >= condition.hold_ms {
+                self.want(index, now, wants);
+            }
+            return;
+        }
+        standing.since = None;
+        if standing.is_idle() || !condition.is_clear(value) {
+            standing.clear_since = None;
+            return;
+        }
+        let since = *standing.clear_since.get_or_insert(now);
+        if now.0.saturating_sub(since.0) >= condition.clear_hold_ms {
+            self.clear(index, now, wants);
+        }
+    }
+
+    /// The condition holds: pushes the rule's next alternative unless something speaks against asking now.
+    fn want(&mut self, index: usize, now: Mono, wants: &mut Vec<Want>) {
+        let bundle = self.bundle.clone();
+        let instance = &mut self.table.instances[index];
+        let rule = &bundle.rules[instance.rule];
+        let Some(condition) = rule.kind.condition() else {
+            return;
+        };
+        let standing = &mut instance.standing;
+        standing.acting.take_if(|(_, until)| now > *until);
+        if standing.acting.is_some() || now < standing.blocked_until || now < standing.again_at {
+            return;
+        }
+        let Some(then) = condition.then.get(usize::from(standing.alternative)) else {
+            standing.alternative = 0;
+            return;
+        };
+        let slot = &self.table.slots[instance.slot];
+        let action = Action {
+            target: then
+                .target
+                .clone()
+                .unwrap_or_else(|| slot.series.device.clone()),
+            kind: then.kind.clone(),
+        };
+        if self.is_covered(index, &action) {
+            return;
+        }
+        let verify = condition.verify.map(|(falls_below, within_ms)| Verify {
+            series: slot.series.clone(),
+            falls_below,
+            within: Duration::from_millis(within_ms),
+        });
+        let origin = Origin::Rule {
+            rule: rule.id.clone(),
+        };
+        let seen = self.seen(index, now, self.table.instances[index].standing.since);
+        wants.push(Want {
+            rejected: rejected(&bundle, &origin, &action),
+            origin,
+            action,
+            readings: vec![seen],
+            verify,
+        });
+    }
+
+    /// The condition has cleared: takes back what is engaged, the latest first, and then begins anew.
+    fn clear(&mut self, index: usize, now: Mono, wants: &mut Vec<Want>) {
+        let standing = &mut self.table.instances[index].standing;
+        standing.acting.take_if(|(_, until)| now > *until);
+        if standing.acting.is_some() || now < standing.blocked_until {
+            return;
+        }
+        while standing.engaged.last().is_some_and(|engaged| !engaged.undo) {
+            standing.engaged.pop();
+        }
+        let Some(engaged) = standing.engaged.last().cloned() else {
+            standing.reset();
+            return;
+        };
+        let rule = self.bundle.rules[self.table.instances[index].rule]
+            .id
+            .clone();
+        let since = self.table.instances[index].standing.clear_since;
+        let Some(action) = self.undo_of(Some(index), &engaged.action) else {
+            self.table.instances[index].standing.engaged.pop();
+            return;
+        };
+        let seen = self.seen(index, now, since);
+        wants.push(Want {
+            origin: Origin::Cleared { rule },
+            action,
+            readings: vec![seen],
+            rejected: Vec::new(),
+            verify: None,
+        });
+    }
+
+    /// What brings back the state before `action`: its undo, or what another rule still has engaged on the same device.
+    fn undo_of(&self, index: Option<usize>, action: &Action) -> Option<Action> {
+        let others = self
+            .table
+            .instances
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| Some(*other) != index);
+        let mut strictest: Option<Action> = None;
+        for engaged in others.flat_map(|(_, instance)| &instance.standing.engaged) {
+            if is_same_lever(&engaged.action, action)
+                && strictest
+                    .as_ref()
+                    .is_none_or(|best| is_stricter(&engaged.action, best))
+            {
+                strictest = Some(engaged.action.clone());
+            }
+        }
+        let kind = action.kind.undo()?;
+        Some(strictest.unwrap_or(Action {
+            target: action.target.clone(),
+            kind,
+        }))
+    }
+
+    /// Whether another rule already holds the same lever at least as tight: pulling it now would loosen it.
+    fn is_covered(&self, index: usize, action: &Action) -> bool {
+        let others = self
+            .table
+            .instances
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        others
+            .flat_map(|(_, instance)| &instance.standing.engaged)
+            .any(|engaged| {
+                is_same_lever(&engaged.action, action) && !is_stricter(action, &engaged.action)
+            })
+    }
+
+    /// What a decision will say it saw.
+    fn seen(&self, index: usize, now: Mono, since: Option<Mono>) -> Observed {
+        let slot = &self.table.slots[self.table.instances[index].slot];
+        Observed {
+            series: slot.series.clone(),
+            value: slot.last.map(|(value, _)| value),
+            age_ms: slot.last.map(|(_, at)| now.0.saturating_sub(at.0)),
+            held_ms: since.map_or(0, |since| now.0.saturating_sub(since.0)),
+        }
+    }
+
+    fn look_for_silence(&mut self, now: Mono, wants: &mut Vec<Want>) {
+        let bundle = self.bundle.clone();
+        let mut next = Mono(u64::MAX);
+        for index in 0..self.table.instances.len() {
+            let instance = &self.table.instances[index];
+            let Some(condition) = bundle.rules[instance.rule]
+                .kind
+                .condition()
+                .filter(|c| c.watches_silence())
+            else {
+                continue;
+            };
+            let heard = self.table.slots[instance.slot].last.map(|(_, at)| at);
+            let since = heard.or(self.started).unwrap_or(now);
+            let due = since + Duration::from_millis(condition.stale_after_ms);
+            if now < due {
+                next = next.min(due);
+                continue;
+            }
+            next = next.min(now + SILENCE_CHECK);
+            if condition.on_missing == OnMissing::Act {
+                self.table.instances[index]
+                    .standing
+                    .since
+                    .get_or_insert(due);
+                self.table.instances[index].standing.clear_since = None;
+                self.want(index, now, wants);
+            } else {
+                self.alarm(index, condition, now, wants);
+            }
+        }
+        self.next_silence = Some(next.min(now + Duration::from_secs(3_600)));
+    }
+
+    /// Tells people that a reading is missing, once, and again after a while.
+    fn alarm(&mut self, index: usize, condition: &Threshold, now: Mono, wants: &mut Vec<Want>) {
+        let seen = self.seen(index, now, None);
+        let instance = &mut self.table.instances[index];
+        if now < instance.standing.alarmed_until {
+            return;
+        }
+        instance.standing.alarmed_until = now + Duration::from_millis(condition.again_after_ms);
+        let rule = self.bundle.rules[instance.rule].id.clone();
+        let message = format!(
+            "{} of {} is missing",
+            seen.series.quantity, seen.series.device
+        );
+        wants.push(Want {
+            origin: Origin::Rule { rule },
+            action: Action {
+                target: seen.series.device.clone(),
+                kind: ActionKind::Notify { message },
+            },
+            readings: vec![seen],
+            rejected: Vec::new(),
+            verify: None,
+        });
+    }
+
+    /// Whether a rule that is gone, or only tried out now, has something engaged.
+    fn find_orphans(&mut self) {
+        let bundle = &self.bundle;
+        self.orphans = self.stored.iter().any(|(rule, _, standing)| {
+            bundle
+                .rule(rule)
+                .is_none_or(|rule| rule.mode != Mode::Enforce)
+                && standing.engaged.iter().any(|engaged| engaged.undo)
+        });
+    }
+
+    /// Takes back what rules that left the bundle had engaged.
+    fn take_back_orphans(&mut self, now: Mono, wants: &mut Vec<Want>) {
+        for index in 0..self.stored.len() {
+            let (rule, _, standing) = &mut self.stored[index];
+            standing.acting.take_if(|(_, until)| now > *until);
+            standing.engaged.retain(|engaged| engaged.undo);
+            let waits = standing.acting.is_some() || now < standing.blocked_until;
+            let Some(engaged) = standing.engaged.last().filter(|_| !waits).cloned() else {
+                continue;
+            };
+            if self
+                .bundle
+                .rule(rule)
+                .is_some_and(|rule| rule.mode == Mode::Enforce)
+            {
+                continue;
+            }
+            let origin = Origin::Cleared { rule: rule.clone() };
+            if let Some(action) = self.undo_of(None, &engaged.action) {
+                wants.push(Want {
+                    origin,
+                    action,
+                    readings: Vec::new(),
+                    rejected: Vec::new(),
+                    verify: None,
+                });
+            }
+        }
+    }
+
+    fn facts(&self, asked: &Asked<'_>, action: &Action) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let mut add = |rule: &str, name: &str, value: Option<i64>| {
+            facts.extend(value.map(|value| Fact {
+                rule: rule.to_owned(),
+                name: name.to_owned(),
+                value,
+            }));
+        };
+        if let ActionKind::PowerCap { .. } = action.kind
+            && let Some((_, (min, max))) = self
+                .ranges
+                .iter()
+                .find(|(device, _)| *device == action.target)
+        {
+            add("device", "min", Some(i64::from(*min)));
+            add("device", "max", Some(i64::from(*max)));
+        }
+        let now = asked.now.mono;
+        let flying = self
+            .flights
+            .iter()
+            .filter(|f| f.target == action.target && f.until > now)
+            .count();
+        if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
+            add("device", "in_flight", i64::try_from(flying).ok());
+        }
+        if is_reflex(asked) {
+            let limit = self.bundle.reflexes_per_hour;
+            let (count, free) = self
+                .reflexes
+                .window(Key::Node, asked, REFLEX_WINDOW_MS, limit);
+            add("reflexes", "count", Some(i64::from(count)));
+            add("reflexes", "free_in_ms", free.map(as_number));
+        }
+        let world = World {
+            known: &self.known,
+            flights: &self.flights,
+            present: self.present(action),
+        };
+        for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
+            if rule.kind.numbers().is_empty() || !rule.applies(asked) {
+                continue;
+            }
+            let numbers = rule.kind.gather(counters, &world, asked);
+            for (index, name) in rule.kind.numbers().iter().enumerate() {
+                add(&rule.id, name, numbers.get(index));
+            }
+        }
+        facts
+    }
+
+    /// The present value of what an action changes.
+    fn present(&self, action: &Action) -> Option<i64> {
+        match action.kind {
+            ActionKind::PowerCap { .. } => self.table.latest(&action.target, Quantity::GpuPowerCap),
+            ActionKind::Throttle { .. }
+            | ActionKind::ReleasePowerCap
+            | ActionKind::Restart
+            | ActionKind::Unthrottle
+            | ActionKind::Notify { .. } => None,
+        }
+    }
+
+    /// The standing that an origin and the device it read stand for, with its rule if the bundle has it.
+    fn standing_of(
+        &mut self,
+        origin: &Origin,
+        device: Option<&DeviceId>,
+    ) -> Option<(Option<Rule>, &mut Standing)> {
+        let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = origin else {
+            return None;
+        };
+        let table = &mut self.table;
+        let bundle = &self.bundle;
+        for instance in &mut table.instances {
+            let slot = &table.slots[instance.slot];
+            if bundle.rules[instance.rule].id == *id && device == Some(&slot.series.device) {
+                return Some((
+                    Some(bundle.rules[instance.rule].clone()),
+                    &mut instance.standing,
+                ));
+            }
+        }
+        let gone = self.stored.iter_mut().find(|(rule, on, standing)| {
+            rule == id && (device == Some(on) || device.is_none() && !standing.engaged.is_empty())
+        });
+        gone.map(|(_, _, standing)| (None, standing))
+    }
+
+    /// Runs `change` on the standing of the rule that has this action under way.
+    fn with_acting(
+        &mut self,
+        origin: &Origin,
+        action: &Action,
+        change: impl FnOnce(Option<&Rule>, &mut Standing),
+    ) {
+        let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = origin else {
+            return;
+        };
+        let is_it = |standing: &Standing| {
+            standing
+                .acting
+                .as_ref()
+                .is_some_and(|(under_way, _)| under_way == action)
+        };
+        let bundle = self.bundle.clone();
+        for instance in &mut self.table.instances {
+            let rule = &bundle.rules[instance.rule];
+            if rule.id == *id && is_it(&instance.standing) {
+                return change(Some(rule), &mut instance.standing);
+            }
+        }
+        if let Some((_, _, standing)) = self
+            .stored
+            .iter_mut()
+            .find(|(rule, _, s)| rule == id && is_it(s))
+        {
+            change(bundle.rule(id), standing);
+        }
+    }
+}
+
+/// What an outcome of a rule's action means for the rule.
+fn settle(
+    rule: Option<&Rule>,
+    standing: &mut Standing,
+    action: &Action,
+    state: OutcomeState,
+    now: Mono,
+) {
+    let condition = rule.and_then(|rule| rule.kind.condition());
+    let again = Duration::from_millis(condition.map_or(0, |condition| condition.again_after_ms));
+    let verifies = condition.and_then(|condition| condition.verify);
+    standing.refusals = 0;
+    match state {
+        OutcomeState::Applied => {
+            engage(rule, standing, action);
+            let lasting =
+                action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
+            standing.again_at = if lasting { now + again } else { Mono(0) };
+            standing.since = None;
+            standing.acting = verifies.map(|(_, within_ms)| {
+                (
+                    action.clone(),
+                    now + Duration::from_millis(within_ms) + LOST_AFTER,
+                )
+            });
+        }
+        OutcomeState::Verified => {
+            standing.acting = None;
+            standing.alternative = 0;
+        }
+        OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => {
+            if state == OutcomeState::Unknown {
+                engage(rule, standing, action);
+            }
+            standing.acting = None;
+            standing.again_at = Mono(0);
+            let alternatives = condition.map_or(0, |condition| condition.then.len());
+            let next = usize::from(standing.alternative) + 1;
+            standing.alternative = u8::try_from(next)
+                .ok()
+                .filter(|_| next < alternatives)
+                .unwrap_or(0);
+        }
+        OutcomeState::Dropped => standing.acting = None,
+    }
+}
+
+fn engage(rule: Option<&Rule>, standing: &mut Standing, action: &Action) {
+    let condition = rule.and_then(|rule| rule.kind.condition());
+    let undo =
+        condition.is_some_and(|condition| condition.undo_on_clear) && action.kind.undo().is_some();
+    if !action.kind.reversible() {
+        return;
+    }
+    standing
+        .engaged
+        .retain(|engaged| !is_same_lever(&engaged.action, action));
+    standing.engaged.push(Engaged {
+        action: action.clone(),
+        undo,
+    });
+}
+
+fn settle_undo(standing: &mut Standing, failed: bool, now: Mono) {
+    standing.acting = None;
+    if failed {
+        let wait = (REFUSED_MS.0 << standing.refusals.min(10)).min(REFUSED_MS.1);
+        standing.refusals = standing.refusals.saturating_add(1);
+        standing.blocked_until = now + Duration::from_millis(wait);
+    } else {
+        standing.engaged.pop();
+        standing.refusals = 0;
+        standing.again_at = Mono(0);
+    }
+}
+
+/// Whether two actions move the same thing.
+fn is_same_lever(a: &Action, b: &Action) -> bool {
+    a.target == b.target
+        && actions::wire_index(&a.kind) == actions::wire_index(&b.kind)
+        && a.kind.undo().is_some()
+}
+
+/// Whether `a` leaves less power or share than `b`.
+fn is_stricter(a: &Action, b: &Action) -> bool {
+    match (actions::amount(&a.kind), actions::amount(&b.kind)) {
+        (Some((a, _)), Some((b, _))) => a < b,
+        _ => false,
+    }
+}
+
+/// Counts against the limit on safety reflexes. Telling people does not.
+fn is_reflex(asked: &Asked<'_>) -> bool {
+    let info = asked.info();
+    info.class == RiskClass::Safety
+        && info.name != "notify"
+        && asked.source == crate::rule::Source::Reflex
+}
+
+/// A shadow rule's counters follow the world in which it counts: only what it would have let run is debited.
+fn would_pass(rule: &Rule, judgement: &Judgement) -> bool {
+    rule.mode != Mode::Shadow
+        || judgement
+            .clauses
+            .iter()
+            .all(|clause| clause.rule != rule.id || clause.verdict.runs())
+}

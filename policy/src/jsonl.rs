@@ -1,0 +1,349 @@
+//! `sentinel policy decide`: one JSON object in, one out, the state carried forward.
+//!
+//! In, every field but `at` and `action.kind` may be left out:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `at` | RFC 3339; lines are in order of time |
+//! | `action.kind` | a kind of [`crate::KINDS`] |
+//! | `action.targets` | devices or resources, one or several; all run or none |
+//! | `action.params` | `to` (`220 W`, or a number in the unit that is stored) or `replicas` |
+//! | `action.source` | `reflex`, `brain` (default), `human`, `hub`, `autoscaler`, `local` |
+//! | `action.labels` | of the targets |
+//! | `action.cost_delta_micros_per_h`, `.p95_ms`, `.rollback_ms`, `.resources` | what the change costs, how long it takes, what it uses |
+//! | `action.reversible`, `.disruptive`, `.class` | accepted and not believed: they follow from the kind |
+//! | `facts` | observed numbers by name (`rack.members`), kept for later lines; `null` forgets one; `present` is the value before |
+//! | `policy_age_ms`, `clock_wrong`, `dry_run`, `under_way` | age of the policy; the clock is wrong; count nothing; the action stays under way |
+//! | `end` | instead of `action`: `{kind, target, failed}` ends one that was under way |
+//!
+//! Out: `verdict`; `determining` and `shadow`, each `{rule, kind, verdict, observed, limit, unit, window, what}` for every comparison that
+//! did not pass; `hold_until`, `clamp` (`{value, unit}`), `valid_until`, or null.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use wire::{Mono, Now, Wall};
+
+use crate::actions::{KINDS, amount_unit, kind_index};
+use crate::decide::{Answer, Decider};
+use crate::rule::{Asked, Details, Finding, Mode, Source};
+use crate::text::did_you_mean;
+use crate::text::units;
+
+/// Longest line that is read.
+const MAX_LINE_BYTES: usize = 256 * 1024;
+/// Most targets of one action.
+const MAX_TARGETS: usize = 256;
+/// How long an answer stands. Source: `control.md` 9.2.
+const VALID_FOR_MS: i64 = 60_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    at: Wall,
+    action: Option<Action>,
+    end: Option<End>,
+    #[serde(default)]
+    facts: Map<String, Value>,
+    policy_age_ms: Option<u64>,
+    clock_wrong: Option<bool>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    under_way: bool,
+}
+
+#[derive(Deserialize)]
+struct Action {
+    kind: String,
+    #[serde(default)]
+    targets: Vec<String>,
+    #[serde(default)]
+    params: Map<String, Value>,
+    source: Option<String>,
+    #[serde(default)]
+    labels: Map<String, Value>,
+    cost_delta_micros_per_h: Option<i64>,
+    p95_ms: Option<i64>,
+    #[serde(default)]
+    rollback_ms: i64,
+    #[serde(default)]
+    resources: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    kind: String,
+    #[serde(default)]
+    target: String,
+    #[serde(default)]
+    failed: bool,
+}
+
+impl Decider {
+    /// Decides one line. An error says what is wrong with the line; the state is then as it was.
+    pub fn decide_line(&mut self, line: &str) -> Result<String, String> {
+        if line.len() > MAX_LINE_BYTES {
+            return Err(format!(
+                "{} bytes; a line has at most {MAX_LINE_BYTES}",
+                line.len()
+            ));
+        }
+        let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        let facts = line
+            .facts
+            .iter()
+            .map(|(name, value)| read_fact(name, value))
+            .collect::<Result<Vec<_>, _>>()?;
+        let now = Now {
+            // A stream has one clock; times before 1970 are the beginning.
+            mono: Mono(u64::try_from(line.at.0).unwrap_or(0)),
+            wall: line.at,
+        };
+        let answer = match (&line.action, &line.end) {
+            (Some(action), None) => {
+                let request = Request::read(action)?;
+                self.take_state(&line, &facts);
+                self.decide_request(&request, now, &line)
+            }
+            (None, Some(end)) => {
+                let kind = find_kind(&end.kind)?;
+                self.take_state(&line, &facts);
+                let asked = plain(kind, &end.target, now);
+                self.end(&asked, end.failed);
+                json!({ "ended": end.kind })
+            }
+            _ => return Err("a line has either `action` or `end`".to_owned()),
+        };
+        Ok(answer.to_string())
+    }
+
+    fn take_state(&mut self, line: &Line, facts: &[(&str, Option<i64>)]) {
+        self.set_facts(facts);
+        self.policy_age_ms = line.policy_age_ms.unwrap_or(self.policy_age_ms);
+        self.clock_wrong = line.clock_wrong.unwrap_or(self.clock_wrong);
+    }
+
+    fn decide_request(&mut self, request: &Request, now: Now, line: &Line) -> Value {
+        let asked: Vec<_> = (0i64..)
+            .zip(&request.targets)
+            .map(|(earlier, target)| Asked {
+                earlier,
+                ..request.asked(target, now, self.clock_wrong)
+            })
+            .collect();
+        let mut worst: Option<Answer> = None;
+        let (mut determining, mut shadow) = (Vec::new(), Vec::new());
+        let before = self.state();
+        for (index, one) in asked.iter().enumerate() {
+            let answer = self.answer(one);
+            self.list(one, &mut determining, &mut shadow);
+            if worst
+                .as_ref()
+                .is_none_or(|worst| answer.verdict > worst.verdict)
+            {
+                worst = Some(answer);
+            }
+            // The next target is judged as if this one ran; taken back below unless all do.
+            self.settle(
+                one,
+                index + 1 < asked.len() || !line.dry_run,
+                !line.under_way,
+            );
+        }
+        let Some(answer) = worst else {
+            return Value::Null;
+        };
+        if !answer.verdict.runs() || line.dry_run {
+            self.set_state(before);
+        }
+        let at = |ms: i64| Wall(now.wall.0.saturating_add(ms)).to_string();
+        let held = answer.retry_after_ms.filter(|_| !answer.verdict.runs());
+        json!({
+            "verdict": answer.verdict.name(),
+            "determining": determining,
+            "shadow": shadow,
+            "hold_until": held.map(|ms| at(i64::try_from(ms).unwrap_or(i64::MAX))),
+            "clamp": answer.clamp.zip(request.amount).map(|(value, (_, unit))| json!({ "value": value, "unit": unit })),
+            "valid_until": answer.verdict.runs().then(|| at(VALID_FOR_MS)),
+        })
+    }
+
+    /// Every comparison that did not pass.
+    fn list(&self, asked: &Asked<'_>, determining: &mut Vec<Value>, shadow: &mut Vec<Value>) {
+        let bundle = self.bundle.clone();
+        self.hear(asked, |index, finding| {
+            if finding.holds {
+                return;
+            }
+            let Some(rule) = index.map(|entry| &bundle.rules[usize::from(entry.index)]) else {
+                let (id, what) = if finding.part == 0 {
+                    ("permits", "permit for this kind")
+                } else {
+                    ("authority", "age of the policy")
+                };
+                return determining.push(entry(id, id, what, &finding));
+            };
+            let what = rule.kind.what(finding.part, asked);
+            let list = if rule.mode == Mode::Shadow {
+                &mut *shadow
+            } else {
+                &mut *determining
+            };
+            list.push(entry(&rule.id, rule.kind.name(), &what, &finding));
+        });
+    }
+}
+
+fn entry(rule: &str, kind: &str, what: &str, finding: &Finding) -> Value {
+    json!({
+        "rule": rule,
+        "kind": kind,
+        "verdict": finding.verdict.name(),
+        "observed": finding.observed,
+        "limit": finding.limit,
+        "unit": finding.unit,
+        "window": what.rsplit_once(" in ").map(|(_, window)| window),
+        "what": what,
+        "counterfactual": finding.counterfactual(what),
+    })
+}
+
+/// An action of a line, checked.
+struct Request {
+    kind: usize,
+    source: Source,
+    targets: Vec<String>,
+    labels: Vec<(String, String)>,
+    amount: Option<(i64, wire::Unit)>,
+    details: Details,
+}
+
+impl Request {
+    fn read(action: &Action) -> Result<Self, String> {
+        let kind = find_kind(&action.kind)?;
+        let name = action.source.as_deref().unwrap_or("brain");
+        let source = Source::NAMES.iter().position(|known| *known == name);
+        let source = source.ok_or_else(|| {
+            format!(
+                "unknown source `{name}`; one of {}",
+                Source::NAMES.join(", ")
+            )
+        })?;
+        if action.targets.len() > MAX_TARGETS {
+            return Err(format!(
+                "{} targets; at most {MAX_TARGETS}",
+                action.targets.len()
+            ));
+        }
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        };
+        // Text maps of other systems carry numbers as text.
+        let read = |value: &Value| match value {
+            Value::String(text) => text.parse::<i64>().ok(),
+            other => other.as_i64(),
+        };
+        let number = |(name, value): (&String, &Value)| match read(value) {
+            Some(number) => Ok((name.clone(), number)),
+            None => Err(format!("`resources.{name}` is no whole number: {value}")),
+        };
+        Ok(Self {
+            kind,
+            source: Source::ALL[source],
+            targets: if action.targets.is_empty() {
+                vec![String::new()]
+            } else {
+                action.targets.clone()
+            },
+            labels: action
+                .labels
+                .iter()
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect(),
+            amount: read_amount(kind, &action.params)?,
+            details: Details {
+                cost_delta_micros_per_h: action.cost_delta_micros_per_h,
+                lasts_ms: action.p95_ms,
+                rollback_ms: action.rollback_ms,
+                resources: action
+                    .resources
+                    .iter()
+                    .map(number)
+                    .collect::<Result<_, _>>()?,
+            },
+        })
+    }
+
+    fn asked<'a>(&'a self, target: &'a str, now: Now, clock_wrong: bool) -> Asked<'a> {
+        Asked {
+            source: self.source,
+            labels: &self.labels,
+            amount: self.amount,
+            details: &self.details,
+            clock_wrong,
+            ..plain(self.kind, target, now)
+        }
+    }
+}
+
+fn plain(kind: usize, target: &str, now: Now) -> Asked<'_> {
+    Asked {
+        kind,
+        source: Source::Brain,
+        target,
+        labels: &[],
+        amount: None,
+        details: Details::NONE,
+        earlier: 0,
+        is_undo: false,
+        clock_wrong: false,
+        now,
+    }
+}
+
+fn find_kind(name: &str) -> Result<usize, String> {
+    kind_index(name).ok_or_else(|| {
+        let hint = did_you_mean(name, KINDS.iter().map(|kind| kind.name));
+        let hint = hint.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+        format!("unknown kind of action `{name}`{hint}")
+    })
+}
+
+fn read_amount(
+    kind: usize,
+    params: &Map<String, Value>,
+) -> Result<Option<(i64, wire::Unit)>, String> {
+    let Some(unit) = amount_unit(kind) else {
+        return Ok(None);
+    };
+    let Some(value) = params.get("to").or_else(|| params.get("replicas")) else {
+        return Ok(None);
+    };
+    let amount = match value {
+        Value::Number(number) => number
+            .as_i64()
+            .ok_or_else(|| format!("`{number}` is no whole number"))?,
+        Value::String(text) => units::amount(text, unit)?,
+        other => {
+            return Err(format!(
+                "`{other}` is neither a number nor a text such as `{}`",
+                units::example(unit)
+            ));
+        }
+    };
+    Ok(Some((amount, unit)))
+}
+
+fn read_fact<'a>(name: &'a str, value: &Value) -> Result<(&'a str, Option<i64>), String> {
+    match value {
+        Value::Null => Ok((name, None)),
+        Value::Bool(flag) => Ok((name, Some(i64::from(*flag)))),
+        value => match value.as_i64() {
+            Some(number) => Ok((name, Some(number))),
+            None => Err(format!("fact `{name}` is no whole number: {value}")),
+        },
+    }
+}

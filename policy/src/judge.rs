@@ -1,0 +1,572 @@
+//! The pure decision: [`Inputs`] in, [`Judgement`] out, the same bytes every time.
+//!
+//! All rules are evaluated and the worst verdict wins: Deny > RequireApproval > Hold > Clamp > Allow. Clamps intersect. The trace
+//! is the evaluation itself: a clause is written where its comparison is made.
+//!
+//! Never reads a ledger: what rules remember came in as facts. Read next: `rule.rs` ([`Finding`]), `engine.rs` (who gathers).
+//!
+//! Invariants: adding a rule never makes a verdict better; the order of rules changes neither verdict nor what is granted; a
+//! shadow rule changes no verdict.
+
+use wire::action::{ActionKind, Origin, RiskClass};
+use wire::decision::{Alternative, Clause, Fact, Inputs, Judgement, Verdict};
+use wire::reading::Unit;
+use wire::time::ClockState;
+use wire::{Action, BundleRef, HubEpoch, Now};
+
+use crate::actions;
+use crate::bundle::Bundle;
+use crate::kind::envelope::within;
+use crate::kind::threshold::as_number;
+use crate::ledger::Numbers;
+use crate::rule::{Asked, Finding, Mode, Rule};
+
+/// How long a grant may wait for its turn. Source: `control.md` 9.2.
+const VALID_FOR_MS: u64 = 60_000;
+/// When it is worth asking again while another action is under way on the same target.
+const BUSY_RETRY_MS: u64 = 1_000;
+
+/// Judges what is wanted by the bundle. Pure: replaying a decision is calling this again.
+pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
+    Court::new(bundle, inputs, true).judge()
+}
+
+/// The hub's own copy: everything that needs no agent's ledger (permits, envelopes, modes, the action itself).
+///
+/// What it allows may still be denied by the agent, which has the last word.
+pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judgement {
+    let inputs = Inputs {
+        at: now,
+        origin: origin.clone(),
+        wanted: action.clone(),
+        bundle: BundleRef::NONE,
+        policy_age_ms: 0,
+        connected: true,
+        clock: ClockState::Steady,
+        journal_ok: true,
+        held_by: None,
+        hub_epoch: HubEpoch(0),
+        readings: Vec::new(),
+        facts: Vec::new(),
+    };
+    Court::new(bundle, &inputs, false).judge()
+}
+
+/// Judges by a bundle whose rules may ask for facts that were not gathered: such rules are skipped.
+pub(crate) fn judge_without_missing_facts(bundle: &Bundle, inputs: &Inputs) -> Judgement {
+    let mut court = Court::new(bundle, inputs, true);
+    court.skips_missing = true;
+    court.judge()
+}
+
+/// What else a rule could have wanted, and why it did not. For [`Judgement::rejected`].
+pub(crate) fn rejected(bundle: &Bundle, origin: &Origin, wanted: &Action) -> Vec<Alternative> {
+    let Origin::Rule { rule } = origin else {
+        return Vec::new();
+    };
+    let Some(condition) = bundle.rule(rule).and_then(|rule| rule.kind.condition()) else {
+        return Vec::new();
+    };
+    let Some(chosen) = condition
+        .then
+        .iter()
+        .position(|then| then.kind == wanted.kind)
+    else {
+        return Vec::new();
+    };
+    condition
+        .then
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != chosen)
+        .map(|(index, then)| Alternative {
+            action: Action {
+                target: then.target.clone().unwrap_or_else(|| wanted.target.clone()),
+                kind: then.kind.clone(),
+            },
+            because: if index < chosen {
+                format!("`{rule}` prefers it, and it was not admitted or did not help")
+            } else {
+                format!("`{rule}` prefers {}", wanted.kind)
+            },
+        })
+        .collect()
+}
+
+/// One judgement in the making.
+struct Court<'a> {
+    bundle: &'a Bundle,
+    inputs: &'a Inputs,
+    asked: Asked<'a>,
+    /// Whether the facts are there; without them rules that count are skipped.
+    has_ledger: bool,
+    /// Rules of which no fact is there are skipped.
+    skips_missing: bool,
+    worst: Verdict,
+    by: Option<String>,
+    retry_after_ms: Option<u64>,
+    /// A refusal that time alone does not lift.
+    is_final: bool,
+    bounds: (i64, i64),
+    clauses: Vec<Clause>,
+}
+
+impl<'a> Court<'a> {
+    fn new(bundle: &'a Bundle, inputs: &'a Inputs, has_ledger: bool) -> Self {
+        Self {
+            bundle,
+            inputs,
+            asked: Asked {
+                clock_wrong: inputs.clock == ClockState::BehindFloor,
+                ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
+            },
+            has_ledger,
+            skips_missing: false,
+            worst: Verdict::Allow,
+            by: None,
+            retry_after_ms: None,
+            is_final: false,
+            bounds: (i64::MIN, i64::MAX),
+            clauses: Vec::new(),
+        }
+    }
+
+    fn judge(mut self) -> Judgement {
+        self.hear_origin();
+        self.hear_authority();
+        self.hear_hold();
+        self.hear_journal();
+        self.hear_permits();
+        self.hear_device();
+        self.hear_reflexes();
+        let bundle = self.bundle;
+        for rule in &bundle.rules {
+            self.hear_rule(rule);
+        }
+        self.close()
+    }
+
+    /// The rule that wants the action: does its condition really hold?
+    fn hear_origin(&mut self) {
+        let (id, cleared) = match &self.inputs.origin {
+            Origin::Rule { rule } => (rule, false),
+            Origin::Cleared { rule } => (rule, true),
+            Origin::Command { .. } | Origin::Local { .. } => return,
+        };
+        let bundle = self.bundle;
+        let rule = bundle.rule(id);
+        let Some((rule, condition)) = rule.and_then(|rule| Some((rule, rule.kind.condition()?)))
+        else {
+            if !cleared {
+                let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+                self.note(
+                    id,
+                    "threshold",
+                    "rule of this bundle",
+                    finding.fails(Verdict::Deny, None),
+                    false,
+                );
+            }
+            return;
+        };
+        let mut findings = Findings::default();
+        let notify = matches!(self.inputs.wanted.kind, ActionKind::Notify { .. });
+        condition.assess(
+            self.inputs.readings.first(),
+            cleared,
+            notify,
+            &mut |finding| findings.push(finding),
+        );
+        let device = self
+            .inputs
+            .readings
+            .first()
+            .map_or(self.asked.target, |seen| seen.series.device.as_str());
+        for finding in findings.iter() {
+            let what = condition.what(finding.part, device);
+            self.note(&rule.id, rule.kind.name(), &what, finding, false);
+        }
+        if rule.mode != Mode::Enforce && !cleared {
+            let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+            let what = format!("mode enforce (it is {})", rule.mode.name());
+            self.note(
+                &rule.id,
+                rule.kind.name(),
+                &what,
+                finding.fails(Verdict::Deny, None),
+                false,
+            );
+        }
+    }
+
+    /// Whether a protective rule that outlives everything wants this.
+    fn never_expires(&self) -> bool {
+        let Origin::Rule { rule } = &self.inputs.origin else {
+            return false;
+        };
+        self.asked.info().protective
+            && self
+                .bundle
+                .rule(rule)
+                .and_then(|rule| rule.kind.condition())
+                .is_some_and(|condition| condition.never_expires)
+    }
+
+    fn hear_authority(&mut self) {
+        if self.never_expires() {
+            return;
+        }
+        let ladder = &self.bundle.ladder;
+        let info = self.asked.info();
+        let limit = if info.protective {
+            ladder.protective_for_ms
+        } else if info.reversible && !info.disruptive {
+            ladder.reversible_for_ms
+        } else {
+            ladder.full_for_ms
+        };
+        let age = self.inputs.policy_age_ms;
+        let finding = Finding::pass(
+            0,
+            "<",
+            Some(as_number(age)),
+            Some(as_number(limit)),
+            Unit::Milliseconds,
+        );
+        let finding = if age < limit {
+            finding
+        } else {
+            finding.fails(Verdict::Deny, None)
+        };
+        self.note(
+            "authority",
+            "authority",
+            "age of the policy",
+            finding,
+            false,
+        );
+    }
+
+    fn hear_hold(&mut self) {
+        let Some(who) = &self.inputs.held_by else {
+            return;
+        };
+        let finding = Finding::pass(0, "=", Some(1), Some(0), Unit::Flag);
+        let finding = if self.never_expires() {
+            return;
+        } else {
+            finding.fails(Verdict::Hold, None)
+        };
+        let what = format!("held by {who}");
+        self.note("hold", "hold", &what, finding, false);
+    }
+
+    fn hear_journal(&mut self) {
+        if self.inputs.journal_ok {
+            return;
+        }
+        let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+        let finding = if self.asked.info().protective {
+            finding.fails(Verdict::Allow, None)
+        } else {
+            finding.fails(Verdict::Deny, None)
+        };
+        self.note(
+            "journal",
+            "journal",
+            "journal accepts entries",
+            finding,
+            false,
+        );
+    }
+
+    fn hear_permits(&mut self) {
+        if self.bundle.permits(&self.asked) {
+            return;
+        }
+        let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+        let what = format!("permit for {}", self.asked.info().name);
+        self.note(
+            "permits",
+            "permit",
+            &what,
+            finding.fails(Verdict::Deny, None),
+            false,
+        );
+    }
+
+    /// What the device itself accepts, and whether something else is being done to it.
+    fn hear_device(&mut self) {
+        let wanted = &self.inputs.wanted;
+        if let Some(needed) = wanted.kind.target_class()
+            && needed != wanted.target.class()
+        {
+            let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+            let what = format!("{} being a {needed}", wanted.target);
+            self.note(
+                "device",
+                "device",
+                &what,
+                finding.fails(Verdict::Deny, None),
+                false,
+            );
+        }
+        if let (Some(min), Some(max)) = (self.fact("device", "min"), self.fact("device", "max"))
+            && let Some((value, unit)) = self.asked.amount
+        {
+            let what = format!("range of {}", wanted.target);
+            self.note(
+                "device",
+                "device",
+                &what,
+                within(value, min, max, unit),
+                false,
+            );
+        }
+        if let Some(flights) = self.fact("device", "in_flight").filter(|n| *n > 0) {
+            let finding = Finding::pass(0, "=", Some(flights), Some(0), Unit::Count);
+            let what = format!("actions under way on {}", wanted.target);
+            self.note(
+                "device",
+                "device",
+                &what,
+                finding.fails(Verdict::Hold, Some(BUSY_RETRY_MS)),
+                false,
+            );
+        }
+    }
+
+    /// Safety reflexes are exempt from much, so they have a limit of their own.
+    fn hear_reflexes(&mut self) {
+        let Some(count) = self.fact("reflexes", "count") else {
+            return;
+        };
+        let limit = i64::from(self.bundle.reflexes_per_hour);
+        if count < limit {
+            return;
+        }
+        let retry = self
+            .fact("reflexes", "free_in_ms")
+            .and_then(|ms| u64::try_from(ms).ok());
+        let finding = Finding::pass(0, "<", Some(count), Some(limit), Unit::Count);
+        self.note(
+            "reflexes",
+            "rate_limit",
+            "safety reflexes of this node in 1 h",
+            finding.fails(Verdict::Hold, retry),
+            false,
+        );
+    }
+
+    fn hear_rule(&mut self, rule: &Rule) {
+        if rule.kind.condition().is_some() || !rule.applies(&self.asked) {
+            return;
+        }
+        if rule.kind.needs_world() && !self.has_ledger {
+            return;
+        }
+        let names = rule.kind.numbers();
+        let mut numbers = Numbers::default();
+        for (index, name) in names.iter().enumerate() {
+            numbers.set(index, self.fact(&rule.id, name));
+        }
+        let has_none = !names.is_empty() && numbers == Numbers::default();
+        if self.skips_missing && has_none {
+            return;
+        }
+        if rule.kind.needs_count() && numbers.get(0).is_none() {
+            if self.has_ledger {
+                // The rule cannot be evaluated: that denies, except for what only makes things calmer.
+                let finding = Finding::pass(0, "<", None, None, Unit::Count);
+                let verdict = if self.asked.info().class == RiskClass::Safety {
+                    Verdict::Allow
+                } else {
+                    Verdict::Deny
+                };
+                self.note_rule(rule, finding.fails(verdict, None));
+            }
+            return;
+        }
+        let mut findings = Findings::default();
+        let open = rule.kind.is_maintenance() && self.is_maintenance_open(rule.mode);
+        rule.kind
+            .assess(&self.asked, &numbers, open, &mut |finding| {
+                findings.push(finding)
+            });
+        for finding in findings.iter() {
+            self.note_rule(rule, rule.weigh(finding));
+        }
+    }
+
+    /// Whether any maintenance window that counts like this one is open: the union of them is asked, not each.
+    fn is_maintenance_open(&self, mode: Mode) -> bool {
+        self.bundle.rules.iter().any(|rule| {
+            rule.mode == mode
+                && rule.applies(&self.asked)
+                && rule.kind.is_open_maintenance(&self.asked)
+        })
+    }
+
+    fn note_rule(&mut self, rule: &Rule, finding: Finding) {
+        let what = rule.kind.what(finding.part, &self.asked);
+        self.note(
+            &rule.id,
+            rule.kind.name(),
+            &what,
+            finding,
+            rule.mode == Mode::Shadow,
+        );
+    }
+
+    /// Writes one comparison into the trace and lets it count.
+    fn note(&mut self, rule: &str, kind: &str, what: &str, finding: Finding, shadow: bool) {
+        if !shadow {
+            self.count(rule, &finding);
+        }
+        self.clauses.push(Clause {
+            rule: rule.to_owned(),
+            kind: kind.to_owned(),
+            what: what.to_owned(),
+            op: finding.op.to_owned(),
+            observed: finding.observed,
+            limit: finding.limit,
+            unit: finding.unit,
+            age_ms: finding.age_ms,
+            holds: finding.holds,
+            verdict: finding.verdict,
+            shadow,
+            counterfactual: finding.counterfactual(what),
+        });
+    }
+
+    fn count(&mut self, rule: &str, finding: &Finding) {
+        if let Some((low, high)) = finding.bounds {
+            let warns = !finding.holds && finding.verdict == Verdict::Allow;
+            if !warns {
+                self.bounds = (self.bounds.0.max(low), self.bounds.1.min(high));
+            }
+        }
+        if finding.verdict > self.worst {
+            self.worst = finding.verdict;
+            self.by = Some(rule.to_owned());
+        } else if finding.verdict == self.worst
+            && finding.verdict != Verdict::Allow
+            && self.by.as_deref().is_some_and(|by| rule < by)
+        {
+            // Of several rules with the same verdict the one that is named does not depend on their order.
+            self.by = Some(rule.to_owned());
+        }
+        if !finding.verdict.runs() {
+            match finding.retry_after_ms {
+                Some(ms) => {
+                    self.retry_after_ms = Some(self.retry_after_ms.map_or(ms, |now| now.max(ms)))
+                }
+                None => self.is_final = true,
+            }
+        }
+    }
+
+    fn fact(&self, rule: &str, name: &str) -> Option<i64> {
+        let is_it = |fact: &&Fact| fact.rule == rule && fact.name == name;
+        self.inputs.facts.iter().find(is_it).map(|fact| fact.value)
+    }
+
+    fn close(mut self) -> Judgement {
+        let wanted = &self.inputs.wanted;
+        let mut rejected = rejected(self.bundle, &self.inputs.origin, wanted);
+        let mut granted = self.worst.runs().then(|| wanted.clone());
+        if self.worst == Verdict::Clamp {
+            granted = self.clamped();
+            match &granted {
+                Some(action) => rejected.insert(
+                    0,
+                    Alternative {
+                        action: wanted.clone(),
+                        because: format!(
+                            "`{}` allows {} at most here",
+                            self.by.as_deref().unwrap_or_default(),
+                            action.kind
+                        ),
+                    },
+                ),
+                None => self.refuse_empty_range(),
+            }
+        }
+        let (authority, _) = self.bundle.authority(self.inputs.policy_age_ms);
+        let until_step = self.until_next_step();
+        Judgement {
+            verdict: self.worst,
+            rule: self.by.unwrap_or_else(|| asker(&self.inputs.origin)),
+            granted,
+            retry_after_ms: if self.is_final {
+                None
+            } else {
+                self.retry_after_ms
+            },
+            valid_for_ms: VALID_FOR_MS.min(until_step),
+            authority,
+            clauses: self.clauses,
+            rejected,
+        }
+    }
+
+    fn until_next_step(&self) -> u64 {
+        match self.bundle.authority(self.inputs.policy_age_ms).1 {
+            Some(left) if !self.never_expires() => left,
+            _ => u64::MAX,
+        }
+    }
+
+    fn clamped(&self) -> Option<Action> {
+        let (low, high) = self.bounds;
+        let (value, _) = self.asked.amount?;
+        if low > high {
+            return None;
+        }
+        Some(Action {
+            target: self.inputs.wanted.target.clone(),
+            kind: actions::with_amount(&self.inputs.wanted.kind, value.clamp(low, high))?,
+        })
+    }
+
+    /// Rules that leave no common value deny.
+    fn refuse_empty_range(&mut self) {
+        let unit = self.asked.amount.map_or(Unit::Count, |(_, unit)| unit);
+        let (low, high) = self.bounds;
+        let rule = self.by.clone().unwrap_or_default();
+        let finding =
+            Finding::pass(0, "<=", Some(low), Some(high), unit).fails(Verdict::Deny, None);
+        self.note(
+            &rule,
+            "envelope",
+            "smallest value that all rules allow",
+            finding,
+            false,
+        );
+    }
+}
+
+/// Who is named when nothing objected.
+fn asker(origin: &Origin) -> String {
+    match origin {
+        Origin::Rule { rule } | Origin::Cleared { rule } => rule.clone(),
+        Origin::Command { .. } => "command".to_owned(),
+        Origin::Local { .. } => "local".to_owned(),
+    }
+}
+
+/// The findings of one rule; no kind makes more than eight.
+#[derive(Default)]
+struct Findings([Option<Finding>; 8]);
+
+impl Findings {
+    fn push(&mut self, finding: Finding) {
+        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
+            *free = Some(finding);
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Finding> + '_ {
+        self.0.iter().copied().flatten()
+    }
+}

@@ -1,0 +1,350 @@
+//! The kinds of rule. To add one: a file here, an arm in each `match` below, cases in `tests/cases`.
+//!
+//! A kind has three verbs. `gather` takes its numbers from the ledger and from what was observed, `assess` compares them, `debit`
+//! writes what ran back into the ledger. Only `assess` decides, and it sees nothing but what was asked and the numbers, so a
+//! stored decision can be judged again.
+
+pub(crate) mod blast;
+pub(crate) mod cooldown;
+pub(crate) mod cost;
+pub(crate) mod envelope;
+pub(crate) mod freeze;
+pub(crate) mod objective;
+pub(crate) mod quota;
+pub(crate) mod rate;
+pub(crate) mod scope;
+pub(crate) mod threshold;
+
+use crate::ledger::{Counters, Known, Numbers, World};
+use crate::rule::{Asked, Finding, Selector};
+use crate::text::fields::Fields;
+
+use blast::{Blast, Confidence, Mutex};
+use cooldown::Cooldown;
+use cost::Cost;
+use envelope::{Envelope, Step};
+use freeze::Windows;
+use objective::{BURNS, Sla, Slo};
+use quota::Quota;
+use rate::Rate;
+use threshold::Threshold;
+
+/// What a rule does. The order is that of [`Kind::NAMES`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Threshold(Box<Threshold>),
+    Stale(Box<Threshold>),
+    Cooldown(Cooldown),
+    RateLimit(Rate),
+    Budget(Rate),
+    Envelope(Envelope),
+    Step(Step),
+    ChangeFreeze(Box<Windows>),
+    Maintenance(Box<Windows>),
+    CostCeiling(Box<Cost>),
+    Quota(Box<Quota>),
+    Sla(Box<Sla>),
+    SloBurn(Box<Slo>),
+    BlastRadius(Box<Blast>),
+    Confidence(Box<Confidence>),
+    Mutex(Mutex),
+}
+
+impl Kind {
+    /// Names in bundles; the index is what [`Kind::read`] takes.
+    pub const NAMES: &'static [&'static str] = &[
+        "threshold",
+        "stale",
+        "cooldown",
+        "rate_limit",
+        "budget",
+        "envelope",
+        "step_size",
+        "change_freeze",
+        "maintenance_window",
+        "cost_ceiling",
+        "quota",
+        "sla",
+        "slo_burn",
+        "blast_radius",
+        "confidence",
+        "mutex",
+    ];
+
+    /// One sentence on each, in the order of [`Kind::NAMES`].
+    pub const DOCS: &'static [&'static str] = &[
+        "wants an action when a reading has been above or below a limit for a while, and takes it back when the reading has cleared",
+        "wants an action when a reading has not come for a while",
+        "lets time pass after a completed action before the same one runs again on the same target; doubles after failures",
+        "lets at most `limit` actions run in any interval of `window`; further ones are held until the window has slid",
+        "lets at most `limit` actions run in any interval of `window`; further ones are denied",
+        "keeps the number of an action (watts, share of a core) within a range; clamps what lies outside",
+        "keeps one decision from changing a value by more than a step; clamps larger changes",
+        "holds changes while a window covers now, or would before they are over; safety reflexes and rollbacks are exempt",
+        "holds changes outside the union of all maintenance windows; a change freeze beats it",
+        "holds or denies what would take a scope's projected cost above its ceiling; what lowers cost is exempt",
+        "denies what would take a scope's use of a resource above what it may have",
+        "keeps interruptions within what is left of a promised availability",
+        "holds risky changes while an objective burns its error budget too fast, over two windows at once",
+        "holds changes that would take down more of a domain than it can bear; sick members count",
+        "asks people when a prediction is not sure enough for the risk of the action",
+        "never lets two of the selected kinds be under way at once",
+    ];
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    fn index(&self) -> usize {
+        match self {
+            Self::Threshold(_) => 0,
+            Self::Stale(_) => 1,
+            Self::Cooldown(_) => 2,
+            Self::RateLimit(_) => 3,
+            Self::Budget(_) => 4,
+            Self::Envelope(_) => 5,
+            Self::Step(_) => 6,
+            Self::ChangeFreeze(_) => 7,
+            Self::Maintenance(_) => 8,
+            Self::CostCeiling(_) => 9,
+            Self::Quota(_) => 10,
+            Self::Sla(_) => 11,
+            Self::SloBurn(_) => 12,
+            Self::BlastRadius(_) => 13,
+            Self::Confidence(_) => 14,
+            Self::Mutex(_) => 15,
+        }
+    }
+
+    /// Whether a rule of this kind selects actions; the others cause them.
+    pub fn wants_selector(index: usize) -> bool {
+        index > 1
+    }
+
+    /// Reads the fields that only this kind has.
+    pub fn read(index: usize, fields: &mut Fields<'_>, selector: &Selector) -> Option<Self> {
+        match index {
+            0 => Threshold::read(fields).map(Box::new).map(Self::Threshold),
+            1 => Threshold::read_stale(fields).map(Box::new).map(Self::Stale),
+            2 => Some(Self::Cooldown(Cooldown::read(fields))),
+            3 => Some(Self::RateLimit(Rate::read(fields))),
+            4 => Some(Self::Budget(Rate::read(fields))),
+            5 => Envelope::read(fields, selector).map(Self::Envelope),
+            6 => Step::read(fields, selector).map(Self::Step),
+            7 => Windows::read(fields).map(Box::new).map(Self::ChangeFreeze),
+            8 => Windows::read(fields).map(Box::new).map(Self::Maintenance),
+            9 => Cost::read(fields).map(Box::new).map(Self::CostCeiling),
+            10 => Quota::read(fields).map(Box::new).map(Self::Quota),
+            11 => Sla::read(fields).map(Box::new).map(Self::Sla),
+            12 => Slo::read(fields).map(Box::new).map(Self::SloBurn),
+            13 => Blast::read(fields).map(Box::new).map(Self::BlastRadius),
+            14 => Confidence::read(fields).map(Box::new).map(Self::Confidence),
+            _ => Some(Self::Mutex(Mutex::read(fields, selector.kind_bits()))),
+        }
+    }
+
+    /// The condition, if this kind causes actions.
+    pub fn condition(&self) -> Option<&Threshold> {
+        match self {
+            Self::Threshold(threshold) | Self::Stale(threshold) => Some(threshold),
+            _ => None,
+        }
+    }
+
+    /// Whether safety reflexes and rollbacks need not ask. Source: `control.md` 9.3, 4.
+    pub fn exempts_remedies(&self) -> bool {
+        matches!(
+            self,
+            Self::RateLimit(_)
+                | Self::ChangeFreeze(_)
+                | Self::Maintenance(_)
+                | Self::CostCeiling(_)
+        )
+    }
+
+    /// The names of its numbers, as facts of a decision.
+    pub fn numbers(&self) -> &'static [&'static str] {
+        match self {
+            Self::Threshold(_)
+            | Self::Stale(_)
+            | Self::Envelope(_)
+            | Self::ChangeFreeze(_)
+            | Self::Maintenance(_) => &[],
+            Self::Cooldown(_) => &["since_ms", "wait_ms"],
+            Self::RateLimit(_) | Self::Budget(_) => &["count", "free_in_ms"],
+            Self::Step(_) => &["present"],
+            Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h"],
+            Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
+            Self::Sla(_) => &["outage_ms", "prevents_loss_ms"],
+            Self::SloBurn(_) => &BURNS,
+            Self::BlastRadius(_) => &["members", "unhealthy", "in_flight", "newly_faulty"],
+            Self::Confidence(_) => &["p_lo_bp", "n", "age_ms", "horizon_ms"],
+            Self::Mutex(_) => &["under_way"],
+        }
+    }
+
+    /// Whether it cannot be evaluated without its first number.
+    pub fn needs_count(&self) -> bool {
+        matches!(self, Self::RateLimit(_) | Self::Budget(_) | Self::Mutex(_))
+    }
+
+    /// Whether its numbers are known only where the action would run.
+    pub fn needs_world(&self) -> bool {
+        !self.numbers().is_empty()
+    }
+
+    /// Whether it is a maintenance window.
+    pub fn is_maintenance(&self) -> bool {
+        matches!(self, Self::Maintenance(_))
+    }
+
+    /// Whether it is a maintenance window that covers now.
+    pub fn is_open_maintenance(&self, asked: &Asked<'_>) -> bool {
+        match self {
+            Self::Maintenance(windows) => windows.is_open(asked),
+            _ => false,
+        }
+    }
+
+    /// Whether its ledger says without a look at what is asked that it will pass.
+    pub fn is_idle(&self, counters: &Counters) -> bool {
+        match self {
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.is_idle(counters),
+            Self::Cooldown(_) => counters.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether its numbers are observed ones, which depend on nothing that is asked.
+    pub fn is_looked_up(&self) -> bool {
+        matches!(
+            self,
+            Self::CostCeiling(_)
+                | Self::Quota(_)
+                | Self::Sla(_)
+                | Self::SloBurn(_)
+                | Self::BlastRadius(_)
+                | Self::Confidence(_)
+        )
+    }
+
+    /// Takes the numbers that were observed.
+    pub fn look_up(&self, known: &Known) -> Numbers {
+        match self {
+            Self::CostCeiling(cost) => cost.gather(known),
+            Self::Quota(quota) => quota.gather(known),
+            Self::Sla(sla) => sla.gather(known),
+            Self::SloBurn(slo) => slo.gather(known),
+            Self::BlastRadius(blast) => blast.gather(known),
+            Self::Confidence(confidence) => confidence.gather(known),
+            _ => Numbers::default(),
+        }
+    }
+
+    /// Takes its numbers.
+    pub fn gather(&self, counters: &Counters, world: &World<'_>, asked: &Asked<'_>) -> Numbers {
+        match self {
+            Self::Cooldown(cooldown) => cooldown.gather(counters, asked),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.gather(counters, asked),
+            Self::Step(_) => Numbers::of([world.present]),
+            Self::Mutex(mutex) => mutex.gather(world, asked),
+            _ => self.look_up(world.known),
+        }
+    }
+
+    /// Compares. `open` says that some maintenance window is.
+    pub fn assess(
+        &self,
+        asked: &Asked<'_>,
+        numbers: &Numbers,
+        open: bool,
+        push: &mut impl FnMut(Finding),
+    ) {
+        match self {
+            // A condition is judged where its readings are, in `judge.rs`.
+            Self::Threshold(_) | Self::Stale(_) => {}
+            Self::Cooldown(cooldown) => cooldown.assess(numbers, push),
+            Self::RateLimit(rate) => rate.assess(wire::Verdict::Hold, numbers, push),
+            Self::Budget(rate) => rate.assess(wire::Verdict::Deny, numbers, push),
+            Self::Envelope(envelope) => envelope.assess(asked, push),
+            Self::Step(step) => step.assess(asked, numbers, push),
+            Self::ChangeFreeze(windows) => windows.assess_freeze(asked, push),
+            Self::Maintenance(windows) => windows.assess_maintenance(asked, open, push),
+            Self::CostCeiling(cost) => cost.assess(asked, numbers, push),
+            Self::Quota(quota) => quota.assess(asked, numbers, push),
+            Self::Sla(sla) => sla.assess(asked, numbers, push),
+            Self::SloBurn(slo) => slo.assess(asked, numbers, push),
+            Self::BlastRadius(blast) => blast.assess(asked, numbers, push),
+            Self::Confidence(confidence) => confidence.assess(asked, numbers, push),
+            Self::Mutex(mutex) => mutex.assess(numbers, push),
+        }
+    }
+
+    /// Writes into the ledger that an action runs.
+    pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
+        if let Self::RateLimit(rate) | Self::Budget(rate) = self {
+            rate.debit(counters, asked);
+        }
+    }
+
+    /// Writes into the ledger that an action has ended.
+    pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
+        if let Self::Cooldown(cooldown) = self {
+            cooldown.finished(counters, asked, failed);
+        }
+    }
+
+    /// What one of its comparisons compares, for people.
+    pub fn what(&self, part: u8, asked: &Asked<'_>) -> String {
+        match self {
+            Self::Threshold(threshold) | Self::Stale(threshold) => {
+                threshold.what(part, asked.target)
+            }
+            Self::Cooldown(_) => {
+                format!(
+                    "time since the last {} of {}",
+                    asked.info().name,
+                    asked.target
+                )
+            }
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.what(asked),
+            Self::Envelope(_) => format!("{} of {}", asked.info().name, asked.target),
+            Self::Step(_) => format!("change by {} of {}", asked.info().name, asked.target),
+            Self::ChangeFreeze(windows) => windows.what(part, true),
+            Self::Maintenance(windows) => windows.what(part, false),
+            Self::CostCeiling(cost) => cost.what(part),
+            Self::Quota(quota) => quota.what(part),
+            Self::Sla(sla) => sla.what(part),
+            Self::SloBurn(slo) => slo.what(part),
+            Self::BlastRadius(blast) => blast.what(part),
+            Self::Confidence(confidence) => confidence.what(part),
+            Self::Mutex(_) => "actions under way that must not meet this one".to_owned(),
+        }
+    }
+
+    /// One line for people.
+    pub fn text(&self, selector: &Selector) -> String {
+        let of = match selector.text() {
+            text if text.is_empty() => "every action".to_owned(),
+            text => text,
+        };
+        let text = match self {
+            Self::Threshold(threshold) | Self::Stale(threshold) => return threshold.text(),
+            Self::Cooldown(cooldown) => cooldown.text(),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.text(),
+            Self::Envelope(envelope) => envelope.text(),
+            Self::Step(step) => step.text(),
+            Self::ChangeFreeze(windows) => windows.text(true),
+            Self::Maintenance(windows) => windows.text(false),
+            Self::CostCeiling(cost) => cost.text(),
+            Self::Quota(quota) => quota.text(),
+            Self::Sla(sla) => sla.text(),
+            Self::SloBurn(slo) => slo.text(),
+            Self::BlastRadius(blast) => blast.text(),
+            Self::Confidence(confidence) => confidence.text(),
+            Self::Mutex(_) => "never two at once".to_owned(),
+        };
+        format!("{of}: {text}")
+    }
+}

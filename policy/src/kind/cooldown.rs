@@ -1,0 +1,104 @@
+//! `cooldown`: time that must pass after a completed action before the same kind runs on the same target again.
+//!
+//! Counted from completion, not from the start. Each failure in a row multiplies the wait, up to the cap.
+//!
+//! Invariant: two grants on one target are at least the wait after the first one's completion apart.
+
+use wire::decision::Verdict;
+use wire::reading::Unit;
+
+use super::threshold::as_number;
+use crate::ledger::{Counters, Key, Numbers};
+use crate::rule::{Asked, Finding};
+use crate::text::fields::Fields;
+use crate::text::units::show_duration;
+
+/// A day: after that a person has looked. Source: `control.md` 9.4.
+const CAP_MS: u64 = 86_400_000;
+
+/// The waits of one rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cooldown {
+    after_success_ms: u64,
+    after_failure_ms: u64,
+    factor: u64,
+    cap_ms: u64,
+}
+
+impl Cooldown {
+    pub fn read(fields: &mut Fields<'_>) -> Self {
+        let after_success_ms =
+            fields.need_duration("after_success", "how long to wait after it worked");
+        let after_failure_ms = fields.duration(
+            "after_failure",
+            "how long to wait after it failed; as after_success",
+        );
+        let factor = fields.number(
+            "factor",
+            1,
+            10,
+            "each further failure in a row multiplies the wait by this; 2",
+        );
+        let cap_ms = fields.duration("cap", "the longest wait; 24 h");
+        Self {
+            after_success_ms,
+            after_failure_ms: after_failure_ms.unwrap_or(after_success_ms),
+            factor: factor
+                .and_then(|factor| u64::try_from(factor).ok())
+                .unwrap_or(2),
+            cap_ms: cap_ms.unwrap_or(CAP_MS),
+        }
+    }
+
+    fn wait_ms(&self, failures: u8) -> u64 {
+        match failures {
+            0 => self.after_success_ms,
+            n => (1..n).fold(self.after_failure_ms, |wait, _| {
+                wait.saturating_mul(self.factor)
+            }),
+        }
+        .min(self.cap_ms.max(self.after_success_ms))
+    }
+
+    pub fn gather(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
+        match counters.mark(Key::TargetKind, asked) {
+            Some(mark) => Numbers::of([
+                Some(as_number(asked.now.mono.0.saturating_sub(mark.finished.0))),
+                Some(as_number(self.wait_ms(mark.failures))),
+            ]),
+            None => Numbers::of([None, Some(as_number(self.after_success_ms))]),
+        }
+    }
+
+    pub fn assess(&self, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+        let (since, wait) = (numbers.get(0), numbers.get(1));
+        let finding = Finding::pass(0, ">=", since, wait, Unit::Milliseconds);
+        push(match (since, wait) {
+            (Some(since), Some(wait)) if since < wait => finding.fails(
+                Verdict::Hold,
+                u64::try_from(wait.saturating_sub(since)).ok(),
+            ),
+            _ => finding,
+        });
+    }
+
+    pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
+        let mark = counters.mark_mut(Key::TargetKind, asked);
+        mark.finished = asked.now.mono;
+        mark.failures = if failed {
+            mark.failures.saturating_add(1)
+        } else {
+            0
+        };
+    }
+
+    pub fn text(&self) -> String {
+        format!(
+            "at least {} after the last one, {} after a failure, x{} up to {}",
+            show_duration(self.after_success_ms),
+            show_duration(self.after_failure_ms),
+            self.factor,
+            show_duration(self.cap_ms)
+        )
+    }
+}

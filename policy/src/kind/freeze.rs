@@ -1,0 +1,131 @@
+//! `change_freeze` and `maintenance_window`: times in which changes do not begin, and times outside which they do not.
+//!
+//! Safety reflexes and rollbacks are exempt. A change that would still run when a freeze begins is not started.
+//! With a wall clock that is certainly wrong, a freeze within a day counts as active for class medium and above.
+
+use wire::action::RiskClass;
+use wire::decision::Verdict;
+use wire::reading::Unit;
+
+use crate::calendar::Calendar;
+use crate::rule::{Asked, Finding};
+use crate::text::fields::Fields;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Times, and what they are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Windows {
+    calendar: Calendar,
+    /// What people call it, for example `peak sale`.
+    reason: String,
+}
+
+impl Windows {
+    pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let calendar = Calendar::read(fields);
+        let reason = fields
+            .text("reason", "what people call it")
+            .unwrap_or_default();
+        calendar.map(|calendar| Self { calendar, reason })
+    }
+
+    /// A freeze: holds while a window covers now, or would before the change and its way back are over.
+    pub fn assess_freeze(&self, asked: &Asked<'_>, push: &mut impl FnMut(Finding)) {
+        let now = asked.now.wall.0;
+        let finding = Finding::pass(0, "=", Some(0), Some(0), Unit::Flag);
+        if let Some(end) = self.calendar.covers(now) {
+            let left = u64::try_from(end.saturating_sub(now)).ok();
+            let active = Finding {
+                observed: Some(1),
+                ..finding
+            };
+            return push(active.fails(Verdict::Hold, left));
+        }
+        if asked.clock_wrong && asked.info().class >= RiskClass::Medium {
+            let near = self.calendar.next_start(now.saturating_sub(DAY_MS));
+            if near.is_some_and(|start| start <= now.saturating_add(DAY_MS)) {
+                let unsure = Finding {
+                    part: 1,
+                    observed: None,
+                    ..finding
+                };
+                return push(unsure.fails(Verdict::Hold, None));
+            }
+        }
+        push(finding);
+        let Some(lasts_ms) = asked.details.lasts_ms else {
+            return;
+        };
+        let Some(start) = self.calendar.next_start(now) else {
+            return;
+        };
+        let left = start.saturating_sub(now);
+        let needs = lasts_ms.saturating_add(asked.details.rollback_ms);
+        let finding = Finding::pass(2, "<=", Some(needs), Some(left), Unit::Milliseconds);
+        push(if needs <= left {
+            finding
+        } else {
+            let end = self
+                .calendar
+                .covers(start)
+                .map(|end| end.saturating_sub(now));
+            finding.fails(Verdict::Hold, end.and_then(|ms| u64::try_from(ms).ok()))
+        });
+    }
+
+    /// A maintenance window: holds unless a window covers now. `open` says that another such rule's window does.
+    pub fn assess_maintenance(
+        &self,
+        asked: &Asked<'_>,
+        open: bool,
+        push: &mut impl FnMut(Finding),
+    ) {
+        let now = asked.now.wall.0;
+        let inside = self.is_open(asked);
+        let finding = Finding::pass(0, "=", Some(i64::from(inside)), Some(1), Unit::Flag);
+        push(if inside {
+            finding
+        } else if open {
+            // The union of all maintenance windows counts.
+            finding.fails(Verdict::Allow, None)
+        } else {
+            let next = self
+                .calendar
+                .next_start(now)
+                .map(|start| start.saturating_sub(now));
+            finding.fails(Verdict::Hold, next.and_then(|ms| u64::try_from(ms).ok()))
+        });
+    }
+
+    pub fn is_open(&self, asked: &Asked<'_>) -> bool {
+        self.calendar.covers(asked.now.wall.0).is_some()
+    }
+
+    /// Until when changes are frozen, and from when next: for calendars. Milliseconds since 1970.
+    pub fn now_and_next(&self, at_ms: i64) -> (Option<i64>, Option<i64>) {
+        (self.calendar.covers(at_ms), self.calendar.next_start(at_ms))
+    }
+
+    pub fn what(&self, part: u8, freeze: bool) -> String {
+        let name = match (self.reason.is_empty(), freeze) {
+            (false, _) => self.reason.clone(),
+            (true, true) => "change freeze".to_owned(),
+            (true, false) => "maintenance window".to_owned(),
+        };
+        match part {
+            0 => format!("{name} active"),
+            1 => format!("{name} active (the clock is wrong, one lies within a day)"),
+            _ => format!("time that the change and its way back need before {name}"),
+        }
+    }
+
+    pub fn text(&self, freeze: bool) -> String {
+        let verb = if freeze { "not during" } else { "only during" };
+        format!(
+            "{verb} {} ({})",
+            self.what(0, freeze).trim_end_matches(" active"),
+            self.calendar.zone_name()
+        )
+    }
+}

@@ -1,0 +1,134 @@
+//! `quota`: how much of each resource a scope may have in all, counting what is reserved.
+//!
+//! All resources of a request are checked together; one that does not fit refuses the whole. 0 is a limit like any other.
+//! Source: `control.md` 9.4.
+
+use wire::decision::Verdict;
+use wire::reading::Unit;
+
+use super::scope::OnUnknown;
+use crate::ledger::{Known, Numbers};
+use crate::rule::{Asked, Finding};
+use crate::text::fields::Fields;
+
+/// Resources of one rule: as many as a decision keeps numbers for.
+const MAX_RESOURCES: usize = 4;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Resource {
+    name: String,
+    /// Full name of what is used and reserved.
+    used: String,
+    limit: i64,
+}
+
+/// The limits of one scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Quota {
+    scope: String,
+    resources: Vec<Resource>,
+    borrow_max: i64,
+    on_missing: OnUnknown,
+}
+
+impl Quota {
+    pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let scope = fields.need_text("scope", "whose: a tenant or a namespace");
+        let nominal = fields.pairs(
+            "nominal",
+            "how much of each resource: replicas, gpu, cpu_milli, memory_bytes",
+        );
+        let borrow_max = fields.number(
+            "borrow_max",
+            0,
+            i64::MAX,
+            "how much more of each may be borrowed; 0",
+        );
+        let on_missing = OnUnknown::read(fields);
+        if fields.is_describing() {
+            return None;
+        }
+        if nominal.is_empty() || nominal.len() > MAX_RESOURCES {
+            fields.problem(
+                "nominal",
+                format!("1 to {MAX_RESOURCES} resources, for example {{ replicas: 10, gpu: 4 }}"),
+            );
+        }
+        let mut resources = Vec::new();
+        for (name, text) in nominal {
+            match text.parse::<i64>() {
+                Ok(limit) if limit >= 0 => resources.push(Resource {
+                    used: format!("{scope}.used_{name}"),
+                    name,
+                    limit,
+                }),
+                _ => fields.problem(
+                    "nominal",
+                    format!("`{text}` of {name} is no whole number from 0"),
+                ),
+            }
+        }
+        resources.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(Self {
+            scope,
+            resources,
+            borrow_max: borrow_max.unwrap_or(0),
+            on_missing,
+        })
+    }
+
+    pub fn gather(&self, known: &Known) -> Numbers {
+        let mut numbers = Numbers::default();
+        for (index, resource) in self.resources.iter().enumerate() {
+            numbers.set(index, known.get(&resource.used));
+        }
+        numbers
+    }
+
+    pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+        for (index, resource) in self.resources.iter().enumerate() {
+            let wanted = asked
+                .details
+                .resources
+                .iter()
+                .find(|(name, _)| *name == resource.name);
+            // Giving back is always within the quota.
+            let Some((_, more)) = wanted.filter(|(_, more)| *more > 0) else {
+                continue;
+            };
+            let part = index as u8;
+            let limit = resource.limit.saturating_add(self.borrow_max);
+            let Some(used) = numbers.get(index) else {
+                push(
+                    self.on_missing
+                        .finding(asked, part, "<=", Some(limit), Unit::Count),
+                );
+                continue;
+            };
+            let total = used.saturating_add(*more);
+            let finding = Finding::pass(part, "<=", Some(total), Some(limit), Unit::Count);
+            push(if total <= limit {
+                finding
+            } else {
+                finding.fails(Verdict::Deny, None)
+            });
+        }
+    }
+
+    pub fn what(&self, part: u8) -> String {
+        let name = self
+            .resources
+            .get(usize::from(part))
+            .map_or("", |resource| &resource.name);
+        format!("{name} of {} with this", self.scope)
+    }
+
+    pub fn text(&self) -> String {
+        let list: Vec<_> = self
+            .resources
+            .iter()
+            .map(|r| format!("{} {}", r.limit, r.name))
+            .collect();
+        format!("{} has at most {}", self.scope, list.join(", "))
+    }
+}

@@ -1,0 +1,356 @@
+//! What rules remember of one agent: what ran when, what failed, what is engaged. It survives restarts inside the journal.
+//!
+//! Never decides. Times are [`Mono`] only, so no step of the wall clock refills a budget.
+//!
+//! Invariant: bounded. At most [`MAX_KEYS`] keys a rule, [`MAX_WINDOW`] times a key.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use wire::{Action, DeviceId, Mono};
+
+use crate::actions::KINDS;
+use crate::rule::Asked;
+
+/// Most grants that one window remembers, and so the largest limit of a rate. Source: `control.md` 9.4.
+pub(crate) const MAX_WINDOW: usize = 1_024;
+/// Most keys of one rule: more devices than any node has.
+pub(crate) const MAX_KEYS: usize = 1_024;
+
+/// What a rule counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Target,
+    Kind,
+    TargetKind,
+    Node,
+}
+
+impl Key {
+    pub const NAMES: &'static [&'static str] = &["target", "kind", "target_kind", "node"];
+
+    pub fn from_index(index: usize) -> Self {
+        [Self::Target, Self::Kind, Self::TargetKind, Self::Node]
+            .get(index)
+            .copied()
+            .unwrap_or(Self::Target)
+    }
+
+    /// The kind (0 for any) and the target (empty for any) that the key stands for.
+    fn of<'a>(self, asked: &Asked<'a>) -> (u8, &'a str) {
+        let kind = asked.kind as u8 + 1;
+        match self {
+            Self::Target => (0, asked.target),
+            Self::Kind => (kind, ""),
+            Self::TargetKind => (kind, asked.target),
+            Self::Node => (0, ""),
+        }
+    }
+}
+
+/// A few numbers that a rule compares. Where a kind's n-th number is unknown there is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Numbers([Option<i64>; 8]);
+
+impl Numbers {
+    #[inline]
+    pub fn of<const N: usize>(values: [Option<i64>; N]) -> Self {
+        let mut numbers = Self::default();
+        for (slot, value) in numbers.0.iter_mut().zip(values) {
+            *slot = value;
+        }
+        numbers
+    }
+
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<i64> {
+        self.0.get(index).copied().flatten()
+    }
+
+    pub fn set(&mut self, index: usize, value: Option<i64>) {
+        if let Some(slot) = self.0.get_mut(index) {
+            *slot = value;
+        }
+    }
+}
+
+/// Numbers that we observed of scopes, by full name, sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Known(Vec<(String, i64)>);
+
+impl Known {
+    /// Most names: what 256 rules can ask for.
+    const MAX_NAMES: usize = 2_048;
+
+    pub fn get(&self, name: &str) -> Option<i64> {
+        let index = self
+            .0
+            .binary_search_by(|(known, _)| known.as_str().cmp(name))
+            .ok()?;
+        Some(self.0[index].1)
+    }
+
+    /// Sets or, with `None`, forgets a number. Ignored when there are too many names.
+    pub fn set(&mut self, name: &str, value: Option<i64>) {
+        match (
+            self.0
+                .binary_search_by(|(known, _)| known.as_str().cmp(name)),
+            value,
+        ) {
+            (Ok(index), Some(value)) => self.0[index].1 = value,
+            (Ok(index), None) => drop(self.0.remove(index)),
+            (Err(index), Some(value)) if self.0.len() < Self::MAX_NAMES => {
+                self.0.insert(index, (name.to_owned(), value));
+            }
+            (Err(_), _) => {}
+        }
+    }
+}
+
+/// What rules take their numbers from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub known: &'a Known,
+    pub flights: &'a [Flight],
+    /// The present value of what is to be changed.
+    pub present: Option<i64>,
+}
+
+/// When the last action ended, and how many failed in a row.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Mark {
+    pub finished: Mono,
+    pub failures: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Counter {
+    kind: u8,
+    target: String,
+    /// Times of grants, ascending.
+    grants: VecDeque<u64>,
+    mark: Option<Mark>,
+}
+
+/// What one rule remembers, sorted by key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters(Vec<Counter>);
+
+impl Counters {
+    /// Whether it remembers nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The most grants that any key remembers, in or out of its window.
+    pub fn busiest(&self) -> usize {
+        self.0
+            .iter()
+            .map(|counter| counter.grants.len())
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The end of the last action of this key.
+    pub fn mark(&self, key: Key, asked: &Asked<'_>) -> Option<Mark> {
+        self.find(key.of(asked))
+            .ok()
+            .and_then(|index| self.0[index].mark)
+    }
+
+    /// The same, to write.
+    pub fn mark_mut(&mut self, key: Key, asked: &Asked<'_>) -> &mut Mark {
+        self.entry(key.of(asked), asked.now.mono, u64::MAX)
+            .mark
+            .get_or_insert_default()
+    }
+
+    /// How many grants lie in the window that ends now, and in how long there is room for one more.
+    pub fn window(
+        &self,
+        key: Key,
+        asked: &Asked<'_>,
+        window_ms: u64,
+        limit: u32,
+    ) -> (u32, Option<u64>) {
+        let Ok(index) = self.find(key.of(asked)) else {
+            // No room for another key: nothing more can be counted, so nothing more may run.
+            let full = self.0.len() >= MAX_KEYS;
+            return if full {
+                (limit, Some(window_ms))
+            } else {
+                (0, None)
+            };
+        };
+        let now = asked.now.mono.0;
+        let grants = &self.0[index].grants;
+        // Exactly one window old is out; a time ahead of now (which only a bug could write) counts.
+        let old = grants.partition_point(|at| now.saturating_sub(*at) >= window_ms && *at <= now);
+        let count = grants.len() - old;
+        let limit = limit as usize;
+        let free_in = (count >= limit && limit > 0).then(|| {
+            let at = grants[grants.len() - limit];
+            at.saturating_add(window_ms).saturating_sub(now)
+        });
+        (u32::try_from(count).unwrap_or(u32::MAX), free_in)
+    }
+
+    /// Notes a grant.
+    pub fn debit(&mut self, key: Key, asked: &Asked<'_>, window_ms: u64, limit: u32) {
+        let now = asked.now.mono.0;
+        let counter = self.entry(key.of(asked), asked.now.mono, window_ms);
+        let at = counter.grants.back().map_or(now, |last| now.max(*last));
+        counter.grants.push_back(at);
+        while counter.grants.len() > MAX_WINDOW
+            || counter
+                .grants
+                .front()
+                .is_some_and(|at| now.saturating_sub(*at) >= window_ms)
+                && counter.grants.len() > limit as usize
+        {
+            counter.grants.pop_front();
+        }
+    }
+
+    fn find(&self, key: (u8, &str)) -> Result<usize, usize> {
+        self.0
+            .binary_search_by(|entry| order((entry.kind, &entry.target), key))
+    }
+
+    fn entry(&mut self, key: (u8, &str), now: Mono, window_ms: u64) -> &mut Counter {
+        let index = match self.find(key) {
+            Ok(index) => index,
+            Err(_) => {
+                if self.0.len() >= MAX_KEYS {
+                    self.0.retain(|entry| {
+                        entry
+                            .grants
+                            .back()
+                            .is_some_and(|at| now.0.saturating_sub(*at) < window_ms)
+                    });
+                }
+                let index = self.find(key).unwrap_or_else(|index| index);
+                self.0.insert(
+                    index,
+                    Counter {
+                        kind: key.0,
+                        target: key.1.to_owned(),
+                        grants: VecDeque::new(),
+                        mark: None,
+                    },
+                );
+                index
+            }
+        };
+        &mut self.0[index]
+    }
+
+    /// Whether it could have been written by this program.
+    fn is_sound(&self) -> bool {
+        self.0.len() <= MAX_KEYS + 1
+            && self.0.iter().all(|entry| {
+                usize::from(entry.kind) <= KINDS.len() && entry.grants.len() <= MAX_WINDOW
+            })
+            && self
+                .0
+                .is_sorted_by(|a, b| order((a.kind, &a.target), (b.kind, &b.target)).is_lt())
+    }
+}
+
+/// The order of keys. Short texts first, so that most differences are found without looking at bytes; the empty one, which
+/// has no bytes, is never looked at.
+fn order(a: (u8, &str), b: (u8, &str)) -> std::cmp::Ordering {
+    let lengths = (a.0, a.1.len()).cmp(&(b.0, b.1.len()));
+    lengths.then_with(|| {
+        if a.1.is_empty() {
+            std::cmp::Ordering::Equal
+        } else {
+            a.1.cmp(b.1)
+        }
+    })
+}
+
+/// An action that was granted and has not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Flight {
+    pub target: DeviceId,
+    /// Index into [`KINDS`].
+    pub kind: u8,
+    pub until: Mono,
+}
+
+/// What a rule has brought about on one device and can take back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Engaged {
+    pub action: Action,
+    pub undo: bool,
+}
+
+/// How one rule stands with one device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// Since when the condition holds, and since when it is clear.
+    pub since: Option<Mono>,
+    pub clear_since: Option<Mono>,
+    /// What is under way, and when it is given up as lost.
+    pub acting: Option<(Action, Mono)>,
+    /// What took effect, oldest first.
+    pub engaged: Vec<Engaged>,
+    /// Not wanted again before this.
+    pub again_at: Mono,
+    /// Refused: not asked again before this.
+    pub blocked_until: Mono,
+    pub refusals: u8,
+    /// Which of the rule's alternatives is next.
+    pub alternative: u8,
+    /// People were told that readings are missing; not again before this.
+    pub alarmed_until: Mono,
+}
+
+impl Standing {
+    /// Whether there is anything to remember.
+    pub fn is_idle(&self) -> bool {
+        self.acting.is_none()
+            && self.engaged.is_empty()
+            && self.refusals == 0
+            && self.alternative == 0
+            && self.blocked_until == Mono(0)
+            && self.again_at == Mono(0)
+            && self.alarmed_until == Mono(0)
+    }
+
+    /// The condition has cleared: everything begins anew.
+    pub fn reset(&mut self) {
+        *self = Self {
+            clear_since: self.clear_since,
+            ..Self::default()
+        };
+    }
+}
+
+/// Everything that the rules of one agent remember, to be stored with every decision and given back after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    pub(crate) rules: Vec<(String, Counters)>,
+    pub(crate) reflexes: Counters,
+    pub(crate) flights: Vec<Flight>,
+    pub(crate) standings: Vec<(String, DeviceId, Standing)>,
+}
+
+impl Ledger {
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Drops what no program of ours could have written; a torn ledger must not panic the judge.
+    pub(crate) fn sound(mut self) -> Self {
+        self.rules.retain(|(_, counters)| counters.is_sound());
+        self.flights
+            .retain(|flight| usize::from(flight.kind) < KINDS.len());
+        if !self.reflexes.is_sound() {
+            self.reflexes = Counters::default();
+        }
+        self
+    }
+}

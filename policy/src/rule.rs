@@ -1,0 +1,541 @@
+//! One rule: what it applies to, what it compares, and what a failed comparison means.
+//!
+//! A kind of rule turns what was asked and a few numbers into [`Finding`]s, without allocating; text is made from them only
+//! when somebody reads it. Read next: [`crate::kind`] (the kinds), `judge.rs` (who calls this).
+
+use wire::decision::Verdict;
+use wire::reading::{Unit, human};
+use wire::{Action, Now, Origin};
+
+use crate::actions::{self, KINDS, KindInfo};
+use crate::kind::Kind;
+use crate::text::fields::Fields;
+use crate::text::units::show_duration;
+
+/// Whether a rule counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Its verdict counts.
+    Enforce,
+    /// It is evaluated and shown, and its verdict does not count.
+    Shadow,
+    /// It is not evaluated.
+    Off,
+}
+
+impl Mode {
+    pub const NAMES: &'static [&'static str] = &["enforce", "shadow", "off"];
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+/// What a failed comparison means, when the rule says so itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnViolation {
+    Verdict(Verdict),
+    /// Shown, and the action runs.
+    Warn,
+}
+
+/// Who asks. The order is the order of [`Source::NAMES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Reflex,
+    Brain,
+    Human,
+    Hub,
+    Autoscaler,
+    Local,
+}
+
+impl Source {
+    pub const NAMES: &'static [&'static str] =
+        &["reflex", "brain", "human", "hub", "autoscaler", "local"];
+    pub const ALL: [Self; 6] = [
+        Self::Reflex,
+        Self::Brain,
+        Self::Human,
+        Self::Hub,
+        Self::Autoscaler,
+        Self::Local,
+    ];
+
+    pub fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
+            Origin::Command { .. } => Self::Human,
+            Origin::Local { .. } => Self::Local,
+        }
+    }
+}
+
+/// Names of the risk classes in bundles, in the order of [`RiskClass`].
+pub(crate) const CLASSES: &[&str] = &["safety", "low", "medium", "high", "irreversible"];
+
+/// What is said of a change before it begins. All of it comes from our own catalogue and plans, none from who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Details {
+    /// By how much the cost per hour changes, in millionths of a unit of money; `None` if nobody knows.
+    pub cost_delta_micros_per_h: Option<i64>,
+    /// How long it takes in 19 of 20 cases, and how long the way back takes.
+    pub lasts_ms: Option<i64>,
+    pub rollback_ms: i64,
+    /// By how much each resource's use changes.
+    pub resources: Vec<(String, i64)>,
+}
+
+impl Details {
+    /// Nothing is said, and nothing is bought.
+    pub const NONE: &'static Self = &Self {
+        cost_delta_micros_per_h: Some(0),
+        lasts_ms: None,
+        rollback_ms: 0,
+        resources: Vec::new(),
+    };
+}
+
+/// What is asked, as rules see it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// Index into [`KINDS`].
+    pub kind: usize,
+    pub source: Source,
+    /// The device or resource that it is done to.
+    pub target: &'a str,
+    /// Labels of the target.
+    pub labels: &'a [(String, String)],
+    /// The number of the action with its unit, where it has one.
+    pub amount: Option<(i64, Unit)>,
+    pub details: &'a Details,
+    /// How many targets of the same request were judged before this one, as if they ran.
+    pub earlier: i64,
+    /// It takes back what was done before.
+    pub is_undo: bool,
+    /// The wall clock is certainly wrong.
+    pub clock_wrong: bool,
+    pub now: Now,
+}
+
+impl<'a> Asked<'a> {
+    pub fn of(action: &'a Action, origin: &Origin, now: Now) -> Self {
+        Self {
+            kind: actions::wire_index(&action.kind),
+            source: Source::of(origin),
+            target: action.target.as_str(),
+            labels: &[],
+            amount: actions::amount(&action.kind),
+            details: Details::NONE,
+            earlier: 0,
+            is_undo: matches!(origin, Origin::Cleared { .. }),
+            clock_wrong: false,
+            now,
+        }
+    }
+
+    pub fn info(&self) -> &'static KindInfo {
+        &KINDS[self.kind]
+    }
+
+    /// Exempt from what only keeps order: a safety reflex, or the way back from a step already taken.
+    pub fn is_remedy(&self) -> bool {
+        self.is_undo || self.info().is_remedy()
+    }
+}
+
+/// To which actions a rule applies. Empty means all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selector {
+    kinds: u64,
+    sources: u8,
+    classes: u8,
+    targets: Vec<String>,
+    labels: Vec<(String, String)>,
+}
+
+impl Default for Selector {
+    fn default() -> Self {
+        Self {
+            kinds: u64::MAX,
+            sources: u8::MAX,
+            classes: u8::MAX,
+            targets: Vec::new(),
+            labels: Vec::new(),
+        }
+    }
+}
+
+impl Selector {
+    pub fn read(fields: &mut Fields<'_>) -> Self {
+        let names: Vec<&'static str> = KINDS.iter().map(|kind| kind.name).collect();
+        let kinds = fields.choices("kinds", &names, "kinds of action, for example [restart]");
+        let classes = fields.choices("classes", CLASSES, "risk classes");
+        let sources = fields.choices("sources", Source::NAMES, "who asks");
+        let targets = fields.words(
+            "targets",
+            "devices or classes of devices: gpu, gpu0, workload:train",
+        );
+        let labels = fields.pairs("labels", "labels that the target must all have");
+        let bits = |list: Option<Vec<usize>>| list.map(|l| l.iter().fold(0u64, |b, i| b | 1 << i));
+        let byte = |bits: u64| (bits & 0xff) as u8;
+        Self {
+            kinds: bits(kinds).unwrap_or(u64::MAX),
+            classes: bits(classes).map_or(u8::MAX, byte),
+            sources: bits(sources).map_or(u8::MAX, byte),
+            targets: targets.unwrap_or_default(),
+            labels,
+        }
+    }
+
+    /// Whether the rule applies.
+    pub fn matches(&self, asked: &Asked<'_>) -> bool {
+        self.kinds & (1 << asked.kind) != 0
+            && self.sources & (1 << asked.source as u8) != 0
+            && self.classes & (1 << asked.info().class as u8) != 0
+            && (self.targets.is_empty()
+                || self.targets.iter().any(|t| names_device(t, asked.target)))
+            && self.labels.iter().all(|label| asked.labels.contains(label))
+    }
+
+    /// The kinds that it selects by name; all of them when it names none.
+    pub fn kinds(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..KINDS.len()).filter(|index| self.kinds & (1 << index) != 0)
+    }
+
+    /// Whether it can apply to actions of this kind.
+    pub fn can_match_kind(&self, kind: usize) -> bool {
+        self.kinds & (1 << kind) != 0 && self.classes & (1 << KINDS[kind].class as u8) != 0
+    }
+
+    /// The bits of the sources that it selects.
+    pub fn source_bits(&self) -> u8 {
+        self.sources
+    }
+
+    /// Whether it looks at neither target nor labels.
+    pub fn is_plain(&self) -> bool {
+        self.targets.is_empty() && self.labels.is_empty()
+    }
+
+    /// The bits of the kinds that it selects.
+    pub fn kind_bits(&self) -> u64 {
+        self.kinds
+    }
+
+    /// For people: `restart of workload`, or empty for everything.
+    pub fn text(&self) -> String {
+        let mut parts = Vec::new();
+        if self.kinds != u64::MAX {
+            let names: Vec<_> = self.kinds().map(|index| KINDS[index].name).collect();
+            parts.push(names.join(", "));
+        }
+        if self.classes != u8::MAX {
+            let names: Vec<_> = CLASSES
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| self.classes & (1 << index) != 0)
+                .map(|(_, name)| *name)
+                .collect();
+            parts.push(format!("class {}", names.join(", ")));
+        }
+        if !self.targets.is_empty() {
+            parts.push(format!("of {}", self.targets.join(", ")));
+        }
+        parts.join(" ")
+    }
+}
+
+/// Whether `pattern` (a device, or a class of devices) names `device`.
+pub(crate) fn names_device(pattern: &str, device: &str) -> bool {
+    if pattern == device {
+        return true;
+    }
+    device
+        .strip_prefix(pattern)
+        .is_some_and(|rest| rest.starts_with(|c: char| c == ':' || c.is_ascii_digit()))
+        && !pattern.ends_with(|c: char| c == ':' || c.is_ascii_digit())
+}
+
+/// One comparison that was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Which of the rule's comparisons; [`Kind::what`] names it for people.
+    pub part: u8,
+    pub op: &'static str,
+    pub observed: Option<i64>,
+    pub limit: Option<i64>,
+    pub unit: Unit,
+    pub age_ms: Option<u64>,
+    pub holds: bool,
+    pub verdict: Verdict,
+    /// How long until it is worth asking again.
+    pub retry_after_ms: Option<u64>,
+    /// For a clamp, the range that the action's number must lie in.
+    pub bounds: Option<(i64, i64)>,
+}
+
+impl Finding {
+    /// A comparison that is true.
+    pub fn pass(
+        part: u8,
+        op: &'static str,
+        observed: Option<i64>,
+        limit: Option<i64>,
+        unit: Unit,
+    ) -> Self {
+        Self {
+            part,
+            op,
+            observed,
+            limit,
+            unit,
+            age_ms: None,
+            holds: true,
+            verdict: Verdict::Allow,
+            retry_after_ms: None,
+            bounds: None,
+        }
+    }
+
+    /// The same comparison, found false.
+    #[must_use]
+    pub fn fails(mut self, verdict: Verdict, retry_after_ms: Option<u64>) -> Self {
+        self.holds = false;
+        self.verdict = verdict;
+        self.retry_after_ms = retry_after_ms;
+        self
+    }
+
+    /// What would have to be different, found by the comparison itself.
+    pub fn counterfactual(&self, what: &str) -> String {
+        if self.holds {
+            return String::new();
+        }
+        let mut text = match self.limit {
+            Some(limit) => format!(
+                "would pass if {what} {} {}",
+                self.op,
+                show(limit, self.unit)
+            ),
+            None => format!("would pass with {what}"),
+        };
+        if self.verdict == Verdict::Clamp
+            && let Some((low, high)) = self.bounds
+        {
+            text = format!(
+                "would pass unchanged within {}..={}",
+                show(low, self.unit),
+                show(high, self.unit)
+            );
+        }
+        if let Some(ms) = self.retry_after_ms {
+            text.push_str(&format!(", in {}", show_duration(ms)));
+        }
+        text
+    }
+}
+
+/// A value for people.
+pub(crate) fn show(value: i64, unit: Unit) -> String {
+    match unit {
+        Unit::Milliseconds => {
+            u64::try_from(value).map_or_else(|_| human(value, unit), show_duration)
+        }
+        _ => human(value, unit),
+    }
+}
+
+/// One rule of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rule {
+    pub id: String,
+    pub kind: Kind,
+    pub mode: Mode,
+    pub selector: Selector,
+    pub on_violation: Option<OnViolation>,
+    pub not_before: Option<i64>,
+    pub not_after: Option<i64>,
+    pub why: String,
+    pub owner: String,
+}
+
+/// What every rule has, while it is read.
+pub(crate) struct Common {
+    id: String,
+    kind: Option<usize>,
+    mode: Mode,
+    on_violation: Option<OnViolation>,
+    not_before: Option<i64>,
+    not_after: Option<i64>,
+    why: String,
+    owner: String,
+}
+
+const VIOLATIONS: &[&str] = &["deny", "require_approval", "hold", "clamp", "warn"];
+
+impl Rule {
+    /// Reads one rule; problems go into the fields' list.
+    pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let common = Self::read_common(fields);
+        let Some(index) = common.kind else {
+            // Without a kind no further field can be judged.
+            fields.accept_all();
+            return None;
+        };
+        let selector = if Kind::wants_selector(index) {
+            let doc = "which actions it applies to; all if absent";
+            fields
+                .map("selector", false, doc, |f| Selector::read(f))
+                .unwrap_or_default()
+        } else {
+            Selector::default()
+        };
+        let kind = Kind::read(index, fields, &selector);
+        Some(Self {
+            id: common.id,
+            kind: kind?,
+            mode: common.mode,
+            selector,
+            on_violation: common.on_violation,
+            not_before: common.not_before,
+            not_after: common.not_after,
+            why: common.why,
+            owner: common.owner,
+        })
+    }
+
+    /// Reads the fields that every rule has.
+    pub fn read_common(fields: &mut Fields<'_>) -> Common {
+        let id = fields.need_text("id", "a short name, unique in the bundle");
+        check_id(fields, &id);
+        let kind = fields.need_choice("kind", Kind::NAMES, "what the rule does");
+        let mode = fields.choice("mode", Mode::NAMES, "enforce (default), shadow or off");
+        let doc = "what a failed comparison means, instead of the kind's own answer";
+        let on_violation = fields.choice("on_violation", VIOLATIONS, doc);
+        let doc = "the rule counts from this RFC 3339 time";
+        let not_before = read_time(fields, "not_before", doc);
+        let doc = "the rule counts until this RFC 3339 time";
+        let not_after = read_time(fields, "not_after", doc);
+        let why = fields.text("why", "the reason, for people");
+        let owner = fields.text("owner", "who answers for it");
+        Common {
+            id,
+            kind,
+            mode: match mode {
+                Some(1) => Mode::Shadow,
+                Some(2) => Mode::Off,
+                _ => Mode::Enforce,
+            },
+            on_violation: on_violation.map(|index| match index {
+                0 => OnViolation::Verdict(Verdict::Deny),
+                1 => OnViolation::Verdict(Verdict::RequireApproval),
+                2 => OnViolation::Verdict(Verdict::Hold),
+                3 => OnViolation::Verdict(Verdict::Clamp),
+                _ => OnViolation::Warn,
+            }),
+            not_before,
+            not_after,
+            why: why.unwrap_or_default(),
+            owner: owner.unwrap_or_default(),
+        }
+    }
+
+    /// Whether nothing but the action's kind, class and source decides whether it applies.
+    pub fn is_plain(&self) -> bool {
+        self.not_before.is_none() && self.not_after.is_none() && self.selector.is_plain()
+    }
+
+    /// Whether it is evaluated for this action at all.
+    pub fn applies(&self, asked: &Asked<'_>) -> bool {
+        self.mode != Mode::Off
+            && self.not_before.is_none_or(|t| asked.now.wall.0 >= t)
+            && self.not_after.is_none_or(|t| asked.now.wall.0 < t)
+            && self.selector.matches(asked)
+            && !(self.kind.exempts_remedies() && asked.is_remedy())
+    }
+
+    /// The finding as this rule wants it to count.
+    pub fn weigh(&self, mut finding: Finding) -> Finding {
+        if finding.holds {
+            return finding;
+        }
+        match self.on_violation {
+            // A clamp that has no range to clamp into is a denial.
+            Some(OnViolation::Verdict(Verdict::Clamp)) if finding.bounds.is_none() => {
+                finding.verdict = Verdict::Deny;
+            }
+            Some(OnViolation::Verdict(verdict)) => finding.verdict = verdict,
+            Some(OnViolation::Warn) => finding.verdict = Verdict::Allow,
+            None => {}
+        }
+        finding
+    }
+}
+
+/// Names that the trace uses for what is built in.
+pub(crate) const BUILT_IN: &[&str] = &[
+    "authority",
+    "hold",
+    "journal",
+    "device",
+    "permits",
+    "reflexes",
+    "command",
+    "local",
+];
+
+fn check_id(fields: &Fields<'_>, id: &str) {
+    let valid = (1..=64).contains(&id.len())
+        && id.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')
+        });
+    if !valid && fields.has("id") {
+        fields.problem(
+            "id",
+            format!("`{id}` is not a rule name: 1 to 64 of a-z, 0-9, -, _ and ."),
+        );
+    }
+    if BUILT_IN.contains(&id) {
+        fields.problem(
+            "id",
+            format!("`{id}` is the name of a built-in check; choose another"),
+        );
+    }
+}
+
+fn read_time(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) -> Option<i64> {
+    let text = fields.text(name, doc)?;
+    match text.parse::<wire::Wall>() {
+        Ok(wall) => Some(wall.0),
+        Err(error) => {
+            fields.problem(name, error.to_string());
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_a_device_or_its_class() {
+        for (pattern, device, expected) in [
+            ("gpu", "gpu0", true),
+            ("gpu0", "gpu0", true),
+            ("gpu", "gpu", true),
+            ("gpu1", "gpu10", false),
+            ("fs", "fs:/var", true),
+            ("fs:", "fs:/var", false),
+            ("workload:a", "workload:ab", false),
+            ("gp", "gpu0", false),
+        ] {
+            assert_eq!(
+                names_device(pattern, device),
+                expected,
+                "{pattern} {device}"
+            );
+        }
+    }
+}

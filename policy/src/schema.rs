@@ -1,0 +1,191 @@
+//! What can stand in a bundle, told by the code that reads it: field lists for people, JSON Schema for editors.
+
+use serde_json::{Map, Value, json};
+
+use crate::bundle::Bundle;
+use crate::kind::Kind;
+use crate::rule::{Rule, Selector};
+use crate::text::did_you_mean;
+use crate::text::fields::{Described, Fields, Problems, Shape};
+use crate::text::units;
+
+/// The kinds of rule, each with one sentence.
+pub fn rule_kinds() -> Vec<(&'static str, &'static str)> {
+    Kind::NAMES
+        .iter()
+        .copied()
+        .zip(Kind::DOCS.iter().copied())
+        .collect()
+}
+
+/// A kind of rule for people: what it does, and each of its fields. An error names the kinds there are.
+pub fn explain_kind(name: &str) -> Result<String, String> {
+    let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
+        let hint = did_you_mean(name, Kind::NAMES.iter().copied());
+        return Err(match hint {
+            Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
+            None => format!(
+                "unknown kind of rule `{name}`; one of {}",
+                Kind::NAMES.join(", ")
+            ),
+        });
+    };
+    let mut text = format!("{name}: {}\n\n", Kind::DOCS[index]);
+    let (common, own) = fields_of(index);
+    list(&mut text, "fields of this kind", &own, 1);
+    text.push('\n');
+    list(&mut text, "fields of every rule", &common, 1);
+    Ok(text)
+}
+
+/// The JSON Schema (2020-12) of a bundle.
+pub fn schema() -> Value {
+    let problems = Problems::default();
+    let mut top = Fields::describing(&problems);
+    Bundle::read(&mut top);
+    let mut described = top.into_described();
+    described.retain(|field| field.name != "rules");
+    let mut schema = object(&described);
+    let rules: Vec<Value> = (0..Kind::NAMES.len())
+        .map(|index| {
+            let (common, own) = fields_of(index);
+            let all: Vec<_> = common
+                .into_iter()
+                .filter(|field| field.name != "kind")
+                .chain(own)
+                .collect();
+            let mut rule = object(&all);
+            rule["title"] = json!(Kind::NAMES[index]);
+            rule["description"] = json!(Kind::DOCS[index]);
+            rule["properties"]["kind"] = json!({ "const": Kind::NAMES[index] });
+            if let Some(required) = rule["required"].as_array_mut() {
+                required.push(json!("kind"));
+            }
+            rule
+        })
+        .collect();
+    schema["properties"]["rules"] =
+        json!({ "type": "array", "maxItems": crate::MAX_RULES, "items": { "oneOf": rules } });
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Sentinel policy bundle");
+    schema
+}
+
+/// The fields that every rule has, and those that only this kind has.
+fn fields_of(index: usize) -> (Vec<Described>, Vec<Described>) {
+    let problems = Problems::default();
+    let mut common = Fields::describing(&problems);
+    Rule::read_common(&mut common);
+    let mut common = common.into_described();
+    let mut own = Fields::describing(&problems);
+    Kind::read(index, &mut own, &Selector::default());
+    if Kind::wants_selector(index) {
+        let mut selector = Fields::describing(&problems);
+        Selector::read(&mut selector);
+        common.push(Described {
+            name: "selector",
+            shape: Shape::Map(selector.into_described()),
+            required: false,
+            doc: "which actions it applies to; all if absent",
+        });
+    }
+    (common, own.into_described())
+}
+
+fn list(text: &mut String, title: &str, fields: &[Described], depth: usize) {
+    if !title.is_empty() {
+        text.push_str(&format!("{title}\n"));
+    }
+    for field in fields {
+        let must = if field.required { " (required)" } else { "" };
+        let takes = match &field.shape {
+            Shape::Text => "text".to_owned(),
+            Shape::Number(low, high) if *high == i64::MAX => format!("number from {low}"),
+            Shape::Number(low, high) => format!("number {low}..={high}"),
+            Shape::Duration => "duration, 5 s".to_owned(),
+            Shape::Amount(unit) => format!("value, {}", unit.map_or("85 °C", units::example)),
+            Shape::Flag => "true or false".to_owned(),
+            Shape::Choice(words) => words.join("|"),
+            Shape::Words(words) if words.is_empty() => "list of words".to_owned(),
+            Shape::Words(words) if words.len() > 8 => {
+                format!("list of {} … {}", words[0], words[words.len() - 1])
+            }
+            Shape::Words(words) => format!("list of {}", words.join("|")),
+            Shape::Map(_) => "map".to_owned(),
+            Shape::Maps(_) => "map, or list of maps".to_owned(),
+        };
+        let indent = "  ".repeat(depth);
+        text.push_str(&format!(
+            "{indent}{}{must}: {takes}\n{indent}    {}\n",
+            field.name, field.doc
+        ));
+        if let Shape::Map(below) | Shape::Maps(below) = &field.shape {
+            list(text, "", below, depth + 1);
+        }
+    }
+}
+
+fn object(fields: &[Described]) -> Value {
+    let mut properties = Map::new();
+    for field in fields {
+        let mut property = shape(&field.shape);
+        if !field.doc.is_empty() {
+            property["description"] = json!(field.doc);
+        }
+        properties.insert(field.name.to_owned(), property);
+    }
+    let required: Vec<_> = fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name)
+        .collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text => json!({ "type": ["string", "number", "boolean"] }),
+        Shape::Number(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Shape::Duration => {
+            json!({ "type": "string", "pattern": "^[0-9._]+ *(ms|s|sec|m|min|h|d|w)( *[0-9._]+ *(ms|s|sec|m|min|h|d|w))*$" })
+        }
+        Shape::Amount(_) => json!({ "type": ["string", "number"] }),
+        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Choice(words) => json!({ "enum": words }),
+        Shape::Words(words) => {
+            let word = if words.is_empty() {
+                json!({ "type": "string" })
+            } else {
+                json!({ "enum": words })
+            };
+            json!({ "oneOf": [word, { "type": "array", "items": word }] })
+        }
+        Shape::Map(below) if below.is_empty() => json!({ "type": "object" }),
+        Shape::Map(below) => object(below),
+        Shape::Maps(below) => {
+            let map = object(below);
+            json!({ "oneOf": [map, { "type": "array", "items": map }] })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_can_be_explained_and_is_in_the_schema() {
+        let text = schema().to_string();
+        for (name, doc) in rule_kinds() {
+            let explained = explain_kind(name).expect("a kind of ours");
+            assert!(explained.contains(doc), "{explained}");
+            assert!(text.contains(&format!("\"const\":\"{name}\"")));
+        }
+        let threshold = explain_kind("threshold").expect("a kind of ours");
+        assert!(threshold.contains("quantity (required)"), "{threshold}");
+        assert!(threshold.contains("falls_below (required)"), "{threshold}");
+        assert!(
+            explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`"))
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! Every kind of rule on a stream of questions, as `sentinel policy decide` answers them.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use policy::{Bundle, Decider};
+use serde_json::Value;
+
+/// Rules, one a line; then lines `at | action or fields | expected verdict and rule`.
+fn check(rules: &str, lines: &str) {
+    let mut text =
+        "bundle: t\npermits: [{ classes: [safety, low, medium, high, irreversible] }]\nrules:\n"
+            .to_owned();
+    for rule in rules.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        text.push_str(&format!("  - {rule}\n"));
+    }
+    let bundle =
+        Bundle::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"));
+    let mut decider = Decider::new(Arc::new(bundle));
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (input, expected) = line.rsplit_once("=>").unwrap();
+        let found = match decider.decide_line(input.trim()) {
+            Ok(answer) => {
+                let answer: Value = serde_json::from_str(&answer).unwrap();
+                let verdict = answer["verdict"].as_str().unwrap_or("ended").to_owned();
+                let rules: Vec<_> = answer["determining"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|d| d["rule"].as_str().unwrap().to_owned())
+                    .collect();
+                let hold = answer["hold_until"].as_str().unwrap_or("").to_owned();
+                let clamp = answer["clamp"]["value"]
+                    .as_i64()
+                    .map_or(String::new(), |v| v.to_string());
+                format!("{verdict} {} {hold}{clamp}", rules.join(","))
+            }
+            Err(text) => text,
+        };
+        assert!(
+            found.trim().contains(expected.trim()),
+            "{input}\nexpected {expected}\nfound    {found}"
+        );
+    }
+}
+
+#[test]
+fn a_freeze_holds_changes_and_lets_remedies_pass() {
+    check(
+        r"{ id: sale, kind: change_freeze, tz: Europe/Berlin, reason: peak sale, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",
+        r#"
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"scale","targets":["web"]}} => hold sale 2026-11-29T23:00:00.000Z
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"rollback","targets":["web"]}} => allow
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"power_cap","targets":["gpu0"]}} => allow
+        {"at":"2026-11-29T23:00:00Z","action":{"kind":"scale","targets":["web"]}} => allow
+        "#,
+    );
+    check(
+        r"{ id: sale, kind: change_freeze, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",
+        r#"
+        {"at":"2026-11-26T23:00:00Z","action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => allow
+        {"at":"2026-11-26T23:00:01Z","action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => hold sale 2026-11-30T00:00:00.000Z
+        {"at":"2026-11-26T10:00:00Z","clock_wrong":true,"action":{"kind":"update"}} => hold sale
+        {"at":"2026-11-26T10:00:00Z","action":{"kind":"restart"}} => allow
+        {"at":"2026-11-20T10:00:00Z","action":{"kind":"update"}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn maintenance_is_the_union_of_its_windows_and_a_freeze_beats_it() {
+    check(
+        r"
+        { id: nights, kind: maintenance_window, rrule: FREQ=DAILY, from: '22:00', to: '04:00' }
+        { id: sunday, kind: maintenance_window, rrule: FREQ=WEEKLY;BYDAY=SU }
+        { id: new-year, kind: change_freeze, spans: [{ local_start: 2027-01-01, local_end: 2027-01-02 }] }
+        ",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"reboot"}} => hold nights,sunday
+        {"at":"2026-12-02T23:00:00Z","action":{"kind":"reboot"}} => allow
+        {"at":"2026-12-06T12:00:00Z","action":{"kind":"reboot"}} => allow
+        {"at":"2027-01-01T23:00:00Z","action":{"kind":"reboot"}} => hold sunday,new-year
+        "#,
+    );
+}
+
+#[test]
+fn cost_is_projected_over_the_window() {
+    check(
+        r"{ id: cap, kind: cost_ceiling, scope: shop, currency: EUR, ceiling_micros: 100000000, window: day, soft_bp: 8000 }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":1000000}} => hold cap
+        {"at":"2026-12-02T12:00:00Z","facts":{"shop.cost_spent_micros":40000000,"shop.cost_rate_micros_per_h":2000000},"action":{"kind":"scale","cost_delta_micros_per_h":1000000}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":2000000}} => hold cap
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":4000000}} => deny cap
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":-1}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => hold cap
+        {"at":"2026-12-02T12:00:00Z","facts":{"shop.cost_spent_micros":9000000000000000000},"action":{"kind":"scale","cost_delta_micros_per_h":9000000000000000000}} => deny cap
+        "#,
+    );
+    check(
+        r"{ id: hour, kind: cost_ceiling, scope: s, ceiling_micros: 100000000, window: 1 h, soft_bp: 10000 }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"s.cost_spent_micros":0,"s.cost_rate_micros_per_h":0},"action":{"kind":"scale","cost_delta_micros_per_h":100000000}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":100000001}} => deny hour
+        "#,
+    );
+}
+
+#[test]
+fn a_quota_counts_everything_and_zero_is_a_limit() {
+    check(
+        r"{ id: q, kind: quota, scope: team, nominal: { replicas: 10, gpu: 0 } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"team.used_replicas":8,"team.used_gpu":0},"action":{"kind":"scale","resources":{"replicas":2}}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","resources":{"replicas":3}}} => deny q
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","resources":{"replicas":3,"gpu":1}}} => deny q,q
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","resources":{"replicas":-3}}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"team.used_replicas":null},"action":{"kind":"scale","resources":{"replicas":1}}} => hold q
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","resources":{"replicas":"three"}}} => is no whole number
+        "#,
+    );
+}
+
+#[test]
+fn promises_bound_interruptions_and_never_their_remedies() {
+    check(
+        r"{ id: sla, kind: sla, service: web, target: 99.9 %, period: 30 d }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.outage_ms":592000},"action":{"kind":"drain","p95_ms":1000000}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"drain","p95_ms":1000001}} => require_approval sla
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"drain","p95_ms":2000001}} => deny sla
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"rollback","p95_ms":2000001}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
+        "#,
+    );
+    check(
+        r"{ id: burn, kind: slo_burn, sli: web }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000,"web.burn_1h":14400,"web.burn_30m":0,"web.burn_6h":0,"web.burn_2h":0,"web.burn_1d":0},"action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_1h":14401},"action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":0},"action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_30m":6001,"web.burn_6h":6001},"action":{"kind":"reboot"}} => hold burn
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000},"action":{"kind":"rollback"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":-1,"web.burn_5m":0},"action":{"kind":"update"}} => deny burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":1,"web.burn_1h":null},"action":{"kind":"reboot"}} => deny burn
+        "#,
+    );
+}
+
+#[test]
+fn the_sick_count_against_the_blast_radius() {
+    check(
+        r"{ id: rack, kind: blast_radius, domain: rack, max_concurrent: { bp: 2000 }, min_healthy: { bp: 7500 } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":50,"rack.unhealthy":9},"action":{"kind":"reboot"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.in_flight":1},"action":{"kind":"reboot"}} => hold rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.in_flight":0},"action":{"kind":"reboot","targets":["a","b"]}} => hold rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.newly_faulty":15},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.newly_faulty":0,"rack.members":1,"rack.unhealthy":0},"action":{"kind":"reboot"}} => require_approval rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.unhealthy":1},"action":{"kind":"reboot"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":4,"rack.unhealthy":0},"action":{"kind":"reboot"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.unhealthy":1},"action":{"kind":"reboot"}} => hold rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":null},"action":{"kind":"reboot"}} => deny rack
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"power_cap"}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn a_prediction_must_be_sure_enough_fresh_and_proven() {
+    check(
+        r"{ id: sure, kind: confidence, selector: { sources: [brain] } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"restart"}} => require_approval sure
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"restart","source":"human"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.p_lo_bp":7500,"prediction.n":30},"action":{"kind":"drain"}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"reboot"}} => require_approval sure
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.age_ms":251,"prediction.horizon_ms":1000},"action":{"kind":"drain"}} => require_approval sure
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.age_ms":0,"prediction.p_lo_bp":10000,"prediction.n":1000},"action":{"kind":"wipe"}} => require_approval sure
+        "#,
+    );
+}
+
+#[test]
+fn what_must_not_meet_waits_until_the_other_has_ended() {
+    check(
+        r"{ id: one, kind: mutex, selector: { kinds: [reboot, driver_change] } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","under_way":true,"action":{"kind":"reboot","targets":["a"]}} => allow
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"driver_change","targets":["b"]}} => hold one
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"scale","targets":["b"]}} => allow
+        {"at":"2026-12-02T12:00:02Z","end":{"kind":"reboot","target":"a"}} => ended
+        {"at":"2026-12-02T12:00:03Z","action":{"kind":"driver_change","targets":["b"]}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn all_targets_run_or_none_and_a_dry_run_counts_nothing() {
+    check(
+        r"{ id: two, kind: rate_limit, limit: 2, window: 1 h, key: node }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","dry_run":true,"action":{"kind":"scale","targets":["a","b"]}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","targets":["a","b","c"]}} => hold two 2026-12-02T13:00:00.000Z
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","targets":["a"]}} => allow
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"scale","targets":["a","b"]}} => hold two 2026-12-02T13:00:00.000Z
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"scale","targets":["b"]}} => allow
+        {"at":"2026-12-02T13:00:00Z","action":{"kind":"scale","targets":["b"]}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn steps_and_envelopes_clamp() {
+    check(
+        r"
+        { id: few, kind: envelope, selector: { kinds: [scale] }, min: 1, max: 20 }
+        { id: slow, kind: step_size, selector: { kinds: [scale] }, max_change: 50 % }
+        ",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"present":10},"action":{"kind":"scale","params":{"replicas":12}}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","params":{"replicas":30}}} => clamp few,slow 15
+        {"at":"2026-12-02T12:00:00Z","facts":{"present":100},"action":{"kind":"scale","params":{"replicas":30}}} => deny few,slow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"power_cap","params":{"to":"220 W"}}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    check(
+        "",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"restrat"}} => did you mean `restart`
+        {"at":"yesterday","action":{"kind":"restart"}} => RFC 3339
+        {"at":"2026-12-02T12:00:00Z"} => either `action` or `end`
+        {"at":"2026-12-02T12:00:00Z","policy_age_ms":90000000000,"action":{"kind":"restart"}} => deny authority
+        {"at":"2026-12-02T12:00:00Z","atcion":{}} => unknown field
+        "#,
+    );
+    let bundle = Arc::new(Bundle::parse(b"bundle: x").unwrap());
+    let answer = Decider::new(bundle)
+        .decide_line(r#"{"at":"2026-12-02T12:00:00Z","action":{"kind":"wipe"}}"#)
+        .unwrap();
+    assert!(answer.contains("\"permits\""), "{answer}");
+}
+
+#[test]
+fn a_shadow_rule_counts_its_own_world() {
+    check(
+        r"
+        { id: real, kind: rate_limit, limit: 3, window: 1 h, key: node }
+        { id: tried, kind: budget, mode: shadow, limit: 1, window: 1 h, key: node }
+        ",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => hold real
+        "#,
+    );
+}

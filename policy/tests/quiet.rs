@@ -1,0 +1,110 @@
+//! A round in which nothing is wanted allocates nothing, and costs about a microsecond.
+#![allow(unsafe_code, clippy::unwrap_used)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use policy::{Bundle, Judge};
+use wire::{BundleRef, DeviceId, Mono, Quantity, Reading, Series};
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_quiet_round_allocates_nothing() {
+    let bundle = Arc::new(Bundle::parse(policy::DEMO_BUNDLE.as_bytes()).unwrap());
+    let mut judge = Judge::new(bundle, BundleRef::NONE);
+    let mut readings = Vec::new();
+    for gpu in 0..2 {
+        for (quantity, value) in [
+            (Quantity::GpuTemperature, 60_000),
+            (Quantity::GpuPower, 120_000),
+            (Quantity::GpuPowerCap, 350_000),
+        ] {
+            readings.push(Reading {
+                series: Series::new(DeviceId::gpu(gpu), quantity),
+                value: Some(value),
+            });
+        }
+    }
+    for (quantity, value) in [(Quantity::MemoryUsedShare, 4_000), (Quantity::CpuUsed, 500)] {
+        readings.push(Reading {
+            series: Series::new(DeviceId::node(), quantity),
+            value: Some(value),
+        });
+    }
+    let workload = DeviceId::workload("train").unwrap();
+    readings.push(Reading {
+        series: Series::new(workload, Quantity::WorkloadMemory),
+        value: Some(50 << 20),
+    });
+    let mut wants = Vec::new();
+    let mut now = 0;
+    for _ in 0..20 {
+        judge.observe(&readings, Mono(now), &mut wants);
+        now += 1_000;
+    }
+    let before = ALLOCATIONS.with(Cell::get);
+    const ROUNDS: u64 = 100_000;
+    for _ in 0..ROUNDS {
+        judge.observe(&readings, Mono(now), &mut wants);
+        now += 1_000;
+    }
+    let allocated = ALLOCATIONS.with(Cell::get) - before;
+    assert!(wants.is_empty());
+    assert_eq!(allocated, 0, "in {ROUNDS} rounds");
+}
+
+#[test]
+fn asking_allocates_nothing() {
+    let text = "bundle: q\nrules:\n  - { id: a, kind: rate_limit, limit: 2, window: 1 h }\n  - { id: b, kind: cooldown, after_success: 1 s }\n  - { id: c, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: d, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=WEEKLY;BYDAY=SA }\n";
+    let mut decider = policy::Decider::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()));
+    decider.set_fact("rack.members", Some(20));
+    decider.set_fact("rack.unhealthy", Some(0));
+    let question = policy::Question {
+        kind: policy::KINDS
+            .iter()
+            .position(|kind| kind.name == "drain")
+            .unwrap(),
+        source: 1,
+        target: "node-1",
+        amount: None,
+        now: wire::Now {
+            mono: Mono(5_000),
+            wall: wire::Wall(1_795_521_667_250),
+        },
+    };
+    decider.run(&question);
+    let later = policy::Question {
+        now: wire::Now {
+            mono: Mono(60_000),
+            wall: wire::Wall(1_795_521_727_250),
+        },
+        ..question
+    };
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..1_000 {
+        assert_eq!(decider.ask(&later).verdict, wire::Verdict::Allow);
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}
