@@ -1,2 +1,95 @@
-//! The headline benchmarks, each with its peer in the same run.
-fn main() {}
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…]`, run by `cargo xtask bench`.
+//!
+//! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
+//! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
+
+mod act;
+mod agent;
+mod fleet;
+mod lab;
+mod machine;
+mod reconnect;
+mod report;
+mod sessions;
+mod sim;
+mod sync;
+mod tap;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lab::Place;
+use report::Figure;
+
+/// The benchmarks, in the order in which they run.
+const NAMES: &[&str] = &["sim", "sync", "sessions", "agent", "act", "reconnect"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+        Ok(runtime) => runtime,
+        Err(cause) => {
+            eprintln!("cannot start a runtime: {cause}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match arguments.first().map(String::as_str) {
+        // Limits that need a process of their own.
+        Some("--serve-tls") => runtime.block_on(sessions::serve_tls()).map(|()| ExitCode::SUCCESS),
+        Some("--floor") => agent::floor().map(|()| ExitCode::SUCCESS),
+        _ => run(&runtime, &arguments),
+    };
+    result.unwrap_or_else(|reason| {
+        eprintln!("sentinel-bench: {reason}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
+    let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--programs" => programs = words.next().map(PathBuf::from),
+            "--work" => work = words.next().map(PathBuf::from),
+            "--json" => json = true,
+            name if NAMES.contains(&name) => names.push(name),
+            // `wire` comes with `agent`: both look at the same node.
+            "wire" => names.push("agent"),
+            other => return Err(format!("no benchmark `{other}`; there are {} and wire", NAMES.join(", "))),
+        }
+    }
+    let programs = programs.ok_or("--programs DIR is missing: run this through `cargo xtask bench`")?;
+    let work = work.ok_or("--work DIR is missing: run this through `cargo xtask bench`")?;
+    let place = Place { programs, work };
+    let bundle = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../policy/bundles/demo.yaml");
+    let mut figures: Vec<Figure> = Vec::new();
+    let mut broken = false;
+    for name in NAMES.iter().filter(|name| names.is_empty() || names.contains(name)) {
+        if !json {
+            eprintln!("running {name} …");
+        }
+        let found = match *name {
+            "sim" => sim::run(),
+            "sync" => runtime.block_on(sync::run(&place, &bundle)),
+            "sessions" => runtime.block_on(sessions::run(&place, &bundle)),
+            "agent" => agent::run(&place, &bundle),
+            "act" => act::run(&place),
+            "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
+            other => Err(format!("`{other}` has no body")),
+        };
+        match found {
+            Ok(found) => figures.extend(found),
+            Err(reason) => {
+                broken = true;
+                eprintln!("{name}: {reason}");
+            }
+        }
+    }
+    report::print(&figures, json);
+    Ok(match (broken, figures.iter().all(|figure| figure.ok)) {
+        (true, _) => ExitCode::FAILURE,
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::from(8),
+    })
+}

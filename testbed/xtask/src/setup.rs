@@ -12,7 +12,9 @@ const NODE_MAJOR: u32 = 20;
 /// A program that a test needs, and the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
     ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("prometheus", "prometheus"),
 ];
 
 /// Installs everything.

@@ -65,7 +65,7 @@ const STEPS: &[Step] = &[
         "unit tests, properties, golden frames, policy cases, simulation seeds",
         |count| {
             // Everything but the tests that need real processes, which come last and need the programs built.
-            cargo_test(count, &["--workspace", "--exclude", "testbed-e2e"])
+            cargo_test(count, &["--workspace", "--exclude", "testbed-e2e", "--lib", "--bins", "--tests"])
         },
     ),
     ("build", "the programs build", |_| {

@@ -1,0 +1,185 @@
+//! The shell of the simulated hub: its store and its ends of the sessions.
+
+use std::time::Duration;
+
+use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
+use wire::Frame;
+use wire::ids::HubEpoch;
+
+use crate::net::Way;
+use crate::swarm::Fault;
+use crate::world::{Event, Planted, TRUST_DOMAIN, World};
+
+impl World {
+    pub(crate) fn start_hub(&mut self) {
+        if self.hub.is_some() {
+            return;
+        }
+        self.hub_life += 1;
+        self.hub_timer_ms = u64::MAX;
+        let settings = Settings {
+            trust_domain: TRUST_DOMAIN.to_owned(),
+            policy_key: self.policy_key.clone(),
+            seed: self.random.next(),
+            first_hub_epoch: HubEpoch(self.random.between(1, 1 << 20)),
+            max_handshakes: 256,
+            beacon_every: Duration::from_millis(self.swarm.beacon_every_ms),
+        };
+        let now = self.hub_clock.at(self.now_ms);
+        self.hub = Some(Hub::new(settings, self.store.recover(), now));
+        for n in 0..self.nodes.len() {
+            let agent = self.nodes[n].id.clone();
+            let site = "site-a".to_owned();
+            self.tell_hub(Input::Enrolled { agent, site });
+        }
+    }
+
+    pub(crate) fn crash_hub(&mut self) {
+        if self.hub.take().is_none() {
+            return;
+        }
+        self.faults.add(Fault::HubCrash);
+        self.hub_life += 1;
+        self.flying_rows = None;
+        let ids: Vec<u64> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let late = self.random.between(0, 20_000);
+            self.after(
+                late,
+                Event::AgentEnd {
+                    id,
+                    reason: "hub died",
+                },
+            );
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.hub_open = false;
+            }
+        }
+    }
+
+    /// Gives the hub one input and carries out what it asks for.
+    pub(crate) fn tell_hub(&mut self, input: Input) {
+        let now = self.hub_clock.at(self.now_ms);
+        let Some(hub) = &mut self.hub else { return };
+        hub.handle(input, now);
+        while let Some(effect) = self.hub.as_mut().and_then(Hub::poll_effect) {
+            self.carry_out_hub(effect);
+        }
+        let Some(due) = self.hub.as_ref().and_then(|hub| hub.poll_timeout(now)) else {
+            return;
+        };
+        let due_ms = self.now_ms
+            + u64::try_from(due.as_millis())
+                .unwrap_or(u64::MAX >> 1)
+                .max(1);
+        if due_ms < self.hub_timer_ms {
+            self.hub_timer_ms = due_ms;
+            let life = self.hub_life;
+            self.at(due_ms, Event::HubTick { life });
+        }
+    }
+
+    pub(crate) fn hub_tick(&mut self, life: u64) {
+        if self.hub_life == life {
+            self.hub_timer_ms = u64::MAX;
+            self.tell_hub(Input::Tick);
+        }
+    }
+
+    pub(crate) fn stored(&mut self, life: u64, failed: bool) {
+        if self.hub_life != life {
+            return;
+        }
+        let Some(batch) = self.flying_rows.take() else {
+            return;
+        };
+        let token = batch.token;
+        if failed {
+            let reason = "disk".to_owned();
+            return self.tell_hub(Input::StoreFailed { token, reason });
+        }
+        self.commit_rows(*batch);
+        if self.planted != Planted::AckBeforeCommit {
+            self.tell_hub(Input::Stored { token });
+        }
+    }
+
+    fn commit_rows(&mut self, batch: Batch) {
+        for row in batch.rows {
+            let stored = match &row {
+                Row::Entries {
+                    agent, epoch, raw, ..
+                } => raw.last().map(|raw| (agent.clone(), *epoch, raw.seq)),
+                _ => None,
+            };
+            if let Row::Bundle { signed, .. } = &row {
+                self.published.push(signed.clone());
+            }
+            if let Err(wrong) = self.store.commit(row) {
+                self.invariants.require(false, || wrong);
+            }
+            if let Some((agent, epoch, through)) = stored {
+                self.invariants.on_stored(&agent, epoch, through);
+                self.trace = self.trace.rotate_left(7) ^ epoch.0 ^ (through.0 << 8);
+            }
+        }
+    }
+
+    fn carry_out_hub(&mut self, effect: Effect) {
+        match effect {
+            Effect::Store(batch) => self.store_rows(batch),
+            Effect::Send { session, frame } => {
+                let Some(node) = self.sessions.get(&session.0).map(|session| session.node) else {
+                    return;
+                };
+                if let Frame::Ack(ack) = &frame {
+                    let id = self.nodes[node].id.clone();
+                    self.invariants.on_ack(&id, ack, &self.store);
+                }
+                self.send(session.0, Way::Down, frame);
+            }
+            Effect::Close { session, .. } => {
+                let id = session.0;
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.hub_open = false;
+                    let at_ms = self.drained_ms(id, Way::Down);
+                    self.at(
+                        at_ms,
+                        Event::AgentEnd {
+                            id,
+                            reason: "hub closed it",
+                        },
+                    );
+                }
+            }
+            Effect::Reply { .. } => self.replies += 1,
+            Effect::Changed(_) => {}
+        }
+    }
+
+    fn store_rows(&mut self, batch: Batch) {
+        let fails = self.store_fails;
+        let takes = if self.store_slow {
+            self.faults.add(Fault::StoreSlow);
+            self.random.between(500, 5_000)
+        } else {
+            self.random.between(1, 10)
+        };
+        if fails {
+            self.faults.add(Fault::StoreFails);
+        }
+        let token = batch.token;
+        self.flying_rows = Some(Box::new(batch));
+        let life = self.hub_life;
+        self.after(
+            takes,
+            Event::Stored {
+                life,
+                failed: fails,
+            },
+        );
+        if self.planted == Planted::AckBeforeCommit && !fails {
+            self.at(self.now_ms, Event::StoredTooEarly { life, token });
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The model of the hub's store: rows that were committed, and the checks that the real one would do for us.
+
+use std::collections::BTreeMap;
+
+use hub_core::{Recovered, Row, StoredAgent};
+use wire::entry::{ChainHead, RawEntry};
+use wire::ids::{AgentId, CommandId, Epoch, Seq};
+use wire::{BundleRef, SignedBundle};
+
+/// One epoch of one agent.
+#[derive(Debug, Clone)]
+pub(crate) struct Chain {
+    pub(crate) entries: BTreeMap<Seq, RawEntry>,
+    pub(crate) head: ChainHead,
+    /// Places that are missing before a segment began anew.
+    pub(crate) holes: u64,
+}
+
+/// Everything that the hub stored.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Store {
+    pub(crate) chains: BTreeMap<(AgentId, Epoch), Chain>,
+    pub(crate) blocks: BTreeMap<(AgentId, Epoch), BTreeMap<Seq, Vec<u8>>>,
+    agents: BTreeMap<AgentId, Vec<u8>>,
+    bundle: Option<(BundleRef, SignedBundle)>,
+    commands: BTreeMap<CommandId, Vec<u8>>,
+    meta: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// Commits one row. An error is a broken chain: the hub's core let something through.
+    pub(crate) fn commit(&mut self, row: Row) -> Result<(), String> {
+        match row {
+            Row::Entries {
+                agent, epoch, raw, ..
+            } => return self.append(agent, epoch, raw),
+            Row::Telemetry {
+                agent,
+                epoch,
+                seq,
+                block,
+            } => {
+                let blocks = self.blocks.entry((agent.clone(), epoch)).or_default();
+                if blocks.insert(seq, block).is_some() {
+                    return Err(format!("D1: block {agent}.{epoch}.{seq} stored twice"));
+                }
+            }
+            Row::Agent { agent, record } => {
+                self.agents.insert(agent, record);
+            }
+            Row::Bundle { bundle, signed } => self.bundle = Some((bundle, signed)),
+            Row::Command {
+                id,
+                record: Some(record),
+            } => {
+                self.commands.insert(id, record);
+            }
+            Row::Command { id, record: None } => {
+                self.commands.remove(&id);
+            }
+            Row::Meta(meta) => self.meta = Some(meta),
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, agent: AgentId, epoch: Epoch, raw: Vec<RawEntry>) -> Result<(), String> {
+        let name = agent.clone();
+        let chain = self.chains.entry((agent, epoch)).or_insert_with(|| Chain {
+            entries: BTreeMap::new(),
+            head: ChainHead::empty(epoch),
+            holes: 0,
+        });
+        for entry in raw {
+            match chain.head.link(&entry) {
+                Ok(head) => chain.head = head,
+                Err(_) if entry.seq > chain.head.seq.next() => {
+                    // A hole: the agent said that what is missing is gone.
+                    chain.holes += entry.seq.0 - chain.head.seq.0 - 1;
+                    chain.head = ChainHead {
+                        epoch,
+                        seq: entry.seq,
+                        digest: entry.digest,
+                    };
+                }
+                Err(error) => return Err(format!("D1: {name}.{epoch}: {error}")),
+            }
+            if chain.entries.insert(entry.seq, entry).is_some() {
+                return Err(format!("D1: an entry of {name}.{epoch} stored twice"));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn head(&self, agent: &AgentId, epoch: Epoch) -> ChainHead {
+        self.chains
+            .get(&(agent.clone(), epoch))
+            .map_or(ChainHead::empty(epoch), |chain| chain.head)
+    }
+
+    pub(crate) fn newest_bundle(&self) -> Option<BundleRef> {
+        self.bundle.as_ref().map(|(reference, _)| *reference)
+    }
+
+    pub(crate) fn last_block(&self, agent: &AgentId, epoch: Epoch) -> Seq {
+        let blocks = self.blocks.get(&(agent.clone(), epoch));
+        let last = blocks.and_then(|blocks| blocks.last_key_value());
+        last.map_or(Seq(0), |(seq, _)| *seq)
+    }
+
+    pub(crate) fn recover(&self) -> Recovered {
+        let agents = self.agents.iter().map(|(agent, record)| {
+            let heads: Vec<ChainHead> = self
+                .chains
+                .range((agent.clone(), Epoch(0))..=(agent.clone(), Epoch(u64::MAX)))
+                .map(|(_, chain)| chain.head)
+                .collect();
+            let telemetry = self
+                .blocks
+                .range((agent.clone(), Epoch(0))..=(agent.clone(), Epoch(u64::MAX)))
+                .next_back()
+                .map(|((_, epoch), _)| (*epoch, self.last_block(agent, *epoch)));
+            StoredAgent {
+                record: record.clone(),
+                heads,
+                telemetry: telemetry.unwrap_or_default(),
+            }
+        });
+        Recovered {
+            meta: self.meta.clone(),
+            agents: agents.collect(),
+            bundle: self.bundle.clone(),
+            commands: self.commands.values().cloned().collect(),
+        }
+    }
+}

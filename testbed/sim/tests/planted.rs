@@ -1,0 +1,54 @@
+//! Bugs planted on purpose: a simulation that does not find them within CI's seeds proves nothing.
+
+use testbed_sim::{CI_SEEDS, CI_WORLD, Planted, Swarm, run};
+
+/// The first of CI's seeds that finds the bug, and what it says.
+fn hunt(planted: Planted) -> Option<(u64, String)> {
+    (0..CI_SEEDS).find_map(|seed| {
+        let swarm = Swarm::of_seed(seed, CI_WORLD.0, CI_WORLD.1);
+        run(seed, swarm, planted).err().map(|wrong| (seed, wrong))
+    })
+}
+
+fn check(name: &str, invariant: &str) {
+    let known = Planted::ALL.into_iter().find(|(known, _)| *known == name);
+    let (_, planted) = known.expect("a planted bug");
+    let (seed, wrong) = hunt(planted).unwrap_or_else(|| panic!("no seed finds {name}"));
+    println!("{name}: seed {seed}: {wrong}");
+    assert!(wrong.contains(invariant), "{name}: {wrong}");
+}
+
+#[test]
+fn an_ack_before_the_commit_is_found() {
+    check("ack-before-commit", "D3");
+}
+
+#[test]
+fn an_act_before_the_append_is_found() {
+    check("act-before-append", "A1");
+}
+
+#[test]
+fn a_skipped_floor_is_found() {
+    check("skip-floor", "T2");
+}
+
+#[test]
+fn an_epoch_used_again_is_found() {
+    check("reuse-epoch", "D4");
+}
+
+#[test]
+fn a_command_applied_twice_is_found() {
+    check("command-twice", "A2");
+}
+
+#[test]
+fn an_action_repeated_after_a_crash_is_found() {
+    check("repeat-blindly", "A2");
+}
+
+#[test]
+fn telemetry_shed_without_a_gap_is_found() {
+    check("shed-silently", "D2");
+}

@@ -1,0 +1,37 @@
+//! The seeds that CI runs, and all that ever failed: every one must hold, twice, and every class of fault must have happened.
+
+use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, Planted, Swarm, Tally, kept_seeds, run};
+
+fn world(seed: u64) -> Swarm {
+    Swarm::of_seed(seed, CI_WORLD.0, CI_WORLD.1)
+}
+
+#[test]
+fn every_seed_holds_and_every_class_of_fault_happens() {
+    let mut tally = Tally::default();
+    for seed in (0..CI_SEEDS).chain(kept_seeds()) {
+        tally.add(seed, &world(seed));
+    }
+    for fault in Fault::ALL {
+        println!("{:>9}  {}", tally.faults.of(*fault), fault.name());
+    }
+    println!(
+        "{} seeds, each twice; {} events, {} checks, {} agent-hours",
+        tally.seeds,
+        tally.events,
+        tally.checks,
+        tally.agent_ms / 3_600_000
+    );
+    assert_eq!(
+        tally.failures,
+        [],
+        "run `sentinel-sim --seeds N..N+1 --watch NODE`, and keep the seed in seeds.txt"
+    );
+    assert_eq!(tally.faults.missing(), Vec::<&str>::new());
+}
+
+#[test]
+fn a_fleet_of_a_thousand_lives_ten_minutes() {
+    let course = run(1, Swarm::fleet(1_000, 10), Planted::Nothing).expect("nothing goes wrong");
+    assert!(course.agent_ms >= 1_000 * 10 * 60_000);
+}
