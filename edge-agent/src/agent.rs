@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest, Token};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::reading::{Reading, Series};
 use wire::{AgentId, BundleRef, Epoch, RawEntry, SignedBundle, Wall};
@@ -68,9 +68,7 @@ pub enum RunError {
         cause: wire::codec::DecodeError,
     },
     /// The journal was found damaged while it was open.
-    #[error(
-        "the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch"
-    )]
+    #[error("the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch")]
     Damaged {
         /// What was found.
         detail: String,
@@ -90,6 +88,29 @@ pub(super) struct Ears {
     inputs: mpsc::Receiver<Input>,
     done: mpsc::Receiver<Done>,
     asks: mpsc::Receiver<Ask>,
+    signals: Signals,
+}
+
+/// What tells a process to stop. Listened to before anyone is told that the agent is ready.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        tokio::select! {
+            found = self.interrupt.recv() => found,
+            found = self.terminate.recv() => found,
+        }
+    }
 }
 
 /// The core, and everything that carries its effects out.
@@ -118,12 +139,6 @@ pub(super) struct Shell {
 impl Shell {
     /// Turns until the core has stopped.
     async fn work(&mut self, mut ears: Ears) -> Result<(), RunError> {
-        let failed = |cause| RunError::System {
-            what: "listen for signals",
-            cause,
-        };
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut stop_by: Option<tokio::time::Instant> = None;
         self.carry_out();
         self.settle();
@@ -134,7 +149,7 @@ impl Shell {
                 Some(done) = ears.done.recv() => self.on_done(done),
                 Some(input) = ears.inputs.recv() => self.turn(input),
                 Some(ask) = ears.asks.recv() => self.on_ask(ask),
-                Some(()) = either(&mut interrupt, &mut terminate) => {
+                Some(()) = ears.signals.next() => {
                     if stop_by.is_some() {
                         tracing::warn!("told to stop a second time, stopping at once");
                         break;
@@ -186,11 +201,7 @@ impl Shell {
                 } => {
                     self.journal.load(token, log, epoch, from, max_bytes);
                 }
-                Effect::Release {
-                    log,
-                    epoch,
-                    through,
-                } => self.journal.release(log, epoch, through),
+                Effect::Release { log, epoch, through } => self.journal.release(log, epoch, through),
                 Effect::Shed { epoch, through } => self.journal.shed(epoch, through),
                 Effect::Send(frame) => {
                     if let Some(link) = &self.link {
@@ -237,13 +248,8 @@ impl Shell {
     fn on_done(&mut self, done: Done) {
         match &done {
             Done::Appended { token, .. } => {
-                while let Some((_, epoch, entries)) = self
-                    .appending
-                    .pop_front_if(|(known, _, _)| *known <= *token)
-                {
-                    entries
-                        .iter()
-                        .for_each(|entry| self.feed.durable(epoch, entry));
+                while let Some((_, epoch, entries)) = self.appending.pop_front_if(|(known, _, _)| *known <= *token) {
+                    entries.iter().for_each(|entry| self.feed.durable(epoch, entry));
                 }
             }
             Done::Failed { token, .. } => self.appending.retain(|(known, _, _)| known != token),
@@ -298,9 +304,7 @@ impl Shell {
         }
         match (self.core.bundle(), &self.bundle) {
             (Some((_, reference)), Some((known, _))) if reference == *known => {}
-            (Some((signed, reference)), _) => {
-                self.bundle = Some((reference, Arc::new(signed.clone())))
-            }
+            (Some((signed, reference)), _) => self.bundle = Some((reference, Arc::new(signed.clone()))),
             (None, _) => self.bundle = None,
         }
         Snapshot {
@@ -313,16 +317,6 @@ impl Shell {
             bundle: self.bundle.clone(),
             latest: self.latest.clone(),
         }
-    }
-}
-
-async fn either(
-    a: &mut tokio::signal::unix::Signal,
-    b: &mut tokio::signal::unix::Signal,
-) -> Option<()> {
-    tokio::select! {
-        found = a.recv() => found,
-        found = b.recv() => found,
     }
 }
 

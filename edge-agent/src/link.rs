@@ -18,7 +18,7 @@ use edge_agent_core::Input;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use wire::enroll::{EnrollAnswer, RENEW_TAG};
-use wire::frame::Frame;
+use wire::frame::{Frame, STOPPED};
 use wire::time::Wall;
 use wire_transport::{
     CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, Event, SendError,
@@ -306,7 +306,7 @@ impl Runner {
                     Some(Order::Disconnect(reason)) => sender.close(CloseCode::Done, &reason),
                     Some(Order::Stop) | None => {
                         stopping = true;
-                        sender.close(CloseCode::Done, "the agent stops");
+                        sender.close(CloseCode::Stopping, STOPPED);
                     }
                 },
                 () = &mut look, if renewal.is_none() && !stopping => {

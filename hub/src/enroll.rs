@@ -29,6 +29,10 @@ use wire::time::Wall;
 use crate::ca::{Ca, RequestedKey, random};
 pub use registry::{AgentRecord, Registry, RegistryError, TokenRecord};
 
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Rejoins in one period; each is kept with its time, so the number stays small.
+const REJOINS: u32 = 24;
+
 /// Lifetimes and limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -41,13 +45,22 @@ pub struct Limits {
     pub rejoin_period: Duration,
 }
 
+impl Limits {
+    /// Limits for certificates of this life. A node that is cut off for longer than that has to rejoin each time, so a rejoin for each
+    /// life is always allowed; for lives of an hour and more that is 24 in a day.
+    pub fn for_life(leaf_lifetime: Duration) -> Self {
+        let lives = leaf_lifetime.max(Duration::from_secs(1)).saturating_mul(REJOINS);
+        Self {
+            leaf_lifetime,
+            rejoins: REJOINS as usize,
+            rejoin_period: lives.min(DAY),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            leaf_lifetime: Duration::from_secs(24 * 3600),
-            rejoins: 24,
-            rejoin_period: Duration::from_secs(24 * 3600),
-        }
+        Self::for_life(DAY)
     }
 }
 
@@ -92,8 +105,10 @@ pub struct Enrollment {
     denied: Mutex<BTreeMap<AgentId, String>>,
 }
 
-/// A refusal on its way out.
-struct No {
+/// A refusal on its way out. Boxed, because it is rare and its news is large.
+struct No(Box<Refused>);
+
+struct Refused {
     refusal: Refusal,
     detail: String,
     news: Option<Input>,
@@ -348,14 +363,14 @@ impl Enrollment {
         );
         self.set_denied(&record.agent, Some(reason.clone()))
             .map_err(|cause| no(Refusal::Unavailable, cause.to_string()))?;
-        Err(No {
+        Err(No(Box::new(Refused {
             refusal: Refusal::Cloned,
             detail,
             news: Some(Input::Denied {
                 agent: record.agent.clone(),
                 reason: Some(reason),
             }),
-        })
+        })))
     }
 
     fn grant(
@@ -483,7 +498,7 @@ impl Answered {
                 answer: EnrollAnswer::Granted(Box::new(credentials)),
                 news,
             },
-            Err(no) => {
+            Err(No(no)) => {
                 tracing::info!(refusal = ?no.refusal, no.detail, "refused a certificate");
                 Self {
                     answer: EnrollAnswer::Refused {
@@ -507,11 +522,11 @@ impl From<RegistryError> for No {
 }
 
 fn no(refusal: Refusal, detail: String) -> No {
-    No {
+    No(Box::new(Refused {
         refusal,
         detail,
         news: None,
-    }
+    }))
 }
 
 fn token_used(agent: &AgentId) -> No {

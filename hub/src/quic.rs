@@ -22,7 +22,7 @@ use wire::frame::Frame;
 use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{
-    Arrival, CertificateClock, CloseCode, Door, DoorError, Event, Guest, Pending, Sender, Server,
+    Arrival, CertificateClock, CloseCode, Door, DoorError, End, Event, Guest, Pending, Sender, Server,
     ServerTls, Session, Timing, TlsError,
 };
 
@@ -281,6 +281,8 @@ impl Desk {
                 }
                 // A question of a later protocol: closing its stream is the answer.
                 Event::Asked { tag, .. } => tracing::debug!(%agent, tag, "unknown question"),
+                // The agent's own word: one of them says that it stops.
+                Event::Ended(End::Closed { reason, .. }) => return reason,
                 Event::Ended(end) => return end.to_string(),
             }
         }

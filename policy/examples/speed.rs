@@ -32,10 +32,7 @@ fn text(rules: usize, only: Option<usize>) -> String {
 
 fn main() {
     let single = (0..8).map(|kind| (50, Some(kind)));
-    for (rules, only) in [(1, None), (50, None), (256, None)]
-        .into_iter()
-        .chain(single)
-    {
+    for (rules, only) in [(1, None), (50, None), (256, None)].into_iter().chain(single) {
         let text = text(rules, only);
         let parse = Instant::now();
         let bundle = Bundle::parse(text.as_bytes()).unwrap();
@@ -44,10 +41,7 @@ fn main() {
         decider.set_fact("rack.members", Some(50));
         decider.set_fact("rack.unhealthy", Some(1));
         let question = Question {
-            kind: policy::KINDS
-                .iter()
-                .position(|kind| kind.name == "scale")
-                .unwrap(),
+            kind: policy::KINDS.iter().position(|kind| kind.name == "scale").unwrap(),
             source: 1,
             target: "web",
             amount: Some((5, Unit::Count)),
@@ -75,8 +69,5 @@ fn main() {
     let started = Instant::now();
     let hostile = format!("bundle: x\nrules:\n{}", "  - id: a\n".repeat(100_000));
     assert!(Bundle::parse(hostile.as_bytes()).is_err());
-    println!(
-        "a hostile bundle of 1 MB is refused in {:?}",
-        started.elapsed()
-    );
+    println!("a hostile bundle of 1 MB is refused in {:?}", started.elapsed());
 }

@@ -33,13 +33,7 @@ impl KindInfo {
     }
 }
 
-const fn kind(
-    name: &'static str,
-    class: RiskClass,
-    protective: bool,
-    reversible: bool,
-    disruptive: bool,
-) -> KindInfo {
+const fn kind(name: &'static str, class: RiskClass, protective: bool, reversible: bool, disruptive: bool) -> KindInfo {
     KindInfo {
         name,
         class,
@@ -99,10 +93,7 @@ pub(crate) fn amount(kind: &ActionKind) -> Option<(i64, Unit)> {
     match kind {
         ActionKind::PowerCap { milliwatts } => Some((i64::from(*milliwatts), Unit::Milliwatt)),
         ActionKind::Throttle { share_bp } => Some((i64::from(*share_bp), Unit::BasisPoints)),
-        ActionKind::ReleasePowerCap
-        | ActionKind::Restart
-        | ActionKind::Unthrottle
-        | ActionKind::Notify { .. } => None,
+        ActionKind::ReleasePowerCap | ActionKind::Restart | ActionKind::Unthrottle | ActionKind::Notify { .. } => None,
     }
 }
 
@@ -115,10 +106,7 @@ pub(crate) fn with_amount(kind: &ActionKind, value: i64) -> Option<ActionKind> {
         ActionKind::Throttle { .. } => Some(ActionKind::Throttle {
             share_bp: u16::try_from(value).ok()?,
         }),
-        ActionKind::ReleasePowerCap
-        | ActionKind::Restart
-        | ActionKind::Unthrottle
-        | ActionKind::Notify { .. } => None,
+        ActionKind::ReleasePowerCap | ActionKind::Restart | ActionKind::Unthrottle | ActionKind::Notify { .. } => None,
     }
 }
 
@@ -137,11 +125,7 @@ pub(crate) fn amount_unit(kind: usize) -> Option<Unit> {
 /// `notify` with `message=…`, `restart`, `release_power_cap`, `unthrottle`.
 ///
 /// The error says what is wrong and how it is written.
-pub fn parse_action(
-    target: &DeviceId,
-    action: &str,
-    params: &BTreeMap<String, String>,
-) -> Result<Action, String> {
+pub fn parse_action(target: &DeviceId, action: &str, params: &BTreeMap<String, String>) -> Result<Action, String> {
     let key: &[&str] = match action {
         "power_cap" | "throttle" => &["to"],
         "notify" => &["message"],
@@ -181,12 +165,7 @@ pub fn parse_action(
     }
 }
 
-fn need<'a>(
-    action: &str,
-    params: &'a BTreeMap<String, String>,
-    name: &str,
-    example: &str,
-) -> Result<&'a str, String> {
+fn need<'a>(action: &str, params: &'a BTreeMap<String, String>, name: &str, example: &str) -> Result<&'a str, String> {
     params
         .get(name)
         .map(String::as_str)
@@ -233,10 +212,7 @@ mod tests {
 
     fn check(target: &str, action: &str, params: &[(&str, &str)], expected: &str) {
         let target = DeviceId::new(target).unwrap();
-        let params = params
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
+        let params = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let found = match parse_action(&target, action, &params) {
             Ok(action) => action.to_string(),
             Err(text) => text,
@@ -246,34 +222,14 @@ mod tests {
 
     #[test]
     fn actions_are_read_from_text() {
-        check(
-            "gpu0",
-            "power_cap",
-            &[("to", "220 W")],
-            "gpu0 power_cap to 220 W",
-        );
+        check("gpu0", "power_cap", &[("to", "220 W")], "gpu0 power_cap to 220 W");
         check("workload:train", "restart", &[], "workload:train restart");
-        check(
-            "workload:train",
-            "throttle",
-            &[("to", "50 %")],
-            "throttle to 50 %",
-        );
-        check(
-            "gpu0",
-            "power_cap",
-            &[],
-            "needs `to`, for example `to=220 W`",
-        );
+        check("workload:train", "throttle", &[("to", "50 %")], "throttle to 50 %");
+        check("gpu0", "power_cap", &[], "needs `to`, for example `to=220 W`");
         check("gpu0", "power_cap", &[("to", "220")], "has no unit");
         check("gpu0", "restart", &[], "is done to a workload");
         check("gpu0", "powercap", &[], "did you mean `power_cap`?");
-        check(
-            "gpu0",
-            "release_power_cap",
-            &[("to", "1 W")],
-            "takes no parameter",
-        );
+        check("gpu0", "release_power_cap", &[("to", "1 W")], "takes no parameter");
         check("workload:x", "throttle", &[("to", "0.5 %")], "outside 1 %");
         check("node", "notify", &[("message", "")], "1 to 500 bytes");
     }
@@ -286,21 +242,13 @@ mod tests {
             ActionKind::Restart,
             ActionKind::Throttle { share_bp: 100 },
             ActionKind::Unthrottle,
-            ActionKind::Notify {
-                message: String::new(),
-            },
+            ActionKind::Notify { message: String::new() },
         ];
         assert!(KINDS.len() <= 64);
         for kind in &all {
             let info = KINDS[wire_index(kind)];
             assert_eq!(
-                (
-                    info.name,
-                    info.class,
-                    info.protective,
-                    info.reversible,
-                    info.disruptive
-                ),
+                (info.name, info.class, info.protective, info.reversible, info.disruptive),
                 (
                     kind.name(),
                     kind.risk(),

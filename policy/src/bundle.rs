@@ -67,21 +67,14 @@ impl Bundle {
 
     fn read_text(text: &[u8], problems: &Problems) -> Option<Self> {
         if text.len() > MAX_BUNDLE_BYTES {
-            let message = format!(
-                "{} bytes; a bundle has at most {MAX_BUNDLE_BYTES}",
-                text.len()
-            );
+            let message = format!("{} bytes; a bundle has at most {MAX_BUNDLE_BYTES}", text.len());
             problems.add(Place::default(), "", message);
             return None;
         }
         let text = match std::str::from_utf8(text) {
             Ok(text) => text,
             Err(error) => {
-                let line = text[..error.valid_up_to()]
-                    .iter()
-                    .filter(|b| **b == b'\n')
-                    .count()
-                    + 1;
+                let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
                 let line = u32::try_from(line).unwrap_or(u32::MAX);
                 problems.add(Place { line, column: 1 }, "", "this is not UTF-8 text");
                 return None;
@@ -111,13 +104,15 @@ impl Bundle {
         let name = fields.need_text("bundle", "its name, for people");
         let description = fields.text("description", "what it is for");
         drop(description);
-        let ladder = fields.map(
-            "authority",
+        let ladder = fields.map("authority", false, "what may still be done as the policy ages", |f| {
+            read_ladder(f)
+        });
+        let permits = fields.maps(
+            "permits",
             false,
-            "what may still be done as the policy ages",
-            |f| read_ladder(f),
+            "which actions may run at all; by default every kind but those of class high and irreversible",
+            |f| Selector::read(f),
         );
-        let permits = fields.maps("permits", false, "which actions may run at all; by default every kind but those of class high and irreversible", |f| Selector::read(f));
         let reflexes = fields.number(
             "reflexes_per_hour",
             1,
@@ -134,20 +129,14 @@ impl Bundle {
             );
         }
         if permits.len() > MAX_PERMITS {
-            fields.problem(
-                "permits",
-                format!("{} permits; at most {MAX_PERMITS}", permits.len()),
-            );
+            fields.problem("permits", format!("{} permits; at most {MAX_PERMITS}", permits.len()));
         }
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         let mut kept = Vec::new();
         for (place, path, rule) in rules {
             let Some(rule) = rule else { continue };
             if let Some(first) = seen.insert(rule.id.clone(), place) {
-                let message = format!(
-                    "the rule in line {} is called `{}` too",
-                    first.line, rule.id
-                );
+                let message = format!("the rule in line {} is called `{}` too", first.line, rule.id);
                 fields.problem_at(place, &format!("{path}.id"), message);
             }
             kept.push(rule);
@@ -183,10 +172,7 @@ impl Bundle {
 
     /// Every change freeze that counts, with when it ends if it is active and when it begins next.
     pub fn freezes(&self, at: wire::Wall) -> Vec<Freeze> {
-        let rules = self
-            .rules
-            .iter()
-            .filter(|rule| rule.mode == crate::rule::Mode::Enforce);
+        let rules = self.rules.iter().filter(|rule| rule.mode == crate::rule::Mode::Enforce);
         rules
             .filter_map(|rule| {
                 let crate::kind::Kind::ChangeFreeze(windows) = &rule.kind else {
@@ -207,9 +193,7 @@ impl Bundle {
     pub fn authority(&self, policy_age_ms: u64) -> (Authority, Option<u64>) {
         let left = |until: u64| Some(until - policy_age_ms);
         match &self.ladder {
-            ladder if policy_age_ms < ladder.full_for_ms => {
-                (Authority::Full, left(ladder.full_for_ms))
-            }
+            ladder if policy_age_ms < ladder.full_for_ms => (Authority::Full, left(ladder.full_for_ms)),
             ladder if policy_age_ms < ladder.reversible_for_ms => {
                 (Authority::Reversible, left(ladder.reversible_for_ms))
             }
@@ -250,10 +234,7 @@ pub struct Freeze {
 fn read_ladder(fields: &mut Fields<'_>) -> Ladder {
     let usual = Ladder::default();
     let full = fields.duration("full_for", "everything that the bundle grants; 6 h");
-    let reversible = fields.duration(
-        "reversible_for",
-        "then nothing irreversible or disruptive; 72 h",
-    );
+    let reversible = fields.duration("reversible_for", "then nothing irreversible or disruptive; 72 h");
     let protective = fields.duration(
         "protective_for",
         "then protective actions only; 30 d. After it only rules that never expire",

@@ -68,23 +68,18 @@ impl Calendar {
             let end = f.need_text("local_end", "local time; not itself inside");
             (f.path().to_owned(), f.place(), start, end)
         });
-        let rule = fields.text("rrule", "recurring days: FREQ=DAILY|WEEKLY|MONTHLY|YEARLY with BYDAY, BYMONTHDAY, BYMONTH, UNTIL");
-        let from = read_clock(
-            fields,
-            "from",
-            "when a recurring window begins, 22:00; 00:00",
+        let rule = fields.text(
+            "rrule",
+            "recurring days: FREQ=DAILY|WEEKLY|MONTHLY|YEARLY with BYDAY, BYMONTHDAY, BYMONTH, UNTIL",
         );
+        let from = read_clock(fields, "from", "when a recurring window begins, 22:00; 00:00");
         let to = read_clock(
             fields,
             "to",
             "when it ends; not after `from` means on the next day; 00:00",
         );
         let holidays = read_dates(fields, "holidays", "whole local days that are windows too");
-        let except = read_dates(
-            fields,
-            "except",
-            "local days on which no recurring window begins",
-        );
+        let except = read_dates(fields, "except", "local days on which no recurring window begins");
         if fields.is_describing() {
             return None;
         }
@@ -137,14 +132,9 @@ impl Calendar {
                 ),
             }
         }
-        let nothing = calendar.spans.is_empty()
-            && calendar.recurrence.is_none()
-            && calendar.holidays.is_empty();
+        let nothing = calendar.spans.is_empty() && calendar.recurrence.is_none() && calendar.holidays.is_empty();
         if nothing && !fields.has("rrule") && !fields.has("spans") {
-            fields.problem(
-                "spans",
-                "there is no window: give `spans`, `rrule` or `holidays`",
-            );
+            fields.problem("spans", "there is no window: give `spans`, `rrule` or `holidays`");
         }
         Some(calendar)
     }
@@ -163,20 +153,12 @@ impl Calendar {
 
     /// When the next window begins after `at`, if one does within 400 days.
     pub fn next_start(&self, at: i64) -> Option<i64> {
-        let spans = self
-            .spans
-            .iter()
-            .map(|(start, _)| *start)
-            .filter(|start| *start > at);
+        let spans = self.spans.iter().map(|(start, _)| *start).filter(|start| *start > at);
         let horizon = at.saturating_add(i64::from(HORIZON_DAYS) * DAY_MS);
         let single = spans.filter(|start| *start <= horizon).min();
         let mut day = self.local_date(at)?;
         for _ in 0..=HORIZON_DAYS {
-            let starts = self
-                .windows_of(day)
-                .into_iter()
-                .flatten()
-                .map(|(start, _)| start);
+            let starts = self.windows_of(day).into_iter().flatten().map(|(start, _)| start);
             if let Some(start) = starts.filter(|start| *start > at).min() {
                 return Some(single.map_or(start, |single| single.min(start)));
             }
@@ -192,12 +174,7 @@ impl Calendar {
 
     fn window_at(&self, at: i64) -> Option<i64> {
         let inside = |(start, end): &(i64, i64)| *start <= at && at < *end;
-        let single = self
-            .spans
-            .iter()
-            .filter(|span| inside(span))
-            .map(|(_, end)| *end)
-            .max();
+        let single = self.spans.iter().filter(|span| inside(span)).map(|(_, end)| *end).max();
         if self.recurrence.is_none() && self.holidays.is_empty() {
             return single;
         }
@@ -231,15 +208,8 @@ impl Calendar {
     }
 
     fn span(&self, date: Date, from: Time, to: Time) -> Option<(i64, i64)> {
-        let last = if to > from {
-            date
-        } else {
-            date.tomorrow().ok()?
-        };
-        Some((
-            self.start(date.to_datetime(from)),
-            self.end(last.to_datetime(to)),
-        ))
+        let last = if to > from { date } else { date.tomorrow().ok()? };
+        Some((self.start(date.to_datetime(from)), self.end(last.to_datetime(to))))
     }
 
     fn local_date(&self, at: i64) -> Option<Date> {
@@ -256,14 +226,11 @@ impl Calendar {
     }
 
     fn instant(&self, local: DateTime, earlier: bool) -> i64 {
-        let as_ms =
-            |offset: jiff::tz::Offset| offset.to_timestamp(local).map(Timestamp::as_millisecond);
+        let as_ms = |offset: jiff::tz::Offset| offset.to_timestamp(local).map(Timestamp::as_millisecond);
         let found = match self.zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => as_ms(offset),
             AmbiguousOffset::Fold { before, after } => as_ms(if earlier { before } else { after }),
-            AmbiguousOffset::Gap { after, .. } => {
-                as_ms(after).map(|before_gap| self.transition_after(before_gap))
-            }
+            AmbiguousOffset::Gap { after, .. } => as_ms(after).map(|before_gap| self.transition_after(before_gap)),
         };
         // Only the first and last days of the calendar (years -9999 and 9999) have no instant.
         found.unwrap_or(if earlier { i64::MAX } else { i64::MIN })
@@ -315,9 +282,7 @@ impl Recurrence {
                         }
                     };
                 }
-                "BYDAY" => {
-                    recurrence.by_day = value.split(',').map(week_day).collect::<Result<_, _>>()?
-                }
+                "BYDAY" => recurrence.by_day = value.split(',').map(week_day).collect::<Result<_, _>>()?,
                 "BYMONTHDAY" => recurrence.by_month_day = numbers(value, 31, true)?,
                 "BYMONTH" => recurrence.by_month = numbers(value, 12, false)?,
                 "UNTIL" => {
@@ -326,9 +291,7 @@ impl Recurrence {
                         .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
                     let date = digits.and_then(|d| Date::strptime("%Y%m%d", d).ok());
                     recurrence.until =
-                        Some(date.ok_or_else(|| {
-                            format!("UNTIL={value} is no day; write it as 20261231")
-                        })?);
+                        Some(date.ok_or_else(|| format!("UNTIL={value} is no day; write it as 20261231"))?);
                 }
                 other => {
                     return Err(format!(
@@ -350,9 +313,7 @@ impl Recurrence {
             Frequency::Weekly if self.by_day.is_empty() => {
                 Err("FREQ=WEEKLY needs BYDAY, for example BYDAY=SA,SU".to_owned())
             }
-            Frequency::Monthly if !chosen => {
-                Err("FREQ=MONTHLY needs BYMONTHDAY or BYDAY".to_owned())
-            }
+            Frequency::Monthly if !chosen => Err("FREQ=MONTHLY needs BYMONTHDAY or BYDAY".to_owned()),
             Frequency::Yearly if !chosen || self.by_month.is_empty() => {
                 Err("FREQ=YEARLY needs BYMONTH and BYMONTHDAY or BYDAY".to_owned())
             }
@@ -364,9 +325,7 @@ impl Recurrence {
     }
 
     fn matches(&self, date: Date) -> bool {
-        let of_month = |day: &i8| {
-            *day == date.day() || *day < 0 && date.days_in_month() + 1 + *day == date.day()
-        };
+        let of_month = |day: &i8| *day == date.day() || *day < 0 && date.days_in_month() + 1 + *day == date.day();
         let of_week = |(nth, day): &(i8, Weekday)| *day == date.weekday() && is_nth(*nth, date);
         self.until.is_none_or(|until| date <= until)
             && (self.by_month.is_empty() || self.by_month.contains(&date.month()))
@@ -411,9 +370,7 @@ fn week_day(text: &str) -> Result<(i8, Weekday), String> {
 
 fn numbers(text: &str, highest: i8, negative: bool) -> Result<Vec<i8>, String> {
     let read = |part: &str| match part.parse::<i8>() {
-        Ok(number) if number != 0 && number.abs() <= highest && (number > 0 || negative) => {
-            Ok(number)
-        }
+        Ok(number) if number != 0 && number.abs() <= highest && (number > 0 || negative) => Ok(number),
         _ => Err(format!("`{part}` is outside 1..={highest}")),
     };
     text.split(',').map(read).collect()
@@ -427,12 +384,7 @@ fn read_local(text: &str) -> Option<DateTime> {
         .all(|b| b.is_ascii_digit() || matches!(b, b'-' | b':' | b'T' | b' ' | b'.'))
         && text.matches('-').count() == 2;
     let midnight = (text.len() == 10).then(|| format!("{text}T00:00"));
-    midnight
-        .as_deref()
-        .unwrap_or(text)
-        .parse()
-        .ok()
-        .filter(|_| is_local)
+    midnight.as_deref().unwrap_or(text).parse().ok().filter(|_| is_local)
 }
 
 fn read_clock(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) -> Option<Time> {
@@ -442,10 +394,7 @@ fn read_clock(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) ->
         return Some(Time::midnight());
     }
     if read.is_err() {
-        fields.problem(
-            name,
-            format!("`{text}` is no time of day, for example 22:00"),
-        );
+        fields.problem(name, format!("`{text}` is no time of day, for example 22:00"));
     }
     read.ok()
 }
@@ -502,28 +451,16 @@ mod tests {
     #[test]
     fn windows_are_half_open_local_time() {
         let weekend = "{ tz: Asia/Tokyo, rrule: 'FREQ=WEEKLY;BYDAY=SA,SU' }";
-        check(
-            weekend,
-            "2025-11-09T14:59:59Z",
-            Some("2025-11-09T15:00:00Z"),
-        );
+        check(weekend, "2025-11-09T14:59:59Z", Some("2025-11-09T15:00:00Z"));
         check(weekend, "2025-11-09T15:00:00Z", None);
-        check(
-            weekend,
-            "2025-11-07T15:00:00Z",
-            Some("2025-11-09T15:00:00Z"),
-        );
+        check(weekend, "2025-11-07T15:00:00Z", Some("2025-11-09T15:00:00Z"));
         let nights = "{ tz: Europe/Berlin, rrule: FREQ=DAILY, from: '22:00', to: '06:00' }";
         check(nights, "2026-01-10T04:59:00Z", Some("2026-01-10T05:00:00Z"));
         check(nights, "2026-01-10T05:00:00Z", None);
         let span = "{ spans: [{ local_start: 2026-12-20T18:00, local_end: 2026-12-27 }] }";
         check(span, "2026-12-26T23:59:59Z", Some("2026-12-27T00:00:00Z"));
         let last_friday = "{ rrule: FREQ=MONTHLY;BYDAY=-1FR }";
-        check(
-            last_friday,
-            "2026-02-27T12:00:00Z",
-            Some("2026-02-28T00:00:00Z"),
-        );
+        check(last_friday, "2026-02-27T12:00:00Z", Some("2026-02-28T00:00:00Z"));
         check(last_friday, "2026-02-20T12:00:00Z", None);
         check(
             "{ rrule: FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=24, holidays: [2026-12-25] }",
@@ -544,11 +481,7 @@ mod tests {
         check(gap, "2026-03-29T00:59:59Z", None);
         check(gap, "2026-03-29T01:00:00Z", Some("2026-03-29T03:00:00Z"));
         let gap_end = "{ tz: Europe/Berlin, spans: [{ local_start: 2026-03-29T01:00, local_end: 2026-03-29T02:30 }] }";
-        check(
-            gap_end,
-            "2026-03-29T00:30:00Z",
-            Some("2026-03-29T01:00:00Z"),
-        );
+        check(gap_end, "2026-03-29T00:30:00Z", Some("2026-03-29T01:00:00Z"));
         let fold = "{ tz: Europe/Berlin, spans: [{ local_start: 2026-10-25T02:30, local_end: 2026-10-25T02:45 }] }";
         check(fold, "2026-10-25T00:30:00Z", Some("2026-10-25T01:45:00Z"));
         // Both readings of 01:30 in New York lie inside an hourly window.

@@ -15,8 +15,8 @@ use wire::decision::{Inputs, Judgement};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    AgentId, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Generation, HubEpoch, Mono,
-    Now, Origin, OutcomeState, Quantity, Reading, Seq, Series, Wall, codec,
+    AgentId, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Generation, HubEpoch, Mono, Now, Origin,
+    OutcomeState, Quantity, Reading, Seq, Series, Wall, codec,
 };
 
 use crate::actions::parse_action;
@@ -29,8 +29,8 @@ use crate::text::units;
 
 /// Most rounds of one case: a day of one-second rounds.
 const MAX_ROUNDS: u64 = 86_400;
-/// 2026-01-01, so that calendars have something to show.
-const WALL_AT_ZERO_MS: i64 = 1_767_225_600_000;
+/// 2026-02-02, a Monday: where the calendar begins unless a case says otherwise.
+const WALL_AT_ZERO_MS: i64 = 1_769_990_400_000;
 
 /// How one case went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +46,7 @@ pub struct CaseResult {
 /// Runs every case of a file. `tested` is the bundle for files that bring none of their own.
 ///
 /// An error means that the file cannot be read; failed cases are in the results.
-pub fn run_cases(
-    text: &[u8],
-    tested: Option<&[u8]>,
-) -> Result<Vec<CaseResult>, Vec<BundleProblem>> {
+pub fn run_cases(text: &[u8], tested: Option<&[u8]>) -> Result<Vec<CaseResult>, Vec<BundleProblem>> {
     let problems = Problems::default();
     let file = std::str::from_utf8(text).ok().map(tree::yaml);
     let read = match &file {
@@ -80,15 +77,13 @@ pub fn run_cases(
         .or(tested)
         .unwrap_or(b"bundle: empty");
     let bundle = Arc::new(Bundle::parse(bundle_text)?);
-    Ok(cases
-        .iter()
-        .map(|case| case.run(&bundle, bundle_text))
-        .collect())
+    Ok(cases.iter().map(|case| case.run(&bundle, bundle_text)).collect())
 }
 
 struct Case {
     name: String,
     line: u32,
+    starts: Option<Wall>,
     steps: Vec<Step>,
 }
 
@@ -108,6 +103,7 @@ struct Step {
     range: Option<DeviceInfo>,
     publish: Option<String>,
     restart: bool,
+    facts: Vec<(String, i64)>,
     expect: Vec<String>,
 }
 
@@ -122,54 +118,56 @@ const OUTCOMES: &[&str] = &[
 ];
 
 fn read_file(fields: &mut Fields<'_>) -> (Option<String>, Vec<Case>) {
-    let bundle = fields.text(
-        "bundle",
-        "the bundle's text; without it the bundle that is tested",
-    );
+    let bundle = fields.text("bundle", "the bundle's text; without it the bundle that is tested");
     let cases = fields.maps("cases", true, "the cases", |f| Case {
         name: f.need_text("name", "the sentence that it proves"),
         line: f.place().line,
+        starts: read_start(f),
         steps: f.maps("steps", true, "what happens, in order", |f| read_step(f)),
     });
     (bundle, cases)
 }
 
+fn read_start(fields: &mut Fields<'_>) -> Option<Wall> {
+    let text = fields.text("starts", "the wall clock at 0 s, RFC 3339; 2026-02-02T00:00:00Z")?;
+    let read = text.parse::<Wall>();
+    if let Err(error) = &read {
+        fields.problem("starts", error.to_string());
+    }
+    read.ok()
+}
+
 fn read_step(fields: &mut Fields<'_>) -> Step {
-    let at = fields
-        .duration("at", "when, from the start of the case")
-        .unwrap_or(0);
+    let at = fields.duration("at", "when, from the start of the case").unwrap_or(0);
     let until = fields.duration("until", "repeat it until this time");
     let every = fields.duration("every", "how often to repeat it; 1 s");
-    let read = fields.pairs(
-        "read",
-        "readings, for example gpu0/gpu.temperature: 91 °C, or missing",
-    );
+    let read = fields.pairs("read", "readings, for example gpu0/gpu.temperature: 91 °C, or missing");
     let read = read
         .iter()
         .filter_map(|(series, value)| read_reading(fields, series, value))
         .collect();
+    let facts = fields.pairs("facts", "observed numbers by name, for example rack.members: 12");
+    let facts = facts.into_iter().filter_map(|(name, text)| match text.parse::<i64>() {
+        Ok(number) => Some((name, number)),
+        Err(_) => {
+            fields.problem("facts", format!("`{text}` of {name} is no whole number"));
+            None
+        }
+    });
+    let facts = facts.collect();
     let ask = fields.maps("ask", false, "what somebody asks for", |f| read_ask(f));
-    let journal = fields.choice(
-        "journal",
-        &["ok", "failed"],
-        "whether the journal accepts entries",
-    );
-    let range = fields.map(
-        "range",
-        false,
-        "the range of power caps that a device accepts",
-        |f| {
-            let device = f.need_text("device", "which device");
-            let low = f.need_amount("min", Some(wire::Unit::Milliwatt), "");
-            let high = f.need_amount("max", Some(wire::Unit::Milliwatt), "");
-            Some(DeviceInfo {
-                id: DeviceId::new(device).ok()?,
-                model: "case".to_owned(),
-                simulated: true,
-                power_cap_range_mw: Some((u32::try_from(low).ok()?, u32::try_from(high).ok()?)),
-            })
-        },
-    );
+    let journal = fields.choice("journal", &["ok", "failed"], "whether the journal accepts entries");
+    let range = fields.map("range", false, "the range of power caps that a device accepts", |f| {
+        let device = f.need_text("device", "which device");
+        let low = f.need_amount("min", Some(wire::Unit::Milliwatt), "");
+        let high = f.need_amount("max", Some(wire::Unit::Milliwatt), "");
+        Some(DeviceInfo {
+            id: DeviceId::new(device).ok()?,
+            model: "case".to_owned(),
+            simulated: true,
+            power_cap_range_mw: Some((u32::try_from(low).ok()?, u32::try_from(high).ok()?)),
+        })
+    });
     Step {
         line: fields.place().line,
         at,
@@ -177,20 +175,14 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
         every: every.unwrap_or(1_000).max(1),
         read,
         ask: ask.into_iter().flatten().collect(),
-        outcome: fields.choice(
-            "outcome",
-            OUTCOMES,
-            "how granted actions end from here on; applied",
-        ),
+        outcome: fields.choice("outcome", OUTCOMES, "how granted actions end from here on; applied"),
         hold: fields.text("hold", "who holds the node from here on; nobody to release"),
+        facts,
         journal_ok: journal.map(|index| index == 0),
         connected: fields
             .choice("connected", &["yes", "no"], "whether a hub is there")
             .map(|index| index == 0),
-        policy_age: fields.duration(
-            "policy_age",
-            "how old the policy is at this step; it grows on",
-        ),
+        policy_age: fields.duration("policy_age", "how old the policy is at this step; it grows on"),
         range: range.flatten(),
         publish: fields.text("publish", "another bundle's text, active from here on"),
         restart: fields.flag("restart", "the agent starts anew with the ledger it stored"),
@@ -202,9 +194,7 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
 
 fn read_reading(fields: &Fields<'_>, series: &str, value: &str) -> Option<Reading> {
     let (device, quantity) = series.rsplit_once('/').unwrap_or((series, ""));
-    let parsed = DeviceId::new(device)
-        .ok()
-        .zip(quantity.parse::<Quantity>().ok());
+    let parsed = DeviceId::new(device).ok().zip(quantity.parse::<Quantity>().ok());
     let Some((device, quantity)) = parsed else {
         fields.problem(
             "read",
@@ -231,11 +221,7 @@ fn read_reading(fields: &Fields<'_>, series: &str, value: &str) -> Option<Readin
 fn read_ask(fields: &mut Fields<'_>) -> Option<(Origin, wire::Action)> {
     let action = fields.need_text("action", "which action");
     let target = fields.need_text("target", "on which device");
-    let by = fields.choice(
-        "by",
-        &["command", "local"],
-        "through the hub (default) or at the node",
-    );
+    let by = fields.choice("by", &["command", "local"], "through the hub (default) or at the node");
     let mut params = BTreeMap::new();
     for name in ["to", "message"] {
         params.extend(
@@ -270,6 +256,7 @@ fn read_ask(fields: &mut Fields<'_>) -> Option<(Origin, wire::Action)> {
 /// One case while it runs.
 struct Run {
     judge: Judge,
+    wall_at_zero: i64,
     bundle_text: Vec<u8>,
     generation: u64,
     held_by: Option<String>,
@@ -286,6 +273,7 @@ impl Case {
         let reference = reference(1, text);
         let mut run = Run {
             judge: Judge::new(bundle.clone(), reference),
+            wall_at_zero: self.starts.map_or(WALL_AT_ZERO_MS, |wall| wall.0),
             bundle_text: text.to_vec(),
             generation: 1,
             held_by: None,
@@ -333,6 +321,9 @@ impl Run {
         if let Some(age) = step.policy_age {
             self.policy_age_from = (at, age);
         }
+        for (name, value) in &step.facts {
+            self.judge.set_fact(name, Some(*value));
+        }
         if let Some(info) = &step.range {
             self.judge.set_device(info);
         }
@@ -344,9 +335,7 @@ impl Run {
                     let reference = reference(self.generation, &self.bundle_text);
                     self.judge.replace_bundle(Arc::new(bundle), reference);
                 }
-                Err(problems) => self
-                    .failures
-                    .push(format!("line {}: {problems:?}", step.line)),
+                Err(problems) => self.failures.push(format!("line {}: {problems:?}", step.line)),
             }
         }
         if step.restart {
@@ -355,9 +344,7 @@ impl Run {
             self.judge = Judge::new(bundle, self.judge.reference());
             match codec::decode(&bytes) {
                 Ok(ledger) => self.judge.restore(ledger),
-                Err(error) => self
-                    .failures
-                    .push(format!("the ledger does not read back: {error}")),
+                Err(error) => self.failures.push(format!("the ledger does not read back: {error}")),
             }
         }
     }
@@ -387,7 +374,7 @@ impl Run {
             &Situation {
                 now: Now {
                     mono: Mono(at),
-                    wall: Wall(WALL_AT_ZERO_MS.saturating_add_unsigned(at)),
+                    wall: Wall(self.wall_at_zero.saturating_add_unsigned(at)),
                 },
                 policy_age_ms: age + (at - from),
                 connected: self.connected,
@@ -401,8 +388,7 @@ impl Run {
         self.check_replay(&inputs, &judgement);
         self.decisions += 1;
         if judgement.granted.is_some() {
-            self.judge
-                .granted(&inputs, &judgement, &decision_id(self.decisions));
+            self.judge.granted(&inputs, &judgement, &decision_id(self.decisions));
             self.end(want, &judgement, at);
         } else {
             self.judge.denied(&inputs, &judgement);
@@ -443,9 +429,7 @@ impl Run {
         };
         match crate::replay(&self.bundle_text, &decision_id(1), &decision) {
             Ok(view) if view.identical => {}
-            Ok(view) => self
-                .failures
-                .push(format!("does not replay: {:?}", view.differences)),
+            Ok(view) => self.failures.push(format!("does not replay: {:?}", view.differences)),
             Err(problems) => self.failures.push(format!("does not replay: {problems:?}")),
         }
     }

@@ -86,13 +86,7 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Vec<Difference> {
         });
     }
     if old.permits != new.permits {
-        let show = |b: &Bundle| {
-            b.permits
-                .iter()
-                .map(|p| p.text())
-                .collect::<Vec<_>>()
-                .join("; ")
-        };
+        let show = |b: &Bundle| b.permits.iter().map(|p| p.text()).collect::<Vec<_>>().join("; ");
         found.push(Difference::Setting {
             name: "permits",
             before: show(old),
@@ -121,10 +115,7 @@ pub struct Would {
 ///
 /// The facts of each decision are those of its day, so a rule that the draft adds sees no count where none was taken and is then
 /// evaluated without its numbers like on the hub; what it would have counted is not invented.
-pub fn simulate<'a>(
-    draft: &Bundle,
-    stored: impl IntoIterator<Item = (&'a DecisionId, &'a Decision)>,
-) -> Vec<Would> {
+pub fn simulate<'a>(draft: &Bundle, stored: impl IntoIterator<Item = (&'a DecisionId, &'a Decision)>) -> Vec<Would> {
     let mut found = Vec::new();
     for (id, decision) in stored {
         let old = &decision.judgement;
@@ -135,10 +126,7 @@ pub fn simulate<'a>(
                 wanted: decision.inputs.wanted.to_string(),
                 before: (old.verdict, old.rule.clone()),
                 after: (new.verdict, new.rule.clone()),
-                runs: new
-                    .granted
-                    .as_ref()
-                    .map_or(String::new(), ToString::to_string),
+                runs: new.granted.as_ref().map_or(String::new(), ToString::to_string),
             });
         }
     }

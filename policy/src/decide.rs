@@ -155,10 +155,7 @@ impl Decider {
     fn asked<'a>(&self, question: &Question<'a>) -> Asked<'a> {
         Asked {
             kind: question.kind.min(KINDS.len() - 1),
-            source: Source::ALL
-                .get(question.source)
-                .copied()
-                .unwrap_or(Source::Brain),
+            source: Source::ALL.get(question.source).copied().unwrap_or(Source::Brain),
             target: question.target,
             labels: &[],
             amount: question.amount,
@@ -325,9 +322,8 @@ impl Decider {
 
     /// An action has ended.
     pub(crate) fn end(&mut self, asked: &Asked<'_>, failed: bool) {
-        self.flights.retain(|flight| {
-            flight.target.as_str() != asked.target || usize::from(flight.kind) != asked.kind
-        });
+        self.flights
+            .retain(|flight| flight.target.as_str() != asked.target || usize::from(flight.kind) != asked.kind);
         for Entry { index, .. } in &self.by_kind[asked.kind] {
             let rule = &self.bundle.rules[usize::from(*index)];
             if rule.selector.matches(asked) {

@@ -17,8 +17,8 @@ use wire::decision::{Alternative, Fact, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
-    Quantity, Reading, Series,
+    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState, Quantity, Reading,
+    Series,
 };
 
 use crate::actions;
@@ -197,9 +197,9 @@ impl Judge {
             self.next_silence = self.next_silence.map(|_| now);
         }
         for (position, reading) in readings.iter().enumerate() {
-            let Some(slot) =
-                self.table
-                    .slot(position, &reading.series, &self.bundle, &mut self.stored)
+            let Some(slot) = self
+                .table
+                .slot(position, &reading.series, &self.bundle, &mut self.stored)
             else {
                 continue;
             };
@@ -254,12 +254,8 @@ impl Judge {
             }
         }
         if is_reflex(&asked) {
-            self.reflexes.debit(
-                Key::Node,
-                &asked,
-                REFLEX_WINDOW_MS,
-                self.bundle.reflexes_per_hour,
-            );
+            self.reflexes
+                .debit(Key::Node, &asked, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
         }
         let now = inputs.at.mono;
         if !matches!(action.kind, ActionKind::Notify { .. }) {
@@ -270,10 +266,7 @@ impl Judge {
                 until: now + LOST_AFTER,
             });
         }
-        let device = inputs
-            .readings
-            .first()
-            .map(|seen| seen.series.device.clone());
+        let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         if let Some((_, standing)) = self.standing_of(&inputs.origin, device.as_ref()) {
             standing.acting = Some((action.clone(), now + LOST_AFTER));
         }
@@ -283,10 +276,7 @@ impl Judge {
     /// there is one.
     pub fn denied(&mut self, inputs: &Inputs, judgement: &Judgement) {
         let now = inputs.at.mono;
-        let device = inputs
-            .readings
-            .first()
-            .map(|seen| seen.series.device.clone());
+        let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         let Some((rule, standing)) = self.standing_of(&inputs.origin, device.as_ref()) else {
             return;
         };
@@ -295,8 +285,7 @@ impl Judge {
         let next = usize::from(standing.alternative) + 1;
         if rule.as_ref().is_some_and(|rule| rule.mode == Mode::Shadow) {
             // Tried out: one record of what it would have done, until it clears.
-            standing.again_at =
-                now + Duration::from_millis(condition.map_or(0, |c| c.again_after_ms));
+            standing.again_at = now + Duration::from_millis(condition.map_or(0, |c| c.again_after_ms));
             standing.refusals = 1;
         } else if judgement.verdict == Verdict::Hold && judgement.retry_after_ms.is_some() {
             let wait = judgement.retry_after_ms.unwrap_or(REFUSED_MS.0);
@@ -308,10 +297,7 @@ impl Judge {
             standing.alternative = u8::try_from(next).unwrap_or(0);
         } else {
             let doubled = REFUSED_MS.0 << standing.refusals.min(10);
-            let wait = judgement
-                .retry_after_ms
-                .unwrap_or(0)
-                .max(doubled.min(REFUSED_MS.1));
+            let wait = judgement.retry_after_ms.unwrap_or(0).max(doubled.min(REFUSED_MS.1));
             standing.blocked_until = now + Duration::from_millis(wait);
             standing.refusals = standing.refusals.saturating_add(1);
             standing.alternative = 0;
@@ -321,11 +307,7 @@ impl Judge {
     /// An outcome of a granted action came. Cooldowns count from here; the rule may try again, the next alternative if this one
     /// did not help.
     pub fn finished(&mut self, action: &Action, origin: &Origin, state: OutcomeState, now: Mono) {
-        if let Some(index) = self
-            .flights
-            .iter()
-            .position(|flight| flight.target == action.target)
-        {
+        if let Some(index) = self.flights.iter().position(|flight| flight.target == action.target) {
             self.flights.swap_remove(index);
         }
         let failed = match state {
@@ -351,9 +333,7 @@ impl Judge {
                 settle(rule, standing, action, state, now);
             }),
             Origin::Cleared { .. } => {
-                self.with_acting(origin, action, |_, standing| {
-                    settle_undo(standing, failed, now)
-                });
+                self.with_acting(origin, action, |_, standing| settle_undo(standing, failed, now));
                 self.find_orphans();
             }
             Origin::Command { .. } | Origin::Local { .. } => {}
@@ -366,19 +346,10 @@ impl Judge {
         let own = rules
             .filter(|(_, c)| !c.is_empty())
             .map(|(rule, c)| (rule.id.clone(), c.clone()));
-        let standings = self
-            .table
-            .instances
-            .iter()
-            .filter(|i| !i.standing.is_idle())
-            .map(|i| {
-                let device = self.table.slots[i.slot].series.device.clone();
-                (
-                    self.bundle.rules[i.rule].id.clone(),
-                    device,
-                    i.standing.clone(),
-                )
-            });
+        let standings = self.table.instances.iter().filter(|i| !i.standing.is_idle()).map(|i| {
+            let device = self.table.slots[i.slot].series.device.clone();
+            (self.bundle.rules[i.rule].id.clone(), device, i.standing.clone())
+        });
         Ledger {
             rules: own.chain(self.parked.iter().cloned()).collect(),
             reflexes: self.reflexes.clone(),
@@ -397,11 +368,7 @@ impl Judge {
         for instance in &mut self.table.instances {
             let device = &self.table.slots[instance.slot].series.device;
             let id = &self.bundle.rules[instance.rule].id;
-            if let Some(index) = self
-                .stored
-                .iter()
-                .position(|(rule, on, _)| rule == id && on == device)
-            {
+            if let Some(index) = self.stored.iter().position(|(rule, on, _)| rule == id && on == device) {
                 instance.standing = self.stored.swap_remove(index).2;
             }
         }
@@ -432,9 +399,7 @@ impl Judge {
                 continue;
             };
             silence = true;
-            let is_class = !condition
-                .device
-                .contains(|c: char| c == ':' || c.is_ascii_digit());
+            let is_class = !condition.device.contains(|c: char| c == ':' || c.is_ascii_digit());
             if let Ok(device) = DeviceId::new(condition.device.clone())
                 && (!is_class || condition.device == "node")
             {
@@ -446,14 +411,7 @@ impl Judge {
     }
 
     /// One rule sees one value.
-    fn step(
-        &mut self,
-        index: usize,
-        value: i64,
-        before: Option<(i64, Mono)>,
-        now: Mono,
-        wants: &mut Vec<Want>,
-    ) {
+    fn step(&mut self, index: usize, value: i64, before: Option<(i64, Mono)>, now: Mono, wants: &mut Vec<Want>) {
         let instance = &mut self.table.instances[index];
         let rule = &self.bundle.rules[instance.rule];
         let Some(condition) = rule.kind.condition() else {
@@ -461,8 +419,7 @@ impl Judge {
         };
         let standing = &mut instance.standing;
         if condition.is_met(value) {
-            let stale =
-                |at: Mono| now.since(at).as_millis() >= u128::from(condition.stale_after_ms);
+            let stale = |at: Mono| now.since(at).as_millis() >= u128::from(condition.stale_after_ms);
             if before.is_some_and(|(_, at)| stale(at)) {
                 // A gap in the readings breaks the hold time.
                 standing.since = None;
@@ -504,10 +461,7 @@ impl Judge {
         };
         let slot = &self.table.slots[instance.slot];
         let action = Action {
-            target: then
-                .target
-                .clone()
-                .unwrap_or_else(|| slot.series.device.clone()),
+            target: then.target.clone().unwrap_or_else(|| slot.series.device.clone()),
             kind: then.kind.clone(),
         };
         if self.is_covered(index, &action) {
@@ -518,9 +472,7 @@ impl Judge {
             falls_below,
             within: Duration::from_millis(within_ms),
         });
-        let origin = Origin::Rule {
-            rule: rule.id.clone(),
-        };
+        let origin = Origin::Rule { rule: rule.id.clone() };
         let seen = self.seen(index, now, self.table.instances[index].standing.since);
         wants.push(Want {
             rejected: rejected(&bundle, &origin, &action),
@@ -545,9 +497,7 @@ impl Judge {
             standing.reset();
             return;
         };
-        let rule = self.bundle.rules[self.table.instances[index].rule]
-            .id
-            .clone();
+        let rule = self.bundle.rules[self.table.instances[index].rule].id.clone();
         let since = self.table.instances[index].standing.clear_since;
         let Some(action) = self.undo_of(Some(index), &engaged.action) else {
             self.table.instances[index].standing.engaged.pop();
@@ -574,9 +524,7 @@ impl Judge {
         let mut strictest: Option<Action> = None;
         for engaged in others.flat_map(|(_, instance)| &instance.standing.engaged) {
             if is_same_lever(&engaged.action, action)
-                && strictest
-                    .as_ref()
-                    .is_none_or(|best| is_stricter(&engaged.action, best))
+                && strictest.as_ref().is_none_or(|best| is_stricter(&engaged.action, best))
             {
                 strictest = Some(engaged.action.clone());
             }
@@ -598,9 +546,7 @@ impl Judge {
             .filter(|(other, _)| *other != index);
         others
             .flat_map(|(_, instance)| &instance.standing.engaged)
-            .any(|engaged| {
-                is_same_lever(&engaged.action, action) && !is_stricter(action, &engaged.action)
-            })
+            .any(|engaged| is_same_lever(&engaged.action, action) && !is_stricter(action, &engaged.action))
     }
 
     /// What a decision will say it saw.
@@ -635,10 +581,7 @@ impl Judge {
             }
             next = next.min(now + SILENCE_CHECK);
             if condition.on_missing == OnMissing::Act {
-                self.table.instances[index]
-                    .standing
-                    .since
-                    .get_or_insert(due);
+                self.table.instances[index].standing.since.get_or_insert(due);
                 self.table.instances[index].standing.clear_since = None;
                 self.want(index, now, wants);
             } else {
@@ -657,10 +600,7 @@ impl Judge {
         }
         instance.standing.alarmed_until = now + Duration::from_millis(condition.again_after_ms);
         let rule = self.bundle.rules[instance.rule].id.clone();
-        let message = format!(
-            "{} of {} is missing",
-            seen.series.quantity, seen.series.device
-        );
+        let message = format!("{} of {} is missing", seen.series.quantity, seen.series.device);
         wants.push(Want {
             origin: Origin::Rule { rule },
             action: Action {
@@ -677,9 +617,7 @@ impl Judge {
     fn find_orphans(&mut self) {
         let bundle = &self.bundle;
         self.orphans = self.stored.iter().any(|(rule, _, standing)| {
-            bundle
-                .rule(rule)
-                .is_none_or(|rule| rule.mode != Mode::Enforce)
+            bundle.rule(rule).is_none_or(|rule| rule.mode != Mode::Enforce)
                 && standing.engaged.iter().any(|engaged| engaged.undo)
         });
     }
@@ -694,11 +632,7 @@ impl Judge {
             let Some(engaged) = standing.engaged.last().filter(|_| !waits).cloned() else {
                 continue;
             };
-            if self
-                .bundle
-                .rule(rule)
-                .is_some_and(|rule| rule.mode == Mode::Enforce)
-            {
+            if self.bundle.rule(rule).is_some_and(|rule| rule.mode == Mode::Enforce) {
                 continue;
             }
             let origin = Origin::Cleared { rule: rule.clone() };
@@ -724,10 +658,7 @@ impl Judge {
             }));
         };
         if let ActionKind::PowerCap { .. } = action.kind
-            && let Some((_, (min, max))) = self
-                .ranges
-                .iter()
-                .find(|(device, _)| *device == action.target)
+            && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
         {
             add("device", "min", Some(i64::from(*min)));
             add("device", "max", Some(i64::from(*max)));
@@ -743,9 +674,7 @@ impl Judge {
         }
         if is_reflex(asked) {
             let limit = self.bundle.reflexes_per_hour;
-            let (count, free) = self
-                .reflexes
-                .window(Key::Node, asked, REFLEX_WINDOW_MS, limit);
+            let (count, free) = self.reflexes.window(Key::Node, asked, REFLEX_WINDOW_MS, limit);
             add("reflexes", "count", Some(i64::from(count)));
             add("reflexes", "free_in_ms", free.map(as_number));
         }
@@ -779,11 +708,7 @@ impl Judge {
     }
 
     /// The standing that an origin and the device it read stand for, with its rule if the bundle has it.
-    fn standing_of(
-        &mut self,
-        origin: &Origin,
-        device: Option<&DeviceId>,
-    ) -> Option<(Option<Rule>, &mut Standing)> {
+    fn standing_of(&mut self, origin: &Origin, device: Option<&DeviceId>) -> Option<(Option<Rule>, &mut Standing)> {
         let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = origin else {
             return None;
         };
@@ -792,10 +717,7 @@ impl Judge {
         for instance in &mut table.instances {
             let slot = &table.slots[instance.slot];
             if bundle.rules[instance.rule].id == *id && device == Some(&slot.series.device) {
-                return Some((
-                    Some(bundle.rules[instance.rule].clone()),
-                    &mut instance.standing,
-                ));
+                return Some((Some(bundle.rules[instance.rule].clone()), &mut instance.standing));
             }
         }
         let gone = self.stored.iter_mut().find(|(rule, on, standing)| {
@@ -805,12 +727,7 @@ impl Judge {
     }
 
     /// Runs `change` on the standing of the rule that has this action under way.
-    fn with_acting(
-        &mut self,
-        origin: &Origin,
-        action: &Action,
-        change: impl FnOnce(Option<&Rule>, &mut Standing),
-    ) {
+    fn with_acting(&mut self, origin: &Origin, action: &Action, change: impl FnOnce(Option<&Rule>, &mut Standing)) {
         let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = origin else {
             return;
         };
@@ -827,24 +744,14 @@ impl Judge {
                 return change(Some(rule), &mut instance.standing);
             }
         }
-        if let Some((_, _, standing)) = self
-            .stored
-            .iter_mut()
-            .find(|(rule, _, s)| rule == id && is_it(s))
-        {
+        if let Some((_, _, standing)) = self.stored.iter_mut().find(|(rule, _, s)| rule == id && is_it(s)) {
             change(bundle.rule(id), standing);
         }
     }
 }
 
 /// What an outcome of a rule's action means for the rule.
-fn settle(
-    rule: Option<&Rule>,
-    standing: &mut Standing,
-    action: &Action,
-    state: OutcomeState,
-    now: Mono,
-) {
+fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Action, state: OutcomeState, now: Mono) {
     let condition = rule.and_then(|rule| rule.kind.condition());
     let again = Duration::from_millis(condition.map_or(0, |condition| condition.again_after_ms));
     let verifies = condition.and_then(|condition| condition.verify);
@@ -852,16 +759,11 @@ fn settle(
     match state {
         OutcomeState::Applied => {
             engage(rule, standing, action);
-            let lasting =
-                action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
+            let lasting = action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
             standing.again_at = if lasting { now + again } else { Mono(0) };
             standing.since = None;
-            standing.acting = verifies.map(|(_, within_ms)| {
-                (
-                    action.clone(),
-                    now + Duration::from_millis(within_ms) + LOST_AFTER,
-                )
-            });
+            standing.acting =
+                verifies.map(|(_, within_ms)| (action.clone(), now + Duration::from_millis(within_ms) + LOST_AFTER));
         }
         OutcomeState::Verified => {
             standing.acting = None;
@@ -875,10 +777,7 @@ fn settle(
             standing.again_at = Mono(0);
             let alternatives = condition.map_or(0, |condition| condition.then.len());
             let next = usize::from(standing.alternative) + 1;
-            standing.alternative = u8::try_from(next)
-                .ok()
-                .filter(|_| next < alternatives)
-                .unwrap_or(0);
+            standing.alternative = u8::try_from(next).ok().filter(|_| next < alternatives).unwrap_or(0);
         }
         OutcomeState::Dropped => standing.acting = None,
     }
@@ -886,8 +785,7 @@ fn settle(
 
 fn engage(rule: Option<&Rule>, standing: &mut Standing, action: &Action) {
     let condition = rule.and_then(|rule| rule.kind.condition());
-    let undo =
-        condition.is_some_and(|condition| condition.undo_on_clear) && action.kind.undo().is_some();
+    let undo = condition.is_some_and(|condition| condition.undo_on_clear) && action.kind.undo().is_some();
     if !action.kind.reversible() {
         return;
     }
@@ -915,9 +813,7 @@ fn settle_undo(standing: &mut Standing, failed: bool, now: Mono) {
 
 /// Whether two actions move the same thing.
 fn is_same_lever(a: &Action, b: &Action) -> bool {
-    a.target == b.target
-        && actions::wire_index(&a.kind) == actions::wire_index(&b.kind)
-        && a.kind.undo().is_some()
+    a.target == b.target && actions::wire_index(&a.kind) == actions::wire_index(&b.kind) && a.kind.undo().is_some()
 }
 
 /// Whether `a` leaves less power or share than `b`.
@@ -931,9 +827,7 @@ fn is_stricter(a: &Action, b: &Action) -> bool {
 /// Counts against the limit on safety reflexes. Telling people does not.
 fn is_reflex(asked: &Asked<'_>) -> bool {
     let info = asked.info();
-    info.class == RiskClass::Safety
-        && info.name != "notify"
-        && asked.source == crate::rule::Source::Reflex
+    info.class == RiskClass::Safety && info.name != "notify" && asked.source == crate::rule::Source::Reflex
 }
 
 /// A shadow rule's counters follow the world in which it counts: only what it would have let run is debited.

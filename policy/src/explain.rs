@@ -16,12 +16,7 @@ use crate::text::units::show_duration;
 /// The text of one decision: a header, every comparison by rule, what was rejected, the bundle, what came of it.
 ///
 /// `entry_at` is when the decision's entry was made.
-pub fn explain(
-    id: &DecisionId,
-    entry_at: Now,
-    decision: &Decision,
-    outcomes: &[Outcome],
-) -> String {
+pub fn explain(id: &DecisionId, entry_at: Now, decision: &Decision, outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     header(&mut text, id, entry_at, decision);
     clauses(&mut text, decision);
@@ -44,11 +39,7 @@ fn header(text: &mut String, id: &DecisionId, entry_at: Now, decision: &Decision
         Verdict::RequireApproval => "NEEDS APPROVAL",
         Verdict::Deny => "DENIED",
     };
-    let connected = if inputs.connected {
-        "connected"
-    } else {
-        "disconnected"
-    };
+    let connected = if inputs.connected { "connected" } else { "disconnected" };
     let _ = writeln!(
         text,
         "{}  {}  {verdict}  decided on {}, {connected}",
@@ -63,22 +54,13 @@ fn header(text: &mut String, id: &DecisionId, entry_at: Now, decision: &Decision
     let _ = writeln!(text, "  {id}  {who}");
     match (&judgement.granted, judgement.verdict) {
         (Some(action), Verdict::Clamp) => {
-            let _ = writeln!(
-                text,
-                "  runs as {} because of \"{}\"",
-                action.kind, judgement.rule
-            );
+            let _ = writeln!(text, "  runs as {} because of \"{}\"", action.kind, judgement.rule);
         }
         (None, verdict) => {
             let retry = judgement.retry_after_ms.map_or(String::new(), |ms| {
                 format!(", worth asking again in {}", show_duration(ms))
             });
-            let _ = writeln!(
-                text,
-                "  {} by \"{}\"{retry}",
-                verdict.name(),
-                judgement.rule
-            );
+            let _ = writeln!(text, "  {} by \"{}\"{retry}", verdict.name(), judgement.rule);
         }
         (Some(_), _) => {}
     }
@@ -120,8 +102,7 @@ fn clauses(text: &mut String, decision: &Decision) {
 }
 
 fn comparison(clause: &Clause) -> (String, String) {
-    let value =
-        |value: Option<i64>| value.map_or("—".to_owned(), |value| show(value, clause.unit));
+    let value = |value: Option<i64>| value.map_or("—".to_owned(), |value| show(value, clause.unit));
     let limit = value(clause.limit);
     (
         format!("{} {} {limit}", clause.what, clause.op),
@@ -152,12 +133,8 @@ fn footer(text: &mut String, decision: &Decision) {
     );
     match inputs.clock {
         wire::time::ClockState::Steady => {}
-        wire::time::ClockState::Stepped => {
-            text.push_str("  the node's wall clock had been stepped\n")
-        }
-        wire::time::ClockState::BehindFloor => {
-            text.push_str("  the node's wall clock was certainly wrong\n")
-        }
+        wire::time::ClockState::Stepped => text.push_str("  the node's wall clock had been stepped\n"),
+        wire::time::ClockState::BehindFloor => text.push_str("  the node's wall clock was certainly wrong\n"),
     }
     if !inputs.journal_ok {
         text.push_str("  the journal did not accept entries: protective actions only\n");
@@ -165,11 +142,7 @@ fn footer(text: &mut String, decision: &Decision) {
 }
 
 fn outcome_line(text: &mut String, decision: &Decision, outcome: &Outcome) {
-    let action = decision
-        .judgement
-        .granted
-        .as_ref()
-        .unwrap_or(&decision.inputs.wanted);
+    let action = decision.judgement.granted.as_ref().unwrap_or(&decision.inputs.wanted);
     let unit = number_unit(action);
     let sign = match outcome.state {
         OutcomeState::Applied | OutcomeState::Verified => '✔',
@@ -177,10 +150,21 @@ fn outcome_line(text: &mut String, decision: &Decision, outcome: &Outcome) {
         OutcomeState::Dropped => '·',
     };
     let _ = write!(text, "  {sign} outcome {}", outcome.state.name());
-    if let (Some(before), Some(after)) = (outcome.before, outcome.after) {
-        let _ = write!(text, "  {} → {}", human(before, unit), human(after, unit));
-    } else if let Some(after) = outcome.after {
-        let _ = write!(text, "  {}", human(after, unit));
+    // The effect is seen in another quantity than the action's: the detail tells it with its own unit.
+    let numbers = match outcome.state {
+        OutcomeState::Verified | OutcomeState::NotVerified => (None, None),
+        OutcomeState::Applied | OutcomeState::Failed | OutcomeState::Unknown | OutcomeState::Dropped => {
+            (outcome.before, outcome.after)
+        }
+    };
+    match numbers {
+        (Some(before), Some(after)) => {
+            let _ = write!(text, "  {} → {}", human(before, unit), human(after, unit));
+        }
+        (None, Some(after)) => {
+            let _ = write!(text, "  {}", human(after, unit));
+        }
+        (_, None) => {}
     }
     if outcome.probed {
         text.push_str("  (found by probing)");

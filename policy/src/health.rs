@@ -100,11 +100,7 @@ pub enum Band {
 }
 
 impl Band {
-    const EDGES: [(u16, Self); 3] = [
-        (8_500, Self::Healthy),
-        (6_000, Self::Degraded),
-        (3_000, Self::Suspect),
-    ];
+    const EDGES: [(u16, Self); 3] = [(8_500, Self::Healthy), (6_000, Self::Degraded), (3_000, Self::Suspect)];
     /// A score must pass an edge by this much to leave the band it is in.
     const HYSTERESIS: u16 = 500;
 
@@ -118,9 +114,7 @@ impl Band {
         };
         match before {
             None => plain(score_bp),
-            Some(before) if plain(score_bp) > before => {
-                plain(score_bp.saturating_sub(Self::HYSTERESIS)).max(before)
-            }
+            Some(before) if plain(score_bp) > before => plain(score_bp.saturating_sub(Self::HYSTERESIS)).max(before),
             Some(before) => plain(score_bp.saturating_add(Self::HYSTERESIS)).min(before),
         }
     }
@@ -195,10 +189,7 @@ mod tests {
             ..good
         };
         assert_eq!(device(&[good, unknown], Cap::None), Health::Score(10_000));
-        assert_eq!(
-            device(&[good, unknown], Cap::Throttling),
-            Health::Score(6_000)
-        );
+        assert_eq!(device(&[good, unknown], Cap::Throttling), Health::Score(6_000));
         assert_eq!(device(&[good, unknown], Cap::Critical), Health::Score(0));
         let half = Component {
             value: Some(50),

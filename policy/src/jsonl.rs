@@ -84,10 +84,7 @@ impl Decider {
     /// Decides one line. An error says what is wrong with the line; the state is then as it was.
     pub fn decide_line(&mut self, line: &str) -> Result<String, String> {
         if line.len() > MAX_LINE_BYTES {
-            return Err(format!(
-                "{} bytes; a line has at most {MAX_LINE_BYTES}",
-                line.len()
-            ));
+            return Err(format!("{} bytes; a line has at most {MAX_LINE_BYTES}", line.len()));
         }
         let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let facts = line
@@ -138,18 +135,11 @@ impl Decider {
         for (index, one) in asked.iter().enumerate() {
             let answer = self.answer(one);
             self.list(one, &mut determining, &mut shadow);
-            if worst
-                .as_ref()
-                .is_none_or(|worst| answer.verdict > worst.verdict)
-            {
+            if worst.as_ref().is_none_or(|worst| answer.verdict > worst.verdict) {
                 worst = Some(answer);
             }
             // The next target is judged as if this one ran; taken back below unless all do.
-            self.settle(
-                one,
-                index + 1 < asked.len() || !line.dry_run,
-                !line.under_way,
-            );
+            self.settle(one, index + 1 < asked.len() || !line.dry_run, !line.under_way);
         }
         let Some(answer) = worst else {
             return Value::Null;
@@ -224,23 +214,11 @@ impl Request {
         let kind = find_kind(&action.kind)?;
         let name = action.source.as_deref().unwrap_or("brain");
         let source = Source::NAMES.iter().position(|known| *known == name);
-        let source = source.ok_or_else(|| {
-            format!(
-                "unknown source `{name}`; one of {}",
-                Source::NAMES.join(", ")
-            )
-        })?;
+        let source = source.ok_or_else(|| format!("unknown source `{name}`; one of {}", Source::NAMES.join(", ")))?;
         if action.targets.len() > MAX_TARGETS {
-            return Err(format!(
-                "{} targets; at most {MAX_TARGETS}",
-                action.targets.len()
-            ));
+            return Err(format!("{} targets; at most {MAX_TARGETS}", action.targets.len()));
         }
-        let text = |value: &Value| {
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned)
-        };
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         // Text maps of other systems carry numbers as text.
         let read = |value: &Value| match value {
             Value::String(text) => text.parse::<i64>().ok(),
@@ -268,11 +246,7 @@ impl Request {
                 cost_delta_micros_per_h: action.cost_delta_micros_per_h,
                 lasts_ms: action.p95_ms,
                 rollback_ms: action.rollback_ms,
-                resources: action
-                    .resources
-                    .iter()
-                    .map(number)
-                    .collect::<Result<_, _>>()?,
+                resources: action.resources.iter().map(number).collect::<Result<_, _>>()?,
             },
         })
     }
@@ -312,10 +286,7 @@ fn find_kind(name: &str) -> Result<usize, String> {
     })
 }
 
-fn read_amount(
-    kind: usize,
-    params: &Map<String, Value>,
-) -> Result<Option<(i64, wire::Unit)>, String> {
+fn read_amount(kind: usize, params: &Map<String, Value>) -> Result<Option<(i64, wire::Unit)>, String> {
     let Some(unit) = amount_unit(kind) else {
         return Ok(None);
     };

@@ -67,11 +67,7 @@ pub(crate) fn rejected(bundle: &Bundle, origin: &Origin, wanted: &Action) -> Vec
     let Some(condition) = bundle.rule(rule).and_then(|rule| rule.kind.condition()) else {
         return Vec::new();
     };
-    let Some(chosen) = condition
-        .then
-        .iter()
-        .position(|then| then.kind == wanted.kind)
-    else {
+    let Some(chosen) = condition.then.iter().position(|then| then.kind == wanted.kind) else {
         return Vec::new();
     };
     condition
@@ -155,8 +151,7 @@ impl<'a> Court<'a> {
         };
         let bundle = self.bundle;
         let rule = bundle.rule(id);
-        let Some((rule, condition)) = rule.and_then(|rule| Some((rule, rule.kind.condition()?)))
-        else {
+        let Some((rule, condition)) = rule.and_then(|rule| Some((rule, rule.kind.condition()?))) else {
             if !cleared {
                 let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
                 self.note(
@@ -171,12 +166,9 @@ impl<'a> Court<'a> {
         };
         let mut findings = Findings::default();
         let notify = matches!(self.inputs.wanted.kind, ActionKind::Notify { .. });
-        condition.assess(
-            self.inputs.readings.first(),
-            cleared,
-            notify,
-            &mut |finding| findings.push(finding),
-        );
+        condition.assess(self.inputs.readings.first(), cleared, notify, &mut |finding| {
+            findings.push(finding)
+        });
         let device = self
             .inputs
             .readings
@@ -226,25 +218,13 @@ impl<'a> Court<'a> {
             ladder.full_for_ms
         };
         let age = self.inputs.policy_age_ms;
-        let finding = Finding::pass(
-            0,
-            "<",
-            Some(as_number(age)),
-            Some(as_number(limit)),
-            Unit::Milliseconds,
-        );
+        let finding = Finding::pass(0, "<", Some(as_number(age)), Some(as_number(limit)), Unit::Milliseconds);
         let finding = if age < limit {
             finding
         } else {
             finding.fails(Verdict::Deny, None)
         };
-        self.note(
-            "authority",
-            "authority",
-            "age of the policy",
-            finding,
-            false,
-        );
+        self.note("authority", "authority", "age of the policy", finding, false);
     }
 
     fn hear_hold(&mut self) {
@@ -271,13 +251,7 @@ impl<'a> Court<'a> {
         } else {
             finding.fails(Verdict::Deny, None)
         };
-        self.note(
-            "journal",
-            "journal",
-            "journal accepts entries",
-            finding,
-            false,
-        );
+        self.note("journal", "journal", "journal accepts entries", finding, false);
     }
 
     fn hear_permits(&mut self) {
@@ -286,13 +260,7 @@ impl<'a> Court<'a> {
         }
         let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
         let what = format!("permit for {}", self.asked.info().name);
-        self.note(
-            "permits",
-            "permit",
-            &what,
-            finding.fails(Verdict::Deny, None),
-            false,
-        );
+        self.note("permits", "permit", &what, finding.fails(Verdict::Deny, None), false);
     }
 
     /// What the device itself accepts, and whether something else is being done to it.
@@ -303,25 +271,13 @@ impl<'a> Court<'a> {
         {
             let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
             let what = format!("{} being a {needed}", wanted.target);
-            self.note(
-                "device",
-                "device",
-                &what,
-                finding.fails(Verdict::Deny, None),
-                false,
-            );
+            self.note("device", "device", &what, finding.fails(Verdict::Deny, None), false);
         }
         if let (Some(min), Some(max)) = (self.fact("device", "min"), self.fact("device", "max"))
             && let Some((value, unit)) = self.asked.amount
         {
             let what = format!("range of {}", wanted.target);
-            self.note(
-                "device",
-                "device",
-                &what,
-                within(value, min, max, unit),
-                false,
-            );
+            self.note("device", "device", &what, within(value, min, max, unit), false);
         }
         if let Some(flights) = self.fact("device", "in_flight").filter(|n| *n > 0) {
             let finding = Finding::pass(0, "=", Some(flights), Some(0), Unit::Count);
@@ -390,9 +346,7 @@ impl<'a> Court<'a> {
         let mut findings = Findings::default();
         let open = rule.kind.is_maintenance() && self.is_maintenance_open(rule.mode);
         rule.kind
-            .assess(&self.asked, &numbers, open, &mut |finding| {
-                findings.push(finding)
-            });
+            .assess(&self.asked, &numbers, open, &mut |finding| findings.push(finding));
         for finding in findings.iter() {
             self.note_rule(rule, rule.weigh(finding));
         }
@@ -400,22 +354,15 @@ impl<'a> Court<'a> {
 
     /// Whether any maintenance window that counts like this one is open: the union of them is asked, not each.
     fn is_maintenance_open(&self, mode: Mode) -> bool {
-        self.bundle.rules.iter().any(|rule| {
-            rule.mode == mode
-                && rule.applies(&self.asked)
-                && rule.kind.is_open_maintenance(&self.asked)
-        })
+        self.bundle
+            .rules
+            .iter()
+            .any(|rule| rule.mode == mode && rule.applies(&self.asked) && rule.kind.is_open_maintenance(&self.asked))
     }
 
     fn note_rule(&mut self, rule: &Rule, finding: Finding) {
         let what = rule.kind.what(finding.part, &self.asked);
-        self.note(
-            &rule.id,
-            rule.kind.name(),
-            &what,
-            finding,
-            rule.mode == Mode::Shadow,
-        );
+        self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
     }
 
     /// Writes one comparison into the trace and lets it count.
@@ -458,9 +405,7 @@ impl<'a> Court<'a> {
         }
         if !finding.verdict.runs() {
             match finding.retry_after_ms {
-                Some(ms) => {
-                    self.retry_after_ms = Some(self.retry_after_ms.map_or(ms, |now| now.max(ms)))
-                }
+                Some(ms) => self.retry_after_ms = Some(self.retry_after_ms.map_or(ms, |now| now.max(ms))),
                 None => self.is_final = true,
             }
         }
@@ -498,11 +443,7 @@ impl<'a> Court<'a> {
             verdict: self.worst,
             rule: self.by.unwrap_or_else(|| asker(&self.inputs.origin)),
             granted,
-            retry_after_ms: if self.is_final {
-                None
-            } else {
-                self.retry_after_ms
-            },
+            retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
             valid_for_ms: VALID_FOR_MS.min(until_step),
             authority,
             clauses: self.clauses,
@@ -534,15 +475,8 @@ impl<'a> Court<'a> {
         let unit = self.asked.amount.map_or(Unit::Count, |(_, unit)| unit);
         let (low, high) = self.bounds;
         let rule = self.by.clone().unwrap_or_default();
-        let finding =
-            Finding::pass(0, "<=", Some(low), Some(high), unit).fails(Verdict::Deny, None);
-        self.note(
-            &rule,
-            "envelope",
-            "smallest value that all rules allow",
-            finding,
-            false,
-        );
+        let finding = Finding::pass(0, "<=", Some(low), Some(high), unit).fails(Verdict::Deny, None);
+        self.note(&rule, "envelope", "smallest value that all rules allow", finding, false);
     }
 }
 

@@ -156,21 +156,16 @@ impl Kind {
     pub fn exempts_remedies(&self) -> bool {
         matches!(
             self,
-            Self::RateLimit(_)
-                | Self::ChangeFreeze(_)
-                | Self::Maintenance(_)
-                | Self::CostCeiling(_)
+            Self::RateLimit(_) | Self::ChangeFreeze(_) | Self::Maintenance(_) | Self::CostCeiling(_)
         )
     }
 
     /// The names of its numbers, as facts of a decision.
     pub fn numbers(&self) -> &'static [&'static str] {
         match self {
-            Self::Threshold(_)
-            | Self::Stale(_)
-            | Self::Envelope(_)
-            | Self::ChangeFreeze(_)
-            | Self::Maintenance(_) => &[],
+            Self::Threshold(_) | Self::Stale(_) | Self::Envelope(_) | Self::ChangeFreeze(_) | Self::Maintenance(_) => {
+                &[]
+            }
             Self::Cooldown(_) => &["since_ms", "wait_ms"],
             Self::RateLimit(_) | Self::Budget(_) => &["count", "free_in_ms"],
             Self::Step(_) => &["present"],
@@ -254,13 +249,7 @@ impl Kind {
     }
 
     /// Compares. `open` says that some maintenance window is.
-    pub fn assess(
-        &self,
-        asked: &Asked<'_>,
-        numbers: &Numbers,
-        open: bool,
-        push: &mut impl FnMut(Finding),
-    ) {
+    pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, open: bool, push: &mut impl FnMut(Finding)) {
         match self {
             // A condition is judged where its readings are, in `judge.rs`.
             Self::Threshold(_) | Self::Stale(_) => {}
@@ -298,15 +287,9 @@ impl Kind {
     /// What one of its comparisons compares, for people.
     pub fn what(&self, part: u8, asked: &Asked<'_>) -> String {
         match self {
-            Self::Threshold(threshold) | Self::Stale(threshold) => {
-                threshold.what(part, asked.target)
-            }
+            Self::Threshold(threshold) | Self::Stale(threshold) => threshold.what(part, asked.target),
             Self::Cooldown(_) => {
-                format!(
-                    "time since the last {} of {}",
-                    asked.info().name,
-                    asked.target
-                )
+                format!("time since the last {} of {}", asked.info().name, asked.target)
             }
             Self::RateLimit(rate) | Self::Budget(rate) => rate.what(asked),
             Self::Envelope(_) => format!("{} of {}", asked.info().name, asked.target),

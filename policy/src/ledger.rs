@@ -83,20 +83,13 @@ impl Known {
     const MAX_NAMES: usize = 2_048;
 
     pub fn get(&self, name: &str) -> Option<i64> {
-        let index = self
-            .0
-            .binary_search_by(|(known, _)| known.as_str().cmp(name))
-            .ok()?;
+        let index = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
         Some(self.0[index].1)
     }
 
     /// Sets or, with `None`, forgets a number. Ignored when there are too many names.
     pub fn set(&mut self, name: &str, value: Option<i64>) {
-        match (
-            self.0
-                .binary_search_by(|(known, _)| known.as_str().cmp(name)),
-            value,
-        ) {
+        match (self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)), value) {
             (Ok(index), Some(value)) => self.0[index].1 = value,
             (Ok(index), None) => drop(self.0.remove(index)),
             (Err(index), Some(value)) if self.0.len() < Self::MAX_NAMES => {
@@ -144,18 +137,12 @@ impl Counters {
 
     /// The most grants that any key remembers, in or out of its window.
     pub fn busiest(&self) -> usize {
-        self.0
-            .iter()
-            .map(|counter| counter.grants.len())
-            .max()
-            .unwrap_or(0)
+        self.0.iter().map(|counter| counter.grants.len()).max().unwrap_or(0)
     }
 
     /// The end of the last action of this key.
     pub fn mark(&self, key: Key, asked: &Asked<'_>) -> Option<Mark> {
-        self.find(key.of(asked))
-            .ok()
-            .and_then(|index| self.0[index].mark)
+        self.find(key.of(asked)).ok().and_then(|index| self.0[index].mark)
     }
 
     /// The same, to write.
@@ -166,21 +153,11 @@ impl Counters {
     }
 
     /// How many grants lie in the window that ends now, and in how long there is room for one more.
-    pub fn window(
-        &self,
-        key: Key,
-        asked: &Asked<'_>,
-        window_ms: u64,
-        limit: u32,
-    ) -> (u32, Option<u64>) {
+    pub fn window(&self, key: Key, asked: &Asked<'_>, window_ms: u64, limit: u32) -> (u32, Option<u64>) {
         let Ok(index) = self.find(key.of(asked)) else {
             // No room for another key: nothing more can be counted, so nothing more may run.
             let full = self.0.len() >= MAX_KEYS;
-            return if full {
-                (limit, Some(window_ms))
-            } else {
-                (0, None)
-            };
+            return if full { (limit, Some(window_ms)) } else { (0, None) };
         };
         let now = asked.now.mono.0;
         let grants = &self.0[index].grants;
@@ -213,8 +190,7 @@ impl Counters {
     }
 
     fn find(&self, key: (u8, &str)) -> Result<usize, usize> {
-        self.0
-            .binary_search_by(|entry| order((entry.kind, &entry.target), key))
+        self.0.binary_search_by(|entry| order((entry.kind, &entry.target), key))
     }
 
     fn entry(&mut self, key: (u8, &str), now: Mono, window_ms: u64) -> &mut Counter {
@@ -248,9 +224,10 @@ impl Counters {
     /// Whether it could have been written by this program.
     fn is_sound(&self) -> bool {
         self.0.len() <= MAX_KEYS + 1
-            && self.0.iter().all(|entry| {
-                usize::from(entry.kind) <= KINDS.len() && entry.grants.len() <= MAX_WINDOW
-            })
+            && self
+                .0
+                .iter()
+                .all(|entry| usize::from(entry.kind) <= KINDS.len() && entry.grants.len() <= MAX_WINDOW)
             && self
                 .0
                 .is_sorted_by(|a, b| order((a.kind, &a.target), (b.kind, &b.target)).is_lt())
@@ -346,8 +323,7 @@ impl Ledger {
     /// Drops what no program of ours could have written; a torn ledger must not panic the judge.
     pub(crate) fn sound(mut self) -> Self {
         self.rules.retain(|(_, counters)| counters.is_sound());
-        self.flights
-            .retain(|flight| usize::from(flight.kind) < KINDS.len());
+        self.flights.retain(|flight| usize::from(flight.kind) < KINDS.len());
         if !self.reflexes.is_sound() {
             self.reflexes = Counters::default();
         }

@@ -11,11 +11,7 @@ use crate::judge::judge;
 /// Judges the decision's inputs by the bundle whose text this is and compares bytes.
 ///
 /// The text should be the one whose digest the inputs name. An error means that it is no bundle at all.
-pub fn replay(
-    bundle_text: &[u8],
-    id: &DecisionId,
-    decision: &Decision,
-) -> Result<ReplayView, Vec<BundleProblem>> {
+pub fn replay(bundle_text: &[u8], id: &DecisionId, decision: &Decision) -> Result<ReplayView, Vec<BundleProblem>> {
     let bundle = Bundle::parse(bundle_text)?;
     let again = judge(&bundle, &decision.inputs);
     let recorded = Digest::of(&codec::encode(&decision.judgement));
@@ -38,11 +34,7 @@ pub(crate) fn differences(recorded: &Judgement, again: &Judgement) -> Vec<String
             found.push(format!("{what}: recorded {a}, recomputed {b}"));
         }
     };
-    let action = |j: &Judgement| {
-        j.granted
-            .as_ref()
-            .map_or("nothing".to_owned(), ToString::to_string)
-    };
+    let action = |j: &Judgement| j.granted.as_ref().map_or("nothing".to_owned(), ToString::to_string);
     compare(
         "verdict",
         recorded.verdict.name().to_owned(),

@@ -51,8 +51,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub const NAMES: &'static [&'static str] =
-        &["reflex", "brain", "human", "hub", "autoscaler", "local"];
+    pub const NAMES: &'static [&'static str] = &["reflex", "brain", "human", "hub", "autoscaler", "local"];
     pub const ALL: [Self; 6] = [
         Self::Reflex,
         Self::Brain,
@@ -172,10 +171,7 @@ impl Selector {
         let kinds = fields.choices("kinds", &names, "kinds of action, for example [restart]");
         let classes = fields.choices("classes", CLASSES, "risk classes");
         let sources = fields.choices("sources", Source::NAMES, "who asks");
-        let targets = fields.words(
-            "targets",
-            "devices or classes of devices: gpu, gpu0, workload:train",
-        );
+        let targets = fields.words("targets", "devices or classes of devices: gpu, gpu0, workload:train");
         let labels = fields.pairs("labels", "labels that the target must all have");
         let bits = |list: Option<Vec<usize>>| list.map(|l| l.iter().fold(0u64, |b, i| b | 1 << i));
         let byte = |bits: u64| (bits & 0xff) as u8;
@@ -193,8 +189,7 @@ impl Selector {
         self.kinds & (1 << asked.kind) != 0
             && self.sources & (1 << asked.source as u8) != 0
             && self.classes & (1 << asked.info().class as u8) != 0
-            && (self.targets.is_empty()
-                || self.targets.iter().any(|t| names_device(t, asked.target)))
+            && (self.targets.is_empty() || self.targets.iter().any(|t| names_device(t, asked.target)))
             && self.labels.iter().all(|label| asked.labels.contains(label))
     }
 
@@ -277,13 +272,7 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// A comparison that is true.
-    pub fn pass(
-        part: u8,
-        op: &'static str,
-        observed: Option<i64>,
-        limit: Option<i64>,
-        unit: Unit,
-    ) -> Self {
+    pub fn pass(part: u8, op: &'static str, observed: Option<i64>, limit: Option<i64>, unit: Unit) -> Self {
         Self {
             part,
             op,
@@ -313,11 +302,7 @@ impl Finding {
             return String::new();
         }
         let mut text = match self.limit {
-            Some(limit) => format!(
-                "would pass if {what} {} {}",
-                self.op,
-                show(limit, self.unit)
-            ),
+            Some(limit) => format!("would pass if {what} {} {}", self.op, show(limit, self.unit)),
             None => format!("would pass with {what}"),
         };
         if self.verdict == Verdict::Clamp
@@ -339,9 +324,7 @@ impl Finding {
 /// A value for people.
 pub(crate) fn show(value: i64, unit: Unit) -> String {
     match unit {
-        Unit::Milliseconds => {
-            u64::try_from(value).map_or_else(|_| human(value, unit), show_duration)
-        }
+        Unit::Milliseconds => u64::try_from(value).map_or_else(|_| human(value, unit), show_duration),
         _ => human(value, unit),
     }
 }
@@ -487,9 +470,9 @@ pub(crate) const BUILT_IN: &[&str] = &[
 
 fn check_id(fields: &Fields<'_>, id: &str) {
     let valid = (1..=64).contains(&id.len())
-        && id.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')
-        });
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
     if !valid && fields.has("id") {
         fields.problem(
             "id",
@@ -497,10 +480,7 @@ fn check_id(fields: &Fields<'_>, id: &str) {
         );
     }
     if BUILT_IN.contains(&id) {
-        fields.problem(
-            "id",
-            format!("`{id}` is the name of a built-in check; choose another"),
-        );
+        fields.problem("id", format!("`{id}` is the name of a built-in check; choose another"));
     }
 }
 
@@ -531,11 +511,7 @@ mod tests {
             ("workload:a", "workload:ab", false),
             ("gp", "gpu0", false),
         ] {
-            assert_eq!(
-                names_device(pattern, device),
-                expected,
-                "{pattern} {device}"
-            );
+            assert_eq!(names_device(pattern, device), expected, "{pattern} {device}");
         }
     }
 }

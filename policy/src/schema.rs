@@ -11,11 +11,7 @@ use crate::text::units;
 
 /// The kinds of rule, each with one sentence.
 pub fn rule_kinds() -> Vec<(&'static str, &'static str)> {
-    Kind::NAMES
-        .iter()
-        .copied()
-        .zip(Kind::DOCS.iter().copied())
-        .collect()
+    Kind::NAMES.iter().copied().zip(Kind::DOCS.iter().copied()).collect()
 }
 
 /// A kind of rule for people: what it does, and each of its fields. An error names the kinds there are.
@@ -24,10 +20,7 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         let hint = did_you_mean(name, Kind::NAMES.iter().copied());
         return Err(match hint {
             Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
-            None => format!(
-                "unknown kind of rule `{name}`; one of {}",
-                Kind::NAMES.join(", ")
-            ),
+            None => format!("unknown kind of rule `{name}`; one of {}", Kind::NAMES.join(", ")),
         });
     };
     let mut text = format!("{name}: {}\n\n", Kind::DOCS[index]);
@@ -184,8 +177,6 @@ mod tests {
         let threshold = explain_kind("threshold").expect("a kind of ours");
         assert!(threshold.contains("quantity (required)"), "{threshold}");
         assert!(threshold.contains("falls_below (required)"), "{threshold}");
-        assert!(
-            explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`"))
-        );
+        assert!(explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`")));
     }
 }

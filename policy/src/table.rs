@@ -82,12 +82,7 @@ impl Table {
     }
 
     /// Makes a slot for a series and the instances of every rule that looks at it.
-    pub fn add(
-        &mut self,
-        series: &Series,
-        bundle: &Bundle,
-        stored: &mut Vec<(String, DeviceId, Standing)>,
-    ) -> usize {
+    pub fn add(&mut self, series: &Series, bundle: &Bundle, stored: &mut Vec<(String, DeviceId, Standing)>) -> usize {
         if let Some(slot) = self.index.get(series) {
             return *slot;
         }
@@ -115,28 +110,20 @@ impl Table {
     /// The latest value of a series.
     pub fn latest(&self, device: &DeviceId, quantity: Quantity) -> Option<i64> {
         let series = Series::new(device.clone(), quantity);
-        self.slots[*self.index.get(&series)?]
-            .last
-            .map(|(value, _)| value)
+        self.slots[*self.index.get(&series)?].last.map(|(value, _)| value)
     }
 }
 
 fn looks_at(rule: &Rule, series: &Series) -> bool {
     rule.mode != Mode::Off
-        && rule.kind.condition().is_some_and(|condition| {
-            condition.quantity == series.quantity && condition.watches(&series.device)
-        })
+        && rule
+            .kind
+            .condition()
+            .is_some_and(|condition| condition.quantity == series.quantity && condition.watches(&series.device))
 }
 
-fn take_stored(
-    stored: &mut Vec<(String, DeviceId, Standing)>,
-    rule: &str,
-    device: &DeviceId,
-) -> Standing {
-    match stored
-        .iter()
-        .position(|(id, on, _)| id == rule && on == device)
-    {
+fn take_stored(stored: &mut Vec<(String, DeviceId, Standing)>, rule: &str, device: &DeviceId) -> Standing {
+    match stored.iter().position(|(id, on, _)| id == rule && on == device) {
         Some(index) => stored.swap_remove(index).2,
         None => Standing::default(),
     }

@@ -8,10 +8,7 @@ pub(crate) mod tree;
 pub(crate) mod units;
 
 /// The word of `known` that `word` is most likely a misspelling of.
-pub(crate) fn did_you_mean<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words than any key of ours are no misspellings, and would only cost time.
     if word.len() > 64 {
         return None;

@@ -8,14 +8,11 @@ use serde_json::Value;
 
 /// Rules, one a line; then lines `at | action or fields | expected verdict and rule`.
 fn check(rules: &str, lines: &str) {
-    let mut text =
-        "bundle: t\npermits: [{ classes: [safety, low, medium, high, irreversible] }]\nrules:\n"
-            .to_owned();
+    let mut text = "bundle: t\npermits: [{ classes: [safety, low, medium, high, irreversible] }]\nrules:\n".to_owned();
     for rule in rules.lines().map(str::trim).filter(|line| !line.is_empty()) {
         text.push_str(&format!("  - {rule}\n"));
     }
-    let bundle =
-        Bundle::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"));
+    let bundle = Bundle::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"));
     let mut decider = Decider::new(Arc::new(bundle));
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (input, expected) = line.rsplit_once("=>").unwrap();

@@ -15,18 +15,13 @@ fn problems(text: &str) -> String {
 
 fn check(text: &str, expected: &str) {
     let found = problems(text);
-    assert!(
-        found.contains(expected),
-        "{text}\nexpected {expected}\nfound {found}"
-    );
+    assert!(found.contains(expected), "{text}\nexpected {expected}\nfound {found}");
 }
 
 #[test]
 fn problems_name_line_column_field_and_way_out() {
     let rule = |more: &str| {
-        format!(
-            "bundle: x\nrules:\n  - id: a\n    kind: threshold\n    quantity: gpu.temperature\n{more}"
-        )
+        format!("bundle: x\nrules:\n  - id: a\n    kind: threshold\n    quantity: gpu.temperature\n{more}")
     };
     check(
         &rule("    abvoe: 85 C\n    then: { action: restart }\n"),
@@ -57,10 +52,7 @@ fn problems_name_line_column_field_and_way_out() {
         "bundle: x\nrules:\n  - { id: a, kind: mutex }\n  - { id: a, kind: mutex }\n",
         "the rule in line 3 is called `a` too",
     );
-    check(
-        "bundle: x\nrules:\n  - { id: hold, kind: mutex }\n",
-        "built-in check",
-    );
+    check("bundle: x\nrules:\n  - { id: hold, kind: mutex }\n", "built-in check");
     check(
         "bundle: x\nrules:\n  - { id: e, kind: envelope, min: 1 W }\n",
         "must name one kind of action that has a number",
@@ -84,9 +76,7 @@ fn large_and_deep_texts_are_refused_within_bounds() {
         format!("bundle: \"{}\"\nx: y", "\\u0041".repeat(big / 6)),
         format!(
             "bundle: x\n{}",
-            (0..60_000)
-                .map(|n| format!("k{n}: 1\n"))
-                .collect::<String>()
+            (0..60_000).map(|n| format!("k{n}: 1\n")).collect::<String>()
         ),
         "- ".repeat(big / 2),
         "? ".repeat(big / 2),
@@ -103,12 +93,7 @@ fn large_and_deep_texts_are_refused_within_bounds() {
 #[test]
 fn more_rules_than_allowed_are_refused() {
     let rule = |n: usize| format!("  - {{ id: r{n}, kind: mutex }}\n");
-    let text = |n: usize| {
-        format!(
-            "bundle: x\nrules:\n{}",
-            (0..n).map(rule).collect::<String>()
-        )
-    };
+    let text = |n: usize| format!("bundle: x\nrules:\n{}", (0..n).map(rule).collect::<String>());
     assert_eq!(problems(&text(256)), "ok");
     check(&text(257), "257 rules; a bundle has at most 256");
 }

@@ -9,10 +9,7 @@ use policy::{Bundle, Decider, KINDS};
 use serde_json::{Value, json};
 
 fn as_list(value: &Value) -> Vec<Value> {
-    value
-        .as_array()
-        .cloned()
-        .unwrap_or_else(|| vec![value.clone()])
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
 }
 
 fn names(all: &[&str], except: &Value) -> String {
@@ -57,9 +54,7 @@ fn rules_of(rule: &Value) -> Vec<String> {
         ]
         .iter()
         .filter_map(|(name, resource)| Some((resource, scaled(resource, limits[*name].as_f64()?))))
-        .map(|(resource, limit)| {
-            format!("kind: quota, scope: s, nominal: {{ {resource}: {limit} }}")
-        })
+        .map(|(resource, limit)| format!("kind: quota, scope: s, nominal: {{ {resource}: {limit} }}"))
         .collect(),
         "rate_limit" => [
             ("max_operations_per_minute", "60 s"),
@@ -67,9 +62,7 @@ fn rules_of(rule: &Value) -> Vec<String> {
         ]
         .iter()
         .filter_map(|(name, window)| Some((limits[*name].as_u64()?, window)))
-        .map(|(limit, window)| {
-            format!("kind: rate_limit, limit: {limit}, window: {window}, key: target")
-        })
+        .map(|(limit, window)| format!("kind: rate_limit, limit: {limit}, window: {window}, key: target"))
         .collect(),
         "change_freeze" => freezes(limits),
         other => panic!("{other}"),
@@ -103,7 +96,11 @@ fn freezes(limits: &Value) -> Vec<String> {
         let zone = window["timezone"].as_str().unwrap_or("UTC");
         // The original's zone only changed how a message printed; an unknown one must still be refused.
         let zone = if zone.contains("Mars") { zone } else { "UTC" };
-        rules.push(format!("kind: change_freeze, tz: {zone}, spans: [{{ local_start: {}, local_end: {} }}], {selector}", local("start"), local("end")));
+        rules.push(format!(
+            "kind: change_freeze, tz: {zone}, spans: [{{ local_start: {}, local_end: {} }}], {selector}",
+            local("start"),
+            local("end")
+        ));
     }
     let recurring = &limits["recurring"];
     let zone = recurring["timezone"].as_str().unwrap_or("UTC");
@@ -121,7 +118,10 @@ fn freezes(limits: &Value) -> Vec<String> {
     }
     for hour in recurring["hours"].as_array().into_iter().flatten() {
         let hour = hour.as_u64().unwrap();
-        rules.push(format!("kind: change_freeze, tz: {zone}, rrule: FREQ=DAILY, from: '{hour:02}:00', to: '{:02}:00', {selector}", (hour + 1) % 24));
+        rules.push(format!(
+            "kind: change_freeze, tz: {zone}, rrule: FREQ=DAILY, from: '{hour:02}:00', to: '{:02}:00', {selector}",
+            (hour + 1) % 24
+        ));
     }
     rules
 }
@@ -156,18 +156,13 @@ fn bundle_of(given: &Value) -> Result<Bundle, String> {
                         "selector: {",
                         &format!("selector: {{ labels: {{ {} }},", labels.join(", ")),
                     ),
-                    (false, false) => format!(
-                        "{ours}, selector: {{ labels: {{ {} }} }}",
-                        labels.join(", ")
-                    ),
+                    (false, false) => format!("{ours}, selector: {{ labels: {{ {} }} }}", labels.join(", ")),
                 };
                 let id = format!(
                     "{}-{index}-{part}-{kind}",
                     policy["id"].as_str().unwrap_or("p").to_lowercase()
                 );
-                text.push_str(&format!(
-                    "  - {{ id: {id}, mode: '{mode}', {ours}{violation} }}\n"
-                ));
+                text.push_str(&format!("  - {{ id: {id}, mode: '{mode}', {ours}{violation} }}\n"));
             }
         }
     }
@@ -180,13 +175,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// Decides one decision of a plan; the kinds of the rules that refuse.
-fn refused_by(
-    decider: &mut Decider,
-    scope: &str,
-    source: &str,
-    at: &str,
-    decision: &Value,
-) -> Vec<String> {
+fn refused_by(decider: &mut Decider, scope: &str, source: &str, at: &str, decision: &Value) -> Vec<String> {
     let params = &decision["params"];
     let verb = decision["verb"].as_str().unwrap();
     let mut resources = serde_json::Map::new();
@@ -210,10 +199,7 @@ fn refused_by(
         _ => &["deployment_id", "deploymentId", "deployment", "workload"],
     };
     let default = if scope == "namespace" { "default" } else { "" };
-    let key = keys
-        .iter()
-        .find_map(|key| target[*key].as_str())
-        .unwrap_or(default);
+    let key = keys.iter().find_map(|key| target[*key].as_str()).unwrap_or(default);
     let cost = number(&params["estimated_cost_per_hour"]);
     let line = json!({
         "at": at,
@@ -264,11 +250,7 @@ fn run(case: &Value) -> Result<(), String> {
     ] {
         decider.set_fact(&format!("s.{name}"), Some(0));
     }
-    let mut now: jiff::Timestamp = given["now"]
-        .as_str()
-        .unwrap_or("2025-11-12T10:30:00Z")
-        .parse()
-        .unwrap();
+    let mut now: jiff::Timestamp = given["now"].as_str().unwrap_or("2025-11-12T10:30:00Z").parse().unwrap();
     let mut answers = Vec::new();
     for step in as_list(&case["when"]) {
         if let Some(seconds) = step["advance_seconds"].as_f64() {
@@ -281,13 +263,7 @@ fn run(case: &Value) -> Result<(), String> {
             let source = plan["source"].as_str().unwrap_or("user").to_owned();
             let mut kinds = Vec::new();
             for decision in as_list(&plan["decisions"]) {
-                kinds.extend(refused_by(
-                    &mut decider,
-                    &scope,
-                    &source,
-                    &now.to_string(),
-                    &decision,
-                ));
+                kinds.extend(refused_by(&mut decider, &scope, &source, &now.to_string(), &decision));
             }
             answers.push(json!({ "approved": kinds.is_empty(), "kinds": kinds }));
         }
@@ -306,9 +282,7 @@ fn run(case: &Value) -> Result<(), String> {
         }
         let wanted = expected["approved"].as_bool().unwrap_or(true);
         if answer["approved"].as_bool() != Some(wanted) {
-            return Err(format!(
-                "step {index}: expected approved {wanted}, found {answer}"
-            ));
+            return Err(format!("step {index}: expected approved {wanted}, found {answer}"));
         }
         for violation in expected["violations"]
             .as_array()
@@ -337,10 +311,7 @@ fn the_original_cases_come_out_as_demanded() {
             continue;
         }
         if let Err(text) = run(case) {
-            wrong.push(format!(
-                "{}: {name} ({}): {text}",
-                case["area"], case["verdict"]
-            ));
+            wrong.push(format!("{}: {name} ({}): {text}", case["area"], case["verdict"]));
         }
     }
     assert!(
@@ -354,8 +325,7 @@ fn the_original_cases_come_out_as_demanded() {
 
 #[test]
 fn the_original_health_scores_come_out_as_demanded() {
-    let cases: Vec<Value> =
-        serde_json::from_str(include_str!("data/original-health.json")).unwrap();
+    let cases: Vec<Value> = serde_json::from_str(include_str!("data/original-health.json")).unwrap();
     for case in &cases {
         let given = &case["given"];
         let number = |name: &str| given[name].as_u64().map(|n| u32::try_from(n).unwrap());

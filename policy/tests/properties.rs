@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use wire::decision::{Inputs, Judgement, Verdict};
 use wire::time::ClockState;
 use wire::{
-    Action, ActionKind, BundleRef, CommandId, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin,
-    OutcomeState, Quantity, Reading, Series, Wall, codec,
+    Action, ActionKind, BundleRef, CommandId, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
+    Quantity, Reading, Series, Wall, codec,
 };
 
 /// One guard rule as text, without its id.
@@ -21,12 +21,7 @@ fn rule() -> impl Strategy<Value = String> {
         Just("[unthrottle]"),
         Just("[power_cap, restart, unthrottle]")
     ];
-    let key = prop_oneof![
-        Just("target"),
-        Just("kind"),
-        Just("target_kind"),
-        Just("node")
-    ];
+    let key = prop_oneof![Just("target"), Just("kind"), Just("target_kind"), Just("node")];
     prop_oneof![
         (kinds.clone(), 0u32..4, 1u32..100, key.clone()).prop_map(|(kinds, limit, window, key)| {
             format!("kind: rate_limit, selector: {{ kinds: {kinds} }}, limit: {limit}, window: {window} s, key: {key}")
@@ -35,44 +30,38 @@ fn rule() -> impl Strategy<Value = String> {
             format!("kind: budget, selector: {{ kinds: {kinds} }}, limit: {limit}, window: {window} s, key: {key}")
         }),
         (kinds, 1u32..60, 1u32..60).prop_map(|(kinds, success, failure)| {
-            format!("kind: cooldown, selector: {{ kinds: {kinds} }}, after_success: {success} s, after_failure: {failure} s")
+            format!(
+                "kind: cooldown, selector: {{ kinds: {kinds} }}, after_success: {success} s, after_failure: {failure} s"
+            )
         }),
         (50u32..300, 1u32..200).prop_map(|(min, more)| {
-            format!("kind: envelope, selector: {{ kinds: [power_cap] }}, min: {min} W, max: {} W", min + more)
+            format!(
+                "kind: envelope, selector: {{ kinds: [power_cap] }}, min: {min} W, max: {} W",
+                min + more
+            )
         }),
-        (1u32..200).prop_map(|step| {
-            format!("kind: step_size, selector: {{ kinds: [power_cap] }}, max: {step} W")
-        }),
+        (1u32..200).prop_map(|step| { format!("kind: step_size, selector: {{ kinds: [power_cap] }}, max: {step} W") }),
     ]
 }
 
 fn text(rules: &[String], shadow: Option<usize>) -> String {
     let mut text = "bundle: random\nrules:\n".to_owned();
     for (index, rule) in rules.iter().enumerate() {
-        let mode = if shadow == Some(index) {
-            ", mode: shadow"
-        } else {
-            ""
-        };
+        let mode = if shadow == Some(index) { ", mode: shadow" } else { "" };
         text.push_str(&format!("  - {{ id: r{index}, {rule}{mode} }}\n"));
     }
     text
 }
 
 fn bundle(text: &str) -> Arc<Bundle> {
-    Arc::new(
-        Bundle::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}")),
-    )
+    Arc::new(Bundle::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}")))
 }
 
 /// What is asked: (kind, device, watts, milliseconds after the one before, how it ends).
 type Ask = (u8, u8, u32, u64, bool);
 
 fn asks() -> impl Strategy<Value = Vec<Ask>> {
-    vec(
-        (0u8..3, 0u8..2, 20u32..500, 0u64..40_000, any::<bool>()),
-        1..40,
-    )
+    vec((0u8..3, 0u8..2, 20u32..500, 0u64..40_000, any::<bool>()), 1..40)
 }
 
 fn action(kind: u8, device: u8, watts: u32) -> Action {
@@ -83,10 +72,7 @@ fn action(kind: u8, device: u8, watts: u32) -> Action {
                 milliwatts: watts * 1_000,
             },
         ),
-        1 => (
-            DeviceId::workload(&format!("w{device}")).unwrap(),
-            ActionKind::Restart,
-        ),
+        1 => (DeviceId::workload(&format!("w{device}")).unwrap(), ActionKind::Restart),
         _ => (
             DeviceId::workload(&format!("w{device}")).unwrap(),
             ActionKind::Unthrottle,
@@ -148,10 +134,7 @@ fn play(bundle: &Arc<Bundle>, asks: &[Ask]) -> (Vec<(u64, Action)>, Vec<Judgemen
         at += after;
         let action = action(*kind, *device, *watts);
         let (inputs, judgement) = decide(&engine, &action, at);
-        assert_eq!(
-            codec::encode(&judge(bundle, &inputs)),
-            codec::encode(&judgement)
-        );
+        assert_eq!(codec::encode(&judge(bundle, &inputs)), codec::encode(&judgement));
         if let Some(action) = &judgement.granted {
             engine.granted(&inputs, &judgement, &id());
             let state = if *fails {

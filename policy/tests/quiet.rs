@@ -82,10 +82,7 @@ fn asking_allocates_nothing() {
     decider.set_fact("rack.members", Some(20));
     decider.set_fact("rack.unhealthy", Some(0));
     let question = policy::Question {
-        kind: policy::KINDS
-            .iter()
-            .position(|kind| kind.name == "drain")
-            .unwrap(),
+        kind: policy::KINDS.iter().position(|kind| kind.name == "drain").unwrap(),
         source: 1,
         target: "node-1",
         amount: None,

@@ -46,13 +46,7 @@ struct Rule {
 
 const VERBS: [&str; 5] = ["power_cap", "restart", "scale", "drain", "reboot"];
 const KEYS: [&str; 4] = ["target", "kind", "target_kind", "node"];
-const VIOLATIONS: [Option<&str>; 5] = [
-    None,
-    Some("deny"),
-    Some("require_approval"),
-    Some("hold"),
-    Some("warn"),
-];
+const VIOLATIONS: [Option<&str>; 5] = [None, Some("deny"), Some("require_approval"), Some("hold"), Some("warn")];
 const SOURCES: [&str; 6] = ["reflex", "brain", "human", "hub", "autoscaler", "local"];
 
 fn rule() -> impl Strategy<Value = Rule> {
@@ -66,10 +60,7 @@ fn rule() -> impl Strategy<Value = Rule> {
             }
         }),
         (1u64..40).prop_map(|wait| Spec::Cooldown { wait }),
-        (1i64..200, 0i64..200).prop_map(|(min, more)| Spec::Range {
-            min,
-            max: min + more
-        }),
+        (1i64..200, 0i64..200).prop_map(|(min, more)| Spec::Range { min, max: min + more }),
         (0u64..1_000, 1u64..200).prop_map(|(start, length)| Spec::Freeze {
             start,
             end: start + length
@@ -99,8 +90,7 @@ fn rule() -> impl Strategy<Value = Rule> {
 }
 
 fn text(rules: &[Rule]) -> String {
-    let mut text =
-        "bundle: r\npermits: [{ kinds: [power_cap, restart, scale, drain] }]\nrules:\n".to_owned();
+    let mut text = "bundle: r\npermits: [{ kinds: [power_cap, restart, scale, drain] }]\nrules:\n".to_owned();
     for (index, rule) in rules.iter().enumerate() {
         let kinds: Vec<_> = rule.kinds.iter().map(|k| VERBS[*k]).collect();
         let mut selector = Vec::new();
@@ -135,8 +125,8 @@ fn text(rules: &[Rule]) -> String {
             ),
         };
         let mode = if rule.shadow { ", mode: shadow" } else { "" };
-        let violation = VIOLATIONS[usize::from(rule.violation)]
-            .map_or(String::new(), |v| format!(", on_violation: {v}"));
+        let violation =
+            VIOLATIONS[usize::from(rule.violation)].map_or(String::new(), |v| format!(", on_violation: {v}"));
         text.push_str(&format!(
             "  - {{ id: r{index}, {spec}, selector: {{ {} }}{mode}{violation} }}\n",
             selector.join(", ")
@@ -173,11 +163,7 @@ struct Asked {
 }
 
 /// The obvious way.
-fn reference(
-    rules: &[Rule],
-    history: &[Ran],
-    asked: &Asked,
-) -> (Verdict, Option<i64>, Vec<bool>, Vec<bool>) {
+fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option<i64>, Vec<bool>, Vec<bool>) {
     let safety = VERBS[asked.verb] == "power_cap";
     let mut verdicts = vec![if VERBS[asked.verb] == "reboot" {
         Verdict::Deny
@@ -191,11 +177,7 @@ fn reference(
         let selected = (rule.kinds.is_empty() || rule.kinds.contains(&asked.verb))
             && rule.target.is_none_or(|target| target == asked.target)
             && rule.source.is_none_or(|source| source == asked.source);
-        let exempt = safety
-            && matches!(
-                rule.spec,
-                Spec::Rate { hard: false, .. } | Spec::Freeze { .. }
-            );
+        let exempt = safety && matches!(rule.spec, Spec::Rate { hard: false, .. } | Spec::Freeze { .. });
         chosen.push(selected);
         if !selected || exempt {
             passes.push(false);
@@ -240,11 +222,7 @@ fn reference(
                     low = low.max(min * 1_000);
                     high = high.min(max * 1_000);
                 }
-                if outside {
-                    Verdict::Clamp
-                } else {
-                    Verdict::Allow
-                }
+                if outside { Verdict::Clamp } else { Verdict::Allow }
             }
             Spec::Freeze { start, end } => {
                 if (start * 1_000..end * 1_000).contains(&asked.at) {

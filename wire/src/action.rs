@@ -256,7 +256,7 @@ pub struct Outcome {
     pub state: OutcomeState,
     /// The value before, in the unit of the action (milliwatts, pid, basis points), where there is one.
     pub before: Option<i64>,
-    /// The value read back after it.
+    /// The value read back after it, in the same unit; none for a verification, whose `detail` tells what was seen.
     pub after: Option<i64>,
     /// Found by probing after a crash, not by carrying it out.
     pub probed: bool,

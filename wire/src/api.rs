@@ -4,7 +4,7 @@
 //! stable; new fields are added, none is renamed or removed. Times are RFC 3339, spans are milliseconds named `_ms`.
 //!
 //! Routes (hub over TLS with a bearer token or the console's cookie; agent over its Unix socket and loopback, the same paths
-//! for its own node):
+//! for its own node). A request by cookie that is not `GET` needs the header `x-sentinel-csrf: 1`.
 //!
 //! | method and path | answer |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `GET /api/v1/decisions/{id}/explanation` | `text/plain`, the same bytes from hub and node |
 //! | `GET /api/v1/decisions/{id}/replay` | [`ReplayView`] |
 //! | `GET /api/v1/entries?node=&after=&limit=` | [`List`]<[`EntryView`]>, oldest first |
-//! | `GET /api/v1/series?node=&since_ms=` | [`SeriesView`] |
+//! | `GET /api/v1/series?node=&since_ms=` | [`SeriesView`]; `since_ms` is absolute: milliseconds since 1970, 10 minutes ago if absent |
 //! | `GET /api/v1/policies` | [`List`]<[`PolicyView`]> |
 //! | `POST /api/v1/policies/check` (the text) | [`CheckView`] |
 //! | `POST /api/v1/policies` (the text; hub only) | [`PublishView`] |
@@ -23,7 +23,7 @@
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
-//! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code -> session cookie |
+//! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code -> 204 with the session cookie |
 //! | `POST /api/v1/login-links` (hub only) | [`LoginLinkView`] |
 //! | `GET /livez`, `/readyz` | `ok`, or 503 with the reason |
 //!

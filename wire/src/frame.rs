@@ -25,6 +25,8 @@ pub const OLDEST_VERSION: u16 = 1;
 pub const HEADER_BYTES: usize = 6;
 /// Most bytes of entries in one frame: large enough to amortise a commit, small enough to not hold a 64 kbit/s link for long.
 pub const MAX_ENTRIES_BYTES: usize = 256 * 1024;
+/// The reason with which an agent that stops in an orderly way closes its connection: the hub shows it as down at once.
+pub const STOPPED: &str = "stopping";
 
 /// Streams: loss in one never holds another, and a slow one never fills another's window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

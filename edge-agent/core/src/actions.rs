@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use wire::decision::{Authority, Decision};
 use wire::entry::{EntryBody, Event};
 use wire::ids::{DecisionId, Seq};
-use wire::reading::Reading;
+use wire::reading::{Reading, human};
 use wire::time::{Mono, Now};
 use wire::{Action, ActionKind, Origin, Outcome, OutcomeState};
 
@@ -75,18 +75,13 @@ impl Agent {
     /// Judges what is wanted and records the decision. Returns its id; `None` when there is no bundle to judge by.
     ///
     /// `expires` is when whoever asked loses interest.
-    pub(crate) fn decide(
-        &mut self,
-        want: Want,
-        expires: Option<Mono>,
-        now: Now,
-    ) -> Option<DecisionId> {
+    pub(crate) fn decide(&mut self, want: Want, expires: Option<Mono>, now: Now) -> Option<DecisionId> {
         let situation = Situation {
             now,
             policy_age_ms: self.policy_age_ms(now.mono),
             connected: self.link.is_welcomed(),
             clock: self.clock.state(),
-            journal_ok: self.record.ok(),
+            journal_ok: self.record.takes_entries(),
             held_by: self.marks.held.as_ref().map(|held| held.who.as_str()),
             hub_epoch: self.marks.floor.hub_epoch,
         };
@@ -165,10 +160,7 @@ impl Agent {
         let mut index = 0;
         while index < self.marks.open.len() {
             let open = &self.marks.open[index];
-            if open.step == Step::Waiting
-                && !open.action.kind.protective()
-                && !self.is_recorded(open)
-            {
+            if open.step == Step::Waiting && !open.action.kind.protective() && !self.is_recorded(open) {
                 let reason = "its decision could not be recorded".to_owned();
                 self.close(index, OutcomeState::Dropped, reason, now);
             } else {
@@ -183,11 +175,7 @@ impl Agent {
             return;
         };
         match result {
-            ActionResult::Applied {
-                before,
-                after,
-                detail,
-            } => self.applied(index, before, after, false, detail, now),
+            ActionResult::Applied { before, after, detail } => self.applied(index, before, after, false, detail, now),
             ActionResult::Failed { reason } => {
                 self.close(index, OutcomeState::Failed, reason, now);
             }
@@ -205,8 +193,7 @@ impl Agent {
                 self.applied(index, None, value, true, detail, now);
             }
             ProbeResult::NotDone { value } => {
-                let detail =
-                    "found not done after a restart; it is judged anew if it is still wanted";
+                let detail = "found not done after a restart; it is judged anew if it is still wanted";
                 let mut outcome = self.outcome(index, OutcomeState::Dropped, detail.to_owned());
                 outcome.after = value;
                 outcome.probed = true;
@@ -235,10 +222,8 @@ impl Agent {
             };
             match seen {
                 Some(value) => {
-                    let mut outcome =
-                        self.outcome(index, OutcomeState::Verified, "its effect was seen".into());
-                    outcome.after = Some(value);
-                    self.close_with(index, outcome, now);
+                    let detail = seen_text(open.verify.as_ref(), value);
+                    self.close(index, OutcomeState::Verified, detail, now);
                 }
                 None => index += 1,
             }
@@ -249,7 +234,7 @@ impl Agent {
     pub(crate) fn expire_verifications(&mut self, now: Now) {
         let late = |open: &Open| matches!(open.step, Step::Verifying { by } if now.mono >= by);
         while let Some(index) = self.marks.open.iter().position(late) {
-            let detail = "its effect was not seen in time".to_owned();
+            let detail = unseen_text(self.marks.open[index].verify.as_ref());
             self.close(index, OutcomeState::NotVerified, detail, now);
         }
     }
@@ -297,15 +282,13 @@ impl Agent {
     }
 
     fn is_recorded(&self, open: &Open) -> bool {
-        open.recorded
-            && self
-                .record
-                .is_durable(open.decision.epoch, open.decision.seq)
+        open.recorded && self.record.is_durable(open.decision.epoch, open.decision.seq)
     }
 
     /// Whether it may start as far as the journal is concerned.
     fn is_explained(&self, open: &Open) -> bool {
-        self.is_recorded(open) || (open.action.kind.protective() && !self.record.ok())
+        let hopeless = !open.recorded || !self.record.ok();
+        self.is_recorded(open) || (open.action.kind.protective() && hopeless)
     }
 
     /// Why a granted action may no longer start.
@@ -405,9 +388,49 @@ impl Agent {
     }
 }
 
+/// The numbers of an outcome are in its action's unit; the effect is seen in another quantity, so it is told with its own.
+fn seen_text(verify: Option<&Verify>, value: i64) -> String {
+    let Some(Verify { series, .. }) = verify else {
+        return "its effect was seen".to_owned();
+    };
+    let value = human(value, series.quantity.unit());
+    format!("its effect was seen: {} of {} is {value}", series.quantity, series.device)
+}
+
+fn unseen_text(verify: Option<&Verify>) -> String {
+    let Some(Verify { series, falls_below, within }) = verify else {
+        return "its effect was not seen in time".to_owned();
+    };
+    let limit = human(*falls_below, series.quantity.unit());
+    format!(
+        "its effect was not seen: {} of {} did not fall below {limit} within {} s",
+        series.quantity,
+        series.device,
+        within.as_secs()
+    )
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::testing::check;
+
+    #[test]
+    fn an_effect_is_told_in_the_unit_of_what_was_measured() {
+        let verify = Verify {
+            series: wire::Series::new(wire::DeviceId::gpu(0), wire::reading::Quantity::GpuTemperature),
+            falls_below: 80_000,
+            within: Duration::from_secs(60),
+        };
+        assert_eq!(
+            seen_text(Some(&verify), 79_600),
+            "its effect was seen: gpu.temperature of gpu0 is 79.6 °C"
+        );
+        assert_eq!(
+            unseen_text(Some(&verify)),
+            "its effect was not seen: gpu.temperature of gpu0 did not fall below 80 °C within 60 s"
+        );
+    }
 
     const CAP: &str = "decided allow power_cap | act power_cap | applied";
 

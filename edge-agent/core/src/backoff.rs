@@ -97,9 +97,7 @@ impl Backoff {
         if now.since(since) < FAST_PHASE {
             return Duration::from_millis(self.random.up_to(FAST_DELAY_MS));
         }
-        let delay = FIRST_DELAY
-            .saturating_mul(2u32.saturating_pow(self.slow))
-            .min(LONGEST);
+        let delay = FIRST_DELAY.saturating_mul(2u32.saturating_pow(self.slow)).min(LONGEST);
         self.slow = self.slow.saturating_add(1);
         self.jittered(delay)
     }

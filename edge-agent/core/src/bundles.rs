@@ -102,12 +102,7 @@ impl Agent {
         let Some(staged) = self.staged.take() else {
             return;
         };
-        self.activate(
-            staged.reference,
-            staged.signed,
-            staged.parsed,
-            Some(now.mono),
-        );
+        self.activate(staged.reference, staged.signed, staged.parsed, Some(now.mono));
         self.announce_bundle(now);
         self.answer(staged.request, LocalAnswer::Done);
         self.look_at_authority(now);
@@ -156,10 +151,7 @@ impl Agent {
         }
         let before = Some(self.marks.announced).filter(|former| *former != BundleRef::NONE);
         self.marks.announced = bundle;
-        self.push(
-            EntryBody::Event(Event::BundleActivated { bundle, before }),
-            now,
-        );
+        self.push(EntryBody::Event(Event::BundleActivated { bundle, before }), now);
     }
 
     /// Puts a bundle in force. Its floor is durable.
@@ -236,13 +228,7 @@ impl Agent {
         }
     }
 
-    fn stage(
-        &mut self,
-        reference: BundleRef,
-        signed: SignedBundle,
-        parsed: Arc<policy::Bundle>,
-        request: Option<u64>,
-    ) {
+    fn stage(&mut self, reference: BundleRef, signed: SignedBundle, parsed: Arc<policy::Bundle>, request: Option<u64>) {
         let floor = &mut self.marks.floor;
         floor.generation = floor.generation.max(reference.generation);
         self.staged = Some(Staged {
@@ -265,8 +251,7 @@ impl Agent {
             return Ok(None);
         }
         let floor = self.marks.floor.generation;
-        let replaces_other =
-            self.judge.is_some() && reference.generation <= self.marks.bundle.generation;
+        let replaces_other = self.judge.is_some() && reference.generation <= self.marks.bundle.generation;
         let below = reference.generation < floor || replaces_other;
         if below && !self.has_planted(Planted::SkipFloor) {
             return Err(refused(format!(
@@ -284,10 +269,7 @@ impl Agent {
     }
 
     /// The reference and the text of a bundle that trusted keys signed for this trust domain.
-    pub(crate) fn open_envelope(
-        &self,
-        signed: &SignedBundle,
-    ) -> Result<(BundleRef, Vec<u8>), (Generation, String)> {
+    pub(crate) fn open_envelope(&self, signed: &SignedBundle) -> Result<(BundleRef, Vec<u8>), (Generation, String)> {
         let payload = signed
             .open(&self.settings.policy_keys, &self.settings.trust_domain)
             .map_err(|error| (Generation(0), error.to_string()))?;

@@ -51,9 +51,7 @@ impl Clock {
 }
 
 fn offset(now: Now) -> i64 {
-    now.wall
-        .0
-        .saturating_sub(i64::try_from(now.mono.0).unwrap_or(i64::MAX))
+    now.wall.0.saturating_sub(i64::try_from(now.mono.0).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -90,11 +88,7 @@ mod tests {
             &[Some(year - 2_000), None],
             ClockState::Stepped,
         );
-        check(
-            &[(0, 100_000), (1_000, 50_000)],
-            &[Some(-51_000)],
-            ClockState::Stepped,
-        );
+        check(&[(0, 100_000), (1_000, 50_000)], &[Some(-51_000)], ClockState::Stepped);
     }
 
     #[test]

@@ -131,11 +131,7 @@ impl Agent {
     }
 
     fn wait(&mut self, entry: Seq, request: u64, answer: LocalAnswer) {
-        self.waiting.push(Waiting {
-            entry,
-            request,
-            answer,
-        });
+        self.waiting.push(Waiting { entry, request, answer });
     }
 
     fn order(

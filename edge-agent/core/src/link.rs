@@ -132,9 +132,7 @@ impl Stream {
 
     /// How long silence is no sign of a dead path: some of the usual waits, and the time that a slow link needs for what is sent.
     fn patience(&self, wait: Option<Duration>) -> Duration {
-        let usual = wait.map_or(SILENCE, |wait| {
-            (wait * USUAL_WAITS).clamp(QUICK_SILENCE, SILENCE)
-        });
+        let usual = wait.map_or(SILENCE, |wait| (wait * USUAL_WAITS).clamp(QUICK_SILENCE, SILENCE));
         usual + Duration::from_secs(self.flying_bytes as u64 / SLOWEST_BYTES_PER_S)
     }
 }
@@ -169,10 +167,7 @@ impl Link {
     pub(crate) fn session(&mut self) -> Option<&mut Session> {
         match &mut self.stage {
             Stage::Welcomed(session) => Some(session),
-            Stage::Down { .. }
-            | Stage::Connecting
-            | Stage::Greeting { .. }
-            | Stage::Closing { .. } => None,
+            Stage::Down { .. } | Stage::Connecting | Stage::Greeting { .. } | Stage::Closing { .. } => None,
         }
     }
 
@@ -194,8 +189,9 @@ impl Link {
     pub(crate) fn look(&self, now: Mono) -> Option<Due> {
         match &self.stage {
             Stage::Down { retry_at } => (now >= *retry_at).then_some(Due::Connect),
-            Stage::Greeting { since } => (now.since(*since) >= GREETING)
-                .then_some(Due::GiveUp("the hub did not answer the hello")),
+            Stage::Greeting { since } => {
+                (now.since(*since) >= GREETING).then_some(Due::GiveUp("the hub did not answer the hello"))
+            }
             Stage::Welcomed(session) => {
                 if session.silent_at().is_some_and(|due| now >= due) {
                     return Some(Due::GiveUp("the hub stopped acknowledging"));
@@ -211,11 +207,7 @@ impl Link {
         match &self.stage {
             Stage::Down { retry_at } => Some(*retry_at),
             Stage::Greeting { since } => Some(*since + GREETING),
-            Stage::Welcomed(session) => session
-                .silent_at()
-                .into_iter()
-                .chain([self.status_due()])
-                .min(),
+            Stage::Welcomed(session) => session.silent_at().into_iter().chain([self.status_due()]).min(),
             Stage::Connecting | Stage::Closing { .. } => None,
         }
     }

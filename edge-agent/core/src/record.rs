@@ -91,13 +91,7 @@ pub(crate) struct Record {
 
 impl Record {
     /// Carries on from a durable head; `floor` is what its own file holds.
-    pub(crate) fn new(
-        head: ChainHead,
-        floor: Floor,
-        used_bytes: u64,
-        journal_limit_bytes: u64,
-        now: Mono,
-    ) -> Self {
+    pub(crate) fn new(head: ChainHead, floor: Floor, used_bytes: u64, journal_limit_bytes: u64, now: Mono) -> Self {
         let share = usize::try_from(journal_limit_bytes / TAIL_SHARE).unwrap_or(usize::MAX);
         Self {
             made: head,
@@ -163,6 +157,11 @@ impl Record {
         self.trouble.is_none() && !self.late
     }
 
+    /// Whether an action may count on being recorded.
+    pub(crate) fn takes_entries(&self) -> bool {
+        self.ok() && self.has_room()
+    }
+
     /// Whether everything that was made is durable.
     pub(crate) fn is_settled(&self) -> bool {
         self.in_flight.is_none() && self.tail.is_empty()
@@ -174,11 +173,7 @@ impl Record {
 
     /// Whether a batch may be handed over now.
     pub(crate) fn may_begin(&self, now: Mono) -> bool {
-        self.in_flight.is_none()
-            && self
-                .trouble
-                .as_ref()
-                .is_none_or(|trouble| now >= trouble.retry_at)
+        self.in_flight.is_none() && self.trouble.as_ref().is_none_or(|trouble| now >= trouble.retry_at)
     }
 
     /// Counts a protective action that starts without a durable record.
@@ -200,10 +195,7 @@ impl Record {
             return None;
         }
         self.unrecorded.noted = self.unrecorded.actions;
-        Some((
-            actions,
-            std::mem::take(&mut self.unrecorded.names).join("; "),
-        ))
+        Some((actions, std::mem::take(&mut self.unrecorded.names).join("; ")))
     }
 
     /// Takes all that was made into a batch.
@@ -242,12 +234,7 @@ impl Record {
     }
 
     /// The batch is durable. `None` for a token that is not on its way.
-    pub(crate) fn appended(
-        &mut self,
-        token: Token,
-        used_bytes: u64,
-        now: Mono,
-    ) -> Option<InFlight> {
+    pub(crate) fn appended(&mut self, token: Token, used_bytes: u64, now: Mono) -> Option<InFlight> {
         let done = self.take(token)?;
         self.trouble = None;
         self.used_bytes = used_bytes;
@@ -345,11 +332,7 @@ impl Record {
     }
 
     fn take(&mut self, token: Token) -> Option<InFlight> {
-        if self
-            .in_flight
-            .as_ref()
-            .is_none_or(|batch| batch.token != token)
-        {
+        if self.in_flight.as_ref().is_none_or(|batch| batch.token != token) {
             return None;
         }
         self.late = false;
@@ -373,19 +356,11 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(2);
 
     fn event(n: usize) -> EntryBody {
-        EntryBody::Event(Event::Notified {
-            message: "x".repeat(n),
-        })
+        EntryBody::Event(Event::Notified { message: "x".repeat(n) })
     }
 
     fn record() -> Record {
-        Record::new(
-            ChainHead::empty(Epoch(1)),
-            Floor::default(),
-            0,
-            1 << 20,
-            Mono(0),
-        )
+        Record::new(ChainHead::empty(Epoch(1)), Floor::default(), 0, 1 << 20, Mono(0))
     }
 
     fn begin(record: &mut Record, token: u64, now: u64) -> Vec<RawEntry> {
@@ -401,18 +376,14 @@ mod tests {
         let first = begin(&mut record, 1, 0);
         assert!(!record.may_begin(Mono(0)), "one batch at a time");
         record.push(Now::default(), event(2));
-        record
-            .failed(Token(1), |_| false, Mono(10))
-            .expect("on its way");
+        record.failed(Token(1), |_| false, Mono(10)).expect("on its way");
         assert!(!record.ok());
         assert!(!record.may_begin(Mono(1_009)));
         assert!(record.may_begin(Mono(1_010)));
         let second = begin(&mut record, 2, 1_010);
         assert_eq!(second.len(), 2);
         assert_eq!(second[0], first[0]);
-        record
-            .appended(Token(2), 7, Mono(1_011))
-            .expect("on its way");
+        record.appended(Token(2), 7, Mono(1_011)).expect("on its way");
         assert!(record.ok());
         assert_eq!(record.durable().seq, Seq(2));
         assert_eq!(record.used_bytes, 7);
@@ -428,9 +399,7 @@ mod tests {
         assert!(!record.look(Mono(3_000), DEADLINE));
         assert!(!record.ok());
         assert!(record.appended(Token(9), 0, Mono(3_000)).is_none());
-        record
-            .appended(Token(1), 0, Mono(3_000))
-            .expect("on its way");
+        record.appended(Token(1), 0, Mono(3_000)).expect("on its way");
         assert!(record.ok());
     }
 
@@ -458,13 +427,8 @@ mod tests {
                 ..Floor::default()
             };
             record.push(Now::default(), event(1));
-            let written = record
-                .begin(Token(now), None, false, floor, Mono(now))
-                .floor
-                .is_some();
-            record
-                .appended(Token(now), 0, Mono(now))
-                .expect("on its way");
+            let written = record.begin(Token(now), None, false, floor, Mono(now)).floor.is_some();
+            record.appended(Token(now), 0, Mono(now)).expect("on its way");
             written
         };
         assert!(!write(1, 0, 1_000));

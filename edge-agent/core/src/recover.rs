@@ -39,13 +39,10 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
     let known = decoded.clone().flatten();
     let damaged = recovered.damage.is_some() || decoded == Some(None);
     let behind = known.as_ref().is_some_and(|marks| {
-        floor.epoch > marks.head.epoch
-            || (floor.epoch == marks.head.epoch && floor.last > marks.head.seq)
+        floor.epoch > marks.head.epoch || (floor.epoch == marks.head.epoch && floor.last > marks.head.seq)
     });
     let lost = known.is_none() && (recovered.floor.is_some() || !recovered.epochs.is_empty());
-    let clean = known
-        .as_ref()
-        .map_or(!damaged && !lost, |marks| marks.clean);
+    let clean = known.as_ref().map_or(!damaged && !lost, |marks| marks.clean);
     let first_ever = known.is_none() && !damaged && !lost;
     let mut marks = known.unwrap_or_else(|| Marks::fresh(Epoch(1)));
     let mut gaps = Vec::new();
@@ -56,10 +53,7 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
         let reason = reason(recovered, behind);
         untold = floor.untold.or(Some(ended));
         gaps = untold_gaps(floor.untold, ended, &reason);
-        let above = floor
-            .epoch
-            .max(marks.head.epoch)
-            .max(newest.unwrap_or_default());
+        let above = floor.epoch.max(marks.head.epoch).max(newest.unwrap_or_default());
         marks = next_epoch(marks, above);
     }
     marks.floor = highest(marks.floor, floor);
@@ -101,18 +95,11 @@ fn reason(recovered: &Recovered, behind: bool) -> String {
 }
 
 /// One gap for each ended epoch that no entry tells of; of those in between nothing more is known.
-fn untold_gaps(
-    oldest: Option<(Epoch, Seq, Seq)>,
-    ended: (Epoch, Seq, Seq),
-    reason: &str,
-) -> Vec<Gap> {
+fn untold_gaps(oldest: Option<(Epoch, Seq, Seq)>, ended: (Epoch, Seq, Seq), reason: &str) -> Vec<Gap> {
     let before = oldest.filter(|(epoch, _, _)| *epoch < ended.0);
     let between = before.map_or(0..0, |(epoch, _, _)| epoch.0 + 1..ended.0.0);
     let between = between.map(|epoch| (Epoch(epoch), Seq(0), Seq(0)));
-    let all = before
-        .into_iter()
-        .chain(between.take(MAX_GAPS))
-        .chain([ended]);
+    let all = before.into_iter().chain(between.take(MAX_GAPS)).chain([ended]);
     all.map(|(epoch, last_known, acked)| Gap::Epoch {
         epoch,
         last_known,

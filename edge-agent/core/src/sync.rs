@@ -14,8 +14,8 @@ use std::time::Duration;
 use wire::bundle::BundleRef;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{
-    Ack, Entries, Frame, Goodbye, GoodbyeReason, Hello, MAX_ENTRIES_BYTES, OLDEST_VERSION,
-    TelemetryBlock, VERSION, Welcome,
+    Ack, Entries, Frame, Goodbye, GoodbyeReason, Hello, MAX_ENTRIES_BYTES, OLDEST_VERSION, TelemetryBlock, VERSION,
+    Welcome,
 };
 use wire::ids::{Epoch, HubEpoch, Seq};
 use wire::time::Now;
@@ -167,8 +167,7 @@ impl Agent {
         welcome.holds.iter().any(|held| {
             held.epoch > durable.epoch
                 || (held.epoch == durable.epoch
-                    && (held.seq > durable.seq
-                        || (held.seq == durable.seq && held.digest != durable.digest)))
+                    && (held.seq > durable.seq || (held.seq == durable.seq && held.digest != durable.digest)))
         }) || welcome.telemetry > self.telemetry.durable()
     }
 
@@ -273,11 +272,7 @@ impl Agent {
             self.released_entries = self.released_entries.max(through);
         }
         if through > Seq(0) {
-            self.out.push_back(Effect::Release {
-                log,
-                epoch,
-                through,
-            });
+            self.out.push_back(Effect::Release { log, epoch, through });
         }
     }
 
@@ -377,10 +372,7 @@ impl Agent {
             let stream = &mut session.blocks;
             stream.next = stream.next.max(self.marks.blocks.shed.next());
             let seq = stream.next;
-            if stream.loading.is_some()
-                || stream.flying_bytes() >= BLOCK_WINDOW_BYTES
-                || seq > durable
-            {
+            if stream.loading.is_some() || stream.flying_bytes() >= BLOCK_WINDOW_BYTES || seq > durable {
                 return;
             }
             if let Some(block) = self.telemetry.recent(seq) {
@@ -450,9 +442,7 @@ impl Agent {
         } else if from <= self.released_entries {
             // Released long ago and removed since; the hub learns from the next hello that there is a hole.
             self.oldest_entry = self.released_entries.next();
-            self.disconnect(
-                "entries that the hub asks for were removed after it had acknowledged them",
-            );
+            self.disconnect("entries that the hub asks for were removed after it had acknowledged them");
         } else {
             self.new_epoch_because = Some("corrupt".to_owned());
             self.disconnect("entries of this journal cannot be read; a new epoch begins");
@@ -493,10 +483,7 @@ impl Agent {
     pub(crate) fn session_hub_epoch(&self) -> Option<HubEpoch> {
         match &self.link.stage {
             Stage::Welcomed(session) => Some(session.hub_epoch),
-            Stage::Down { .. }
-            | Stage::Connecting
-            | Stage::Greeting { .. }
-            | Stage::Closing { .. } => None,
+            Stage::Down { .. } | Stage::Connecting | Stage::Greeting { .. } | Stage::Closing { .. } => None,
         }
     }
 

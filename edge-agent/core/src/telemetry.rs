@@ -94,8 +94,7 @@ impl Telemetry {
             return;
         }
         if self.encoder.samples() == 0 {
-            self.open_is_key =
-                self.key_wanted || self.key_at.is_none_or(|at| now.mono.since(at) >= KEY_EVERY);
+            self.open_is_key = self.key_wanted || self.key_at.is_none_or(|at| now.mono.since(at) >= KEY_EVERY);
             if self.open_is_key {
                 self.encoder.require_key();
                 self.key_wanted = false;
@@ -219,12 +218,7 @@ impl Telemetry {
     /// The blocks to shed now, if the journal is too full: the older half of those that no hub has, up to before a key block.
     ///
     /// The caller appends the gap entry, and sheds when it is durable; meanwhile this answers `None`.
-    pub(crate) fn shed(
-        &mut self,
-        used_bytes: u64,
-        limit_bytes: u64,
-        marks: &mut BlockMarks,
-    ) -> Option<(Seq, Seq)> {
+    pub(crate) fn shed(&mut self, used_bytes: u64, limit_bytes: u64, marks: &mut BlockMarks) -> Option<(Seq, Seq)> {
         if self.shedding || share_percent(used_bytes, limit_bytes) < SHED_FROM {
             return None;
         }
@@ -249,11 +243,7 @@ impl Telemetry {
     }
 
     pub(crate) fn forget_through(&mut self, seq: Seq) {
-        while self
-            .recent
-            .front()
-            .is_some_and(|(number, _)| *number <= seq)
-        {
+        while self.recent.front().is_some_and(|(number, _)| *number <= seq) {
             self.recent.pop_front();
         }
     }
@@ -317,9 +307,7 @@ mod tests {
             telemetry.observe(&readings(second as i64), at(second), marks);
             if let Some(block) = telemetry.take_ready() {
                 let mut samples = 0;
-                decoder
-                    .read(&block.1, |_, _| samples += 1)
-                    .expect("in order");
+                decoder.read(&block.1, |_, _| samples += 1).expect("in order");
                 telemetry.appended(Some(block));
                 found.push(samples);
             }

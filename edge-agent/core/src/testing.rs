@@ -14,8 +14,8 @@ use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::time::{Mono, Now, Wall};
 
 use crate::{
-    ActionResult, Agent, AppendError, Batch, Effect, Floor, Input, Loaded, LocalRequest, Log,
-    ProbeResult, Recovered, Run, Settings,
+    ActionResult, Agent, AppendError, Batch, Effect, Floor, Input, Loaded, LocalRequest, Log, ProbeResult, Recovered,
+    Run, Settings,
 };
 
 pub(crate) const BUNDLE: &str = "
@@ -159,8 +159,7 @@ impl Rig {
                     self.log.push(format!("probe {}", run.action.kind.name()));
                     let result = self.probe.clone();
                     let decision = run.decision;
-                    self.agent
-                        .handle(Input::Probed { decision, result }, self.now);
+                    self.agent.handle(Input::Probed { decision, result }, self.now);
                 }
                 Effect::Load {
                     token,
@@ -174,9 +173,7 @@ impl Rig {
                 }
                 Effect::Shed { epoch, through } => {
                     self.log.push(format!("shed through {through}"));
-                    self.journal
-                        .blocks
-                        .retain(|at, _| at.0 != epoch || at.1 > through);
+                    self.journal.blocks.retain(|at, _| at.0 != epoch || at.1 > through);
                 }
                 Effect::Send(frame) => self.frames.push(frame),
                 Effect::Disconnect { reason } => {
@@ -203,10 +200,7 @@ impl Rig {
             Disk::Full => failed(AppendError::Full),
             Disk::Works => {
                 self.commit(batch);
-                Input::Appended {
-                    token,
-                    used_bytes: 0,
-                }
+                Input::Appended { token, used_bytes: 0 }
             }
         };
         self.agent.handle(input, self.now);
@@ -260,8 +254,7 @@ impl Rig {
             }
         };
         let decision = run.decision;
-        self.agent
-            .handle(Input::ActionDone { decision, result }, self.now);
+        self.agent.handle(Input::ActionDone { decision, result }, self.now);
     }
 
     pub(crate) fn pass(&mut self, milliseconds: u64) {
@@ -319,10 +312,7 @@ impl Rig {
         while let Some(batch) = self.hanging.pop_front() {
             let token = batch.token;
             self.commit(batch);
-            self.handle(Input::Appended {
-                token,
-                used_bytes: 0,
-            });
+            self.handle(Input::Appended { token, used_bytes: 0 });
         }
     }
 

@@ -55,13 +55,10 @@ impl Agent {
                 .map_or(BundleRef::NONE, |(_, reference)| *reference),
             policy_age_ms: self.policy_age_ms(now.mono),
             authority: self.authority.step,
-            next_step_ms: self
-                .authority
-                .until
-                .map(|until| until.0.saturating_sub(now.mono.0)),
+            next_step_ms: self.authority.until.map(|until| until.0.saturating_sub(now.mono.0)),
             held_by: self.marks.held.as_ref().map(|held| held.who.clone()),
             clock: self.clock.state(),
-            journal_ok: self.record.ok(),
+            journal_ok: self.record.takes_entries(),
             journal_bytes: (self.record.used_bytes, self.settings.journal_limit_bytes),
             unrecorded_actions: self.record.unrecorded(),
             telemetry_interval_ms: self.telemetry.interval_ms(),
@@ -77,9 +74,7 @@ impl Agent {
             Stage::Down { retry_at } => LinkState::Down {
                 retry_in: retry_at.since(now.mono),
             },
-            Stage::Connecting | Stage::Greeting { .. } | Stage::Closing { .. } => {
-                LinkState::Connecting
-            }
+            Stage::Connecting | Stage::Greeting { .. } | Stage::Closing { .. } => LinkState::Connecting,
             Stage::Welcomed(session) => LinkState::Up {
                 lasted: now.mono.since(session.since),
                 hub_epoch: session.hub_epoch,
@@ -90,18 +85,13 @@ impl Agent {
     /// Entries that were made and that no hub has acknowledged, older epochs included.
     pub fn backlog_entries(&self) -> u64 {
         let present = self.record.made().seq.0 - self.marks.acked.0;
-        let older = self
-            .older
-            .iter()
-            .map(|older| older.last.0 - older.first.0 + 1);
+        let older = self.older.iter().map(|older| older.last.0 - older.first.0 + 1);
         present + older.sum::<u64>()
     }
 
     /// The active bundle.
     pub fn bundle(&self) -> Option<(&SignedBundle, BundleRef)> {
-        self.bundle
-            .as_ref()
-            .map(|(signed, reference)| (signed, *reference))
+        self.bundle.as_ref().map(|(signed, reference)| (signed, *reference))
     }
 
     /// The active bundle as it is judged by.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use wire::frame::DeviceInfo;
 use wire::{AgentId, DeviceId, SignedBundle, Wall, codec};
 
-use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell};
+use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
 use crate::actuators::throttle::Shares;
 use crate::clock;
@@ -34,6 +34,7 @@ pub struct House {
 /// Builds the agent, and says on standard output where it answers.
 pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let system = |what| move |cause| RunError::System { what, cause };
+    let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
     let (input_sender, inputs) = mpsc::channel(INPUTS);
     let (ask_sender, asks) = mpsc::channel(ASKS);
@@ -49,10 +50,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let settings = settings(config, identity.as_ref(), wall_floor, seed);
     let (agent, site) = (
         settings.agent.clone(),
-        identity
-            .as_ref()
-            .map_or("default", Identity::site)
-            .to_owned(),
+        identity.as_ref().map_or("default", Identity::site).to_owned(),
     );
     tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
     let imported = config.bundle.as_deref().map(read_bundle).transpose()?;
@@ -74,12 +72,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         .map(|settings| Probe::start(settings, others.clone(), input_sender.clone()))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
-    let actuators = Actuators::new(
-        probe.clone(),
-        supervisor.orders(),
-        shares,
-        input_sender.clone(),
-    );
+    let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
     let link = identity.map(|identity| {
         let settings = LinkSettings {
             state_dir: config.state_dir.clone(),
@@ -109,13 +102,8 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         site,
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
-    let sampler = Sampler::start(
-        config.sample_every,
-        probe,
-        supervisor.watched(),
-        input_sender,
-    )
-    .map_err(system("start the sampler"))?;
+    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender)
+        .map_err(system("start the sampler"))?;
     say_ready(config, &api);
 
     let mut shell = Shell {
@@ -140,7 +128,12 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     if let Some(bundle) = imported {
         shell.import(bundle);
     }
-    let ears = Ears { inputs, done, asks };
+    let ears = Ears {
+        inputs,
+        done,
+        asks,
+        signals,
+    };
     let house = House {
         sampler,
         supervisor,
@@ -172,10 +165,7 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
         trust_domain: identity
             .map_or(config.trust_domain.as_str(), Identity::trust_domain)
             .to_owned(),
-        policy_keys: identity.map_or_else(
-            || config.key_ring(),
-            |identity| identity.policy_keys().clone(),
-        ),
+        policy_keys: identity.map_or_else(|| config.key_ring(), |identity| identity.policy_keys().clone()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: random(),
         seed,
@@ -197,13 +187,8 @@ fn random() -> u64 {
 /// The machine's own name, as far as it is a valid one.
 fn machine_name() -> AgentId {
     let name = sysinfo::System::host_name().unwrap_or_default();
-    let label = name
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    AgentId::new(label)
-        .unwrap_or_else(|_| AgentId::new("node").expect("a constant that follows the grammar"))
+    let label = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    AgentId::new(label).unwrap_or_else(|_| AgentId::new("node").expect("a constant that follows the grammar"))
 }
 
 /// The devices that are not GPUs.

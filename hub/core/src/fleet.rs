@@ -331,7 +331,9 @@ impl Fleet {
         let mut fleet = Self::default();
         for agent in agents {
             if let Some(record) = Record::decode(&agent.record) {
-                fleet.add(Node::new(record, &agent.heads, agent.telemetry));
+                let mut node = Node::new(record, &agent.heads, agent.telemetry);
+                node.last_decision = agent.last_decision;
+                fleet.add(node);
             }
         }
         fleet

@@ -113,6 +113,8 @@ pub struct StoredAgent {
     pub heads: Vec<wire::entry::ChainHead>,
     /// The last telemetry block of the newest epoch.
     pub telemetry: (Epoch, Seq),
+    /// Its newest decision, for its row.
+    pub last_decision: Option<Box<wire::api::DecisionView>>,
 }
 
 /// What the shell found in the store at start.

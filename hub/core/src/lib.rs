@@ -29,5 +29,5 @@ pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;
 pub use hub::Hub;
 pub use input::{Input, Recovered, Request, SessionId, Settings, StoredAgent};
-pub use sessions::STOPPED;
 pub use views::{Latest, Reported};
+pub use wire::frame::STOPPED;

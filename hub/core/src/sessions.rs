@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use wire::entry::ChainHead;
 use wire::frame::{
-    AskBundle, Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, VERSION, Welcome,
+    AskBundle, Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, STOPPED, VERSION, Welcome,
 };
 use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::time::Now;
@@ -23,8 +23,6 @@ use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
 
-/// The reason with which an agent that stops in an orderly way closes its connection.
-pub const STOPPED: &str = "stopping";
 /// Site of an agent that the store does not know: the hub was restored from a copy that is older than the agent.
 pub(crate) const UNKNOWN_SITE: &str = "unknown";
 /// A person has to act first; asking once a minute costs nothing.

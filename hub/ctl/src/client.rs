@@ -68,15 +68,9 @@ impl Client {
             .hub
             .parse()
             .map_err(|_| unusable(format!("hub `{}` is not an address", context.hub)))?;
-        let host = uri
-            .host()
-            .map(|host| host.trim_matches(['[', ']']).to_owned());
-        let (Some("https"), Some(host), Some(port)) = (uri.scheme_str(), host, uri.port_u16())
-        else {
-            return Err(unusable(format!(
-                "hub `{}` is not https://HOST:PORT",
-                context.hub
-            )));
+        let host = uri.host().map(|host| host.trim_matches(['[', ']']).to_owned());
+        let (Some("https"), Some(host), Some(port)) = (uri.scheme_str(), host, uri.port_u16()) else {
+            return Err(unusable(format!("hub `{}` is not https://HOST:PORT", context.hub)));
         };
         let server = ServerName::try_from(host.clone())
             .map_err(|_| unusable(format!("`{host}` is not a host name or address")))?;
@@ -123,19 +117,14 @@ impl Client {
         body: &B,
         patience: Duration,
     ) -> Result<T, Failure> {
-        let body = serde_json::to_vec(body).map_err(|cause| {
-            Failure::new(Exit::Failure, "cannot write the request as JSON").because(cause)
-        })?;
+        let body = serde_json::to_vec(body)
+            .map_err(|cause| Failure::new(Exit::Failure, "cannot write the request as JSON").because(cause))?;
         let body = Some(("application/json", Bytes::from(body)));
         self.parse(path, &self.ask(Method::POST, path, body, patience).await?)
     }
 
     /// Posts a text as it is.
-    pub async fn post_text<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        text: Vec<u8>,
-    ) -> Result<T, Failure> {
+    pub async fn post_text<T: DeserializeOwned>(&self, path: &str, text: Vec<u8>) -> Result<T, Failure> {
         let body = Some(("text/plain; charset=utf-8", Bytes::from(text)));
         let answer = self.ask(Method::POST, path, body, self.patience).await?;
         self.parse(path, &answer)
@@ -188,12 +177,7 @@ impl Client {
         }
     }
 
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<(&'static str, Bytes)>,
-    ) -> Result<Answer, Failure> {
+    async fn send(&self, method: Method, path: &str, body: Option<(&'static str, Bytes)>) -> Result<Answer, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
@@ -232,17 +216,12 @@ impl Client {
         server: &ServerName<'static>,
         tls: &Arc<rustls::ClientConfig>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, Failure> {
-        let connecting = timeout(
-            Duration::from_secs(CONNECT_SECONDS),
-            TcpStream::connect((host, port)),
-        );
+        let connecting = timeout(Duration::from_secs(CONNECT_SECONDS), TcpStream::connect((host, port)));
         let stream = match connecting.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(cause)) => return Err(self.away().because(cause)),
             Err(_) => {
-                return Err(self
-                    .away()
-                    .because(format!("no answer within {CONNECT_SECONDS} s")));
+                return Err(self.away().because(format!("no answer within {CONNECT_SECONDS} s")));
             }
         };
         tokio_rustls::TlsConnector::from(Arc::clone(tls))
@@ -260,9 +239,9 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let request = request.body(body).map_err(|cause| {
-            Failure::new(Exit::Usage, "the request cannot be written").because(cause)
-        })?;
+        let request = request
+            .body(body)
+            .map_err(|cause| Failure::new(Exit::Usage, "the request cannot be written").because(cause))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|cause| self.away().because(cause))?;
@@ -282,11 +261,7 @@ impl Client {
             .await
             .map(http_body_util::Collected::to_bytes)
             .map_err(|cause| {
-                Failure::new(
-                    Exit::Unreachable,
-                    format!("the answer of {} broke off", self.name),
-                )
-                .because(cause)
+                Failure::new(Exit::Unreachable, format!("the answer of {} broke off", self.name)).because(cause)
             })
     }
 
@@ -304,9 +279,7 @@ impl Client {
                 .unwrap_or("an error without a name")
                 .to_owned(),
             status: status.as_u16(),
-            detail: String::from_utf8_lossy(&body[..body.len().min(500)])
-                .trim()
-                .to_owned(),
+            detail: String::from_utf8_lossy(&body[..body.len().min(500)]).trim().to_owned(),
             code: String::new(),
             errors: Vec::new(),
             decision_id: None,
@@ -326,20 +299,13 @@ impl Client {
     }
 
     fn away(&self) -> Failure {
-        Failure::new(
-            Exit::Unreachable,
-            format!("{} cannot be reached", self.name),
-        )
+        Failure::new(Exit::Unreachable, format!("{} cannot be reached", self.name))
     }
 
     fn node_away(&self, socket: &Path, cause: std::io::Error) -> Failure {
         let failure = Failure::new(
             Exit::Unreachable,
-            format!(
-                "{} does not answer on its socket `{}`",
-                self.name,
-                socket.display()
-            ),
+            format!("{} does not answer on its socket `{}`", self.name, socket.display()),
         );
         match cause.kind() {
             std::io::ErrorKind::PermissionDenied => {
@@ -358,10 +324,7 @@ impl Client {
         match by_certificate {
             true => Failure::new(
                 Exit::Unreachable,
-                format!(
-                    "{} does not prove that it is the hub of this context",
-                    self.name
-                ),
+                format!("{} does not prove that it is the hub of this context", self.name),
             )
             .because(cause)
             .advise("if the hub was set up anew, take a fresh context file from its state folder (admin.json)"),
@@ -393,8 +356,7 @@ impl Drop for Line {
 fn pinned(ca_pem: &str) -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(ca_pem.as_bytes()) {
-        let certificate =
-            certificate.map_err(|_| "`ca_pem` is not a PEM certificate".to_owned())?;
+        let certificate = certificate.map_err(|_| "`ca_pem` is not a PEM certificate".to_owned())?;
         roots
             .add(certificate)
             .map_err(|error| format!("`ca_pem` holds no usable certificate ({error})"))?;

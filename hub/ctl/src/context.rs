@@ -64,26 +64,17 @@ fn read(path: &Path) -> Result<Found, Failure> {
             std::io::ErrorKind::NotFound => Exit::Usage,
             _ => Exit::Failure,
         };
-        Failure::new(
-            exit,
-            format!("cannot read the context file `{}`", path.display()),
-        )
-        .because(cause)
+        Failure::new(exit, format!("cannot read the context file `{}`", path.display())).because(cause)
     };
     let file = fs::File::open(path).map_err(cannot)?;
     let metadata = file.metadata().map_err(cannot)?;
     check_private(path, metadata.mode(), metadata.uid())?;
     let mut text = Vec::new();
-    file.take(MAX_CONTEXT_BYTES)
-        .read_to_end(&mut text)
-        .map_err(cannot)?;
+    file.take(MAX_CONTEXT_BYTES).read_to_end(&mut text).map_err(cannot)?;
     let context = serde_json::from_slice(&text).map_err(|cause| {
-        Failure::new(
-            Exit::Usage,
-            format!("`{}` is not a context file", path.display()),
-        )
-        .because(cause)
-        .advise("copy admin.json from the hub's state folder there, mode 0600")
+        Failure::new(Exit::Usage, format!("`{}` is not a context file", path.display()))
+            .because(cause)
+            .advise("copy admin.json from the hub's state folder there, mode 0600")
     })?;
     Ok(Found {
         context,
@@ -97,7 +88,9 @@ fn check_private(path: &Path, mode: u32, owner: u32) -> Result<(), Failure> {
     if owner != me && owner != 0 {
         return Err(Failure::new(
             Exit::Usage,
-            format!("context file `{shown}` belongs to user {owner}, not to you (user {me}); its token is not yours to use"),
+            format!(
+                "context file `{shown}` belongs to user {owner}, not to you (user {me}); its token is not yours to use"
+            ),
         )
         .advise("copy it to a file of your own with mode 0600, if you trust it"));
     }
@@ -125,10 +118,7 @@ fn answers(context: &Context) -> bool {
 fn demo_path() -> Option<PathBuf> {
     let folder = match env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("sentinel-demo"),
-        None => PathBuf::from(format!(
-            "/tmp/sentinel-demo-{}",
-            rustix::process::getuid().as_raw()
-        )),
+        None => PathBuf::from(format!("/tmp/sentinel-demo-{}", rustix::process::getuid().as_raw())),
     };
     Some(folder.join("context.json"))
 }
@@ -148,10 +138,7 @@ mod tests {
     fn check(mode: u32, owner_is_me: bool, expected: Result<(), &str>) {
         let me = rustix::process::geteuid().as_raw();
         let owner = if owner_is_me { me } else { me + 1 };
-        match (
-            check_private(Path::new("c.json"), 0o100_000 | mode, owner),
-            expected,
-        ) {
+        match (check_private(Path::new("c.json"), 0o100_000 | mode, owner), expected) {
             (Ok(()), Ok(())) => {}
             (Err(failure), Err(part)) => {
                 assert!(failure.told().contains(part), "{}", failure.told());

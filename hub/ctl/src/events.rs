@@ -40,12 +40,7 @@ impl Events {
                     return Ok(event);
                 }
             }
-            let ended = || {
-                Failure::new(
-                    Exit::Unreachable,
-                    format!("the stream of {} ended", self.from),
-                )
-            };
+            let ended = || Failure::new(Exit::Unreachable, format!("the stream of {} ended", self.from));
             match self.body.frame().await {
                 Some(Ok(frame)) => {
                     if let Some(bytes) = frame.data_ref() {
@@ -54,10 +49,7 @@ impl Events {
                     if self.lines.unfinished.len() > MAX_EVENT_BYTES {
                         return Err(Failure::new(
                             Exit::Failure,
-                            format!(
-                                "{} sends an event longer than {MAX_EVENT_BYTES} bytes",
-                                self.from
-                            ),
+                            format!("{} sends an event longer than {MAX_EVENT_BYTES} bytes", self.from),
                         ));
                     }
                 }
@@ -97,8 +89,7 @@ impl Lines {
             if !self.data.is_empty() {
                 self.data.push(b'\n');
             }
-            self.data
-                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
         }
     }
 
@@ -127,9 +118,6 @@ mod tests {
     fn events_are_cut_at_blank_lines_wherever_the_packets_end() {
         check(&["data: 1\n\ndata: 2\n\n"], &["1", "2"]);
         check(&["da", "ta: 1\r", "\n\r\ndata:2\n"], &["1"]);
-        check(
-            &["event: node\nid: 7\ndata: a\ndata: b\n\n: comment\n\n"],
-            &["a\nb"],
-        );
+        check(&["event: node\nid: 7\ndata: a\ndata: b\n\n: comment\n\n"], &["a\nb"]);
     }
 }

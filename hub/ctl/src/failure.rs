@@ -99,11 +99,7 @@ impl Failure {
             detail => detail.to_owned(),
         };
         // Some problems are about one field only, and then say the same twice.
-        for field in problem
-            .errors
-            .iter()
-            .filter(|field| field.detail != problem.detail)
-        {
+        for field in problem.errors.iter().filter(|field| field.detail != problem.detail) {
             let _infallible = write!(happened, "\n  {}: {}", field.pointer, field.detail);
         }
         let failure = Self::new(exit, happened);
@@ -112,9 +108,7 @@ impl Failure {
             None => failure,
         };
         if problem.code == "unauthorized" || problem.status == 401 {
-            failure.advise(
-                "take a fresh context file from the hub's state folder (admin.json), mode 0600",
-            )
+            failure.advise("take a fresh context file from the hub's state folder (admin.json), mode 0600")
         } else {
             failure
         }
@@ -154,10 +148,7 @@ impl Failure {
     /// The chain of causes, each told once: some libraries repeat their cause in their own text.
     fn causes(&self) -> String {
         let mut text = String::new();
-        let mut cause = self
-            .cause
-            .as_deref()
-            .map(|cause| cause as &(dyn Error + 'static));
+        let mut cause = self.cause.as_deref().map(|cause| cause as &(dyn Error + 'static));
         while let Some(present) = cause {
             let told = present.to_string();
             if !text.contains(&told) {
@@ -189,11 +180,7 @@ mod tests {
             errors: Vec::new(),
             decision_id: None,
         };
-        assert_eq!(
-            Failure::from_problem("hub", &problem).exit,
-            expected,
-            "{code} {status}"
-        );
+        assert_eq!(Failure::from_problem("hub", &problem).exit, expected, "{code} {status}");
     }
 
     #[test]

@@ -30,15 +30,10 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(told) => return parsed_otherwise(&told),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(cause) => {
-            return end(Err(
-                Failure::new(Exit::Failure, "cannot start").because(cause)
-            ));
+            return end(Err(Failure::new(Exit::Failure, "cannot start").because(cause)));
         }
     };
     end(runtime.block_on(verbs::run(&args)))

@@ -103,12 +103,7 @@ impl Output {
     }
 
     /// Prints one thing: `people` makes its text, and the other formats print the object.
-    pub fn one<T: Serialize>(
-        &mut self,
-        thing: &T,
-        name: &str,
-        people: impl FnOnce() -> String,
-    ) -> Result<(), Failure> {
+    pub fn one<T: Serialize>(&mut self, thing: &T, name: &str, people: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {
             Format::Table | Format::Wide => self.text(&people()),
             Format::Name => self.text(&format!("{name}\n")),
@@ -120,9 +115,7 @@ impl Output {
     pub fn single<T: Row>(&mut self, row: &T) -> Result<(), Failure> {
         match self.format {
             Format::Json | Format::Yaml => self.document(row),
-            Format::Table | Format::Wide | Format::Jsonl | Format::Name => {
-                self.more(std::slice::from_ref(row))
-            }
+            Format::Table | Format::Wide | Format::Jsonl | Format::Name => self.more(std::slice::from_ref(row)),
         }
     }
 
@@ -164,8 +157,7 @@ fn json_line<T: Serialize>(thing: &T) -> Result<String, Failure> {
 }
 
 fn yaml<T: Serialize>(thing: &T) -> Result<String, Failure> {
-    let mut text =
-        serde_saphyr::to_string(thing).map_err(|cause| unprintable(cause.to_string()))?;
+    let mut text = serde_saphyr::to_string(thing).map_err(|cause| unprintable(cause.to_string()))?;
     if !text.ends_with('\n') {
         text.push('\n');
     }

@@ -3,9 +3,7 @@
 //! A state is never told by colour alone: every word has a sign, the same as in the console.
 
 use anstyle::{AnsiColor, Style};
-use wire::api::{
-    DecisionView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView,
-};
+use wire::api::{DecisionView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView};
 use wire::reading::{Unit, human};
 use wire::view::span;
 use wire::{Verdict, Wall};
@@ -115,15 +113,7 @@ fn gpus(gpus: &[GpuView]) -> String {
 
 impl Row for NodeView {
     fn header(wide: bool) -> Vec<&'static str> {
-        let mut header = vec![
-            "NAME",
-            "SITE",
-            "STATE",
-            "SEEN",
-            "POLICY",
-            "AUTHORITY",
-            "BACKLOG",
-        ];
+        let mut header = vec!["NAME", "SITE", "STATE", "SEEN", "POLICY", "AUTHORITY", "BACKLOG"];
         if wide {
             header.extend([
                 "POLICY AGE",
@@ -160,9 +150,7 @@ impl Row for NodeView {
                 self.stored.to_string().into(),
                 value(self.cpu_used_bp, Unit::BasisPoints).into(),
                 value(self.memory_used_bp, Unit::BasisPoints).into(),
-                self.certificate_ends
-                    .map_or_else(|| UNKNOWN.to_owned(), time)
-                    .into(),
+                self.certificate_ends.map_or_else(|| UNKNOWN.to_owned(), time).into(),
                 self.version.as_str().into(),
                 Cell::from(last.map_or_else(
                     || UNKNOWN.to_owned(),
@@ -227,11 +215,7 @@ impl Row for EntryView {
     }
 
     fn cells(&self, wide: bool) -> Vec<Cell> {
-        let mut cells: Vec<Cell> = vec![
-            self.name().into(),
-            time(self.at).into(),
-            self.kind.as_str().into(),
-        ];
+        let mut cells: Vec<Cell> = vec![self.name().into(), time(self.at).into(), self.kind.as_str().into()];
         if wide {
             cells.extend([self.digest.short().into(), self.prev.short().into()]);
         }
@@ -247,15 +231,7 @@ impl Row for EntryView {
 impl Row for PolicyView {
     fn header(wide: bool) -> Vec<&'static str> {
         match wide {
-            true => vec![
-                "GENERATION",
-                "NAME",
-                "ACTIVE",
-                "NODES",
-                "RULES",
-                "ISSUED",
-                "DIGEST",
-            ],
+            true => vec!["GENERATION", "NAME", "ACTIVE", "NODES", "RULES", "ISSUED", "DIGEST"],
             false => vec!["GENERATION", "NAME", "ACTIVE", "NODES", "RULES", "ISSUED"],
         }
     }
@@ -315,9 +291,7 @@ impl Row for VerifyView {
             },
         ];
         if wide {
-            let epoch = |epoch: &wire::api::EpochView| {
-                format!("{}:{}-{}", epoch.epoch, epoch.first, epoch.last)
-            };
+            let epoch = |epoch: &wire::api::EpochView| format!("{}:{}-{}", epoch.epoch, epoch.first, epoch.last);
             let epochs: Vec<String> = self.epochs.iter().map(epoch).collect();
             cells.push(epochs.join(" ").into());
             cells.push(self.as_of.map_or_else(|| UNKNOWN.to_owned(), time).into());

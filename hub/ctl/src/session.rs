@@ -82,10 +82,7 @@ impl Session {
             (true, Some(node)) => Ok(vec![self.node(node)?]),
             (true, None) if self.context().nodes.is_empty() => Err(Failure::new(
                 Exit::Usage,
-                format!(
-                    "the context `{}` knows no node's socket",
-                    self.found.path.display()
-                ),
+                format!("the context `{}` knows no node's socket", self.found.path.display()),
             )),
             (true, None) => Ok(self.nodes().into_iter().map(|(_, client)| client).collect()),
         }

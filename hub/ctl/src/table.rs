@@ -74,15 +74,10 @@ impl Table {
 
     fn line(&self, row: &[Cell], out: &mut String) {
         let mut used = 0;
-        let last = row
-            .iter()
-            .rposition(|cell| !cell.text.is_empty())
-            .unwrap_or(0);
+        let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
         for (index, (cell, width)) in row.iter().zip(&self.widths).enumerate().take(last + 1) {
             let text = match self.edge {
-                Some(edge) if index + 1 == self.header.len() => {
-                    cut(&cell.text, edge.saturating_sub(used))
-                }
+                Some(edge) if index + 1 == self.header.len() => cut(&cell.text, edge.saturating_sub(used)),
                 _ => cell.text.clone(),
             };
             let (on, off) = (cell.style.render(), cell.style.render_reset());

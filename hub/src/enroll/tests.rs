@@ -364,6 +364,19 @@ fn the_node_key_rejoins_for_a_limited_number_of_times() {
 }
 
 #[test]
+fn a_rejoin_for_each_life_of_a_certificate_is_allowed() {
+    let check = |life_s, rejoins, period_s| {
+        let limits = Limits::for_life(Duration::from_secs(life_s));
+        let found = (limits.rejoins, limits.rejoin_period.as_secs());
+        assert_eq!(found, (rejoins, period_s), "a life of {life_s} s");
+    };
+    check(24 * 3600, 24, 24 * 3600);
+    check(3600, 24, 24 * 3600);
+    check(8, 24, 192);
+    check(0, 24, 24);
+}
+
+#[test]
 fn a_rejoin_needs_this_node_key_and_this_very_challenge() {
     let office = office(Limits::default());
     let mut machine = joined(&office, 1);

@@ -39,7 +39,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
     if let Some(page) = app.fleet.fresh() {
         return Ok(tagged(&headers, "application/json", page));
     }
-    let items = with_last_decisions(&app, app.hub.nodes().await?).await?;
+    let items = app.hub.nodes().await?;
     let page = serde_json::to_vec(&List {
         items,
         next_cursor: None,
@@ -48,28 +48,6 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
     .map_err(|error| Failure::internal(error.to_string()))?;
     app.fleet.keep(&page);
     Ok(tagged(&headers, "application/json", page))
-}
-
-/// The core knows the decisions since its start; the older ones are in the store.
-async fn with_last_decisions(
-    app: &App,
-    mut nodes: Vec<NodeView>,
-) -> Result<Vec<NodeView>, Failure> {
-    if nodes.iter().all(|node| node.last_decision.is_some()) {
-        return Ok(nodes);
-    }
-    app.read(move |store| {
-        for node in nodes.iter_mut().filter(|node| node.last_decision.is_none()) {
-            let page = store.decisions(Some(&node.name), None, 1)?;
-            node.last_decision = page
-                .rows
-                .first()
-                .and_then(|row| row.story().ok())
-                .map(|story| story.view());
-        }
-        Ok(nodes)
-    })
-    .await
 }
 
 /// One node, with its last decisions.

@@ -265,6 +265,24 @@ async fn a_stopping_hub_says_so_to_every_session() {
 }
 
 #[tokio::test]
+async fn an_agent_that_stops_is_told_to_the_core_in_its_own_word() {
+    let mut hub = hub(Limits::default());
+    let mut machine = Machine::new(1);
+    let credentials = granted(hub.join(&mut machine, "edge-1").await);
+    hub.next().await;
+    let mut session = hub.session(&machine, &credentials).await.unwrap();
+    assert!(matches!(hub.next().await, Input::SessionOpened { .. }));
+    session.sender().close(CloseCode::Done, hub_core::STOPPED);
+    let agent_end = tokio::spawn(async move { session.recv().await });
+    let Input::SessionClosed { reason, .. } = hub.next().await else {
+        panic!("closed next");
+    };
+    assert_eq!(reason, hub_core::STOPPED);
+    let event = timeout(DEADLINE, agent_end).await.expect("ends").unwrap();
+    assert!(matches!(event, Event::Ended(_)), "{event:?}");
+}
+
+#[tokio::test]
 async fn an_agent_that_does_not_read_is_ended_and_the_turn_loop_never_waits() {
     let mut hub = hub(Limits::default());
     let mut machine = Machine::new(1);

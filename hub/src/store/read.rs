@@ -4,11 +4,13 @@
 
 use hub_core::{Recovered, StoredAgent};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use wire::api::DecisionView;
 use wire::codec::{take_varint, unzigzag};
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, DecisionId, Digest, Epoch, Generation, Seq};
 use wire::{BundleRef, SignedBundle};
 
+use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
 use super::{StoreError, StoredDecision, Walk};
@@ -89,6 +91,7 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
                 Some(head) => decode("block-heads", &head)?,
                 None => (Epoch(0), Seq(0)),
             },
+            last_decision: last_decision(read, &agent),
         });
     }
     let mut commands = Vec::new();
@@ -102,6 +105,19 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
         bundle: bundles(read, 1)?.pop(),
         commands,
     })
+}
+
+/// A row of the fleet table, which is no reason not to start: one that cannot be read is left out.
+fn last_decision(read: &ReadTransaction, agent: &AgentId) -> Option<Box<DecisionView>> {
+    let page = match lists::decisions_of(read, agent, None, 1) {
+        Ok(page) => page,
+        Err(error) => {
+            tracing::error!(%agent, error = %StoreError::from(error), "the last decision cannot be read");
+            return None;
+        }
+    };
+    let story = page.rows.first()?.story().ok()?;
+    Some(Box::new(story.view()))
 }
 
 fn agent_name(table: &'static str, key: &[u8]) -> Result<AgentId, StoreError> {

@@ -69,9 +69,7 @@ impl Blast {
             "how many members may be touched or unhealthy at once",
             |f| Share::read(f),
         );
-        let min_healthy = fields.map("min_healthy", false, "how many must stay healthy", |f| {
-            Share::read(f)
-        });
+        let min_healthy = fields.map("min_healthy", false, "how many must stay healthy", |f| Share::read(f));
         let breaker = fields.number(
             "breaker_bp",
             1,
@@ -82,10 +80,7 @@ impl Blast {
         Some(Self {
             domain,
             names,
-            max: max.unwrap_or(Share {
-                n: Some(0),
-                bp: None,
-            }),
+            max: max.unwrap_or(Share { n: Some(0), bp: None }),
             min_healthy,
             breaker_bp: breaker.unwrap_or(BREAKER_BP),
             on_missing,
@@ -113,13 +108,7 @@ impl Blast {
             .saturating_add(asked.earlier);
         if let Some(faulty) = numbers.get(3).filter(|_| class >= RiskClass::Medium) {
             let share = mul_div(faulty, 10_000, members.max(1));
-            let finding = Finding::pass(
-                2,
-                "<",
-                Some(share),
-                Some(self.breaker_bp),
-                Unit::BasisPoints,
-            );
+            let finding = Finding::pass(2, "<", Some(share), Some(self.breaker_bp), Unit::BasisPoints);
             push(if share < self.breaker_bp {
                 finding
             } else {
@@ -135,10 +124,7 @@ impl Blast {
         if members == 1 {
             let finding = Finding::pass(3, ">", Some(members), Some(1), Unit::Count);
             return push(if unhealthy > 0 {
-                Finding {
-                    holds: true,
-                    ..finding
-                }
+                Finding { holds: true, ..finding }
             } else {
                 finding.fails(Verdict::RequireApproval, None)
             });
@@ -174,10 +160,7 @@ impl Blast {
 
     pub fn text(&self) -> String {
         let limit = match self.max {
-            Share {
-                n: Some(n),
-                bp: None,
-            } => n.to_string(),
+            Share { n: Some(n), bp: None } => n.to_string(),
             Share { n, bp: Some(bp) } => {
                 let share = crate::rule::show(bp, Unit::BasisPoints);
                 n.map_or(share.clone(), |n| format!("{n} and {share}"))
@@ -211,17 +194,8 @@ impl Confidence {
             "lower bound of the calibrated probability for class low; 60 %",
         );
         let medium = fields.amount("medium", unit, "for class medium; 75 %");
-        let high = fields.amount(
-            "high",
-            unit,
-            "for class high; 90 %. Irreversible always needs approval",
-        );
-        let min_n = fields.number(
-            "min_n",
-            0,
-            1_000_000,
-            "outcomes that the calibration must rest on; 30",
-        );
+        let high = fields.amount("high", unit, "for class high; 90 %. Irreversible always needs approval");
+        let min_n = fields.number("min_n", 0, 1_000_000, "outcomes that the calibration must rest on; 30");
         Some(Self {
             names,
             bounds_bp: [bound(low, 6_000), bound(medium, 7_500), bound(high, 9_000)],
@@ -307,11 +281,7 @@ impl Mutex {
             "never two on one target, or on the whole node (default)",
         );
         Self {
-            key: if key == Some(0) {
-                Key::Target
-            } else {
-                Key::Node
-            },
+            key: if key == Some(0) { Key::Target } else { Key::Node },
             kinds,
         }
     }

@@ -27,12 +27,8 @@ pub(crate) struct Cooldown {
 
 impl Cooldown {
     pub fn read(fields: &mut Fields<'_>) -> Self {
-        let after_success_ms =
-            fields.need_duration("after_success", "how long to wait after it worked");
-        let after_failure_ms = fields.duration(
-            "after_failure",
-            "how long to wait after it failed; as after_success",
-        );
+        let after_success_ms = fields.need_duration("after_success", "how long to wait after it worked");
+        let after_failure_ms = fields.duration("after_failure", "how long to wait after it failed; as after_success");
         let factor = fields.number(
             "factor",
             1,
@@ -43,9 +39,7 @@ impl Cooldown {
         Self {
             after_success_ms,
             after_failure_ms: after_failure_ms.unwrap_or(after_success_ms),
-            factor: factor
-                .and_then(|factor| u64::try_from(factor).ok())
-                .unwrap_or(2),
+            factor: factor.and_then(|factor| u64::try_from(factor).ok()).unwrap_or(2),
             cap_ms: cap_ms.unwrap_or(CAP_MS),
         }
     }
@@ -53,9 +47,7 @@ impl Cooldown {
     fn wait_ms(&self, failures: u8) -> u64 {
         match failures {
             0 => self.after_success_ms,
-            n => (1..n).fold(self.after_failure_ms, |wait, _| {
-                wait.saturating_mul(self.factor)
-            }),
+            n => (1..n).fold(self.after_failure_ms, |wait, _| wait.saturating_mul(self.factor)),
         }
         .min(self.cap_ms.max(self.after_success_ms))
     }
@@ -74,10 +66,9 @@ impl Cooldown {
         let (since, wait) = (numbers.get(0), numbers.get(1));
         let finding = Finding::pass(0, ">=", since, wait, Unit::Milliseconds);
         push(match (since, wait) {
-            (Some(since), Some(wait)) if since < wait => finding.fails(
-                Verdict::Hold,
-                u64::try_from(wait.saturating_sub(since)).ok(),
-            ),
+            (Some(since), Some(wait)) if since < wait => {
+                finding.fails(Verdict::Hold, u64::try_from(wait.saturating_sub(since)).ok())
+            }
             _ => finding,
         });
     }
@@ -85,11 +76,7 @@ impl Cooldown {
     pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
         let mark = counters.mark_mut(Key::TargetKind, asked);
         mark.finished = asked.now.mono;
-        mark.failures = if failed {
-            mark.failures.saturating_add(1)
-        } else {
-            0
-        };
+        mark.failures = if failed { mark.failures.saturating_add(1) } else { 0 };
     }
 
     pub fn text(&self) -> String {

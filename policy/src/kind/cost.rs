@@ -41,17 +41,8 @@ const VERDICTS: &[&str] = &["hold", "require_approval", "deny"];
 
 impl Cost {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let numbers = [
-            "cost_spent_micros",
-            "cost_committed_micros",
-            "cost_rate_micros_per_h",
-        ];
-        let (scope, names) = read_names(
-            fields,
-            "scope",
-            "whose cost: a tenant, a namespace, a node",
-            &numbers,
-        );
+        let numbers = ["cost_spent_micros", "cost_committed_micros", "cost_rate_micros_per_h"];
+        let (scope, names) = read_names(fields, "scope", "whose cost: a tenant, a namespace, a node", &numbers);
         let currency = fields
             .text("currency", "for people; USD")
             .unwrap_or_else(|| "USD".to_owned());
@@ -61,10 +52,7 @@ impl Cost {
             i64::MAX,
             "the ceiling, in millionths of the currency",
         );
-        let window = fields.need_text(
-            "window",
-            "rolling (7 d), or calendar: day, week or month, in UTC",
-        );
+        let window = fields.need_text("window", "rolling (7 d), or calendar: day, week or month, in UTC");
         let soft_bp = fields.number(
             "soft_bp",
             1,
@@ -72,9 +60,7 @@ impl Cost {
             "share of the ceiling, in hundredths of a percent, from which on_soft counts; 8000",
         );
         let verdict = |index: Option<usize>, usual| {
-            index.map_or(usual, |i| {
-                [Verdict::Hold, Verdict::RequireApproval, Verdict::Deny][i]
-            })
+            index.map_or(usual, |i| [Verdict::Hold, Verdict::RequireApproval, Verdict::Deny][i])
         };
         let on_soft = verdict(
             fields.choice("on_soft", VERDICTS, "above the soft limit; hold"),
@@ -129,15 +115,11 @@ impl Cost {
         if change.is_some_and(|change| change < 0) {
             return;
         }
-        let (Some(change), Some(spent), Some(rate)) = (change, numbers.get(0), numbers.get(2))
-        else {
-            return push(self.on_missing.finding(
-                asked,
-                0,
-                "<=",
-                Some(self.ceiling_micros),
-                Unit::Count,
-            ));
+        let (Some(change), Some(spent), Some(rate)) = (change, numbers.get(0), numbers.get(2)) else {
+            return push(
+                self.on_missing
+                    .finding(asked, 0, "<=", Some(self.ceiling_micros), Unit::Count),
+            );
         };
         let committed = numbers.get(1).unwrap_or(0);
         let rate = rate.saturating_add(change);
@@ -147,13 +129,7 @@ impl Cost {
             None => so_far.max(mul_div(rate, self.window_ms, HOUR_MS)),
         };
         let soft = mul_div(self.ceiling_micros, self.soft_bp, 10_000);
-        let hard = Finding::pass(
-            0,
-            "<=",
-            Some(projected),
-            Some(self.ceiling_micros),
-            Unit::Count,
-        );
+        let hard = Finding::pass(0, "<=", Some(projected), Some(self.ceiling_micros), Unit::Count);
         if projected > self.ceiling_micros {
             push(hard.fails(self.on_hard, None));
         } else if projected > soft {

@@ -113,9 +113,7 @@ impl Step {
         if !fields.is_describing() {
             match (fields.has("max"), fields.has("max_change")) {
                 (true, true) => fields.problem("max", "either `max` or `max_change`"),
-                (false, false) => {
-                    fields.problem("max", "`max` (50 W) or `max_change` (15 %) is missing")
-                }
+                (false, false) => fields.problem("max", "`max` (50 W) or `max_change` (15 %) is missing"),
                 _ => {}
             }
             if max.is_some_and(|v| v <= 0) || max_bp.is_some_and(|v| v <= 0) {
@@ -130,11 +128,7 @@ impl Step {
             return;
         };
         let share = |bp: i64| (i128::from(present.unsigned_abs()) * i128::from(bp) / 10_000) as i64;
-        let step = self
-            .max
-            .or(self.max_bp.map(share))
-            .unwrap_or(i64::MAX)
-            .max(1);
+        let step = self.max.or(self.max_bp.map(share)).unwrap_or(i64::MAX).max(1);
         let change = value.abs_diff(present);
         let finding = Finding::pass(0, "<=", i64::try_from(change).ok(), Some(step), unit);
         let bounds = Some((present.saturating_sub(step), present.saturating_add(step)));
@@ -150,10 +144,7 @@ impl Step {
 
     pub fn text(&self) -> String {
         match (self.max, self.max_bp) {
-            (_, Some(bp)) => format!(
-                "at most {} of the present value at a time",
-                show(bp, Unit::BasisPoints)
-            ),
+            (_, Some(bp)) => format!("at most {} of the present value at a time", show(bp, Unit::BasisPoints)),
             (Some(max), None) => format!("at most {max} at a time"),
             (None, None) => String::new(),
         }

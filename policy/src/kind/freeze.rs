@@ -24,9 +24,7 @@ pub(crate) struct Windows {
 impl Windows {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let calendar = Calendar::read(fields);
-        let reason = fields
-            .text("reason", "what people call it")
-            .unwrap_or_default();
+        let reason = fields.text("reason", "what people call it").unwrap_or_default();
         calendar.map(|calendar| Self { calendar, reason })
     }
 
@@ -66,21 +64,13 @@ impl Windows {
         push(if needs <= left {
             finding
         } else {
-            let end = self
-                .calendar
-                .covers(start)
-                .map(|end| end.saturating_sub(now));
+            let end = self.calendar.covers(start).map(|end| end.saturating_sub(now));
             finding.fails(Verdict::Hold, end.and_then(|ms| u64::try_from(ms).ok()))
         });
     }
 
     /// A maintenance window: holds unless a window covers now. `open` says that another such rule's window does.
-    pub fn assess_maintenance(
-        &self,
-        asked: &Asked<'_>,
-        open: bool,
-        push: &mut impl FnMut(Finding),
-    ) {
+    pub fn assess_maintenance(&self, asked: &Asked<'_>, open: bool, push: &mut impl FnMut(Finding)) {
         let now = asked.now.wall.0;
         let inside = self.is_open(asked);
         let finding = Finding::pass(0, "=", Some(i64::from(inside)), Some(1), Unit::Flag);
@@ -90,10 +80,7 @@ impl Windows {
             // The union of all maintenance windows counts.
             finding.fails(Verdict::Allow, None)
         } else {
-            let next = self
-                .calendar
-                .next_start(now)
-                .map(|start| start.saturating_sub(now));
+            let next = self.calendar.next_start(now).map(|start| start.saturating_sub(now));
             finding.fails(Verdict::Hold, next.and_then(|ms| u64::try_from(ms).ok()))
         });
     }

@@ -25,17 +25,8 @@ pub(crate) struct Sla {
 
 impl Sla {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let (service, names) = read_names(
-            fields,
-            "service",
-            "whose promise",
-            &["outage_ms", "prevents_loss_ms"],
-        );
-        let target_bp = fields.need_amount(
-            "target",
-            Some(Unit::BasisPoints),
-            "the promised availability, 99.9 %",
-        );
+        let (service, names) = read_names(fields, "service", "whose promise", &["outage_ms", "prevents_loss_ms"]);
+        let target_bp = fields.need_amount("target", Some(Unit::BasisPoints), "the promised availability, 99.9 %");
         let period = fields
             .duration("period", "over this time; 30 d")
             .unwrap_or(30 * 86_400_000);
@@ -60,13 +51,9 @@ impl Sla {
             return;
         }
         let Some(consumed) = numbers.get(0) else {
-            return push(
-                self.on_missing
-                    .finding(asked, 0, "<=", None, Unit::Milliseconds),
-            );
+            return push(self.on_missing.finding(asked, 0, "<=", None, Unit::Milliseconds));
         };
-        let budget =
-            mul_div(self.period_ms, 10_000 - self.target_bp, 10_000).saturating_sub(consumed);
+        let budget = mul_div(self.period_ms, 10_000 - self.target_bp, 10_000).saturating_sub(consumed);
         let Some(lasts) = asked.details.lasts_ms else {
             return push(
                 self.on_missing
@@ -91,10 +78,7 @@ impl Sla {
 
     pub fn what(&self, part: u8) -> String {
         let share = if part == 1 { "half of " } else { "" };
-        format!(
-            "interruption within {share}the budget left of {}",
-            self.service
-        )
+        format!("interruption within {share}the budget left of {}", self.service)
     }
 
     pub fn text(&self) -> String {
@@ -188,14 +172,8 @@ impl Slo {
         if asked.is_remedy() || class < RiskClass::Medium {
             return;
         }
-        let few = numbers
-            .get(EVENTS)
-            .is_some_and(|events| events < MIN_EVENTS);
-        for (index, tier) in TIERS
-            .iter()
-            .enumerate()
-            .filter(|(_, tier)| class >= tier.from)
-        {
+        let few = numbers.get(EVENTS).is_some_and(|events| events < MIN_EVENTS);
+        for (index, tier) in TIERS.iter().enumerate().filter(|(_, tier)| class >= tier.from) {
             let (long, short) = (numbers.get(tier.windows.0), numbers.get(tier.windows.1));
             let part = index as u8;
             let limit = Some(tier.burn_milli);
@@ -203,10 +181,7 @@ impl Slo {
                 (Some(long), Some(short)) if !few => long.min(short),
                 (Some(long), _) if few => long,
                 _ => {
-                    push(
-                        self.on_missing
-                            .finding(asked, part, "<=", limit, Unit::Milli),
-                    );
+                    push(self.on_missing.finding(asked, part, "<=", limit, Unit::Milli));
                     continue;
                 }
             };
@@ -218,13 +193,7 @@ impl Slo {
             });
         }
         if let Some(left) = numbers.get(BUDGET_LEFT) {
-            let finding = Finding::pass(
-                BUDGET_LEFT as u8,
-                ">=",
-                Some(left),
-                Some(0),
-                Unit::BasisPoints,
-            );
+            let finding = Finding::pass(BUDGET_LEFT as u8, ">=", Some(left), Some(0), Unit::BasisPoints);
             push(if left >= 0 {
                 finding
             } else {

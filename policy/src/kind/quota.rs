@@ -38,12 +38,7 @@ impl Quota {
             "nominal",
             "how much of each resource: replicas, gpu, cpu_milli, memory_bytes",
         );
-        let borrow_max = fields.number(
-            "borrow_max",
-            0,
-            i64::MAX,
-            "how much more of each may be borrowed; 0",
-        );
+        let borrow_max = fields.number("borrow_max", 0, i64::MAX, "how much more of each may be borrowed; 0");
         let on_missing = OnUnknown::read(fields);
         if fields.is_describing() {
             return None;
@@ -62,10 +57,7 @@ impl Quota {
                     name,
                     limit,
                 }),
-                _ => fields.problem(
-                    "nominal",
-                    format!("`{text}` of {name} is no whole number from 0"),
-                ),
+                _ => fields.problem("nominal", format!("`{text}` of {name} is no whole number from 0")),
             }
         }
         resources.sort_by(|a, b| a.name.cmp(&b.name));
@@ -87,11 +79,7 @@ impl Quota {
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         for (index, resource) in self.resources.iter().enumerate() {
-            let wanted = asked
-                .details
-                .resources
-                .iter()
-                .find(|(name, _)| *name == resource.name);
+            let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
             // Giving back is always within the quota.
             let Some((_, more)) = wanted.filter(|(_, more)| *more > 0) else {
                 continue;
@@ -99,10 +87,7 @@ impl Quota {
             let part = index as u8;
             let limit = resource.limit.saturating_add(self.borrow_max);
             let Some(used) = numbers.get(index) else {
-                push(
-                    self.on_missing
-                        .finding(asked, part, "<=", Some(limit), Unit::Count),
-                );
+                push(self.on_missing.finding(asked, part, "<=", Some(limit), Unit::Count));
                 continue;
             };
             let total = used.saturating_add(*more);

@@ -51,10 +51,7 @@ impl Rate {
         push(if count < limit {
             finding
         } else {
-            finding.fails(
-                verdict,
-                numbers.get(1).and_then(|ms| u64::try_from(ms).ok()),
-            )
+            finding.fails(verdict, numbers.get(1).and_then(|ms| u64::try_from(ms).ok()))
         });
     }
 
@@ -84,10 +81,6 @@ impl Rate {
             Key::Kind => ", per kind",
             Key::TargetKind => ", per target and kind",
         };
-        format!(
-            "at most {} in any {}{per}",
-            self.limit,
-            show_duration(self.window_ms)
-        )
+        format!("at most {} in any {}{per}", self.limit, show_duration(self.window_ms))
     }
 }

@@ -22,24 +22,12 @@ impl OnUnknown {
             words,
             "what a missing number means; by class: safety allow, low and medium hold, above deny",
         );
-        let verdicts = [
-            Verdict::Allow,
-            Verdict::Hold,
-            Verdict::RequireApproval,
-            Verdict::Deny,
-        ];
+        let verdicts = [Verdict::Allow, Verdict::Hold, Verdict::RequireApproval, Verdict::Deny];
         Self(choice.map(|index| verdicts[index]))
     }
 
     /// The comparison that could not be made.
-    pub fn finding(
-        self,
-        asked: &Asked<'_>,
-        part: u8,
-        op: &'static str,
-        limit: Option<i64>,
-        unit: Unit,
-    ) -> Finding {
+    pub fn finding(self, asked: &Asked<'_>, part: u8, op: &'static str, limit: Option<i64>, unit: Unit) -> Finding {
         let usual = match asked.info().class {
             RiskClass::Safety => Verdict::Allow,
             RiskClass::Low | RiskClass::Medium => Verdict::Hold,
@@ -57,10 +45,7 @@ pub(crate) fn read_names(
     numbers: &[&str],
 ) -> (String, Vec<String>) {
     let scope = fields.need_text(field, doc);
-    let names = numbers
-        .iter()
-        .map(|number| format!("{scope}.{number}"))
-        .collect();
+    let names = numbers.iter().map(|number| format!("{scope}.{number}")).collect();
     (scope, names)
 }
 

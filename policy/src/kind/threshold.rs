@@ -82,20 +82,9 @@ impl Threshold {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let (quantity, device) = read_series(fields);
         let unit = quantity.map(Quantity::unit);
-        let above = fields.amount(
-            "above",
-            unit,
-            "the condition holds while the reading is above this",
-        );
-        let below = fields.amount(
-            "below",
-            unit,
-            "the condition holds while the reading is below this",
-        );
-        let hold_ms = fields.duration(
-            "for",
-            "how long it must hold without a break before anything is wanted",
-        );
+        let above = fields.amount("above", unit, "the condition holds while the reading is above this");
+        let below = fields.amount("below", unit, "the condition holds while the reading is below this");
+        let hold_ms = fields.duration("for", "how long it must hold without a break before anything is wanted");
         let clear_below = fields.amount(
             "clear_below",
             unit,
@@ -106,12 +95,8 @@ impl Threshold {
             unit,
             "with `below`: cleared when the reading is above this",
         );
-        let clear_hold_ms = fields.duration(
-            "clear_for",
-            "how long it must be clear before the action is taken back",
-        );
-        let stale_after_ms =
-            fields.duration("stale_after", "a reading older than this is missing; 10 s");
+        let clear_hold_ms = fields.duration("clear_for", "how long it must be clear before the action is taken back");
+        let stale_after_ms = fields.duration("stale_after", "a reading older than this is missing; 10 s");
         let on_missing = fields.choice(
             "on_missing",
             &["ignore", "act", "alarm"],
@@ -137,22 +122,14 @@ impl Threshold {
             again_after_ms: AGAIN_AFTER_MS,
         };
         rule.read_wants(fields);
-        rule.undo_on_clear = fields.flag(
-            "undo_on_clear",
-            "take the action back when the condition has cleared",
-        );
-        rule.verify = fields.map(
-            "verify",
-            false,
-            "the effect that must be seen after the action",
-            |f| {
-                let below = f.need_amount("falls_below", unit, "the reading falls below this");
-                let within = f
-                    .duration("within", "within this time; 60 s")
-                    .unwrap_or(VERIFY_WITHIN_MS);
-                (below, within.max(1))
-            },
-        );
+        rule.undo_on_clear = fields.flag("undo_on_clear", "take the action back when the condition has cleared");
+        rule.verify = fields.map("verify", false, "the effect that must be seen after the action", |f| {
+            let below = f.need_amount("falls_below", unit, "the reading falls below this");
+            let within = f
+                .duration("within", "within this time; 60 s")
+                .unwrap_or(VERIFY_WITHIN_MS);
+            (below, within.max(1))
+        });
         rule.check_undo(fields);
         if fields.is_describing() {
             return Some(rule);
@@ -163,17 +140,11 @@ impl Threshold {
                 rule.condition = Condition::Above(limit);
                 rule.clear = clear_below.unwrap_or(limit);
                 if fields.has("clear_above") {
-                    fields.problem(
-                        "clear_above",
-                        "`clear_above` goes with `below`; use `clear_below`",
-                    );
+                    fields.problem("clear_above", "`clear_above` goes with `below`; use `clear_below`");
                 } else if rule.clear > limit {
                     fields.problem(
                         "clear_below",
-                        format!(
-                            "must not lie above the limit of {}",
-                            show(limit, rule.unit())
-                        ),
+                        format!("must not lie above the limit of {}", show(limit, rule.unit())),
                     );
                 }
             }
@@ -182,17 +153,11 @@ impl Threshold {
                 rule.condition = Condition::Below(limit);
                 rule.clear = clear_above.unwrap_or(limit);
                 if fields.has("clear_below") {
-                    fields.problem(
-                        "clear_below",
-                        "`clear_below` goes with `above`; use `clear_above`",
-                    );
+                    fields.problem("clear_below", "`clear_below` goes with `above`; use `clear_above`");
                 } else if rule.clear < limit {
                     fields.problem(
                         "clear_above",
-                        format!(
-                            "must not lie below the limit of {}",
-                            show(limit, rule.unit())
-                        ),
+                        format!("must not lie below the limit of {}", show(limit, rule.unit())),
                     );
                 }
                 if rule.verify.is_some() {
@@ -206,10 +171,7 @@ impl Threshold {
                 "below",
                 "a threshold has one limit, `above` or `below`; write two rules",
             ),
-            (false, false) => fields.problem(
-                "above",
-                "`above` or `below` is missing: the limit, with its unit",
-            ),
+            (false, false) => fields.problem("above", "`above` or `below` is missing: the limit, with its unit"),
         }
         quantity.map(|_| rule)
     }
@@ -233,10 +195,7 @@ impl Threshold {
             again_after_ms: AGAIN_AFTER_MS,
         };
         rule.read_wants(fields);
-        rule.undo_on_clear = fields.flag(
-            "undo_on_clear",
-            "take the action back when readings come again",
-        );
+        rule.undo_on_clear = fields.flag("undo_on_clear", "take the action back when readings come again");
         rule.check_undo(fields);
         quantity.map(|_| rule)
     }
@@ -247,9 +206,15 @@ impl Threshold {
             .into_iter()
             .flatten()
             .collect();
-        self.never_expires = fields.flag("never_expires", "works at any age of the policy and while a person holds the node; only if the action is protective");
+        self.never_expires = fields.flag(
+            "never_expires",
+            "works at any age of the policy and while a person holds the node; only if the action is protective",
+        );
         self.again_after_ms = fields
-            .duration("again_after", "how long an action that took effect is left alone while the condition holds on; 5 min")
+            .duration(
+                "again_after",
+                "how long an action that took effect is left alone while the condition holds on; 5 min",
+            )
             .unwrap_or(AGAIN_AFTER_MS);
         if fields.is_describing() {
             return;
@@ -284,10 +249,7 @@ impl Threshold {
     }
 
     fn check_undo(&self, fields: &Fields<'_>) {
-        if self.undo_on_clear
-            && !self.then.is_empty()
-            && self.then.iter().all(|then| then.kind.undo().is_none())
-        {
+        if self.undo_on_clear && !self.then.is_empty() && self.then.iter().all(|then| then.kind.undo().is_none()) {
             fields.problem("undo_on_clear", "none of the actions can be taken back");
         }
     }
@@ -328,13 +290,7 @@ impl Threshold {
     }
 
     /// Compares what the rule looked at; for an undo, whether it has cleared.
-    pub fn assess(
-        &self,
-        seen: Option<&Observed>,
-        cleared: bool,
-        wants_notify: bool,
-        push: &mut impl FnMut(Finding),
-    ) {
+    pub fn assess(&self, seen: Option<&Observed>, cleared: bool, wants_notify: bool, push: &mut impl FnMut(Finding)) {
         let value = seen.and_then(|seen| seen.value);
         let age = seen.and_then(|seen| seen.age_ms);
         let fresh = value.is_some() && age.is_some_and(|age| age < self.stale_after_ms);
@@ -350,13 +306,7 @@ impl Threshold {
             };
             let limit = as_number(self.stale_after_ms);
             let silent = age.is_none_or(|age| age >= self.stale_after_ms);
-            let finding = Finding::pass(
-                AGE,
-                ">=",
-                age.map(as_number),
-                Some(limit),
-                Unit::Milliseconds,
-            );
+            let finding = Finding::pass(AGE, ">=", age.map(as_number), Some(limit), Unit::Milliseconds);
             push(if acts && silent {
                 finding
             } else {
@@ -394,13 +344,7 @@ impl Threshold {
         }
     }
 
-    fn assess_cleared(
-        &self,
-        value: Option<i64>,
-        age: Option<u64>,
-        held: u64,
-        push: &mut impl FnMut(Finding),
-    ) {
+    fn assess_cleared(&self, value: Option<i64>, age: Option<u64>, held: u64, push: &mut impl FnMut(Finding)) {
         let op = match self.condition {
             Condition::Above(limit) if self.clear == limit => "<=",
             Condition::Above(_) => "<",
@@ -408,8 +352,7 @@ impl Threshold {
             Condition::Below(_) => ">",
             Condition::Missing => {
                 let limit = Some(as_number(self.stale_after_ms));
-                let finding =
-                    Finding::pass(AGE, "<", age.map(as_number), limit, Unit::Milliseconds);
+                let finding = Finding::pass(AGE, "<", age.map(as_number), limit, Unit::Milliseconds);
                 let back = age.is_some_and(|age| age < self.stale_after_ms);
                 return push(if back {
                     finding
@@ -455,18 +398,8 @@ impl Threshold {
     /// One line for people.
     pub fn text(&self) -> String {
         let when = match self.condition {
-            Condition::Above(limit) => format!(
-                "{} of {} > {}",
-                self.quantity,
-                self.device,
-                show(limit, self.unit())
-            ),
-            Condition::Below(limit) => format!(
-                "{} of {} < {}",
-                self.quantity,
-                self.device,
-                show(limit, self.unit())
-            ),
+            Condition::Above(limit) => format!("{} of {} > {}", self.quantity, self.device, show(limit, self.unit())),
+            Condition::Below(limit) => format!("{} of {} < {}", self.quantity, self.device, show(limit, self.unit())),
             Condition::Missing => format!(
                 "no {} of {} for {}",
                 self.quantity,
@@ -507,14 +440,16 @@ fn read_series(fields: &mut Fields<'_>) -> (Option<Quantity>, String) {
     let name = fields.need_text("quantity", "what is read, for example gpu.temperature");
     let quantity = name.parse::<Quantity>().ok();
     if quantity.is_none() && fields.has("quantity") {
-        let hint = did_you_mean(&name, Quantity::ALL.iter().map(|quantity| quantity.name()))
-            .map_or_else(
-                || "see `sentinel policy explain quantities`".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
+        let hint = did_you_mean(&name, Quantity::ALL.iter().map(|quantity| quantity.name())).map_or_else(
+            || "see `sentinel policy explain quantities`".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
         fields.problem("quantity", format!("unknown quantity `{name}`; {hint}"));
     }
-    let device = fields.text("device", "a device (gpu0, workload:train) or a class (gpu, workload, node); by default the class that has the quantity");
+    let device = fields.text(
+        "device",
+        "a device (gpu0, workload:train) or a class (gpu, workload, node); by default the class that has the quantity",
+    );
     let device = device.unwrap_or_else(|| {
         let class = name.split('.').next().unwrap_or_default();
         let own = ["gpu", "workload", "disk", "fs", "net"].contains(&class);
@@ -536,10 +471,7 @@ fn read_then(fields: &mut Fields<'_>) -> Option<Then> {
         "power_cap: the limit (220 W); throttle: the share of a core (50 %)",
     );
     let message = fields.text("message", "notify: what people are told");
-    let target = fields.text(
-        "target",
-        "do it to this device instead of the one that was read",
-    );
+    let target = fields.text("target", "do it to this device instead of the one that was read");
     if fields.is_describing() {
         return None;
     }

@@ -219,25 +219,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A whole number.
-    pub fn number(
-        &mut self,
-        name: &'static str,
-        low: i64,
-        high: i64,
-        doc: &'static str,
-    ) -> Option<i64> {
+    pub fn number(&mut self, name: &'static str, low: i64, high: i64, doc: &'static str) -> Option<i64> {
         let node = self.ask(name, Shape::Number(low, high), false, doc)?;
         self.read_number(name, node, low, high)
     }
 
     /// A whole number that must be there.
-    pub fn need_number(
-        &mut self,
-        name: &'static str,
-        low: i64,
-        high: i64,
-        doc: &'static str,
-    ) -> i64 {
+    pub fn need_number(&mut self, name: &'static str, low: i64, high: i64, doc: &'static str) -> i64 {
         let node = self.ask(name, Shape::Number(low, high), true, doc);
         node.and_then(|node| self.read_number(name, node, low, high))
             .unwrap_or(low)
@@ -260,12 +248,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value in `unit`; with `None` the unit is not known because the quantity is not.
-    pub fn amount(
-        &mut self,
-        name: &'static str,
-        unit: Option<Unit>,
-        doc: &'static str,
-    ) -> Option<i64> {
+    pub fn amount(&mut self, name: &'static str, unit: Option<Unit>, doc: &'static str) -> Option<i64> {
         let node = self.ask(name, Shape::Amount(unit), false, doc)?;
         let text = self.scalar(name, node)?;
         match units::amount(text, unit?) {
@@ -278,12 +261,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A value that must be there.
-    pub fn need_amount(
-        &mut self,
-        name: &'static str,
-        unit: Option<Unit>,
-        doc: &'static str,
-    ) -> i64 {
+    pub fn need_amount(&mut self, name: &'static str, unit: Option<Unit>, doc: &'static str) -> i64 {
         let value = self.amount(name, unit, doc);
         self.require(name, unit.map_or("85 °C", units::example));
         value.unwrap_or_default()
@@ -305,36 +283,21 @@ impl<'a> Fields<'a> {
     }
 
     /// One of `words`; its index.
-    pub fn choice(
-        &mut self,
-        name: &'static str,
-        words: &[&'static str],
-        doc: &'static str,
-    ) -> Option<usize> {
+    pub fn choice(&mut self, name: &'static str, words: &[&'static str], doc: &'static str) -> Option<usize> {
         let node = self.ask(name, Shape::Choice(words.to_vec()), false, doc)?;
         let text = self.scalar(name, node)?;
         self.word(name, node.place, text, words)
     }
 
     /// One of `words`, which must be there.
-    pub fn need_choice(
-        &mut self,
-        name: &'static str,
-        words: &[&'static str],
-        doc: &'static str,
-    ) -> Option<usize> {
+    pub fn need_choice(&mut self, name: &'static str, words: &[&'static str], doc: &'static str) -> Option<usize> {
         let index = self.choice(name, words, doc);
         self.require(name, words.first().copied().unwrap_or("word"));
         index
     }
 
     /// A list of words out of `words`; a single word is a list of one. Returns indices.
-    pub fn choices(
-        &mut self,
-        name: &'static str,
-        words: &[&'static str],
-        doc: &'static str,
-    ) -> Option<Vec<usize>> {
+    pub fn choices(&mut self, name: &'static str, words: &[&'static str], doc: &'static str) -> Option<Vec<usize>> {
         let node = self.ask(name, Shape::Words(words.to_vec()), false, doc)?;
         let mut found = Vec::new();
         for (place, text) in self.list_of_text(name, node) {
@@ -439,13 +402,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn ask(
-        &mut self,
-        name: &'static str,
-        shape: Shape,
-        required: bool,
-        doc: &'static str,
-    ) -> Option<&'a Node> {
+    fn ask(&mut self, name: &'static str, shape: Shape, required: bool, doc: &'static str) -> Option<&'a Node> {
         self.known.push(name);
         if let Some(described) = &mut self.described {
             described.push(Described {

@@ -37,12 +37,7 @@ pub(crate) fn tree(text: &str) -> Result<Node, SyntaxError> {
     })
 }
 
-fn read_table(
-    table: &DeTable<'_>,
-    places: &Places<'_>,
-    depth: usize,
-    nodes: &mut usize,
-) -> Result<Value, SyntaxError> {
+fn read_table(table: &DeTable<'_>, places: &Places<'_>, depth: usize, nodes: &mut usize) -> Result<Value, SyntaxError> {
     let mut entries = Vec::new();
     for (name, value) in table.iter() {
         let key = Key {
@@ -65,8 +60,7 @@ fn read_value(
     let place = places.of(value.span().start);
     *nodes += 1;
     if *nodes > MAX_NODES || depth > MAX_DEPTH {
-        let message =
-            format!("more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH} levels");
+        let message = format!("more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH} levels");
         return Err(SyntaxError { place, message });
     }
     let value = match value.get_ref() {
@@ -76,9 +70,7 @@ fn read_value(
         DeValue::Boolean(flag) => Value::Text(flag.to_string()),
         DeValue::Datetime(time) => Value::Text(time.to_string()),
         DeValue::Array(items) => {
-            let items = items
-                .iter()
-                .map(|item| read_value(item, places, depth + 1, nodes));
+            let items = items.iter().map(|item| read_value(item, places, depth + 1, nodes));
             Value::List(items.collect::<Result<_, _>>()?)
         }
         DeValue::Table(table) => read_table(table, places, depth, nodes)?,
@@ -106,10 +98,7 @@ impl<'a> Places<'a> {
     }
 
     fn of(&self, byte: usize) -> Place {
-        let line = self
-            .starts
-            .partition_point(|start| *start <= byte)
-            .saturating_sub(1);
+        let line = self.starts.partition_point(|start| *start <= byte).saturating_sub(1);
         let before = self.text.get(self.starts[line]..byte).unwrap_or_default();
         let number = |value: usize| u32::try_from(value + 1).unwrap_or(u32::MAX);
         Place {
@@ -127,18 +116,22 @@ mod tests {
     fn the_same_bundle_in_toml() {
         let yaml = "bundle: twin\nrules:\n  - id: hot\n    kind: threshold\n    quantity: gpu.temperature\n    above: 85 °C\n    for: 3 s\n    then: { action: power_cap, to: 220 W }\n  - { id: few, kind: budget, limit: 3, window: 1 h, selector: { kinds: [restart] } }\n";
         let toml = "bundle = \"twin\"\n\n[[rules]]\nid = \"hot\"\nkind = \"threshold\"\nquantity = \"gpu.temperature\"\nabove = \"85 °C\"\nfor = \"3 s\"\nthen = { action = \"power_cap\", to = \"220 W\" }\n\n[[rules]]\nid = \"few\"\nkind = \"budget\"\nlimit = 3\nwindow = \"1 h\"\nselector.kinds = [\"restart\"]\n";
-        let (a, b) = (
-            Bundle::parse(yaml.as_bytes()),
-            Bundle::parse(toml.as_bytes()),
-        );
+        let (a, b) = (Bundle::parse(yaml.as_bytes()), Bundle::parse(toml.as_bytes()));
         assert!(a.is_ok(), "{a:?}");
         assert_eq!(a, b);
     }
 
     #[test]
     fn a_toml_problem_has_its_place() {
-        let problems = Bundle::parse(b"bundle = \"x\"\n[[rules]]\nid = \"a\"\nkind = \"budget\"\nlimt = 3\nwindow = \"1 h\"\n").expect_err("a misspelt field");
-        assert!(problems.iter().any(|p| (p.line, p.column) == (5, 1) && p.message.contains("did you mean `limit`")), "{problems:?}");
+        let problems =
+            Bundle::parse(b"bundle = \"x\"\n[[rules]]\nid = \"a\"\nkind = \"budget\"\nlimt = 3\nwindow = \"1 h\"\n")
+                .expect_err("a misspelt field");
+        assert!(
+            problems
+                .iter()
+                .any(|p| (p.line, p.column) == (5, 1) && p.message.contains("did you mean `limit`")),
+            "{problems:?}"
+        );
         let problems = Bundle::parse(b"bundle = \"x\"\nrules = [\n").expect_err("no TOML");
         assert!(problems[0].message.contains("not TOML"), "{problems:?}");
     }

@@ -169,16 +169,9 @@ impl Builder {
     fn put(&mut self, node: Node) -> Result<(), SyntaxError> {
         self.nodes += 1;
         let here = node.place;
-        let refuse = |message: String| {
-            Err(SyntaxError {
-                place: here,
-                message,
-            })
-        };
+        let refuse = |message: String| Err(SyntaxError { place: here, message });
         if self.nodes > MAX_NODES {
-            return refuse(format!(
-                "more than {MAX_NODES} values; a bundle is at most 256 rules"
-            ));
+            return refuse(format!("more than {MAX_NODES} values; a bundle is at most 256 rules"));
         }
         match self.open.last_mut() {
             None => {
@@ -194,9 +187,7 @@ impl Builder {
                     refuse(format!("`{name}` is there twice"))
                 }
                 // Our widest map has about 30 keys; this keeps the search above from becoming quadratic.
-                Value::Text(_) if entries.len() >= 64 => {
-                    refuse("more than 64 keys in one map".to_owned())
-                }
+                Value::Text(_) if entries.len() >= 64 => refuse("more than 64 keys in one map".to_owned()),
                 Value::Text(name) => {
                     *waiting = Some(Key { place: here, name });
                     Ok(())
@@ -220,10 +211,7 @@ mod tests {
     fn check(text: &str, expected: &str) {
         let found = match yaml(text) {
             Ok(_) => "ok".to_owned(),
-            Err(error) => format!(
-                "{}:{} {}",
-                error.place.line, error.place.column, error.message
-            ),
+            Err(error) => format!("{}:{} {}", error.place.line, error.place.column, error.message),
         };
         assert!(
             found.contains(expected),
@@ -256,14 +244,8 @@ mod tests {
         check("a: 1\n---\nb: 2\n", "second document");
         check("? [1]\n: 2\n", "a key must be a word");
         check("", "empty");
-        check(
-            &format!("{}{}", "[".repeat(100), "]".repeat(100)),
-            "nested deeper",
-        );
-        check(
-            &format!("a: [{}]", "1,".repeat(30_000)),
-            "more than 20000 values",
-        );
+        check(&format!("{}{}", "[".repeat(100), "]".repeat(100)), "nested deeper");
+        check(&format!("a: [{}]", "1,".repeat(30_000)), "more than 20000 values");
     }
 
     proptest::proptest! {

@@ -41,10 +41,7 @@ fn suffixes(unit: Unit) -> (Suffixes, &'static str) {
         ("GiB/s", 1 << 30),
     ];
     match unit {
-        Unit::MilliCelsius => (
-            &[("C", 1_000), ("°C", 1_000), ("℃", 1_000), ("mC", 1)],
-            "85 °C",
-        ),
+        Unit::MilliCelsius => (&[("C", 1_000), ("°C", 1_000), ("℃", 1_000), ("mC", 1)], "85 °C"),
         Unit::Milliwatt => (&[("mW", 1), ("W", 1_000), ("kW", 1_000_000)], "220 W"),
         Unit::BasisPoints => (&[("%", 100), ("bp", 1)], "90 %"),
         Unit::Milli => (&[("", 1_000)], "4.5"),
@@ -76,8 +73,8 @@ pub(crate) fn amount(text: &str, unit: Unit) -> Result<i64, String> {
         }
     }
     let (known, example) = suffixes(unit);
-    let (number, suffix) = split_number(text)
-        .ok_or_else(|| format!("`{text}` does not begin with a number; write it as `{example}`"))?;
+    let (number, suffix) =
+        split_number(text).ok_or_else(|| format!("`{text}` does not begin with a number; write it as `{example}`"))?;
     let factor = known
         .iter()
         .find(|(name, factor)| *name == suffix && *factor != 0)
@@ -102,20 +99,14 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     while !rest.is_empty() {
         let (number, after) = take_number(rest)
             .filter(|(number, _)| !number.starts_with('-'))
-            .ok_or_else(|| {
-                format!("`{text}` is not a duration; write it as `5 s` or `1h 30min`")
-            })?;
+            .ok_or_else(|| format!("`{text}` is not a duration; write it as `5 s` or `1h 30min`"))?;
         let after = after.trim_start();
-        let end = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
+        let end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (suffix, next) = after.split_at(end);
         let factor = DURATIONS.iter().find(|(name, _)| *name == suffix);
         let (_, factor) = factor.ok_or_else(|| {
             if suffix.is_empty() {
-                format!(
-                    "`{text}` has no unit; write it as `{number} s`, `{number} min` or `{number} h`"
-                )
+                format!("`{text}` has no unit; write it as `{number} s`, `{number} min` or `{number} h`")
             } else {
                 format!("`{suffix}` is not a unit of time; use ms, s, min, h, d or w")
             }
@@ -133,12 +124,7 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
 
 /// A duration as people write it, which [`duration_ms`] reads back.
 pub(crate) fn show_duration(ms: u64) -> String {
-    for (suffix, factor) in [
-        ("d", 86_400_000),
-        ("h", 3_600_000),
-        ("min", 60_000),
-        ("s", 1_000),
-    ] {
+    for (suffix, factor) in [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)] {
         if ms >= factor && ms.is_multiple_of(factor) {
             return format!("{} {suffix}", ms / factor);
         }
@@ -233,24 +219,12 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_told_the_right_spelling() {
-        check(
-            "85",
-            Unit::MilliCelsius,
-            Err("has no unit; write it as `85 °C`"),
-        );
+        check("85", Unit::MilliCelsius, Err("has no unit; write it as `85 °C`"));
         check("85 F", Unit::MilliCelsius, Err("`F` is not a unit"));
-        check(
-            "hot",
-            Unit::MilliCelsius,
-            Err("does not begin with a number"),
-        );
+        check("hot", Unit::MilliCelsius, Err("does not begin with a number"));
         check("0.0001 W", Unit::Milliwatt, Err("too fine"));
         check("9999999999999999999 W", Unit::Milliwatt, Err("too large"));
-        check(
-            "5",
-            Unit::Milliseconds,
-            Err("has no unit; write it as `5 s`"),
-        );
+        check("5", Unit::Milliseconds, Err("has no unit; write it as `5 s`"));
         check("5 parsecs", Unit::Milliseconds, Err("not a unit of time"));
         check("-5 s", Unit::Milliseconds, Err("not a duration"));
         check("1..5 W", Unit::Milliwatt, Err("too fine"));

@@ -37,7 +37,7 @@ pub fn run(place: &Place, bundle: &Path) -> Result<Vec<Figure>, String> {
     let (ours, peer_cpu, floor_cpu) = std::thread::scope(|scope| {
         let ours = scope.spawn(|| cpu_percent(node.running.pid(), MEASURED, || {}));
         let floor = scope.spawn(|| cpu_percent(floor.pid(), MEASURED, || {}));
-        let peer = cpu_percent(exporter.pid(), MEASURED, || exporter.scrape());
+        let peer = cpu_percent(exporter.pid(), MEASURED, || drop(exporter.scrape()));
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<f64, String>>| {
             thread.join().unwrap_or_else(|_| Err("a measuring thread panicked".to_owned()))
         };

@@ -36,18 +36,14 @@ pub struct Programs {
 
 /// Builds them unless `--no-build` was given, and says where they are.
 pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Programs, String> {
-    let own =
-        std::env::current_exe().map_err(|cause| format!("cannot find this program: {cause}"))?;
+    let own = std::env::current_exe().map_err(|cause| format!("cannot find this program: {cause}"))?;
     let folder = own.parent().unwrap_or(Path::new(".")).to_owned();
     if options.build {
         screen.note("sentinel demo: building hub, agent, command line and fakes ...");
         build(&folder, screen, stop)?;
         screen.happened("built", &format!("by cargo, in {}", short(&folder)));
     } else {
-        screen.note(&format!(
-            "sentinel demo: using the programs in {}",
-            short(&folder)
-        ));
+        screen.note(&format!("sentinel demo: using the programs in {}", short(&folder)));
     }
     let program = |name: &str| {
         let path = folder.join(name);
@@ -72,10 +68,7 @@ pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Progr
 /// A path as the person would type it here.
 pub fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here)
-        .unwrap_or(path)
-        .display()
-        .to_string()
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
 fn build(folder: &Path, screen: &Screen, stop: &Stop) -> Result<(), String> {
@@ -89,9 +82,7 @@ fn build(folder: &Path, screen: &Screen, stop: &Stop) -> Result<(), String> {
     match (status.success(), stop.wanted()) {
         (true, false) => Ok(()),
         (_, true) => Err("stopped".to_owned()),
-        (false, false) => Err(format!(
-            "cargo could not build the programs ({status}):\n{said}"
-        )),
+        (false, false) => Err(format!("cargo could not build the programs ({status}):\n{said}")),
     }
 }
 
@@ -100,9 +91,7 @@ fn command(folder: &Path) -> Result<Command, String> {
         .ancestors()
         .nth(2)
         .filter(|root| root.join("Cargo.toml").is_file())
-        .ok_or(
-            "the sources that this program was built from are gone; use --no-build with programs beside it",
-        )?;
+        .ok_or("the sources that this program was built from are gone; use --no-build with programs beside it")?;
     // A target folder has one folder for each profile, named like it, except `debug`.
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
@@ -166,10 +155,7 @@ fn follow(child: &mut Child, screen: &Screen, stop: &Stop) -> String {
 
 /// `37/212 redb, quinn` of `    Building [====>    ] 37/212: redb, quinn`.
 fn progress(line: &str) -> Option<String> {
-    let (_, rest) = line
-        .trim_start()
-        .strip_prefix("Building [")?
-        .split_once("] ")?;
+    let (_, rest) = line.trim_start().strip_prefix("Building [")?.split_once("] ")?;
     let (count, crates) = rest.split_once(':').unwrap_or((rest, ""));
     count
         .contains('/')

@@ -14,9 +14,7 @@ pub struct Started {
 impl Started {
     /// Now.
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             at: Instant::now(),
             wall_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
@@ -36,12 +34,7 @@ impl Started {
 
 fn shown(ms: i64) -> String {
     let ms = ms.max(0);
-    format!(
-        "{:02}:{:02}.{:03}",
-        ms / 60_000,
-        ms / 1_000 % 60,
-        ms % 1_000
-    )
+    format!("{:02}:{:02}.{:03}", ms / 60_000, ms / 1_000 % 60, ms % 1_000)
 }
 
 /// Milliseconds since 1970 of `2026-11-24T12:01:07.250Z`, the one form that Sentinel writes.
@@ -51,12 +44,7 @@ fn unix_ms(text: &str) -> Option<i64> {
         return None;
     }
     let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
-    let (hour, minute, second, ms) = (
-        digits(11..13)?,
-        digits(14..16)?,
-        digits(17..19)?,
-        digits(20..23)?,
-    );
+    let (hour, minute, second, ms) = (digits(11..13)?, digits(14..16)?, digits(17..19)?, digits(20..23)?);
     // Days from the civil date, with years that begin in March: the leap day is then the last one.
     let (year, month) = match month {
         1 | 2 => (year - 1, month + 9),

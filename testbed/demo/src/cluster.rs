@@ -64,11 +64,8 @@ impl Cluster {
                 return Err(reason);
             }
         };
-        let names: Vec<String> = (1..=options.nodes)
-            .map(|number| format!("edge-{number:02}"))
-            .collect();
-        let proxy = Proxy::open(&names, address)
-            .map_err(|cause| format!("cannot open ports on loopback: {cause}"));
+        let names: Vec<String> = (1..=options.nodes).map(|number| format!("edge-{number:02}")).collect();
+        let proxy = Proxy::open(&names, address).map_err(|cause| format!("cannot open ports on loopback: {cause}"));
         let proxy = proxy.inspect_err(|_| drop(hub.end(|| true)))?;
         let mut cluster = Self {
             sentinel: Sentinel {
@@ -97,12 +94,7 @@ impl Cluster {
         }
     }
 
-    fn start_nodes(
-        &mut self,
-        options: &Options,
-        names: &[String],
-        screen: &Screen,
-    ) -> Result<(), String> {
+    fn start_nodes(&mut self, options: &Options, names: &[String], screen: &Screen) -> Result<(), String> {
         self.read_context()?;
         let announced = self.folder.announce()?;
         // All at once: each waits for the network and for the disk, not for the others.
@@ -112,9 +104,7 @@ impl Cluster {
                 .iter()
                 .enumerate()
                 .map(|(index, name)| {
-                    scope.spawn(move || {
-                        this.enrol(name, SITES[index * SITES.len() / names.len()], index)
-                    })
+                    scope.spawn(move || this.enrol(name, SITES[index * SITES.len() / names.len()], index))
                 })
                 .collect();
             enrolling
@@ -166,10 +156,9 @@ impl Cluster {
     /// The hub's own context, which the nodes are added to.
     fn read_context(&self) -> Result<(), String> {
         let path = self.folder.path().join("hub/admin.json");
-        let text = std::fs::read(&path)
-            .map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
-        let mut context: Value = serde_json::from_slice(&text)
-            .map_err(|cause| format!("{} is not a context: {cause}", path.display()))?;
+        let text = std::fs::read(&path).map_err(|cause| format!("cannot read {}: {cause}", path.display()))?;
+        let mut context: Value =
+            serde_json::from_slice(&text).map_err(|cause| format!("{} is not a context: {cause}", path.display()))?;
         context["demo_socket"] = json!(self.folder.demo_socket());
         context["nodes"] = json!({});
         self.folder.write_context(&context)?;
@@ -202,16 +191,10 @@ impl Cluster {
 
     fn all_connected(&self) -> Result<(), String> {
         let rows = self.sentinel.items("get nodes")?;
-        let connected = rows
-            .iter()
-            .filter(|row| row["state"] == "connected")
-            .count();
+        let connected = rows.iter().filter(|row| row["state"] == "connected").count();
         match connected == self.nodes.len() {
             true => Ok(()),
-            false => Err(format!(
-                "{connected} of {} nodes are connected",
-                self.nodes.len()
-            )),
+            false => Err(format!("{connected} of {} nodes are connected", self.nodes.len())),
         }
     }
 
@@ -247,9 +230,7 @@ impl Cluster {
         let dropped: u64 = lanes.iter().map(|lane| lane.dropped()).sum();
         match changed {
             0 => Err(format!("{node} is not cut off")),
-            _ => Ok(format!(
-                "packets of {node} pass again; {dropped} were dropped so far"
-            )),
+            _ => Ok(format!("packets of {node} pass again; {dropped} were dropped so far")),
         }
     }
 

@@ -75,8 +75,7 @@ impl Order {
     }
 
     fn parse(line: &str) -> Result<Self, String> {
-        let value: Value =
-            serde_json::from_str(line).map_err(|cause| format!("that is no order: {cause}"))?;
+        let value: Value = serde_json::from_str(line).map_err(|cause| format!("that is no order: {cause}"))?;
         let word = value["do"].as_str().unwrap_or_default();
         let verb = VERBS.iter().find(|(name, _)| *name == word);
         let Some((_, verb)) = verb else {
@@ -113,8 +112,7 @@ impl Control {
         let socket = folder.demo_socket();
         // What a killed demo left behind: a demo that runs was found before.
         drop(std::fs::remove_file(&socket));
-        UnixListener::bind(&socket)
-            .map_err(|cause| format!("cannot listen on {}: {cause}", socket.display()))
+        UnixListener::bind(&socket).map_err(|cause| format!("cannot listen on {}: {cause}", socket.display()))
     }
 
     /// Answers one order after the other.
@@ -134,11 +132,7 @@ impl Control {
                 }
             })
             .map_err(|cause| format!("cannot start a thread for orders: {cause}"))?;
-        Ok(Self {
-            socket,
-            ending,
-            thread,
-        })
+        Ok(Self { socket, ending, thread })
     }
 
     /// Answers no more.

@@ -22,8 +22,8 @@ pub fn order(socket: &Path, order: &Value, stop: &Stop) -> Result<String, String
     let answer = stop.until(STARTING, || {
         ask(socket, order).map_err(|cause| format!("{}: {cause}", socket.display()))
     })?;
-    let answer: Value = serde_json::from_str(&answer)
-        .map_err(|_| format!("the fake answers something unexpected: {answer}"))?;
+    let answer: Value =
+        serde_json::from_str(&answer).map_err(|_| format!("the fake answers something unexpected: {answer}"))?;
     let text = answer["text"].as_str().unwrap_or_default().to_owned();
     match answer["ok"].as_bool() {
         Some(true) => Ok(text),
@@ -78,10 +78,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("s");
         kill(&socket);
-        let mut child = Command::new("/bin/sleep")
-            .arg("600")
-            .spawn()
-            .expect("sleep");
+        let mut child = Command::new("/bin/sleep").arg("600").spawn().expect("sleep");
         let text = format!("status done; process {} holds 0 MiB", child.id());
         answering(&socket, text);
         kill(&socket);

@@ -88,8 +88,7 @@ impl Folder {
         }
         let parent = pointer.parent().unwrap_or(Path::new("/tmp"));
         make(parent)?;
-        let ours = fs::metadata(parent)
-            .is_ok_and(|folder| folder.uid() == rustix::process::getuid().as_raw());
+        let ours = fs::metadata(parent).is_ok_and(|folder| folder.uid() == rustix::process::getuid().as_raw());
         if !ours {
             return Err(format!("{} belongs to somebody else", parent.display()));
         }
@@ -140,10 +139,7 @@ fn running(context: &Path) -> Option<PathBuf> {
 fn pointer() -> PathBuf {
     let folder = match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder).join("sentinel-demo"),
-        None => PathBuf::from(format!(
-            "/tmp/sentinel-demo-{}",
-            rustix::process::getuid().as_raw()
-        )),
+        None => PathBuf::from(format!("/tmp/sentinel-demo-{}", rustix::process::getuid().as_raw())),
     };
     folder.join("context.json")
 }
@@ -152,8 +148,7 @@ fn named_folder(named: &Path) -> Result<PathBuf, String> {
     let shown = named.display();
     make(named)?;
     let path = fs::canonicalize(named).map_err(|cause| format!("cannot use {shown}: {cause}"))?;
-    let mut entries =
-        fs::read_dir(&path).map_err(|cause| format!("cannot read {shown}: {cause}"))?;
+    let mut entries = fs::read_dir(&path).map_err(|cause| format!("cannot read {shown}: {cause}"))?;
     match entries.next().is_none() || path.join("hub").is_dir() {
         true => Ok(path),
         false => Err(format!(
@@ -173,10 +168,7 @@ fn temporary_folder() -> Result<PathBuf, String> {
             Err(cause) => return Err(format!("cannot make {}: {cause}", path.display())),
         }
     }
-    Err(format!(
-        "{} is full of old demos",
-        std::env::temp_dir().display()
-    ))
+    Err(format!("{} is full of old demos", std::env::temp_dir().display()))
 }
 
 /// Makes a folder for its owner alone, if it is not there.
@@ -226,9 +218,7 @@ mod tests {
         let folder = Folder::open(&options(&fresh)).expect("a new folder");
         folder.close();
         assert!(fresh.join("logs").is_dir(), "a named folder is kept");
-        assert!(
-            Folder::open(&options(&fresh)).is_err_and(|reason| reason.contains("neither empty"))
-        );
+        assert!(Folder::open(&options(&fresh)).is_err_and(|reason| reason.contains("neither empty")));
         make(&fresh.join("hub")).expect("made");
         assert!(Folder::open(&options(&fresh)).is_ok());
         let long = outer.path().join("x".repeat(MAX_STATE_BYTES));
@@ -239,9 +229,7 @@ mod tests {
     fn the_context_is_for_its_owner_alone() {
         let outer = tempfile::tempdir().expect("a folder");
         let folder = Folder::open(&options(outer.path())).expect("a folder");
-        folder
-            .write_context(&serde_json::json!({"hub": "h"}))
-            .expect("written");
+        folder.write_context(&serde_json::json!({"hub": "h"})).expect("written");
         let mode = fs::metadata(folder.context()).expect("there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
     }
@@ -253,8 +241,7 @@ mod tests {
         let context = serde_json::json!({ "demo_socket": folder.demo_socket() });
         folder.write_context(&context).expect("written");
         assert_eq!(refuse_second(&options(outer.path())), Ok(()));
-        let listener =
-            std::os::unix::net::UnixListener::bind(folder.demo_socket()).expect("a socket");
+        let listener = std::os::unix::net::UnixListener::bind(folder.demo_socket()).expect("a socket");
         let refused = refuse_second(&options(outer.path())).expect_err("it runs");
         assert!(refused.contains("context.json"), "{refused}");
         drop(listener);

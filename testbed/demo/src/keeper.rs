@@ -11,9 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid,
-};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use crate::signals::Stop;
 use crate::tied;
@@ -180,11 +178,7 @@ impl Keeper {
         // It may be stopped already, which is what is wanted.
         let text = self.stop(hurry).unwrap_or_else(|stopped| stopped);
         self.shared.changed.notify_all();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A keeper that panicked has nothing left to keep.
             drop(thread.join());
@@ -226,10 +220,7 @@ impl Shared {
     fn wait_until_wanted(&self) -> bool {
         let mut state = self.lock();
         while !state.ending && !state.wanted {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         !state.ending
     }
@@ -359,22 +350,10 @@ mod tests {
             shared,
             thread: Mutex::new(None),
         };
-        assert!(
-            keeper
-                .kill()
-                .is_err_and(|text| text.contains("does not run"))
-        );
-        assert!(
-            keeper
-                .stop(|| false)
-                .is_err_and(|text| text.contains("already"))
-        );
+        assert!(keeper.kill().is_err_and(|text| text.contains("does not run")));
+        assert!(keeper.stop(|| false).is_err_and(|text| text.contains("already")));
         assert!(keeper.start_again().is_ok());
-        assert!(
-            keeper
-                .start_again()
-                .is_err_and(|text| text.contains("not stopped"))
-        );
+        assert!(keeper.start_again().is_err_and(|text| text.contains("not stopped")));
         keeper.end(|| true);
         assert!(!keeper.shared.wait_until_wanted());
     }
@@ -391,9 +370,7 @@ mod tests {
             shared,
             thread: Mutex::new(None),
         };
-        let reason = keeper
-            .ready(&Stop::default(), PATIENCE)
-            .expect_err("it ended");
+        let reason = keeper.ready(&Stop::default(), PATIENCE).expect_err("it ended");
         assert!(
             reason.contains("exit status: 3") && reason.contains("port is in use"),
             "{reason}"
@@ -423,9 +400,6 @@ mod tests {
         let end = shared.wait_for_end(&mut child);
         assert_eq!(end, "exit status: 0");
         assert_eq!(ready.as_deref(), Some("/x.sock page http://127.0.0.1:5"));
-        assert_eq!(
-            std::fs::read_to_string(&recipe.log).expect("a log"),
-            "hello\nmore\n"
-        );
+        assert_eq!(std::fs::read_to_string(&recipe.log).expect("a log"), "hello\nmore\n");
     }
 }

@@ -74,12 +74,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
     let mut options = Options::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .cloned()
-                .ok_or_else(|| format!("{word} needs a value"))
-        };
+        let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value"));
         match word.as_str() {
             "--nodes" => {
                 let text = value()?;
@@ -87,9 +82,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
                     .parse()
                     .ok()
                     .filter(|nodes| (1..=MAX_NODES).contains(nodes))
-                    .ok_or_else(|| {
-                        format!("--nodes {text} is not a number from 1 to {MAX_NODES}")
-                    })?;
+                    .ok_or_else(|| format!("--nodes {text} is not a number from 1 to {MAX_NODES}"))?;
             }
             "--state" => options.state = Some(PathBuf::from(value()?)),
             "--certificate-life" => options.certificate_life = Some(value()?),
@@ -100,10 +93,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
             "--no-build" => options.build = false,
             "--help" | "-h" => return Ok(Asked::Text(HELP.to_owned())),
             "--version" | "-V" => {
-                return Ok(Asked::Text(format!(
-                    "sentinel-demo {}\n",
-                    env!("CARGO_PKG_VERSION")
-                )));
+                return Ok(Asked::Text(format!("sentinel-demo {}\n", env!("CARGO_PKG_VERSION"))));
             }
             other => return Err(format!("`{other}` is not an option")),
         }

@@ -194,11 +194,7 @@ impl Port {
     }
 
     fn client(&mut self, address: SocketAddr, hub: SocketAddr) -> io::Result<&mut Client> {
-        if let Some(index) = self
-            .clients
-            .iter()
-            .position(|client| client.address == address)
-        {
+        if let Some(index) = self.clients.iter().position(|client| client.address == address) {
             return Ok(&mut self.clients[index]);
         }
         if self.clients.len() >= MAX_CLIENTS {
@@ -277,9 +273,7 @@ mod tests {
             std::thread::yield_now();
         }
         let mut packet = [0; 64];
-        let late = agents[0]
-            .recv(&mut packet)
-            .map(|length| packet[..length].to_vec());
+        let late = agents[0].recv(&mut packet).map(|length| packet[..length].to_vec());
         assert!(late.is_err() || late.is_ok_and(|bytes| bytes == b"before"));
         assert!(proxy.lanes[0].heal() && !proxy.lanes[0].heal());
         must_pass(&agents[0], b"after");

@@ -50,11 +50,7 @@ impl Screen {
 
     /// A line that belongs to the one before.
     pub fn more(&self, text: &str) {
-        self.print(&format!(
-            "{:width$}{text}",
-            "",
-            width = 9 + 2 + WORD_WIDTH + 2
-        ));
+        self.print(&format!("{:width$}{text}", "", width = 9 + 2 + WORD_WIDTH + 2));
     }
 
     /// A line by itself.

@@ -53,18 +53,14 @@ impl Sentinel {
         let said = self.say(line)?;
         match said.code {
             0 => Ok(said.out),
-            code => Err(format!(
-                "`sentinel {line}` ended with {code}: {}",
-                said.err.trim()
-            )),
+            code => Err(format!("`sentinel {line}` ended with {code}: {}", said.err.trim())),
         }
     }
 
     /// The JSON that it prints.
     pub fn json(&self, line: &str) -> Result<Value, String> {
         let text = self.text(&format!("{line} -o json"))?;
-        serde_json::from_slice(&text)
-            .map_err(|cause| format!("`sentinel {line} -o json` prints no JSON: {cause}"))
+        serde_json::from_slice(&text).map_err(|cause| format!("`sentinel {line} -o json` prints no JSON: {cause}"))
     }
 
     /// The rows of the list that it prints.

@@ -20,13 +20,11 @@ impl Stop {
         let stop = Arc::new(Self::default());
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
         let counted = Arc::clone(&stop);
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for _signal in signals.forever() {
-                    counted.ask();
-                }
-            })?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for _signal in signals.forever() {
+                counted.ask();
+            }
+        })?;
         Ok(stop)
     }
 
@@ -50,10 +48,7 @@ impl Stop {
     pub fn wait(&self) {
         let mut asked = self.lock();
         while *asked == 0 {
-            asked = self
-                .changed
-                .wait(asked)
-                .unwrap_or_else(PoisonError::into_inner);
+            asked = self.changed.wait(asked).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -76,11 +71,7 @@ impl Stop {
     }
 
     /// Looks again and again until there is something. Fails after `patience`, with what was seen last, and when it is asked to stop.
-    pub fn until<T>(
-        &self,
-        patience: Duration,
-        mut look: impl FnMut() -> Result<T, String>,
-    ) -> Result<T, String> {
+    pub fn until<T>(&self, patience: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
         let deadline = Instant::now() + patience;
         loop {
             let seen = match look() {
@@ -112,11 +103,7 @@ mod tests {
         let mut looks = 0;
         let found = stop.until(Duration::from_secs(60), || {
             looks += 1;
-            if looks == 2 {
-                Ok(7)
-            } else {
-                Err("nothing".to_owned())
-            }
+            if looks == 2 { Ok(7) } else { Err("nothing".to_owned()) }
         });
         assert_eq!(found, Ok(7));
         let late = stop.until(Duration::ZERO, || Err::<(), _>("5 of 6".to_owned()));

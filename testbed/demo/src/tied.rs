@@ -15,8 +15,7 @@ pub const WORD: &str = "--tied-to";
 /// The command that runs `program`, tied to the calling thread. It leads a process group of its own, so that Ctrl-C at the
 /// terminal reaches the demo alone, which then stops everything in order.
 pub fn command(program: &Path) -> Result<Command, String> {
-    let own =
-        std::env::current_exe().map_err(|cause| format!("cannot find this program: {cause}"))?;
+    let own = std::env::current_exe().map_err(|cause| format!("cannot find this program: {cause}"))?;
     let mut command = Command::new(own);
     command
         .arg(WORD)
@@ -35,12 +34,7 @@ pub fn become_program(words: &[String]) -> String {
         return format!("cannot tie {program} to its parent: {cause}");
     }
     // The parent may have gone before the wish was set.
-    if getppid()
-        .map(Pid::as_raw_nonzero)
-        .map(|pid| pid.to_string())
-        .as_deref()
-        != Some(parent)
-    {
+    if getppid().map(Pid::as_raw_nonzero).map(|pid| pid.to_string()).as_deref() != Some(parent) {
         return format!("the demo that wanted {program} is gone");
     }
     let cause = Command::new(program).args(arguments).exec();

@@ -33,11 +33,7 @@ pub struct Step {
 }
 
 impl Step {
-    const fn new(
-        name: &'static str,
-        within_seconds: u64,
-        play: fn(&mut Tour<'_>) -> Result<(), String>,
-    ) -> Self {
+    const fn new(name: &'static str, within_seconds: u64, play: fn(&mut Tour<'_>) -> Result<(), String>) -> Self {
         Self {
             name,
             within: Duration::from_secs(within_seconds),
@@ -59,6 +55,8 @@ pub struct Tour<'a> {
     before: BTreeSet<String>,
     /// The decision that capped the GPU.
     cap: String,
+    /// The workload's process before that.
+    old_pid: i64,
     /// The decision that restarted the workload.
     restart: String,
     /// Generation of the stricter bundle.
@@ -77,6 +75,7 @@ pub fn play(cluster: &Cluster, screen: &Screen, stop: &Stop) -> Result<(), Strin
         within: Duration::ZERO,
         before: BTreeSet::new(),
         cap: String::new(),
+        old_pid: 0,
         restart: String::new(),
         generation: 0,
     };
@@ -110,23 +109,19 @@ impl Tour<'_> {
 
     /// The node's row as it tells it itself.
     fn own(&self) -> Result<Value, String> {
-        self.sentinel()
-            .json(&format!("describe node {} --local", self.node))
+        self.sentinel().json(&format!("describe node {} --local", self.node))
     }
 
     /// The node's row as the hub tells it.
     fn at_hub(&self) -> Result<Value, String> {
-        self.sentinel()
-            .json(&format!("describe node {}", self.node))
+        self.sentinel().json(&format!("describe node {}", self.node))
     }
 
     /// Its decisions, newest first, from its own socket.
     fn decisions(&self, local: bool) -> Result<Vec<Value>, String> {
         let local = if local { " --local" } else { "" };
-        self.sentinel().items(&format!(
-            "get decisions --limit 500 --node {}{local}",
-            self.node
-        ))
+        self.sentinel()
+            .items(&format!("get decisions --limit 500 --node {}{local}", self.node))
     }
 
     /// Everything about one decision, from the node's own socket.

@@ -50,11 +50,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let bin = folder.path().join("bin");
         fs::create_dir(&bin).unwrap();
-        fs::copy(
-            env!("CARGO_BIN_EXE_sentinel-demo"),
-            bin.join("sentinel-demo"),
-        )
-        .unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_sentinel-demo"), bin.join("sentinel-demo")).unwrap();
         for (name, text) in [
             ("sentinel-hub", hub),
             ("sentinel-agent", AGENT),
@@ -90,10 +86,7 @@ impl Stage {
         let mut demo = self.command().spawn().unwrap();
         let mut lines = Vec::new();
         let mut reader = BufReader::new(demo.stdout.as_mut().unwrap());
-        while lines
-            .last()
-            .is_none_or(|line: &String| !line.starts_with("  stop"))
-        {
+        while lines.last().is_none_or(|line: &String| !line.starts_with("  stop")) {
             let mut line = String::new();
             assert_ne!(reader.read_line(&mut line).unwrap(), 0, "{lines:?}");
             lines.push(line.trim_end().to_owned());
@@ -128,9 +121,7 @@ impl Stage {
     }
 
     fn pids(&self) -> Vec<i32> {
-        ["hub", "edge-01", "edge-02"]
-            .map(|name| self.pid(name))
-            .to_vec()
+        ["hub", "edge-01", "edge-02"].map(|name| self.pid(name)).to_vec()
     }
 }
 
@@ -147,13 +138,8 @@ fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 
 /// A zombie that nobody waits for yet has ended too.
 fn runs(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .starts_with(" Z")
-    })
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().starts_with(" Z"))
 }
 
 fn signal(demo: &Child, signal: Signal) {
@@ -189,18 +175,9 @@ fn it_starts_everything_tells_where_and_stops_everything() {
             .values()
             .all(|node| node.page.as_deref() == Some("http://127.0.0.1:5/"))
     );
-    assert_eq!(
-        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let pointer = stage
-        .folder
-        .path()
-        .join("runtime/sentinel-demo/context.json");
-    assert_eq!(
-        fs::canonicalize(&pointer).unwrap(),
-        fs::canonicalize(&path).unwrap()
-    );
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let pointer = stage.folder.path().join("runtime/sentinel-demo/context.json");
+    assert_eq!(fs::canonicalize(&pointer).unwrap(), fs::canonicalize(&path).unwrap());
     // A second one on the same state is refused, and says how to reach the first.
     let second = stage.command().output().unwrap();
     assert_eq!(second.status.code(), Some(1));
@@ -225,39 +202,23 @@ fn a_killed_process_comes_back_and_a_stopped_one_does_not() {
     for name in ["edge-01", "hub"] {
         let old = stage.pid(name);
         stage.must("kill", name);
-        let new = until("it is back", || {
-            Some(stage.pid(name)).filter(|new| *new != old)
-        });
+        let new = until("it is back", || Some(stage.pid(name)).filter(|new| *new != old));
         assert!(runs(new) && !runs(old));
     }
     let old = stage.pid("edge-02");
     stage.must("stop", "edge-02");
     assert!(!runs(old));
-    assert_eq!(
-        stage.order(&json!({"do": "stop", "node": "edge-02"}))["ok"],
-        false
-    );
-    assert_eq!(
-        stage.order(&json!({"do": "kill", "node": "edge-02"}))["ok"],
-        false
-    );
+    assert_eq!(stage.order(&json!({"do": "stop", "node": "edge-02"}))["ok"], false);
+    assert_eq!(stage.order(&json!({"do": "kill", "node": "edge-02"}))["ok"], false);
     stage.must("start", "edge-02");
-    until("it runs again", || {
-        Some(stage.pid("edge-02")).filter(|new| *new != old)
-    });
+    until("it runs again", || Some(stage.pid("edge-02")).filter(|new| *new != old));
 
     stage.must("cut", "edge-01");
-    assert_eq!(
-        stage.order(&json!({"do": "cut", "node": "edge-01"}))["ok"],
-        false
-    );
+    assert_eq!(stage.order(&json!({"do": "cut", "node": "edge-01"}))["ok"], false);
     stage.must("heal", "edge-01");
     let answer = stage.order(&json!({"do": "cut", "node": "edge-77"}));
     assert!(
-        answer["text"]
-            .as_str()
-            .unwrap()
-            .contains("hub, edge-01, edge-02"),
+        answer["text"].as_str().unwrap().contains("hub, edge-01, edge-02"),
         "{answer}"
     );
     signal(&demo, Signal::INT);

@@ -1,8 +1,6 @@
 //! The shell of a simulated agent: disk, devices and sessions behind the effects of its core.
 
-use edge_agent_core::{
-    ActionResult, Agent, AppendError, Batch, Effect, Input, ProbeResult, Run, Settings,
-};
+use edge_agent_core::{ActionResult, Agent, AppendError, Batch, Effect, Input, ProbeResult, Run, Settings};
 use std::time::Duration;
 use wire::ActionKind;
 use wire::bundle::KeyRing;
@@ -93,10 +91,7 @@ impl Node {
                 }
                 self.restarted_for.push(run.decision.clone());
             }
-            ActionKind::Restart
-            | ActionKind::Throttle { .. }
-            | ActionKind::Unthrottle
-            | ActionKind::Notify { .. } => {}
+            ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {}
         }
     }
 
@@ -119,15 +114,11 @@ impl Node {
         match run.action.kind {
             ActionKind::PowerCap { milliwatts } => cap(milliwatts),
             ActionKind::ReleasePowerCap => cap(RANGE_MW.1),
-            ActionKind::Restart if self.restarted_for.contains(&run.decision) => {
-                ProbeResult::Done { value: None }
-            }
+            ActionKind::Restart if self.restarted_for.contains(&run.decision) => ProbeResult::Done { value: None },
             ActionKind::Restart => ProbeResult::NotDone { value: None },
-            ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
-                ProbeResult::Unknown {
-                    reason: "it leaves no trace".to_owned(),
-                }
-            }
+            ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => ProbeResult::Unknown {
+                reason: "it leaves no trace".to_owned(),
+            },
         }
     }
 }
@@ -265,12 +256,7 @@ impl World {
         for raw in &batch.entries {
             self.say(n, || {
                 let text = raw.decode().map(|entry| wire::view::text(&entry.body));
-                format!(
-                    "durable {}.{} {}",
-                    batch.epoch,
-                    raw.seq,
-                    text.unwrap_or_default()
-                )
+                format!("durable {}.{} {}", batch.epoch, raw.seq, text.unwrap_or_default())
             });
             self.trace = self.trace.rotate_left(5) ^ u64::from(raw.digest.0[0]) ^ raw.seq.0;
         }
@@ -292,10 +278,7 @@ impl World {
             return;
         }
         let acting = &mut self.nodes[n].acting;
-        let Some(index) = acting
-            .iter()
-            .position(|(other, _)| other.decision == run.decision)
-        else {
+        let Some(index) = acting.iter().position(|(other, _)| other.decision == run.decision) else {
             return;
         };
         acting.remove(index);
@@ -362,10 +345,7 @@ impl World {
             Effect::Act(run) => {
                 let node = &mut self.nodes[n];
                 let now = node.clock.at(self.now_ms);
-                let journal_ok = node
-                    .core
-                    .as_ref()
-                    .is_none_or(|core| core.status(now).journal_ok);
+                let journal_ok = node.core.as_ref().is_none_or(|core| core.status(now).journal_ok);
                 self.invariants.on_act(n, &run, &node.disk, journal_ok);
                 let takes = self.random.between(5, 800);
                 let applied_ms = self.now_ms + self.random.below(takes);
@@ -384,21 +364,9 @@ impl World {
             } => {
                 let found = self.nodes[n].disk.load(log, epoch, from, max_bytes);
                 let found = Box::new(found);
-                self.after(
-                    1,
-                    Event::Loaded {
-                        n,
-                        life,
-                        token,
-                        found,
-                    },
-                );
+                self.after(1, Event::Loaded { n, life, token, found });
             }
-            Effect::Release {
-                log,
-                epoch,
-                through,
-            } => self.nodes[n].disk.release(log, epoch, through),
+            Effect::Release { log, epoch, through } => self.nodes[n].disk.release(log, epoch, through),
             Effect::Shed { epoch, through } => {
                 self.faults.add(Fault::Shed);
                 let node = &mut self.nodes[n];
@@ -421,13 +389,7 @@ impl World {
             }
             Effect::Disconnect { reason } => {
                 if let Some(id) = self.nodes[n].session {
-                    self.after(
-                        0,
-                        Event::AgentEnd {
-                            id,
-                            reason: "closed",
-                        },
-                    );
+                    self.after(0, Event::AgentEnd { id, reason: "closed" });
                     let clean = reason == hub_core::STOPPED;
                     let reason = if clean { hub_core::STOPPED } else { "closed" };
                     if self.is_blocked(n, Way::Up) {
@@ -482,10 +444,7 @@ impl World {
         let Some(due) = node.core.as_ref().and_then(|core| core.poll_timeout(now)) else {
             return;
         };
-        let due_ms = self.now_ms
-            + u64::try_from(due.as_millis())
-                .unwrap_or(u64::MAX >> 1)
-                .max(1);
+        let due_ms = self.now_ms + u64::try_from(due.as_millis()).unwrap_or(u64::MAX >> 1).max(1);
         // A tick that comes too early does no harm, so only an earlier one than the pending one is set.
         if due_ms < node.timer_ms {
             node.timer_ms = due_ms;

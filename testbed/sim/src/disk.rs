@@ -103,11 +103,7 @@ impl Disk {
 
     /// Removes blocks at once.
     pub(crate) fn shed(&mut self, epoch: Epoch, through: Seq) {
-        let released = self
-            .released
-            .get(&(Log::Telemetry, epoch))
-            .copied()
-            .unwrap_or(Seq(0));
+        let released = self.released.get(&(Log::Telemetry, epoch)).copied().unwrap_or(Seq(0));
         let range = (epoch, Seq(0))..=(epoch, through);
         let gone: Vec<Place> = self.blocks.range(range).map(|(at, _)| *at).collect();
         for at in gone {
@@ -116,6 +112,7 @@ impl Disk {
             };
             self.bytes -= block.len() as u64;
             if at.1 <= released {
+                self.trimmed_blocks.insert(epoch, at.1);
                 self.releasable -= block.len() as u64;
             }
         }

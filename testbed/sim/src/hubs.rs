@@ -44,13 +44,7 @@ impl World {
         let ids: Vec<u64> = self.sessions.keys().copied().collect();
         for id in ids {
             let late = self.random.between(0, 20_000);
-            self.after(
-                late,
-                Event::AgentEnd {
-                    id,
-                    reason: "hub died",
-                },
-            );
+            self.after(late, Event::AgentEnd { id, reason: "hub died" });
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.hub_open = false;
             }
@@ -68,10 +62,7 @@ impl World {
         let Some(due) = self.hub.as_ref().and_then(|hub| hub.poll_timeout(now)) else {
             return;
         };
-        let due_ms = self.now_ms
-            + u64::try_from(due.as_millis())
-                .unwrap_or(u64::MAX >> 1)
-                .max(1);
+        let due_ms = self.now_ms + u64::try_from(due.as_millis()).unwrap_or(u64::MAX >> 1).max(1);
         if due_ms < self.hub_timer_ms {
             self.hub_timer_ms = due_ms;
             let life = self.hub_life;
@@ -107,9 +98,7 @@ impl World {
     fn commit_rows(&mut self, batch: Batch) {
         for row in batch.rows {
             let stored = match &row {
-                Row::Entries {
-                    agent, epoch, raw, ..
-                } => raw.last().map(|raw| (agent.clone(), *epoch, raw.seq)),
+                Row::Entries { agent, epoch, raw, .. } => raw.last().map(|raw| (agent.clone(), *epoch, raw.seq)),
                 _ => None,
             };
             if let Row::Bundle { signed, .. } = &row {
@@ -171,13 +160,7 @@ impl World {
         let token = batch.token;
         self.flying_rows = Some(Box::new(batch));
         let life = self.hub_life;
-        self.after(
-            takes,
-            Event::Stored {
-                life,
-                failed: fails,
-            },
-        );
+        self.after(takes, Event::Stored { life, failed: fails });
         if self.planted == Planted::AckBeforeCommit && !fails {
             self.at(self.now_ms, Event::StoredTooEarly { life, token });
         }

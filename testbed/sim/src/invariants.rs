@@ -61,14 +61,10 @@ impl Invariants {
         if let Some((seq, _)) = &batch.telemetry {
             life.blocks.insert((batch.epoch, *seq));
         }
-        self.require(wrong.is_none(), || {
-            format!("{id}: {}", wrong.unwrap_or_default())
-        });
+        self.require(wrong.is_none(), || format!("{id}: {}", wrong.unwrap_or_default()));
         if let (Some(old), Some(new)) = (disk.floor, batch.floor) {
             self.require(
-                new.epoch >= old.epoch
-                    && new.generation >= old.generation
-                    && new.hub_epoch >= old.hub_epoch,
+                new.epoch >= old.epoch && new.generation >= old.generation && new.hub_epoch >= old.hub_epoch,
                 || format!("T2: {id}: floor falls from {old:?} to {new:?}"),
             );
         }
@@ -120,9 +116,7 @@ impl Invariants {
         for seq in gone {
             let named = self.lives[node].names_block(epoch, seq);
             self.require(named || disk.is_released_block(epoch, seq), || {
-                format!(
-                    "D2: block {epoch}.{seq} of agent {node} is shed and no durable gap names it"
-                )
+                format!("D2: block {epoch}.{seq} of agent {node} is shed and no durable gap names it")
             });
         }
     }
@@ -141,9 +135,7 @@ impl Invariants {
         if let Some(blocks) = ack.telemetry {
             let last = store.last_block(id, ack.epoch);
             self.require(blocks <= last, || {
-                format!(
-                    "D3: blocks of {id} are acknowledged through {blocks}, stored through {last}"
-                )
+                format!("D3: blocks of {id} are acknowledged through {blocks}, stored through {last}")
             });
         }
     }
@@ -161,18 +153,13 @@ impl Invariants {
         if acked > Seq(0) {
             let stored = self.stored.get(&(id.clone(), epoch)).copied();
             self.require(stored.is_some_and(|stored| acked <= stored), || {
-                format!(
-                    "D1: {id}.{epoch} believes in {acked} acknowledged, the hub stored {stored:?}"
-                )
+                format!("D1: {id}.{epoch} believes in {acked} acknowledged, the hub stored {stored:?}")
             });
         }
         if let Some((_, bundle)) = agent.bundle() {
             let before = self.lives[node].generation;
             self.require(bundle.generation >= before, || {
-                format!(
-                    "T2: {id} goes from generation {before} to {}",
-                    bundle.generation
-                )
+                format!("T2: {id} goes from generation {before} to {}", bundle.generation)
             });
             self.lives[node].generation = bundle.generation;
         }

@@ -52,12 +52,7 @@ pub fn run(seed: u64, swarm: Swarm, planted: Planted) -> Result<Course, String> 
 }
 
 /// As [`run`]; tells on stderr what happens to one node.
-pub fn watch(
-    seed: u64,
-    swarm: Swarm,
-    planted: Planted,
-    node: Option<usize>,
-) -> Result<Course, String> {
+pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> Result<Course, String> {
     let mut world = World::new(seed, swarm, planted);
     world.watched = node;
     world.run()?;
@@ -78,10 +73,7 @@ pub fn run_twice(seed: u64, swarm: &Swarm) -> Result<Course, String> {
     if first == second {
         Ok(first)
     } else {
-        Err(format!(
-            "two runs differ: {:x} and {:x}",
-            first.trace, second.trace
-        ))
+        Err(format!("two runs differ: {:x} and {:x}", first.trace, second.trace))
     }
 }
 

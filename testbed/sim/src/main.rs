@@ -53,10 +53,7 @@ fn arguments() -> Result<Arguments, String> {
                 let text = value()?;
                 let known = Planted::ALL.into_iter().find(|(name, _)| *name == text);
                 let names: Vec<_> = Planted::ALL.iter().map(|(name, _)| *name).collect();
-                parsed.planted = Some(known.ok_or(format!(
-                    "no planted bug `{text}`; there are {}",
-                    names.join(", ")
-                ))?);
+                parsed.planted = Some(known.ok_or(format!("no planted bug `{text}`; there are {}", names.join(", ")))?);
             }
             other => return Err(format!("unknown argument `{other}`")),
         }

@@ -54,12 +54,7 @@ fn short(frame: &Frame) -> String {
     match frame {
         Frame::Entries(entries) => {
             let count = entries.raw.len();
-            format!(
-                "entries {}.{} and {} more",
-                entries.epoch,
-                entries.first,
-                count - 1
-            )
+            format!("entries {}.{} and {} more", entries.epoch, entries.first, count - 1)
         }
         Frame::Telemetry(block) => format!("block {}.{}", block.epoch, block.seq),
         Frame::Status(status) => format!("status, bundle {}", status.bundle.generation),
@@ -74,16 +69,8 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
     match frame {
         // Rare, and the ones that hurt.
         Frame::Command(_) => 300,
-        Frame::Entries(_)
-        | Frame::Telemetry(_)
-        | Frame::Ack(_)
-        | Frame::Beacon(_)
-        | Frame::Status(_) => 30,
-        Frame::Hello(_)
-        | Frame::Welcome(_)
-        | Frame::Goodbye(_)
-        | Frame::AskBundle(_)
-        | Frame::Bundle(_) => 0,
+        Frame::Entries(_) | Frame::Telemetry(_) | Frame::Ack(_) | Frame::Beacon(_) | Frame::Status(_) => 30,
+        Frame::Hello(_) | Frame::Welcome(_) | Frame::Goodbye(_) | Frame::AskBundle(_) | Frame::Bundle(_) => 0,
     }
 }
 
@@ -110,8 +97,7 @@ impl World {
         if lasts.iter().any(|last| *last > at_ms) {
             self.faults.add(Fault::Reorder);
         }
-        let repeated =
-            self.faulty(Fault::Duplicate) && self.random.chance(repeats_per_mille(&frame));
+        let repeated = self.faulty(Fault::Duplicate) && self.random.chance(repeats_per_mille(&frame));
         let again = repeated.then(|| Box::new(frame.clone()));
         let frame = Box::new(frame);
         self.at(at_ms, Event::Deliver { id, way, frame });
@@ -124,10 +110,7 @@ impl World {
     /// One way, retransmissions included.
     pub(crate) fn latency(&mut self) -> u64 {
         let mut delay = self.random.between(1, self.swarm.latency_ms);
-        while self.swarm.has(Fault::Loss)
-            && self.healed_at.is_none()
-            && self.random.chance(self.swarm.loss_per_mille)
-        {
+        while self.swarm.has(Fault::Loss) && self.healed_at.is_none() && self.random.chance(self.swarm.loss_per_mille) {
             self.faults.add(Fault::Loss);
             delay += RETRANSMIT_MS;
         }
@@ -222,11 +205,7 @@ impl World {
         } else {
             self.random.between(0, 500)
         };
-        let (agent, hub) = if self.random.chance(500) {
-            (0, late)
-        } else {
-            (late, 0)
-        };
+        let (agent, hub) = if self.random.chance(500) { (0, late) } else { (late, 0) };
         self.after(agent, Event::AgentEnd { id, reason });
         self.after(hub, Event::HubEnd { id, reason });
     }

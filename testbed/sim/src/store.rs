@@ -31,9 +31,7 @@ impl Store {
     /// Commits one row. An error is a broken chain: the hub's core let something through.
     pub(crate) fn commit(&mut self, row: Row) -> Result<(), String> {
         match row {
-            Row::Entries {
-                agent, epoch, raw, ..
-            } => return self.append(agent, epoch, raw),
+            Row::Entries { agent, epoch, raw, .. } => return self.append(agent, epoch, raw),
             Row::Telemetry {
                 agent,
                 epoch,
@@ -123,6 +121,7 @@ impl Store {
                 record: record.clone(),
                 heads,
                 telemetry: telemetry.unwrap_or_default(),
+                last_decision: None,
             }
         });
         Recovered {

@@ -165,11 +165,7 @@ impl Swarm {
         Self {
             agents: usize::try_from(random.between(1, max_agents as u64)).unwrap_or(1),
             safety_ms: minutes * random.between(30_000, 60_000),
-            fault_every_ms: if quiet {
-                0
-            } else {
-                random.between(2_000, 20_000)
-            },
+            fault_every_ms: if quiet { 0 } else { random.between(2_000, 20_000) },
             order_every_ms: random.between(5_000, 60_000),
             on,
             loss_per_mille: if quiet { 0 } else { random.below(300) },

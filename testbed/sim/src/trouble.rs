@@ -220,11 +220,7 @@ impl World {
         self.faults.add(fault);
         self.nodes[n].blocked_up |= up;
         self.nodes[n].blocked_down |= down;
-        let most = if self.random.chance(300) {
-            500_000
-        } else {
-            90_000
-        };
+        let most = if self.random.chance(300) { 500_000 } else { 90_000 };
         let lasts = self.random.between(500, most);
         self.after(lasts, Event::Unblock { n });
     }

@@ -314,12 +314,7 @@ impl World {
             Event::Appended { n, life, failure } => self.appended(n, life, failure),
             Event::ActionDone { n, life, run } => self.action_done(n, life, &run),
             Event::Probed { n, life, run } => self.probed(n, life, &run),
-            Event::Loaded {
-                n,
-                life,
-                token,
-                found,
-            } => {
+            Event::Loaded { n, life, token, found } => {
                 if self.nodes[n].life == life {
                     let found = *found;
                     self.tell(n, edge_agent_core::Input::Loaded { token, found });
@@ -369,10 +364,7 @@ impl World {
             }
             Some((n, why)) if self.now_ms >= self.healed_at.unwrap_or(0) + HEALED_MS => {
                 let last = self.last_words(n);
-                Err(format!(
-                    "V1: {} has not come back: {why}{last}",
-                    self.nodes[n].id
-                ))
+                Err(format!("V1: {} has not come back: {why}{last}", self.nodes[n].id))
             }
             Some(_) => {
                 self.after(LOOK_EVERY_MS, Event::Look);
@@ -416,9 +408,7 @@ impl World {
             return Some(format!("hub holds {held:?}, agent {head:?}"));
         }
         let newest = self.store.newest_bundle().map(|bundle| bundle.digest);
-        let active = core
-            .bundle()
-            .map(|(_, reference): (_, BundleRef)| reference);
+        let active = core.bundle().map(|(_, reference): (_, BundleRef)| reference);
         if active.map(|active| active.digest) != newest {
             return Some(format!("bundle {active:?}, newest is {newest:?}"));
         }
@@ -452,23 +442,10 @@ impl World {
                 }
             }
         }
-        let epoch = node
-            .core
-            .as_ref()
-            .map_or(wire::Epoch(0), |core| core.head().epoch);
-        let last = life
-            .blocks
-            .iter()
-            .filter(|at| at.0 == epoch)
-            .map(|at| at.1)
-            .max();
+        let epoch = node.core.as_ref().map_or(wire::Epoch(0), |core| core.head().epoch);
+        let last = life.blocks.iter().filter(|at| at.0 == epoch).map(|at| at.1).max();
         let held = self.store.blocks.get(&(node.id.clone(), epoch));
-        let trimmed = node
-            .disk
-            .trimmed_blocks
-            .get(&epoch)
-            .copied()
-            .unwrap_or(Seq(0));
+        let trimmed = node.disk.trimmed_blocks.get(&epoch).copied().unwrap_or(Seq(0));
         // The newest blocks may be on their way.
         let unsent = held
             .and_then(|held| held.last_key_value())
@@ -476,8 +453,7 @@ impl World {
         for seq in (1..=last.unwrap_or(Seq(0)).min(unsent).0).map(Seq) {
             let stored = held.is_some_and(|held| held.contains_key(&seq));
             let excused = self.hub_restored && seq <= trimmed;
-            if !stored && !life.names_block(epoch, seq) && !excused && !life.forked.contains(&epoch)
-            {
+            if !stored && !life.names_block(epoch, seq) && !excused && !life.forked.contains(&epoch) {
                 return Err(format!("D2: block {}.{epoch}.{seq} is nowhere", node.id));
             }
         }

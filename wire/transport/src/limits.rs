@@ -40,9 +40,10 @@ pub(crate) const HANDSHAKE: Duration = Duration::from_secs(15);
 /// The times of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// A session in which nothing arrives for this long is over: three lost keep-alives.
+    /// A session in which nothing arrives for this long is over: two lost keep-alives, each repeated by QUIC meanwhile.
     pub idle: Duration,
-    /// How often a silent agent pings, so that NAT mappings live (30 s is the shortest that is common). Only agents ping:
+    /// How often a silent agent pings, so that NAT mappings live (30 s is the shortest that is common); longer than the ten
+    /// seconds between telemetry blocks, so that a node that reports never pings. Only agents ping:
     /// the hub hears these pings and answers them, so one side's timer serves both.
     pub keep_alive: Duration,
     /// How long one connect may take in all.
@@ -55,8 +56,8 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            idle: Duration::from_secs(45),
-            keep_alive: Duration::from_secs(15),
+            idle: Duration::from_secs(25),
+            keep_alive: Duration::from_secs(12),
             connect: Duration::from_secs(10),
             first_answer: Duration::from_secs(1),
         }

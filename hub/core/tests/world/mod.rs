@@ -116,6 +116,7 @@ impl Store {
                 .map_or((Epoch(0), Seq(0)), |((_, epoch), blocks)| {
                     (*epoch, *blocks.keys().next_back().unwrap())
                 }),
+            last_decision: None,
         });
         Recovered {
             meta: self.meta.clone(),

@@ -11,9 +11,7 @@ use super::{Target, Victim};
 
 /// `500ms`, `30s`, `5m`, `1h`.
 pub fn span(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
     let wrong = || format!("`{text}` is not a span: a number and ms, s, m or h, for example 30s");
     let number: u64 = digits.parse().map_err(|_| wrong())?;
@@ -56,11 +54,8 @@ pub fn parameter(text: &str) -> Result<(String, String), String> {
 pub fn victim(text: &str) -> Result<Victim, String> {
     let (node, gpu) = match text.split_once('/') {
         Some((node, gpu)) => {
-            let number = gpu
-                .strip_prefix("gpu")
-                .and_then(|digits| digits.parse().ok());
-            let number =
-                number.ok_or_else(|| format!("`{gpu}` is not a GPU: gpu0, gpu1 and so on"))?;
+            let number = gpu.strip_prefix("gpu").and_then(|digits| digits.parse().ok());
+            let number = number.ok_or_else(|| format!("`{gpu}` is not a GPU: gpu0, gpu1 and so on"))?;
             (node, Some(number))
         }
         None => (text, None),
@@ -87,12 +82,7 @@ mod tests {
 
     #[test]
     fn spans_have_units() {
-        for (text, ms) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-        ] {
+        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
             assert_eq!(span(text).unwrap(), Duration::from_millis(ms));
         }
         for text in ["", "5", "5 days", "-1s", "99999999999999999999s"] {

@@ -62,10 +62,7 @@ pub fn print(view: &ActView, asked: &str, output: &mut Output) -> Result<Exit, F
 }
 
 fn exit(view: &ActView) -> Exit {
-    let outcome = view
-        .decision
-        .as_ref()
-        .map(|decision| decision.outcome.as_str());
+    let outcome = view.decision.as_ref().map(|decision| decision.outcome.as_str());
     match (view.status.as_str(), outcome) {
         ("denied", _) => Exit::Denied,
         ("refused", _) | ("done", Some("dropped")) => Exit::Conflict,

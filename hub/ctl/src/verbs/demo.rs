@@ -32,27 +32,18 @@ pub fn run(session: &Session, demo: &Demo) -> Result<Exit, Failure> {
         .advise("start one with `cargo run --release`"));
     };
     let away = |cause: std::io::Error| {
-        Failure::new(
-            Exit::Unreachable,
-            format!("the demo does not answer on `{socket}`"),
-        )
-        .because(cause)
-        .advise("start it with `cargo run --release`")
+        Failure::new(Exit::Unreachable, format!("the demo does not answer on `{socket}`"))
+            .because(cause)
+            .advise("start it with `cargo run --release`")
     };
     let request = serde_json::json!({
         "do": demo.verb.word(),
         "node": demo.whom.node,
         "gpu": demo.whom.gpu,
     });
-    let answer = ask(
-        socket,
-        &request.to_string(),
-        session.timeout.unwrap_or(PATIENCE),
-    )
-    .map_err(away)?;
-    let answer: Answer = serde_json::from_str(&answer).map_err(|cause| {
-        Failure::new(Exit::Failure, "the demo answers something unexpected").because(cause)
-    })?;
+    let answer = ask(socket, &request.to_string(), session.timeout.unwrap_or(PATIENCE)).map_err(away)?;
+    let answer: Answer = serde_json::from_str(&answer)
+        .map_err(|cause| Failure::new(Exit::Failure, "the demo answers something unexpected").because(cause))?;
     match answer.ok {
         true => {
             say(&answer.text);

@@ -16,16 +16,8 @@ use crate::session::Session;
 use crate::table::{Cell, Table};
 
 /// `sentinel describe node NAME`.
-pub async fn run(
-    session: &Session,
-    name: &AgentId,
-    local: bool,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
-    let node: NodeView = session
-        .source(local, name)?
-        .get(&format!("/nodes/{name}"))
-        .await?;
+pub async fn run(session: &Session, name: &AgentId, local: bool, output: &mut Output) -> Result<Exit, Failure> {
+    let node: NodeView = session.source(local, name)?.get(&format!("/nodes/{name}")).await?;
     output.one(&node, node.name.as_str(), || text(&node))?;
     Ok(Exit::Ok)
 }
@@ -45,17 +37,10 @@ fn text(node: &NodeView) -> String {
     row("clock", clock(node.clock).into());
     row("journal", journal(node).into());
     row("held", node.held_by.as_deref().unwrap_or("no").into());
-    row(
-        "quarantined",
-        node.quarantined.as_deref().unwrap_or("no").into(),
-    );
+    row("quarantined", node.quarantined.as_deref().unwrap_or("no").into());
     row(
         "telemetry",
-        format!(
-            "one sample each {}",
-            span(u64::from(node.telemetry_interval_ms))
-        )
-        .into(),
+        format!("one sample each {}", span(u64::from(node.telemetry_interval_ms))).into(),
     );
     row(
         "cpu, memory",
@@ -145,10 +130,7 @@ fn certificate(node: &NodeView) -> String {
         1 => "rejoined once by its node key".to_owned(),
         more => format!("rejoined {more} times by its node key"),
     };
-    format!(
-        "ends {}; {rejoined}",
-        or_dash(node.certificate_ends.map(time))
-    )
+    format!("ends {}; {rejoined}", or_dash(node.certificate_ends.map(time)))
 }
 
 fn clock(state: ClockState) -> &'static str {

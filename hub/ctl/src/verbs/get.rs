@@ -117,10 +117,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 async fn nodes(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
     if let Some(name) = &get.name {
         let name = parsed::<AgentId>(name)?;
-        let row: NodeView = session
-            .source(get.local, &name)?
-            .get(&format!("/nodes/{name}"))
-            .await?;
+        let row: NodeView = session.source(get.local, &name)?.get(&format!("/nodes/{name}")).await?;
         output.single(&row)?;
         return Ok(Exit::Ok);
     }
@@ -171,18 +168,10 @@ async fn entries(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 }
 
 /// One entry: the API lists them, so the node's list is read until it comes.
-async fn entry(
-    session: &Session,
-    get: &Get,
-    id: &DecisionId,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+async fn entry(session: &Session, get: &Get, id: &DecisionId, output: &mut Output) -> Result<Exit, Failure> {
     let client = session.source(get.local, get.node.as_ref().unwrap_or(&id.agent))?;
     let page: Page<EntryView> = read(&client, ENTRIES, Some(&id.agent), None, 0).await?;
-    let row = page
-        .rows
-        .iter()
-        .find(|row| (row.epoch, row.seq) == (id.epoch, id.seq));
+    let row = page.rows.iter().find(|row| (row.epoch, row.seq) == (id.epoch, id.seq));
     match row {
         Some(row) => output.single(row).map(|()| Exit::Ok),
         None => Err(unknown(
@@ -205,13 +194,8 @@ async fn policies(session: &Session, get: &Get, output: &mut Output) -> Result<E
             None => Err(unknown("policy", name, "sentinel get policies")),
         };
     }
-    found
-        .rows
-        .sort_by_key(|row| std::cmp::Reverse(row.generation));
-    found.print(
-        output,
-        "no bundle is published yet: sentinel policy publish FILE",
-    )
+    found.rows.sort_by_key(|row| std::cmp::Reverse(row.generation));
+    found.print(output, "no bundle is published yet: sentinel policy publish FILE")
 }
 
 /// What several sources said.
@@ -222,11 +206,7 @@ struct Found<T> {
     silent: Vec<Failure>,
 }
 
-async fn gather<T: DeserializeOwned>(
-    session: &Session,
-    get: &Get,
-    list: Path,
-) -> Result<Found<T>, Failure> {
+async fn gather<T: DeserializeOwned>(session: &Session, get: &Get, list: Path) -> Result<Found<T>, Failure> {
     let sources = session.sources(get.local, get.node.as_ref())?;
     let mut found = Found {
         rows: Vec::new(),
@@ -251,11 +231,7 @@ async fn gather<T: DeserializeOwned>(
 }
 
 /// One source's rows. Entries are read one journal at a time, so a hub is asked for each of its nodes.
-async fn read_source<T: DeserializeOwned>(
-    client: &Client,
-    list: Path,
-    get: &Get,
-) -> Result<Page<T>, Failure> {
+async fn read_source<T: DeserializeOwned>(client: &Client, list: Path, get: &Get) -> Result<Page<T>, Failure> {
     if get.node.is_some() || list.path != ENTRIES.path {
         return read(client, list, get.node.as_ref(), None, get.limit).await;
     }
@@ -322,6 +298,5 @@ where
 
 /// There is no such thing.
 pub fn unknown(what: &str, name: &str, list: &str) -> Failure {
-    Failure::new(Exit::NotFound, format!("there is no {what} `{name}`"))
-        .advise(format!("see what there is: {list}"))
+    Failure::new(Exit::NotFound, format!("there is no {what} `{name}`")).advise(format!("see what there is: {list}"))
 }

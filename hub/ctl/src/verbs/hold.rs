@@ -9,12 +9,7 @@ use crate::output::Output;
 use crate::session::Session;
 
 /// `sentinel hold NODE --reason TEXT`, and `release`.
-pub async fn run(
-    session: &Session,
-    reasoned: &Reasoned,
-    verb: &str,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+pub async fn run(session: &Session, reasoned: &Reasoned, verb: &str, output: &mut Output) -> Result<Exit, Failure> {
     let request = ReasonRequest {
         reason: reasoned.reason.clone(),
     };
@@ -30,9 +25,7 @@ pub async fn run(
         .await?;
     if view.status == "done" && view.decision.is_none() {
         let done = match verb {
-            "hold" => format!(
-                "⏸ {node} is held: it protects, and does nothing else until `sentinel release {node}`\n"
-            ),
+            "hold" => format!("⏸ {node} is held: it protects, and does nothing else until `sentinel release {node}`\n"),
             _ => format!("✓ {node} is released\n"),
         };
         output.one(&view, node.as_str(), || done)?;

@@ -68,9 +68,7 @@ struct Version {
 
 fn version(output: &mut Output) -> Result<Exit, Failure> {
     let version = env!("CARGO_PKG_VERSION");
-    output.one(&Version { version }, version, || {
-        format!("sentinel {version}\n")
-    })?;
+    output.one(&Version { version }, version, || format!("sentinel {version}\n"))?;
     Ok(Exit::Ok)
 }
 

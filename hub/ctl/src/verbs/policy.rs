@@ -22,12 +22,7 @@ const SPREADING: Duration = Duration::from_secs(30);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
 /// `sentinel policy check FILE`. Asks the hub, and a node of this machine when the hub is away.
-pub async fn check(
-    session: &Session,
-    file: &Path,
-    local: bool,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+pub async fn check(session: &Session, file: &Path, local: bool, output: &mut Output) -> Result<Exit, Failure> {
     let text = read(file)?;
     let mut sources = session.sources(local, None)?;
     if !local {
@@ -35,10 +30,7 @@ pub async fn check(
     }
     let mut silent = None;
     for client in &sources {
-        match client
-            .post_text::<CheckView>("/policies/check", text.clone())
-            .await
-        {
+        match client.post_text::<CheckView>("/policies/check", text.clone()).await {
             Ok(view) => return checked(file, &view, output),
             Err(failure) if failure.is_unreachable() => {
                 silent.get_or_insert(failure);
@@ -94,12 +86,7 @@ fn problems(file: &str, view: &CheckView) -> String {
 }
 
 /// `sentinel policy publish FILE`. Ends `timed out` when a node that was waited for does not have it in time.
-pub async fn publish(
-    session: &Session,
-    file: &Path,
-    wait: WaitFor,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
     let text = read(file)?;
     let hub = session.hub()?;
     let view: CheckView = hub.post_text("/policies/check", text.clone()).await?;
@@ -128,12 +115,7 @@ struct Spread {
     away: Vec<String>,
 }
 
-async fn spread(
-    hub: &Client,
-    bundle: BundleRef,
-    wait: WaitFor,
-    deadline: Instant,
-) -> Result<Exit, Failure> {
+async fn spread(hub: &Client, bundle: BundleRef, wait: WaitFor, deadline: Instant) -> Result<Exit, Failure> {
     let bar = ProgressBar::new(0).with_style(
         ProgressStyle::with_template("{bar:30} {pos} of {len} nodes have it {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -147,10 +129,7 @@ async fn spread(
         let done = spread.late.is_empty();
         if bar.is_hidden() && told != Some(spread.have) {
             told = Some(spread.have);
-            say(&format!(
-                "{} of {} nodes have it",
-                spread.have, spread.total
-            ));
+            say(&format!("{} of {} nodes have it", spread.have, spread.total));
         }
         if done {
             bar.finish_and_clear();
@@ -217,9 +196,8 @@ fn too_late(bundle: BundleRef, spread: &Spread) -> Failure {
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let shown = file.display();
-    let text = std::fs::read(file).map_err(|cause| {
-        Failure::new(Exit::Usage, format!("cannot read `{shown}`")).because(cause)
-    })?;
+    let text = std::fs::read(file)
+        .map_err(|cause| Failure::new(Exit::Usage, format!("cannot read `{shown}`")).because(cause))?;
     if text.len() > MAX_BUNDLE_BYTES {
         return Err(Failure::new(
             Exit::Usage,

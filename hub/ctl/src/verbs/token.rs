@@ -16,10 +16,7 @@ pub async fn create(session: &Session, what: &Token, output: &mut Output) -> Res
         site: site.clone(),
         ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
     };
-    let view: TokenView = session
-        .hub()?
-        .post("/tokens", &request, session.patience())
-        .await?;
+    let view: TokenView = session.hub()?.post("/tokens", &request, session.patience()).await?;
     output.one(&view, &view.token, || format!("{}\n", view.join_line))?;
     if output.for_people() {
         say(&format!(
@@ -33,16 +30,10 @@ pub async fn create(session: &Session, what: &Token, output: &mut Output) -> Res
 /// `sentinel login`: a link that opens the console once.
 pub async fn login(session: &Session, output: &mut Output) -> Result<Exit, Failure> {
     let empty = serde_json::Map::new();
-    let view: LoginLinkView = session
-        .hub()?
-        .post("/login-links", &empty, session.patience())
-        .await?;
+    let view: LoginLinkView = session.hub()?.post("/login-links", &empty, session.patience()).await?;
     output.one(&view, &view.url, || format!("{}\n", view.url))?;
     if output.for_people() {
-        say(&format!(
-            "opens the console once, until {}",
-            time(view.ends)
-        ));
+        say(&format!("opens the console once, until {}", time(view.ends)));
     }
     Ok(Exit::Ok)
 }

@@ -50,19 +50,11 @@ fn conclusion(rows: &[VerifyView]) -> (String, Exit) {
         .filter(|row| !whole(row))
         .map(|row| {
             let chain = if row.chain_ok { "" } else { ", chain broken" };
-            format!(
-                "{} ({} missing, {} double{chain})",
-                row.name(),
-                row.missing,
-                row.double
-            )
+            format!("{} ({} missing, {} double{chain})", row.name(), row.missing, row.double)
         })
         .collect();
     match broken.is_empty() {
-        true => (
-            "produced = stored, 0 missing, 0 double".to_owned(),
-            Exit::Ok,
-        ),
+        true => ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok),
         false => (format!("not equal: {}", broken.join(", ")), Exit::Degraded),
     }
 }
@@ -83,11 +75,7 @@ async fn on_their_way(hub: &Client, rows: &[VerifyView]) -> Result<bool, Failure
     Ok(late.iter().any(connected))
 }
 
-async fn compare(
-    session: &Session,
-    hub: &Client,
-    node: Option<&AgentId>,
-) -> Result<Vec<VerifyView>, Failure> {
+async fn compare(session: &Session, hub: &Client, node: Option<&AgentId>) -> Result<Vec<VerifyView>, Failure> {
     let mut own = Own::new();
     for (name, client) in session.nodes() {
         if node.is_none_or(|node| *node == name) {
@@ -133,10 +121,7 @@ fn joined(mut row: VerifyView, own: Option<Result<VerifyView, Failure>>) -> Veri
     let own = match own {
         Some(Ok(own)) => own,
         Some(Err(_)) => {
-            add(
-                &mut row.detail,
-                "its own socket does not answer; as the hub last heard",
-            );
+            add(&mut row.detail, "its own socket does not answer; as the hub last heard");
             return row;
         }
         None => return row,
@@ -146,17 +131,11 @@ fn joined(mut row: VerifyView, own: Option<Result<VerifyView, Failure>>) -> Veri
     let missing = row.produced.saturating_sub(distinct);
     if missing > row.missing {
         row.missing = missing;
-        add(
-            &mut row.detail,
-            &format!("{missing} entries are at the node only"),
-        );
+        add(&mut row.detail, &format!("{missing} entries are at the node only"));
     }
     if !own.chain_ok {
         row.chain_ok = false;
-        add(
-            &mut row.detail,
-            &format!("in the node's journal: {}", own.detail),
-        );
+        add(&mut row.detail, &format!("in the node's journal: {}", own.detail));
     }
     for there in &row.epochs {
         let here = own
@@ -235,10 +214,7 @@ mod tests {
     fn the_last_line_says_whether_all_is_well() {
         assert_eq!(
             conclusion(&[row(9, 9, 0, b"a")]),
-            (
-                "produced = stored, 0 missing, 0 double".to_owned(),
-                Exit::Ok
-            )
+            ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok)
         );
         let (line, exit) = conclusion(&[row(9, 10, 1, b"a")]);
         assert_eq!(

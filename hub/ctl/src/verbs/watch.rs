@@ -69,11 +69,8 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
         (_, None) => Ok(get.node.clone()),
-        (_, Some(name)) => Err(Failure::new(
-            Exit::Usage,
-            format!("`{name}` alone cannot be watched"),
-        )
-        .advise("watch the list, with --node for one node")),
+        (_, Some(name)) => Err(Failure::new(Exit::Usage, format!("`{name}` alone cannot be watched"))
+            .advise("watch the list, with --node for one node")),
     }
 }
 
@@ -143,12 +140,7 @@ impl Watch<'_> {
         silent_is_empty(read(client, Path::plain(path), None, None, 0).await)
     }
 
-    async fn print(
-        &mut self,
-        index: usize,
-        event: StreamEvent,
-        output: &mut Output,
-    ) -> Result<(), Failure> {
+    async fn print(&mut self, index: usize, event: StreamEvent, output: &mut Output) -> Result<(), Failure> {
         match (self.get.what, event) {
             (_, StreamEvent::Reset) => self.list(index, output).await,
             (Resource::Nodes, StreamEvent::Node(row)) if self.wanted(&row.name) => {
@@ -157,9 +149,7 @@ impl Watch<'_> {
             (Resource::Decisions, StreamEvent::Decision(row)) if self.wanted(&row.node) => {
                 output.more(std::slice::from_ref(row.as_ref()))
             }
-            (Resource::Policies, StreamEvent::Policy(row)) => {
-                output.more(std::slice::from_ref(row.as_ref()))
-            }
+            (Resource::Policies, StreamEvent::Policy(row)) => output.more(std::slice::from_ref(row.as_ref())),
             (Resource::Entries, StreamEvent::Node(row)) if self.is_news(&row) => {
                 self.entries(index, &row.name, output).await
             }
@@ -184,12 +174,7 @@ impl Watch<'_> {
     }
 
     /// Prints a node's entries that came since the last look.
-    async fn entries(
-        &mut self,
-        index: usize,
-        node: &AgentId,
-        output: &mut Output,
-    ) -> Result<(), Failure> {
+    async fn entries(&mut self, index: usize, node: &AgentId, output: &mut Output) -> Result<(), Failure> {
         let cursor = self.cursors.get(node).cloned();
         let page = read::<EntryView>(&self.sources[index], ENTRIES, Some(node), cursor, 0).await;
         let page = match page {

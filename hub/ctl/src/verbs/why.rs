@@ -47,8 +47,7 @@ async fn newest(session: &Session, why: &Why) -> Result<(Client, DecisionId), Fa
         match read(&client, DECISIONS, why.node.as_ref(), None, 1).await {
             Ok(Page { rows, .. }) => {
                 let row: Option<DecisionView> = rows.into_iter().next();
-                let newer =
-                    |row: &DecisionView| newest.as_ref().is_none_or(|(known, _)| known.at < row.at);
+                let newer = |row: &DecisionView| newest.as_ref().is_none_or(|(known, _)| known.at < row.at);
                 if let Some(row) = row.filter(newer) {
                     newest = Some((row, client));
                 }

@@ -33,14 +33,11 @@ fn a_context_that_others_can_read_is_refused_with_its_cure() {
 #[test]
 fn the_context_is_found_in_the_documented_order() {
     // Nowhere.
-    let said = run(sentinel()
-        .args(["get", "nodes"])
-        .env_remove("SENTINEL_CONTEXT"));
+    let said = run(sentinel().args(["get", "nodes"]).env_remove("SENTINEL_CONTEXT"));
     assert_eq!(said.code, 2);
     assert!(
-        said.err.contains(
-            "no demo runs, and `/nonexistent/.config/sentinel/context.json` does not exist"
-        ),
+        said.err
+            .contains("no demo runs, and `/nonexistent/.config/sentinel/context.json` does not exist"),
         "{}",
         said.err
     );
@@ -89,8 +86,7 @@ fn the_context_is_found_in_the_documented_order() {
 
 #[test]
 fn a_hub_that_is_away_is_told_with_what_still_works() {
-    let fake =
-        Fake::nobody().with_node("edge-01", &[("GET /nodes", items([rows::node("edge-01")]))]);
+    let fake = Fake::nobody().with_node("edge-01", &[("GET /nodes", items([rows::node("edge-01")]))]);
     let said = fake.line("get nodes -o name");
     assert_eq!((said.code, said.out.as_str()), (6, ""));
     assert!(
@@ -100,14 +96,12 @@ fn a_hub_that_is_away_is_told_with_what_still_works() {
         said.err
     );
     assert!(
-        said.err
-            .contains("still works: the nodes go on by themselves"),
+        said.err.contains("still works: the nodes go on by themselves"),
         "{}",
         said.err
     );
     assert!(
-        said.err
-            .contains("to do: sentinel get nodes -o name --local\n"),
+        said.err.contains("to do: sentinel get nodes -o name --local\n"),
         "{}",
         said.err
     );
@@ -124,8 +118,7 @@ fn a_hub_with_another_ca_is_not_told_the_token() {
     let said = fake.line("get nodes");
     assert_eq!(said.code, 6);
     assert!(
-        said.err
-            .contains("does not prove that it is the hub of this context"),
+        said.err.contains("does not prove that it is the hub of this context"),
         "{}",
         said.err
     );
@@ -161,9 +154,5 @@ fn a_hub_that_does_not_answer_in_time_ends_the_wait() {
     let fake = nodes().with_context(|context| context.hub = format!("https://{address}"));
     let said = fake.line("get nodes --timeout 200ms");
     assert_eq!(said.code, 7);
-    assert!(
-        said.err.contains("did not answer within 200 ms"),
-        "{}",
-        said.err
-    );
+    assert!(said.err.contains("did not answer within 200 ms"), "{}", said.err);
 }

@@ -7,20 +7,12 @@ use serde_json::{Value, json};
 /// Runs a line and compares the exit status and standard output, byte for byte.
 fn check(fake: &Fake, line: &str, code: i32, out: &str) {
     let said = fake.line(line);
-    assert_eq!(
-        (said.code, said.out.as_str()),
-        (code, out),
-        "{line}: {}",
-        said.err
-    );
+    assert_eq!((said.code, said.out.as_str()), (code, out), "{line}: {}", said.err);
 }
 
 fn two_nodes() -> Fake {
     Fake::hub(&[
-        (
-            "GET /nodes",
-            items([rows::alone("edge-03"), rows::node("edge-01")]),
-        ),
+        ("GET /nodes", items([rows::alone("edge-03"), rows::node("edge-01")])),
         ("GET /nodes/edge-03", ok(rows::alone("edge-03"))),
         (
             "GET /nodes/edge-09",
@@ -96,10 +88,7 @@ fn decisions_come_in_pages_up_to_the_limit() {
             "GET /decisions?limit=1&node=edge-03&before=a%20b",
             ok(json!({ "items": [rows::decision("edge-03.1.7")], "next_cursor": "c" })),
         ),
-        (
-            "GET /decisions/edge-03.1.42",
-            ok(rows::detail("edge-03.1.42")),
-        ),
+        ("GET /decisions/edge-03.1.42", ok(rows::detail("edge-03.1.42"))),
     ]);
     check(
         &fake,
@@ -115,12 +104,7 @@ fn decisions_come_in_pages_up_to_the_limit() {
             .err
             .contains("--limit 0 for all")
     );
-    check(
-        &fake,
-        "get decisions edge-03.1.42 -o name",
-        0,
-        "edge-03.1.42\n",
-    );
+    check(&fake, "get decisions edge-03.1.42 -o name", 0, "edge-03.1.42\n");
 }
 
 #[test]
@@ -130,50 +114,30 @@ fn local_asks_the_sockets_and_says_who_is_silent() {
             "edge-01",
             &[
                 ("GET /nodes", items([rows::node("edge-01")])),
-                (
-                    "GET /decisions?limit=100",
-                    items([rows::decision("edge-01.1.5")]),
-                ),
+                ("GET /decisions?limit=100", items([rows::decision("edge-01.1.5")])),
             ],
         )
         .with_dead_node("edge-02");
     let said = fake.line("get nodes --local -o name");
     assert_eq!((said.code, said.out.as_str()), (8, "edge-01\n"));
     assert!(
-        said.err
-            .starts_with("not listed: node edge-02 does not answer"),
+        said.err.starts_with("not listed: node edge-02 does not answer"),
         "{}",
         said.err
     );
-    check(
-        &fake,
-        "get decisions --local --limit 100 -o name",
-        8,
-        "edge-01.1.5\n",
-    );
+    check(&fake, "get decisions --local --limit 100 -o name", 8, "edge-01.1.5\n");
     let said = fake.line("get nodes --local --node edge-02");
     assert_eq!((said.code, said.out.as_str()), (6, ""));
-    assert!(
-        said.err.contains("see whether its sentinel-agent runs"),
-        "{}",
-        said.err
-    );
+    assert!(said.err.contains("see whether its sentinel-agent runs"), "{}", said.err);
     let said = fake.line("get nodes --local --node edge-07");
     assert_eq!(said.code, 3);
-    assert!(
-        said.err.contains("it knows edge-01, edge-02"),
-        "{}",
-        said.err
-    );
+    assert!(said.err.contains("it knows edge-01, edge-02"), "{}", said.err);
 }
 
 #[test]
 fn entries_of_all_nodes_are_put_in_the_order_of_time() {
     let fake = Fake::hub(&[
-        (
-            "GET /nodes",
-            items([rows::node("edge-01"), rows::node("edge-02")]),
-        ),
+        ("GET /nodes", items([rows::node("edge-01"), rows::node("edge-02")])),
         (
             "GET /entries?limit=100&node=edge-01",
             items([rows::entry("edge-01", 1), rows::entry("edge-01", 3)]),
@@ -202,10 +166,7 @@ fn entries_of_all_nodes_are_put_in_the_order_of_time() {
 
 #[test]
 fn policies_are_listed_newest_first() {
-    let fake = Fake::hub(&[(
-        "GET /policies",
-        items([rows::policy(1, false), rows::policy(2, true)]),
-    )]);
+    let fake = Fake::hub(&[("GET /policies", items([rows::policy(1, false), rows::policy(2, true)]))]);
     check(
         &fake,
         "get policies",
@@ -233,10 +194,7 @@ fn watching_prints_the_list_then_each_change_then_why_it_ended() {
         ),
         (
             "GET /decisions?limit=2&node=edge-03",
-            items([
-                rows::decision("edge-03.1.42"),
-                rows::decision("edge-03.1.41"),
-            ]),
+            items([rows::decision("edge-03.1.42"), rows::decision("edge-03.1.41")]),
         ),
         ("GET /nodes", items([rows::node("edge-03")])),
         (

@@ -141,8 +141,7 @@ impl Fake {
         });
         let address = listener.local_addr().expect("bound");
         fake.context.hub = format!("https://{address}");
-        fake.runtime
-            .spawn(async move { axum::serve(listener, app).await });
+        fake.runtime.spawn(async move { axum::serve(listener, app).await });
         fake
     }
 
@@ -153,8 +152,7 @@ impl Fake {
         let listener = self
             .runtime
             .block_on(async { UnixListener::bind(&socket).expect("a socket") });
-        self.runtime
-            .spawn(async move { axum::serve(listener, app).await });
+        self.runtime.spawn(async move { axum::serve(listener, app).await });
         self.name_socket(name, socket)
     }
 
@@ -210,11 +208,7 @@ impl Fake {
     /// Writes the context with this mode and returns its path.
     pub fn context_file(&self, mode: u32) -> PathBuf {
         let path = self.folder.path().join("context.json");
-        std::fs::write(
-            &path,
-            serde_json::to_vec(&self.context).expect("plain data"),
-        )
-        .expect("written");
+        std::fs::write(&path, serde_json::to_vec(&self.context).expect("plain data")).expect("written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("our own");
         path
     }
@@ -263,10 +257,7 @@ pub fn run(command: &mut Command) -> Said {
 fn app(routes: &[(&str, Reply)], who: &str, needs_token: bool, asked: &Asked) -> axum::Router {
     let mut table: BTreeMap<String, VecDeque<Reply>> = BTreeMap::new();
     for (route, reply) in routes {
-        table
-            .entry((*route).to_owned())
-            .or_default()
-            .push_back(reply.clone());
+        table.entry((*route).to_owned()).or_default().push_back(reply.clone());
     }
     let routes: Routes = Arc::new(Mutex::new(table));
     let (asked, who) = (Arc::clone(asked), who.to_owned());

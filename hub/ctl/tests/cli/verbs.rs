@@ -11,18 +11,12 @@ const EXPLANATION: &str = "edge-03.1.42: gpu0 power_cap to 220 W\n  ✓ 91 °C >
 fn why_prints_the_same_bytes_from_hub_and_node() {
     let routes = [
         ("GET /decisions/edge-03.1.42/explanation", text(EXPLANATION)),
-        (
-            "GET /decisions/edge-03.1.42",
-            ok(rows::detail("edge-03.1.42")),
-        ),
+        ("GET /decisions/edge-03.1.42", ok(rows::detail("edge-03.1.42"))),
         (
             "GET /decisions?limit=1&node=edge-03",
             items([rows::decision("edge-03.1.42")]),
         ),
-        (
-            "GET /decisions?limit=1",
-            items([rows::decision("edge-03.1.42")]),
-        ),
+        ("GET /decisions?limit=1", items([rows::decision("edge-03.1.42")])),
         ("GET /decisions?limit=1&node=edge-04", items(json!([]))),
     ];
     let fake = Fake::hub(&routes).with_node("edge-03", &routes);
@@ -35,12 +29,7 @@ fn why_prints_the_same_bytes_from_hub_and_node() {
         "why --last --local",
     ] {
         let said = fake.line(line);
-        assert_eq!(
-            (said.code, said.out.as_str()),
-            (0, EXPLANATION),
-            "{line}: {}",
-            said.err
-        );
+        assert_eq!((said.code, said.out.as_str()), (0, EXPLANATION), "{line}: {}", said.err);
     }
     let json: Value = serde_json::from_str(&fake.line("why --last -o json").out).unwrap();
     assert_eq!(json["decision"]["judgement"]["rule"], "hot-gpu");
@@ -68,27 +57,16 @@ fn replay_says_identical_or_where_it_differs() {
     );
     let said = fake.line("replay edge-03.1.42");
     assert_eq!(said.code, 0);
-    assert!(
-        said.out.starts_with("identical: edge-03.1.42"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.starts_with("identical: edge-03.1.42"), "{}", said.out);
     let said = fake.line("replay edge-03.1.42 --local");
     assert_eq!(said.code, 8);
-    assert!(
-        said.out.contains("\n  verdict: allow, recorded deny\n"),
-        "{}",
-        said.out
-    );
+    assert!(said.out.contains("\n  verdict: allow, recorded deny\n"), "{}", said.out);
 }
 
 /// The hub's and the node's own numbers, and what `verify` makes of them.
 fn check_verify(hub: (u64, u64), own: Option<u64>, code: i32, last: &str) {
     let fake = Fake::hub(&[
-        (
-            "GET /verify",
-            items([rows::verify("edge-03", hub.0, hub.1)]),
-        ),
+        ("GET /verify", items([rows::verify("edge-03", hub.0, hub.1)])),
         (
             "GET /verify?node=edge-03",
             items([rows::verify("edge-03", hub.0, hub.1)]),
@@ -98,10 +76,7 @@ fn check_verify(hub: (u64, u64), own: Option<u64>, code: i32, last: &str) {
     let fake = match own {
         Some(produced) => fake.with_node(
             "edge-03",
-            &[(
-                "GET /verify",
-                items([rows::verify("edge-03", produced, produced)]),
-            )],
+            &[("GET /verify", items([rows::verify("edge-03", produced, produced)]))],
         ),
         None => fake.with_dead_node("edge-03"),
     };
@@ -122,18 +97,8 @@ fn verify_is_zero_only_when_everything_is_equal() {
     let equal = "produced = stored, 0 missing, 0 double";
     check_verify((9, 9), Some(9), 0, equal);
     check_verify((9, 9), None, 0, equal);
-    check_verify(
-        (9, 9),
-        Some(12),
-        8,
-        "not equal: edge-03 (3 missing, 0 double)",
-    );
-    check_verify(
-        (9, 7),
-        Some(9),
-        8,
-        "not equal: edge-03 (2 missing, 0 double)",
-    );
+    check_verify((9, 9), Some(12), 8, "not equal: edge-03 (3 missing, 0 double)");
+    check_verify((9, 7), Some(9), 8, "not equal: edge-03 (2 missing, 0 double)");
 }
 
 #[test]
@@ -195,14 +160,7 @@ fn a_denial_names_the_rule_and_what_would_pass() {
              "counterfactual": "would have passed at 100 W or more"},
         ],
     }));
-    let said = fake.sentinel(&[
-        "act",
-        "edge-03/gpu0",
-        "power_cap",
-        "to=20 W",
-        "--reason",
-        "try",
-    ]);
+    let said = fake.sentinel(&["act", "edge-03/gpu0", "power_cap", "to=20 W", "--reason", "try"]);
     assert_eq!(
         (said.code, said.out.as_str()),
         (
@@ -240,10 +198,7 @@ fn every_end_of_an_action_has_its_exit_status() {
         let said = act(view.clone()).line("act edge-03/gpu0 release_power_cap --reason x");
         assert_eq!(said.code, code, "{view}: {said:?}");
     }
-    let refusing = Fake::hub(&[(
-        "POST /actions",
-        problem(403, "denied", "denied by rule permits"),
-    )]);
+    let refusing = Fake::hub(&[("POST /actions", problem(403, "denied", "denied by rule permits"))]);
     let said = refusing.line("act edge-03 notify --reason x");
     assert_eq!(said.code, 4);
     assert!(said.err.contains("permits"), "{}", said.err);
@@ -310,10 +265,7 @@ fn policy_check_asks_a_node_when_the_hub_is_away() {
     let said = fake.sentinel(&["policy", "check", &file]);
     assert_eq!(
         (said.code, said.out),
-        (
-            0,
-            format!("{file}: ok, 1 rule\n  hot-gpu: caps a hot GPU\n")
-        )
+        (0, format!("{file}: ok, 1 rule\n  hot-gpu: caps a hot GPU\n"))
     );
     assert_eq!(fake.asked(), ["edge-03 POST /policies/check bundle: good"]);
 }
@@ -369,23 +321,11 @@ fn publishing_waits_until_the_nodes_have_it() {
         said.err
     );
     let (fake, file) = publishing(&away);
-    let said = fake.sentinel(&[
-        "policy",
-        "publish",
-        &file,
-        "--wait",
-        "connected",
-        "-o",
-        "json",
-    ]);
+    let said = fake.sentinel(&["policy", "publish", &file, "--wait", "connected", "-o", "json"]);
     assert_eq!(said.code, 0, "{}", said.err);
     let json: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json["bundle"]["generation"], 2);
-    assert!(
-        said.err.contains("edge-03 (working alone) will get it"),
-        "{}",
-        said.err
-    );
+    assert!(said.err.contains("edge-03 (working alone) will get it"), "{}", said.err);
 }
 
 #[test]
@@ -433,8 +373,7 @@ fn demo_verbs_go_to_the_demo_and_nowhere_else() {
             r#"{"do":"heat","gpu":1,"node":"edge-03"}"#
         ]
     );
-    let refusing =
-        Fake::nobody().with_demo("{\"ok\":false,\"text\":\"edge-03 is cut off already\"}\n");
+    let refusing = Fake::nobody().with_demo("{\"ok\":false,\"text\":\"edge-03 is cut off already\"}\n");
     let said = refusing.line("demo cut edge-03");
     assert_eq!(
         (said.code, said.err.as_str()),

@@ -68,8 +68,7 @@ impl Cluster {
         }
         let config = state.join("agent.toml");
         let text = self.config(name, &state, address);
-        std::fs::write(&config, text)
-            .map_err(|cause| format!("cannot write {}: {cause}", config.display()))?;
+        std::fs::write(&config, text).map_err(|cause| format!("cannot write {}: {cause}", config.display()))?;
         let recipe = Recipe {
             name: name.to_owned(),
             program: self.programs.agent.clone(),
@@ -79,13 +78,7 @@ impl Cluster {
         Keeper::start(recipe, self.on_ready(name))
     }
 
-    fn join(
-        &self,
-        name: &str,
-        site: &str,
-        state: &Path,
-        address: SocketAddr,
-    ) -> Result<(), String> {
+    fn join(&self, name: &str, site: &str, state: &Path, address: SocketAddr) -> Result<(), String> {
         folder::make(state)?;
         let token = self
             .sentinel
@@ -120,11 +113,7 @@ impl Cluster {
             "--control",
             self.fake_socket(name, "gpu")
         ]);
-        let workload = json!([
-            self.programs.workload,
-            "--control",
-            self.fake_socket(name, "workload")
-        ]);
+        let workload = json!([self.programs.workload, "--control", self.fake_socket(name, "workload")]);
         format!(
             "# Written by sentinel-demo at each start.\n\
              state_dir = {}\n\

@@ -15,8 +15,10 @@ pub const STEPS: &[Step] = &[
     Step::new("heat", 10, heat),
     Step::new("cap", 60, cap),
     Step::new("cap read back", 30, cap_read_back),
+    // Memory takes as long to fill as a GPU to cool.
+    Step::new("leak", 10, leak),
     Step::new("cooler", 90, cooler),
-    Step::new("leak", 60, leak),
+    Step::new("restart", 60, restart),
     Step::new("new process", 60, new_process),
     Step::new("publish", 60, publish),
     Step::new("why", 10, why),
@@ -101,10 +103,7 @@ fn heat(tour: &mut Tour<'_>) -> Result<(), String> {
     let said = tour.obey(Verb::Heat, Some(0))?;
     tour.screen.happened(
         "heat",
-        &format!(
-            "gpu0 (sim) of {} gets all the load that it can take",
-            tour.node
-        ),
+        &format!("gpu0 (sim) of {} gets all the load that it can take", tour.node),
     );
     match said.contains("done") {
         true => Ok(()),
@@ -192,15 +191,20 @@ fn temperature(node: &Value) -> Value {
 }
 
 fn leak(tour: &mut Tour<'_>) -> Result<(), String> {
-    let old = workload_pid(&tour.own()?)?;
+    tour.old_pid = workload_pid(&tour.own()?)?;
     tour.obey(Verb::Leak, None)?;
     tour.screen.happened(
         "leak",
         &format!(
-            "workload train of {}, process {old}, leaks memory for real",
-            tour.node
+            "workload train of {}, process {}, leaks memory for real",
+            tour.node, tour.old_pid
         ),
     );
+    Ok(())
+}
+
+fn restart(tour: &mut Tour<'_>) -> Result<(), String> {
+    let old = tour.old_pid;
     let row = tour.until(|| tour.decided("restart"))?;
     tour.restart = text(&row["id"]).to_owned();
     tour.show_at(
@@ -281,18 +285,9 @@ fn publish(tour: &mut Tour<'_>) -> Result<(), String> {
 /// Publishes, waits for the connected nodes, and returns the generation.
 fn publish_text(tour: &Tour<'_>, name: &str, bundle: &[u8]) -> Result<u64, String> {
     let path = tour.cluster.folder().path().join("config").join(name);
-    std::fs::write(&path, bundle)
-        .map_err(|cause| format!("cannot write {}: {cause}", path.display()))?;
+    std::fs::write(&path, bundle).map_err(|cause| format!("cannot write {}: {cause}", path.display()))?;
     let path = path.display().to_string();
-    let words = [
-        "policy",
-        "publish",
-        &path,
-        "--wait",
-        "connected",
-        "-o",
-        "json",
-    ];
+    let words = ["policy", "publish", &path, "--wait", "connected", "-o", "json"];
     let said = tour.sentinel().run(words)?;
     if said.code != 0 {
         return Err(format!(
@@ -335,10 +330,7 @@ fn not_at_the_hub(tour: &mut Tour<'_>) -> Result<(), String> {
     }
     tour.screen.happened(
         "hub",
-        &format!(
-            "knows nothing of it, and says that {} is working alone",
-            tour.node
-        ),
+        &format!("knows nothing of it, and says that {} is working alone", tour.node),
     );
     Ok(())
 }
@@ -360,11 +352,7 @@ fn heal(tour: &mut Tour<'_>) -> Result<(), String> {
             other => Err(format!("the hub says that {} is {other}", tour.node)),
         }
     })?;
-    tour.show_at(
-        &row["state_since"],
-        "connected",
-        &format!("{} is back", tour.node),
-    );
+    tour.show_at(&row["state_since"], "connected", &format!("{} is back", tour.node));
     Ok(())
 }
 
@@ -397,9 +385,7 @@ fn same_bytes(tour: &mut Tour<'_>) -> Result<(), String> {
     }
     tour.screen.happened(
         "same",
-        &format!(
-            "hub and node have the same {count} decisions by digest, and `why` gives the same {bytes} bytes"
-        ),
+        &format!("hub and node have the same {count} decisions by digest, and `why` gives the same {bytes} bytes"),
     );
     Ok(())
 }
@@ -410,10 +396,7 @@ fn verify(tour: &mut Tour<'_>) -> Result<(), String> {
         let out = String::from_utf8_lossy(&said.out).into_owned();
         match said.code {
             0 => Ok(out),
-            _ => Err(format!(
-                "`sentinel verify` ended with {}\n{out}{}",
-                said.code, said.err
-            )),
+            _ => Err(format!("`sentinel verify` ended with {}\n{out}{}", said.code, said.err)),
         }
     })?;
     tour.screen
@@ -438,10 +421,7 @@ fn new_bundle(tour: &mut Tour<'_>) -> Result<(), String> {
     })?;
     tour.screen.happened(
         "policy",
-        &format!(
-            "generation {} is active on {} too",
-            tour.generation, tour.node
-        ),
+        &format!("generation {} is active on {} too", tour.generation, tour.node),
     );
     Ok(())
 }
