@@ -85,11 +85,7 @@ impl Actuators {
 
     fn begin(&mut self, run: Run, work: fn(Option<&dyn Actuator>, &Run) -> Input) {
         while self.running.try_join_next().is_some() {}
-        let found = self
-            .list
-            .iter()
-            .find(|one| one.handles(&run.action.kind))
-            .cloned();
+        let found = self.list.iter().find(|one| one.handles(&run.action.kind)).cloned();
         let inputs = self.inputs.clone();
         self.running.spawn_blocking(move || {
             let input = work(found.as_deref(), &run);

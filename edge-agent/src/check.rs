@@ -39,9 +39,7 @@ pub fn check(config: &Config) -> Result<(), RunError> {
 
 fn series() -> usize {
     let mut round = Round::default();
-    sensors::host()
-        .iter_mut()
-        .for_each(|sensor| sensor.sample(&mut round));
+    sensors::host().iter_mut().for_each(|sensor| sensor.sample(&mut round));
     round.readings.len()
 }
 

@@ -45,10 +45,9 @@ impl Clock {
     fn resume_at(saved: Option<&SavedClock>, boot: String, boot_ms: u64) -> Self {
         let start = match saved {
             None => 0,
-            Some(saved) if saved.boot == boot && !boot.is_empty() => saved
-                .mono
-                .0
-                .saturating_add(boot_ms.saturating_sub(saved.boot_ms)),
+            Some(saved) if saved.boot == boot && !boot.is_empty() => {
+                saved.mono.0.saturating_add(boot_ms.saturating_sub(saved.boot_ms))
+            }
             Some(saved) => saved.mono.0,
         };
         // A boot clock below the saved one would make the difference negative: wrapping keeps the sum right.
@@ -92,9 +91,7 @@ pub fn boot_ms() -> u64 {
 fn wall() -> Wall {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(span) => Wall(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
-        Err(before) => {
-            Wall(i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms))
-        }
+        Err(before) => Wall(i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms)),
     }
 }
 

@@ -79,6 +79,10 @@ pub struct Config {
     /// How long the disk may take before protective actions go on without it.
     #[serde(deserialize_with = "span")]
     pub append_deadline: Duration,
+    /// A session in which nothing arrives for this long is over, at both ends: the shorter wish of the two counts. A third of it
+    /// is how often a silent link is tried. Shorter tells a cut sooner, and costs 100 bytes for each try.
+    #[serde(deserialize_with = "span")]
+    pub silence: Duration,
     /// Reads and sets GPUs. Absent: this node has none.
     pub gpu_probe: Option<GpuProbe>,
     /// Processes to keep running.
@@ -105,6 +109,7 @@ impl Default for Config {
             block_every: Duration::from_secs(10),
             // Thirty times what a busy disk takes, and a third of what a GPU has between too hot and damage.
             append_deadline: Duration::from_secs(2),
+            silence: wire_transport::Timing::default().idle,
             gpu_probe: None,
             workload: Vec::new(),
             name: None,
@@ -176,22 +181,19 @@ impl Config {
             );
         }
         if self.journal_limit < 1 << 20 {
-            return value(
-                "journal_limit",
-                self.journal_limit.to_string(),
-                "at least 1 MiB",
-            );
+            return value("journal_limit", self.journal_limit.to_string(), "at least 1 MiB");
         }
         for (field, span, least, most) in [
             ("sample_every", self.sample_every, 100, 60_000),
             ("block_every", self.block_every, 1_000, 60_000),
             ("append_deadline", self.append_deadline, 100, 60_000),
+            ("silence", self.silence, 3_000, 60_000),
         ] {
             if !(least..=most).contains(&span.as_millis()) {
                 return value(
                     field,
                     format!("{span:?}"),
-                    "between 100 ms (1 s for block_every) and 60 s",
+                    "between 100 ms (1 s for block_every, 3 s for silence) and 60 s",
                 );
             }
         }
@@ -221,11 +223,7 @@ impl Config {
                 );
             }
             if workload.command.is_empty() {
-                return value(
-                    "workload.command",
-                    "[]".to_owned(),
-                    "a program and its arguments",
-                );
+                return value("workload.command", "[]".to_owned(), "a program and its arguments");
             }
             names.push(&workload.name);
         }
@@ -234,9 +232,7 @@ impl Config {
 
     /// Where the local API listens.
     pub fn socket(&self) -> PathBuf {
-        self.socket
-            .clone()
-            .unwrap_or_else(|| self.state_dir.join("agent.sock"))
+        self.socket.clone().unwrap_or_else(|| self.state_dir.join("agent.sock"))
     }
 
     /// Who may sign bundles while the node has not joined a hub.
@@ -282,15 +278,8 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error
 /// `512 KiB`, `64 MiB`, `1 GiB`.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let text = String::deserialize(deserializer)?;
-    scaled(
-        &text,
-        &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)],
-    )
-    .ok_or_else(|| {
-        D::Error::custom(format!(
-            "`{text}` is not a size: write 512 KiB, 64 MiB or 1 GiB"
-        ))
-    })
+    scaled(&text, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])
+        .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size: write 512 KiB, 64 MiB or 1 GiB")))
 }
 
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -328,10 +317,7 @@ mod tests {
             "journal_limit = \"8 MiB\"\nsample_every = \"250ms\"\npage = \"127.0.0.1:0\"\n",
             Ok(()),
         );
-        check(
-            "state_dir = \"x\"\njournal_limits = \"8 MiB\"\n",
-            Err("line 2"),
-        );
+        check("state_dir = \"x\"\njournal_limits = \"8 MiB\"\n", Err("line 2"));
         check("sample_every = \"fast\"\n", Err("250ms, 10s or 2m"));
         check("sample_every = \"1ms\"\n", Err("sample_every"));
         check("journal_limit = \"8 MB\"\n", Err("64 MiB"));
@@ -340,10 +326,7 @@ mod tests {
             "[[workload]]\nname = \"a/b\"\ncommand = [\"x\"]\n",
             Err("workload.name"),
         );
-        check(
-            "[[workload]]\nname = \"a\"\ncommand = []\n",
-            Err("workload.command"),
-        );
+        check("[[workload]]\nname = \"a\"\ncommand = []\n", Err("workload.command"));
         check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
     }
 

@@ -26,7 +26,9 @@ use wire_transport::{CertificateClock, ClientTls, Leaf, TlsError, Trust};
 
 pub use address::{cache_address, cached_address, resolve};
 use file::{FORMAT, Stored, read, write};
-pub use join::{JoinError, JoinOptions, join};
+#[cfg(test)]
+pub use join::JoinError;
+pub use join::{JoinOptions, join};
 
 /// An agent's identity.
 #[derive(Clone)]
@@ -181,11 +183,7 @@ impl Identity {
     }
 
     /// The question for a rejoin. Call after [`Identity::prepare`].
-    pub fn rejoin_request(
-        &self,
-        challenge: &[u8; 32],
-        exporter: &[u8; 32],
-    ) -> Result<RejoinRequest, IdentityError> {
+    pub fn rejoin_request(&self, challenge: &[u8; 32], exporter: &[u8; 32]) -> Result<RejoinRequest, IdentityError> {
         let csr = self.pending_csr()?;
         let message = [REJOIN_PREFIX, challenge, exporter, &csr].concat();
         Ok(RejoinRequest {
@@ -228,8 +226,7 @@ impl Identity {
     /// Certificate and key fit each other and the trusted CAs can be read.
     fn check(&self) -> Result<(), IdentityError> {
         let clock = CertificateClock::new(Wall(0));
-        let tls: Result<ClientTls, TlsError> =
-            ClientTls::session(self.leaf(), self.trust(), &clock);
+        let tls: Result<ClientTls, TlsError> = ClientTls::session(self.leaf(), self.trust(), &clock);
         tls.map(drop).map_err(|error| IdentityError::Unusable {
             path: self.folder.clone(),
             detail: error.to_string(),
@@ -270,8 +267,7 @@ fn new_leaf_key(folder: &Path) -> Result<Vec<u8>, IdentityError> {
 
 fn csr(folder: &Path, pkcs8: &[u8]) -> Result<Vec<u8>, IdentityError> {
     let key = PrivatePkcs8KeyDer::from(pkcs8);
-    let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &rcgen::PKCS_ECDSA_P256_SHA256)
-        .map_err(unusable(folder))?;
+    let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &rcgen::PKCS_ECDSA_P256_SHA256).map_err(unusable(folder))?;
     let request = CertificateParams::default()
         .serialize_request(&key)
         .map_err(unusable(folder))?;

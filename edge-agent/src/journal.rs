@@ -162,11 +162,7 @@ impl Journal {
     /// Takes the state folder, puts a damaged journal aside, and starts the thread. Blocks for as long as the disk does.
     ///
     /// Starts with an empty journal rather than not at all; only a folder that is in use or cannot be written is an error.
-    pub fn open(
-        folder: &Path,
-        limit_bytes: u64,
-        done: mpsc::Sender<Done>,
-    ) -> Result<Opened, JournalError> {
+    pub fn open(folder: &Path, limit_bytes: u64, done: mpsc::Sender<Done>) -> Result<Opened, JournalError> {
         let failed = |cause| JournalError::Open {
             path: folder.to_owned(),
             cause,
@@ -179,8 +175,7 @@ impl Journal {
         let (floor, sidecar) = FloorFile::open(folder).map_err(unusable)?;
         let known = sidecar.as_ref().map(|sidecar| sidecar.floor);
         let ran_before = known.is_some_and(|floor| floor.last > Seq(0));
-        let (store, damage) =
-            open_or_begin_anew(&mut disk, limit_bytes, ran_before).map_err(failed)?;
+        let (store, damage) = open_or_begin_anew(&mut disk, limit_bytes, ran_before).map_err(failed)?;
         disk.opened().map_err(unusable)?;
         disk.take_ballast();
         let state = store.state();
@@ -190,9 +185,7 @@ impl Journal {
         );
         let clock = Arc::new(Clock::resume(saved_clock.as_ref()));
         let reader = Reader::new(store.database().map_err(failed)?);
-        let active = state
-            .active
-            .and_then(|active| reader.bundle(&active).ok().flatten());
+        let active = state.active.and_then(|active| reader.bundle(&active).ok().flatten());
         let recovered = Recovered {
             marks: state.marks.clone(),
             floor: known,
@@ -260,14 +253,7 @@ impl Journal {
     /// Notes that items may be removed when space is needed.
     pub fn release(&mut self, log: Log, epoch: Epoch, through: Seq) {
         // Lost when the channel is full: the next acknowledgement releases these too.
-        self.ask(
-            Request::Release {
-                log,
-                epoch,
-                through,
-            },
-            None,
-        );
+        self.ask(Request::Release { log, epoch, through }, None);
     }
 
     /// Removes telemetry.
@@ -361,9 +347,7 @@ fn open_or_begin_anew(
         None => "",
     };
     if condition.present {
-        let aside = disk
-            .quarantine()
-            .map_err(|error| StoreError::Io(error.to_string()))?;
+        let aside = disk.quarantine().map_err(|error| StoreError::Io(error.to_string()))?;
         tracing::error!(aside = %aside.display(), damage, "the journal was put aside, a new epoch begins");
     }
     disk.create()?;

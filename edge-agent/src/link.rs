@@ -21,8 +21,8 @@ use wire::enroll::{EnrollAnswer, RENEW_TAG};
 use wire::frame::{Frame, STOPPED};
 use wire::time::Wall;
 use wire_transport::{
-    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, Event, SendError,
-    Sender, Session, Timing, TlsError,
+    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, Event, SendError, Sender, Session, Timing,
+    TlsError,
 };
 
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
@@ -97,11 +97,7 @@ impl Link {
             limit_bytes,
         }) = sender.send(frame)
         {
-            tracing::warn!(
-                queued_bytes,
-                limit_bytes,
-                "hub does not read, session ended"
-            );
+            tracing::warn!(queued_bytes, limit_bytes, "hub does not read, session ended");
             sender.abort(CloseCode::Slow, "you do not read");
         }
     }
@@ -226,9 +222,7 @@ impl Runner {
             self.rejoin(address).await?;
         }
         match self.try_session(address).await {
-            Err(LinkError::Connect(
-                ConnectError::Expired { .. } | ConnectError::Refused { .. },
-            )) => {
+            Err(LinkError::Connect(ConnectError::Expired { .. } | ConnectError::Refused { .. })) => {
                 self.rejoin(address).await?;
                 self.try_session(address).await
             }
@@ -272,12 +266,7 @@ impl Runner {
         after
     }
 
-    async fn drive(
-        &mut self,
-        session: &mut Session,
-        sender: &Sender,
-        orders: &mut mpsc::Receiver<Order>,
-    ) -> After {
+    async fn drive(&mut self, session: &mut Session, sender: &Sender, orders: &mut mpsc::Receiver<Order>) -> After {
         if self.tell(Input::LinkUp).await.is_err() {
             return After::Stop;
         }
@@ -408,9 +397,7 @@ async fn renew(identity: Identity, sender: Sender) -> Result<Identity, LinkError
 
 async fn take(identity: Identity, answer: EnrollAnswer) -> Result<Identity, LinkError> {
     match answer {
-        EnrollAnswer::Granted(credentials) => {
-            blocking(move || identity.complete(*credentials)).await
-        }
+        EnrollAnswer::Granted(credentials) => blocking(move || identity.complete(*credentials)).await,
         EnrollAnswer::Refused { detail, .. } => Err(LinkError::Refused { detail }),
     }
 }

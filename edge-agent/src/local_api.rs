@@ -21,6 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -213,7 +214,10 @@ impl LocalApi {
         let listener = listen(&settings.socket)?;
         let local = reading().merge(writing()).with_state(app.clone());
         let local = local.into_make_service_with_connect_info::<Peer>();
-        let mut tasks = vec![tokio::spawn(ended("socket", axum::serve(listener, local).into_future()))];
+        let mut tasks = vec![tokio::spawn(ended(
+            "socket",
+            axum::serve(listener, local).into_future(),
+        ))];
         let mut page = None;
         if let Some(address) = settings.page {
             let failed = |cause| ServeError::Page { address, cause };
@@ -231,7 +235,14 @@ impl LocalApi {
             socket: settings.socket.clone(),
             tasks,
         };
-        Ok((api, Feed { snapshot, durable, sampled }))
+        Ok((
+            api,
+            Feed {
+                snapshot,
+                durable,
+                sampled,
+            },
+        ))
     }
 
     /// Stops serving and takes the socket away.
@@ -293,10 +304,19 @@ fn writing() -> Router<App> {
 
 /// A page of another site must not read this node through somebody's browser: only our own name and address are answered.
 async fn own_pages_only(request: Request, next: Next) -> Response {
-    let host = request.headers().get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = request
+        .headers()
+        .get("host")
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
-        return answer::Failure::denied(format!("this page is for 127.0.0.1 and localhost, not for `{host}`")).into_response();
+        return answer::Failure::denied(format!("this page is for 127.0.0.1 and localhost, not for `{host}`"))
+            .into_response();
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let detail = "this page only shows: act over the node's socket, with `sentinel --local`";
+        return answer::Failure::denied(detail).into_response();
     }
     let mut response = next.run(request).await;
     answer::secure(response.headers_mut());
@@ -305,12 +325,16 @@ async fn own_pages_only(request: Request, next: Next) -> Response {
 
 /// The event that greets a watcher.
 fn hello(app: &App) -> StreamEvent {
+    let now = app.now();
     StreamEvent::Hello {
         from: "node".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        hub_epoch: HubEpoch(0),
-        now: app.now().status.at.wall,
+        hub_epoch: now.hub_epoch,
+        now: now.status.at.wall,
     }
 }
 
 type Who = ConnectInfo<Peer>;
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use wire::AgentId;
 use wire::enroll::{CaPin, JoinToken};
 
@@ -89,13 +91,7 @@ impl Place {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-        )
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
+    log();
     match run(options.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,6 +104,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Logs to standard error. `SENTINEL_LOG` takes a level, or targets with levels: `info,sentinel_agent::journal=debug`.
+fn log() {
+    // Plain targets instead of `EnvFilter`: its regular expressions would be a tenth of the agent's memory.
+    let wanted = std::env::var("SENTINEL_LOG")
+        .ok()
+        .and_then(|text| text.parse::<Targets>().ok());
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
+        .init();
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
@@ -140,10 +151,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 identity.agent(),
                 identity.site()
             );
-            println!(
-                "run it with: sentinel-agent run --state {}",
-                state.display()
-            );
+            println!("run it with: sentinel-agent run --state {}", state.display());
         }
         Command::Check(place) => check::check(&place.settings()?)?,
     }

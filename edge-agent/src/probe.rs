@@ -77,11 +77,7 @@ pub struct Probe {
 impl Probe {
     /// Starts the thread, which starts the child. `others` are the devices that are not GPUs: whenever the GPUs are known anew, the core
     /// is told of all of them.
-    pub fn start(
-        settings: ProbeSettings,
-        others: Vec<DeviceInfo>,
-        inputs: mpsc::Sender<Input>,
-    ) -> io::Result<Self> {
+    pub fn start(settings: ProbeSettings, others: Vec<DeviceInfo>, inputs: mpsc::Sender<Input>) -> io::Result<Self> {
         let (calls, waiting) = sync_channel(WAITING);
         let known = Arc::new(Mutex::new(Known::default()));
         let deadline = settings.deadline;
@@ -100,11 +96,7 @@ impl Probe {
         std::thread::Builder::new()
             .name("gpu-probe".to_owned())
             .spawn(move || keeper.work(&waiting))?;
-        Ok(Self {
-            calls,
-            known,
-            deadline,
-        })
+        Ok(Self { calls, known, deadline })
     }
 
     /// Makes one call. Blocks for a few deadlines at most, so it is for the sampler's and the actuators' threads.
@@ -129,11 +121,7 @@ impl Probe {
     pub fn sample(&self, round: &mut Round, patience: Duration) {
         let reply = self.call_within(Ask::Read, patience);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        round.note(
-            &DeviceId::node(),
-            Quantity::GpuProbe,
-            Some(i64::from(known.answering)),
-        );
+        round.note(&DeviceId::node(), Quantity::GpuProbe, Some(i64::from(known.answering)));
         let read = match &reply {
             Ok(Reply::Read(gpus)) => gpus.as_slice(),
             Ok(_) | Err(_) => &[],
@@ -255,11 +243,7 @@ impl Keeper {
     }
 
     fn begin(&mut self) -> Result<(), String> {
-        let (program, arguments) = self
-            .settings
-            .command
-            .split_first()
-            .ok_or("the command is empty")?;
+        let (program, arguments) = self.settings.command.split_first().ok_or("the command is empty")?;
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
@@ -319,10 +303,7 @@ impl Keeper {
     /// Gives a child up without waiting for it.
     fn abandon(&mut self, why: &str) {
         tracing::warn!(why, "GPU probe given up");
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .answering = false;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).answering = false;
         self.misses = 0;
         if let Some((mut child, _)) = self.running.take() {
             // A child that hangs inside a driver takes the signal when it comes out, perhaps never.
@@ -394,10 +375,7 @@ mod tests {
     #[test]
     fn garbage_and_an_early_end_are_findings() {
         let mut garbage = start("yes; sleep 100");
-        assert!(
-            finding(&mut garbage).contains("bytes"),
-            "a length beyond the bound"
-        );
+        assert!(finding(&mut garbage).contains("bytes"), "a length beyond the bound");
         let mut ended = start("exit 3");
         assert!(finding(&mut ended).contains("ended"));
         let (sender, inputs) = mpsc::channel(4);
@@ -412,27 +390,17 @@ mod tests {
     #[test]
     fn readings_of_a_silent_probe_are_missing() {
         let running = start("exec sleep 100");
-        running
-            .probe
-            .known
-            .lock()
-            .expect("whole")
-            .gpus
-            .push(GpuInfo {
-                uuid: String::new(),
-                model: String::new(),
-                min_power_cap_mw: 1,
-                max_power_cap_mw: 2,
-                default_power_cap_mw: 2,
-            });
+        running.probe.known.lock().expect("whole").gpus.push(GpuInfo {
+            uuid: String::new(),
+            model: String::new(),
+            min_power_cap_mw: 1,
+            max_power_cap_mw: 2,
+            default_power_cap_mw: 2,
+        });
         let mut round = Round::default();
         running.probe.sample(&mut round, Duration::from_millis(1));
         assert_eq!(round.readings[0].value, Some(0), "gpu.probe");
-        assert!(
-            round.readings[1..]
-                .iter()
-                .all(|reading| reading.value.is_none())
-        );
+        assert!(round.readings[1..].iter().all(|reading| reading.value.is_none()));
         assert_eq!(round.readings.len(), 12);
     }
 }

@@ -37,14 +37,12 @@ impl Sampler {
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("sampler".to_owned())
-            .spawn(move || {
-                let mut sensors = sensors::host();
-                sensors.extend(Own::open().map(|own| Box::new(own) as Box<dyn Sensor>));
-                sensors.push(Box::new(Workloads::new(watched)));
-                work(every, sensors, probe.as_ref(), &inputs, &stopped);
-            })?;
+        let thread = std::thread::Builder::new().name("sampler".to_owned()).spawn(move || {
+            let mut sensors = sensors::host();
+            sensors.extend(Own::open().map(|own| Box::new(own) as Box<dyn Sensor>));
+            sensors.push(Box::new(Workloads::new(watched)));
+            work(every, sensors, probe.as_ref(), &inputs, &stopped);
+        })?;
         Ok(Self { stop, thread })
     }
 

@@ -147,12 +147,11 @@ impl Metric {
     /// Turns a raw number into a value and notes it.
     pub fn take(&mut self, device: &DeviceId, raw: u64, round: &mut Round) {
         let value = match self.how {
-            How::Gauge(factor) => i64::try_from(raw)
-                .ok()
-                .and_then(|raw| raw.checked_mul(factor)),
+            How::Gauge(factor) => i64::try_from(raw).ok().and_then(|raw| raw.checked_mul(factor)),
             How::Rate(factor) => rate(&mut self.last, raw, factor, round.elapsed_ms),
-            How::Share(divisor) => rate(&mut self.last, raw, 1, round.elapsed_ms)
-                .map(|growth| (growth / divisor).min(10_000)),
+            How::Share(divisor) => {
+                rate(&mut self.last, raw, 1, round.elapsed_ms).map(|growth| (growth / divisor).min(10_000))
+            }
         };
         round.note(device, self.quantity, value);
     }
@@ -168,10 +167,7 @@ pub fn rate(last: &mut Option<u64>, raw: u64, factor: i64, elapsed_ms: Option<u6
 
 /// The decimal number that `bytes` starts with.
 pub fn number(bytes: &[u8]) -> Option<u64> {
-    let digits = bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if digits == 0 {
         return None;
     }
@@ -183,13 +179,8 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
 /// A decimal fraction in units of `10^-places`: `fraction(b"0.37", 3)` is 370.
 pub fn fraction(bytes: &[u8], places: u32) -> Option<i64> {
     let whole = number(bytes)?;
-    let rest = &bytes[bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count()..];
-    let mut value = i64::try_from(whole)
-        .ok()?
-        .checked_mul(10i64.checked_pow(places)?)?;
+    let rest = &bytes[bytes.iter().take_while(|byte| byte.is_ascii_digit()).count()..];
+    let mut value = i64::try_from(whole).ok()?.checked_mul(10i64.checked_pow(places)?)?;
     if let Some(digits) = rest.strip_prefix(b".") {
         let mut unit = 10i64.checked_pow(places)?;
         for byte in digits.iter().take_while(|byte| byte.is_ascii_digit()) {
@@ -208,9 +199,7 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// The lines of a file.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
 /// A device id of a class and a name that the kernel gave; characters that an id cannot hold become `_`.
@@ -296,15 +285,9 @@ mod tests {
             round.readings.clear();
             round.number = number;
             round.elapsed_ms = (number > 0).then_some(1_000);
-            sensors
-                .iter_mut()
-                .for_each(|sensor| sensor.sample(&mut round));
+            sensors.iter_mut().for_each(|sensor| sensor.sample(&mut round));
         }
-        let mut series: Vec<_> = round
-            .readings
-            .iter()
-            .map(|reading| &reading.series)
-            .collect();
+        let mut series: Vec<_> = round.readings.iter().map(|reading| &reading.series).collect();
         let count = series.len();
         assert!(count > 100, "{count} series");
         series.sort();

@@ -174,11 +174,7 @@ mod tests {
         }
     }
 
-    fn start(
-        folder: &Path,
-        script: &str,
-        stop_with_agent: bool,
-    ) -> (Supervisor, mpsc::Receiver<Input>) {
+    fn start(folder: &Path, script: &str, stop_with_agent: bool) -> (Supervisor, mpsc::Receiver<Input>) {
         let (sender, inputs) = mpsc::channel(64);
         let workload = WorkloadSettings {
             device: DeviceId::workload("w").expect("valid"),
@@ -187,8 +183,7 @@ mod tests {
             stop_with_agent,
         };
         let shares = Arc::new(Shares::none());
-        let supervisor =
-            Supervisor::start(folder, vec![workload], shares, sender).expect("a thread");
+        let supervisor = Supervisor::start(folder, vec![workload], shares, sender).expect("a thread");
         (supervisor, inputs)
     }
 
@@ -224,10 +219,7 @@ mod tests {
         let (supervisor, mut inputs) = start(folder.path(), "sleep 101 & wait", true);
         let before = next(&mut inputs).0;
         let orders = supervisor.orders();
-        assert!(matches!(
-            orders.probe("w", &decision(7)),
-            ProbeResult::NotDone { .. }
-        ));
+        assert!(matches!(orders.probe("w", &decision(7)), ProbeResult::NotDone { .. }));
         let (found, after) = orders.restart("w", &decision(7)).expect("restarted");
         assert_eq!(found, before);
         assert_ne!(Some(after), before);
@@ -235,10 +227,7 @@ mod tests {
             value: Some(i64::from(after)),
         };
         assert_eq!(orders.probe("w", &decision(7)), done);
-        assert!(matches!(
-            orders.probe("w", &decision(8)),
-            ProbeResult::NotDone { .. }
-        ));
+        assert!(matches!(orders.probe("w", &decision(8)), ProbeResult::NotDone { .. }));
         assert_eq!(next(&mut inputs).0, None);
         assert_eq!(next(&mut inputs), (Some(after), "by a restart".to_owned()));
         assert!(

@@ -62,10 +62,7 @@ impl Base {
         let ca = Arc::new(Ca::open_or_create(&pki, &domain)?);
         let ring = KeyRing::single(policy_key.verifying_key().to_bytes());
         let registry: Arc<dyn Registry> = store.clone();
-        let limits = Limits {
-            leaf_lifetime: args.certificate_life,
-            ..Limits::default()
-        };
+        let limits = Limits::for_life(args.certificate_life);
         let enrollment = Arc::new(Enrollment::new(Arc::clone(&ca), registry, ring, limits)?);
         let settings = Settings {
             trust_domain: domain,
@@ -88,11 +85,7 @@ impl Base {
 /// Seconds since 1970: a hub whose store was lost and made anew stands above its predecessor, which agents follow. If the wall
 /// clock is behind, the core raises it as soon as an agent tells of a higher one.
 fn first_epoch() -> HubEpoch {
-    HubEpoch(
-        u64::try_from(crate::clock::wall().0 / 1_000)
-            .unwrap_or(1)
-            .max(1),
-    )
+    HubEpoch(u64::try_from(crate::clock::wall().0 / 1_000).unwrap_or(1).max(1))
 }
 
 fn random_number() -> Result<u64, RunError> {

@@ -18,14 +18,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+    date_time_ymd,
 };
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{
-    CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer,
-};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::enroll::CaPin;
 use wire::ids::{AgentId, Digest};
 use wire::time::Wall;
@@ -132,10 +130,9 @@ impl RequestedKey {
     /// Reads a PKCS#10 request and checks that whoever made it holds the key.
     pub fn read(csr: &[u8]) -> Result<Self, RequestError> {
         let der = CertificateSigningRequestDer::from(csr);
-        let request =
-            CertificateSigningRequestParams::from_der(&der).map_err(|cause| RequestError {
-                detail: cause.to_string(),
-            })?;
+        let request = CertificateSigningRequestParams::from_der(&der).map_err(|cause| RequestError {
+            detail: cause.to_string(),
+        })?;
         let algorithm = request.public_key.algorithm();
         if *algorithm == rcgen::PKCS_ECDSA_P256_SHA256 || *algorithm == rcgen::PKCS_ED25519 {
             Ok(Self(request.public_key))
@@ -156,8 +153,7 @@ impl Ca {
     /// Opens the CA in `pki_dir`, or makes it if there was never one. Blocks on the disk.
     pub fn open_or_create(pki_dir: &Path, trust_domain: &str) -> Result<Self, CaError> {
         fs::create_dir_all(pki_dir).map_err(io_error("create", pki_dir))?;
-        fs::set_permissions(pki_dir, fs::Permissions::from_mode(0o700))
-            .map_err(io_error("protect", pki_dir))?;
+        fs::set_permissions(pki_dir, fs::Permissions::from_mode(0o700)).map_err(io_error("protect", pki_dir))?;
         let secret = pki_dir.join("ca.pem");
         let public = pki_dir.join("ca.crt");
         let text = match fs::read_to_string(&secret) {
@@ -196,9 +192,7 @@ impl Ca {
         let (_, parsed) = x509_parser::parse_x509_certificate(&certificate)
             .map_err(|cause| damaged(format!("the certificate cannot be read: {cause}")))?;
         if *parsed.public_key().subject_public_key.data != *key.public_key_raw() {
-            return Err(damaged(
-                "key and certificate do not belong together".to_owned(),
-            ));
+            return Err(damaged("key and certificate do not belong together".to_owned()));
         }
         let found = parsed
             .subject()
@@ -212,8 +206,7 @@ impl Ca {
                 expected: trust_domain.to_owned(),
             });
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key)
-            .map_err(|cause| damaged(cause.to_string()))?;
+        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|cause| damaged(cause.to_string()))?;
         let pem = text
             .find("-----BEGIN CERTIFICATE-----")
             .map_or_else(String::new, |start| text[start..].to_owned());
@@ -277,13 +270,7 @@ impl Ca {
     }
 
     /// A certificate for an agent: its SPIFFE id, clientAuth, from an hour before `now` until `ends`.
-    pub fn agent_leaf(
-        &self,
-        key: &RequestedKey,
-        agent: &AgentId,
-        now: Wall,
-        ends: Wall,
-    ) -> Result<Vec<u8>, CaError> {
+    pub fn agent_leaf(&self, key: &RequestedKey, agent: &AgentId, now: Wall, ends: Wall) -> Result<Vec<u8>, CaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(&self.trust_domain, agent.as_str());
         params.subject_alt_names = vec![uri_name(&agent_uri(&self.trust_domain, agent))?];
@@ -306,9 +293,7 @@ impl Ca {
         params.not_after = date_time_ymd(1970, 1, 1) + since_1970(now) + HUB_LEAF_LIFETIME;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         leaf_fields(&mut params);
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .map_err(issue_error(whom))?;
+        let certificate = params.signed_by(&key, &self.issuer).map_err(issue_error(whom))?;
         Ok(Leaf {
             chain: vec![certificate.der().clone(), self.certificate.clone()],
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
@@ -348,8 +333,7 @@ fn serial() -> SerialNumber {
 /// Bytes that nobody can guess.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .expect("Linux has getrandom(2) since 3.17, and it cannot fail once the pool is ready");
+    getrandom::fill(&mut bytes).expect("Linux has getrandom(2) since 3.17, and it cannot fail once the pool is ready");
     bytes
 }
 
@@ -427,10 +411,7 @@ mod tests {
         let first = Ca::open_or_create(dir.path(), "test").unwrap();
         let second = Ca::open_or_create(dir.path(), "test").unwrap();
         assert_eq!(first.pin(), second.pin());
-        let mode = fs::metadata(dir.path().join("ca.pem"))
-            .unwrap()
-            .permissions()
-            .mode();
+        let mode = fs::metadata(dir.path().join("ca.pem")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!first.pem().contains("PRIVATE"));
     }
@@ -445,11 +426,7 @@ mod tests {
         );
         check(|pki| fs::write(pki.join("ca.pem"), "").unwrap(), "damaged");
         check(
-            |pki| {
-                fs::copy(pki.join("ca.crt"), pki.join("ca.pem"))
-                    .map(drop)
-                    .unwrap()
-            },
+            |pki| fs::copy(pki.join("ca.crt"), pki.join("ca.pem")).map(drop).unwrap(),
             "private key is missing",
         );
         check(
@@ -480,14 +457,9 @@ mod tests {
         let requested = RequestedKey::read(csr.der()).unwrap();
         let agent = AgentId::new("edge-1").unwrap();
         let now = Wall(1_800_000_000_000);
-        let der = ca
-            .agent_leaf(&requested, &agent, now, Wall(now.0 + 60_000))
-            .unwrap();
+        let der = ca.agent_leaf(&requested, &agent, now, Wall(now.0 + 60_000)).unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
-        let names = format!(
-            "{:?}",
-            leaf.subject_alternative_name().unwrap().unwrap().value
-        );
+        let names = format!("{:?}", leaf.subject_alternative_name().unwrap().unwrap().value);
         assert!(
             names.contains("spiffe://test/agent/edge-1") && !names.contains("evil"),
             "{names}"

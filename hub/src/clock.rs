@@ -27,14 +27,11 @@ impl Clock {
     }
 
     fn resume_at(record: Option<&[u8]>, boot: String, boot_ms: u64) -> Self {
-        let offset_ms =
-            match record.and_then(|bytes| codec::decode::<(String, u64, u64)>(bytes).ok()) {
-                Some((then, then_ms, mono_ms)) if then == boot && then_ms <= boot_ms => {
-                    mono_ms.saturating_sub(then_ms)
-                }
-                Some((_, _, mono_ms)) => mono_ms,
-                None => 0,
-            };
+        let offset_ms = match record.and_then(|bytes| codec::decode::<(String, u64, u64)>(bytes).ok()) {
+            Some((then, then_ms, mono_ms)) if then == boot && then_ms <= boot_ms => mono_ms.saturating_sub(then_ms),
+            Some((_, _, mono_ms)) => mono_ms,
+            None => 0,
+        };
         Self { boot, offset_ms }
     }
 
@@ -71,14 +68,11 @@ fn boot_ms() -> u64 {
 
 /// The wall clock.
 pub fn wall() -> Wall {
-    let milliseconds =
-        |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
-    Wall(
-        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            Ok(after) => milliseconds(after),
-            Err(before) => -milliseconds(before.duration()),
-        },
-    )
+    let milliseconds = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    Wall(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => milliseconds(after),
+        Err(before) => -milliseconds(before.duration()),
+    })
 }
 
 #[cfg(test)]

@@ -95,9 +95,7 @@ impl std::fmt::Display for Public {
 fn parse_public(text: &str) -> Result<Public, String> {
     let rule = "expected HOST:PORT, for example hub.example.org:7443";
     let (host, port) = text.rsplit_once(':').ok_or(rule)?;
-    let port = port
-        .parse()
-        .map_err(|_| format!("`{port}` is not a port: {rule}"))?;
+    let port = port.parse().map_err(|_| format!("`{port}` is not a port: {rule}"))?;
     let inner = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -128,10 +126,7 @@ fn parse_domain(text: &str) -> Result<String, String> {
     if text.len() <= 253 && text.split('.').all(label) {
         Ok(text.to_owned())
     } else {
-        Err(
-            "expected lower-case letters, digits, - and dots, for example edge.example.org"
-                .to_owned(),
-        )
+        Err("expected lower-case letters, digits, - and dots, for example edge.example.org".to_owned())
     }
 }
 

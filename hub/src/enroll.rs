@@ -20,8 +20,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use hub_core::Input;
 use wire::bundle::KeyRing;
 use wire::enroll::{
-    Credentials, EnrollAnswer, JoinRequest, JoinToken, REJOIN_PREFIX, Refusal, RejoinRequest,
-    RenewRequest,
+    Credentials, EnrollAnswer, JoinRequest, JoinToken, REJOIN_PREFIX, Refusal, RejoinRequest, RenewRequest,
 };
 use wire::ids::{AgentId, Digest};
 use wire::time::Wall;
@@ -176,13 +175,7 @@ impl Enrollment {
     }
 
     /// Answers a rejoin. `challenge` is what was sent, `exporter` is of its TLS session. Blocks.
-    pub fn rejoin(
-        &self,
-        request: &RejoinRequest,
-        challenge: &[u8; 32],
-        exporter: &[u8; 32],
-        now: Wall,
-    ) -> Answered {
+    pub fn rejoin(&self, request: &RejoinRequest, challenge: &[u8; 32], exporter: &[u8; 32], now: Wall) -> Answered {
         let _turn = self.turn();
         Answered::of(self.try_rejoin(request, challenge, exporter, now))
     }
@@ -214,17 +207,17 @@ impl Enrollment {
         let token = self.registry.token(&hash)?.ok_or_else(|| {
             no(
                 Refusal::TokenUnknown,
-                "no such token; copy the whole line that `sentinel token create` printed"
-                    .to_owned(),
+                "no such token; copy the whole line that `sentinel token create` printed".to_owned(),
             )
         })?;
         let key = read_key(&request.csr)?;
         let (agent, known) = match &token.used_by {
             // The same machine again, whose answer was lost.
             Some(agent) => {
-                let known = self.registry.agent(agent)?.filter(|known| {
-                    known.node_key == request.node_key && known.token == hash && now <= token.ends
-                });
+                let known = self
+                    .registry
+                    .agent(agent)?
+                    .filter(|known| known.node_key == request.node_key && known.token == hash && now <= token.ends);
                 match known {
                     Some(known) => (agent.clone(), Some(known)),
                     None => return Err(token_used(agent)),
@@ -245,9 +238,7 @@ impl Enrollment {
         };
         if let Some(known) = &known {
             if known.node_key != request.node_key {
-                let detail = format!(
-                    "another node is named `{agent}`; ask for another name, the token is still good"
-                );
+                let detail = format!("another node is named `{agent}`; ask for another name, the token is still good");
                 return Err(no(Refusal::NameTaken, detail));
             }
             refuse_denied(known)?;
@@ -285,12 +276,7 @@ impl Enrollment {
         Ok((credentials, news))
     }
 
-    fn try_renew(
-        &self,
-        agent: &AgentId,
-        request: &RenewRequest,
-        now: Wall,
-    ) -> Result<Credentials, No> {
+    fn try_renew(&self, agent: &AgentId, request: &RenewRequest, now: Wall) -> Result<Credentials, No> {
         let record = self.registry.agent(agent)?.ok_or_else(unknown)?;
         refuse_denied(&record)?;
         let key = read_key(&request.csr)?;
@@ -337,12 +323,7 @@ impl Enrollment {
     }
 
     /// The generation to grant to somebody who holds `shown`, or the quarantine.
-    fn next_generation(
-        &self,
-        record: &AgentRecord,
-        shown: u64,
-        key: &RequestedKey,
-    ) -> Result<u64, No> {
+    fn next_generation(&self, record: &AgentRecord, shown: u64, key: &RequestedKey) -> Result<u64, No> {
         // Above ours: this hub was restored from an older copy, and the agent knows better.
         if record.any_generation || shown >= record.generation {
             return Ok(shown.max(record.generation).saturating_add(1));
@@ -391,12 +372,7 @@ impl Enrollment {
         }
     }
 
-    fn credentials(
-        &self,
-        record: &AgentRecord,
-        key: &RequestedKey,
-        now: Wall,
-    ) -> Result<Credentials, No> {
+    fn credentials(&self, record: &AgentRecord, key: &RequestedKey, now: Wall) -> Result<Credentials, No> {
         let certificate = self
             .ca
             .agent_leaf(key, &record.agent, now, record.ends)
@@ -428,9 +404,7 @@ impl Enrollment {
 
     fn set_denied(&self, agent: &AgentId, reason: Option<String>) -> Result<(), EnrollError> {
         let Some(record) = self.registry.agent(agent)? else {
-            return Err(EnrollError::UnknownAgent {
-                agent: agent.clone(),
-            });
+            return Err(EnrollError::UnknownAgent { agent: agent.clone() });
         };
         let after = AgentRecord {
             any_generation: reason.is_none() && record.denied.is_some() || record.any_generation,
@@ -438,9 +412,7 @@ impl Enrollment {
             ..record.clone()
         };
         if !self.registry.replace_agent(&record, &after)? {
-            return Err(EnrollError::Busy {
-                agent: agent.clone(),
-            });
+            return Err(EnrollError::Busy { agent: agent.clone() });
         }
         let mut denied = self.lock();
         match reason {
@@ -455,9 +427,7 @@ impl Enrollment {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        self.one_at_a_time
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AgentId, String>> {
@@ -565,12 +535,7 @@ fn read_key(csr: &[u8]) -> Result<RequestedKey, No> {
     RequestedKey::read(csr).map_err(|cause| no(Refusal::Malformed, cause.to_string()))
 }
 
-fn signed_by_node(
-    node_key: &[u8; 32],
-    request: &RejoinRequest,
-    challenge: &[u8; 32],
-    exporter: &[u8; 32],
-) -> bool {
+fn signed_by_node(node_key: &[u8; 32], request: &RejoinRequest, challenge: &[u8; 32], exporter: &[u8; 32]) -> bool {
     let message = [REJOIN_PREFIX, challenge, exporter, &request.csr].concat();
     let (Ok(key), Ok(signature)) = (
         VerifyingKey::from_bytes(node_key),

@@ -93,8 +93,7 @@ fn send(events: &broadcast::Sender<Arc<str>>, event: &StreamEvent) {
 
 /// The bytes of one event on the stream.
 pub fn event_text(event: &StreamEvent) -> String {
-    let json = serde_json::to_string(event)
-        .expect("views have string keys only, so they always have a JSON form");
+    let json = serde_json::to_string(event).expect("views have string keys only, so they always have a JSON form");
     format!("data: {json}\n\n")
 }
 
@@ -114,13 +113,8 @@ impl Stories {
             let batch = std::mem::take(&mut ids);
             let read = tokio::task::spawn_blocking(move || {
                 for id in batch {
-                    match store
-                        .decision(&id)
-                        .map(|found| found.map(|row| row.story()))
-                    {
-                        Ok(Some(Ok(story))) => {
-                            send(&events, &StreamEvent::Decision(Box::new(story.view())))
-                        }
+                    match store.decision(&id).map(|found| found.map(|row| row.story())) {
+                        Ok(Some(Ok(story))) => send(&events, &StreamEvent::Decision(Box::new(story.view()))),
                         Ok(Some(Err(error))) => tracing::debug!(%id, %error, "not shown"),
                         Ok(None) => {}
                         Err(_) => send(&events, &StreamEvent::Reset),

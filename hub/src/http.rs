@@ -66,8 +66,7 @@ impl App {
         &self,
         read: impl FnOnce(&dyn Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.blocking(move |app| read(&*app.store).map_err(Failure::from))
-            .await
+        self.blocking(move |app| read(&*app.store).map_err(Failure::from)).await
     }
 
     /// Does something that may wait for the disk.
@@ -78,11 +77,7 @@ impl App {
         let app = self.clone();
         tokio::task::spawn_blocking(move || work(&app))
             .await
-            .unwrap_or_else(|_| {
-                Err(Failure::internal(
-                    "this request failed badly; the log says where",
-                ))
-            })
+            .unwrap_or_else(|_| Err(Failure::internal("this request failed badly; the log says where")))
     }
 
     fn now(&self) -> Wall {

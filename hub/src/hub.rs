@@ -92,10 +92,7 @@ impl Handle {
 
     /// Tells the core something that happened in the shell.
     pub async fn tell(&self, input: Input) -> Result<(), Stopped> {
-        self.asks
-            .send(Ask::Input(Box::new(input)))
-            .await
-            .map_err(|_| Stopped)
+        self.asks.send(Ask::Input(Box::new(input))).await.map_err(|_| Stopped)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Stopped> {
@@ -292,9 +289,7 @@ impl Turn {
             }
         });
         if last.await.is_err() {
-            tracing::warn!(
-                "the disk did not take the last batches in time; agents send them again"
-            );
+            tracing::warn!("the disk did not take the last batches in time; agents send them again");
         }
     }
 }

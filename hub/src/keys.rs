@@ -66,11 +66,7 @@ pub enum KeyError {
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyError {
     let path = path.to_owned();
-    move |cause| KeyError::Io {
-        action,
-        path,
-        cause,
-    }
+    move |cause| KeyError::Io { action, path, cause }
 }
 
 /// Reads the policy key, or makes it when the store is new.
@@ -78,9 +74,7 @@ pub fn policy_key(path: &Path, store_is_new: bool) -> Result<SigningKey, KeyErro
     match std::fs::read(path) {
         Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
             Ok(seed) => Ok(SigningKey::from_bytes(&seed)),
-            Err(_) => Err(KeyError::Damaged {
-                path: path.to_owned(),
-            }),
+            Err(_) => Err(KeyError::Damaged { path: path.to_owned() }),
         },
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && store_is_new => {
             let mut seed = [0; 32];
@@ -88,37 +82,26 @@ pub fn policy_key(path: &Path, store_is_new: bool) -> Result<SigningKey, KeyErro
             write_secret(path, &seed)?;
             Ok(SigningKey::from_bytes(&seed))
         }
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(KeyError::Missing {
-            path: path.to_owned(),
-        }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(KeyError::Missing { path: path.to_owned() }),
         Err(cause) => Err(io("read", path)(cause)),
     }
 }
 
 /// Writes the context file for the administrator's tools, with the token that it already has, or a new one.
 /// Returns the token's hash.
-pub fn admin_context(
-    path: &Path,
-    store: &dyn Store,
-    hub: &str,
-    ca_pem: &str,
-) -> Result<Digest, KeyError> {
+pub fn admin_context(path: &Path, store: &dyn Store, hub: &str, ca_pem: &str) -> Result<Digest, KeyError> {
     let known = std::fs::read(path)
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Context>(&bytes).ok());
     let stored = store
         .setting(TOKEN_SETTING)
         .map_err(|cause| KeyError::Store { cause })?;
-    let kept =
-        known.filter(|known| stored.as_deref() == Some(&Digest::of(known.token.as_bytes()).0));
+    let kept = known.filter(|known| stored.as_deref() == Some(&Digest::of(known.token.as_bytes()).0));
     let mut context = match kept {
         Some(context) => context,
         None => Context {
             hub: String::new(),
-            token: format!(
-                "sat_{}",
-                random_text().map_err(|cause| KeyError::Random { cause })?
-            ),
+            token: format!("sat_{}", random_text().map_err(|cause| KeyError::Random { cause })?),
             ca_pem: String::new(),
             nodes: Default::default(),
             demo_socket: None,
@@ -127,8 +110,8 @@ pub fn admin_context(
     context.hub = hub.to_owned();
     context.ca_pem = ca_pem.to_owned();
     let hash = Digest::of(context.token.as_bytes());
-    let text = serde_json::to_vec_pretty(&context)
-        .expect("a context has string keys only, so it always has a JSON form");
+    let text =
+        serde_json::to_vec_pretty(&context).expect("a context has string keys only, so it always has a JSON form");
     write_secret(path, &text)?;
     if stored.as_deref() != Some(&hash.0) {
         store
@@ -179,14 +162,8 @@ mod tests {
                 .contains("backup")
         );
         let first = policy_key(&path, true).expect("made");
-        assert_eq!(
-            policy_key(&path, false).expect("read").to_bytes(),
-            first.to_bytes()
-        );
-        let mode = std::fs::metadata(&path)
-            .expect("there")
-            .permissions()
-            .mode();
+        assert_eq!(policy_key(&path, false).expect("read").to_bytes(), first.to_bytes());
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&path, b"short").expect("written");
         assert!(

@@ -79,8 +79,7 @@ fn bind_once(wanted: SocketAddr) -> Result<Sockets, ListenError> {
     let address = udp
         .local_addr()
         .map_err(|cause| ListenError::new(wanted, "UDP", cause))?;
-    let tcp =
-        TcpListener::bind(address).map_err(|cause| ListenError::new(address, "TCP", cause))?;
+    let tcp = TcpListener::bind(address).map_err(|cause| ListenError::new(address, "TCP", cause))?;
     tcp.set_nonblocking(true)
         .map_err(|cause| ListenError::new(address, "TCP", cause))?;
     Ok(Sockets { udp, tcp, address })

@@ -22,8 +22,8 @@ use wire::frame::Frame;
 use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{
-    Arrival, CertificateClock, CloseCode, Door, DoorError, End, Event, Guest, Pending, Sender, Server,
-    ServerTls, Session, Timing, TlsError,
+    Arrival, CertificateClock, CloseCode, Door, DoorError, End, Event, Guest, Pending, Sender, Server, ServerTls,
+    Session, Timing, TlsError,
 };
 
 use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, random};
@@ -220,10 +220,7 @@ async fn serve(
         }
     }
     desk.sessions.close_all("the hub stops");
-    let _ = timeout(FAREWELL, async {
-        while sessions.join_next().await.is_some() {}
-    })
-    .await;
+    let _ = timeout(FAREWELL, async { while sessions.join_next().await.is_some() {} }).await;
     server.close("the hub stops").await;
 }
 
@@ -245,13 +242,7 @@ impl Desk {
         let reason = self.carry(id, agent, session).await;
         self.sessions.remove(id);
         // An error means that the turn loop has ended: nobody wants to know.
-        let _ = self
-            .inputs
-            .send(Input::SessionClosed {
-                session: id,
-                reason,
-            })
-            .await;
+        let _ = self.inputs.send(Input::SessionClosed { session: id, reason }).await;
     }
 
     /// Until the session ends; returns why.
@@ -271,10 +262,7 @@ impl Desk {
                         return "the hub stops".to_owned();
                     }
                 }
-                Event::Asked {
-                    tag: RENEW_TAG,
-                    door,
-                } => {
+                Event::Asked { tag: RENEW_TAG, door } => {
                     if let Err(error) = self.renew(&agent, door).await {
                         tracing::debug!(%agent, %error, "renewal broke off");
                     }
@@ -301,9 +289,7 @@ impl Desk {
         let result = async {
             let mut door = guest.listen().await?;
             let request: JoinRequest = door.read().await?;
-            let answered = self
-                .decide(move |enrollment| enrollment.join(&request, wall()))
-                .await;
+            let answered = self.decide(move |enrollment| enrollment.join(&request, wall())).await;
             self.answer(door, answered).await
         };
         if let Err(error) = result.await {
@@ -320,9 +306,7 @@ impl Desk {
             let request: RejoinRequest = door.read().await?;
             let exporter = door.exporter();
             let answered = self
-                .decide(move |enrollment| {
-                    enrollment.rejoin(&request, &challenge, &exporter, wall())
-                })
+                .decide(move |enrollment| enrollment.rejoin(&request, &challenge, &exporter, wall()))
                 .await;
             self.answer(door, answered).await
         };
@@ -333,14 +317,9 @@ impl Desk {
     }
 
     /// Decides on a thread that may wait for the disk. `None` if that thread died; the agent asks again.
-    async fn decide(
-        &self,
-        work: impl FnOnce(&Enrollment) -> Answered + Send + 'static,
-    ) -> Option<Answered> {
+    async fn decide(&self, work: impl FnOnce(&Enrollment) -> Answered + Send + 'static) -> Option<Answered> {
         let enrollment = self.enrollment.clone();
-        tokio::task::spawn_blocking(move || work(&enrollment))
-            .await
-            .ok()
+        tokio::task::spawn_blocking(move || work(&enrollment)).await.ok()
     }
 
     async fn answer(&self, mut door: Door, answered: Option<Answered>) -> Result<(), DoorError> {

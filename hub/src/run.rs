@@ -217,8 +217,7 @@ impl Running {
         let url = format!("https://{public}");
         let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
         let settings = Arc::clone(&store);
-        let token =
-            blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
         let app = App {
             hub: handle.clone(),
             store,
@@ -262,9 +261,7 @@ impl Running {
     }
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, RunError> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| RunError::System {

@@ -93,36 +93,18 @@ pub trait Store: Registry {
     fn decision(&self, id: &DecisionId) -> Result<Option<StoredDecision>, StoreError>;
 
     /// Decisions of one node or of all, newest first: by their place in a node's journal, or by their arrival at the hub.
-    fn decisions(
-        &self,
-        node: Option<&AgentId>,
-        before: Option<&str>,
-        limit: usize,
-    ) -> Result<DecisionPage, StoreError>;
+    fn decisions(&self, node: Option<&AgentId>, before: Option<&str>, limit: usize)
+    -> Result<DecisionPage, StoreError>;
 
     /// Entries after this place, oldest first.
-    fn entries(
-        &self,
-        node: &AgentId,
-        after: (Epoch, Seq),
-        limit: usize,
-    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
+    fn entries(&self, node: &AgentId, after: (Epoch, Seq), limit: usize) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
 
     /// Walks a node's entries from the newest back, until told to stop.
-    fn walk_back(
-        &self,
-        node: &AgentId,
-        each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk,
-    ) -> Result<(), StoreError>;
+    fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError>;
 
     /// Telemetry blocks that are needed to know a node's samples since this wall time (milliseconds), oldest first, beginning
     /// with a key block; at most `limit`, the newest ones.
-    fn blocks(
-        &self,
-        node: &AgentId,
-        since_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError>;
+    fn blocks(&self, node: &AgentId, since_ms: i64, limit: usize) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError>;
 
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
@@ -144,9 +126,7 @@ pub trait Store: Registry {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
-    #[error(
-        "`{path}` is in use by another hub: stop that one, or give this one another --state folder"
-    )]
+    #[error("`{path}` is in use by another hub: stop that one, or give this one another --state folder")]
     Locked {
         /// The file.
         path: PathBuf,
@@ -214,9 +194,7 @@ pub enum StoreError {
         cursor: String,
     },
     /// A batch does not follow what is stored.
-    #[error(
-        "entries {first} and on of {agent} epoch {epoch} do not follow {stored}, the last one stored"
-    )]
+    #[error("entries {first} and on of {agent} epoch {epoch} do not follow {stored}, the last one stored")]
     Order {
         /// Whose.
         agent: AgentId,

@@ -132,9 +132,9 @@ pub fn parse_action(target: &DeviceId, action: &str, params: &BTreeMap<String, S
         _ => &[],
     };
     let kind = match action {
-        "power_cap" => power_cap(need(action, params, "to", "to=220 W")?)?,
-        "throttle" => throttle(need(action, params, "to", "to=50 %")?)?,
-        "notify" => notify(need(action, params, "message", "message=\"fan is loud\"")?)?,
+        "power_cap" => read(action, params, "to", "to=220 W", power_cap)?,
+        "throttle" => read(action, params, "to", "to=50 %", throttle)?,
+        "notify" => read(action, params, "message", "message=\"fan is loud\"", notify)?,
         "release_power_cap" => ActionKind::ReleasePowerCap,
         "restart" => ActionKind::Restart,
         "unthrottle" => ActionKind::Unthrottle,
@@ -165,11 +165,18 @@ pub fn parse_action(target: &DeviceId, action: &str, params: &BTreeMap<String, S
     }
 }
 
-fn need<'a>(action: &str, params: &'a BTreeMap<String, String>, name: &str, example: &str) -> Result<&'a str, String> {
-    params
+/// Reads one parameter; what is wrong with it names the parameter and its value.
+fn read(
+    action: &str,
+    params: &BTreeMap<String, String>,
+    name: &str,
+    example: &str,
+    kind: impl Fn(&str) -> Result<ActionKind, String>,
+) -> Result<ActionKind, String> {
+    let text = params
         .get(name)
-        .map(String::as_str)
-        .ok_or_else(|| format!("`{action}` needs `{name}`, for example `{example}`"))
+        .ok_or_else(|| format!("`{action}` needs `{name}`, for example `{example}`"))?;
+    kind(text).map_err(|problem| format!("{name}={text}: {problem}"))
 }
 
 /// A power cap of this much.

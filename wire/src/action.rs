@@ -86,10 +86,7 @@ impl ActionKind {
     /// Whether an [`ActionKind::undo`] brings the former state back.
     pub const fn reversible(&self) -> bool {
         match self {
-            Self::PowerCap { .. }
-            | Self::ReleasePowerCap
-            | Self::Throttle { .. }
-            | Self::Unthrottle => true,
+            Self::PowerCap { .. } | Self::ReleasePowerCap | Self::Throttle { .. } | Self::Unthrottle => true,
             Self::Notify { .. } | Self::Restart => false,
         }
     }
@@ -97,10 +94,7 @@ impl ActionKind {
     /// Whether doing it twice is the same as doing it once.
     pub const fn idempotent(&self) -> bool {
         match self {
-            Self::PowerCap { .. }
-            | Self::ReleasePowerCap
-            | Self::Throttle { .. }
-            | Self::Unthrottle => true,
+            Self::PowerCap { .. } | Self::ReleasePowerCap | Self::Throttle { .. } | Self::Unthrottle => true,
             Self::Restart | Self::Notify { .. } => false,
         }
     }
@@ -113,9 +107,7 @@ impl ActionKind {
     /// How dangerous it is.
     pub const fn risk(&self) -> RiskClass {
         match self {
-            Self::PowerCap { .. } | Self::Throttle { .. } | Self::Notify { .. } => {
-                RiskClass::Safety
-            }
+            Self::PowerCap { .. } | Self::Throttle { .. } | Self::Notify { .. } => RiskClass::Safety,
             Self::ReleasePowerCap | Self::Unthrottle | Self::Restart => RiskClass::Low,
         }
     }
@@ -144,11 +136,7 @@ impl fmt::Display for ActionKind {
         use crate::reading::{Unit, human};
         match self {
             Self::PowerCap { milliwatts } => {
-                write!(
-                    f,
-                    "power_cap to {}",
-                    human(i64::from(*milliwatts), Unit::Milliwatt)
-                )
+                write!(f, "power_cap to {}", human(i64::from(*milliwatts), Unit::Milliwatt))
             }
             Self::Throttle { share_bp } => {
                 write!(

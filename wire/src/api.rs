@@ -37,6 +37,16 @@ use crate::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubE
 use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::{ClockState, Wall};
 
+/// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
+///
+/// Names below the console's folders may hold dots (`/decisions/edge-03.1.42`); elsewhere a dot in the last part means a file.
+pub fn is_console_place(path: &str) -> bool {
+    let mut parts = path.trim_matches('/').split('/');
+    let folder = parts.next().unwrap_or_default();
+    let last = parts.next_back().unwrap_or(folder);
+    matches!(folder, "nodes" | "decisions" | "policies") || !last.contains('.')
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List<T> {
@@ -631,4 +641,22 @@ pub struct NodeContext {
     /// Address of its own page on loopback, if it serves one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_dots_are_places_and_missing_files_are_not() {
+        let check = |path, expected| assert_eq!(is_console_place(path), expected, "{path}");
+        check("/", true);
+        check("/decisions/edge-03.1.42", true);
+        check("/nodes/rack1.lab", true);
+        check("/policies", true);
+        check("/nowhere", true);
+        check("/console.js", false);
+        check("/assets/old.css", false);
+        check("/favicon.svg", false);
+    }
 }

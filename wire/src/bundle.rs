@@ -119,12 +119,7 @@ impl KeyRing {
         }
     }
 
-    fn check(
-        &self,
-        prefix: &[u8],
-        payload: &[u8],
-        signatures: &[KeySignature],
-    ) -> Result<(), SignatureError> {
+    fn check(&self, prefix: &[u8], payload: &[u8], signatures: &[KeySignature]) -> Result<(), SignatureError> {
         if signatures.len() > MAX_SIGNATURES {
             return Err(SignatureError::TooLarge {
                 what: "more than 16 signatures",
@@ -141,9 +136,8 @@ impl KeyRing {
                 };
                 signatures.iter().any(|candidate| {
                     candidate.key == KeyId::of(key)
-                        && Signature::from_slice(&candidate.signature).is_ok_and(|signature| {
-                            verifier.verify_strict(&message, &signature).is_ok()
-                        })
+                        && Signature::from_slice(&candidate.signature)
+                            .is_ok_and(|signature| verifier.verify_strict(&message, &signature).is_ok())
                 })
             })
             .count();
@@ -169,16 +163,12 @@ impl SignedBundle {
     pub fn sign(payload: &BundlePayload, key: &SigningKey) -> Self {
         let payload = codec::encode(payload);
         let signatures = vec![sign(key, BUNDLE_PREFIX, &payload)];
-        Self {
-            payload,
-            signatures,
-        }
+        Self { payload, signatures }
     }
 
     /// Adds another key's signature.
     pub fn countersign(&mut self, key: &SigningKey) {
-        self.signatures
-            .push(sign(key, BUNDLE_PREFIX, &self.payload));
+        self.signatures.push(sign(key, BUNDLE_PREFIX, &self.payload));
     }
 
     /// Digest of the payload bytes.
@@ -187,11 +177,7 @@ impl SignedBundle {
     }
 
     /// Verifies the signatures over the raw bytes, then reads them. Does not look at floors: that is the caller's duty.
-    pub fn open(
-        &self,
-        ring: &KeyRing,
-        trust_domain: &str,
-    ) -> Result<BundlePayload, SignatureError> {
+    pub fn open(&self, ring: &KeyRing, trust_domain: &str) -> Result<BundlePayload, SignatureError> {
         if self.payload.len() > MAX_BUNDLE_BYTES + 1024 {
             return Err(SignatureError::TooLarge {
                 what: "more than 1 MiB of text",
@@ -241,11 +227,7 @@ impl Beacon {
     }
 
     /// Verifies the signature over the raw bytes, then reads them.
-    pub fn open(
-        &self,
-        ring: &KeyRing,
-        trust_domain: &str,
-    ) -> Result<BeaconPayload, SignatureError> {
+    pub fn open(&self, ring: &KeyRing, trust_domain: &str) -> Result<BeaconPayload, SignatureError> {
         if self.payload.len() > 1024 {
             return Err(SignatureError::TooLarge {
                 what: "a beacon of more than 1 KiB",
@@ -255,11 +237,7 @@ impl Beacon {
             keys: ring.keys.clone(),
             threshold: 1,
         };
-        one_of.check(
-            BEACON_PREFIX,
-            &self.payload,
-            std::slice::from_ref(&self.signature),
-        )?;
+        one_of.check(BEACON_PREFIX, &self.payload, std::slice::from_ref(&self.signature))?;
         let payload: BeaconPayload =
             codec::decode(&self.payload).map_err(|cause| SignatureError::Unreadable { cause })?;
         if payload.trust_domain != trust_domain {
@@ -295,10 +273,7 @@ mod tests {
             bundle.countersign(&key(*signer));
         }
         let ring = KeyRing {
-            keys: trusted
-                .iter()
-                .map(|k| key(*k).verifying_key().to_bytes())
-                .collect(),
+            keys: trusted.iter().map(|k| key(*k).verifying_key().to_bytes()).collect(),
             threshold,
         };
         match (bundle.open(&ring, "example"), expected) {

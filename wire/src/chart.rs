@@ -48,9 +48,7 @@ pub fn chart<'a>(
                 if let (true, Some(value)) = (is_shown(series), value) {
                     match samples.get_mut(series) {
                         Some(line) => line.push((times.len() - 1, *value)),
-                        None => {
-                            drop(samples.insert(series.clone(), vec![(times.len() - 1, *value)]))
-                        }
+                        None => drop(samples.insert(series.clone(), vec![(times.len() - 1, *value)])),
                     }
                 }
             }
@@ -73,13 +71,7 @@ pub fn chart<'a>(
     (at_ms, lines)
 }
 
-fn line(
-    series: Series,
-    values: &[(usize, i64)],
-    each: usize,
-    points: usize,
-    simulated: bool,
-) -> LineView {
+fn line(series: Series, values: &[(usize, i64)], each: usize, points: usize, simulated: bool) -> LineView {
     let mut drawn: Vec<Option<i64>> = vec![None; points];
     for (index, value) in values {
         let point = &mut drawn[index / each];
@@ -117,19 +109,14 @@ impl Cuts {
         let Ok(entry) = raw.decode() else { return true };
         let at_ms = entry.at.wall.0;
         match entry.body {
-            EntryBody::Event(Event::Connected {
-                away_ms: Some(_), ..
-            }) => self.connected_at = Some(at_ms),
+            EntryBody::Event(Event::Connected { away_ms: Some(_), .. }) => self.connected_at = Some(at_ms),
             EntryBody::Event(Event::Disconnected { .. }) => {
                 // Without a later `Connected`, the node may be away still: that is for the caller to know.
                 if let Some(end) = self.connected_at.take().filter(|end| *end >= self.since_ms) {
                     self.spans.push((at_ms.max(self.since_ms), Some(end)));
                 }
             }
-            EntryBody::Event(_)
-            | EntryBody::Decided(_)
-            | EntryBody::Acted(_)
-            | EntryBody::Gap(_) => {}
+            EntryBody::Event(_) | EntryBody::Decided(_) | EntryBody::Acted(_) | EntryBody::Gap(_) => {}
         }
         at_ms >= self.since_ms || self.connected_at.is_some()
     }
@@ -196,16 +183,8 @@ mod tests {
     #[test]
     fn a_chart_has_a_bounded_number_of_points_and_keeps_the_peaks() {
         let (at_ms, lines) = check(&blocks(1_500), 0);
-        assert_eq!(
-            (at_ms.len(), lines.len()),
-            (500, 1),
-            "no line for each core"
-        );
-        assert_eq!(
-            lines[0].values[499],
-            Some(41_499),
-            "the highest of its three"
-        );
+        assert_eq!((at_ms.len(), lines.len()), (500, 1), "no line for each core");
+        assert_eq!(lines[0].values[499], Some(41_499), "the highest of its three");
         assert_eq!(check(&blocks(20), 10_000).0.first(), Some(&10_000));
     }
 

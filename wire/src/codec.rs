@@ -35,9 +35,8 @@ pub enum DecodeError {
 
 /// Encodes a value of a wire type.
 pub fn encode<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect(
-        "wire types have no unsized maps or unsupported shapes, so encoding to memory cannot fail",
-    )
+    postcard::to_stdvec(value)
+        .expect("wire types have no unsized maps or unsupported shapes, so encoding to memory cannot fail")
 }
 
 /// Decodes a whole value; left-over bytes are an error.
@@ -132,9 +131,6 @@ mod tests {
     fn left_over_bytes_are_an_error() {
         let mut bytes = encode(&7u32);
         bytes.push(0);
-        assert_eq!(
-            decode::<u32>(&bytes),
-            Err(DecodeError::Trailing { count: 1 })
-        );
+        assert_eq!(decode::<u32>(&bytes), Err(DecodeError::Trailing { count: 1 }));
     }
 }

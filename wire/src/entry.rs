@@ -280,9 +280,7 @@ impl ChainHead {
                 found: entry.seq,
             });
         }
-        let prev = entry
-            .prev()
-            .map_err(|_| ChainError::Unreadable { seq: entry.seq })?;
+        let prev = entry.prev().map_err(|_| ChainError::Unreadable { seq: entry.seq })?;
         if prev != self.digest {
             return Err(ChainError::Broken {
                 seq: entry.seq,
@@ -358,9 +356,7 @@ mod tests {
         let entries = chain(5);
         let result = order
             .iter()
-            .try_fold(ChainHead::empty(Epoch(1)), |head, index| {
-                head.link(&entries[*index])
-            });
+            .try_fold(ChainHead::empty(Epoch(1)), |head, index| head.link(&entries[*index]));
         match (result, expected) {
             (Ok(head), Ok(seq)) => assert_eq!(head.seq, Seq(seq)),
             (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
@@ -381,8 +377,7 @@ mod tests {
         let mut entries = chain(3);
         let last = entries[1].bytes.len() - 1;
         entries[1].bytes[last] ^= 1;
-        entries[1] =
-            RawEntry::from_bytes(entries[1].bytes.clone()).expect("still starts as an entry");
+        entries[1] = RawEntry::from_bytes(entries[1].bytes.clone()).expect("still starts as an entry");
         let head = ChainHead::empty(Epoch(1))
             .link(&entries[0])
             .expect("first")

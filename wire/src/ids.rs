@@ -141,8 +141,7 @@ impl FromStr for DecisionId {
             rule: "NODE.EPOCH.SEQ, for example edge-03.1.42",
         };
         let mut parts = text.split('.');
-        let (Some(agent), Some(epoch), Some(seq), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(agent), Some(epoch), Some(seq), None) = (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(wrong());
         };

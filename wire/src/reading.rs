@@ -601,11 +601,15 @@ impl fmt::Display for Quantity {
 impl FromStr for Quantity {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::ALL.iter().copied().find(|quantity| quantity.name() == text).ok_or_else(|| IdError {
-            what: "quantity",
-            text: text.to_owned(),
-            rule: "a name such as gpu.temperature or memory.used (all of them: sentinel policy explain quantities)",
-        })
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|quantity| quantity.name() == text)
+            .ok_or_else(|| IdError {
+                what: "quantity",
+                text: text.to_owned(),
+                rule: "a name such as gpu.temperature or memory.used (all of them: sentinel policy explain quantities)",
+            })
     }
 }
 
@@ -627,8 +631,7 @@ impl<'de> Deserialize<'de> for Quantity {
                 .map_err(serde::de::Error::custom)
         } else {
             let number = u16::deserialize(deserializer)?;
-            Self::from_number(number)
-                .ok_or_else(|| serde::de::Error::custom("unknown quantity number"))
+            Self::from_number(number).ok_or_else(|| serde::de::Error::custom("unknown quantity number"))
         }
     }
 }
@@ -679,12 +682,7 @@ pub fn human(value: i64, unit: Unit) -> String {
         }
     }
     fn bytes(value: i64, suffix: &str) -> String {
-        const STEPS: [(i64, &str); 4] = [
-            (1 << 40, "TiB"),
-            (1 << 30, "GiB"),
-            (1 << 20, "MiB"),
-            (1 << 10, "KiB"),
-        ];
+        const STEPS: [(i64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
         match STEPS
             .iter()
             .find(|(size, _)| value.unsigned_abs() >= size.unsigned_abs())

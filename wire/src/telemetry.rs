@@ -213,11 +213,7 @@ impl Decoder {
     ///
     /// A block that is not a key block and does not follow what was read before it is [`DecodeError::Malformed`]; the decoder
     /// then waits for the next key block. After an error the decoder holds no half-applied state that could be mistaken for data.
-    pub fn read(
-        &mut self,
-        bytes: &[u8],
-        mut each: impl FnMut(&Decoder, Now),
-    ) -> Result<(), DecodeError> {
+    pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(&Decoder, Now)) -> Result<(), DecodeError> {
         let result = self.try_read(bytes, &mut each);
         if result.is_err() {
             self.ready = false;
@@ -225,11 +221,7 @@ impl Decoder {
         result
     }
 
-    fn try_read(
-        &mut self,
-        bytes: &[u8],
-        each: &mut impl FnMut(&Decoder, Now),
-    ) -> Result<(), DecodeError> {
+    fn try_read(&mut self, bytes: &[u8], each: &mut impl FnMut(&Decoder, Now)) -> Result<(), DecodeError> {
         let malformed = |reason: &str| DecodeError::Malformed {
             reason: reason.to_owned(),
         };
@@ -249,9 +241,7 @@ impl Decoder {
             }
             0 if self.ready => {}
             0 => {
-                return Err(malformed(
-                    "a difference block without the key block before it",
-                ));
+                return Err(malformed("a difference block without the key block before it"));
             }
             _ => return Err(malformed("unknown flags")),
         }
@@ -296,8 +286,7 @@ impl Decoder {
                     shifted => Some(slot.unwrap_or(0).wrapping_add(unzigzag(shifted - 1))),
                 };
             }
-            let wall =
-                start_wall.saturating_add(i64::try_from(mono - start_mono).unwrap_or(i64::MAX));
+            let wall = start_wall.saturating_add(i64::try_from(mono - start_mono).unwrap_or(i64::MAX));
             each(
                 self,
                 Now {
@@ -333,9 +322,7 @@ mod tests {
 
     fn read_all(decoder: &mut Decoder, block: &[u8]) -> Result<Samples, DecodeError> {
         let mut seen = Vec::new();
-        decoder.read(block, |state, now| {
-            seen.push((now.mono.0, state.latest().to_vec()))
-        })?;
+        decoder.read(block, |state, now| seen.push((now.mono.0, state.latest().to_vec())))?;
         Ok(seen)
     }
 
@@ -353,10 +340,7 @@ mod tests {
         }
         let mut decoder = Decoder::new();
         assert!(read_all(&mut decoder, &blocks[1]).is_err());
-        assert_eq!(
-            read_all(&mut decoder, &blocks[0]),
-            Ok(vec![(0, vec![Some(50_000)])])
-        );
+        assert_eq!(read_all(&mut decoder, &blocks[0]), Ok(vec![(0, vec![Some(50_000)])]));
         assert_eq!(
             read_all(&mut decoder, &blocks[1]),
             Ok(vec![(1_000, vec![Some(50_001)])])
@@ -380,10 +364,7 @@ mod tests {
         encoder.sample(Now::default());
         let block = encoder.take_block().expect("one sample");
         let mut decoder = Decoder::new();
-        assert_eq!(
-            read_all(&mut decoder, &block),
-            Ok(vec![(0, vec![Some(1), None])])
-        );
+        assert_eq!(read_all(&mut decoder, &block), Ok(vec![(0, vec![Some(1), None])]));
         assert_eq!(decoder.series().len(), 2);
     }
 

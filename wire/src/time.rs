@@ -14,9 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 ///
 /// The shell makes it from the boot clock and carries it over restarts, so a budget or a cooldown written before a
 /// crash still means the same after it. Two machines' values are not comparable.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Mono(pub u64);
 

@@ -82,19 +82,13 @@ impl Story {
             prev: entry.prev,
             digest: decision.digest,
             decision: *body,
-            outcomes: outcomes
-                .into_iter()
-                .map(read_outcome)
-                .collect::<Result<_, _>>()?,
+            outcomes: outcomes.into_iter().map(read_outcome).collect::<Result<_, _>>()?,
         })
     }
 
     /// The outcomes alone, as `policy::explain` takes them.
     pub fn outcomes(&self) -> Vec<Outcome> {
-        self.outcomes
-            .iter()
-            .map(|(_, outcome)| outcome.clone())
-            .collect()
+        self.outcomes.iter().map(|(_, outcome)| outcome.clone()).collect()
     }
 
     /// Its row in a list.
@@ -205,18 +199,13 @@ pub fn text(body: &EntryBody) -> String {
 }
 
 fn read(raw: &RawEntry) -> Result<Entry, ViewError> {
-    raw.decode().map_err(|cause| ViewError::Unreadable {
-        seq: raw.seq,
-        cause,
-    })
+    raw.decode()
+        .map_err(|cause| ViewError::Unreadable { seq: raw.seq, cause })
 }
 
 fn decided(decision: &Decision) -> String {
     let judgement = &decision.judgement;
-    let action = judgement
-        .granted
-        .as_ref()
-        .unwrap_or(&decision.inputs.wanted);
+    let action = judgement.granted.as_ref().unwrap_or(&decision.inputs.wanted);
     format!(
         "{}: {action}, by rule {}, wanted by {}",
         judgement.verdict.name(),
@@ -239,11 +228,7 @@ impl Display for WantedBy<'_> {
 }
 
 fn acted(outcome: &Outcome) -> String {
-    let probed = if outcome.probed {
-        ", found by a probe"
-    } else {
-        ""
-    };
+    let probed = if outcome.probed { ", found by a probe" } else { "" };
     format!(
         "{} {}{probed}{}",
         outcome.decision,
@@ -266,14 +251,8 @@ impl Display for Because<'_> {
 
 fn event_text(event: &Event) -> String {
     match event {
-        Event::Started {
-            version,
-            clean: true,
-        } => format!("started, version {version}"),
-        Event::Started {
-            version,
-            clean: false,
-        } => format!("started after an unclean stop, version {version}"),
+        Event::Started { version, clean: true } => format!("started, version {version}"),
+        Event::Started { version, clean: false } => format!("started after an unclean stop, version {version}"),
         Event::Connected {
             hub_epoch,
             away_ms: None,
@@ -281,20 +260,14 @@ fn event_text(event: &Event) -> String {
         Event::Connected {
             hub_epoch,
             away_ms: Some(away_ms),
-        } => format!(
-            "connected to hub epoch {hub_epoch} after {}",
-            span(*away_ms)
-        ),
+        } => format!("connected to hub epoch {hub_epoch} after {}", span(*away_ms)),
         Event::Disconnected { reason } => format!("disconnected{}", Because(reason)),
         Event::BundleActivated { bundle, before } => match before {
             Some(before) => format!(
                 "policy generation {} became active, before it {}",
                 bundle.generation, before.generation
             ),
-            None => format!(
-                "policy generation {} became active, the first",
-                bundle.generation
-            ),
+            None => format!("policy generation {} became active, the first", bundle.generation),
         },
         Event::BundleRefused { generation, reason } => {
             format!("policy generation {generation} refused{}", Because(reason))
@@ -304,11 +277,7 @@ fn event_text(event: &Event) -> String {
         Event::CommandRefused { id, reason } => format!("command {id} refused{}", Because(reason)),
         Event::Probe { answering, detail } => format!(
             "GPU probe {}{}",
-            if *answering {
-                "answers"
-            } else {
-                "does not answer"
-            },
+            if *answering { "answers" } else { "does not answer" },
             Because(detail)
         ),
         Event::ClockStepped { by_ms } => format!(
@@ -316,11 +285,9 @@ fn event_text(event: &Event) -> String {
             if *by_ms < 0 { "back" } else { "forward" },
             span(by_ms.unsigned_abs())
         ),
-        Event::AuthorityChanged { to, policy_age_ms } => format!(
-            "authority is now {}, policy is {} old",
-            to.name(),
-            span(*policy_age_ms)
-        ),
+        Event::AuthorityChanged { to, policy_age_ms } => {
+            format!("authority is now {}, policy is {} old", to.name(), span(*policy_age_ms))
+        }
         Event::HubRestored {
             hub_epoch,
             acked,
@@ -343,10 +310,7 @@ fn event_text(event: &Event) -> String {
 fn gap_text(gap: &Gap) -> String {
     match gap {
         Gap::Telemetry { from, to, reason } => {
-            format!(
-                "telemetry blocks {from} to {to} were dropped{}",
-                Because(reason)
-            )
+            format!("telemetry blocks {from} to {to} were dropped{}", Because(reason))
         }
         Gap::Coarsened { interval_ms } => {
             format!("telemetry is now sampled every {interval_ms} ms")
@@ -365,8 +329,7 @@ fn gap_text(gap: &Gap) -> String {
 
 /// A span as people read it, its two largest units: `1 h 2 min`, `850 ms`.
 pub fn span(ms: u64) -> String {
-    let (seconds, minutes, hours, days) =
-        (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
+    let (seconds, minutes, hours, days) = (ms / 1_000, ms / 60_000, ms / 3_600_000, ms / 86_400_000);
     match (days, hours, minutes, seconds) {
         (0, 0, 0, 0) => format!("{ms} ms"),
         (0, 0, 0, s) => match ms % 1_000 / 100 {
@@ -416,9 +379,7 @@ mod tests {
     fn decision(verdict: Verdict) -> EntryBody {
         let wanted = Action {
             target: DeviceId::gpu(0),
-            kind: ActionKind::PowerCap {
-                milliwatts: 200_000,
-            },
+            kind: ActionKind::PowerCap { milliwatts: 200_000 },
         };
         EntryBody::Decided(Box::new(Decision {
             inputs: Inputs {
@@ -441,9 +402,7 @@ mod tests {
                 verdict,
                 rule: "envelope".to_owned(),
                 granted: verdict.runs().then_some(Action {
-                    kind: ActionKind::PowerCap {
-                        milliwatts: 220_000,
-                    },
+                    kind: ActionKind::PowerCap { milliwatts: 220_000 },
                     ..wanted
                 }),
                 retry_after_ms: None,
@@ -474,10 +433,7 @@ mod tests {
     }
 
     fn check(verdict: Verdict, states: &[OutcomeState], expected: (&str, &str)) {
-        let outcomes: Vec<RawEntry> = (5..)
-            .zip(states)
-            .map(|(seq, state)| outcome(seq, *state))
-            .collect();
+        let outcomes: Vec<RawEntry> = (5..).zip(states).map(|(seq, state)| outcome(seq, *state)).collect();
         let raw = entry(4, decision(verdict));
         let view = decision_view(&agent(), Epoch(1), &raw, &outcomes).expect("a decision");
         assert_eq!((view.outcome.as_str(), view.summary.as_str()), expected);
@@ -495,11 +451,7 @@ mod tests {
     fn a_decision_shows_its_latest_outcome() {
         use OutcomeState::{Applied, Verified};
         check(Verdict::Clamp, &[], ("pending", "gpu0 power_cap to 220 W"));
-        check(
-            Verdict::Clamp,
-            &[Applied],
-            ("applied", "gpu0 power_cap to 220 W"),
-        );
+        check(Verdict::Clamp, &[Applied], ("applied", "gpu0 power_cap to 220 W"));
         check(
             Verdict::Clamp,
             &[Applied, Verified],

@@ -13,21 +13,19 @@ use wire::action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing, KeySignature};
 use wire::codec::{self, DecodeError};
 use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Judgement, Observed};
-use wire::enroll::{
-    Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest,
-};
+use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
-    Ack, AskBundle, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Hello, Order, Status, TelemetryBlock, Welcome,
+    Ack, AskBundle, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES, Hello,
+    Order, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::probe::{self, Answer, Ask, GpuInfo, GpuValues, Reply, Request};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
-    AgentId, Beacon, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame, Generation,
-    HubEpoch, Mono, Now, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
+    AgentId, Beacon, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame, Generation, HubEpoch, Mono, Now,
+    Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
 };
 
 macro_rules! golden {
@@ -74,12 +72,7 @@ fn check_frame(file: File, frame: &Frame) {
         assert_eq!(reader.next_frame(), Ok(None), "{}", file.0);
     }
     reader.extend(&[*last]);
-    assert_eq!(
-        reader.next_frame().as_ref(),
-        Ok(&Some(frame.clone())),
-        "{}",
-        file.0
-    );
+    assert_eq!(reader.next_frame().as_ref(), Ok(&Some(frame.clone())), "{}", file.0);
     assert_eq!(reader.next_frame(), Ok(None));
     refuses_more(file, |bytes| {
         let kind = u16::from_le_bytes([bytes[4], bytes[5]]);
@@ -90,12 +83,7 @@ fn check_frame(file: File, frame: &Frame) {
 /// A value reads from its golden bytes, and writes them again.
 fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: File, value: &T) {
     same(file, &codec::encode(value));
-    assert_eq!(
-        codec::decode::<T>(&bytes_of(file)).as_ref(),
-        Ok(value),
-        "{}",
-        file.0
-    );
+    assert_eq!(codec::decode::<T>(&bytes_of(file)).as_ref(), Ok(value), "{}", file.0);
     refuses_more(file, |bytes| codec::decode::<T>(bytes).map(|_| ()));
 }
 
@@ -103,18 +91,9 @@ fn check<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(file: Fi
 fn refuses_more(file: File, read: impl Fn(&[u8]) -> Result<(), DecodeError>) {
     let mut bytes = bytes_of(file);
     bytes.push(0);
-    assert_eq!(
-        read(&bytes),
-        Err(DecodeError::Trailing { count: 1 }),
-        "{}",
-        file.0
-    );
+    assert_eq!(read(&bytes), Err(DecodeError::Trailing { count: 1 }), "{}", file.0);
     bytes.truncate(bytes.len() - 2);
-    assert!(
-        read(&bytes).is_err(),
-        "{} is whole without its last byte",
-        file.0
-    );
+    assert!(read(&bytes).is_err(), "{} is whole without its last byte", file.0);
 }
 
 #[test]
@@ -189,9 +168,7 @@ fn frames_of_the_control_stream() {
 
 #[test]
 fn commands_of_every_order() {
-    let act = Order::Act(action(ActionKind::PowerCap {
-        milliwatts: 220_000,
-    }));
+    let act = Order::Act(action(ActionKind::PowerCap { milliwatts: 220_000 }));
     for (file, what) in [
         (golden!("command-act"), act),
         (golden!("command-hold"), Order::Hold),
@@ -250,10 +227,7 @@ fn entries_of_every_kind() {
     let text = || "because".to_owned();
     let id = CommandId([3; 16]);
     for (file, body) in [
-        (
-            golden!("entry-decided"),
-            EntryBody::Decided(Box::new(decision())),
-        ),
+        (golden!("entry-decided"), EntryBody::Decided(Box::new(decision()))),
         (
             golden!("entry-acted"),
             EntryBody::Acted(outcome(OutcomeState::Verified)),
@@ -368,9 +342,7 @@ fn entries_of_every_kind() {
         ),
         (
             golden!("entry-gap-coarsened"),
-            gap(Gap::Coarsened {
-                interval_ms: 10_000,
-            }),
+            gap(Gap::Coarsened { interval_ms: 10_000 }),
         ),
         (
             golden!("entry-gap-epoch"),
@@ -398,9 +370,7 @@ fn entries_of_every_kind() {
 #[test]
 fn actions_origins_and_outcomes_of_every_kind() {
     let kinds = vec![
-        ActionKind::PowerCap {
-            milliwatts: 220_000,
-        },
+        ActionKind::PowerCap { milliwatts: 220_000 },
         ActionKind::ReleasePowerCap,
         ActionKind::Restart,
         ActionKind::Throttle { share_bp: 2_500 },
@@ -474,10 +444,7 @@ fn messages_of_the_probe() {
                 simulated: true,
                 gpus: vec![gpu],
             }),
-            answer(Reply::Read(vec![
-                Ok(values),
-                Err("fell off the bus".to_owned()),
-            ])),
+            answer(Reply::Read(vec![Ok(values), Err("fell off the bus".to_owned())])),
             answer(Reply::PowerCap {
                 before: 350_000,
                 after: 220_000,
@@ -892,8 +859,5 @@ fn signed() -> SignedBundle {
 }
 
 fn beacon() -> Beacon {
-    Beacon::sign(
-        &beacon_payload(),
-        &ed25519_dalek::SigningKey::from_bytes(&[7; 32]),
-    )
+    Beacon::sign(&beacon_payload(), &ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
 }

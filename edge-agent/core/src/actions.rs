@@ -394,11 +394,19 @@ fn seen_text(verify: Option<&Verify>, value: i64) -> String {
         return "its effect was seen".to_owned();
     };
     let value = human(value, series.quantity.unit());
-    format!("its effect was seen: {} of {} is {value}", series.quantity, series.device)
+    format!(
+        "its effect was seen: {} of {} is {value}",
+        series.quantity, series.device
+    )
 }
 
 fn unseen_text(verify: Option<&Verify>) -> String {
-    let Some(Verify { series, falls_below, within }) = verify else {
+    let Some(Verify {
+        series,
+        falls_below,
+        within,
+    }) = verify
+    else {
         return "its effect was not seen in time".to_owned();
     };
     let limit = human(*falls_below, series.quantity.unit());

@@ -105,10 +105,7 @@ impl<C: Caller> PowerCap<C> {
 
 impl<C: Caller> Actuator for PowerCap<C> {
     fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(
-            kind,
-            ActionKind::PowerCap { .. } | ActionKind::ReleasePowerCap
-        )
+        matches!(kind, ActionKind::PowerCap { .. } | ActionKind::ReleasePowerCap)
     }
 
     fn apply(&self, run: &Run) -> ActionResult {
@@ -165,17 +162,11 @@ mod tests {
                 })]),
                 Ask::SetPowerCap { milliwatts, .. } => {
                     *cap = milliwatts.max(150_000);
-                    Reply::PowerCap {
-                        before,
-                        after: *cap,
-                    }
+                    Reply::PowerCap { before, after: *cap }
                 }
                 Ask::ResetPowerCap { .. } => {
                     *cap = 350_000;
-                    Reply::PowerCap {
-                        before,
-                        after: *cap,
-                    }
+                    Reply::PowerCap { before, after: *cap }
                 }
             })
         }
@@ -207,9 +198,7 @@ mod tests {
         for before in [350_000, 220_000] {
             match actuator.apply(&run("gpu0", cap(220))) {
                 ActionResult::Applied {
-                    before: found,
-                    after,
-                    ..
+                    before: found, after, ..
                 } => {
                     assert_eq!((found, after), (Some(before), Some(220_000)));
                 }
@@ -218,17 +207,10 @@ mod tests {
         }
         assert_eq!(
             actuator.probe(&run("gpu0", cap(220))),
-            ProbeResult::Done {
-                value: Some(220_000)
-            }
+            ProbeResult::Done { value: Some(220_000) }
         );
         let release = run("gpu0", ActionKind::ReleasePowerCap);
-        assert_eq!(
-            actuator.probe(&release),
-            ProbeResult::NotDone {
-                value: Some(220_000)
-            }
-        );
+        assert_eq!(actuator.probe(&release), ProbeResult::NotDone { value: Some(220_000) });
         assert!(matches!(
             actuator.apply(&release),
             ActionResult::Applied {
@@ -236,12 +218,7 @@ mod tests {
                 ..
             }
         ));
-        assert_eq!(
-            actuator.probe(&release),
-            ProbeResult::Done {
-                value: Some(350_000)
-            }
-        );
+        assert_eq!(actuator.probe(&release), ProbeResult::Done { value: Some(350_000) });
     }
 
     #[test]

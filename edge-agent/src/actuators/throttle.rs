@@ -70,13 +70,19 @@ impl Shares {
     pub fn join(&self, name: &str, pid: u32) {
         self.pids().insert(name.to_owned(), pid);
         let result = match self.means.get(name) {
-            Some(Means::Two(folder) | Means::One(folder)) => {
-                fs::write(folder.join("cgroup.procs"), pid.to_string())
-            }
+            Some(Means::Two(folder) | Means::One(folder)) => fs::write(folder.join("cgroup.procs"), pid.to_string()),
             Some(Means::Priority) | None => Ok(()),
         };
         if let Err(error) = result {
             tracing::warn!(workload = name, pid, %error, "not in its cgroup: throttling it will fail");
+        }
+    }
+
+    /// Takes a workload's cgroup away, once nothing runs in it any more.
+    pub fn leave(&self, name: &str) {
+        if let Some(Means::Two(folder) | Means::One(folder)) = self.means.get(name) {
+            // Refused while something is still in it: then it is found again by the next agent.
+            let _ = fs::remove_dir(folder);
         }
     }
 
@@ -120,10 +126,7 @@ impl Shares {
             }
             Means::One(folder) => {
                 fs::write(folder.join("cpu.cfs_period_us"), PERIOD_US.to_string())?;
-                fs::write(
-                    folder.join("cpu.cfs_quota_us"),
-                    quota.unwrap_or(-1).to_string(),
-                )
+                fs::write(folder.join("cpu.cfs_quota_us"), quota.unwrap_or(-1).to_string())
             }
             Means::Priority => {
                 let nice = if quota.is_some() { LOWEST_NICE } else { 0 };
@@ -139,11 +142,7 @@ impl Shares {
     }
 
     fn group(&self, name: &str) -> io::Result<Option<Pid>> {
-        let pid = self
-            .pids()
-            .get(name)
-            .copied()
-            .and_then(|pid| Pid::from_raw(pid as i32));
+        let pid = self.pids().get(name).copied().and_then(|pid| Pid::from_raw(pid as i32));
         pid.map(Some)
             .ok_or_else(|| io::Error::other(format!("workload `{name}` does not run")))
     }
@@ -271,18 +270,15 @@ impl Actuator for Throttle {
     }
 
     fn apply(&self, run: &Run) -> ActionResult {
-        self.try_apply(run)
-            .unwrap_or_else(|error| ActionResult::Failed {
-                reason: error.to_string(),
-            })
+        self.try_apply(run).unwrap_or_else(|error| ActionResult::Failed {
+            reason: error.to_string(),
+        })
     }
 
     fn probe(&self, run: &Run) -> ProbeResult {
         let name = run.action.target.name();
         match self.shares.read(name) {
-            Ok(value) if self.holds(name, Self::wanted(&run.action.kind), value) => {
-                ProbeResult::Done { value }
-            }
+            Ok(value) if self.holds(name, Self::wanted(&run.action.kind), value) => ProbeResult::Done { value },
             Ok(value) => ProbeResult::NotDone { value },
             Err(error) => ProbeResult::Unknown {
                 reason: error.to_string(),
@@ -320,26 +316,18 @@ mod tests {
         };
         let throttle = Throttle::new(Arc::new(shares));
         let quarter = run(ActionKind::Throttle { share_bp: 2_500 });
-        assert_eq!(
-            throttle.probe(&quarter),
-            ProbeResult::NotDone { value: None }
-        );
+        assert_eq!(throttle.probe(&quarter), ProbeResult::NotDone { value: None });
         for before in [None, Some(2_500)] {
             match throttle.apply(&quarter) {
                 ActionResult::Applied {
-                    before: found,
-                    after,
-                    ..
+                    before: found, after, ..
                 } => {
                     assert_eq!((found, after), (before, Some(2_500)));
                 }
                 failed => panic!("{failed:?}"),
             }
         }
-        assert_eq!(
-            throttle.probe(&quarter),
-            ProbeResult::Done { value: Some(2_500) }
-        );
+        assert_eq!(throttle.probe(&quarter), ProbeResult::Done { value: Some(2_500) });
         let free = run(ActionKind::Unthrottle);
         assert!(matches!(
             throttle.apply(&free),

@@ -78,7 +78,11 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             state_dir: config.state_dir.clone(),
             hub: config.hub.clone(),
             wall_floor,
-            timing: wire_transport::Timing::default(),
+            timing: wire_transport::Timing {
+                idle: config.silence,
+                keep_alive: config.silence / 3,
+                ..wire_transport::Timing::default()
+            },
             seed,
         };
         Link::start(identity, settings, input_sender.clone())

@@ -58,14 +58,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<Stored>, IdentityError> {
 
 /// A key that others could read is closed to them from now on.
 fn protect(path: &Path) -> Result<(), IdentityError> {
-    let mode = fs::metadata(path)
-        .map_err(io_error("read", path))?
-        .permissions()
-        .mode();
+    let mode = fs::metadata(path).map_err(io_error("read", path))?.permissions().mode();
     if mode & 0o077 != 0 {
         tracing::warn!(path = %path.display(), mode = format!("{:o}", mode & 0o777), "others could read the keys; closed");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-            .map_err(io_error("protect", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io_error("protect", path))?;
     }
     Ok(())
 }
@@ -119,10 +115,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-pub(super) fn io_error<'a>(
-    doing: &'static str,
-    path: &'a Path,
-) -> impl Fn(io::Error) -> IdentityError + 'a {
+pub(super) fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> IdentityError + 'a {
     move |cause| IdentityError::Io {
         doing,
         path: path.to_owned(),

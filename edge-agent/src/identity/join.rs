@@ -13,9 +13,7 @@ use ed25519_dalek::SigningKey;
 use wire::enroll::{CaPin, Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal};
 use wire::ids::AgentId;
 use wire::time::Wall;
-use wire_transport::{
-    CertificateClock, Client, ClientTls, ConnectError, DoorError, Timing, pin_of,
-};
+use wire_transport::{CertificateClock, Client, ClientTls, ConnectError, DoorError, Timing, pin_of};
 
 use super::address::resolve;
 use super::file::{FORMAT, Stored, io_error, read, write};
@@ -58,9 +56,7 @@ pub enum JoinError {
         folder: PathBuf,
     },
     /// The hub's name leads nowhere.
-    #[error(
-        "cannot find `{hub}`; write HOST:PORT as the join line has it, or an address instead of the name"
-    )]
+    #[error("cannot find `{hub}`; write HOST:PORT as the join line has it, or an address instead of the name")]
     Name {
         /// The name.
         hub: String,
@@ -79,9 +75,7 @@ pub enum JoinError {
         advice: &'static str,
     },
     /// The connection broke.
-    #[error(
-        "the answer of {hub} was lost: {cause}. Run the same line again: the token is still good for this machine"
-    )]
+    #[error("the answer of {hub} was lost: {cause}. Run the same line again: the token is still good for this machine")]
     Lost {
         /// The hub.
         hub: String,
@@ -126,9 +120,7 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
     let request = JoinRequest {
         token: options.token.clone(),
         name: options.name.as_ref().map(ToString::to_string),
-        node_key: SigningKey::from_bytes(&stored.node_key)
-            .verifying_key()
-            .to_bytes(),
+        node_key: SigningKey::from_bytes(&stored.node_key).verifying_key().to_bytes(),
         csr: csr(&folder, &key)?,
         program: options.program.clone(),
     };
@@ -203,13 +195,8 @@ async fn ask_to_join(
     })
 }
 
-async fn visit(
-    address: SocketAddr,
-    tls: &ClientTls,
-) -> Result<wire_transport::Visit, ConnectError> {
-    Client::new(address, Timing::default())?
-        .visit(address, tls)
-        .await
+async fn visit(address: SocketAddr, tls: &ClientTls) -> Result<wire_transport::Visit, ConnectError> {
+    Client::new(address, Timing::default())?.visit(address, tls).await
 }
 
 fn advice(cause: &ConnectError) -> &'static str {
@@ -231,8 +218,7 @@ fn advice(cause: &ConnectError) -> &'static str {
 fn prepare_to_join(folder: &Path) -> Result<Stored, JoinError> {
     let before = read(folder)?;
     if let Some(Stored {
-        joined: Some(joined),
-        ..
+        joined: Some(joined), ..
     }) = before
     {
         return Err(JoinError::AlreadyJoined {
@@ -245,8 +231,7 @@ fn prepare_to_join(folder: &Path) -> Result<Stored, JoinError> {
         return Ok(stored);
     }
     fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
-        .map_err(io_error("protect", folder))?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(io_error("protect", folder))?;
     let mut node_key = [0; 32];
     getrandom::fill(&mut node_key).map_err(|cause| IdentityError::Unusable {
         path: folder.to_owned(),

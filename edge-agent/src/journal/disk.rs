@@ -135,9 +135,7 @@ impl FileDisk {
         fs::rename(self.database(), aside(number))?;
         remove_if_there(&self.suspected())?;
         self.sync_folder()?;
-        let present: Vec<u32> = (1..=number)
-            .filter(|number| aside(*number).exists())
-            .collect();
+        let present: Vec<u32> = (1..=number).filter(|number| aside(*number).exists()).collect();
         let surplus = present.len().saturating_sub(QUARANTINED_KEPT as usize);
         for old in &present[..surplus] {
             // Room for the journal matters more than an old wreck; a failure here costs only space.
@@ -227,9 +225,7 @@ pub fn builder(check: bool) -> redb::Builder {
 }
 
 /// Opens a database whose bytes may be anything: a panic of the library is damage too.
-pub fn guarded(
-    open: impl FnOnce() -> Result<Database, redb::DatabaseError>,
-) -> Result<Database, StoreError> {
+pub fn guarded(open: impl FnOnce() -> Result<Database, redb::DatabaseError>) -> Result<Database, StoreError> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(db)) => Ok(db),
         Ok(Err(error)) => Err(match StoreError::from(error) {

@@ -43,10 +43,7 @@ impl FloorFile {
     pub fn open(folder: &Path) -> io::Result<(Self, Option<Sidecar>)> {
         let paths = [folder.join("floor.a"), folder.join("floor.b")];
         let read = paths.each_ref().map(|path| read(path));
-        let newest = read
-            .into_iter()
-            .flatten()
-            .max_by_key(|(counter, _)| *counter);
+        let newest = read.into_iter().flatten().max_by_key(|(counter, _)| *counter);
         let files = [create(&paths[0])?, create(&paths[1])?];
         File::open(folder)?.sync_all()?;
         let (counter, value) = newest.map_or((0, None), |(counter, value)| (counter, Some(value)));

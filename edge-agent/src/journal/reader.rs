@@ -56,21 +56,13 @@ impl Reader {
     }
 
     /// Runs with the database held open; the journal's thread waits for it before it opens the file again.
-    fn with<T>(
-        &self,
-        read: impl FnOnce(&Database) -> Result<T, ReadError>,
-    ) -> Result<T, ReadError> {
+    fn with<T>(&self, read: impl FnOnce(&Database) -> Result<T, ReadError>) -> Result<T, ReadError> {
         let held = self.db.read().unwrap_or_else(PoisonError::into_inner);
         read(held.as_ref().ok_or(ReadError::Closed)?)
     }
 
     /// Consecutive entries from `from` on, at most `max_bytes` but at least one; empty if that place is gone or not there yet.
-    pub fn entries(
-        &self,
-        epoch: Epoch,
-        from: Seq,
-        max_bytes: usize,
-    ) -> Result<Vec<RawEntry>, ReadError> {
+    pub fn entries(&self, epoch: Epoch, from: Seq, max_bytes: usize) -> Result<Vec<RawEntry>, ReadError> {
         let mut found: Vec<RawEntry> = Vec::new();
         let mut bytes = 0;
         self.forward(epoch, from, |entry| {
@@ -129,11 +121,7 @@ impl Reader {
             for row in table.range(..upper.as_slice())?.rev() {
                 let (key, value) = row?;
                 let (epoch, entries) = unpack(key.value(), value.value())?;
-                for entry in entries
-                    .into_iter()
-                    .rev()
-                    .filter(|entry| (epoch, entry.seq) < before)
-                {
+                for entry in entries.into_iter().rev().filter(|entry| (epoch, entry.seq) < before) {
                     if each(epoch, entry).is_break() {
                         return Ok(());
                     }
@@ -149,12 +137,7 @@ impl Reader {
     }
 
     /// Consecutive telemetry blocks from `from` on, at most `max_bytes` but at least one; empty if that place is gone or not there yet.
-    pub fn telemetry(
-        &self,
-        epoch: Epoch,
-        from: Seq,
-        max_bytes: usize,
-    ) -> Result<Vec<(Seq, Vec<u8>)>, ReadError> {
+    pub fn telemetry(&self, epoch: Epoch, from: Seq, max_bytes: usize) -> Result<Vec<(Seq, Vec<u8>)>, ReadError> {
         let mut found: Vec<(Seq, Vec<u8>)> = Vec::new();
         let mut bytes = 0;
         self.blocks(Some((epoch, from)), |(found_epoch, seq), block| {
@@ -198,9 +181,7 @@ impl Reader {
     pub fn newest_block(&self) -> Result<Option<(Epoch, Seq)>, ReadError> {
         self.with(|db| {
             let table = db.begin_read()?.open_table(TELEMETRY)?;
-            Ok(table
-                .last()?
-                .and_then(|(key, _)| segment::unkey(key.value())))
+            Ok(table.last()?.and_then(|(key, _)| segment::unkey(key.value())))
         })
     }
 
@@ -253,8 +234,7 @@ fn unpack(key: &[u8], value: &[u8]) -> Result<(Epoch, Vec<RawEntry>), ReadError>
 }
 
 fn damaged(table: &str, key: &[u8]) -> ReadError {
-    let place =
-        segment::unkey(key).map_or_else(String::new, |(epoch, seq)| format!(" at {epoch}.{seq}"));
+    let place = segment::unkey(key).map_or_else(String::new, |(epoch, seq)| format!(" at {epoch}.{seq}"));
     ReadError::Store(StoreError::Damaged(format!(
         "a row of {table}{place} has a wrong checksum"
     )))

@@ -114,9 +114,7 @@ impl From<redb::Error> for StoreError {
 pub fn full(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
-        std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded | std::io::ErrorKind::FileTooLarge
     )
 }
 
@@ -149,10 +147,7 @@ impl Store {
     /// Reads the state row and the spans of the epochs. `None` where there is no state row: an empty journal.
     pub fn read(db: Arc<Database>, limit_bytes: u64) -> Result<Self, StoreError> {
         let state = read_state(&db)?.unwrap_or_default();
-        let heads = spans(&db)?
-            .into_iter()
-            .map(|(epoch, _, last)| (epoch, last))
-            .collect();
+        let heads = spans(&db)?.into_iter().map(|(epoch, _, last)| (epoch, last)).collect();
         Ok(Self {
             db: Some(db),
             state,
@@ -252,12 +247,7 @@ impl Store {
     }
 
     /// Removes telemetry up to `through`, released or not.
-    pub fn shed(
-        &mut self,
-        epoch: Epoch,
-        through: Seq,
-        clock: SavedClock,
-    ) -> Result<(), StoreError> {
+    pub fn shed(&mut self, epoch: Epoch, through: Seq, clock: SavedClock) -> Result<(), StoreError> {
         let mut next = self.state.clone();
         next.number += 1;
         next.clock = Some(clock);
@@ -383,10 +373,7 @@ fn append(
     doubtful: &mut Vec<(Rows, [u8; 16])>,
 ) -> Result<(), StoreError> {
     if let (Some(first), Some(last)) = (batch.entries.first(), batch.entries.last()) {
-        if heads
-            .get(&batch.epoch)
-            .is_some_and(|head| head.next() != first.seq)
-        {
+        if heads.get(&batch.epoch).is_some_and(|head| head.next() != first.seq) {
             return Err(StoreError::Unordered);
         }
         let key = segment::key(batch.epoch, first.seq);
@@ -436,11 +423,7 @@ fn release(
     through: Seq,
 ) -> Result<(), StoreError> {
     let index = place(log);
-    let before = next
-        .through
-        .get(&(index as u8, epoch.0))
-        .copied()
-        .unwrap_or(0);
+    let before = next.through.get(&(index as u8, epoch.0)).copied().unwrap_or(0);
     if through.0 <= before {
         return Ok(());
     }
@@ -452,9 +435,7 @@ fn release(
     for row in table.range(from.as_slice()..=to.as_slice())?.rev() {
         let (key, value) = row?;
         let Some((last, size)) = extent(log, key.value(), value.value()) else {
-            return Err(StoreError::Damaged(
-                "a row to be released cannot be read".to_owned(),
-            ));
+            return Err(StoreError::Damaged("a row to be released cannot be read".to_owned()));
         };
         if last.0 <= before {
             break;
@@ -511,15 +492,9 @@ fn trim<'t>(
                 value.and_then(|value| extent(log, &key, value.value()))
             };
             let (Some((epoch, _)), Some((last, _))) = (segment::unkey(&key), last) else {
-                return Err(StoreError::Damaged(
-                    "a row to be trimmed cannot be read".to_owned(),
-                ));
+                return Err(StoreError::Damaged("a row to be trimmed cannot be read".to_owned()));
             };
-            let through = next
-                .through
-                .get(&(place(log) as u8, epoch.0))
-                .copied()
-                .unwrap_or(0);
+            let through = next.through.get(&(place(log) as u8, epoch.0)).copied().unwrap_or(0);
             if last.0 > through {
                 break;
             }
@@ -533,19 +508,13 @@ fn trim<'t>(
         .collect())
 }
 
-fn oldest(
-    table: &Writable<'_>,
-    epoch: Option<Epoch>,
-) -> Result<Option<([u8; 16], u64)>, StoreError> {
+fn oldest(table: &Writable<'_>, epoch: Option<Epoch>) -> Result<Option<([u8; 16], u64)>, StoreError> {
     let row = match epoch {
         None => table.first()?,
         Some(epoch) => {
             let from = segment::key(epoch, Seq(0));
             let to = segment::key(epoch, Seq(u64::MAX));
-            table
-                .range(from.as_slice()..=to.as_slice())?
-                .next()
-                .transpose()?
+            table.range(from.as_slice()..=to.as_slice())?.next().transpose()?
         }
     };
     row.map(|(key, value)| {
@@ -556,13 +525,7 @@ fn oldest(
     .transpose()
 }
 
-fn remove(
-    table: &mut Writable<'_>,
-    key: &[u8; 16],
-    bytes: u64,
-    log: Log,
-    next: &mut State,
-) -> Result<(), StoreError> {
+fn remove(table: &mut Writable<'_>, key: &[u8; 16], bytes: u64, log: Log, next: &mut State) -> Result<(), StoreError> {
     table.remove(key.as_slice())?;
     let index = place(log);
     next.held[index] = next.held[index].saturating_sub(bytes);

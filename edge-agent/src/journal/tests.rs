@@ -37,17 +37,10 @@ fn a_power_loss_at_any_operation_loses_nothing_that_was_reported() {
             (Tear::Sectors, 2),
         ] {
             let image = machine.lock().image(tear, crash_at * 7 + seed);
-            check_image(
-                image,
-                reported,
-                &format!("operation {crash_at}, {tear:?} {seed}"),
-            );
+            check_image(image, reported, &format!("operation {crash_at}, {tear:?} {seed}"));
         }
     }
-    assert!(
-        operations > 60,
-        "{operations} operations are too few to mean anything"
-    );
+    assert!(operations > 60, "{operations} operations are too few to mean anything");
 }
 
 #[test]
@@ -72,11 +65,7 @@ fn a_failed_sync_is_reported_and_taken_back() {
             machine.lock().fail_sync_at = None;
             let db = machine.open().expect("opens again");
             store.resume(Arc::new(db)).expect("resumes");
-            assert_eq!(
-                entries(&store).len() as u64,
-                reported * 3,
-                "sync {fail_sync_at}"
-            );
+            assert_eq!(entries(&store).len() as u64, reported * 3, "sync {fail_sync_at}");
             for number in reported + 1..=12 {
                 store
                     .commit(&[batch(number)], &[], clock())
@@ -103,9 +92,7 @@ fn a_full_disk_is_told_and_later_appends_work_again() {
                 Err(StoreError::Full) => {
                     machine.lock().full_at = None;
                     store.detach();
-                    store
-                        .resume(Arc::new(machine.open().expect("opens")))
-                        .expect("resumes");
+                    store.resume(Arc::new(machine.open().expect("opens"))).expect("resumes");
                 }
                 Err(other) => panic!("operation {full_at}: {other}"),
             }
@@ -119,13 +106,8 @@ fn a_batch_that_does_not_follow_is_refused() {
     let machine = Machine::default();
     let mut store = machine.begin();
     store.commit(&[batch(1)], &[], clock()).expect("first");
-    assert_eq!(
-        store.commit(&[batch(3)], &[], clock()),
-        Err(StoreError::Unordered)
-    );
-    store
-        .commit(&[batch(2), batch(3)], &[], clock())
-        .expect("in order");
+    assert_eq!(store.commit(&[batch(3)], &[], clock()), Err(StoreError::Unordered));
+    store.commit(&[batch(2), batch(3)], &[], clock()).expect("in order");
     assert_eq!(entries(&store), model(3));
 }
 
@@ -150,26 +132,37 @@ fn released_rows_make_room_oldest_first_and_needed_ones_never() {
     store
         .commit(&[batch(number)], &[], clock())
         .expect("entries have a reserve");
-    let released = [
-        (Log::Telemetry, Epoch(1), Seq(10)),
-        (Log::Entries, Epoch(1), Seq(6)),
-    ];
+    let released = [(Log::Telemetry, Epoch(1), Seq(10)), (Log::Entries, Epoch(1), Seq(6))];
     let needed = store.state().needed_bytes();
     let mut next = batch(number + 1);
     next.telemetry = Some((Seq(number), vec![7; 20_000]));
-    let trimmed = store
-        .commit(&[next], &released, clock())
-        .expect("there is room now");
+    let trimmed = store.commit(&[next], &released, clock()).expect("there is room now");
     assert!(store.state().needed_bytes() < needed - 150_000);
     assert_eq!(
         trimmed.first().map(|(log, epoch, _)| (*log, *epoch)),
         Some((Log::Telemetry, Epoch(1)))
     );
-    assert_eq!(
-        entries(&store).len() as u64,
-        (number + 1) * 3,
-        "no entry had to go"
-    );
+    assert_eq!(entries(&store).len() as u64, (number + 1) * 3, "no entry had to go");
+}
+
+#[test]
+fn what_is_released_stays_until_space_is_needed() {
+    let machine = Machine::default();
+    let mut store = machine.begin();
+    for number in 1..=60 {
+        let mut one = batch(number);
+        one.telemetry = Some((Seq(number), vec![7; 1_000]));
+        let released = [
+            (Log::Telemetry, Epoch(1), Seq(number - 1)),
+            (Log::Entries, Epoch(1), Seq(number * 3 - 3)),
+        ];
+        let trimmed = store.commit(&[one], &released, clock()).expect("written");
+        assert_eq!(trimmed, [], "batch {number}");
+    }
+    let reader = Reader::new(store.database().expect("open"));
+    let blocks = reader.telemetry(Epoch(1), Seq(1), usize::MAX).expect("read");
+    assert_eq!(blocks.len(), 60, "acknowledged telemetry is still there");
+    assert_eq!(entries(&store), model(60));
 }
 
 #[test]
@@ -194,9 +187,7 @@ fn loads_begin_inside_a_row_and_respect_their_bound() {
     let machine = Machine::default();
     let mut store = machine.begin();
     for number in 1..=4 {
-        store
-            .commit(&[batch(number)], &[], clock())
-            .expect("written");
+        store.commit(&[batch(number)], &[], clock()).expect("written");
     }
     let reader = Reader::new(store.database().expect("open"));
     let seqs = |from, bytes| -> Vec<u64> {
@@ -250,14 +241,9 @@ fn a_second_agent_on_the_folder_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let _first = Running::open(folder.path());
     let (done, _) = mpsc::channel(1);
-    let error = Journal::open(folder.path(), LIMIT, done)
-        .err()
-        .expect("refused");
+    let error = Journal::open(folder.path(), LIMIT, done).err().expect("refused");
     assert!(matches!(error, JournalError::Locked { .. }), "{error}");
-    assert!(
-        error.to_string().contains(&std::process::id().to_string()),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
 }
 
 #[test]
@@ -278,11 +264,7 @@ fn a_damaged_file_is_put_aside_and_the_agent_starts() {
         ("corrupt", |file| {
             let mut bytes = fs::read(file).expect("there");
             // Every page is hit, so the trees are too.
-            bytes
-                .iter_mut()
-                .skip(4096)
-                .step_by(512)
-                .for_each(|byte| *byte ^= 0xff);
+            bytes.iter_mut().skip(4096).step_by(512).for_each(|byte| *byte ^= 0xff);
             fs::write(file, bytes).expect("damaged");
         }),
     ];
@@ -311,11 +293,7 @@ fn a_journal_without_rows_although_the_floor_knows_some_is_not_a_fresh_start() {
     open.journal.close();
     let fresh = tempfile::tempdir().expect("a folder");
     Running::open(fresh.path()).journal.close();
-    fs::copy(
-        fresh.path().join("journal.redb"),
-        folder.path().join("journal.redb"),
-    )
-    .expect("replaced");
+    fs::copy(fresh.path().join("journal.redb"), folder.path().join("journal.redb")).expect("replaced");
     let open = Running::open(folder.path());
     assert_eq!(open.recovered.damage.as_deref(), Some("emptied"));
 }
@@ -336,20 +314,10 @@ fn what_is_given_after_a_failure_fails_until_the_failure_is_heard() {
     ));
     open.journal.append(batch(2));
     let unheard = open.next();
-    assert!(
-        matches!(
-            unheard,
-            Done::Failed {
-                token: Token(2),
-                ..
-            }
-        ),
-        "{unheard:?}"
-    );
+    assert!(matches!(unheard, Done::Failed { token: Token(2), .. }), "{unheard:?}");
     open.journal.told(unheard);
     open.append(1, Ok(()));
-    open.journal
-        .load(Token(9), Log::Entries, Epoch(1), Seq(1), 1_000_000);
+    open.journal.load(Token(9), Log::Entries, Epoch(1), Seq(1), 1_000_000);
     match open.next() {
         Done::Loaded {
             token: Token(9),
@@ -370,9 +338,8 @@ struct Running {
 impl Running {
     fn open(folder: &Path) -> Self {
         let (sender, done) = mpsc::channel(64);
-        let Opened {
-            journal, recovered, ..
-        } = Journal::open(folder, LIMIT, sender).unwrap_or_else(|error| panic!("{error}"));
+        let Opened { journal, recovered, .. } =
+            Journal::open(folder, LIMIT, sender).unwrap_or_else(|error| panic!("{error}"));
         Self {
             journal,
             recovered,
@@ -381,9 +348,7 @@ impl Running {
     }
 
     fn next(&mut self) -> Done {
-        self.done
-            .blocking_recv()
-            .expect("the journal's thread lives")
+        self.done.blocking_recv().expect("the journal's thread lives")
     }
 
     fn append(&mut self, number: u64, expected: Result<(), AppendError>) {
@@ -470,17 +435,9 @@ fn check_image(image: Vec<u8>, reported: u64, what: &str) {
     }
     let machine = Machine::default();
     machine.lock().live = image;
-    let db = machine
-        .open()
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    let db = machine.open().unwrap_or_else(|error| panic!("{what}: {error}"));
     let store = Store::read(Arc::new(db), LIMIT).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let number = u64::from(
-        store
-            .state()
-            .marks
-            .as_ref()
-            .expect("something was reported")[0],
-    );
+    let number = u64::from(store.state().marks.as_ref().expect("something was reported")[0]);
     assert!(
         (reported..=reported + 1).contains(&number),
         "{what}: {number} after {reported}"
@@ -520,9 +477,7 @@ enum Tear {
 
 impl Machine {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn open(&self) -> Result<redb::Database, StoreError> {

@@ -91,11 +91,7 @@ impl Worker {
                 }) => {
                     self.load(token, log, epoch, from, max_bytes);
                 }
-                Ok(Request::Release {
-                    log,
-                    epoch,
-                    through,
-                }) => {
+                Ok(Request::Release { log, epoch, through }) => {
                     self.releases
                         .retain(|(l, e, t)| (*l, *e) != (log, epoch) || *t > through);
                     self.releases.push((log, epoch, through));
@@ -110,12 +106,7 @@ impl Worker {
                     self.commit();
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    scrub_at = Instant::now()
-                        + if self.ballast_freed {
-                            BALLAST_EVERY
-                        } else {
-                            SCRUB_EVERY
-                        };
+                    scrub_at = Instant::now() + if self.ballast_freed { BALLAST_EVERY } else { SCRUB_EVERY };
                     self.scrub();
                 }
             }
@@ -252,10 +243,7 @@ impl Worker {
         }
         self.reader.detach();
         self.store.detach();
-        let result = self
-            .disk
-            .open(true)
-            .and_then(|db| self.store.resume(Arc::new(db)));
+        let result = self.disk.open(true).and_then(|db| self.store.resume(Arc::new(db)));
         match result {
             Ok(()) => {
                 self.broken = None;
@@ -275,14 +263,8 @@ impl Worker {
 
     fn load(&mut self, token: Token, log: Log, epoch: Epoch, from: Seq, max_bytes: usize) {
         let found = match log {
-            Log::Entries => self
-                .reader
-                .entries(epoch, from, max_bytes)
-                .map(Loaded::Entries),
-            Log::Telemetry => self
-                .reader
-                .telemetry(epoch, from, max_bytes)
-                .map(Loaded::Telemetry),
+            Log::Entries => self.reader.entries(epoch, from, max_bytes).map(Loaded::Entries),
+            Log::Telemetry => self.reader.telemetry(epoch, from, max_bytes).map(Loaded::Telemetry),
         };
         let found = found.unwrap_or_else(|error| {
             if let ReadError::Store(StoreError::Damaged(what)) = &error {

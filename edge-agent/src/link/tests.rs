@@ -8,17 +8,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, SanType, date_time_ymd,
 };
-use rustls_pki_types::{
-    CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer,
-};
+use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::time::timeout;
 use wire::bundle::KeyRing;
-use wire::enroll::{
-    CaPin, Credentials, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest,
-};
+use wire::enroll::{CaPin, Credentials, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::frame::Ack;
 use wire::ids::{AgentId, Epoch, Seq};
 use wire_transport::{Arrival, Leaf, Server, ServerTls, Trust, pin_of};
@@ -89,15 +85,11 @@ impl Ca {
                 detail: detail.to_owned(),
             };
         }
-        let request =
-            CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
-                .unwrap();
+        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
         let issued = CertificateClock::new(Wall(0)).now();
         let ends = Wall(issued.0 + self.life.as_millis() as i64);
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(
-            "spiffe://test/agent/edge-1".try_into().unwrap(),
-        )];
+        params.subject_alt_names = vec![SanType::URI("spiffe://test/agent/edge-1".try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs((ends.0 / 1000) as u64);
@@ -113,11 +105,7 @@ impl Ca {
             generation: self.generation,
             ca: vec![self.der.to_vec()],
             policy_keys: KeyRing::single([1; 32]),
-            rejoins: self
-                .asked
-                .iter()
-                .filter(|asked| asked.starts_with("rejoin"))
-                .count() as u32,
+            rejoins: self.asked.iter().filter(|asked| asked.starts_with("rejoin")).count() as u32,
         }))
     }
 }
@@ -261,23 +249,12 @@ async fn joining_leaves_an_identity_that_only_we_can_read() {
     let hub = hub(DAY);
     let identity = join(hub.options()).await.unwrap();
     assert_eq!(
-        (
-            identity.agent().as_str(),
-            identity.site(),
-            identity.generation()
-        ),
+        (identity.agent().as_str(), identity.site(), identity.generation()),
         ("edge-1", "lab", 1)
     );
     let folder = hub.folder.path().join("identity");
-    assert_eq!(
-        (mode(&folder), mode(&folder.join("identity.bin"))),
-        (0o700, 0o600)
-    );
-    fs::set_permissions(
-        folder.join("identity.bin"),
-        fs::Permissions::from_mode(0o644),
-    )
-    .unwrap();
+    assert_eq!((mode(&folder), mode(&folder.join("identity.bin"))), (0o700, 0o600));
+    fs::set_permissions(folder.join("identity.bin"), fs::Permissions::from_mode(0o644)).unwrap();
     let again = Identity::load(hub.folder.path()).unwrap().expect("joined");
     assert_eq!(again.certificate_ends(), identity.certificate_ends());
     assert_eq!(mode(&folder.join("identity.bin")), 0o600, "closed again");
@@ -303,10 +280,7 @@ async fn a_failed_join_says_what_happened_and_can_be_repeated() {
         ..hub.options()
     };
     let error = join(nowhere).await.unwrap_err().to_string();
-    assert!(
-        error.contains("cannot find `no.such.host.invalid:7443`"),
-        "{error}"
-    );
+    assert!(error.contains("cannot find `no.such.host.invalid:7443`"), "{error}");
     hub.ca.lock().unwrap().refuse = Some((Refusal::TokenExpired, "this token ended yesterday"));
     let error = join(hub.options()).await.unwrap_err().to_string();
     assert!(error.contains("this token ended yesterday"), "{error}");
@@ -403,11 +377,7 @@ async fn a_certificate_is_renewed_over_the_session_before_it_ends() {
     let (link, mut inputs) = hub.link(identity);
     link.connect();
     assert!(matches!(next(&mut inputs).await, Input::LinkUp));
-    let Input::Certificate {
-        ends: renewed,
-        rejoins,
-    } = next(&mut inputs).await
-    else {
+    let Input::Certificate { ends: renewed, rejoins } = next(&mut inputs).await else {
         panic!("renewed");
     };
     assert!(renewed > ends && rejoins == 0);
@@ -448,50 +418,33 @@ async fn a_torn_identity_file_falls_back_to_its_predecessor_which_asks_with_the_
     let identity = join(hub.options()).await.unwrap();
     let prepared = identity.prepare().unwrap();
     let question = prepared.renew_request().unwrap();
-    let answer = hub
-        .ca
-        .lock()
-        .unwrap()
-        .answer("renew 1".to_owned(), &question.csr);
+    let answer = hub.ca.lock().unwrap().answer("renew 1".to_owned(), &question.csr);
     let renewed = take(prepared, answer).await.unwrap();
     assert_eq!(renewed.generation(), 2);
     let file = hub.folder.path().join("identity/identity.bin");
     let whole = fs::read(&file).unwrap();
     for length in [0, 10, 40, whole.len() - 1] {
         fs::write(&file, &whole[..length]).unwrap();
-        let older = Identity::load(hub.folder.path())
-            .unwrap()
-            .expect("the predecessor");
+        let older = Identity::load(hub.folder.path()).unwrap().expect("the predecessor");
         assert_eq!(older.generation(), 1);
         let again = older.prepare().unwrap().renew_request().unwrap();
         assert_eq!(again.generation, question.generation);
         let key = |csr: &[u8]| {
             let csr = CertificateSigningRequestDer::from(csr);
-            CertificateSigningRequestParams::from_der(&csr)
-                .unwrap()
-                .public_key
+            CertificateSigningRequestParams::from_der(&csr).unwrap().public_key
         };
         assert_eq!(key(&again.csr), key(&question.csr));
     }
-    fs::write(
-        hub.folder.path().join("identity/identity.previous"),
-        "torn too",
-    )
-    .unwrap();
+    fs::write(hub.folder.path().join("identity/identity.previous"), "torn too").unwrap();
     let error = Identity::load(hub.folder.path()).unwrap_err().to_string();
     assert!(error.contains("join again with a new token"), "{error}");
 }
 
 #[test]
 fn a_fleet_spreads_its_renewals_around_two_thirds() {
-    let due: Vec<i64> = (0..1000)
-        .map(|salt| renewal_due(Wall(0), DAY, salt).0)
-        .collect();
+    let due: Vec<i64> = (0..1000).map(|salt| renewal_due(Wall(0), DAY, salt).0).collect();
     let day = DAY.as_millis() as i64;
-    assert!(
-        due.iter()
-            .all(|due| (day * 6 / 10..=day * 734 / 1000).contains(due))
-    );
+    assert!(due.iter().all(|due| (day * 6 / 10..=day * 734 / 1000).contains(due)));
     let mean = due.iter().sum::<i64>() / 1000;
     assert!((mean - day * 2 / 3).abs() < day / 100, "{mean}");
 }

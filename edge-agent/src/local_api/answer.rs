@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use serde::de::DeserializeOwned;
-use wire::api::{FieldProblem, Problem, StreamEvent};
+use wire::api::{FieldProblem, Problem, StreamEvent, is_console_place};
 
 use crate::journal::ReadError;
 
@@ -36,7 +36,12 @@ impl Failure {
     /// One field is not right.
     pub(super) fn field(pointer: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
-        let mut failure = Self::new(StatusCode::BAD_REQUEST, "bad_request", "the request is not valid", detail.clone());
+        let mut failure = Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad_request",
+            "the request is not valid",
+            detail.clone(),
+        );
         failure.0.errors.push(FieldProblem {
             pointer: pointer.to_owned(),
             detail,
@@ -56,12 +61,22 @@ impl Failure {
 
     /// Not now.
     pub(super) fn unavailable(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "not available now", detail.into())
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "not available now",
+            detail.into(),
+        )
     }
 
     /// A fault of ours.
     pub(super) fn internal(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", detail.into())
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "internal error",
+            detail.into(),
+        )
     }
 }
 
@@ -81,7 +96,9 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&*self.0)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         response
     }
 }
@@ -98,14 +115,19 @@ pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failur
 
 /// A request's query; unknown names are refused.
 pub(super) fn query<T>(query: Result<axum::extract::Query<T>, QueryRejection>) -> Result<T, Failure> {
-    query.map(|query| query.0).map_err(|rejection| Failure::field("", rejection.body_text()))
+    query
+        .map(|query| query.0)
+        .map_err(|rejection| Failure::field("", rejection.body_text()))
 }
 
 /// How many rows a page has, within `1..=most`.
 pub(super) fn limit(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, Failure> {
     match asked.unwrap_or(usual) {
         limit if (1..=most).contains(&limit) => Ok(limit),
-        limit => Err(Failure::field("/limit", format!("limit is {limit}, it must be 1 to {most}"))),
+        limit => Err(Failure::field(
+            "/limit",
+            format!("limit is {limit}, it must be 1 to {most}"),
+        )),
     }
 }
 
@@ -126,15 +148,18 @@ pub(super) async fn file(uri: Uri) -> Response {
     if path.starts_with("api/") {
         return Failure::not_found(format!("there is no route `{}` on a node's page", uri.path())).into_response();
     }
-    let is_page = !path.rsplit('/').next().unwrap_or_default().contains('.');
-    let Some(found) = Console::get(path).or_else(|| is_page.then(|| Console::get("index.html")).flatten()) else {
+    let Some(found) =
+        Console::get(path).or_else(|| is_console_place(path).then(|| Console::get("index.html")).flatten())
+    else {
         return Failure::not_found(format!("there is no file `{}`", uri.path())).into_response();
     };
     let mut response = Bytes::from(found.data.into_owned()).into_response();
     if let Ok(kind) = HeaderValue::from_str(found.metadata.mimetype()) {
         response.headers_mut().insert(CONTENT_TYPE, kind);
     }
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 

@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_secs(10);
 /// Usual span of a chart: what fits on a screen at one sample a second.
 const USUAL_SPAN_MS: i64 = 10 * 60_000;
 /// Blocks before the first wanted one that are read too: a key block is among them.
-const LEAD_BLOCKS: u64 = 12;
+const LEAD_BLOCKS: u64 = 24;
 /// Blocks read for one chart: a day of 10 s blocks.
 const MOST_BLOCKS: usize = 9_000;
 /// Decisions marked in one chart.
@@ -60,7 +60,10 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 /// The node's row, in a list of one.
 pub(super) async fn nodes(State(app): State<App>) -> Result<Json<List<NodeView>>, Failure> {
     let items = vec![row(&app, 1).await?];
-    Ok(Json(List { items, next_cursor: None }))
+    Ok(Json(List {
+        items,
+        next_cursor: None,
+    }))
 }
 
 /// The node's row with its last decisions.
@@ -82,27 +85,44 @@ async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
 
 fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
     let status = &now.status;
-    let value = |device: &DeviceId, quantity| now.latest.get(&Series::new(device.clone(), quantity)).copied().flatten();
-    let gpus = status.devices.iter().filter(|info| info.id.class() == "gpu").map(|info| GpuView {
-        id: info.id.clone(),
-        model: info.model.clone(),
-        simulated: info.simulated,
-        temperature_mc: value(&info.id, Quantity::GpuTemperature),
-        power_mw: value(&info.id, Quantity::GpuPower),
-        power_cap_mw: value(&info.id, Quantity::GpuPowerCap),
-        used_bp: value(&info.id, Quantity::GpuUsed),
-    });
-    let workloads = now.latest.keys().filter(|series| series.quantity == Quantity::WorkloadMemory).map(|series| WorkloadView {
-        id: series.device.clone(),
-        pid: value(&series.device, Quantity::WorkloadPid),
-        memory_bytes: value(&series.device, Quantity::WorkloadMemory),
-        cpu_bp: value(&series.device, Quantity::WorkloadCpu),
-        restarts: value(&series.device, Quantity::WorkloadRestarts),
-    });
+    let value = |device: &DeviceId, quantity| {
+        now.latest
+            .get(&Series::new(device.clone(), quantity))
+            .copied()
+            .flatten()
+    };
+    let gpus = status
+        .devices
+        .iter()
+        .filter(|info| info.id.class() == "gpu")
+        .map(|info| GpuView {
+            id: info.id.clone(),
+            model: info.model.clone(),
+            simulated: info.simulated,
+            temperature_mc: value(&info.id, Quantity::GpuTemperature),
+            power_mw: value(&info.id, Quantity::GpuPower),
+            power_cap_mw: value(&info.id, Quantity::GpuPowerCap),
+            used_bp: value(&info.id, Quantity::GpuUsed),
+        });
+    let workloads = now
+        .latest
+        .keys()
+        .filter(|series| series.quantity == Quantity::WorkloadMemory)
+        .map(|series| WorkloadView {
+            id: series.device.clone(),
+            pid: value(&series.device, Quantity::WorkloadPid),
+            memory_bytes: value(&series.device, Quantity::WorkloadMemory),
+            cpu_bp: value(&series.device, Quantity::WorkloadCpu),
+            restarts: value(&series.device, Quantity::WorkloadRestarts),
+        });
     NodeView {
         name: agent.clone(),
         site: site.to_owned(),
-        state: if now.connected { NodeState::Connected } else { NodeState::WorkingAlone },
+        state: if now.connected {
+            NodeState::Connected
+        } else {
+            NodeState::WorkingAlone
+        },
         state_since: now.since,
         last_seen: Some(status.at.wall),
         age_ms: Some(0),
@@ -140,10 +160,15 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
 pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyView>>, Failure> {
     let now = app.now();
     let Some((reference, signed)) = &now.bundle else {
-        return Ok(Json(List { items: Vec::new(), next_cursor: None }));
+        return Ok(Json(List {
+            items: Vec::new(),
+            next_cursor: None,
+        }));
     };
-    let payload: BundlePayload = codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
-    let bundle = policy::Bundle::parse(&payload.text).map_err(|_| Failure::internal("the active bundle cannot be read"))?;
+    let payload: BundlePayload =
+        codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
+    let bundle =
+        policy::Bundle::parse(&payload.text).map_err(|_| Failure::internal("the active bundle cannot be read"))?;
     let view = PolicyView {
         generation: reference.generation,
         digest: reference.digest,
@@ -155,7 +180,10 @@ pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyV
         rules: bundle.rules(),
         text: String::from_utf8_lossy(&payload.text).into_owned(),
     };
-    Ok(Json(List { items: vec![view], next_cursor: None }))
+    Ok(Json(List {
+        items: vec![view],
+        next_cursor: None,
+    }))
 }
 
 /// Query of a chart.
@@ -174,15 +202,26 @@ pub(super) async fn series(
     let asked = query(asked)?;
     only_this(&app, asked.node.as_deref())?;
     let now = app.now();
-    let since_ms = asked.since_ms.unwrap_or(now.status.at.wall.0.saturating_sub(USUAL_SPAN_MS));
+    let since_ms = asked
+        .since_ms
+        .unwrap_or(now.status.at.wall.0.saturating_sub(USUAL_SPAN_MS));
     let agent = app.agent.clone();
-    app.read(move |reader| draw(reader, &agent, &now, since_ms)).await.map(Json)
+    app.read(move |reader| draw(reader, &agent, &now, since_ms))
+        .await
+        .map(Json)
 }
 
 fn draw(reader: &Reader, agent: &AgentId, now: &Snapshot, since_ms: i64) -> Result<SeriesView, ReadError> {
     let blocks = blocks(reader, now, since_ms)?;
-    let simulated = |device: &DeviceId| now.status.devices.iter().any(|info| info.simulated && info.id == *device);
-    let borrowed = blocks.iter().map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
+    let simulated = |device: &DeviceId| {
+        now.status
+            .devices
+            .iter()
+            .any(|info| info.simulated && info.id == *device)
+    };
+    let borrowed = blocks
+        .iter()
+        .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
     let (at_ms, lines) = chart(borrowed, since_ms, simulated);
     let mut decisions = newest(reader, agent, None, MOST_DECISIONS)?;
     decisions.retain(|decision| decision.at.0 >= since_ms);
@@ -190,31 +229,56 @@ fn draw(reader: &Reader, agent: &AgentId, now: &Snapshot, since_ms: i64) -> Resu
     let (mut cuts, mut seen) = (Cuts::new(since_ms), 0);
     reader.backward(None, |_, raw| {
         seen += 1;
-        if cuts.look(&raw) && seen < MOST_ENTRIES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if cuts.look(&raw) && seen < MOST_ENTRIES {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     })?;
     let away_since = (!now.connected).then(|| now.since.map_or(since_ms, |since| since.0));
-    Ok(SeriesView { node: agent.clone(), at_ms, lines, decisions, cuts: cuts.finish(away_since) })
+    Ok(SeriesView {
+        node: agent.clone(),
+        at_ms,
+        lines,
+        decisions,
+        cuts: cuts.finish(away_since),
+    })
 }
 
 /// The blocks of about the wanted span, with a key block before it.
 fn blocks(reader: &Reader, now: &Snapshot, since_ms: i64) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, ReadError> {
-    let Some((epoch, last)) = reader.newest_block()? else { return Ok(Vec::new()) };
+    let Some((epoch, last)) = reader.newest_block()? else {
+        return Ok(Vec::new());
+    };
     let span_ms = u64::try_from(now.status.at.wall.0.saturating_sub(since_ms)).unwrap_or(0);
     // A block holds 5 s at least, whatever the settings say.
     let count = (span_ms / 5_000 + LEAD_BLOCKS).min(MOST_BLOCKS as u64);
     let mut found = Vec::new();
-    reader.blocks(Some((epoch, Seq(last.0.saturating_sub(count)))), |(epoch, seq), block| {
-        found.push((epoch, seq, block.to_vec()));
-        if found.len() < MOST_BLOCKS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    })?;
+    reader.blocks(
+        Some((epoch, Seq(last.0.saturating_sub(count)))),
+        |(epoch, seq), block| {
+            found.push((epoch, seq, block.to_vec()));
+            if found.len() < MOST_BLOCKS {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        },
+    )?;
     Ok(found)
 }
 
 /// A round of readings as an event: the lines that charts show.
 pub(super) fn sample(node: &AgentId, at: Wall, readings: &[Reading]) -> StreamEvent {
     let shown = readings.iter().filter(|reading| is_shown(&reading.series));
-    let values = shown.map(|reading| (reading.series.to_string(), reading.value)).collect();
-    StreamEvent::Sample { node: node.clone(), at_ms: at.0, values }
+    let values = shown
+        .map(|reading| (reading.series.to_string(), reading.value))
+        .collect();
+    StreamEvent::Sample {
+        node: node.clone(),
+        at_ms: at.0,
+        values,
+    }
 }
 
 /// What happens, as it happens.
@@ -226,7 +290,10 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
     };
     watcher.app.snapshot.mark_unchanged();
     let hello = event_text(&hello(&watcher.app));
-    let body = Events { first: Some(hello.into()), next: Box::pin(watcher.next()) };
+    let body = Events {
+        first: Some(hello.into()),
+        next: Box::pin(watcher.next()),
+    };
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

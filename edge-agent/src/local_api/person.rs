@@ -70,7 +70,13 @@ pub(super) async fn act(
         match tokio::time::timeout_at(deadline, durable.recv()).await {
             Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
             Ok(Err(RecvError::Closed)) => return Err(Failure::unavailable("the agent stops")),
-            Err(_) => return Ok(Json(view("waiting", found.as_ref(), "decided; its outcome has not come yet"))),
+            Err(_) => {
+                return Ok(Json(view(
+                    "waiting",
+                    found.as_ref(),
+                    "decided; its outcome has not come yet",
+                )));
+            }
         }
     }
 }
@@ -87,7 +93,10 @@ fn settled(story: &Story) -> ActView {
         denied.clauses = judgement.clauses.clone();
         return denied;
     }
-    let detail = story.outcomes.last().map(|(_, outcome)| format!("{}: {}", outcome.state.name(), outcome.detail));
+    let detail = story
+        .outcomes
+        .last()
+        .map(|(_, outcome)| format!("{}: {}", outcome.state.name(), outcome.detail));
     view("done", Some(story), &detail.unwrap_or_default())
 }
 
@@ -142,22 +151,32 @@ async fn by_hand(
 
 async fn order(app: &App, who: &Who, reason: String, what: Order) -> Result<LocalAnswer, Failure> {
     let (answer, answered) = oneshot::channel();
-    let what = LocalRequest::Order { who: who.0.0.to_string(), reason, what };
+    let what = LocalRequest::Order {
+        who: who.0.0.to_string(),
+        reason,
+        what,
+    };
     let busy = || Failure::unavailable("the agent is busy with other requests: try again");
     app.asks.try_send(Ask { what, answer }).map_err(|_| busy())?;
     match tokio::time::timeout(PATIENCE, answered).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(Failure::unavailable("the agent stops")),
-        Err(_) => Err(Failure::unavailable("the journal has not taken the decision in time: `sentinel describe node` shows its state")),
+        Err(_) => Err(Failure::unavailable(
+            "the journal has not taken the decision in time: `sentinel describe node` shows its state",
+        )),
     }
 }
 
 fn checked(reason: &str) -> Result<String, Failure> {
     match reason.trim() {
-        "" => Err(Failure::field("/reason", "the reason is empty: it is kept with the decision, so that others understand it")),
-        long if long.len() > MOST_REASON => {
-            Err(Failure::field("/reason", format!("the reason has {} bytes, at most {MOST_REASON} are kept", long.len())))
-        }
+        "" => Err(Failure::field(
+            "/reason",
+            "the reason is empty: it is kept with the decision, so that others understand it",
+        )),
+        long if long.len() > MOST_REASON => Err(Failure::field(
+            "/reason",
+            format!("the reason has {} bytes, at most {MOST_REASON} are kept", long.len()),
+        )),
         reason => Ok(reason.to_owned()),
     }
 }
@@ -166,7 +185,15 @@ fn checked(reason: &str) -> Result<String, Failure> {
 pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
     let text = bytes(body)?;
     Ok(Json(match policy::Bundle::parse(&text) {
-        Ok(bundle) => CheckView { ok: true, errors: Vec::new(), rules: bundle.rules() },
-        Err(errors) => CheckView { ok: false, errors, rules: Vec::new() },
+        Ok(bundle) => CheckView {
+            ok: true,
+            errors: Vec::new(),
+            rules: bundle.rules(),
+        },
+        Err(errors) => CheckView {
+            ok: false,
+            errors,
+            rules: Vec::new(),
+        },
     }))
 }

@@ -42,10 +42,16 @@ pub(super) async fn decisions(
     let asked = query(asked)?;
     let limit = limit(asked.limit, 50, 500)?;
     only_this(&app, asked.node.as_deref())?;
-    let before = asked.before.as_deref().map(|cursor| place("/before", cursor)).transpose()?;
+    let before = asked
+        .before
+        .as_deref()
+        .map(|cursor| place("/before", cursor))
+        .transpose()?;
     let agent = app.agent.clone();
     let items = app.read(move |reader| newest(reader, &agent, before, limit)).await?;
-    let next_cursor = (items.len() == limit).then(|| items.last().map(|last| format!("{}.{}", last.epoch, last.seq))).flatten();
+    let next_cursor = (items.len() == limit)
+        .then(|| items.last().map(|last| format!("{}.{}", last.epoch, last.seq)))
+        .flatten();
     Ok(Json(List { items, next_cursor }))
 }
 
@@ -60,10 +66,14 @@ pub(super) fn newest(
     let mut outcomes: BTreeMap<(Epoch, Seq), RawEntry> = BTreeMap::new();
     let mut found = Vec::new();
     reader.backward(None, |epoch, raw| {
-        let Ok(entry) = raw.decode() else { return ControlFlow::Continue(()) };
+        let Ok(entry) = raw.decode() else {
+            return ControlFlow::Continue(());
+        };
         match entry.body {
             EntryBody::Acted(outcome) => {
-                outcomes.entry((outcome.decision.epoch, outcome.decision.seq)).or_insert(raw);
+                outcomes
+                    .entry((outcome.decision.epoch, outcome.decision.seq))
+                    .or_insert(raw);
             }
             EntryBody::Decided(_) if before.is_none_or(|before| (epoch, raw.seq) < before) => {
                 let latest = outcomes.remove(&(epoch, raw.seq));
@@ -73,7 +83,11 @@ pub(super) fn newest(
             }
             EntryBody::Decided(_) | EntryBody::Event(_) | EntryBody::Gap(_) => {}
         }
-        if found.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if found.len() == limit {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     Ok(found)
 }
@@ -97,15 +111,25 @@ pub(super) fn story(reader: &Reader, id: &DecisionId) -> Result<Option<Story>, R
                 return ControlFlow::Break(());
             }
         }
-        if seen > OUTCOMES_WITHIN { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if seen > OUTCOMES_WITHIN {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     })?;
     Ok(decision.and_then(|raw| Story::read(&id.agent, id.epoch, &raw, &outcomes).ok()))
 }
 
 async fn told(app: &App, id: &str) -> Result<Story, Failure> {
-    let id: DecisionId = id.parse().map_err(|error: wire::ids::IdError| Failure::field("/id", error.to_string()))?;
+    let id: DecisionId = id
+        .parse()
+        .map_err(|error: wire::ids::IdError| Failure::field("/id", error.to_string()))?;
     let wanted = id.clone();
-    let found = if id.agent == app.agent { app.read(move |reader| story(reader, &wanted)).await? } else { None };
+    let found = if id.agent == app.agent {
+        app.read(move |reader| story(reader, &wanted)).await?
+    } else {
+        None
+    };
     found.ok_or_else(|| {
         Failure::not_found(format!(
             "this node's journal holds no decision `{id}`: it may be another node's, another kind of entry, or removed after the hub had it"
@@ -140,11 +164,17 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
             reference.generation
         ))
     })?;
-    let payload: BundlePayload = codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
-    policy::replay(&payload.text, &story.id, &story.decision).map(Json).map_err(|problems| {
-        let what: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-        Failure::internal(format!("the kept bundle cannot be read by this version: {}", what.join("; ")))
-    })
+    let payload: BundlePayload =
+        codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
+    policy::replay(&payload.text, &story.id, &story.decision)
+        .map(Json)
+        .map_err(|problems| {
+            let what: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            Failure::internal(format!(
+                "the kept bundle cannot be read by this version: {}",
+                what.join("; ")
+            ))
+        })
 }
 
 /// Query of a list of entries.
@@ -164,7 +194,12 @@ pub(super) async fn entries(
     let asked = query(asked)?;
     let limit = limit(asked.limit, 200, 2_000)?;
     only_this(&app, asked.node.as_deref())?;
-    let after = asked.after.as_deref().map(|cursor| place("/after", cursor)).transpose()?.unwrap_or_default();
+    let after = asked
+        .after
+        .as_deref()
+        .map(|cursor| place("/after", cursor))
+        .transpose()?
+        .unwrap_or_default();
     let agent = app.agent.clone();
     let items = app
         .read(move |reader| {
@@ -187,7 +222,9 @@ pub(super) async fn entries(
             Ok(items)
         })
         .await?;
-    let next_cursor = (items.len() == limit).then(|| items.last().map(|last| format!("{}.{}", last.epoch, last.seq))).flatten();
+    let next_cursor = (items.len() == limit)
+        .then(|| items.last().map(|last| format!("{}.{}", last.epoch, last.seq)))
+        .flatten();
     Ok(Json(List { items, next_cursor }))
 }
 
@@ -198,7 +235,11 @@ pub(super) async fn verify(State(app): State<App>) -> Result<Json<List<VerifyVie
     let epochs = app.read(check_chains).await?;
     let produced = epochs.iter().map(|epoch| epoch.last.0).sum();
     let stored = epochs.iter().map(|epoch| epoch.count).sum();
-    let broken: Vec<String> = epochs.iter().filter(|epoch| !epoch.chain_ok).map(|epoch| epoch.epoch.to_string()).collect();
+    let broken: Vec<String> = epochs
+        .iter()
+        .filter(|epoch| !epoch.chain_ok)
+        .map(|epoch| epoch.epoch.to_string())
+        .collect();
     let row = VerifyView {
         node: agent,
         produced,
@@ -207,27 +248,49 @@ pub(super) async fn verify(State(app): State<App>) -> Result<Json<List<VerifyVie
         missing: 0,
         double: 0,
         chain_ok: broken.is_empty(),
-        detail: if broken.is_empty() { String::new() } else { format!("the chain of epoch {} is broken", broken.join(", ")) },
+        detail: if broken.is_empty() {
+            String::new()
+        } else {
+            format!("the chain of epoch {} is broken", broken.join(", "))
+        },
         as_of: Some(as_of),
         epochs,
     };
-    Ok(Json(List { items: vec![row], next_cursor: None }))
+    Ok(Json(List {
+        items: vec![row],
+        next_cursor: None,
+    }))
 }
 
 fn check_chains(reader: &Reader) -> Result<Vec<EpochView>, ReadError> {
     let mut rows = Vec::new();
     for (epoch, first, _) in reader.epochs()? {
-        let mut row = EpochView { epoch, first, last: Seq(0), count: 0, head: Digest::ZERO, chain_ok: true };
+        let mut row = EpochView {
+            epoch,
+            first,
+            last: Seq(0),
+            count: 0,
+            head: Digest::ZERO,
+            chain_ok: true,
+        };
         let mut head: Option<ChainHead> = None;
         reader.forward(epoch, first, |raw| {
             let before = match head {
                 Some(head) => head,
                 // Entries before the first one that is left were acknowledged and removed: the chain is taken up where it is.
-                None => ChainHead { epoch, seq: Seq(first.0.saturating_sub(1)), digest: raw.prev().unwrap_or(Digest::ZERO) },
+                None => ChainHead {
+                    epoch,
+                    seq: Seq(first.0.saturating_sub(1)),
+                    digest: raw.prev().unwrap_or(Digest::ZERO),
+                },
             };
             let linked = before.link(&raw);
             row.chain_ok &= linked.is_ok();
-            head = Some(linked.unwrap_or(ChainHead { epoch, seq: raw.seq, digest: raw.digest }));
+            head = Some(linked.unwrap_or(ChainHead {
+                epoch,
+                seq: raw.seq,
+                digest: raw.digest,
+            }));
             row.count += 1;
             (row.last, row.head) = (raw.seq, raw.digest);
             ControlFlow::Continue(())
@@ -240,9 +303,10 @@ fn check_chains(reader: &Reader) -> Result<Vec<EpochView>, ReadError> {
 /// A node answers for itself alone.
 pub(super) fn only_this(app: &App, name: Option<&str>) -> Result<(), Failure> {
     match name {
-        Some(name) if name != app.agent.as_str() => {
-            Err(Failure::not_found(format!("this is `{}`, not `{name}`: ask the hub, or that node's own socket", app.agent)))
-        }
+        Some(name) if name != app.agent.as_str() => Err(Failure::not_found(format!(
+            "this is `{}`, not `{name}`: ask the hub, or that node's own socket",
+            app.agent
+        ))),
         _ => Ok(()),
     }
 }
@@ -251,5 +315,10 @@ fn place(pointer: &str, cursor: &str) -> Result<(Epoch, Seq), Failure> {
     cursor
         .split_once('.')
         .and_then(|(epoch, seq)| Some((Epoch(epoch.parse().ok()?), Seq(seq.parse().ok()?))))
-        .ok_or_else(|| Failure::field(pointer, format!("`{cursor}` is not a cursor: give back `next_cursor` of the page before")))
+        .ok_or_else(|| {
+            Failure::field(
+                pointer,
+                format!("`{cursor}` is not a cursor: give back `next_cursor` of the page before"),
+            )
+        })
 }

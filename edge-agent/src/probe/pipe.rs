@@ -159,25 +159,16 @@ mod tests {
         theirs.write_all(&answer(2)).expect("open");
         assert_eq!(pipe.call(&Ask::Read, soon()), Ok(Reply::Read(Vec::new())));
         theirs.write_all(&answer(9)).expect("open");
-        assert!(matches!(
-            pipe.call(&Ask::Read, soon()),
-            Err(CallError::Broken(_))
-        ));
+        assert!(matches!(pipe.call(&Ask::Read, soon()), Err(CallError::Broken(_))));
     }
 
     #[test]
     fn nonsense_and_an_end_break_the_pipe() {
         let (mut pipe, mut theirs) = pair();
         theirs.write_all(&[0xff; 64]).expect("open");
-        assert!(matches!(
-            pipe.call(&Ask::Read, soon()),
-            Err(CallError::Broken(_))
-        ));
+        assert!(matches!(pipe.call(&Ask::Read, soon()), Err(CallError::Broken(_))));
         let (mut pipe, theirs) = pair();
         drop(theirs);
-        assert!(matches!(
-            pipe.call(&Ask::Read, soon()),
-            Err(CallError::Broken(_))
-        ));
+        assert!(matches!(pipe.call(&Ask::Read, soon()), Err(CallError::Broken(_))));
     }
 }

@@ -76,14 +76,8 @@ impl Default for Parser {
                 (b"intr", Metric::new(Quantity::Interrupts, PER_SECOND)),
                 (b"softirq", Metric::new(Quantity::SoftIrqs, PER_SECOND)),
                 (b"processes", Metric::new(Quantity::Forks, PER_SECOND)),
-                (
-                    b"procs_running",
-                    Metric::new(Quantity::TasksRunnable, How::Gauge(1)),
-                ),
-                (
-                    b"procs_blocked",
-                    Metric::new(Quantity::TasksBlocked, How::Gauge(1)),
-                ),
+                (b"procs_running", Metric::new(Quantity::TasksRunnable, How::Gauge(1))),
+                (b"procs_blocked", Metric::new(Quantity::TasksBlocked, How::Gauge(1))),
             ],
         }
     }

@@ -23,11 +23,7 @@ impl Disks {
     pub fn open() -> Option<Self> {
         Some(Self {
             file: ProcFile::open("/proc/diskstats")?,
-            parser: Parser::new(|name| {
-                Path::new("/sys/block")
-                    .join(name.replace('/', "!"))
-                    .is_dir()
-            }),
+            parser: Parser::new(|name| Path::new("/sys/block").join(name.replace('/', "!")).is_dir()),
         })
     }
 }
@@ -94,8 +90,7 @@ impl Disk {
         };
         round.note(&self.device, Quantity::DiskInFlight, Some(in_flight as i64));
         // Milliseconds in a second, in ten-thousandths of it.
-        let busy =
-            rate(&mut self.busy, busy_ms, 10, round.elapsed_ms).map(|share| share.min(10_000));
+        let busy = rate(&mut self.busy, busy_ms, 10, round.elapsed_ms).map(|share| share.min(10_000));
         round.note(&self.device, Quantity::DiskBusy, busy);
         let queue = rate(&mut self.queue, queue_ms, 1, round.elapsed_ms);
         round.note(&self.device, Quantity::DiskQueue, queue);
@@ -103,9 +98,7 @@ impl Disk {
         let before = self.waits.replace(now);
         for (quantity, place) in [(Quantity::DiskReadWait, 0), (Quantity::DiskWriteWait, 2)] {
             let mean = before.and_then(|before| {
-                let requests = now[place]
-                    .checked_sub(before[place])
-                    .filter(|count| *count > 0)?;
+                let requests = now[place].checked_sub(before[place]).filter(|count| *count > 0)?;
                 Some((now[place + 1].checked_sub(before[place + 1])? / requests) as i64)
             });
             round.note(&self.device, quantity, mean);
@@ -133,18 +126,16 @@ impl Parser {
             let mut found = words(line).skip(2);
             let Some(name) = found.next() else { continue };
             if !self.disks.contains_key(name) {
-                let wanted = std::str::from_utf8(name)
-                    .is_ok_and(|name| !name.starts_with("ram") && (self.whole)(name));
-                self.disks
-                    .insert(name.to_vec(), wanted.then(|| Disk::new(name)));
+                let wanted = std::str::from_utf8(name).is_ok_and(|name| !name.starts_with("ram") && (self.whole)(name));
+                self.disks.insert(name.to_vec(), wanted.then(|| Disk::new(name)));
             }
             let Some(Some(disk)) = self.disks.get_mut(name) else {
                 continue;
             };
             columns.clear();
             columns.extend(found.map(|word| number(word).unwrap_or(0)));
-            let attached = !(name.starts_with(b"loop") || name.starts_with(b"zram"))
-                || columns.iter().any(|column| *column > 0);
+            let attached =
+                !(name.starts_with(b"loop") || name.starts_with(b"zram")) || columns.iter().any(|column| *column > 0);
             if attached {
                 disk.take(&columns, round);
             }
@@ -180,9 +171,6 @@ mod tests {
         ] {
             assert_eq!(value(&told, series), expected, "{series}");
         }
-        assert!(
-            told.iter().all(|line| line.starts_with("disk:vda/")),
-            "{told:?}"
-        );
+        assert!(told.iter().all(|line| line.starts_with("disk:vda/")), "{told:?}");
     }
 }

@@ -61,8 +61,7 @@ impl Sensor for FileSystems {
         }
         for mount in &mut self.known {
             if round.number.is_multiple_of(ASK_EVERY) {
-                mount.values = rustix::fs::statvfs(mount.path.as_c_str())
-                    .map_or([None; 7], |found| values(&found));
+                mount.values = rustix::fs::statvfs(mount.path.as_c_str()).map_or([None; 7], |found| values(&found));
             }
             for (quantity, value) in QUANTITIES.into_iter().zip(mount.values) {
                 round.note(&mount.device, quantity, value);
@@ -106,8 +105,7 @@ fn list(bytes: &[u8]) -> Vec<Mount> {
     let mut found: Vec<Mount> = Vec::new();
     for line in lines(bytes) {
         let mut columns = words(line);
-        let (Some(_), Some(path), Some(kind)) = (columns.next(), columns.next(), columns.next())
-        else {
+        let (Some(_), Some(path), Some(kind)) = (columns.next(), columns.next(), columns.next()) else {
             continue;
         };
         if !KINDS.contains(&kind) || found.len() == MOST {
@@ -158,10 +156,7 @@ mod tests {
     #[test]
     fn only_local_mounts_are_listed_each_once() {
         let bytes = b"proc /proc proc rw 0 0\n/dev/vda / ext4 rw 0 0\nserver:/x /mnt nfs4 rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n/dev/vdb /my\\040disk xfs rw 0 0\n";
-        let listed: Vec<String> = list(bytes)
-            .into_iter()
-            .map(|mount| mount.device.to_string())
-            .collect();
+        let listed: Vec<String> = list(bytes).into_iter().map(|mount| mount.device.to_string()).collect();
         assert_eq!(listed, ["fs:/", "fs:/dev/shm", "fs:/my_disk"]);
     }
 

@@ -99,8 +99,7 @@ fn memory(keyed: &mut Keyed, bytes: &[u8], round: &mut Round) {
         _ => {}
     });
     let used = total.filter(|total| *total > 0).zip(available);
-    let share =
-        used.map(|(total, available)| (total.saturating_sub(available) * 10_000 / total) as i64);
+    let share = used.map(|(total, available)| (total.saturating_sub(available) * 10_000 / total) as i64);
     round.note(&keyed.node, Quantity::MemoryUsedShare, share);
     let swapped = swap
         .zip(swap_free)
@@ -141,10 +140,7 @@ const SUMS: usize = 6;
 impl Default for Sums {
     fn default() -> Self {
         Self([
-            (
-                &[b"pswpin", b"pswpout"],
-                Metric::new(Quantity::SwapPages, PER_SECOND),
-            ),
+            (&[b"pswpin", b"pswpout"], Metric::new(Quantity::SwapPages, PER_SECOND)),
             (
                 &[b"pgscan_kswapd", b"pgscan_direct"],
                 Metric::new(Quantity::PagesScanned, PER_SECOND),
@@ -162,11 +158,7 @@ impl Default for Sums {
                 Metric::new(Quantity::PagesRefaulted, PER_SECOND),
             ),
             (
-                &[
-                    b"allocstall_normal",
-                    b"allocstall_dma32",
-                    b"allocstall_movable",
-                ],
+                &[b"allocstall_normal", b"allocstall_dma32", b"allocstall_movable"],
                 Metric::new(Quantity::AllocationStalls, PER_SECOND),
             ),
         ])
@@ -239,10 +231,8 @@ mod tests {
     #[test]
     fn paging_is_a_rate_and_sums_what_belongs_together() {
         let (mut keyed, mut sums) = (vmstat(), Sums::default());
-        let first =
-            b"pgpgin 100\npswpin 1\npswpout 2\npgscan_direct 5\npgscan_kswapd 5\noom_kill 2\n";
-        let second =
-            b"pgpgin 110\npswpin 2\npswpout 4\npgscan_direct 6\npgscan_kswapd 9\noom_kill 3\n";
+        let first = b"pgpgin 100\npswpin 1\npswpout 2\npgscan_direct 5\npgscan_kswapd 5\noom_kill 2\n";
+        let second = b"pgpgin 110\npswpin 2\npswpout 4\npgscan_direct 6\npgscan_kswapd 9\noom_kill 3\n";
         paging(&mut keyed, &mut sums, first, &mut Round::default());
         let mut round = second_round();
         paging(&mut keyed, &mut sums, second, &mut round);

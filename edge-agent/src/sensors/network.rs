@@ -132,18 +132,8 @@ const COLUMNS: &[(&str, &str, Quantity, How)] = &[
     ("Icmp:", "InErrors", Quantity::IcmpErrors, PER_SECOND),
     ("Icmp:", "OutMsgs", Quantity::IcmpSent, PER_SECOND),
     ("Tcp:", "ActiveOpens", Quantity::TcpActiveOpens, PER_SECOND),
-    (
-        "Tcp:",
-        "PassiveOpens",
-        Quantity::TcpPassiveOpens,
-        PER_SECOND,
-    ),
-    (
-        "Tcp:",
-        "AttemptFails",
-        Quantity::TcpAttemptFails,
-        PER_SECOND,
-    ),
+    ("Tcp:", "PassiveOpens", Quantity::TcpPassiveOpens, PER_SECOND),
+    ("Tcp:", "AttemptFails", Quantity::TcpAttemptFails, PER_SECOND),
     ("Tcp:", "EstabResets", Quantity::TcpResets, PER_SECOND),
     ("Tcp:", "CurrEstab", Quantity::TcpEstablished, COUNT),
     ("Tcp:", "InSegs", Quantity::TcpReceived, PER_SECOND),
@@ -155,83 +145,28 @@ const COLUMNS: &[(&str, &str, Quantity, How)] = &[
     ("Udp:", "NoPorts", Quantity::UdpNoPorts, PER_SECOND),
     ("Udp:", "InErrors", Quantity::UdpErrors, PER_SECOND),
     ("Udp:", "OutDatagrams", Quantity::UdpSent, PER_SECOND),
-    (
-        "Udp:",
-        "RcvbufErrors",
-        Quantity::UdpBufferErrors,
-        PER_SECOND,
-    ),
-    (
-        "Tcp:",
-        "InCsumErrors",
-        Quantity::TcpChecksumErrors,
-        PER_SECOND,
-    ),
-    (
-        "Udp:",
-        "SndbufErrors",
-        Quantity::UdpSendBufferErrors,
-        PER_SECOND,
-    ),
-    (
-        "Udp:",
-        "InCsumErrors",
-        Quantity::UdpChecksumErrors,
-        PER_SECOND,
-    ),
+    ("Udp:", "RcvbufErrors", Quantity::UdpBufferErrors, PER_SECOND),
+    ("Tcp:", "InCsumErrors", Quantity::TcpChecksumErrors, PER_SECOND),
+    ("Udp:", "SndbufErrors", Quantity::UdpSendBufferErrors, PER_SECOND),
+    ("Udp:", "InCsumErrors", Quantity::UdpChecksumErrors, PER_SECOND),
     ("Ip:", "InHdrErrors", Quantity::IpHeaderErrors, PER_SECOND),
     ("Ip:", "OutDiscards", Quantity::IpSendDiscarded, PER_SECOND),
     ("Ip:", "ReasmFails", Quantity::IpReassemblyFails, PER_SECOND),
     ("Ip:", "FragCreates", Quantity::IpFragmented, PER_SECOND),
-    (
-        "Icmp:",
-        "InDestUnreachs",
-        Quantity::IcmpUnreachableReceived,
-        PER_SECOND,
-    ),
-    (
-        "Icmp:",
-        "OutDestUnreachs",
-        Quantity::IcmpUnreachableSent,
-        PER_SECOND,
-    ),
+    ("Icmp:", "InDestUnreachs", Quantity::IcmpUnreachableReceived, PER_SECOND),
+    ("Icmp:", "OutDestUnreachs", Quantity::IcmpUnreachableSent, PER_SECOND),
     ("Icmp:", "InEchos", Quantity::IcmpEchoReceived, PER_SECOND),
-    (
-        "TcpExt:",
-        "TCPFastRetrans",
-        Quantity::TcpFastRetransmits,
-        PER_SECOND,
-    ),
+    ("TcpExt:", "TCPFastRetrans", Quantity::TcpFastRetransmits, PER_SECOND),
     (
         "TcpExt:",
         "TCPSlowStartRetrans",
         Quantity::TcpSlowStartRetransmits,
         PER_SECOND,
     ),
-    (
-        "TcpExt:",
-        "TCPLostRetransmit",
-        Quantity::TcpLostRetransmits,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPRetransFail",
-        Quantity::TcpRetransmitFails,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPBacklogDrop",
-        Quantity::TcpBacklogDrops,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPRcvQDrop",
-        Quantity::TcpReceiveQueueDrops,
-        PER_SECOND,
-    ),
+    ("TcpExt:", "TCPLostRetransmit", Quantity::TcpLostRetransmits, PER_SECOND),
+    ("TcpExt:", "TCPRetransFail", Quantity::TcpRetransmitFails, PER_SECOND),
+    ("TcpExt:", "TCPBacklogDrop", Quantity::TcpBacklogDrops, PER_SECOND),
+    ("TcpExt:", "TCPRcvQDrop", Quantity::TcpReceiveQueueDrops, PER_SECOND),
     ("TcpExt:", "PruneCalled", Quantity::TcpPruned, PER_SECOND),
     (
         "TcpExt:",
@@ -239,80 +174,20 @@ const COLUMNS: &[(&str, &str, Quantity, How)] = &[
         Quantity::TcpMemoryPressures,
         PER_SECOND,
     ),
-    (
-        "TcpExt:",
-        "TCPAbortOnData",
-        Quantity::TcpAbortsOnData,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPAbortOnTimeout",
-        Quantity::TcpAbortsOnTimeout,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPAbortOnMemory",
-        Quantity::TcpAbortsOnMemory,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPOFOQueue",
-        Quantity::TcpOutOfOrder,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "DelayedACKs",
-        Quantity::TcpDelayedAcks,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "TCPKeepAlive",
-        Quantity::TcpKeepAlives,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "SyncookiesSent",
-        Quantity::TcpSynCookiesSent,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "SyncookiesFailed",
-        Quantity::TcpSynCookiesFailed,
-        PER_SECOND,
-    ),
-    (
-        "IpExt:",
-        "InOctets",
-        Quantity::IpReceivedBytes,
-        How::Rate(1),
-    ),
+    ("TcpExt:", "TCPAbortOnData", Quantity::TcpAbortsOnData, PER_SECOND),
+    ("TcpExt:", "TCPAbortOnTimeout", Quantity::TcpAbortsOnTimeout, PER_SECOND),
+    ("TcpExt:", "TCPAbortOnMemory", Quantity::TcpAbortsOnMemory, PER_SECOND),
+    ("TcpExt:", "TCPOFOQueue", Quantity::TcpOutOfOrder, PER_SECOND),
+    ("TcpExt:", "DelayedACKs", Quantity::TcpDelayedAcks, PER_SECOND),
+    ("TcpExt:", "TCPKeepAlive", Quantity::TcpKeepAlives, PER_SECOND),
+    ("TcpExt:", "SyncookiesSent", Quantity::TcpSynCookiesSent, PER_SECOND),
+    ("TcpExt:", "SyncookiesFailed", Quantity::TcpSynCookiesFailed, PER_SECOND),
+    ("IpExt:", "InOctets", Quantity::IpReceivedBytes, How::Rate(1)),
     ("IpExt:", "OutOctets", Quantity::IpSentBytes, How::Rate(1)),
-    (
-        "TcpExt:",
-        "ListenOverflows",
-        Quantity::TcpListenOverflows,
-        PER_SECOND,
-    ),
-    (
-        "TcpExt:",
-        "ListenDrops",
-        Quantity::TcpListenDrops,
-        PER_SECOND,
-    ),
+    ("TcpExt:", "ListenOverflows", Quantity::TcpListenOverflows, PER_SECOND),
+    ("TcpExt:", "ListenDrops", Quantity::TcpListenDrops, PER_SECOND),
     ("TcpExt:", "TCPTimeouts", Quantity::TcpTimeouts, PER_SECOND),
-    (
-        "TcpExt:",
-        "TCPSynRetrans",
-        Quantity::TcpSynRetransmits,
-        PER_SECOND,
-    ),
+    ("TcpExt:", "TCPSynRetrans", Quantity::TcpSynRetransmits, PER_SECOND),
 ];
 
 /// One pair of lines: its header as seen last, and which columns are wanted, ascending.
@@ -394,12 +269,9 @@ fn sockets(round: &mut Round, bytes: &[u8]) {
         let mut found = words(line);
         let name = found.next().unwrap_or_default();
         while let (Some(key), Some(value)) = (found.next(), found.next()) {
-            let known = wanted
-                .iter()
-                .find(|(line, word, _, _)| *line == name && *word == key);
+            let known = wanted.iter().find(|(line, word, _, _)| *line == name && *word == key);
             if let Some((_, _, quantity, factor)) = known {
-                let value =
-                    number(value).and_then(|value| i64::try_from(value).ok()?.checked_mul(*factor));
+                let value = number(value).and_then(|value| i64::try_from(value).ok()?.checked_mul(*factor));
                 round.note(&node, *quantity, value);
             }
         }
@@ -419,11 +291,7 @@ mod tests {
             )
         };
         let mut known = BTreeMap::new();
-        interfaces(
-            &mut known,
-            file(1_000, 10).as_bytes(),
-            &mut Round::default(),
-        );
+        interfaces(&mut known, file(1_000, 10).as_bytes(), &mut Round::default());
         let mut round = second_round();
         interfaces(&mut known, file(3_000, 12).as_bytes(), &mut round);
         let told = told(&mut round);
@@ -447,23 +315,14 @@ mod tests {
             &mut Round::default(),
         );
         let mut round = second_round();
-        pairs.parse(
-            b"Tcp: RtoMin CurrEstab RetransSegs\nTcp: 200 8 103\n",
-            &mut round,
-        );
+        pairs.parse(b"Tcp: RtoMin CurrEstab RetransSegs\nTcp: 200 8 103\n", &mut round);
         assert_eq!(
             told(&mut round),
             ["node/tcp.established 8", "node/tcp.retransmits 3000"]
         );
         let mut round = second_round();
-        pairs.parse(
-            b"Tcp: New CurrEstab Newer RetransSegs\nTcp: 1 9 2 104\n",
-            &mut round,
-        );
-        assert_eq!(
-            told(&mut round),
-            ["node/tcp.established 9", "node/tcp.retransmits -"]
-        );
+        pairs.parse(b"Tcp: New CurrEstab Newer RetransSegs\nTcp: 1 9 2 104\n", &mut round);
+        assert_eq!(told(&mut round), ["node/tcp.established 9", "node/tcp.retransmits -"]);
         pairs.parse(b"Tcp: a\n", &mut second_round());
     }
 

@@ -93,9 +93,7 @@ impl Pressure {
     pub fn open() -> Option<Self> {
         let files: Vec<_> = [("cpu", cpu()), ("memory", memory()), ("io", io())]
             .into_iter()
-            .filter_map(|(name, known)| {
-                Some((ProcFile::open(&format!("/proc/pressure/{name}"))?, known))
-            })
+            .filter_map(|(name, known)| Some((ProcFile::open(&format!("/proc/pressure/{name}"))?, known)))
             .collect();
         (!files.is_empty()).then(|| Self {
             node: DeviceId::node(),
@@ -158,9 +156,6 @@ mod tests {
         let later = b"some avg10=0.12 avg60=1.83 avg300=2.76 total=36488100\n";
         let mut round = second_round();
         parse(&DeviceId::node(), &mut known, later, &mut round);
-        assert_eq!(
-            value(&told(&mut round), "node/pressure.memory.some_now"),
-            "2500"
-        );
+        assert_eq!(value(&told(&mut round), "node/pressure.memory.some_now"), "2500");
     }
 }

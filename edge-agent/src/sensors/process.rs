@@ -43,11 +43,7 @@ fn parse(stat: &[u8]) -> Option<Use> {
     let ticks = number(found.nth(11)?)?.checked_add(number(found.next()?)?)?;
     let threads = i64::try_from(number(found.nth(4)?)?).ok()?;
     let pages = i64::try_from(number(found.nth(3)?)?).ok()?;
-    Some(Use {
-        ticks,
-        threads,
-        pages,
-    })
+    Some(Use { ticks, threads, pages })
 }
 
 /// Ticks of CPU in a second as hundredths of a percent of one core.
@@ -79,25 +75,15 @@ impl Own {
 impl Sensor for Own {
     fn sample(&mut self, round: &mut Round) {
         if round.number.is_multiple_of(10) {
-            self.files = fs::read_dir("/proc/self/fd")
-                .ok()
-                .map(|files| files.count() as i64);
+            self.files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as i64);
         }
         let mut found = None;
         round.read(&self.stat, |_, bytes| found = parse(bytes));
         let page = rustix::param::page_size() as i64;
         let cpu = found.and_then(|found| cpu_share(&mut self.ticks, found.ticks, round.elapsed_ms));
-        round.note(
-            &self.node,
-            Quantity::AgentMemory,
-            found.map(|found| found.pages * page),
-        );
+        round.note(&self.node, Quantity::AgentMemory, found.map(|found| found.pages * page));
         round.note(&self.node, Quantity::AgentCpu, cpu);
-        round.note(
-            &self.node,
-            Quantity::AgentThreads,
-            found.map(|found| found.threads),
-        );
+        round.note(&self.node, Quantity::AgentThreads, found.map(|found| found.threads));
         round.note(&self.node, Quantity::AgentFiles, self.files);
     }
 }
@@ -161,32 +147,18 @@ impl Workloads {
 
 impl Sensor for Workloads {
     fn sample(&mut self, round: &mut Round) {
-        let watched = self
-            .watched
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut seen = BTreeMap::new();
         let page = rustix::param::page_size() as i64;
         for workload in watched {
             let used = workload.pid.and_then(|pid| self.tree(pid, &mut seen));
-            let cpu =
-                used.and_then(|(_, _, grown)| cpu_share(&mut Some(0), grown, round.elapsed_ms));
+            let cpu = used.and_then(|(_, _, grown)| cpu_share(&mut Some(0), grown, round.elapsed_ms));
             for (quantity, value) in [
-                (
-                    Quantity::WorkloadMemory,
-                    used.map(|(sum, _, _)| sum.pages * page),
-                ),
+                (Quantity::WorkloadMemory, used.map(|(sum, _, _)| sum.pages * page)),
                 (Quantity::WorkloadCpu, cpu),
                 (Quantity::WorkloadPid, workload.pid.map(i64::from)),
-                (
-                    Quantity::WorkloadRestarts,
-                    i64::try_from(workload.restarts).ok(),
-                ),
-                (
-                    Quantity::WorkloadThreads,
-                    used.map(|(sum, _, _)| sum.threads),
-                ),
+                (Quantity::WorkloadRestarts, i64::try_from(workload.restarts).ok()),
+                (Quantity::WorkloadThreads, used.map(|(sum, _, _)| sum.threads)),
                 (Quantity::WorkloadProcesses, used.map(|(_, count, _)| count)),
             ] {
                 round.note(&workload.device, quantity, value);
@@ -237,9 +209,7 @@ mod tests {
         let told = told(&mut round);
         assert_eq!(value(&told, "workload:train/workload.memory"), "-");
         assert_eq!(value(&told, "workload:train/workload.restarts"), "2");
-        let memory: i64 = value(&told, "workload:me/workload.memory")
-            .parse()
-            .expect("a number");
+        let memory: i64 = value(&told, "workload:me/workload.memory").parse().expect("a number");
         assert!(memory > 100_000, "{memory}");
     }
 }

@@ -35,8 +35,7 @@ impl Sensor for Temperatures {
             for component in &self.components {
                 let device = device("sensor", component.label().as_bytes());
                 if self.known.iter().all(|(known, _)| *known != device) {
-                    self.known
-                        .push((device, millicelsius(component.temperature())));
+                    self.known.push((device, millicelsius(component.temperature())));
                 }
             }
         }

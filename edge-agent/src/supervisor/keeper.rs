@@ -138,16 +138,8 @@ impl Keeper {
             self.wait(woken);
             while let Ok(order) = orders.try_recv() {
                 match order {
-                    Order::Restart {
-                        name,
-                        decision,
-                        answer,
-                    } => self.restart(&name, decision, answer),
-                    Order::Probe {
-                        name,
-                        decision,
-                        answer,
-                    } => {
+                    Order::Restart { name, decision, answer } => self.restart(&name, decision, answer),
+                    Order::Probe { name, decision, answer } => {
                         let _ = answer.try_send(self.probe(&name, &decision));
                     }
                     Order::Stop => return self.end(),
@@ -197,14 +189,8 @@ impl Keeper {
         if !matches!(poll(&mut wanted, Some(&at_once)), Ok(1)) {
             return;
         }
-        let status = process
-            .child
-            .as_mut()
-            .and_then(|child| child.try_wait().ok().flatten());
-        let detail = status.map_or_else(
-            || "its process is gone".to_owned(),
-            |status| status.to_string(),
-        );
+        let status = process.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let detail = status.map_or_else(|| "its process is gone".to_owned(), |status| status.to_string());
         // Whatever it left behind in its group must not live beside its successor.
         workload.signal(Signal::KILL);
         let lasted = workload
@@ -246,18 +232,11 @@ impl Keeper {
             Ok(pid) => self.started(index, pid, first),
             Err(error) => {
                 let workload = &mut self.workloads[index];
-                let detail = format!(
-                    "cannot start `{}`: {error}",
-                    workload.settings.command.join(" ")
-                );
+                let detail = format!("cannot start `{}`: {error}", workload.settings.command.join(" "));
                 tracing::error!(workload = workload.name(), detail, "workload not started");
                 workload.restart_at = Some(Instant::now() + workload.backoff);
                 workload.backoff = (workload.backoff * 2).min(LAST_RESTART);
-                if let Some(answer) = workload
-                    .stopping
-                    .take()
-                    .and_then(|stopping| stopping.answer)
-                {
+                if let Some(answer) = workload.stopping.take().and_then(|stopping| stopping.answer) {
                     let _ = answer.try_send(Err(detail.clone()));
                 }
                 let name = workload.name().to_owned();
@@ -288,13 +267,7 @@ impl Keeper {
             .ok_or_else(|| io::Error::other("the command is empty"))?;
         let child = Command::new(program)
             .args(arguments)
-            .envs(
-                workload
-                    .settings
-                    .env
-                    .iter()
-                    .map(|(key, value)| (key, value)),
-            )
+            .envs(workload.settings.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -350,8 +323,7 @@ impl Keeper {
         let workload = &mut self.workloads[index];
         workload.record = Record::read(&self.folder, workload.settings.device.name());
         let alive = workload.record.pid.filter(|pid| {
-            workload.record.boot == self.boot
-                && record::start_ticks(*pid) == Some(workload.record.start_ticks)
+            workload.record.boot == self.boot && record::start_ticks(*pid) == Some(workload.record.start_ticks)
         });
         // A restart that was under way goes on: the old process is asked to end again, which is no second restart.
         if let Some(decision) = workload.record.restarting.clone() {
@@ -387,11 +359,7 @@ impl Keeper {
     }
 
     fn restart(&mut self, name: &str, decision: DecisionId, answer: Restarted) {
-        let Some(index) = self
-            .workloads
-            .iter()
-            .position(|workload| workload.name() == name)
-        else {
+        let Some(index) = self.workloads.iter().position(|workload| workload.name() == name) else {
             let _ = answer.try_send(Err(format!("there is no workload `{name}`")));
             return;
         };
@@ -413,21 +381,13 @@ impl Keeper {
     }
 
     fn probe(&self, name: &str, decision: &DecisionId) -> ProbeResult {
-        let Some(workload) = self
-            .workloads
-            .iter()
-            .find(|workload| workload.name() == name)
-        else {
+        let Some(workload) = self.workloads.iter().find(|workload| workload.name() == name) else {
             return ProbeResult::Unknown {
                 reason: format!("there is no workload `{name}` any more"),
             };
         };
-        let value = workload
-            .process
-            .as_ref()
-            .map(|process| i64::from(process.pid));
-        if workload.record.restarted.as_ref() == Some(decision)
-            || workload.record.restarting.as_ref() == Some(decision)
+        let value = workload.process.as_ref().map(|process| i64::from(process.pid));
+        if workload.record.restarted.as_ref() == Some(decision) || workload.record.restarting.as_ref() == Some(decision)
         {
             // Begun counts as done: it is carried on, and never begun a second time.
             ProbeResult::Done { value }
@@ -477,18 +437,12 @@ impl Keeper {
                 tv_sec: i64::try_from(left.as_secs()).unwrap_or(0),
                 tv_nsec: left.subsec_nanos().into(),
             };
-            let _ = poll(
-                &mut [PollFd::new(&process.pidfd, PollFlags::IN)],
-                Some(&timeout),
-            );
+            let _ = poll(&mut [PollFd::new(&process.pidfd, PollFlags::IN)], Some(&timeout));
             workload.signal(Signal::KILL);
-            if let Some(child) = workload
-                .process
-                .as_mut()
-                .and_then(|process| process.child.as_mut())
-            {
+            if let Some(child) = workload.process.as_mut().and_then(|process| process.child.as_mut()) {
                 let _ = child.wait();
             }
+            self.shares.leave(workload.settings.device.name());
         }
     }
 }

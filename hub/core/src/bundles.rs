@@ -36,11 +36,7 @@ pub(crate) struct Newest {
 
 impl Newest {
     /// A bundle that is to be published: its text is known to parse.
-    fn sign(
-        payload: BundlePayload,
-        parsed: policy::Bundle,
-        key: &ed25519_dalek::SigningKey,
-    ) -> Self {
+    fn sign(payload: BundlePayload, parsed: policy::Bundle, key: &ed25519_dalek::SigningKey) -> Self {
         let signed = SignedBundle::sign(&payload, key);
         Self {
             reference: BundleRef {
@@ -109,9 +105,7 @@ impl Bundles {
     }
 
     pub(crate) fn newest_reference(&self) -> BundleRef {
-        self.newest
-            .as_ref()
-            .map_or(BundleRef::NONE, |newest| newest.reference)
+        self.newest.as_ref().map_or(BundleRef::NONE, |newest| newest.reference)
     }
 
     pub(crate) fn newest_generation(&self) -> Generation {
@@ -189,13 +183,7 @@ impl Hub {
         }
         if let Some(request) = request {
             let nodes_total = self.nodes_total();
-            self.reply(
-                request,
-                Answer::Published {
-                    bundle,
-                    nodes_total,
-                },
-            );
+            self.reply(request, Answer::Published { bundle, nodes_total });
         }
     }
 
@@ -218,8 +206,7 @@ impl Hub {
             .sessions
             .place(session)
             .and_then(|place| self.fleet.node(place).record.told.as_ref());
-        theirs == BundleRef::NONE
-            && told.is_some_and(|told| told.generation_floor > self.bundles.newest_generation())
+        theirs == BundleRef::NONE && told.is_some_and(|told| told.generation_floor > self.bundles.newest_generation())
     }
 
     /// Our newest bundle has the number of another one that agents have and will not give up for it: the same text, which is the
@@ -278,8 +265,7 @@ impl Hub {
 
     /// It is time for the next beacon.
     pub(crate) fn beacon_time(&mut self, now: Now) {
-        self.timers
-            .set(now.mono + self.settings.beacon_every, Timer::Beacon);
+        self.timers.set(now.mono + self.settings.beacon_every, Timer::Beacon);
         self.beacon_now(now);
     }
 
@@ -296,10 +282,7 @@ impl Hub {
         }
         let number = (self.bundles.last_beacon + 1).max(wall_number(now.wall));
         if number > self.meta.beacon_floor {
-            self.wanted.beacon_floor = self
-                .wanted
-                .beacon_floor
-                .max(number.saturating_add(RESERVED_BEACONS));
+            self.wanted.beacon_floor = self.wanted.beacon_floor.max(number.saturating_add(RESERVED_BEACONS));
             return;
         }
         let payload = BeaconPayload {

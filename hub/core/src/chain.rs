@@ -142,10 +142,7 @@ impl Chain {
         let expected = self.accepted.seq.next();
         let declared = oldest == Some(seq);
         if seq != expected && !declared {
-            return Err(Refusal::OutOfOrder {
-                expected,
-                found: seq,
-            });
+            return Err(Refusal::OutOfOrder { expected, found: seq });
         }
         if bytes.len() > MAX_ENTRY_BYTES {
             return Err(Refusal::Unreadable { seq });
@@ -197,8 +194,7 @@ impl Chain {
             .saturating_sub(usize::try_from(lost).unwrap_or(usize::MAX));
         self.recent.truncate(keep);
         if self.recent.back() != Some(&self.durable.digest) {
-            self.recent =
-                VecDeque::from_iter((self.durable.seq.0 > 0).then_some(self.durable.digest));
+            self.recent = VecDeque::from_iter((self.durable.seq.0 > 0).then_some(self.durable.digest));
         }
         self.accepted = self.durable;
         self.queued = Queued::default();
@@ -247,15 +243,10 @@ mod tests {
                 oldest = Some(Seq(place.parse().expect("a place")));
             } else {
                 let source = entries(if step.ends_with('\'') { 4 } else { 99 });
-                let (first, last) = step
-                    .trim_end_matches('\'')
-                    .split_once('-')
-                    .expect("a range");
-                let (first, last): (usize, usize) =
-                    (first.parse().expect("first"), last.parse().expect("last"));
+                let (first, last) = step.trim_end_matches('\'').split_once('-').expect("a range");
+                let (first, last): (usize, usize) = (first.parse().expect("first"), last.parse().expect("last"));
                 let frame = source[first - 1..last].to_vec();
-                let (taken, result) =
-                    chain.accept(Seq(first as u64), frame, oldest, |_, _, _, _| {});
+                let (taken, result) = chain.accept(Seq(first as u64), frame, oldest, |_, _, _, _| {});
                 let hole = if taken.hole.is_some() { " hole" } else { "" };
                 results.push(match result {
                     Ok(()) => format!("{}+{}{hole}", taken.fresh, taken.repeated),

@@ -47,39 +47,19 @@ pub(crate) struct Asked {
 /// What an entry says that a pending command may wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Decided {
-        command: CommandId,
-        seq: Seq,
-        runs: bool,
-    },
-    Acted {
-        decision: Seq,
-    },
-    Held {
-        who: String,
-        reason: String,
-    },
-    Released {
-        who: String,
-        reason: String,
-    },
-    Refused {
-        command: CommandId,
-        reason: String,
-    },
+    Decided { command: CommandId, seq: Seq, runs: bool },
+    Acted { decision: Seq },
+    Held { who: String, reason: String },
+    Released { who: String, reason: String },
+    Refused { command: CommandId, reason: String },
 }
 
 impl Heard {
     pub(crate) fn of_event(raw: &RawEntry) -> Option<Self> {
         match raw.decode().ok()?.body {
             EntryBody::Event(Event::Held { who, reason }) => Some(Self::Held { who, reason }),
-            EntryBody::Event(Event::Released { who, reason }) => {
-                Some(Self::Released { who, reason })
-            }
-            EntryBody::Event(Event::CommandRefused { id, reason }) => Some(Self::Refused {
-                command: id,
-                reason,
-            }),
+            EntryBody::Event(Event::Released { who, reason }) => Some(Self::Released { who, reason }),
+            EntryBody::Event(Event::CommandRefused { id, reason }) => Some(Self::Refused { command: id, reason }),
             _ => None,
         }
     }
@@ -166,14 +146,7 @@ impl Hub {
     }
 
     /// Somebody asks for something.
-    pub(crate) fn order(
-        &mut self,
-        request: u64,
-        place: Place,
-        asked: Asked,
-        wait: Duration,
-        now: Now,
-    ) {
+    pub(crate) fn order(&mut self, request: u64, place: Place, asked: Asked, wait: Duration, now: Now) {
         if let Err(answer) = self.may_order(place, &asked, now) {
             return self.reply(request, answer);
         }
@@ -190,8 +163,7 @@ impl Hub {
         };
         self.begin(record, place, Stage::Storing, Some(request));
         self.timers.set(expires, Timer::Expire(id));
-        self.timers
-            .set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
+        self.timers.set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
         self.writer.store_command(id);
     }
 
@@ -276,9 +248,7 @@ impl Hub {
     /// An entry is durable that a pending command may wait for.
     pub(crate) fn hear(&mut self, place: Place, epoch: Epoch, heard: Heard) {
         match heard {
-            Heard::Decided { command, seq, runs } => {
-                self.decided(place, &command, epoch, seq, runs)
-            }
+            Heard::Decided { command, seq, runs } => self.decided(place, &command, epoch, seq, runs),
             Heard::Acted { decision } => {
                 let stage = Stage::Decided(epoch, decision);
                 let found = self.of_node(place, |pending| pending.stage == stage);
@@ -295,13 +265,7 @@ impl Hub {
                 let stage = self.commands.0.get(&command).map(|pending| pending.stage);
                 let decided = matches!(stage, Some(Stage::Decided(..)));
                 if of_node && !decided {
-                    self.finish(
-                        &command,
-                        Answer::Refused {
-                            id: command,
-                            reason,
-                        },
-                    );
+                    self.finish(&command, Answer::Refused { id: command, reason });
                 }
             }
         }
@@ -329,10 +293,7 @@ impl Hub {
     fn hand_changed(&mut self, place: Place, what: &Order, who: &str, reason: &str) {
         let found = self.of_node(place, |pending| {
             let record = &pending.record;
-            pending.stage == Stage::Sent
-                && record.what == *what
-                && record.who == who
-                && record.reason == reason
+            pending.stage == Stage::Sent && record.what == *what && record.who == who && record.reason == reason
         });
         if let Some(id) = found {
             self.done(&id, None);

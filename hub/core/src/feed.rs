@@ -277,10 +277,7 @@ mod tests {
             &[0, 1, 2, 3],
             &[5, 6, 7],
         );
-        assert_eq!(
-            feed.value(&DeviceId::gpu(0), Quantity::GpuTemperature),
-            Some(7)
-        );
+        assert_eq!(feed.value(&DeviceId::gpu(0), Quantity::GpuTemperature), Some(7));
         assert_eq!(feed.latest_at, Some(Wall(4_000)));
     }
 

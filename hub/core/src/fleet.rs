@@ -178,18 +178,12 @@ impl Node {
     }
 
     pub(crate) fn chain(&self, epoch: Epoch) -> Option<&Chain> {
-        let place = self
-            .chains
-            .binary_search_by_key(&epoch, Chain::epoch)
-            .ok()?;
+        let place = self.chains.binary_search_by_key(&epoch, Chain::epoch).ok()?;
         self.chains.get(place)
     }
 
     pub(crate) fn chain_mut(&mut self, epoch: Epoch) -> Option<&mut Chain> {
-        let place = self
-            .chains
-            .binary_search_by_key(&epoch, Chain::epoch)
-            .ok()?;
+        let place = self.chains.binary_search_by_key(&epoch, Chain::epoch).ok()?;
         self.chains.get_mut(place)
     }
 
@@ -199,8 +193,7 @@ impl Node {
             Ok(place) => self.chains.get_mut(place),
             Err(_) if self.chains.len() >= MAX_EPOCHS => None,
             Err(place) => {
-                self.chains
-                    .insert(place, Chain::new(ChainHead::empty(epoch)));
+                self.chains.insert(place, Chain::new(ChainHead::empty(epoch)));
                 self.chains.get_mut(place)
             }
         }
@@ -288,9 +281,7 @@ impl Node {
         later(age_ms).or_else(|| match status.next_step_ms {
             Some(next) if next > silence_ms => Some((status.authority, Some(next - silence_ms))),
             // A step was passed and its bundle is not known: what follows cannot be better than the last but one step.
-            Some(_) if status.authority < Authority::Protective => {
-                Some((Authority::Protective, None))
-            }
+            Some(_) if status.authority < Authority::Protective => Some((Authority::Protective, None)),
             Some(_) => Some((Authority::Observe, None)),
             None => Some((status.authority, None)),
         })
@@ -359,11 +350,7 @@ impl Fleet {
         match self.place(agent) {
             Some(place) => place,
             None => {
-                let mut node = Node::new(
-                    Record::new(agent.clone(), site.to_owned()),
-                    &[],
-                    (Epoch(0), Seq(0)),
-                );
+                let mut node = Node::new(Record::new(agent.clone(), site.to_owned()), &[], (Epoch(0), Seq(0)));
                 node.record_changed = true;
                 self.add(node)
             }

@@ -162,9 +162,7 @@ impl Hub {
     }
 
     fn denied(&mut self, agent: &AgentId, reason: Option<String>, now: Now) {
-        let place = self
-            .fleet
-            .place_or_new(agent, crate::sessions::UNKNOWN_SITE);
+        let place = self.fleet.place_or_new(agent, crate::sessions::UNKNOWN_SITE);
         let node = self.fleet.node_mut(place);
         node.record.since = Some(now.wall);
         if reason.is_none() {

@@ -87,10 +87,7 @@ impl Hub {
     }
 
     fn entries(&mut self, session: SessionId, place: Place, entries: Entries, now: Now) {
-        let oldest = self
-            .sessions
-            .live(session)
-            .and_then(|live| live.epoch(entries.epoch));
+        let oldest = self.sessions.live(session).and_then(|live| live.epoch(entries.epoch));
         let Some(oldest) = oldest else {
             return self.broke_protocol(session, "entries of an epoch that was not named", now);
         };
@@ -106,14 +103,9 @@ impl Hub {
         let queued_before = chain.queued.bytes;
         let count_before = chain.queued.raw.len();
         let epoch = entries.epoch;
-        let (taken, result) = chain.accept(
-            entries.first,
-            entries.raw,
-            Some(oldest),
-            |raw, kind, body, queued| {
-                note(raw, epoch, kind, body, waiting, queued, &mut notes);
-            },
-        );
+        let (taken, result) = chain.accept(entries.first, entries.raw, Some(oldest), |raw, kind, body, queued| {
+            note(raw, epoch, kind, body, waiting, queued, &mut notes);
+        });
         let added = chain.queued.bytes - queued_before;
         let agent = node.id().clone();
         if let Some(chain) = node.chain(epoch) {
@@ -138,13 +130,7 @@ impl Hub {
             Ok(()) => {}
             Err(refusal @ Refusal::Diverged { .. }) => {
                 let detail = refusal.to_string();
-                self.dismiss(
-                    session,
-                    GoodbyeReason::Diverged,
-                    DIVERGED_RETRY,
-                    &detail,
-                    now,
-                );
+                self.dismiss(session, GoodbyeReason::Diverged, DIVERGED_RETRY, &detail, now);
             }
             Err(refusal) => self.broke_protocol(session, &refusal.to_string(), now),
         }
@@ -178,8 +164,7 @@ impl Hub {
 
     /// More waits for the store than may: the agent keeps what it has and comes again.
     fn full(&mut self, session: SessionId, place: Place, now: Now) -> bool {
-        let full = self.writer.queued_bytes > QUEUE_BYTES
-            || self.fleet.node(place).queued_bytes() > NODE_QUEUE_BYTES;
+        let full = self.writer.queued_bytes > QUEUE_BYTES || self.fleet.node(place).queued_bytes() > NODE_QUEUE_BYTES;
         if full {
             let wait = FULL_RETRY + self.admission.slot(now.mono);
             let detail = "the hub's queue is full";
@@ -218,15 +203,7 @@ impl Hub {
 }
 
 /// Notes what a new entry will mean once it is durable.
-fn note(
-    raw: &RawEntry,
-    epoch: Epoch,
-    kind: Kind,
-    body: &[u8],
-    waiting: bool,
-    queued: &mut Queued,
-    notes: &mut Notes,
-) {
+fn note(raw: &RawEntry, epoch: Epoch, kind: Kind, body: &[u8], waiting: bool, queued: &mut Queued, notes: &mut Notes) {
     match kind {
         Kind::Decided => {
             queued.decisions.push(raw.seq);
@@ -234,9 +211,7 @@ fn note(
             if waiting && let Some(command) = peek::decided_command(body) {
                 let runs = decision_runs(raw);
                 let seq = raw.seq;
-                notes
-                    .heard
-                    .push((epoch, Heard::Decided { command, seq, runs }));
+                notes.heard.push((epoch, Heard::Decided { command, seq, runs }));
             }
         }
         Kind::Acted => {

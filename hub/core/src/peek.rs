@@ -146,9 +146,7 @@ mod tests {
             who: "ann".to_owned(),
             reason: "test".to_owned(),
         };
-        let rule = Origin::Rule {
-            rule: "r".to_owned(),
-        };
+        let rule = Origin::Rule { rule: "r".to_owned() };
         for (origin, expected) in [(command, Some(id)), (rule, None)] {
             let raw = raw(1, 2, 3, [0; 32], decided(origin));
             let peek = peek(&raw.bytes).expect("an entry");

@@ -29,11 +29,7 @@ impl Hub {
         let node = self.fleet.node(place);
         let generation = hello.generation_floor.max(hello.bundle.generation);
         let forgotten = hello.acked > node.durable(hello.head.epoch)
-            || generation
-                > self
-                    .wanted
-                    .generation_floor
-                    .max(self.bundles.newest_generation())
+            || generation > self.wanted.generation_floor.max(self.bundles.newest_generation())
             || self.forked(hello.bundle)
             || hello.hub_epoch > self.wanted.hub_epoch;
         let news = match hello.hub_epoch.cmp(&self.wanted.hub_epoch) {

@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wire::entry::ChainHead;
-use wire::frame::{
-    AskBundle, Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, STOPPED, VERSION, Welcome,
-};
+use wire::frame::{AskBundle, Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, STOPPED, VERSION, Welcome};
 use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::time::Now;
 
@@ -78,9 +76,7 @@ impl Live {
         let older = hello.older.iter().map(|(epoch, first, _)| (*epoch, *first));
         Self {
             head: hello.head.epoch,
-            oldest: older
-                .chain([(hello.head.epoch, hello.oldest_entry)])
-                .collect(),
+            oldest: older.chain([(hello.head.epoch, hello.oldest_entry)]).collect(),
             asked: false,
         }
     }
@@ -144,8 +140,7 @@ impl Hub {
         self.sessions.all.insert(session, entry);
         self.sessions.greeting.insert(session);
         self.fleet.node_mut(place).greeting = Some(session);
-        self.timers
-            .set(now.mono + HELLO_DEADLINE, Timer::Hello(session));
+        self.timers.set(now.mono + HELLO_DEADLINE, Timer::Hello(session));
         // A node that was just added must be in the store before its first entry.
         if self.fleet.node(place).record_changed {
             self.enqueue(place);
@@ -170,11 +165,7 @@ impl Hub {
         }
         let open = self.sessions.greeting.len();
         let wait = self.admission.admit(open, now.mono).err()?;
-        Some((
-            GoodbyeReason::Busy,
-            wait,
-            "too many agents come at once".to_owned(),
-        ))
+        Some((GoodbyeReason::Busy, wait, "too many agents come at once".to_owned()))
     }
 
     /// The first frame of a session.
@@ -221,13 +212,7 @@ impl Hub {
             None => self.welcome_if_ready(session, now),
             Some(pause) => {
                 let wait = pause + self.admission.slot(now.mono);
-                self.dismiss(
-                    session,
-                    GoodbyeReason::Busy,
-                    wait,
-                    "the hub cannot write",
-                    now,
-                );
+                self.dismiss(session, GoodbyeReason::Busy, wait, "the hub cannot write", now);
             }
         }
     }
@@ -246,13 +231,7 @@ impl Hub {
             let entry = self.sessions.all.get(session);
             entry.is_some_and(|entry| matches!(entry.phase, Phase::Greeted { .. }))
         };
-        let waiting: Vec<SessionId> = self
-            .sessions
-            .greeting
-            .iter()
-            .filter(greeted)
-            .copied()
-            .collect();
+        let waiting: Vec<SessionId> = self.sessions.greeting.iter().filter(greeted).copied().collect();
         for session in waiting {
             let wait = pause + self.admission.slot(now.mono);
             let detail = format!("the hub cannot write: {reason}");
@@ -337,13 +316,7 @@ impl Hub {
     }
 
     pub(crate) fn broke_protocol(&mut self, session: SessionId, detail: &str, now: Now) {
-        self.dismiss(
-            session,
-            GoodbyeReason::Protocol,
-            PROTOCOL_RETRY,
-            detail,
-            now,
-        );
+        self.dismiss(session, GoodbyeReason::Protocol, PROTOCOL_RETRY, detail, now);
     }
 
     /// Ends a session that is up.
@@ -360,13 +333,7 @@ impl Hub {
         }
     }
 
-    fn turn_away(
-        &mut self,
-        session: SessionId,
-        reason: GoodbyeReason,
-        wait: Duration,
-        detail: &str,
-    ) {
+    fn turn_away(&mut self, session: SessionId, reason: GoodbyeReason, wait: Duration, detail: &str) {
         let goodbye = Goodbye {
             reason,
             retry_after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
@@ -414,11 +381,7 @@ fn plausible(hello: &Hello) -> Result<(), &'static str> {
     if hello.older.len() >= MAX_HOLDS {
         return Err("more than 16 older epochs");
     }
-    let epochs = hello
-        .older
-        .iter()
-        .map(|(epoch, ..)| *epoch)
-        .chain([hello.head.epoch]);
+    let epochs = hello.older.iter().map(|(epoch, ..)| *epoch).chain([hello.head.epoch]);
     if !epochs.is_sorted_by(|before, after| before < after) {
         return Err("epochs are not in order");
     }

@@ -41,10 +41,7 @@ pub struct Latest {
 impl Hub {
     /// All nodes, by name.
     pub fn nodes(&self, now: Now) -> Vec<NodeView> {
-        self.fleet
-            .by_name()
-            .map(|node| self.view(node, now))
-            .collect()
+        self.fleet.by_name().map(|node| self.view(node, now)).collect()
     }
 
     /// One node. `last_decisions` is left empty: the store knows them.
@@ -61,9 +58,7 @@ impl Hub {
         Some(PolicyView {
             generation: reference.generation,
             digest: reference.digest,
-            name: parsed
-                .map(|parsed| parsed.name().to_owned())
-                .unwrap_or_default(),
+            name: parsed.map(|parsed| parsed.name().to_owned()).unwrap_or_default(),
             issued_at: newest.payload.issued_at,
             active: true,
             nodes: self.fleet.by_name().filter(has).count() as u64,
@@ -109,10 +104,7 @@ impl Hub {
 
     /// Sessions that are welcomed.
     pub fn connected(&self) -> usize {
-        self.fleet
-            .by_name()
-            .filter(|node| node.session.is_some())
-            .count()
+        self.fleet.by_name().filter(|node| node.session.is_some()).count()
     }
 
     fn authority(&self, node: &Node, now: Mono) -> Option<(Authority, Option<u64>)> {
@@ -175,10 +167,7 @@ impl Hub {
 
 impl Node {
     pub(crate) fn devices(&self) -> &[DeviceInfo] {
-        self.record
-            .status
-            .as_ref()
-            .map_or(&[], |status| &status.devices)
+        self.record.status.as_ref().map_or(&[], |status| &status.devices)
     }
 
     /// Entries that it has made, as far as it has said, and that are not durable here.
@@ -187,11 +176,7 @@ impl Node {
             return 0;
         };
         let lacks = |epoch: Epoch, last: Seq| last.0.saturating_sub(self.durable(epoch).0);
-        let older: u64 = told
-            .older
-            .iter()
-            .map(|(epoch, _, last)| lacks(*epoch, *last))
-            .sum();
+        let older: u64 = told.older.iter().map(|(epoch, _, last)| lacks(*epoch, *last)).sum();
         older + lacks(told.head.epoch, told.head.seq)
     }
 }
@@ -201,10 +186,7 @@ fn milliseconds(span: Duration) -> u64 {
 }
 
 fn gpus(node: &Node) -> Vec<GpuView> {
-    let gpus = node
-        .devices()
-        .iter()
-        .filter(|info| info.id.class() == "gpu");
+    let gpus = node.devices().iter().filter(|info| info.id.class() == "gpu");
     gpus.map(|info| {
         let value = |quantity| node.feed.value(&info.id, quantity);
         GpuView {
@@ -221,10 +203,7 @@ fn gpus(node: &Node) -> Vec<GpuView> {
 }
 
 fn workloads(node: &Node) -> Vec<WorkloadView> {
-    let workloads = node
-        .feed
-        .devices()
-        .filter(|device| device.class() == "workload");
+    let workloads = node.feed.devices().filter(|device| device.class() == "workload");
     workloads
         .map(|device| {
             let value = |quantity| node.feed.value(device, quantity);

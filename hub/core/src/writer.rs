@@ -184,10 +184,7 @@ impl Hub {
             rows.push(Row::Command { id: *id, record });
         }
         for id in &writing.removals {
-            rows.push(Row::Command {
-                id: *id,
-                record: None,
-            });
+            rows.push(Row::Command { id: *id, record: None });
         }
         let mut bytes = 0;
         while bytes < BATCH_BYTES
@@ -210,11 +207,7 @@ impl Hub {
 
     /// A batch is durable: what waited for it happens now.
     pub(crate) fn stored(&mut self, token: Token, now: Now) {
-        let Some(writing) = self
-            .writer
-            .writing
-            .take_if(|writing| writing.token == token)
-        else {
+        let Some(writing) = self.writer.writing.take_if(|writing| writing.token == token) else {
             return;
         };
         self.writer.failures = 0;
@@ -260,11 +253,7 @@ impl Hub {
 
     /// A batch was not written. Memory goes back to what the store holds, and the agents in it are told to come again.
     pub(crate) fn store_failed(&mut self, token: Token, reason: &str, now: Now) {
-        let Some(writing) = self
-            .writer
-            .writing
-            .take_if(|writing| writing.token == token)
-        else {
+        let Some(writing) = self.writer.writing.take_if(|writing| writing.token == token) else {
             return;
         };
         let pause = FIRST_PAUSE
@@ -299,9 +288,7 @@ impl Hub {
         }
         self.writer.removals.extend(writing.removals);
         let waiting = self.writer.publications.iter();
-        let given = waiting
-            .map(|publication| publication.newest.reference.generation)
-            .max();
+        let given = waiting.map(|publication| publication.newest.reference.generation).max();
         self.bundles.not_stored(given);
         self.turn_away_waiting(pause, reason, now);
     }
@@ -336,12 +323,11 @@ impl Hub {
         notes.touched.dedup();
         let skipped = notes.touched.len().saturating_sub(TOLD_DECISIONS);
         for (epoch, seq) in &notes.touched[skipped..] {
-            self.effects
-                .push_back(Effect::Changed(Change::Decision(DecisionId {
-                    agent: node.id().clone(),
-                    epoch: *epoch,
-                    seq: *seq,
-                })));
+            self.effects.push_back(Effect::Changed(Change::Decision(DecisionId {
+                agent: node.id().clone(),
+                epoch: *epoch,
+                seq: *seq,
+            })));
         }
         for (epoch, heard) in notes.heard {
             self.hear(place, epoch, heard);

@@ -174,11 +174,7 @@ fn heal(world: &mut World) {
             }
         }
         let agent = &world.agents[index];
-        assert!(
-            agent.session.is_some(),
-            "{:?}",
-            world.heard.last_key_value()
-        );
+        assert!(agent.session.is_some(), "{:?}", world.heard.last_key_value());
         // Entries at the end of an epoch that a restored hub lost and the agent had trimmed: nobody has them.
         let mut lost = 0;
         for (epoch, raw) in &agent.epochs {

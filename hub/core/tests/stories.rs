@@ -50,10 +50,7 @@ fn what_comes_while_the_store_works_is_one_batch_and_one_acknowledgement() {
     world.commit();
     assert!(world.batch.is_none(), "the other 19 were one batch");
     let acks = world.heard[&session].frames.iter();
-    assert_eq!(
-        acks.filter(|frame| matches!(frame, Frame::Ack(_))).count(),
-        2
-    );
+    assert_eq!(acks.filter(|frame| matches!(frame, Frame::Ack(_))).count(), 2);
     assert_eq!(world.heard[&session].acked(), Some(Seq(20)));
 }
 
@@ -67,10 +64,7 @@ fn a_store_that_fails_acknowledges_nothing_and_everything_comes_again() {
     world.send_next(0, 3);
     world.fail();
     check_goodbye(&world, session, GoodbyeReason::Busy);
-    assert!(
-        !world.heard[&other].closed,
-        "nothing of it was in the batch"
-    );
+    assert!(!world.heard[&other].closed, "nothing of it was in the batch");
     assert!(world.batch.is_none(), "the store is left alone for a while");
     let early = world.greet(0);
     check_goodbye(&world, early, GoodbyeReason::Busy);
@@ -112,11 +106,7 @@ fn entries_out_of_order_or_before_the_welcome_break_the_protocol() {
     check_goodbye(&world, session, GoodbyeReason::Protocol);
     for (epoch, first) in [(1, 3), (9, 2), (0, 1)] {
         let session = world.join(0).unwrap();
-        let raw = vec![
-            world.agents[0].epochs[&Epoch(1)][first as usize - 1]
-                .bytes
-                .clone(),
-        ];
+        let raw = vec![world.agents[0].epochs[&Epoch(1)][first as usize - 1].bytes.clone()];
         let entries = Entries {
             epoch: Epoch(epoch),
             first: Seq(first),
@@ -187,10 +177,7 @@ fn two_processes_that_take_turns_are_quarantined_until_a_person_decides() {
     let view = world.hub.node(&world.agents[0].id, world.now).unwrap();
     assert!(view.quarantined.unwrap().contains("two processes"));
     let agent = world.agents[0].id.clone();
-    world.tell(Input::Denied {
-        agent,
-        reason: None,
-    });
+    world.tell(Input::Denied { agent, reason: None });
     assert!(world.join(0).is_some());
 }
 
@@ -219,11 +206,7 @@ fn a_denied_identity_is_cut_at_once_and_not_let_in() {
 
 #[test]
 fn versions_without_a_common_one_part() {
-    for (oldest, newest, expected) in [
-        (1, 1, None),
-        (1, 9, None),
-        (2, 9, Some(GoodbyeReason::Version)),
-    ] {
+    for (oldest, newest, expected) in [(1, 1, None), (1, 9, None), (2, 9, Some(GoodbyeReason::Version))] {
         let mut world = World::new(1);
         world.settle();
         let session = world.open(0);
@@ -233,9 +216,7 @@ fn versions_without_a_common_one_part() {
         world.frame(session, Frame::Hello(hello));
         world.settle();
         assert_eq!(world.heard[&session].goodbye(), expected);
-        let version = world.heard[&session]
-            .welcome()
-            .map(|welcome| welcome.version);
+        let version = world.heard[&session].welcome().map(|welcome| welcome.version);
         assert_eq!(version, expected.is_none().then_some(1));
     }
 }
@@ -309,13 +290,7 @@ fn a_restored_hub_raises_its_epoch_once_and_takes_the_newer_bundle_back() {
     assert_eq!(world.hub.next_generation(), Generation(2));
     let answers = world.publish(policy::DEMO_STRICT_BUNDLE);
     world.settle();
-    let [
-        Answer::Published {
-            bundle,
-            nodes_total: 3,
-        },
-    ] = world.replies[&answers].as_slice()
-    else {
+    let [Answer::Published { bundle, nodes_total: 3 }] = world.replies[&answers].as_slice() else {
         panic!("{:?}", world.replies[&answers])
     };
     assert_eq!(bundle.generation, Generation(2));
@@ -344,10 +319,7 @@ fn a_bundle_with_the_number_of_another_one_is_published_again_above_both() {
 fn a_text_that_is_no_bundle_is_answered_with_its_problems() {
     let mut world = World::new(1);
     let request = world.publish("rules: 7");
-    assert!(matches!(
-        world.replies[&request].as_slice(),
-        [Answer::Invalid { .. }]
-    ));
+    assert!(matches!(world.replies[&request].as_slice(), [Answer::Invalid { .. }]));
     assert_eq!(world.hub.next_generation(), Generation(1));
 }
 
@@ -413,11 +385,7 @@ fn a_command_waits_for_its_agent_and_is_sent_with_what_is_left_of_its_time() {
     world.restart(false);
     world.advance(5_000);
     let again = world.join(0).unwrap();
-    assert_eq!(
-        world.heard[&again].commands().len(),
-        1,
-        "nothing was heard of it"
-    );
+    assert_eq!(world.heard[&again].commands().len(), 1, "nothing was heard of it");
     let held = Event::Held {
         who: "ann".to_owned(),
         reason: "test".to_owned(),
@@ -427,10 +395,7 @@ fn a_command_waits_for_its_agent_and_is_sent_with_what_is_left_of_its_time() {
     world.settle();
     let third = world.join(0).unwrap();
     assert!(world.heard[&third].commands().is_empty(), "it was heard of");
-    assert!(
-        world.replies[&request].is_empty(),
-        "the hub that was asked is gone"
-    );
+    assert!(world.replies[&request].is_empty(), "the hub that was asked is gone");
     assert!(world.store.commands.is_empty());
 }
 
@@ -469,10 +434,7 @@ fn every_end_of_a_command_is_one_answer() {
             reason,
         },
     );
-    assert!(matches!(
-        world.replies[&refused].as_slice(),
-        [Answer::Refused { .. }]
-    ));
+    assert!(matches!(world.replies[&refused].as_slice(), [Answer::Refused { .. }]));
     let waiting = ask(&mut world);
     world.advance(31_000);
     assert!(matches!(
@@ -487,10 +449,7 @@ fn every_end_of_a_command_is_one_answer() {
     let unreached = world.order(0, Order::Hold, 5_000, 30_000);
     world.settle();
     world.advance(6_000);
-    assert!(matches!(
-        world.replies[&unreached].as_slice(),
-        [Answer::Refused { .. }]
-    ));
+    assert!(matches!(world.replies[&unreached].as_slice(), [Answer::Refused { .. }]));
     let unknown = world.request(hub_core::Request::Order {
         id: id(99),
         agent: wire::AgentId::new("nobody").unwrap(),
@@ -500,10 +459,7 @@ fn every_end_of_a_command_is_one_answer() {
         valid_for: std::time::Duration::from_secs(1),
         wait: std::time::Duration::from_secs(1),
     });
-    assert!(matches!(
-        world.replies[&unknown].as_slice(),
-        [Answer::UnknownAgent]
-    ));
+    assert!(matches!(world.replies[&unknown].as_slice(), [Answer::UnknownAgent]));
     world.settle();
     for answers in world.replies.values() {
         assert_eq!(answers.len(), 1);
@@ -620,11 +576,7 @@ fn samples_are_shown_when_they_are_durable() {
         .collect();
     assert_eq!(
         shown,
-        [
-            (1_000, Some(50_001)),
-            (2_000, Some(50_002)),
-            (3_000, Some(50_003))
-        ]
+        [(1_000, Some(50_001)), (2_000, Some(50_002)), (3_000, Some(50_003))]
     );
     let agent = world.agents[0].id.clone();
     let latest = world.hub.latest_telemetry(&agent).unwrap();

@@ -96,18 +96,25 @@ impl Session {
         }
     }
 
-    /// Adds to a failure of the hub that the nodes still answer, and how to ask them.
-    pub fn with_way_out(&self, failure: Failure) -> Failure {
-        if !failure.is_unreachable() || self.context().nodes.is_empty() {
-            return failure;
-        }
+    /// Adds to a failure of the hub that the nodes still answer, and how to ask them. `local`: this verb can.
+    pub fn with_way_out(&self, failure: Failure, local: bool) -> Failure {
         let words: Vec<String> = std::env::args().skip(1).map(|word| quoted(&word)).collect();
-        if words.iter().any(|word| word == "--local") {
+        if !failure.is_unreachable() || words.iter().any(|word| word == "--local") {
             return failure;
         }
-        failure
-            .still("the nodes go on by themselves and answer on their own sockets")
-            .advise(format!("sentinel {} --local", words.join(" ")))
+        let failure = match (self.context().nodes.is_empty(), local) {
+            (true, _) => failure.still("the nodes go on by themselves"),
+            (false, true) => failure
+                .still("the nodes go on by themselves and answer on their own sockets")
+                .advise(format!("sentinel {} --local", words.join(" "))),
+            (false, false) => {
+                failure.still("the nodes go on by themselves; what they know: sentinel get nodes --local")
+            }
+        };
+        match self.context().demo_socket {
+            Some(_) => failure.advise("if the demo's hub was stopped: sentinel demo start hub"),
+            None => failure.advise("see whether sentinel-hub runs, and whether this machine reaches it"),
+        }
     }
 
     fn known(&self) -> String {

@@ -30,11 +30,7 @@ pub trait Registry: Send + Sync + 'static {
     ) -> Result<bool, RegistryError>;
 
     /// One transaction: if the stored agent is `before`, it becomes `after`. Returns whether it was done.
-    fn replace_agent(
-        &self,
-        before: &AgentRecord,
-        after: &AgentRecord,
-    ) -> Result<bool, RegistryError>;
+    fn replace_agent(&self, before: &AgentRecord, after: &AgentRecord) -> Result<bool, RegistryError>;
 }
 
 /// The registry cannot be read or written. Nothing was changed.

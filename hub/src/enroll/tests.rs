@@ -59,8 +59,7 @@ impl Registry for Memory {
         agent: &AgentRecord,
     ) -> Result<bool, RegistryError> {
         let mut rows = self.rows()?;
-        let unchanged =
-            rows.tokens.get(hash) == Some(before) && rows.agents.get(&agent.agent) == agent_before;
+        let unchanged = rows.tokens.get(hash) == Some(before) && rows.agents.get(&agent.agent) == agent_before;
         if unchanged {
             rows.tokens.insert(*hash, after.clone());
             rows.agents.insert(agent.agent.clone(), agent.clone());
@@ -68,11 +67,7 @@ impl Registry for Memory {
         Ok(unchanged)
     }
 
-    fn replace_agent(
-        &self,
-        before: &AgentRecord,
-        after: &AgentRecord,
-    ) -> Result<bool, RegistryError> {
+    fn replace_agent(&self, before: &AgentRecord, after: &AgentRecord) -> Result<bool, RegistryError> {
         let mut rows = self.rows()?;
         let unchanged = rows.agents.get(&after.agent) == Some(before);
         if unchanged {
@@ -149,12 +144,7 @@ impl Machine {
         }
     }
 
-    pub(crate) fn rejoin(
-        &self,
-        agent: &AgentId,
-        challenge: &[u8; 32],
-        exporter: &[u8; 32],
-    ) -> RejoinRequest {
+    pub(crate) fn rejoin(&self, agent: &AgentId, challenge: &[u8; 32], exporter: &[u8; 32]) -> RejoinRequest {
         let csr = self.csr();
         let message = [REJOIN_PREFIX, challenge, exporter, &csr].concat();
         RejoinRequest {
@@ -207,13 +197,7 @@ fn a_token_works_once_and_within_its_time() {
     check(&first, &good, Some("edge-1"), NOW, "granted 1");
     check(&second, &good, Some("edge-2"), NOW, "TokenUsed");
     let late = token(&office, None);
-    check(
-        &second,
-        &late,
-        Some("edge-2"),
-        after(NOW, HOUR + HOUR),
-        "TokenExpired",
-    );
+    check(&second, &late, Some("edge-2"), after(NOW, HOUR + HOUR), "TokenExpired");
     check(&second, &late, Some("edge-1"), NOW, "NameTaken");
     check(&second, &late, None, NOW, "granted 1");
 }
@@ -222,9 +206,7 @@ fn a_token_works_once_and_within_its_time() {
 fn a_tokens_name_and_site_win() {
     let office = office(Limits::default());
     let token = token(&office, Some("edge-7"));
-    let answered = office
-        .desk
-        .join(&Machine::new(1).join(&token, Some("root")), NOW);
+    let answered = office.desk.join(&Machine::new(1).join(&token, Some("root")), NOW);
     let EnrollAnswer::Granted(credentials) = answered.answer else {
         panic!("granted");
     };
@@ -232,10 +214,7 @@ fn a_tokens_name_and_site_win() {
         (credentials.agent.as_str(), credentials.site.as_str()),
         ("edge-7", "lab")
     );
-    assert_eq!(
-        credentials.ends,
-        after(NOW, Limits::default().leaf_lifetime)
-    );
+    assert_eq!(credentials.ends, after(NOW, Limits::default().leaf_lifetime));
     assert!(matches!(answered.news, Some(Input::Enrolled { agent, .. }) if agent == id("edge-7")));
 }
 
@@ -269,11 +248,7 @@ fn renewals_count_up_and_a_lost_answer_is_given_again() {
     machine.new_leaf_key();
     let renew = |machine: &Machine| word(&office.desk.renew(&id("edge-1"), &machine.renew(), NOW));
     assert_eq!(renew(&machine), "granted 2");
-    assert_eq!(
-        renew(&machine),
-        "granted 2",
-        "the same key again: the answer was lost"
-    );
+    assert_eq!(renew(&machine), "granted 2", "the same key again: the answer was lost");
     machine.generation = 2;
     machine.new_leaf_key();
     assert_eq!(renew(&machine), "granted 3");
@@ -285,10 +260,7 @@ fn renewals_count_up_and_a_lost_answer_is_given_again() {
         csr: vec![1, 2, 3],
         generation: 3,
     };
-    assert_eq!(
-        word(&office.desk.renew(&id("edge-1"), &garbage, NOW)),
-        "Malformed"
-    );
+    assert_eq!(word(&office.desk.renew(&id("edge-1"), &garbage, NOW)), "Malformed");
 }
 
 #[test]
@@ -302,23 +274,11 @@ fn a_generation_shown_twice_quarantines_both_until_a_person_allows_it() {
     assert_eq!(word(&renew(&machine)), "granted 2");
     let answered = renew(&copy);
     assert_eq!(word(&answered), "Cloned");
-    assert!(matches!(
-        answered.news,
-        Some(Input::Denied {
-            reason: Some(_),
-            ..
-        })
-    ));
+    assert!(matches!(answered.news, Some(Input::Denied { reason: Some(_), .. })));
     machine.generation = 2;
     assert_eq!(word(&renew(&machine)), "Denied");
     assert_eq!(word(&renew(&copy)), "Denied");
-    assert!(
-        office
-            .desk
-            .denied(&id("edge-1"))
-            .unwrap()
-            .starts_with("cloned")
-    );
+    assert!(office.desk.denied(&id("edge-1")).unwrap().starts_with("cloned"));
     office.desk.allow(&id("edge-1")).unwrap();
     assert_eq!(office.desk.denied(&id("edge-1")), None);
     machine.new_leaf_key();
@@ -382,13 +342,9 @@ fn a_rejoin_needs_this_node_key_and_this_very_challenge() {
     let mut machine = joined(&office, 1);
     machine.new_leaf_key();
     let (challenge, exporter) = ([3; 32], [4; 32]);
-    let check =
-        |request: &RejoinRequest, challenge: &[u8; 32], exporter: &[u8; 32], expected: &str| {
-            assert_eq!(
-                word(&office.desk.rejoin(request, challenge, exporter, NOW)),
-                expected
-            );
-        };
+    let check = |request: &RejoinRequest, challenge: &[u8; 32], exporter: &[u8; 32], expected: &str| {
+        assert_eq!(word(&office.desk.rejoin(request, challenge, exporter, NOW)), expected);
+    };
     let good = machine.rejoin(&id("edge-1"), &challenge, &exporter);
     check(&good, &[0; 32], &exporter, "AgentUnknown");
     check(&good, &challenge, &[0; 32], "AgentUnknown");
@@ -423,13 +379,7 @@ fn the_deny_set_outlives_the_process() {
     joined(&office, 1);
     office.desk.deny(&id("edge-1"), "stolen").unwrap();
     let keys = KeyRing::single([9; 32]);
-    let next = Enrollment::new(
-        office.ca.clone(),
-        office.registry.clone(),
-        keys,
-        Limits::default(),
-    )
-    .unwrap();
+    let next = Enrollment::new(office.ca.clone(), office.registry.clone(), keys, Limits::default()).unwrap();
     assert_eq!(next.denied(&id("edge-1")).as_deref(), Some("stolen"));
     assert!(matches!(
         next.deny(&id("edge-9"), "x"),

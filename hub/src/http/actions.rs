@@ -93,10 +93,7 @@ fn checked_reason(reason: &str) -> Result<String, Failure> {
         )),
         long if long.len() > MOST_REASON => Err(Failure::field(
             "/reason",
-            format!(
-                "the reason has {} bytes, at most {MOST_REASON} are kept",
-                long.len()
-            ),
+            format!("the reason has {} bytes, at most {MOST_REASON} are kept", long.len()),
         )),
         reason => Ok(reason.to_owned()),
     }
@@ -141,18 +138,14 @@ impl Ordered {
                 decision: Some(decision),
             } => decided(app, id, decision).await?,
             Answer::Vetoed { judgement } => vetoed(&judgement),
-            Answer::Refused { id, reason } => bare(
-                Some(id),
-                "refused",
-                &format!("the node refused the command: {reason}"),
-            ),
+            Answer::Refused { id, reason } => {
+                bare(Some(id), "refused", &format!("the node refused the command: {reason}"))
+            }
             Answer::Waiting { id, decision } => waiting(app, id, decision).await?,
             Answer::UnknownAgent => return Err(Failure::unknown_node(&node)),
             Answer::Unavailable { reason } => return Err(Failure::unavailable(reason)),
             other => {
-                return Err(Failure::internal(format!(
-                    "the core answered {other:?} to an order"
-                )));
+                return Err(Failure::internal(format!("the core answered {other:?} to an order")));
             }
         };
         Ok(Json(view))
@@ -202,11 +195,7 @@ async fn story(app: &App, id: &DecisionId) -> Result<Option<Story>, Failure> {
 
 async fn decided(app: &App, command: CommandId, id: DecisionId) -> Result<ActView, Failure> {
     let Some(story) = story(app, &id).await? else {
-        return Ok(bare(
-            Some(command),
-            "done",
-            &format!("decision {id} was made"),
-        ));
+        return Ok(bare(Some(command), "done", &format!("decision {id} was made")));
     };
     let judgement = &story.decision.judgement;
     let view = story.view();
@@ -230,20 +219,14 @@ async fn decided(app: &App, command: CommandId, id: DecisionId) -> Result<ActVie
     })
 }
 
-async fn waiting(
-    app: &App,
-    command: CommandId,
-    id: Option<DecisionId>,
-) -> Result<ActView, Failure> {
+async fn waiting(app: &App, command: CommandId, id: Option<DecisionId>) -> Result<ActView, Failure> {
     let story = match &id {
         Some(id) => story(app, id).await?,
         None => None,
     };
     let detail = match &id {
         Some(id) => format!("decision {id} was made, its outcome has not been heard yet"),
-        None => {
-            "the node has not answered yet; the command stays valid until it expires".to_owned()
-        }
+        None => "the node has not answered yet; the command stays valid until it expires".to_owned(),
     };
     let decision = story.map(|story| story.view());
     Ok(ActView {

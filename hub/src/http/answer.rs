@@ -37,9 +37,7 @@ impl Failure {
 
     /// There is no such node.
     pub fn unknown_node(node: &AgentId) -> Self {
-        Self::not_found(format!(
-            "there is no node `{node}`: `sentinel get nodes` lists all"
-        ))
+        Self::not_found(format!("there is no node `{node}`: `sentinel get nodes` lists all"))
     }
 
     /// There is no such decision.
@@ -77,10 +75,7 @@ impl Failure {
             .iter()
             .map(|problem| FieldProblem {
                 pointer: pointer(&problem.field),
-                detail: format!(
-                    "line {}, column {}: {}",
-                    problem.line, problem.column, problem.message
-                ),
+                detail: format!("line {}, column {}: {}", problem.line, problem.column, problem.message),
             })
             .collect();
         failure
@@ -88,12 +83,7 @@ impl Failure {
 
     /// Nobody known asks.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthorized",
-            "not logged in",
-            detail,
-        )
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "not logged in", detail)
     }
 
     /// Somebody known may not ask this way.
@@ -123,21 +113,11 @@ impl Failure {
 
     /// A fault of ours.
     pub fn internal(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internal",
-            "internal error",
-            detail,
-        )
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", detail)
     }
 
     fn too_large(detail: impl Into<String>) -> Self {
-        Self::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "too large",
-            detail,
-        )
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "too large", detail)
     }
 }
 
@@ -146,12 +126,7 @@ fn pointer(field: &str) -> String {
     let mut out = String::new();
     for part in field.split(['.', '[']).filter(|part| !part.is_empty()) {
         out.push('/');
-        out.push_str(
-            &part
-                .trim_end_matches(']')
-                .replace('~', "~0")
-                .replace('/', "~1"),
-        );
+        out.push_str(&part.trim_end_matches(']').replace('~', "~0").replace('/', "~1"));
     }
     out
 }
@@ -160,9 +135,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Cursor { .. } => Self::field("/before", error.to_string()),
-            StoreError::Full { .. } | StoreError::Unavailable { .. } => {
-                Self::unavailable(error.chain())
-            }
+            StoreError::Full { .. } | StoreError::Unavailable { .. } => Self::unavailable(error.chain()),
             _ => {
                 tracing::error!(error = error.chain(), "the store could not answer");
                 Self::internal(error.chain())
@@ -179,14 +152,10 @@ impl From<Stopped> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status =
-            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, axum::Json(&*self.0)).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(
                 "www-authenticate",
@@ -214,11 +183,7 @@ pub fn tagged(request: &HeaderMap, kind: &'static str, bytes: Bytes) -> Response
     let same = request
         .get(IF_NONE_MATCH)
         .and_then(|known| known.to_str().ok())
-        .is_some_and(|known| {
-            known
-                .split(',')
-                .any(|one| one.trim().trim_start_matches("W/") == tag)
-        });
+        .is_some_and(|known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag));
     let mut response = if same {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -253,9 +218,7 @@ pub fn read_json<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> R
         };
         Failure::field(&path, error.inner().to_string())
     })?;
-    reader
-        .end()
-        .map_err(|error| Failure::field("", error.to_string()))?;
+    reader.end().map_err(|error| Failure::field("", error.to_string()))?;
     Ok(value)
 }
 

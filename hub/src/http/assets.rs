@@ -7,6 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use wire::api::is_console_place;
 
 use super::Failure;
 use super::answer::tagged;
@@ -26,13 +27,11 @@ pub async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     }
     match Console::get(path) {
         Some(found) => serve(&headers, path, found),
-        // A page has no dot in its last part; a file that is not there must not answer as a page.
-        None if !path.rsplit('/').next().unwrap_or_default().contains('.') => {
-            match Console::get("index.html") {
-                Some(page) => serve(&headers, "index.html", page),
-                None => Failure::not_found("this build has no console").into_response(),
-            }
-        }
+        // A file that is not there must not answer as a page.
+        None if is_console_place(path) => match Console::get("index.html") {
+            Some(page) => serve(&headers, "index.html", page),
+            None => Failure::not_found("this build has no console").into_response(),
+        },
         None => Failure::not_found(format!("there is no file `{}`", uri.path())).into_response(),
     }
 }

@@ -76,27 +76,16 @@ fn explained(story: &Story) -> String {
 }
 
 /// One decision in full.
-pub async fn detail(
-    State(app): State<App>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+pub async fn detail(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let story = story(&app, &id).await?;
     let explanation = explained(&story);
     Ok(json(&headers, &story.detail(explanation)))
 }
 
 /// What `why` prints.
-pub async fn explanation(
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, Failure> {
+pub async fn explanation(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
     let story = story(&app, &id).await?;
-    Ok((
-        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
-        explained(&story),
-    )
-        .into_response())
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], explained(&story)).into_response())
 }
 
 /// Makes the decision again from its stored inputs.
@@ -117,10 +106,7 @@ pub async fn replay(State(app): State<App>, Path(id): Path<String>) -> Result<Re
     let payload: BundlePayload =
         codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
     let view = policy::replay(&payload.text, &story.id, &story.decision).map_err(|problems| {
-        let what = problems
-            .into_iter()
-            .map(|problem| problem.message)
-            .collect::<Vec<_>>();
+        let what = problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>();
         Failure::internal(format!(
             "the stored bundle cannot be read by this version: {}",
             what.join("; ")
@@ -146,12 +132,9 @@ pub async fn entries(
 ) -> Result<Response, Failure> {
     let asked = query(asked)?;
     let limit = limit(asked.limit, 200, 2_000)?;
-    let name = asked.node.ok_or_else(|| {
-        Failure::field(
-            "/node",
-            "name the node: entries are read one journal at a time",
-        )
-    })?;
+    let name = asked
+        .node
+        .ok_or_else(|| Failure::field("/node", "name the node: entries are read one journal at a time"))?;
     let node = node_name(&name)?;
     nodes::known(&app, &node).await?;
     let after = match asked.after.as_deref() {
@@ -159,9 +142,7 @@ pub async fn entries(
         None => (Epoch(0), Seq(0)),
     };
     let of = node.clone();
-    let found = app
-        .read(move |store| store.entries(&of, after, limit))
-        .await?;
+    let found = app.read(move |store| store.entries(&of, after, limit)).await?;
     let next_cursor = match found.last() {
         Some((epoch, last)) if found.len() == limit => Some(format!("{epoch}.{}", last.seq)),
         _ => None,

@@ -42,11 +42,7 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
             if let Some(who) = who {
                 request.extensions_mut().insert(who);
             }
-            let patience = if may_wait(&path) {
-                ACTION_PATIENCE
-            } else {
-                PATIENCE
-            };
+            let patience = if may_wait(&path) { ACTION_PATIENCE } else { PATIENCE };
             match tokio::time::timeout(patience, next.run(request)).await {
                 Ok(response) => response,
                 Err(_) => Failure::too_slow().into_response(),
@@ -55,10 +51,7 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
     };
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
-        headers.insert(
-            HeaderName::from_static(name),
-            HeaderValue::from_static(value),
-        );
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     // Answers of the API may be kept only to ask whether they have changed.
     headers
@@ -77,12 +70,7 @@ fn is_open(method: &Method, path: &str) -> bool {
     !api || (method == Method::POST && path == "/api/v1/login")
 }
 
-fn admit(
-    auth: &Auth,
-    method: &Method,
-    path: &str,
-    headers: &HeaderMap,
-) -> Result<Option<Who>, Failure> {
+fn admit(auth: &Auth, method: &Method, path: &str, headers: &HeaderMap) -> Result<Option<Who>, Failure> {
     if is_open(method, path) {
         return Ok(None);
     }
@@ -117,9 +105,7 @@ fn admit(
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme
-        .eq_ignore_ascii_case("bearer")
-        .then_some(token.trim())
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {

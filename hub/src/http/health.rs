@@ -14,9 +14,7 @@ pub async fn live() -> &'static str {
 pub async fn ready(State(app): State<App>) -> Response {
     if app.store.trouble().is_some() {
         // The store notices that its trouble is over when it writes; with no agent near, this is the only write.
-        let tried = app
-            .blocking(|app| Ok(app.store.put_setting("ready", b"")?))
-            .await;
+        let tried = app.blocking(|app| Ok(app.store.put_setting("ready", b"")?)).await;
         if let Err(failure) = tried {
             return failure.into_response();
         }

@@ -29,19 +29,18 @@ pub async fn link(State(app): State<App>) -> Result<axum::Json<LoginLinkView>, F
 }
 
 /// Turns a link's code into a session.
-pub async fn login(
-    State(app): State<App>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Failure> {
+pub async fn login(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
     let LoginRequest { code } = read_json(body)?;
     let cookie = app
         .auth
         .open(&code)
-        .ok_or_else(|| Failure::unauthorized("this link was used before, or is older than 10 minutes: `sentinel login` prints a new one"))?
+        .ok_or_else(|| {
+            Failure::unauthorized(
+                "this link was used before, or is older than 10 minutes: `sentinel login` prints a new one",
+            )
+        })?
         .map_err(|error| Failure::internal(error.to_string()))?;
     let life_s = SESSION_LIFE.as_secs();
-    let header = format!(
-        "{COOKIE_NAME}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={life_s}"
-    );
+    let header = format!("{COOKIE_NAME}={cookie}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age={life_s}");
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, header)]).into_response())
 }

@@ -29,8 +29,7 @@ impl FleetPage {
     }
 
     fn keep(&self, bytes: &Bytes) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((Instant::now(), bytes.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), bytes.clone()));
     }
 }
 
@@ -51,11 +50,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
 }
 
 /// One node, with its last decisions.
-pub async fn one(
-    State(app): State<App>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Result<Response, Failure> {
+pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let name = node_name(&name)?;
     let mut node = app
         .hub

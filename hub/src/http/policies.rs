@@ -26,10 +26,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
     let items = stored
         .into_iter()
         .filter_map(|(reference, signed)| match &active {
-            Some(active)
-                if (active.generation, active.digest)
-                    == (reference.generation, reference.digest) =>
-            {
+            Some(active) if (active.generation, active.digest) == (reference.generation, reference.digest) => {
                 Some(active.clone())
             }
             _ => view(reference, &signed, &nodes),
@@ -44,11 +41,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
     ))
 }
 
-fn view(
-    reference: BundleRef,
-    signed: &SignedBundle,
-    nodes: &[wire::api::NodeView],
-) -> Option<PolicyView> {
+fn view(reference: BundleRef, signed: &SignedBundle, nodes: &[wire::api::NodeView]) -> Option<PolicyView> {
     let payload: BundlePayload = codec::decode(&signed.payload).ok()?;
     let parsed = policy::Bundle::parse(&payload.text).ok();
     let has_it = |node: &&wire::api::NodeView| {
@@ -71,10 +64,7 @@ fn view(
 }
 
 /// Checks a text and publishes nothing.
-pub async fn check(
-    State(app): State<App>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<CheckView>, Failure> {
+pub async fn check(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
     let text = answer::body(body)?;
     app.blocking(move |_| {
         Ok(Json(match policy::Bundle::parse(&text) {
@@ -105,17 +95,9 @@ pub async fn publish(
         text,
     };
     match app.hub.request(request).await? {
-        Answer::Published {
-            bundle,
-            nodes_total,
-        } => Ok(Json(PublishView {
-            bundle,
-            nodes_total,
-        })),
+        Answer::Published { bundle, nodes_total } => Ok(Json(PublishView { bundle, nodes_total })),
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
-        other => Err(Failure::internal(format!(
-            "the core answered {other:?} to a bundle"
-        ))),
+        other => Err(Failure::internal(format!("the core answered {other:?} to a bundle"))),
     }
 }

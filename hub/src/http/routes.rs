@@ -6,8 +6,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, health, login, nodes, policies, series, stream,
-    tokens, verify,
+    App, Failure, actions, assets, decisions, door, health, login, nodes, policies, series, stream, tokens, verify,
 };
 
 /// One route.
@@ -47,10 +46,7 @@ const fn act(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
 }
 
 const fn open(route: Route) -> Route {
-    Route {
-        open: true,
-        ..route
-    }
+    Route { open: true, ..route }
 }
 
 /// All routes but the console's files.
@@ -59,9 +55,7 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/nodes/{name}", || get(nodes::one)),
     read("/api/v1/decisions", || get(decisions::list)),
     read("/api/v1/decisions/{id}", || get(decisions::detail)),
-    read("/api/v1/decisions/{id}/explanation", || {
-        get(decisions::explanation)
-    }),
+    read("/api/v1/decisions/{id}/explanation", || get(decisions::explanation)),
     read("/api/v1/decisions/{id}/replay", || get(decisions::replay)),
     read("/api/v1/entries", || get(decisions::entries)),
     read("/api/v1/series", || get(series::series)),
@@ -88,9 +82,7 @@ pub fn router(app: App) -> Router {
             router.route(route.path, (route.handler)())
         })
         .method_not_allowed_fallback(async || {
-            Failure::not_found(
-                "this path has no such method: the API's routes are in the reference",
-            )
+            Failure::not_found("this path has no such method: the API's routes are in the reference")
         })
         .fallback(assets::file)
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))

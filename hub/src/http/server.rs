@@ -56,15 +56,10 @@ impl Server {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .and_then(|builder| {
-                builder
-                    .with_no_client_auth()
-                    .with_single_cert(leaf.chain, leaf.key)
-            })
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(leaf.chain, leaf.key))
             .map_err(|cause| ServerError::Certificate { cause })?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|cause| ServerError::Socket { cause })?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(|cause| ServerError::Socket { cause })?;
         Ok(Self {
             listener,
             tls: TlsAcceptor::from(Arc::new(tls)),
@@ -89,8 +84,7 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection =
-                        serve(stream, self.tls.clone(), self.router.clone(), stop.clone());
+                    let connection = serve(stream, self.tls.clone(), self.router.clone(), stop.clone());
                     let ended = ended.clone();
                     tasks.spawn(async move {
                         let _place = place;
@@ -110,22 +104,14 @@ impl Server {
             }
         }
         tasks.close();
-        if tokio::time::timeout(LAST_REQUESTS, tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(LAST_REQUESTS, tasks.wait()).await.is_err() {
             ended.cancel();
             tasks.wait().await;
         }
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    tls: TlsAcceptor,
-    router: Router,
-    stop: CancellationToken,
-) -> Result<(), String> {
+async fn serve(stream: TcpStream, tls: TlsAcceptor, router: Router, stop: CancellationToken) -> Result<(), String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
     // Events are small and each is waited for.
     stream.set_nodelay(true).map_err(|error| text(&error))?;

@@ -17,12 +17,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
-use wire::api::{NodeState, NodeView};
 use wire::bundle::KeyRing;
 use wire::decision::{Authority, Decision, Inputs};
 use wire::entry::{ChainHead, Entry, EntryBody, RawEntry};
 use wire::frame::{Entries, Frame, Hello, Status};
-use wire::ids::{AgentId, Digest, Epoch, Generation, HubEpoch, Seq};
+use wire::ids::{AgentId, Digest, Epoch, HubEpoch, Seq};
 use wire::time::{ClockState, Mono, Now, Wall};
 use wire::{Action, BundleRef, Origin};
 
@@ -39,44 +38,6 @@ use crate::store::{RedbStore, Store, StoreSettings};
 pub const TOKEN: &str = "sat_test";
 /// Longest wait for something that happens in another task.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A node's row with nothing in it.
-pub fn node_view(name: &str) -> NodeView {
-    NodeView {
-        name: AgentId::new(name).expect("valid"),
-        site: "lab".to_owned(),
-        state: NodeState::Connected,
-        state_since: None,
-        last_seen: None,
-        age_ms: None,
-        policy_generation: Generation(0),
-        policy_digest: Digest::ZERO,
-        policy_age_ms: 0,
-        backlog_entries: 0,
-        authority: Authority::Full,
-        next_authority_in_ms: None,
-        certificate_ends: None,
-        rejoins: 0,
-        clock: ClockState::Steady,
-        held_by: None,
-        quarantined: None,
-        epoch: Epoch(1),
-        produced: Seq(0),
-        stored: Seq(0),
-        journal_bytes: 0,
-        journal_limit_bytes: 0,
-        journal_ok: true,
-        unrecorded_actions: 0,
-        telemetry_interval_ms: 1_000,
-        version: String::new(),
-        gpus: Vec::new(),
-        workloads: Vec::new(),
-        cpu_used_bp: None,
-        memory_used_bp: None,
-        last_decision: None,
-        last_decisions: Vec::new(),
-    }
-}
 
 struct Sent(mpsc::Sender<(SessionId, Frame)>);
 
@@ -105,19 +66,16 @@ impl TestHub {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (done, completions) = mpsc::channel(16);
-        let redb = RedbStore::open(StoreSettings::new(folder.path().join("store")), done)
-            .expect("a new store");
+        let redb = RedbStore::open(StoreSettings::new(folder.path().join("store")), done).expect("a new store");
         let clock = redb.clock();
         let redb = Arc::new(redb);
         let registry: Arc<dyn Registry> = redb.clone();
         let store: Arc<dyn Store> = redb;
         let key = SigningKey::from_bytes(&[7; 32]);
         let ring = KeyRing::single(key.verifying_key().to_bytes());
-        let ca = Arc::new(
-            Ca::open_or_create(&folder.path().join("pki"), "test.internal").expect("a new CA"),
-        );
-        let enrollment = Enrollment::new(Arc::clone(&ca), registry, ring, Limits::default())
-            .expect("an empty registry");
+        let ca = Arc::new(Ca::open_or_create(&folder.path().join("pki"), "test.internal").expect("a new CA"));
+        let enrollment =
+            Enrollment::new(Arc::clone(&ca), registry, ring, Limits::default()).expect("an empty registry");
         let settings = Settings {
             trust_domain: "test.internal".to_owned(),
             policy_key: key,
@@ -168,26 +126,13 @@ impl TestHub {
     }
 
     /// Asks as somebody, and reads the whole answer.
-    pub async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: &str,
-    ) -> Answered {
+    pub async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answered {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Body::from(body.to_owned()))
-            .expect("a request");
-        let response = self
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("handlers never fail");
+        let request = request.body(Body::from(body.to_owned())).expect("a request");
+        let response = self.router.clone().oneshot(request).await.expect("handlers never fail");
         let (head, body) = response.into_parts();
         // A stream never ends: its head is all that most tests want.
         let streams = head
@@ -209,15 +154,8 @@ impl TestHub {
     /// Asks as the administrator, and expects this status.
     pub async fn admin(&self, method: &str, path: &str, body: &str, status: u16) -> Value {
         let bearer = format!("Bearer {TOKEN}");
-        let answer = self
-            .ask(method, path, &[("authorization", &bearer)], body)
-            .await;
-        assert_eq!(
-            answer.status.as_u16(),
-            status,
-            "{method} {path}: {}",
-            answer.text()
-        );
+        let answer = self.ask(method, path, &[("authorization", &bearer)], body).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
         answer.json()
     }
 
@@ -228,12 +166,7 @@ impl TestHub {
             .header("authorization", format!("Bearer {TOKEN}"))
             .body(Body::empty())
             .expect("a request");
-        let response = self
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("handlers never fail");
+        let response = self.router.clone().oneshot(request).await.expect("handlers never fail");
         assert_eq!(response.status(), StatusCode::OK);
         response.into_body()
     }
@@ -259,18 +192,14 @@ impl TestHub {
 
     /// Publishes the demo's bundle.
     pub async fn publish(&self) -> BundleRef {
-        let view = self
-            .admin("POST", "/api/v1/policies", policy::DEMO_BUNDLE, 200)
-            .await;
+        let view = self.admin("POST", "/api/v1/policies", policy::DEMO_BUNDLE, 200).await;
         serde_json::from_value(view["bundle"].clone()).expect("a bundle")
     }
 
     pub async fn stop(self) {
         self.stop.begin.cancel();
         self.stop.end.cancel();
-        let Self {
-            app, router, tasks, ..
-        } = self;
+        let Self { app, router, tasks, .. } = self;
         let store = Arc::clone(&app.store);
         drop((app, router));
         tasks.close();
@@ -313,9 +242,7 @@ impl Answered {
     }
 
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().expect("text"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 }
 
@@ -343,11 +270,7 @@ impl TestAgent {
             site: "lab".to_owned(),
         })
         .await;
-        hub.tell(Input::SessionOpened {
-            session,
-            agent: name,
-        })
-        .await;
+        hub.tell(Input::SessionOpened { session, agent: name }).await;
         agent.say(hub, Frame::Hello(agent.hello())).await;
         hub.frame(|frame| matches!(frame, Frame::Welcome(_)).then_some(()))
             .await;
@@ -438,8 +361,7 @@ impl TestAgent {
 
     /// What the real judge says of this wish, by the demo's bundle.
     pub fn decide(&self, origin: Origin, wanted: Action) -> Decision {
-        let bundle = policy::Bundle::parse(policy::DEMO_BUNDLE.as_bytes())
-            .expect("the demo's bundle is valid");
+        let bundle = policy::Bundle::parse(policy::DEMO_BUNDLE.as_bytes()).expect("the demo's bundle is valid");
         let inputs = Inputs {
             at: now(),
             origin,

@@ -17,25 +17,16 @@ use super::{App, Failure};
 const MOST_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Makes a token.
-pub async fn create(
-    State(app): State<App>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<TokenView>, Failure> {
+pub async fn create(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<TokenView>, Failure> {
     let request: TokenRequest = read_json(body)?;
     let name = match &request.name {
-        Some(name) => Some(
-            AgentId::new(name.as_str())
-                .map_err(|error| Failure::field("/name", error.to_string()))?,
-        ),
+        Some(name) => Some(AgentId::new(name.as_str()).map_err(|error| Failure::field("/name", error.to_string()))?),
         None => None,
     };
     AgentId::new(request.site.as_str()).map_err(|_| {
         Failure::field(
             "/site",
-            format!(
-                "`{}` is not a valid site: 1 to 63 of a-z, 0-9 and -",
-                request.site
-            ),
+            format!("`{}` is not a valid site: 1 to 63 of a-z, 0-9 and -", request.site),
         )
     })?;
     if !(1_000..=MOST_TTL_MS).contains(&request.ttl_ms) {
@@ -58,10 +49,7 @@ pub async fn create(
             ca_pin: app.ca.pin().to_string(),
             join_line: app.enrollment.join_line(&address, &token),
             address,
-            ends: Wall(
-                now.0
-                    .saturating_add(i64::try_from(request.ttl_ms).unwrap_or(i64::MAX)),
-            ),
+            ends: Wall(now.0.saturating_add(i64::try_from(request.ttl_ms).unwrap_or(i64::MAX))),
         }))
     })
     .await

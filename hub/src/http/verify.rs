@@ -71,10 +71,7 @@ fn compare(node: &NodeView, reported: Option<&Reported>, scan: &Scan) -> VerifyV
         let held = found.map_or(Seq(0), |found| found.last);
         missing += last.0.saturating_sub(found.map_or(0, |found| found.count));
         if *last > held {
-            detail.push(format!(
-                "epoch {epoch}: entries {} to {last} are not here",
-                held.next()
-            ));
+            detail.push(format!("epoch {epoch}: entries {} to {last} are not here", held.next()));
         }
         let head = reported
             .map(|reported| reported.head)
@@ -83,14 +80,10 @@ fn compare(node: &NodeView, reported: Option<&Reported>, scan: &Scan) -> VerifyV
             && head.digest != found.head
         {
             ends_agree = false;
-            detail.push(format!(
-                "epoch {epoch}: the node names another digest for entry {held}"
-            ));
+            detail.push(format!("epoch {epoch}: the node names another digest for entry {held}"));
         }
     }
-    scan.epochs
-        .iter()
-        .for_each(|epoch| faults(epoch, &mut detail));
+    scan.epochs.iter().for_each(|epoch| faults(epoch, &mut detail));
     VerifyView {
         node: node.name.clone(),
         produced: made.values().map(|last| last.0).sum(),
@@ -118,10 +111,7 @@ fn faults(epoch: &ScannedEpoch, detail: &mut Vec<String>) {
             .map(|seq| format!("epoch {of}: entry {seq} does not continue the one before it")),
     );
     if epoch.double > 0 {
-        detail.push(format!(
-            "epoch {of}: {} entries are stored twice",
-            epoch.double
-        ));
+        detail.push(format!("epoch {of}: {} entries are stored twice", epoch.double));
     }
     if epoch.head_differs {
         detail.push(format!(

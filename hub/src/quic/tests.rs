@@ -25,19 +25,8 @@ fn hub(limits: Limits) -> Hub {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let (send, inputs) = mpsc::channel(64);
     let settings = QuicSettings::default();
-    let quic = Quic::start(
-        socket,
-        office.ca.clone(),
-        office.desk.clone(),
-        send,
-        settings,
-    )
-    .unwrap();
-    Hub {
-        office,
-        quic,
-        inputs,
-    }
+    let quic = Quic::start(socket, office.ca.clone(), office.desk.clone(), send, settings).unwrap();
+    Hub { office, quic, inputs }
 }
 
 impl Hub {
@@ -55,17 +44,9 @@ impl Hub {
     async fn join(&self, machine: &mut Machine, name: &str) -> EnrollAnswer {
         let name = AgentId::new(name).unwrap();
         let hour = Duration::from_secs(3600);
-        let token = self
-            .office
-            .desk
-            .create_token(Some(name), "lab", hour, wall())
-            .unwrap();
+        let token = self.office.desk.create_token(Some(name), "lab", hour, wall()).unwrap();
         let tls = ClientTls::join(self.office.ca.pin(), &clock()).unwrap();
-        let visit = self
-            .client()
-            .visit(self.quic.local_addr(), &tls)
-            .await
-            .unwrap();
+        let visit = self.client().visit(self.quic.local_addr(), &tls).await.unwrap();
         let mut door = visit.open().await.unwrap();
         door.write(&machine.join(&token, None)).await.unwrap();
         let answer = door.read().await.unwrap();
@@ -75,11 +56,7 @@ impl Hub {
 
     async fn rejoin(&self, machine: &Machine, name: &str) -> EnrollAnswer {
         let tls = ClientTls::rejoin(self.office.ca.trust(), &clock()).unwrap();
-        let visit = self
-            .client()
-            .visit(self.quic.local_addr(), &tls)
-            .await
-            .unwrap();
+        let visit = self.client().visit(self.quic.local_addr(), &tls).await.unwrap();
         let mut door = visit.answer().await.unwrap();
         let mut challenge = [0; 32];
         door.read_raw(&mut challenge).await.unwrap();
@@ -92,11 +69,7 @@ impl Hub {
         answer
     }
 
-    async fn session(
-        &self,
-        machine: &Machine,
-        credentials: &Credentials,
-    ) -> Result<Session, ConnectError> {
+    async fn session(&self, machine: &Machine, credentials: &Credentials) -> Result<Session, ConnectError> {
         let leaf = Leaf {
             chain: vec![CertificateDer::from(credentials.certificate.clone())],
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(machine.leaf_key.serialize_der())),
@@ -243,9 +216,7 @@ async fn a_stopping_hub_says_so_to_every_session() {
     hub.next().await;
     let agent_end = tokio::spawn(async move { session.recv().await });
     let mut inputs = hub.inputs;
-    timeout(DEADLINE, hub.quic.stop())
-        .await
-        .expect("stops in time");
+    timeout(DEADLINE, hub.quic.stop()).await.expect("stops in time");
     let event = timeout(DEADLINE, agent_end).await.expect("ends").unwrap();
     assert!(
         matches!(
@@ -257,10 +228,7 @@ async fn a_stopping_hub_says_so_to_every_session() {
         ),
         "{event:?}"
     );
-    assert!(matches!(
-        inputs.recv().await,
-        Some(Input::SessionClosed { .. })
-    ));
+    assert!(matches!(inputs.recv().await, Some(Input::SessionClosed { .. })));
     assert!(inputs.recv().await.is_none());
 }
 

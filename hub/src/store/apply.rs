@@ -21,10 +21,7 @@ impl Tables<'_> {
     pub fn check(&self, batch: &Batch) -> Result<(), ApplyError> {
         let mut within: Vec<(&AgentId, Epoch, Seq)> = Vec::new();
         for row in &batch.rows {
-            let Row::Entries {
-                agent, epoch, raw, ..
-            } = row
-            else {
+            let Row::Entries { agent, epoch, raw, .. } = row else {
                 continue;
             };
             let (Some(first), Some(last)) = (raw.first(), raw.last()) else {
@@ -75,12 +72,7 @@ impl Tables<'_> {
                     self.block(agent, *epoch, *seq, block, now_ms)?;
                 }
                 Row::Agent { agent, record } => {
-                    put(
-                        &mut self.agents,
-                        "agents",
-                        agent.as_str().as_bytes(),
-                        record,
-                    )?;
+                    put(&mut self.agents, "agents", agent.as_str().as_bytes(), record)?;
                 }
                 Row::Bundle { bundle, signed } => {
                     let mut key = bundle.generation.0.to_be_bytes().to_vec();
@@ -103,12 +95,7 @@ impl Tables<'_> {
     }
 
     /// Drops the oldest telemetry blocks that are too many or too old, a bounded number of them, and writes the counters.
-    pub fn finish(
-        &mut self,
-        before: Counters,
-        keep: Retention,
-        now_ms: u64,
-    ) -> Result<(), ApplyError> {
+    pub fn finish(&mut self, before: Counters, keep: Retention, now_ms: u64) -> Result<(), ApplyError> {
         // Twice what a transaction of 1,024 batches brings in, so that dropping keeps up with storing.
         for _ in 0..2_048 {
             let Some((key, order)) = self.oldest_block()? else {
@@ -123,12 +110,7 @@ impl Tables<'_> {
             self.counters.block_bytes = self.counters.block_bytes.saturating_sub(order.bytes);
         }
         if before != self.counters {
-            put(
-                &mut self.meta,
-                "meta",
-                b"arrival",
-                &self.counters.arrival.to_be_bytes(),
-            )?;
+            put(&mut self.meta, "meta", b"arrival", &self.counters.arrival.to_be_bytes())?;
             put(
                 &mut self.meta,
                 "meta",
@@ -142,10 +124,7 @@ impl Tables<'_> {
     fn head(&self, agent: &AgentId, epoch: Epoch) -> Result<Option<ChainHead>, ApplyError> {
         let key = rows::epoch_key(agent, epoch);
         match self.heads.get(&key[..])? {
-            Some(sealed) => Ok(Some(decode(
-                "heads",
-                unseal("heads", &key, sealed.value())?,
-            )?)),
+            Some(sealed) => Ok(Some(decode("heads", unseal("heads", &key, sealed.value())?)?)),
             None => Ok(None),
         }
     }
@@ -163,9 +142,7 @@ impl Tables<'_> {
         let mut decisions = decisions;
         for segment in rows::segments(raw) {
             let key = rows::place_key(agent, epoch, segment[0].seq);
-            let mut place = self
-                .entries
-                .insert_reserve(&key[..], rows::segment_bytes(segment))?;
+            let mut place = self.entries.insert_reserve(&key[..], rows::segment_bytes(segment))?;
             rows::write_segment(&key, segment, place.as_mut());
             drop(place);
             let end = segment[segment.len() - 1].seq;
@@ -190,12 +167,7 @@ impl Tables<'_> {
         )
     }
 
-    fn outcomes(
-        &mut self,
-        agent: &AgentId,
-        epoch: Epoch,
-        pairs: &[(Seq, Seq)],
-    ) -> Result<(), ApplyError> {
+    fn outcomes(&mut self, agent: &AgentId, epoch: Epoch, pairs: &[(Seq, Seq)]) -> Result<(), ApplyError> {
         let mut rest = pairs;
         while let Some((decision, _)) = rest.first() {
             let key = rows::outcome_key(agent, epoch, *decision);
@@ -215,14 +187,7 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn block(
-        &mut self,
-        agent: &AgentId,
-        epoch: Epoch,
-        seq: Seq,
-        block: &[u8],
-        now_ms: u64,
-    ) -> Result<(), ApplyError> {
+    fn block(&mut self, agent: &AgentId, epoch: Epoch, seq: Seq, block: &[u8], now_ms: u64) -> Result<(), ApplyError> {
         let key = rows::place_key(agent, epoch, seq);
         if self.blocks.get(&key[..])?.is_some() {
             return Ok(());
@@ -254,15 +219,11 @@ impl Tables<'_> {
         let Some((key, sealed)) = self.block_order.first()? else {
             return Ok(None);
         };
-        let parts = decode(
-            "block-order",
-            unseal("block-order", key.value(), sealed.value())?,
-        )?;
-        let key = key.value().try_into().map_err(|_| {
-            ApplyError::Refused(StoreError::DamagedRow {
-                table: "block-order",
-            })
-        })?;
+        let parts = decode("block-order", unseal("block-order", key.value(), sealed.value())?)?;
+        let key = key
+            .value()
+            .try_into()
+            .map_err(|_| ApplyError::Refused(StoreError::DamagedRow { table: "block-order" }))?;
         Ok(Some((key, BlockOrder::from_parts(parts))))
     }
 

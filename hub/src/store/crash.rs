@@ -169,10 +169,7 @@ fn image(platter: &Platter, loss: Loss) -> Vec<u8> {
             (Loss::Torn(_), Change::Write(at, data)) => {
                 for (index, sector) in data.chunks(512).enumerate() {
                     if coin.flip() {
-                        apply(
-                            &mut bytes,
-                            &Change::Write(at + 512 * index as u64, sector.to_vec()),
-                        );
+                        apply(&mut bytes, &Change::Write(at + 512 * index as u64, sector.to_vec()));
                     }
                 }
             }
@@ -196,8 +193,7 @@ fn fresh() -> Vec<u8> {
         .expect("a working disk");
     initialise(&database).unwrap_or_else(|error| panic!("{error:?}"));
     database.close().expect("a working disk");
-    let image = disk.platter().durable.clone();
-    image
+    disk.platter().durable.clone()
 }
 
 /// Commits batches of two agents until the disk fails; returns how many commits were reported as stored.
@@ -244,8 +240,7 @@ fn work(disk: &Disk) -> u64 {
 }
 
 fn check(bytes: Vec<u8>, stored: u64, what: &str) {
-    let database =
-        open_backend(Disk::of(bytes), true).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let database = open_backend(Disk::of(bytes), true).unwrap_or_else(|error| panic!("{what}: {error}"));
     let read = database.begin_read().expect("opened");
     let recovered = recover(&read).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let commits: Vec<u64> = recovered
@@ -279,8 +274,7 @@ fn check(bytes: Vec<u8>, stored: u64, what: &str) {
 fn total_operations(start: &[u8]) -> u64 {
     let disk = Disk::of(start.to_vec());
     assert_eq!(work(&disk), COMMITS);
-    let operations = disk.platter().operations;
-    operations
+    disk.platter().operations
 }
 
 #[test]
@@ -300,11 +294,7 @@ fn a_power_cut_at_any_moment_loses_nothing_that_was_reported() {
             Loss::Torn(2),
             Loss::Torn(3),
         ] {
-            check(
-                image(&platter, loss),
-                stored,
-                &format!("cut at {crash_at}, {loss:?}"),
-            );
+            check(image(&platter, loss), stored, &format!("cut at {crash_at}, {loss:?}"));
         }
     }
 }

@@ -85,9 +85,7 @@ pub fn write_group(
             };
             let reason = error.chain();
             for to in waiting {
-                let _ = to.send(Err(StoreError::Unavailable {
-                    reason: reason.clone(),
-                }));
+                let _ = to.send(Err(StoreError::Unavailable { reason: reason.clone() }));
             }
             let failed = |token| Completion {
                 token,
@@ -126,9 +124,7 @@ fn transact(
         if let Some(clock) = moment.clock {
             put(&mut tables.meta, "meta", b"clock", clock).map_err(spoilt)?;
         }
-        tables
-            .finish(before, moment.keep, moment.now_ms)
-            .map_err(spoilt)?;
+        tables.finish(before, moment.keep, moment.now_ms).map_err(spoilt)?;
     }
     transaction.commit()?;
     Ok(completions)

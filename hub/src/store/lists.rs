@@ -9,42 +9,22 @@ use super::tables::decode;
 use super::{DecisionPage, StoreError};
 
 /// A page of one node's decisions; cursors are `EPOCH.SEQ`.
-pub fn decisions_of(
-    read: &ReadTransaction,
-    agent: &AgentId,
-    before: Option<&str>,
-    limit: usize,
-) -> Read<DecisionPage> {
+pub fn decisions_of(read: &ReadTransaction, agent: &AgentId, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
     let (epoch, seq) = match before {
         Some(cursor) => read_cursor(cursor)?,
         None => (u64::MAX, u64::MAX),
     };
-    let (start, end) = (
-        rows::agent_key(agent),
-        rows::place_key(agent, Epoch(epoch), Seq(seq)),
-    );
+    let (start, end) = (rows::agent_key(agent), rows::place_key(agent, Epoch(epoch), Seq(seq)));
     let table = read.open_table(rows::ENTRIES)?;
     let mut page = DecisionPage {
         rows: Vec::new(),
         next: None,
     };
-    for row in read
-        .open_table(rows::DECISIONS)?
-        .range(&start[..]..&end[..])?
-        .rev()
-    {
+    for row in read.open_table(rows::DECISIONS)?.range(&start[..]..&end[..])?.rev() {
         let (key, sealed) = row?;
         let (_, here, _) = rows::read_place("decisions", key.value())?;
         let upper = if here.0 == epoch { seq } else { u64::MAX };
-        let full = add_segment(
-            read,
-            &table,
-            key.value(),
-            sealed.value(),
-            Seq(upper),
-            limit,
-            &mut page,
-        )?;
+        let full = add_segment(read, &table, key.value(), sealed.value(), Seq(upper), limit, &mut page)?;
         if full {
             page.next = page
                 .rows
@@ -57,11 +37,7 @@ pub fn decisions_of(
 }
 
 /// A page of all decisions by arrival; cursors are `ARRIVAL.SEQ`.
-pub fn decisions_of_all(
-    read: &ReadTransaction,
-    before: Option<&str>,
-    limit: usize,
-) -> Read<DecisionPage> {
+pub fn decisions_of_all(read: &ReadTransaction, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
     let (arrival, seq) = match before {
         Some(cursor) => read_cursor(cursor)?,
         None => (u64::MAX, u64::MAX),
@@ -79,23 +55,12 @@ pub fn decisions_of_all(
         let upper = if number.value() == end { seq } else { u64::MAX };
         let damaged = StoreError::DamagedRow { table: "decisions" };
         let places = decisions.get(key)?.ok_or(damaged)?;
-        if add_segment(
-            read,
-            &table,
-            key,
-            places.value(),
-            Seq(upper),
-            limit,
-            &mut page,
-        )? {
+        if add_segment(read, &table, key, places.value(), Seq(upper), limit, &mut page)? {
             let arrival = number
                 .value()
                 .iter()
                 .fold(0, |all: u64, byte| all << 8 | u64::from(*byte));
-            page.next = page
-                .rows
-                .last()
-                .map(|last| format!("{arrival}.{}", last.id.seq));
+            page.next = page.rows.last().map(|last| format!("{arrival}.{}", last.id.seq));
             break;
         }
     }
@@ -120,8 +85,7 @@ fn add_segment(
         }
         let damaged = StoreError::DamagedRow { table: "decisions" };
         let found = entry(table, &agent, epoch, seq)?.ok_or(damaged)?;
-        page.rows
-            .push(with_outcomes(read, table, &agent, epoch, found)?);
+        page.rows.push(with_outcomes(read, table, &agent, epoch, found)?);
     }
     Ok(page.rows.len() >= limit)
 }

@@ -128,9 +128,7 @@ fn create(settings: &StoreSettings, file: &Path) -> Result<(), StoreError> {
 /// Makes all tables, so that a store without one is a damaged store.
 pub fn initialise(database: &Database) -> Result<(), ApplyError> {
     let spoilt = |cause: redb::Error| ApplyError::Spoilt(cause);
-    let transaction = database
-        .begin_write()
-        .map_err(|cause| spoilt(cause.into()))?;
+    let transaction = database.begin_write().map_err(|cause| spoilt(cause.into()))?;
     {
         let mut tables = Tables::open(&transaction).map_err(spoilt)?;
         put(&mut tables.meta, "meta", b"format", &FORMAT.to_be_bytes())?;
@@ -138,11 +136,7 @@ pub fn initialise(database: &Database) -> Result<(), ApplyError> {
     transaction.commit().map_err(|cause| spoilt(cause.into()))
 }
 
-fn open_checked(
-    settings: &StoreSettings,
-    file: &Path,
-    every_page: bool,
-) -> Result<Database, StoreError> {
+fn open_checked(settings: &StoreSettings, file: &Path, every_page: bool) -> Result<Database, StoreError> {
     let mut builder = builder(settings);
     builder.set_check_integrity_on_open(every_page);
     guarded(file, || builder.open(file))
@@ -150,20 +144,14 @@ fn open_checked(
 
 /// Opens a database on another storage, as the crash tests do.
 #[cfg(test)]
-pub fn open_backend(
-    backend: impl redb::StorageBackend,
-    every_page: bool,
-) -> Result<Database, StoreError> {
+pub fn open_backend(backend: impl redb::StorageBackend, every_page: bool) -> Result<Database, StoreError> {
     let mut builder = Builder::new();
     builder.set_cache_size(1024 * 1024);
     builder.set_check_integrity_on_open(every_page);
     guarded(Path::new("memory"), || builder.create_with_backend(backend))
 }
 
-fn guarded(
-    file: &Path,
-    open: impl FnOnce() -> Result<Database, DatabaseError>,
-) -> Result<Database, StoreError> {
+fn guarded(file: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, StoreError> {
     // Damaged bytes have made the database library panic; that is an answer about the file, not the end of the process.
     let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| StoreError::Damaged {
         path: file.to_owned(),
@@ -179,13 +167,10 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
         path: file.to_owned(),
         detail,
     };
-    let read = database
-        .begin_read()
-        .map_err(|cause| damaged(cause.to_string()))?;
+    let read = database.begin_read().map_err(|cause| damaged(cause.to_string()))?;
     for table in rows::ALL {
         // All tables are made before the file gets its name, so one that is missing was lost.
-        read.open_table(table)
-            .map_err(|cause| damaged(cause.to_string()))?;
+        read.open_table(table).map_err(|cause| damaged(cause.to_string()))?;
     }
     let meta = read
         .open_table(rows::META)
@@ -215,12 +200,9 @@ fn builder(settings: &StoreSettings) -> Builder {
 fn translate(file: &Path, cause: DatabaseError) -> StoreError {
     let path = file.to_owned();
     match cause {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-            StoreError::Locked { path }
-        }
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::Locked { path },
         DatabaseError::Storage(StorageError::Io(cause))
-            if cause.kind() != std::io::ErrorKind::InvalidData
-                && cause.kind() != std::io::ErrorKind::UnexpectedEof =>
+            if cause.kind() != std::io::ErrorKind::InvalidData && cause.kind() != std::io::ErrorKind::UnexpectedEof =>
         {
             StoreError::Io {
                 action: "open",
@@ -237,11 +219,7 @@ fn translate(file: &Path, cause: DatabaseError) -> StoreError {
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_owned();
-    move |cause| StoreError::Io {
-        action,
-        path,
-        cause,
-    }
+    move |cause| StoreError::Io { action, path, cause }
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -60,12 +60,7 @@ pub type Read<T> = Result<T, ReadError>;
 pub type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// One row of a table by its key.
-pub fn value(
-    read: &ReadTransaction,
-    table: Table,
-    name: &'static str,
-    key: &[u8],
-) -> Read<Option<Vec<u8>>> {
+pub fn value(read: &ReadTransaction, table: Table, name: &'static str, key: &[u8]) -> Read<Option<Vec<u8>>> {
     match read.open_table(table)?.get(key)? {
         Some(sealed) => Ok(Some(unseal(name, key, sealed.value())?.to_vec())),
         None => Ok(None),
@@ -133,20 +128,14 @@ pub fn heads(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<ChainHead>> {
     let mut heads = Vec::new();
     for row in read.open_table(rows::HEADS)?.range(&start[..]..&end[..])? {
         let (key, sealed) = row?;
-        heads.push(decode(
-            "heads",
-            unseal("heads", key.value(), sealed.value())?,
-        )?);
+        heads.push(decode("heads", unseal("heads", key.value(), sealed.value())?)?);
     }
     Ok(heads)
 }
 
 /// The entry at one place.
 pub fn entry(table: &Rows, agent: &AgentId, epoch: Epoch, seq: Seq) -> Read<Option<RawEntry>> {
-    let (start, end) = (
-        rows::epoch_key(agent, epoch),
-        rows::place_key(agent, epoch, seq),
-    );
+    let (start, end) = (rows::epoch_key(agent, epoch), rows::place_key(agent, epoch, seq));
     let Some(row) = table.range(&start[..]..=&end[..])?.next_back() else {
         return Ok(None);
     };
@@ -216,10 +205,7 @@ pub fn entries(
     for row in table.range(&start[..]..&end[..])? {
         let (key, sealed) = row?;
         let (_, epoch, first) = rows::read_place("entries", key.value())?;
-        for (bytes, seq) in open_segment(key.value(), sealed.value())?
-            .into_iter()
-            .zip(first.0..)
-        {
+        for (bytes, seq) in open_segment(key.value(), sealed.value())?.into_iter().zip(first.0..) {
             if (epoch, Seq(seq)) <= after {
                 continue;
             }
@@ -233,17 +219,9 @@ pub fn entries(
 }
 
 /// Walks entries from the newest back.
-pub fn walk_back(
-    read: &ReadTransaction,
-    agent: &AgentId,
-    each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk,
-) -> Read<()> {
+pub fn walk_back(read: &ReadTransaction, agent: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Read<()> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
-    for row in read
-        .open_table(rows::ENTRIES)?
-        .range(&start[..]..&end[..])?
-        .rev()
-    {
+    for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])?.rev() {
         let (key, sealed) = row?;
         let (_, epoch, _) = rows::read_place("entries", key.value())?;
         for bytes in open_segment(key.value(), sealed.value())?.into_iter().rev() {
@@ -264,20 +242,14 @@ pub fn blocks(
 ) -> Read<Vec<(Epoch, Seq, Vec<u8>)>> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
     let mut found = Vec::new();
-    for row in read
-        .open_table(rows::BLOCKS)?
-        .range(&start[..]..&end[..])?
-        .rev()
-    {
+    for row in read.open_table(rows::BLOCKS)?.range(&start[..]..&end[..])?.rev() {
         let (key, sealed) = row?;
         let block = unseal("blocks", key.value(), sealed.value())?;
         let (_, epoch, seq) = rows::read_place("blocks", key.value())?;
         found.push((epoch, seq, block.to_vec()));
         // A key block needs nothing before it.
         let is_key = block.first() == Some(&1);
-        if found.len() >= limit
-            || (is_key && block_start_ms(block).is_some_and(|at| at <= since_ms))
-        {
+        if found.len() >= limit || (is_key && block_start_ms(block).is_some_and(|at| at <= since_ms)) {
             break;
         }
     }

@@ -38,10 +38,7 @@ pub struct RedbStore {
 
 impl RedbStore {
     /// Opens or makes the store. Completions of batches go to `done`, one message for each transaction. Blocks.
-    pub fn open(
-        settings: StoreSettings,
-        done: mpsc::Sender<Vec<Completion>>,
-    ) -> Result<Self, StoreError> {
+    pub fn open(settings: StoreSettings, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, StoreError> {
         let database = open::open(&settings)?;
         let clock = Clock::resume(read_setting(&database, "clock")?.as_deref());
         let shared = Arc::new(Shared {
@@ -95,11 +92,7 @@ impl RedbStore {
         &self,
         read: impl FnOnce(&ReadTransaction) -> Result<T, read::ReadError>,
     ) -> Result<T, StoreError> {
-        let database = self
-            .shared
-            .database
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| StoreError::Unavailable {
             reason: "it was closed after a fault of the disk, or the hub stops".to_owned(),
         })?;
@@ -111,12 +104,10 @@ fn read_from<T>(
     database: &Database,
     read: impl FnOnce(&ReadTransaction) -> Result<T, read::ReadError>,
 ) -> Result<T, StoreError> {
-    let transaction = database
-        .begin_read()
-        .map_err(|cause| StoreError::Database {
-            action: "be read",
-            cause: Box::new(cause.into()),
-        })?;
+    let transaction = database.begin_read().map_err(|cause| StoreError::Database {
+        action: "be read",
+        cause: Box::new(cause.into()),
+    })?;
     read(&transaction).map_err(StoreError::from)
 }
 
@@ -133,9 +124,7 @@ impl Store for RedbStore {
         let bytes = batch_bytes(&batch);
         let queued = &self.shared.queued_bytes;
         // A lone batch is taken however large it is.
-        if queued.load(Ordering::Acquire) > 0
-            && queued.load(Ordering::Acquire) + bytes > QUEUE_BYTES
-        {
+        if queued.load(Ordering::Acquire) > 0 && queued.load(Ordering::Acquire) + bytes > QUEUE_BYTES {
             return Err(batch);
         }
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,10 +134,7 @@ impl Store for RedbStore {
         queued.fetch_add(bytes, Ordering::AcqRel);
         match jobs.try_send(Job::Batch(batch, bytes)) {
             Ok(()) => Ok(()),
-            Err(
-                TrySendError::Full(Job::Batch(batch, _))
-                | TrySendError::Disconnected(Job::Batch(batch, _)),
-            ) => {
+            Err(TrySendError::Full(Job::Batch(batch, _)) | TrySendError::Disconnected(Job::Batch(batch, _))) => {
                 queued.fetch_sub(bytes, Ordering::AcqRel);
                 Err(batch)
             }
@@ -184,29 +170,15 @@ impl Store for RedbStore {
         })
     }
 
-    fn entries(
-        &self,
-        node: &AgentId,
-        after: (Epoch, Seq),
-        limit: usize,
-    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError> {
+    fn entries(&self, node: &AgentId, after: (Epoch, Seq), limit: usize) -> Result<Vec<(Epoch, RawEntry)>, StoreError> {
         self.read(|read| read::entries(read, node, after, limit))
     }
 
-    fn walk_back(
-        &self,
-        node: &AgentId,
-        each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk,
-    ) -> Result<(), StoreError> {
+    fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError> {
         self.read(|read| read::walk_back(read, node, each))
     }
 
-    fn blocks(
-        &self,
-        node: &AgentId,
-        since_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError> {
+    fn blocks(&self, node: &AgentId, since_ms: i64, limit: usize) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError> {
         self.read(|read| read::blocks(read, node, since_ms, limit))
     }
 
@@ -231,17 +203,8 @@ impl Store for RedbStore {
     }
 
     fn close(&self) -> Result<(), StoreError> {
-        drop(
-            self.jobs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -279,18 +242,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let (done, mut completions) = mpsc::channel(4);
         let store = RedbStore::open(StoreSettings::new(folder.path()), done).expect("a new store");
-        drop(
-            store
-                .shared
-                .database
-                .write()
-                .expect("no reader failed")
-                .take(),
-        );
-        assert!(
-            store.recover().is_err(),
-            "nothing is read from a closed store"
-        );
+        drop(store.shared.database.write().expect("no reader failed").take());
+        assert!(store.recover().is_err(), "nothing is read from a closed store");
         let batch = Batch {
             token: Token(1),
             rows: vec![Row::Meta(b"core".to_vec())],
@@ -298,9 +251,6 @@ mod tests {
         store.write(batch).expect("the queue is empty");
         let completed = completions.blocking_recv().expect("the writer lives");
         assert_eq!(completed[0].result, Ok(()));
-        assert_eq!(
-            store.recover().expect("whole").meta.as_deref(),
-            Some(&b"core"[..])
-        );
+        assert_eq!(store.recover().expect("whole").meta.as_deref(), Some(&b"core"[..]));
     }
 }

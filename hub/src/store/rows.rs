@@ -162,11 +162,7 @@ pub fn seal(table: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// The value without its checksum, if that is right.
-pub fn unseal<'a>(
-    table: &'static str,
-    key: &[u8],
-    sealed: &'a [u8],
-) -> Result<&'a [u8], StoreError> {
+pub fn unseal<'a>(table: &'static str, key: &[u8], sealed: &'a [u8]) -> Result<&'a [u8], StoreError> {
     let damaged = StoreError::DamagedRow { table };
     let Some((value, found)) = sealed.split_last_chunk::<SEAL_BYTES>() else {
         return Err(damaged);
@@ -220,9 +216,7 @@ pub fn write_segment(key: &[u8], raw: &[RawEntry], out: &mut [u8]) {
     let mut seal = Seal::new("entries", key);
     let mut at = 0;
     for entry in raw {
-        let length = u32::try_from(entry.bytes.len())
-            .unwrap_or(u32::MAX)
-            .to_le_bytes();
+        let length = u32::try_from(entry.bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         out[at..at + 4].copy_from_slice(&length);
         out[at + 4..at + 4 + entry.bytes.len()].copy_from_slice(&entry.bytes);
         at += 4 + entry.bytes.len();
@@ -235,9 +229,7 @@ pub fn write_segment(key: &[u8], raw: &[RawEntry], out: &mut [u8]) {
 /// The entries of a segment, as slices of it, after its checksum was found right.
 pub fn open_segment<'a>(key: &[u8], sealed: &'a [u8]) -> Result<Vec<&'a [u8]>, StoreError> {
     let damaged = || StoreError::DamagedRow { table: "entries" };
-    let (mut rest, found) = sealed
-        .split_last_chunk::<SEAL_BYTES>()
-        .ok_or_else(damaged)?;
+    let (mut rest, found) = sealed.split_last_chunk::<SEAL_BYTES>().ok_or_else(damaged)?;
     let mut seal = Seal::new("entries", key);
     let mut entries = Vec::new();
     while !rest.is_empty() {

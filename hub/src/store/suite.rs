@@ -37,8 +37,7 @@ impl Bench {
 
     fn reopen(mut self) -> Self {
         self.store.close().expect("closes");
-        (self.store, self.done) =
-            open(self.folder.path(), Retention::default()).expect("opens again");
+        (self.store, self.done) = open(self.folder.path(), Retention::default()).expect("opens again");
         self
     }
 
@@ -46,9 +45,7 @@ impl Bench {
     pub fn put(&mut self, rows: Vec<Row>) -> Result<(), String> {
         self.tokens += 1;
         let token = Token(self.tokens);
-        self.store
-            .write(Batch { token, rows })
-            .expect("the queue is empty");
+        self.store.write(Batch { token, rows }).expect("the queue is empty");
         let completions = self.done.blocking_recv().expect("the writer lives");
         assert_eq!(completions.len(), 1);
         assert_eq!(completions[0].token, token);
@@ -56,10 +53,9 @@ impl Bench {
     }
 }
 
-fn open(
-    folder: &std::path::Path,
-    retention: Retention,
-) -> Result<(Arc<dyn Store>, mpsc::Receiver<Vec<Completion>>), StoreError> {
+type Opened = (Arc<dyn Store>, mpsc::Receiver<Vec<Completion>>);
+
+fn open(folder: &std::path::Path, retention: Retention) -> Result<Opened, StoreError> {
     let (done, completions) = mpsc::channel(16);
     let settings = StoreSettings {
         retention,
@@ -123,10 +119,7 @@ impl Chain {
             epoch: self.head.epoch,
             raw,
             decisions: decisions.iter().map(|seq| Seq(*seq)).collect(),
-            outcomes: outcomes
-                .iter()
-                .map(|(of, seq)| (Seq(*of), Seq(*seq)))
-                .collect(),
+            outcomes: outcomes.iter().map(|(of, seq)| (Seq(*of), Seq(*seq))).collect(),
         }
     }
 
@@ -225,13 +218,8 @@ fn a_batch_that_does_not_follow_is_refused_alone() {
         "nothing of the batch was written"
     );
     let more = chain.notes(2);
-    bench
-        .put(vec![chain.row(more)])
-        .expect("the store still works");
-    assert_eq!(
-        bench.store.verify(&agent("edge-03")).expect("whole").epochs[0].count,
-        5
-    );
+    bench.put(vec![chain.row(more)]).expect("the store still works");
+    assert_eq!(bench.store.verify(&agent("edge-03")).expect("whole").epochs[0].count, 5);
 }
 
 #[test]
@@ -243,31 +231,20 @@ fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page() {
         let raw = one.notes(4);
         let base = raw[0].seq.0;
         bench
-            .put(vec![one.marked(
-                raw,
-                &[base, base + 2],
-                &[(base, base + 1)],
-            )])
+            .put(vec![one.marked(raw, &[base, base + 2], &[(base, base + 1)])])
             .expect("stored");
         let raw = two.notes(2);
         let base = raw[0].seq.0;
-        bench
-            .put(vec![two.marked(raw, &[base], &[])])
-            .expect("stored");
+        bench.put(vec![two.marked(raw, &[base], &[])]).expect("stored");
     }
     let late = one.notes(1);
-    bench
-        .put(vec![one.marked(late, &[], &[(1, 13)])])
-        .expect("stored");
+    bench.put(vec![one.marked(late, &[], &[(1, 13)])]).expect("stored");
 
     let read = |node: Option<&AgentId>, limit| {
         let mut ids = Vec::new();
         let mut before: Option<String> = None;
         loop {
-            let page = bench
-                .store
-                .decisions(node, before.as_deref(), limit)
-                .expect("whole");
+            let page = bench.store.decisions(node, before.as_deref(), limit).expect("whole");
             assert!(page.rows.len() <= limit);
             ids.extend(page.rows.iter().map(|row| row.id.to_string()));
             before = page.next;
@@ -294,11 +271,7 @@ fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page() {
             ["edge-02.5.5", "edge-02.5.3", "edge-02.5.1"]
         );
     }
-    let first = bench
-        .store
-        .decision(&one.id(1))
-        .expect("whole")
-        .expect("there");
+    let first = bench.store.decision(&one.id(1)).expect("whole").expect("there");
     let outcomes: Vec<u64> = first.outcomes.iter().map(|raw| raw.seq.0).collect();
     assert_eq!(outcomes, [2, 13]);
     assert!(bench.store.decision(&one.id(99)).expect("whole").is_none());
@@ -343,12 +316,8 @@ fn verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs() {
         reason: "emptied".to_owned(),
     }))];
     raw.extend(chain.notes(9));
-    bench
-        .put(vec![chain.row(raw[..4].to_vec())])
-        .expect("stored");
-    bench
-        .put(vec![chain.row(raw[6..].to_vec())])
-        .expect("stored");
+    bench.put(vec![chain.row(raw[..4].to_vec())]).expect("stored");
+    bench.put(vec![chain.row(raw[6..].to_vec())]).expect("stored");
     let scan = bench.store.verify(&agent("edge-03")).expect("whole");
     assert_eq!(scan.told, [(Epoch(1), Seq(40))]);
     let epoch = &scan.epochs[0];
@@ -381,10 +350,7 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
     for seq in 1..=50 {
         let mut block = vec![u8::from(seq % 10 == 1)];
         wire::codec::put_varint(&mut block, seq);
-        wire::codec::put_varint(
-            &mut block,
-            wire::codec::zigzag(i64::try_from(seq).expect("small") * 10),
-        );
+        wire::codec::put_varint(&mut block, wire::codec::zigzag(i64::try_from(seq).expect("small") * 10));
         block.resize(100, 0);
         bench
             .put(vec![Row::Telemetry {
@@ -395,25 +361,12 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
             }])
             .expect("stored");
     }
-    let kept = bench
-        .store
-        .blocks(&agent("edge-03"), 0, 1_000)
-        .expect("whole");
+    let kept = bench.store.blocks(&agent("edge-03"), 0, 1_000).expect("whole");
     let places: Vec<u64> = kept.iter().map(|(_, seq, _)| seq.0).collect();
     assert_eq!(places, (41..=50).collect::<Vec<_>>());
-    let recent = bench
-        .store
-        .blocks(&agent("edge-03"), 450, 1_000)
-        .expect("whole");
+    let recent = bench.store.blocks(&agent("edge-03"), 450, 1_000).expect("whole");
     assert_eq!(recent[0].1, Seq(41), "back to the key block before it");
-    assert_eq!(
-        bench
-            .store
-            .blocks(&agent("edge-03"), 0, 3)
-            .expect("whole")
-            .len(),
-        3
-    );
+    assert_eq!(bench.store.blocks(&agent("edge-03"), 0, 3).expect("whole").len(), 3);
 }
 
 #[test]
@@ -477,15 +430,8 @@ fn a_damaged_store_is_named_and_left_as_it_is() {
             panic!("{name}: a damaged store was opened");
         };
         let text = error.to_string();
-        assert!(
-            text.contains("hub.redb") && text.contains("backup"),
-            "{name}: {text}"
-        );
-        assert_eq!(
-            std::fs::read(&file).expect("there"),
-            bytes,
-            "{name}: left as it is"
-        );
+        assert!(text.contains("hub.redb") && text.contains("backup"), "{name}: {text}");
+        assert_eq!(std::fs::read(&file).expect("there"), bytes, "{name}: left as it is");
     }
     std::fs::write(&file, &whole).expect("written");
     open(bench.folder.path(), Retention::default()).expect("a restored store opens");

@@ -77,10 +77,7 @@ pub fn put(table: &mut Open<'_>, name: &str, key: &[u8], value: &[u8]) -> Result
 }
 
 /// Decodes a row's value.
-pub fn decode<T: serde::de::DeserializeOwned>(
-    table: &'static str,
-    value: &[u8],
-) -> Result<T, StoreError> {
+pub fn decode<T: serde::de::DeserializeOwned>(table: &'static str, value: &[u8]) -> Result<T, StoreError> {
     codec::decode(value).map_err(|_| StoreError::DamagedRow { table })
 }
 

@@ -89,10 +89,7 @@ impl ScannedEpoch {
 pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> {
     let mut scan = Scan::default();
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
-    for row in read
-        .open_table(rows::ENTRIES)?
-        .range(&start[..]..&end[..])?
-    {
+    for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])? {
         let (key, sealed) = row?;
         let (_, epoch, first) = rows::read_place("entries", key.value())?;
         if scan.epochs.last().is_none_or(|last| last.epoch != epoch) {
@@ -104,9 +101,7 @@ pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> 
                 last.see(raw.seq, raw.prev().ok(), raw.digest);
             }
             if let Ok(entry) = raw.decode()
-                && let EntryBody::Gap(Gap::Epoch {
-                    epoch, last_known, ..
-                }) = entry.body
+                && let EntryBody::Gap(Gap::Epoch { epoch, last_known, .. }) = entry.body
             {
                 scan.told.push((epoch, last_known));
             }
@@ -119,11 +114,7 @@ pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> 
 }
 
 fn compare(scan: &mut Scan, head: &ChainHead) {
-    match scan
-        .epochs
-        .iter_mut()
-        .find(|found| found.epoch == head.epoch)
-    {
+    match scan.epochs.iter_mut().find(|found| found.epoch == head.epoch) {
         Some(found) => found.head_differs = (found.last, found.head) != (head.seq, head.digest),
         None if head.seq.0 > 0 => {
             let mut lost = ScannedEpoch::new(head.epoch, Seq(head.seq.0 + 1));

@@ -92,11 +92,7 @@ pub struct Writer {
 
 impl Writer {
     /// A writer that takes `jobs` and reports batches to `done`.
-    pub fn new(
-        shared: Arc<Shared>,
-        jobs: Receiver<Job>,
-        done: mpsc::Sender<Vec<Completion>>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, jobs: Receiver<Job>, done: mpsc::Sender<Vec<Completion>>) -> Self {
         Self {
             shared,
             jobs,
@@ -188,26 +184,14 @@ impl Writer {
             _ => Some(self.shared.clock.record()),
         };
         let written = {
-            let database = self
-                .shared
-                .database
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
             let Some(database) = &*database else {
                 let reason = "it is closed".to_owned();
                 return (group.failed(&reason), Some(reason));
             };
             let clock = clock.as_deref();
             let keep = self.shared.settings.retention;
-            write_group(
-                database,
-                group,
-                Moment {
-                    now_ms,
-                    clock,
-                    keep,
-                },
-            )
+            write_group(database, group, Moment { now_ms, clock, keep })
         };
         match written {
             Ok(completions) => {
@@ -224,15 +208,8 @@ impl Writer {
     }
 
     fn abandon(&mut self, reason: &str) {
-        tracing::error!(
-            reason,
-            "a commit failed, the store is closed and will be opened again"
-        );
-        let mut database = self
-            .shared
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        tracing::error!(reason, "a commit failed, the store is closed and will be opened again");
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
         // Closing reports the same fault once more; the file is checked when it is opened.
         if let Some(database) = database.take() {
             let _ = database.close();

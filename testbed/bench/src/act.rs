@@ -8,9 +8,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use testbed_fakes::control::{Order, order};
@@ -25,10 +25,12 @@ const PEER_ROUNDS: usize = 20;
 
 /// No hold time: what is measured is the path, not the patience of a rule.
 const BUNDLE: &str = "bundle: bench-act
+permits:
+  - kinds: [power_cap, release_power_cap]
 rules:
   - id: loaded-gpu
     kind: threshold
-    reading: gpu.used
+    quantity: gpu.used
     above: 90 %
     for: 0s
     clear_below: 50 %
@@ -45,7 +47,10 @@ pub fn run(place: &Place) -> Result<Vec<Figure>, String> {
     let lab = Lab::new(place, "act", &bundle)?;
     let node = lab.agent("act-1", lab.address)?;
     until("the agent has the bundle", || {
-        Ok(lab.items(&["get", "nodes"])?.iter().any(|row| row["policy_generation"].as_u64() >= Some(1)))
+        Ok(lab
+            .items(&["get", "nodes"])?
+            .iter()
+            .any(|row| row["policy_generation"].as_u64() >= Some(1)))
     })?;
     let mut ours = Vec::new();
     for round in 0..ROUNDS {
@@ -59,8 +64,12 @@ pub fn run(place: &Place) -> Result<Vec<Figure>, String> {
     let p50 = quantile(&mut ours, 0.5);
     let (peer99, peer50) = (quantile(&mut peer, 0.99), quantile(&mut peer, 0.5));
     Ok(vec![
-        Figure::new("act p50", "ms", p50, Goal::AtMost(1_000.0)).peer("Prometheus 1 s to webhook", peer50).limit("probe pipe", limit),
-        Figure::new("act p99", "ms", p99, Goal::AtMost(1_500.0)).peer("Prometheus 1 s to webhook", peer99).limit("probe pipe", limit),
+        Figure::new("act p50", "ms", p50, Goal::AtMost(1_000.0))
+            .peer("Prometheus 1 s to webhook", peer50)
+            .limit("probe pipe", limit),
+        Figure::new("act p99", "ms", p99, Goal::AtMost(1_500.0))
+            .peer("Prometheus 1 s to webhook", peer99)
+            .limit("probe pipe", limit),
     ])
 }
 
@@ -81,8 +90,15 @@ fn until(what: &str, mut check: impl FnMut() -> Result<bool, String>) -> Result<
 }
 
 fn tell(node: &Node, verb: &str) -> Result<(), String> {
-    let told = order(&node.control, &Order { verb: verb.to_owned(), gpu: Some(0), sticky: false })
-        .map_err(|cause| format!("the simulated GPU does not answer: {cause}"))?;
+    let told = order(
+        &node.control,
+        &Order {
+            verb: verb.to_owned(),
+            gpu: Some(0),
+            sticky: false,
+        },
+    )
+    .map_err(|cause| format!("the simulated GPU does not answer: {cause}"))?;
     if told.ok { Ok(()) } else { Err(told.text) }
 }
 
@@ -97,23 +113,26 @@ fn once(lab: &Lab, node: &Node) -> Result<f64, String> {
     })?;
     let cooled = now_ms();
     tell(node, "cool")?;
-    until("the cap is released", || Ok(outcome_after(lab, "release_power_cap", cooled)?.is_some()))?;
+    until("the cap is released", || {
+        Ok(outcome_after(lab, "release_power_cap", cooled)?.is_some())
+    })?;
     Ok((found.unwrap_or(fault) - fault) as f64)
 }
 
 /// When the first outcome of this action after a moment was written, by the node's clock (which is this machine's).
 fn outcome_after(lab: &Lab, action: &str, after: i64) -> Result<Option<i64>, String> {
-    let decisions = lab.items(&["get", "decisions", "--node", "act-1", "--limit", "4"])?;
-    for row in decisions.iter().rev() {
-        let (Some(at), Some(seq)) = (row["at"].as_str().and_then(|at| at.parse::<wire::Wall>().ok()), row["seq"].as_u64()) else { continue };
+    let at = |row: &serde_json::Value| row["at"].as_str().and_then(|at| at.parse::<wire::Wall>().ok());
+    for row in lab.items(&["get", "decisions", "--node", "act-1", "--limit", "4"])? {
         let settled = matches!(row["outcome"].as_str(), Some("applied" | "verified" | "not_verified"));
-        if at.0 < after || row["action"] != action || !settled {
+        if at(&row).is_none_or(|at| at.0 < after) || row["action"] != action || !settled {
             continue;
         }
-        let detail: serde_json::Value = serde_json::from_str(&lab.sentinel(&["get", "entries", "--node", "act-1", "--after", &seq.to_string(), "--limit", "4", "-o", "json"])?)
-            .map_err(|cause| cause.to_string())?;
-        let outcome = detail["items"].as_array().into_iter().flatten().find(|entry| entry["kind"] == "outcome");
-        return Ok(outcome.and_then(|entry| entry["at"].as_str()?.parse::<wire::Wall>().ok()).map(|wall| wall.0));
+        // One workload, one GPU under load, one action at a time: the outcome after this decision is its own.
+        let entries = lab.items(&["get", "entries", "--node", "act-1", "--limit", "2000"])?;
+        let outcome = entries
+            .iter()
+            .find(|entry| entry["kind"] == "outcome" && entry["seq"].as_u64() > row["seq"].as_u64());
+        return Ok(outcome.and_then(at).map(|wall| wall.0));
     }
     Ok(None)
 }
@@ -131,8 +150,12 @@ fn pipe(place: &Place) -> Result<f64, String> {
     let mut times = Vec::new();
     for number in 0..200 {
         let started = Instant::now();
-        let ask = Ask::SetPowerCap { gpu: 0, milliwatts: 200_000 + number as u32 };
-        to.write_all(&probe::encode_message(&Request { number, ask })).map_err(|cause| cause.to_string())?;
+        let ask = Ask::SetPowerCap {
+            gpu: 0,
+            milliwatts: 200_000 + number as u32,
+        };
+        to.write_all(&probe::encode_message(&Request { number, ask }))
+            .map_err(|cause| cause.to_string())?;
         to.flush().map_err(|cause| cause.to_string())?;
         let mut header = [0; 4];
         from.read_exact(&mut header).map_err(|cause| cause.to_string())?;
@@ -163,7 +186,10 @@ fn prometheus(place: &Place) -> Result<Vec<f64>, String> {
     std::fs::create_dir_all(&folder).map_err(|cause| cause.to_string())?;
     let value = Arc::new(AtomicU64::new(0));
     let (alerts, address) = serve(value.clone())?;
-    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|cause| cause.to_string())?.port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .map_err(|cause| cause.to_string())?
+        .port();
     let config = format!(
         "global: {{ scrape_interval: 1s, evaluation_interval: 1s }}\nrule_files: [rules.yml]\n\
          alerting: {{ alertmanagers: [ {{ static_configs: [ {{ targets: ['{address}'] }} ] }} ] }}\n\
@@ -191,7 +217,9 @@ fn prometheus(place: &Place) -> Result<Vec<f64>, String> {
         value.store(100, Ordering::SeqCst);
         // A resolved alert is sent for a while too; only a firing one counts.
         loop {
-            let firing = alerts.recv_timeout(Duration::from_secs(30)).map_err(|_| "Prometheus sent no alert within 30 s".to_owned())?;
+            let firing = alerts
+                .recv_timeout(Duration::from_secs(30))
+                .map_err(|_| "Prometheus sent no alert within 30 s".to_owned())?;
             if firing {
                 break;
             }
@@ -217,7 +245,11 @@ fn serve(value: Arc<AtomicU64>) -> Result<(Receiver<bool>, String), String> {
     Ok((receiver, address))
 }
 
-fn converse(mut stream: TcpStream, value: &AtomicU64, alerts: &std::sync::mpsc::SyncSender<bool>) -> std::io::Result<()> {
+fn converse(
+    mut stream: TcpStream,
+    value: &AtomicU64,
+    alerts: &std::sync::mpsc::SyncSender<bool>,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let (mut length, mut first, mut line) = (0, String::new(), String::new());
@@ -242,12 +274,18 @@ fn converse(mut stream: TcpStream, value: &AtomicU64, alerts: &std::sync::mpsc::
             let sent: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
             let now = wire::Wall(now_ms());
             for alert in sent.as_array().into_iter().flatten() {
-                let ends = alert["endsAt"].as_str().and_then(|text| text.parse::<wire::Wall>().ok());
+                let ends = alert["endsAt"]
+                    .as_str()
+                    .and_then(|text| text.parse::<wire::Wall>().ok());
                 // A full queue only means that this round is decided already.
-                drop(alerts.try_send(ends.is_none_or(|ends| ends > now)));
+                let _ = alerts.try_send(ends.is_none_or(|ends| ends > now));
             }
             String::new()
         };
-        write!(stream, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{answer}", answer.len())?;
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{answer}",
+            answer.len()
+        )?;
     }
 }

@@ -29,7 +29,9 @@ pub fn run(place: &Place, bundle: &Path) -> Result<Vec<Figure>, String> {
     floor.arg("--floor");
     let floor = Running::start(&mut floor, &place.work.join("floor.log"))?;
     pause(WARM);
-    let series = lab.sentinel(&["describe", "node", "agent-1", "-o", "json"]).map(|text| text.matches("\"gpu").count())?;
+    let series = lab
+        .sentinel(&["describe", "node", "agent-1", "-o", "json"])
+        .map(|text| text.matches("\"gpu").count())?;
     if series == 0 {
         return Err("the agent reports no GPU: it does not measure what it should".to_owned());
     }
@@ -37,9 +39,11 @@ pub fn run(place: &Place, bundle: &Path) -> Result<Vec<Figure>, String> {
     let (ours, peer_cpu, floor_cpu) = std::thread::scope(|scope| {
         let ours = scope.spawn(|| cpu_percent(node.running.pid(), MEASURED, || {}));
         let floor = scope.spawn(|| cpu_percent(floor.pid(), MEASURED, || {}));
-        let peer = cpu_percent(exporter.pid(), MEASURED, || drop(exporter.scrape()));
+        let peer = cpu_percent(exporter.pid(), MEASURED, || exporter.scrape());
         let join = |thread: std::thread::ScopedJoinHandle<'_, Result<f64, String>>| {
-            thread.join().unwrap_or_else(|_| Err("a measuring thread panicked".to_owned()))
+            thread
+                .join()
+                .unwrap_or_else(|_| Err("a measuring thread panicked".to_owned()))
         };
         Ok::<_, String>((join(ours)?, peer?, join(floor)?))
     })?;
@@ -65,13 +69,18 @@ struct Exporter {
 
 impl Exporter {
     fn start() -> Result<Self, String> {
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_err(|cause| cause.to_string())?.port();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|socket| socket.local_addr())
+            .map_err(|cause| cause.to_string())?
+            .port();
         let child = Command::new("prometheus-node-exporter")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|cause| format!("cannot start prometheus-node-exporter (cargo xtask setup installs it): {cause}"))?;
+            .map_err(|cause| {
+                format!("cannot start prometheus-node-exporter (cargo xtask setup installs it): {cause}")
+            })?;
         Ok(Self { child, port })
     }
 
@@ -83,7 +92,9 @@ impl Exporter {
     fn scrape(&self) -> usize {
         let ask = || -> std::io::Result<usize> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n")?;
+            stream.write_all(
+                b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n",
+            )?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer)
         };
@@ -105,8 +116,18 @@ impl Drop for Exporter {
 /// The limit: `sentinel-bench --floor` reads these files once a second and does nothing with them.
 pub fn floor() -> Result<(), String> {
     const FILES: &[&str] = &[
-        "/proc/stat", "/proc/meminfo", "/proc/loadavg", "/proc/vmstat", "/proc/diskstats", "/proc/net/dev", "/proc/net/snmp",
-        "/proc/pressure/cpu", "/proc/pressure/memory", "/proc/pressure/io", "/proc/uptime", "/proc/self/stat",
+        "/proc/stat",
+        "/proc/meminfo",
+        "/proc/loadavg",
+        "/proc/vmstat",
+        "/proc/diskstats",
+        "/proc/net/dev",
+        "/proc/net/snmp",
+        "/proc/pressure/cpu",
+        "/proc/pressure/memory",
+        "/proc/pressure/io",
+        "/proc/uptime",
+        "/proc/self/stat",
     ];
     let mut files: Vec<File> = FILES.iter().filter_map(|path| File::open(path).ok()).collect();
     let mut buffer = vec![0; 64 * 1024];

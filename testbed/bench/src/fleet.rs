@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest};
 use wire::entry::ChainHead;
-use wire::frame::{Class, Frame, Hello, OLDEST_VERSION, VERSION, Welcome};
+use wire::frame::{Frame, Hello, OLDEST_VERSION, VERSION, Welcome};
 use wire::{BundleRef, Epoch, Generation, HubEpoch, Now, Seq, Wall};
 use wire_transport::{CertificateClock, Client, ClientTls, Event, Leaf, Session, Timing, Trust};
 
@@ -26,11 +26,19 @@ pub async fn enroll(lab: &Lab, client: &Client, name: &str) -> Result<Bare, Stri
     let token = token.parse().map_err(|cause: wire::ids::IdError| text(&cause))?;
     let pin = pin.parse().map_err(|cause: wire::ids::IdError| text(&cause))?;
     let key = rcgen::KeyPair::generate().map_err(|cause| text(&cause))?;
-    let csr = rcgen::CertificateParams::default().serialize_request(&key).map_err(|cause| text(&cause))?;
+    let csr = rcgen::CertificateParams::default()
+        .serialize_request(&key)
+        .map_err(|cause| text(&cause))?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|cause| text(&cause))?;
     let node_key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
-    let request = JoinRequest { token, name: None, node_key, csr: csr.der().to_vec(), program: "bench".to_owned() };
+    let request = JoinRequest {
+        token,
+        name: None,
+        node_key,
+        csr: csr.der().to_vec(),
+        program: "bench".to_owned(),
+    };
     let tls = ClientTls::join(pin, &clock).map_err(|cause| text(&cause))?;
     let visit = client.visit(lab.address, &tls).await.map_err(|cause| text(&cause))?;
     let mut door = visit.open().await.map_err(|cause| text(&cause))?;
@@ -41,12 +49,19 @@ pub async fn enroll(lab: &Lab, client: &Client, name: &str) -> Result<Bare, Stri
         EnrollAnswer::Granted(credentials) => *credentials,
         EnrollAnswer::Refused { detail, .. } => return Err(text(&detail)),
     };
-    let ca: Vec<CertificateDer<'static>> = credentials.ca.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let ca: Vec<CertificateDer<'static>> = credentials
+        .ca
+        .iter()
+        .map(|der| CertificateDer::from(der.clone()))
+        .collect();
     let leaf = Leaf {
         chain: vec![CertificateDer::from(credentials.certificate.clone())],
         key: PrivateKeyDer::try_from(key.serialize_der()).map_err(|cause| text(&cause))?,
     };
-    let trust = Trust { ca, trust_domain: credentials.trust_domain.clone() };
+    let trust = Trust {
+        ca,
+        trust_domain: credentials.trust_domain.clone(),
+    };
     let tls = ClientTls::session(leaf, trust, &clock).map_err(|cause| text(&cause))?;
     Ok(Bare { credentials, tls })
 }
@@ -55,7 +70,10 @@ impl Bare {
     /// Connects and says hello with an empty journal.
     pub async fn connect(&self, client: &Client, hub: SocketAddr) -> Result<(Session, Welcome), String> {
         let name = &self.credentials.agent;
-        let mut session = client.session(hub, &self.tls).await.map_err(|cause| format!("session of {name}: {cause}"))?;
+        let mut session = client
+            .session(hub, &self.tls)
+            .await
+            .map_err(|cause| format!("session of {name}: {cause}"))?;
         let mut process = [0; 8];
         getrandom::fill(&mut process).map_err(|cause| cause.to_string())?;
         let hello = Hello {
@@ -74,7 +92,10 @@ impl Bare {
             last_session: 0,
             now: Now::default(),
         };
-        session.sender().send(&Frame::Hello(hello)).map_err(|cause| cause.to_string())?;
+        session
+            .sender()
+            .send(&Frame::Hello(hello))
+            .map_err(|cause| cause.to_string())?;
         loop {
             match session.recv().await {
                 Event::Frame(Frame::Welcome(welcome)) => return Ok((session, welcome)),
@@ -89,11 +110,9 @@ impl Bare {
 /// A client for many bare agents of one process.
 pub fn client(lab: &Lab) -> Result<Client, String> {
     // Patient: a thousand handshakes on two shared cores take their time.
-    let timing = Timing { connect: std::time::Duration::from_secs(60), ..Timing::default() };
+    let timing = Timing {
+        connect: std::time::Duration::from_secs(60),
+        ..Timing::default()
+    };
     Client::new(lab.address, timing).map_err(|cause| cause.to_string())
-}
-
-/// What may wait in the journal class of a session before a sender must hold back.
-pub fn journal_window_bytes() -> usize {
-    wire_transport::queue_limit_bytes(Class::Journal) / 2
 }

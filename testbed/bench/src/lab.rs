@@ -1,5 +1,6 @@
 //! A real hub and real agents for one benchmark: the shipping programs, each in a state folder of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -62,6 +63,15 @@ impl Drop for Running {
     }
 }
 
+fn start_hub(place: &Place, folder: &Path, listen: SocketAddr, more: &[&OsStr]) -> Result<Running, String> {
+    let mut command = Command::new(place.programs.join("sentinel-hub"));
+    command
+        .args(["run", "--listen", &listen.to_string(), "--state"])
+        .arg(folder.join("hub"))
+        .args(more);
+    Running::start(&mut command, &folder.join("hub.log"))
+}
+
 /// A hub with nobody connected yet.
 pub struct Lab {
     place: Place,
@@ -80,16 +90,27 @@ impl Lab {
             fs::remove_dir_all(&folder).map_err(|cause| format!("cannot empty `{}`: {cause}", folder.display()))?;
         }
         fs::create_dir_all(&folder).map_err(|cause| format!("cannot make `{}`: {cause}", folder.display()))?;
-        let mut command = Command::new(place.programs.join("sentinel-hub"));
-        command.args(["run", "--listen", "127.0.0.1:0", "--state"]).arg(folder.join("hub")).arg("--bundle").arg(bundle);
-        let hub = Running::start(&mut command, &folder.join("hub.log"))?;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let hub = start_hub(place, &folder, any, &["--bundle".as_ref(), bundle.as_os_str()])?;
         let address = hub
             .ready
             .split_whitespace()
             .find_map(|word| word.strip_prefix("https://"))
             .and_then(|address| address.parse().ok())
             .ok_or_else(|| format!("the hub's ready line has no address: `{}`", hub.ready))?;
-        Ok(Self { place: place.clone(), folder, hub, address })
+        Ok(Self {
+            place: place.clone(),
+            folder,
+            hub,
+            address,
+        })
+    }
+
+    /// The same hub as a new process at the same address: it knows its agents, and holds nothing that it needed to enrol them.
+    pub fn restart_hub(mut self) -> Result<Self, String> {
+        drop(self.hub);
+        self.hub = start_hub(&self.place, &self.folder, self.address, &[])?;
+        Ok(self)
     }
 
     /// The benchmark's folder.
@@ -106,7 +127,11 @@ impl Lab {
             .output()
             .map_err(|cause| format!("cannot start sentinel: {cause}"))?;
         if !output.status.success() {
-            return Err(format!("sentinel {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)));
+            return Err(format!(
+                "sentinel {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            ));
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -114,8 +139,14 @@ impl Lab {
     /// A join token and the CA pin.
     pub fn token(&self, name: &str) -> Result<(String, String), String> {
         let text = self.sentinel(&["token", "create", "--name", name, "--site", "bench", "-o", "json"])?;
-        let view: Value = serde_json::from_str(&text).map_err(|cause| format!("token create printed no JSON: {cause}"))?;
-        let part = |field: &str| view[field].as_str().map(str::to_owned).ok_or_else(|| format!("no `{field}` in {view}"));
+        let view: Value =
+            serde_json::from_str(&text).map_err(|cause| format!("token create printed no JSON: {cause}"))?;
+        let part = |field: &str| {
+            view[field]
+                .as_str()
+                .map(str::to_owned)
+                .ok_or_else(|| format!("no `{field}` in {view}"))
+        };
         Ok((part("token")?, part("ca_pin")?))
     }
 
@@ -132,7 +163,10 @@ impl Lab {
             return Err(format!("join of {name}: {}", String::from_utf8_lossy(&joined.stderr)));
         }
         let control = state.join("gpu.sock");
-        let (gpu, workload) = (self.place.programs.join("sentinel-fake-gpu"), self.place.programs.join("sentinel-fake-workload"));
+        let (gpu, workload) = (
+            self.place.programs.join("sentinel-fake-gpu"),
+            self.place.programs.join("sentinel-fake-workload"),
+        );
         let config = format!(
             "state_dir = {state:?}\n[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
              [[workload]]\nname = \"train\"\ncommand = [{workload:?}, \"--control\", {:?}]\n",
@@ -151,7 +185,10 @@ impl Lab {
         all.extend_from_slice(&["-o", "json"]);
         let text = self.sentinel(&all)?;
         let list: Value = serde_json::from_str(&text).map_err(|cause| format!("not JSON: {cause}"))?;
-        list["items"].as_array().cloned().ok_or_else(|| format!("no items in {list}"))
+        list["items"]
+            .as_array()
+            .cloned()
+            .ok_or_else(|| format!("no items in {list}"))
     }
 }
 

@@ -30,13 +30,17 @@ pub fn cpu_time(pid: u32) -> Result<Duration, String> {
     for task in tasks.flatten() {
         // `schedstat` counts nanoseconds on the CPU; ticks of 10 ms are too coarse for an agent that needs one a second.
         let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        total += text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0);
+        total += text
+            .split_whitespace()
+            .next()
+            .and_then(|number| number.parse::<u64>().ok())
+            .unwrap_or(0);
     }
     Ok(Duration::from_nanos(total))
 }
 
-/// Share of one core, in percent, that a process used while `span` passed.
-pub fn cpu_percent(pid: u32, span: Duration, mut each_second: impl FnMut()) -> Result<f64, String> {
+/// Share of one core, in percent, that a process used while `span` passed and `each_second` was called.
+pub fn cpu_percent<T>(pid: u32, span: Duration, mut each_second: impl FnMut() -> T) -> Result<f64, String> {
     let (before, started) = (cpu_time(pid)?, Instant::now());
     while started.elapsed() < span {
         each_second();

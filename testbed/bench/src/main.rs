@@ -26,7 +26,11 @@ const NAMES: &[&str] = &["sim", "sync", "sessions", "agent", "act", "reconnect"]
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(cause) => {
             eprintln!("cannot start a runtime: {cause}");
@@ -56,7 +60,12 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             name if NAMES.contains(&name) => names.push(name),
             // `wire` comes with `agent`: both look at the same node.
             "wire" => names.push("agent"),
-            other => return Err(format!("no benchmark `{other}`; there are {} and wire", NAMES.join(", "))),
+            other => {
+                return Err(format!(
+                    "no benchmark `{other}`; there are {} and wire",
+                    NAMES.join(", ")
+                ));
+            }
         }
     }
     let programs = programs.ok_or("--programs DIR is missing: run this through `cargo xtask bench`")?;

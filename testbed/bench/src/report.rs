@@ -11,6 +11,8 @@ pub enum Goal {
     AtLeast(f64),
     /// Ours divided by the limit is at least this.
     OfLimit(f64),
+    /// None: it is shown because another figure is not understood without it.
+    Known,
 }
 
 /// A figure as it is printed.
@@ -76,9 +78,11 @@ impl Figure {
         (self.goal, self.ok) = match goal {
             Goal::AtMost(most) => (format!("<= {most}"), self.ours <= most),
             Goal::AtLeast(least) => (format!(">= {least}"), self.ours >= least),
-            Goal::OfLimit(share) => {
-                (format!(">= {share} x limit"), self.limit.is_some_and(|limit| self.ours >= share * limit))
-            }
+            Goal::Known => ("shown".to_owned(), true),
+            Goal::OfLimit(share) => (
+                format!(">= {share} x limit"),
+                self.limit.is_some_and(|limit| self.ours >= share * limit),
+            ),
         };
     }
 }
@@ -91,7 +95,10 @@ pub fn print(figures: &[Figure], json: bool) {
         }
         return;
     }
-    println!("{:<22} {:>14} {:>14} {:>14}  {:<8} goal", "figure", "ours", "peer", "limit", "unit");
+    println!(
+        "{:<22} {:>14} {:>14} {:>14}  {:<8} goal",
+        "figure", "ours", "peer", "limit", "unit"
+    );
     for figure in figures {
         let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), short);
         println!(

@@ -47,7 +47,10 @@ impl Tap {
         });
         let up = shared.clone();
         std::thread::spawn(move || up.carry_up());
-        Ok(Self { _ends: Arc::new(Ends(shared.clone())), shared })
+        Ok(Self {
+            _ends: Arc::new(Ends(shared.clone())),
+            shared,
+        })
     }
 
     /// Where agents find the hub through this path.
@@ -62,7 +65,10 @@ impl Tap {
 
     /// Bytes with headers, and packets, both ways together.
     pub fn crossed(&self) -> (u64, u64) {
-        (self.shared.bytes.load(Ordering::SeqCst), self.shared.packets.load(Ordering::SeqCst))
+        (
+            self.shared.bytes.load(Ordering::SeqCst),
+            self.shared.packets.load(Ordering::SeqCst),
+        )
     }
 }
 
@@ -85,7 +91,9 @@ impl Shared {
     fn carry_up(self: Arc<Self>) {
         let mut buffer = vec![0; 65_536];
         while !self.stopped.load(Ordering::SeqCst) {
-            let Ok((length, agent)) = self.front.recv_from(&mut buffer) else { continue };
+            let Ok((length, agent)) = self.front.recv_from(&mut buffer) else {
+                continue;
+            };
             if !self.passes(length) {
                 continue;
             }

@@ -135,7 +135,7 @@ fn follow(child: &mut Child, screen: &Screen, stop: &Stop) -> String {
             line.clear();
             match progress(&text) {
                 Some(progress) => {
-                    let text = format!("  building {progress}");
+                    let text = format!("  {progress}");
                     if !screen.live(&text) && told.elapsed() >= STILL_BUILDING {
                         told = Instant::now();
                         screen.note(&text);
@@ -153,13 +153,17 @@ fn follow(child: &mut Child, screen: &Screen, stop: &Stop) -> String {
     said
 }
 
-/// `37/212 redb, quinn` of `    Building [====>    ] 37/212: redb, quinn`.
+/// `building 37/212 redb, quinn` of `    Building [====>    ] 37/212: redb, quinn`.
 fn progress(line: &str) -> Option<String> {
-    let (_, rest) = line.trim_start().strip_prefix("Building [")?.split_once("] ")?;
+    let line = line.trim_start();
+    if line.starts_with("Blocking ") {
+        return Some("waiting for another cargo that builds here".to_owned());
+    }
+    let (_, rest) = line.strip_prefix("Building [")?.split_once("] ")?;
     let (count, crates) = rest.split_once(':').unwrap_or((rest, ""));
     count
         .contains('/')
-        .then(|| format!("{} {}", count.trim(), crates.trim()))
+        .then(|| format!("building {} {}", count.trim(), crates.trim()))
 }
 
 /// Keeps what tells of a failure; the list of what was compiled does not.
@@ -189,7 +193,11 @@ mod tests {
         for (line, expected) in [
             (
                 "    Building [=====>      ] 37/212: redb, quinn",
-                Some("37/212 redb, quinn"),
+                Some("building 37/212 redb, quinn"),
+            ),
+            (
+                "    Blocking waiting for file lock on build directory",
+                Some("waiting for another cargo that builds here"),
             ),
             ("   Compiling redb v4.6.0", None),
             ("error: could not compile `hub`", None),

@@ -235,7 +235,7 @@ impl Shared {
                 .map_err(|cause| format!("cannot write {}: {cause}", recipe.log.display()))
         };
         let mut state = self.lock();
-        let mut child = tied::command(&recipe.program)?
+        let mut child = tied::command(&recipe.program)
             .args(&recipe.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -14,15 +14,15 @@ pub const WORD: &str = "--tied-to";
 
 /// The command that runs `program`, tied to the calling thread. It leads a process group of its own, so that Ctrl-C at the
 /// terminal reaches the demo alone, which then stops everything in order.
-pub fn command(program: &Path) -> Result<Command, String> {
-    let own = std::env::current_exe().map_err(|cause| format!("cannot find this program: {cause}"))?;
-    let mut command = Command::new(own);
+pub fn command(program: &Path) -> Command {
+    // Not by its path: a build while the demo runs puts another file there.
+    let mut command = Command::new("/proc/self/exe");
     command
         .arg(WORD)
         .arg(getpid().as_raw_nonzero().to_string())
         .arg(program)
         .process_group(0);
-    Ok(command)
+    command
 }
 
 /// Becomes `PROGRAM ARGUMENTS…` of `PARENT PROGRAM ARGUMENTS…`. Returns only when that fails.

@@ -50,10 +50,7 @@ impl Browser {
                 ]},
             }}}),
         );
-        let id = answer["sessionId"]
-            .as_str()
-            .expect("a session has an id")
-            .to_owned();
+        let id = answer["sessionId"].as_str().expect("a session has an id").to_owned();
         browser.session = format!("{}/{id}", browser.session);
         browser
     }
@@ -100,10 +97,7 @@ impl Browser {
 
     /// Clicks the first element that this CSS selector finds.
     pub fn click(&self, selector: &str) {
-        let found = self.post(
-            "/element",
-            json!({"using": "css selector", "value": selector}),
-        );
+        let found = self.post("/element", json!({"using": "css selector", "value": selector}));
         let id = found
             .as_object()
             .and_then(|object| object.values().next())
@@ -134,10 +128,7 @@ impl Browser {
             .body_mut()
             .read_json()
             .unwrap_or_else(|cause| panic!("WebDriver {path}: {cause}"));
-        assert!(
-            answer["value"]["error"].is_null(),
-            "WebDriver {path}: {answer}"
-        );
+        assert!(answer["value"]["error"].is_null(), "WebDriver {path}: {answer}");
         answer["value"].clone()
     }
 }

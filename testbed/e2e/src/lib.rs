@@ -45,8 +45,7 @@ pub struct Said {
 impl Said {
     /// Its standard output as JSON.
     pub fn json(&self) -> Value {
-        serde_json::from_str(&self.out)
-            .unwrap_or_else(|cause| panic!("not JSON ({cause}): {self:?}"))
+        serde_json::from_str(&self.out).unwrap_or_else(|cause| panic!("not JSON ({cause}): {self:?}"))
     }
 
     /// The rows of a list.
@@ -90,13 +89,7 @@ impl Cluster {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut demo = Command::new(program("sentinel-demo"))
-            .args([
-                "--no-tour",
-                "--no-build",
-                "--nodes",
-                &nodes.to_string(),
-                "--state",
-            ])
+            .args(["--no-tour", "--no-build", "--nodes", &nodes.to_string(), "--state"])
             .arg(folder.path())
             .args(more)
             .stdin(Stdio::null())
@@ -121,9 +114,7 @@ impl Cluster {
             folder,
             _alone: alone,
         };
-        cluster.until("all nodes are connected", |cluster| {
-            cluster.connected() == nodes
-        });
+        cluster.until("all nodes are connected", |cluster| cluster.connected() == nodes);
         cluster
     }
 
@@ -176,39 +167,24 @@ impl Cluster {
         said.items().into_iter().find(|row| row["name"] == name)
     }
 
-    /// How many nodes the hub says are connected; 0 while there is no hub.
+    /// How many nodes the hub says are connected and under a policy; 0 while there is no hub.
     pub fn connected(&self) -> usize {
         let said = self.sentinel(&["get", "nodes", "-o", "json"]);
         if said.code != 0 {
             return 0;
         }
-        said.items()
-            .iter()
-            .filter(|row| row["state"] == "connected")
-            .count()
+        let works = |row: &&Value| row["state"] == "connected" && row["policy_generation"].as_u64() >= Some(1);
+        said.items().iter().filter(works).count()
     }
 
     /// The decisions of a node, newest first: from the hub, or from the node's own socket.
     pub fn decisions(&self, node: &str, local: bool) -> Vec<Value> {
-        let mut arguments = vec![
-            "get",
-            "decisions",
-            "--node",
-            node,
-            "-o",
-            "json",
-            "--limit",
-            "500",
-        ];
+        let mut arguments = vec!["get", "decisions", "--node", node, "-o", "json", "--limit", "500"];
         if local {
             arguments.push("--local");
         }
         let said = self.sentinel(&arguments);
-        if said.code == 0 {
-            said.items()
-        } else {
-            Vec::new()
-        }
+        if said.code == 0 { said.items() } else { Vec::new() }
     }
 
     /// Waits until something is true. Between two looks it waits for the demo's next line, for a tenth of a second at most.
@@ -224,10 +200,7 @@ impl Cluster {
                 return found;
             }
             if let Some(status) = self.demo.try_wait().expect("our own child") {
-                panic!(
-                    "the demo ended ({status}) before: {what}\n{}",
-                    self.seen.join("\n")
-                );
+                panic!("the demo ended ({status}) before: {what}\n{}", self.seen.join("\n"));
             }
             assert!(
                 Instant::now() < deadline,
@@ -242,10 +215,7 @@ impl Cluster {
                 Err(RecvTimeoutError::Disconnected) => {
                     // Its output ended: the next look at the child says how.
                     let status = self.demo.wait().expect("our own child");
-                    panic!(
-                        "the demo ended ({status}) before: {what}\n{}",
-                        self.seen.join("\n")
-                    );
+                    panic!("the demo ended ({status}) before: {what}\n{}", self.seen.join("\n"));
                 }
             }
         }

@@ -15,7 +15,7 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     let browser = Browser::start(1280, 900);
     browser.open(&link);
     browser.until("the fleet", |text| {
-        text.contains("3 of 3 nodes connected") && text.contains("edge-02")
+        text.contains("All 3 nodes connected") && text.contains("edge-02")
     });
     cluster.demo("cut", "edge-02");
     browser.until("that edge-02 works alone", |text| {
@@ -30,21 +30,18 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     });
     cluster.demo("heal", "edge-02");
     browser.until("the decision", |text| {
-        text.contains("3 of 3 nodes connected") && text.contains("power_cap")
+        text.contains("All 3 nodes connected") && text.contains("220 W")
     });
     assert_eq!(browser.errors(), Vec::<String>::new());
 
     // The link works once.
     let second = Browser::start(800, 600);
     second.open(&link);
-    second.until("how to get a new link", |text| {
-        text.contains("sentinel login")
-    });
+    second.until("how to get a new link", |text| text.contains("sentinel login"));
 
     // A node serves its own page without the hub.
     let context: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(cluster.context()).expect("the context"))
-            .expect("JSON");
+        serde_json::from_slice(&std::fs::read(cluster.context()).expect("the context")).expect("JSON");
     let page = context["nodes"]["edge-02"]["page"]
         .as_str()
         .expect("the node's page")
@@ -52,6 +49,6 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     cluster.demo("stop", "hub");
     browser.open(&page);
     browser.until("the node's own page", |text| {
-        text.contains("edge-02") && text.contains("power_cap")
+        text.contains("edge-02") && text.contains("220 W")
     });
 }

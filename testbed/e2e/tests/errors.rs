@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use testbed_e2e::{Cluster, Said, program};
 
@@ -49,13 +50,11 @@ fn every_mistake_is_told_with_its_way_out() {
     let folder = cluster.folder().to_owned();
 
     // Tokens.
+    let expired = join_line(&cluster, &["--ttl", "1s"]);
+    let over = Instant::now() + Duration::from_millis(1_100);
     let good = join_line(&cluster, &["--name", "edge-77", "--site", "site-z"]);
     let mut wrong = good.clone();
-    let token = wrong
-        .iter()
-        .position(|word| word == "--token")
-        .expect("a token")
-        + 1;
+    let token = wrong.iter().position(|word| word == "--token").expect("a token") + 1;
     wrong[token] = format!("sjt_{}", "0".repeat(32));
     check(
         &join(&wrong, &folder.join("wrong")),
@@ -63,61 +62,42 @@ fn every_mistake_is_told_with_its_way_out() {
         &["token", "sentinel token create"],
     );
     let mut foreign = good.clone();
-    let pin = foreign
-        .iter()
-        .position(|word| word == "--ca-pin")
-        .expect("a pin")
-        + 1;
+    let pin = foreign.iter().position(|word| word == "--ca-pin").expect("a pin") + 1;
     foreign[pin] = format!("sha256:{}", "0".repeat(64));
     check(&join(&foreign, &folder.join("foreign")), 1, &["CA"]);
     check(&join(&good, &folder.join("new")), 0, &["edge-77"]);
     check(&join(&good, &folder.join("again")), 1, &["used"]);
-    let expired = join_line(&cluster, &["--ttl", "1ms"]);
-    check(&join(&expired, &folder.join("expired")), 1, &["expired"]);
+    cluster.until("the short token's time is over", |_| Instant::now() > over);
+    check(
+        &join(&expired, &folder.join("expired")),
+        1,
+        &["ended", "sentinel token create"],
+    );
 
     // Bundles.
     let bundle = folder.join("bad.yaml");
-    fs::write(
-        &bundle,
-        "bundle: bad\nrules:\n  - id: hot\n    kind: treshold\n",
-    )
-    .expect("a file");
+    fs::write(&bundle, "bundle: bad\nrules:\n  - id: hot\n    kind: treshold\n").expect("a file");
     let path = bundle.to_str().expect("a plain path");
     check(
         &cluster.sentinel(&["policy", "check", path]),
         1,
         &["bad.yaml:4:", "treshold", "threshold"],
     );
-    check(
-        &cluster.sentinel(&["policy", "publish", path]),
-        1,
-        &["treshold"],
-    );
+    check(&cluster.sentinel(&["policy", "publish", path]), 1, &["treshold"]);
 
     // Names.
-    check(
-        &cluster.sentinel(&["describe", "node", "edge-99"]),
-        3,
-        &["edge-99"],
-    );
+    check(&cluster.sentinel(&["describe", "node", "edge-99"]), 3, &["edge-99"]);
     check(
         &cluster.sentinel(&["why", "edge-01.1.999999"]),
         3,
         &["edge-01.1.999999"],
     );
     check(&cluster.sentinel(&["get", "nonsense"]), 2, &["nonsense"]);
-    check(
-        &cluster.sentinel(&[
-            "act",
-            "edge-01/gpu0",
-            "power_cap",
-            "to=20 W",
-            "--reason",
-            "too low",
-        ]),
-        4,
-        &["100"],
-    );
+    let act = |to: &str| cluster.sentinel(&["act", "edge-01/gpu0", "power_cap", to, "--reason", "try"]);
+    check(&act("to=20 W"), 0, &["clamped", "100 W", "cap-range"]);
+    check(&act("to=20 V"), 2, &["20 V"]);
+    let unknown = cluster.sentinel(&["act", "edge-01/gpu0", "explode", "--reason", "try"]);
+    check(&unknown, 2, &["explode", "power_cap"]);
 
     // A second agent on one state folder, and a taken port.
     let second: Said = Command::new(program("sentinel-agent"))
@@ -160,13 +140,7 @@ fn a_held_node_protects_and_does_nothing_else() {
     let mut cluster = Cluster::start(1, &[]);
     cluster.must(&["hold", "edge-01", "--reason", "hands inside", "--local"]);
     check(
-        &cluster.sentinel(&[
-            "act",
-            "edge-01/workload:train",
-            "restart",
-            "--reason",
-            "try",
-        ]),
+        &cluster.sentinel(&["act", "edge-01/workload:train", "restart", "--reason", "try"]),
         4,
         &["hold"],
     );
@@ -178,12 +152,6 @@ fn a_held_node_protects_and_does_nothing_else() {
             .any(|row| row["action"] == "power_cap" && row["verdict"] == "allow")
     });
     cluster.must(&["release", "edge-01", "--reason", "done", "--local"]);
-    cluster.must(&[
-        "act",
-        "edge-01/workload:train",
-        "restart",
-        "--reason",
-        "try again",
-    ]);
+    cluster.must(&["act", "edge-01/workload:train", "restart", "--reason", "try again"]);
     cluster.must_be_whole();
 }

@@ -11,10 +11,7 @@ fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a new folder");
     for entry in fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
-        let (kind, target) = (
-            entry.file_type().expect("a type"),
-            to.join(entry.file_name()),
-        );
+        let (kind, target) = (entry.file_type().expect("a type"), to.join(entry.file_name()));
         if kind.is_dir() {
             copy_folder(&entry.path(), &target);
         } else if kind.is_file() {
@@ -27,20 +24,13 @@ fn copy_folder(from: &Path, to: &Path) {
 fn heat_until_capped(cluster: &mut Cluster, node: &str, gpu: &str) {
     let before = caps(cluster, node);
     cluster.demo("heat", &format!("{node}/{gpu}"));
-    cluster.until(&format!("{node} caps {gpu}"), |cluster| {
-        caps(cluster, node) > before
-    });
+    cluster.until(&format!("{node} caps {gpu}"), |cluster| caps(cluster, node) > before);
     cluster.demo("cool", &format!("{node}/{gpu}"));
 }
 
 fn caps(cluster: &Cluster, node: &str) -> usize {
-    let capped =
-        |row: &serde_json::Value| row["action"] == "power_cap" && row["outcome"] != "pending";
-    cluster
-        .decisions(node, true)
-        .iter()
-        .filter(|row| capped(row))
-        .count()
+    let capped = |row: &serde_json::Value| row["action"] == "power_cap" && row["outcome"] != "pending";
+    cluster.decisions(node, true).iter().filter(|row| capped(row)).count()
 }
 
 #[test]
@@ -57,15 +47,9 @@ fn killing_hub_and_agents_while_decisions_flow_loses_nothing_and_doubles_nothing
     for round in 0..8 {
         let node = format!("edge-0{}", 1 + roll(3));
         cluster.demo("heat", &format!("{node}/gpu{}", round % 2));
-        let victim = if roll(2) == 0 {
-            "hub".to_owned()
-        } else {
-            node.clone()
-        };
+        let victim = if roll(2) == 0 { "hub".to_owned() } else { node.clone() };
         cluster.demo("kill", &victim);
-        cluster.until(&format!("{victim} is back"), |cluster| {
-            cluster.connected() == 3
-        });
+        cluster.until(&format!("{victim} is back"), |cluster| cluster.connected() == 3);
         cluster.demo("cool", &format!("{node}/gpu{}", round % 2));
     }
     for node in ["edge-01", "edge-02", "edge-03"] {
@@ -84,26 +68,16 @@ fn a_cut_node_decides_alone_and_the_hub_gets_the_same_bytes_later() {
             .is_some_and(|row| row["state"] == "working_alone")
     });
     heat_until_capped(&mut cluster, "edge-01", "gpu0");
-    let why = cluster
-        .must(&["why", "--last", "--node", "edge-01", "--local"])
-        .out;
+    let why = cluster.must(&["why", "--last", "--node", "edge-01", "--local"]).out;
     assert!(why.contains("disconnected"), "{why}");
     cluster.demo("heal", "edge-01");
     cluster.must_be_whole();
-    let (here, there) = (
-        cluster.decisions("edge-01", true),
-        cluster.decisions("edge-01", false),
-    );
+    let (here, there) = (cluster.decisions("edge-01", true), cluster.decisions("edge-01", false));
     assert_eq!(here, there, "the node and the hub list the same decisions");
-    let id = here[0]["id"]
-        .as_str()
-        .expect("a decision has an id")
-        .to_owned();
+    let id = here[0]["id"].as_str().expect("a decision has an id").to_owned();
     assert_eq!(
         cluster.must(&["why", &id]).out,
-        cluster
-            .must(&["why", &id, "--node", "edge-01", "--local"])
-            .out
+        cluster.must(&["why", &id, "--node", "edge-01", "--local"]).out
     );
     assert!(cluster.must(&["replay", &id]).out.contains("identical"));
 }
@@ -127,9 +101,7 @@ fn a_hub_restored_from_yesterdays_copy_gets_everything_again() {
     cluster.until("all are back", |cluster| cluster.connected() == 2);
     cluster.must_be_whole();
     let told = cluster
-        .must(&[
-            "get", "entries", "--node", "edge-02", "-o", "json", "--limit", "1000",
-        ])
+        .must(&["get", "entries", "--node", "edge-02", "-o", "json", "--limit", "1000"])
         .out;
     assert!(
         told.contains("restored"),
@@ -157,14 +129,13 @@ fn a_torn_journal_is_put_aside_and_the_agent_starts_anyway() {
             .node("edge-01")
             .is_some_and(|row| row["state"] == "connected" && row["epoch"].as_u64() >= Some(2))
     });
-    let entries = cluster.must(&[
-        "get", "entries", "--node", "edge-01", "-o", "json", "--limit", "1000",
-    ]);
+    let entries = cluster.must(&["get", "entries", "--node", "edge-01", "-o", "json", "--limit", "1000"]);
     assert!(
         entries.items().iter().any(|row| row["kind"] == "gap"),
         "the gap is told: {entries:?}"
     );
-    heat_until_capped(&mut cluster, "edge-01", "gpu0");
+    // The other GPU: what capped the first one was forgotten with the journal, and its cap stays until a person releases it.
+    heat_until_capped(&mut cluster, "edge-01", "gpu1");
     assert!(
         fs::read_dir(cluster.state("edge-01"))
             .expect("its folder")
@@ -194,12 +165,15 @@ fn a_copied_state_folder_is_found_out_and_quarantined() {
         .spawn()
         .expect("the copy starts");
     cluster.until("the identity is quarantined", |cluster| {
-        cluster
-            .node("edge-01")
-            .is_some_and(|row| !row["quarantined"].is_null())
+        cluster.node("edge-01").is_some_and(|row| !row["quarantined"].is_null())
     });
     clone.kill().expect("our own child");
     clone.wait().expect("our own child");
+    // The copy's simulated GPUs had taken the control socket over; a restart brings the node's own back.
+    cluster.demo("kill", "edge-01");
+    cluster.until("edge-01 answers again", |cluster| {
+        cluster.sentinel(&["demo", "cool", "edge-01/gpu0"]).code == 0
+    });
     // Quarantine takes the link away, never protection.
     heat_until_capped(&mut cluster, "edge-01", "gpu0");
 }
@@ -209,8 +183,7 @@ fn an_expired_certificate_stops_nothing_and_the_node_key_brings_the_node_back() 
     let mut cluster = Cluster::start(2, &["--certificate-life", "8s"]);
     cluster.demo("cut", "edge-01");
     cluster.until("the certificate of edge-01 is over", |cluster| {
-        let said =
-            cluster.sentinel(&["get", "nodes", "--local", "--node", "edge-01", "-o", "json"]);
+        let said = cluster.sentinel(&["get", "nodes", "--local", "--node", "edge-01", "-o", "json"]);
         said.code == 0
             && said.items()[0]["certificate_ends"]
                 .as_str()
@@ -253,24 +226,19 @@ fn a_full_disk_keeps_protective_action_and_loses_no_decision_made_before() {
     let _unmount = Unmount(state.clone());
     copy_folder(&aside, &state);
     cluster.demo("start", "edge-01");
-    cluster.until("edge-01 is back on the small disk", |cluster| {
-        cluster.connected() == 2
-    });
+    cluster.until("edge-01 is back on the small disk", |cluster| cluster.connected() == 2);
     // Fill it to the last byte.
     let mut filler = fs::File::create(state.join("filler")).expect("a file");
     let block = vec![7u8; 64 * 1024];
     while std::io::Write::write_all(&mut filler, &block).is_ok() {}
     cluster.demo("heat", "edge-01/gpu0");
-    cluster.until(
-        "the GPU is capped although nothing can be written",
-        |cluster| {
-            cluster.node("edge-01").is_some_and(|row| {
-                row["gpus"][0]["power_cap_mw"]
-                    .as_i64()
-                    .is_some_and(|cap| cap <= 220_000)
-            })
-        },
-    );
+    cluster.until("the GPU is capped although nothing can be written", |cluster| {
+        cluster.node("edge-01").is_some_and(|row| {
+            row["gpus"][0]["power_cap_mw"]
+                .as_i64()
+                .is_some_and(|cap| cap <= 220_000)
+        })
+    });
     fs::remove_file(state.join("filler")).expect("room again");
     cluster.demo("cool", "edge-01/gpu0");
     cluster.until("the journal works again", |cluster| {

@@ -20,9 +20,6 @@ fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
         String::from_utf8_lossy(&output.stderr)
     );
     for part in ["edge-03", "0 missing, 0 double", "sim"] {
-        assert!(
-            text.contains(part),
-            "the tour does not show `{part}`:\n{text}"
-        );
+        assert!(text.contains(part), "the tour does not show `{part}`:\n{text}");
     }
 }

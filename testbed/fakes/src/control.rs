@@ -41,10 +41,7 @@ pub struct Told {
 /// Listens at `path` and answers orders with `obey`, one after the other, until the process ends.
 ///
 /// Blocks, so it has a thread of its own. Fails only if the socket cannot be made.
-pub fn serve(
-    path: &Path,
-    mut obey: impl FnMut(&Order) -> Result<String, String>,
-) -> io::Result<()> {
+pub fn serve(path: &Path, mut obey: impl FnMut(&Order) -> Result<String, String>) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -57,10 +54,7 @@ pub fn serve(
     Ok(())
 }
 
-fn answer(
-    stream: &UnixStream,
-    obey: &mut impl FnMut(&Order) -> Result<String, String>,
-) -> io::Result<()> {
+fn answer(stream: &UnixStream, obey: &mut impl FnMut(&Order) -> Result<String, String>) -> io::Result<()> {
     // One slow client must not keep the others out for long.
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     let mut line = String::new();
@@ -110,11 +104,7 @@ mod tests {
         let path = folder.path().join("control");
         for round in 0..2 {
             let served = path.clone();
-            std::thread::spawn(move || {
-                serve(&served, move |order| {
-                    Ok(format!("round {round}: {}", order.verb))
-                })
-            });
+            std::thread::spawn(move || serve(&served, move |order| Ok(format!("round {round}: {}", order.verb))));
             let wanted = Order {
                 verb: "heat".to_owned(),
                 ..Order::default()

@@ -81,8 +81,7 @@ impl Gpu {
         // Work ramps up within a second.
         self.load += (wanted - self.load) * (1.0 - (-seconds / 0.4).exp());
         let rest = AMBIENT_C + self.power_mw() / 1_000.0 * RESISTANCE_C_PER_W;
-        self.temperature_c +=
-            (rest - self.temperature_c) * (1.0 - (-seconds / TIME_CONSTANT_S).exp());
+        self.temperature_c += (rest - self.temperature_c) * (1.0 - (-seconds / TIME_CONSTANT_S).exp());
     }
 
     fn power_mw(&self) -> f64 {
@@ -99,25 +98,17 @@ impl Gpu {
         let power = (self.power_mw() as i64 + noise(1, 900)).min(i64::from(self.cap_mw));
         Ok(GpuValues {
             temperature_mc: Some((self.temperature_c * 1_000.0) as i64 + noise(2, 120)),
-            memory_temperature_mc: Some(
-                (self.temperature_c * 1_000.0) as i64 + 6_000 + noise(3, 200),
-            ),
+            memory_temperature_mc: Some((self.temperature_c * 1_000.0) as i64 + 6_000 + noise(3, 200)),
             power_mw: Some(power),
             power_cap_mw: Some(i64::from(self.cap_mw)),
             used_bp: Some(((self.load * 10_000.0) as i64 + noise(4, 60)).clamp(0, 10_000)),
-            memory_used: Some(
-                ((0.08 + 0.7 * self.load.clamp(0.0, 1.0)) * MEMORY_TOTAL as f64) as i64,
-            ),
+            memory_used: Some(((0.08 + 0.7 * self.load.clamp(0.0, 1.0)) * MEMORY_TOTAL as f64) as i64),
             memory_total: Some(MEMORY_TOTAL),
             clock_mhz: Some(if throttled { 1_410 } else { 2_520 }),
             fan_bp: None,
             ecc_uncorrected: Some(0),
             // NVML: 0x1 idle, 0x4 software power cap.
-            throttle_reasons: Some(if throttled {
-                0x4
-            } else {
-                i64::from(self.load < 0.02)
-            }),
+            throttle_reasons: Some(if throttled { 0x4 } else { i64::from(self.load < 0.02) }),
         })
     }
 
@@ -138,14 +129,10 @@ impl Gpu {
             return Err("GPU is lost: it has fallen off the bus (simulated)".to_owned());
         }
         if self.faults.refuses_cap {
-            return Err(
-                "insufficient permissions to change the power limit (simulated)".to_owned(),
-            );
+            return Err("insufficient permissions to change the power limit (simulated)".to_owned());
         }
         if !(MIN_CAP_MW..=MAX_CAP_MW).contains(&milliwatts) {
-            return Err(format!(
-                "{milliwatts} mW is outside {MIN_CAP_MW}..={MAX_CAP_MW} mW"
-            ));
+            return Err(format!("{milliwatts} mW is outside {MIN_CAP_MW}..={MAX_CAP_MW} mW"));
         }
         let before = self.cap_mw;
         self.cap_mw = milliwatts;
@@ -165,10 +152,7 @@ mod tests {
     }
 
     fn temperature(gpu: &Gpu) -> i64 {
-        gpu.read()
-            .expect("not lost")
-            .temperature_mc
-            .expect("always read")
+        gpu.read().expect("not lost").temperature_mc.expect("always read")
     }
 
     #[test]
@@ -209,11 +193,7 @@ mod tests {
         let mut gpu = Gpu::new(0);
         assert!(gpu.set_cap(90_000).is_err() && gpu.set_cap(351_000).is_err());
         gpu.faults.refuses_cap = true;
-        assert!(
-            gpu.set_cap(200_000)
-                .expect_err("refused")
-                .contains("permissions")
-        );
+        assert!(gpu.set_cap(200_000).expect_err("refused").contains("permissions"));
         gpu.faults.lost = true;
         assert!(gpu.read().expect_err("lost").contains("bus"));
         assert!(gpu.info().model.starts_with("Sim"));

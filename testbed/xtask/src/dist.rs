@@ -11,16 +11,7 @@ pub fn build() -> Result<std::path::PathBuf, String> {
         command("cargo")
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .args(["build", "--profile", "dist", "--target", &host])
-            .args([
-                "-p",
-                "edge-agent",
-                "-p",
-                "hub",
-                "-p",
-                "hub-ctl",
-                "-p",
-                "testbed-fakes",
-            ]),
+            .args(["-p", "edge-agent", "-p", "hub", "-p", "hub-ctl", "-p", "testbed-fakes"]),
     )?;
     Ok(root().join("target").join(host).join("dist"))
 }
@@ -29,12 +20,10 @@ pub fn build() -> Result<std::path::PathBuf, String> {
 pub fn run() -> Result<(), String> {
     let built = build()?;
     let out = root().join("target/dist-out");
-    std::fs::create_dir_all(&out)
-        .map_err(|cause| format!("cannot make `{}`: {cause}", out.display()))?;
+    std::fs::create_dir_all(&out).map_err(|cause| format!("cannot make `{}`: {cause}", out.display()))?;
     for program in ["sentinel-agent", "sentinel-hub", "sentinel"] {
         let (from, to) = (built.join(program), out.join(program));
-        let bytes = std::fs::copy(&from, &to)
-            .map_err(|cause| format!("cannot copy `{}`: {cause}", from.display()))?;
+        let bytes = std::fs::copy(&from, &to).map_err(|cause| format!("cannot copy `{}`: {cause}", from.display()))?;
         println!("{} {:.1} MB", to.display(), bytes as f64 / 1e6);
     }
     Ok(())

@@ -59,11 +59,7 @@ fn install(packages: &[&str]) -> Result<(), String> {
     }
     let root_user = output(command("id").arg("-u"))?.trim() == "0";
     let apt = |arguments: &[&str]| {
-        let mut apt = if root_user {
-            command("apt-get")
-        } else {
-            command("sudo")
-        };
+        let mut apt = if root_user { command("apt-get") } else { command("sudo") };
         if !root_user {
             apt.arg("apt-get");
         }
@@ -106,10 +102,5 @@ fn node_major(program: &str) -> Result<u32, String> {
         .split('.')
         .next()
         .and_then(|major| major.parse().ok())
-        .ok_or_else(|| {
-            format!(
-                "`node --version` printed `{}`, expected v20 or later",
-                version.trim()
-            )
-        })
+        .ok_or_else(|| format!("`node --version` printed `{}`, expected v20 or later", version.trim()))
 }

@@ -27,9 +27,8 @@ pub fn command(program: &str) -> Command {
 
 /// Whether a program is on the path.
 pub fn has(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| {
-        std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
-    })
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// Runs it with its output shown; an exit status other than 0 is an error that names the whole command.
@@ -55,8 +54,7 @@ pub fn output(command: &mut Command) -> Result<String, String> {
     if !output.status.success() {
         return Err(format!("`{text}` ended with {}", output.status));
     }
-    String::from_utf8(output.stdout)
-        .map_err(|_| format!("`{text}` printed bytes that are not text"))
+    String::from_utf8(output.stdout).map_err(|_| format!("`{text}` printed bytes that are not text"))
 }
 
 /// Runs it, shows its standard output line by line, and gives each line to `each` too.

@@ -18,17 +18,11 @@ struct Count {
     skipped: u64,
 }
 
-type Step = (
-    &'static str,
-    &'static str,
-    fn(&mut Count) -> Result<(), String>,
-);
+type Step = (&'static str, &'static str, fn(&mut Count) -> Result<(), String>);
 
 /// Name, sentence, body.
 const STEPS: &[Step] = &[
-    ("setup", "what the tests need is installed", |_| {
-        setup::everything()
-    }),
+    ("setup", "what the tests need is installed", |_| setup::everything()),
     ("fmt", "the code is formatted", |_| {
         shell_run(command("cargo").args(["fmt", "--all", "--check"]))
     }),
@@ -65,25 +59,24 @@ const STEPS: &[Step] = &[
         "unit tests, properties, golden frames, policy cases, simulation seeds",
         |count| {
             // Everything but the tests that need real processes, which come last and need the programs built.
-            cargo_test(count, &["--workspace", "--exclude", "testbed-e2e", "--lib", "--bins", "--tests"])
+            cargo_test(
+                count,
+                &["--workspace", "--exclude", "testbed-e2e", "--lib", "--bins", "--tests"],
+            )
         },
     ),
     ("build", "the programs build", |_| {
         shell_run(command("cargo").args(["build", "--quiet", "--release", "-p", "testbed-demo"]))?;
-        shell_run(
-            command("cargo")
-                .args(["build", "--quiet", "--release"])
-                .args([
-                    "-p",
-                    "hub",
-                    "-p",
-                    "edge-agent",
-                    "-p",
-                    "hub-ctl",
-                    "-p",
-                    "testbed-fakes",
-                ]),
-        )
+        shell_run(command("cargo").args(["build", "--quiet", "--release"]).args([
+            "-p",
+            "hub",
+            "-p",
+            "edge-agent",
+            "-p",
+            "hub-ctl",
+            "-p",
+            "testbed-fakes",
+        ]))
     }),
     (
         "e2e",
@@ -100,10 +93,7 @@ pub fn names() -> Vec<&'static str> {
 /// `cargo xtask test [STEP…]`.
 pub fn run(wanted: &[String]) -> ExitCode {
     if let Some(unknown) = wanted.iter().find(|name| !names().contains(&name.as_str())) {
-        eprintln!(
-            "xtask: no such step `{unknown}`; the steps are {}",
-            names().join(" ")
-        );
+        eprintln!("xtask: no such step `{unknown}`; the steps are {}", names().join(" "));
         return ExitCode::FAILURE;
     }
     let mut total = Count::default();
@@ -159,10 +149,8 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
             };
             for part in rest.split([';', '.']) {
                 let mut words = part.split_whitespace();
-                let (Some(number), Some(word)) = (
-                    words.next().and_then(|n| n.parse::<u64>().ok()),
-                    words.next(),
-                ) else {
+                let (Some(number), Some(word)) = (words.next().and_then(|n| n.parse::<u64>().ok()), words.next())
+                else {
                     continue;
                 };
                 match word {

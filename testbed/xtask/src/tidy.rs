@@ -24,10 +24,7 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
 /// A shell that may name less than its level allows: the only house packages that it names.
 const ONLY: &[(&str, &[&str])] = &[
     ("hub-ctl", &["wire"]),
-    (
-        "edge-agent",
-        &["wire", "policy", "wire-transport", "edge-agent-core"],
-    ),
+    ("edge-agent", &["wire", "policy", "wire-transport", "edge-agent-core"]),
     ("hub", &["wire", "policy", "wire-transport", "hub-core"]),
     ("wire-transport", &["wire"]),
     ("edge-agent-core", &["wire", "policy"]),
@@ -71,17 +68,14 @@ const TOP: &[&str] = &[
 /// `cargo xtask tidy`.
 pub fn run() -> Result<(), String> {
     let text = output(command("cargo").args(["metadata", "--format-version", "1", "--no-deps"]))?;
-    let metadata: Value = serde_json::from_str(&text)
-        .map_err(|cause| format!("cannot read cargo's metadata: {cause}"))?;
+    let metadata: Value =
+        serde_json::from_str(&text).map_err(|cause| format!("cannot read cargo's metadata: {cause}"))?;
     let mut problems = imports(&packages(&metadata));
     problems.extend(top_level());
     if problems.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "the building is not as planned:\n  {}",
-        problems.join("\n  ")
-    ))
+    Err(format!("the building is not as planned:\n  {}", problems.join("\n  ")))
 }
 
 /// Each package with the names of its ordinary dependencies.
@@ -119,26 +113,18 @@ fn imports(packages: &BTreeMap<String, Vec<String>>) -> Vec<String> {
             ));
             continue;
         };
-        let only = ONLY
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, only)| *only);
+        let only = ONLY.iter().find(|(known, _)| known == name).map(|(_, only)| *only);
         for dependency in dependencies {
             if dependency.starts_with("testbed-") {
-                problems.push(format!(
-                    "`{name}` names `{dependency}`: nothing names the testbed"
-                ));
+                problems.push(format!("`{name}` names `{dependency}`: nothing names the testbed"));
             }
             if own <= 2 && IMPURE.contains(&dependency.as_str()) {
                 problems.push(format!("`{name}` is pure and names `{dependency}`"));
             }
             if let Some(theirs) = level(dependency) {
-                let allowed =
-                    theirs < own && only.is_none_or(|only| only.contains(&dependency.as_str()));
+                let allowed = theirs < own && only.is_none_or(|only| only.contains(&dependency.as_str()));
                 if !allowed {
-                    problems.push(format!(
-                        "`{name}` (level {own}) names `{dependency}` (level {theirs})"
-                    ));
+                    problems.push(format!("`{name}` (level {own}) names `{dependency}` (level {theirs})"));
                 }
             }
         }
@@ -175,10 +161,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, dependencies: &[&str], expected: &str) {
-        let packages = BTreeMap::from([(
-            name.to_owned(),
-            dependencies.iter().map(|d| (*d).to_owned()).collect(),
-        )]);
+        let packages = BTreeMap::from([(name.to_owned(), dependencies.iter().map(|d| (*d).to_owned()).collect())]);
         let problems = imports(&packages).join("; ");
         assert!(
             if expected.is_empty() {

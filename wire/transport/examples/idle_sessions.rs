@@ -10,17 +10,13 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::task::JoinSet;
 use wire::frame::{Ack, Frame};
 use wire::ids::{Epoch, Seq};
 use wire::time::Wall;
-use wire_transport::{
-    Arrival, CertificateClock, Client, ClientTls, Event, Leaf, Server, ServerTls, Timing, Trust,
-};
+use wire_transport::{Arrival, CertificateClock, Client, ClientTls, Event, Leaf, Server, ServerTls, Timing, Trust};
 
 const DOMAIN: &str = "idle";
 
@@ -166,9 +162,6 @@ fn unhex(text: &str) -> Vec<u8> {
 
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -96,14 +96,10 @@ impl From<CertificateFault> for rustls::Error {
         Self::InvalidCertificate(match fault {
             CertificateFault::Expired { .. } => CertificateError::Expired,
             CertificateFault::NotYetValid { .. } => CertificateError::NotValidYet,
-            CertificateFault::ForeignCa | CertificateFault::WrongPin { .. } => {
-                CertificateError::UnknownIssuer
-            }
+            CertificateFault::ForeignCa | CertificateFault::WrongPin { .. } => CertificateError::UnknownIssuer,
             CertificateFault::WrongRole => CertificateError::InvalidPurpose,
             CertificateFault::WrongName { .. } => CertificateError::NotValidForName,
-            CertificateFault::Unreadable { .. } => {
-                CertificateError::Other(OtherError(std::sync::Arc::new(fault)))
-            }
+            CertificateFault::Unreadable { .. } => CertificateError::Other(OtherError(std::sync::Arc::new(fault))),
         })
     }
 }
@@ -155,10 +151,7 @@ impl Expect {
                 let expected = hub_uri(&trust.trust_domain);
                 (names == [expected.as_str()], expected)
             }
-            (Self::Agent(trust), [name]) => (
-                agent_in(name, &trust.trust_domain).is_some(),
-                agents_of(trust),
-            ),
+            (Self::Agent(trust), [name]) => (agent_in(name, &trust.trust_domain).is_some(), agents_of(trust)),
             (Self::Agent(trust), _) => (false, agents_of(trust)),
             (Self::PinnedHub(_), [name]) => {
                 let domain = name
@@ -208,9 +201,7 @@ fn agent_in(uri: &str, trust_domain: &str) -> Option<AgentId> {
     AgentId::new(name).ok()
 }
 
-fn anchors<'a>(
-    ca: impl IntoIterator<Item = &'a CertificateDer<'a>>,
-) -> Result<Vec<TrustAnchor<'a>>, CertificateFault> {
+fn anchors<'a>(ca: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> Result<Vec<TrustAnchor<'a>>, CertificateFault> {
     ca.into_iter()
         .map(|ca| {
             anchor_from_trusted_cert(ca).map_err(|cause| CertificateFault::Unreadable {
@@ -220,10 +211,7 @@ fn anchors<'a>(
         .collect()
 }
 
-fn pinned<'a>(
-    chain: &'a [CertificateDer<'a>],
-    pin: CaPin,
-) -> Result<&'a CertificateDer<'a>, CertificateFault> {
+fn pinned<'a>(chain: &'a [CertificateDer<'a>], pin: CaPin) -> Result<&'a CertificateDer<'a>, CertificateFault> {
     chain
         .iter()
         .find(|ca| pin_of(ca) == pin)
@@ -247,9 +235,7 @@ fn translate(cause: &webpki::Error, now: UnixTime) -> CertificateFault {
         | Error::CaUsedAsEndEntity
         | Error::EndEntityUsedAsCa
         | Error::PathLenConstraintViolated => CertificateFault::ForeignCa,
-        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-            CertificateFault::WrongRole
-        }
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => CertificateFault::WrongRole,
         other => CertificateFault::Unreadable {
             detail: other.to_string(),
         },

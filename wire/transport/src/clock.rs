@@ -23,10 +23,7 @@ struct Known {
 impl CertificateClock {
     /// The wall clock, but never before `floor`.
     pub fn new(floor: Wall) -> Self {
-        Self(Arc::new(Mutex::new(Known {
-            floor,
-            learned: None,
-        })))
+        Self(Arc::new(Mutex::new(Known { floor, learned: None })))
     }
 
     /// Takes over a time that the authenticated hub told; from now on it is carried on by the monotonic clock.

@@ -49,11 +49,7 @@ pub enum DoorError {
 
 impl Door {
     pub(crate) fn new(connection: Connection, send: SendStream, recv: RecvStream) -> Self {
-        Self {
-            connection,
-            send,
-            recv,
-        }
+        Self { connection, send, recv }
     }
 
     /// Sends one message.

@@ -11,9 +11,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{
-    AsyncUdpSocket, Connection, ConnectionError, Endpoint, Incoming, Runtime, TokioRuntime, VarInt,
-};
+use quinn::{AsyncUdpSocket, Connection, ConnectionError, Endpoint, Incoming, Runtime, TokioRuntime, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -25,8 +23,8 @@ use crate::door::{Door, DoorError};
 use crate::fault::{CloseCode, ConnectError, End};
 use crate::framed::Session;
 use crate::limits::{
-    HANDSHAKE, LINGER, MAX_HANDSHAKES, RETRY_ABOVE, Timing, bound_server, client_transport,
-    endpoint_config, server_transport,
+    HANDSHAKE, LINGER, MAX_HANDSHAKES, RETRY_ABOVE, Timing, bound_server, client_transport, endpoint_config,
+    server_transport,
 };
 use crate::tls::{ClientTls, ServerTls};
 
@@ -50,20 +48,13 @@ impl Client {
         };
         let socket = UdpSocket::bind(local).map_err(|cause| no_socket(&cause))?;
         let runtime = Arc::new(TokioRuntime);
-        let socket = runtime
-            .wrap_udp_socket(socket)
-            .map_err(|cause| no_socket(&cause))?;
+        let socket = runtime.wrap_udp_socket(socket).map_err(|cause| no_socket(&cause))?;
         Self::with_socket(socket, runtime, timing).map_err(|cause| no_socket(&cause))
     }
 
     /// Uses a socket and a runtime of the caller's: an in-memory network and its clock.
-    pub fn with_socket(
-        socket: Arc<dyn AsyncUdpSocket>,
-        runtime: Arc<dyn Runtime>,
-        timing: Timing,
-    ) -> io::Result<Self> {
-        let endpoint =
-            Endpoint::new_with_abstract_socket(endpoint_config(), None, socket, runtime)?;
+    pub fn with_socket(socket: Arc<dyn AsyncUdpSocket>, runtime: Arc<dyn Runtime>, timing: Timing) -> io::Result<Self> {
+        let endpoint = Endpoint::new_with_abstract_socket(endpoint_config(), None, socket, runtime)?;
         Ok(Self { endpoint, timing })
     }
 
@@ -86,12 +77,7 @@ impl Client {
         Ok(Visit { connection })
     }
 
-    async fn connect(
-        &self,
-        hub: SocketAddr,
-        tls: &ClientTls,
-        deadline: Instant,
-    ) -> Result<Connection, ConnectError> {
+    async fn connect(&self, hub: SocketAddr, tls: &ClientTls, deadline: Instant) -> Result<Connection, ConnectError> {
         let config = self.config(tls);
         let mut patience = self.timing.first_answer;
         loop {
@@ -131,11 +117,7 @@ impl Client {
     }
 
     fn sort(&self, cause: &ConnectionError, hub: SocketAddr, tls: &ClientTls) -> ConnectError {
-        let verdict = tls
-            .verdict
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let verdict = tls.verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
         ConnectError::of(cause, hub, self.timing.connect, verdict)
     }
 
@@ -279,8 +261,7 @@ impl Server {
         timing: Timing,
     ) -> io::Result<Self> {
         let config = server_config(tls, timing);
-        let endpoint =
-            Endpoint::new_with_abstract_socket(endpoint_config(), Some(config), socket, runtime)?;
+        let endpoint = Endpoint::new_with_abstract_socket(endpoint_config(), Some(config), socket, runtime)?;
         Ok(Self {
             endpoint,
             timing,
@@ -297,8 +278,7 @@ impl Server {
     /// Uses another certificate or other CAs from the next connection on.
     pub fn replace_tls(&mut self, tls: &ServerTls) {
         self.trust_domain = tls.trust_domain.as_str().into();
-        self.endpoint
-            .set_server_config(Some(server_config(tls, self.timing)));
+        self.endpoint.set_server_config(Some(server_config(tls, self.timing)));
     }
 
     /// The next arrival; `None` after [`Server::close`]. Safe to drop and call again.
@@ -320,16 +300,12 @@ impl Server {
 
     /// Tells every connection that the process stops, and waits, for two seconds at most, until they know.
     pub async fn close(self, reason: &str) {
-        self.endpoint
-            .close(CloseCode::Stopping.number(), reason.as_bytes());
+        self.endpoint.close(CloseCode::Stopping.number(), reason.as_bytes());
         let _ = timeout(LINGER, self.endpoint.wait_idle()).await;
     }
 
     fn begin(&mut self, incoming: Incoming) {
-        if self.handshakes.len() > RETRY_ABOVE
-            && !incoming.remote_address_validated()
-            && incoming.may_retry()
-        {
+        if self.handshakes.len() > RETRY_ABOVE && !incoming.remote_address_validated() && incoming.may_retry() {
             // A failed retry means that the connect has vanished meanwhile.
             let _ = incoming.retry();
             return;
@@ -353,10 +329,7 @@ impl Server {
     }
 }
 
-async fn shake_hands(
-    incoming: Incoming,
-    trust_domain: &str,
-) -> Result<Option<Arrival>, ConnectionError> {
+async fn shake_hands(incoming: Incoming, trust_domain: &str) -> Result<Option<Arrival>, ConnectionError> {
     let connection = incoming.accept()?.await?;
     let protocol = connection
         .handshake_data()
@@ -389,8 +362,8 @@ fn before_session(connection: Connection, trust_domain: &str) -> Option<Pending>
 }
 
 fn server_config(tls: &ServerTls, timing: Timing) -> quinn::ServerConfig {
-    let crypto = QuicServerConfig::try_from(tls.config.clone())
-        .expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
+    let crypto =
+        QuicServerConfig::try_from(tls.config.clone()).expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(server_transport(timing));
     bound_server(&mut config);
@@ -419,9 +392,7 @@ fn door(
 ) -> Result<Door, DoorError> {
     match streams {
         Ok((send, recv)) => Ok(Door::new(connection.clone(), send, recv)),
-        Err(cause) => Err(DoorError::Ended {
-            end: End::from(&cause),
-        }),
+        Err(cause) => Err(DoorError::Ended { end: End::from(&cause) }),
     }
 }
 

@@ -178,11 +178,7 @@ impl Session {
             if let (Some((code, reason)), None) = (&state.closing, &self.end) {
                 return Poll::Ready(Step::Closing(*code, reason.clone()));
             }
-            if !state
-                .waker
-                .as_ref()
-                .is_some_and(|waker| waker.will_wake(cx.waker()))
-            {
+            if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 state.waker = Some(cx.waker().clone());
             }
         }
@@ -219,11 +215,7 @@ impl Session {
                 Poll::Pending => pending = true,
             }
         }
-        if pending {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
-        }
+        if pending { Poll::Pending } else { Poll::Ready(()) }
     }
 
     fn poll_flush_class(&mut self, class: Class, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
@@ -249,9 +241,7 @@ impl Session {
                     // Never waits: both ends allow one stream for each class from the start.
                     let opened = pin!(self.connection.open_uni()).poll(cx);
                     let Poll::Ready(Ok(stream)) = opened else {
-                        return Poll::Ready(Err(
-                            self.failed("the other end allows no more streams")
-                        ));
+                        return Poll::Ready(Err(self.failed("the other end allows no more streams")));
                     };
                     let _ = stream.set_priority(-(place(class) as i32));
                     let mut opening = vec![class.tag()];
@@ -358,18 +348,13 @@ impl Session {
     }
 
     async fn open(&self, class: Class) -> Result<SendStream, End> {
-        let stream = self
-            .connection
-            .open_uni()
-            .await
-            .map_err(|cause| End::from(&cause))?;
+        let stream = self.connection.open_uni().await.map_err(|cause| End::from(&cause))?;
         let _ = stream.set_priority(-(place(class) as i32));
         Ok(stream)
     }
 
     fn broken(&mut self, reason: String) {
-        self.connection
-            .close(CloseCode::Protocol.number(), reason.as_bytes());
+        self.connection.close(CloseCode::Protocol.number(), reason.as_bytes());
         self.end.get_or_insert(End::Protocol { reason });
     }
 
@@ -513,18 +498,12 @@ impl Sender {
     }
 
     /// Asks one question on a stream of its own that opens with `tag`. Waits at most 15 s for each step.
-    pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(
-        &self,
-        tag: u8,
-        question: &Q,
-    ) -> Result<A, DoorError> {
+    pub async fn ask<Q: Serialize + Sync, A: DeserializeOwned>(&self, tag: u8, question: &Q) -> Result<A, DoorError> {
         let (send, recv) = self
             .connection
             .open_bi()
             .await
-            .map_err(|cause| DoorError::Ended {
-                end: End::from(&cause),
-            })?;
+            .map_err(|cause| DoorError::Ended { end: End::from(&cause) })?;
         let mut door = Door::new(self.connection.clone(), send, recv);
         door.write_raw(&[tag]).await?;
         door.write(question).await?;

@@ -238,10 +238,7 @@ mod tests {
         let mut bytes = header(ZSTD, 8);
         bytes.extend_from_slice(&u32::MAX.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        assert!(matches!(
-            read(&bytes, 100),
-            Err(DecodeError::TooLong { .. })
-        ));
+        assert!(matches!(read(&bytes, 100), Err(DecodeError::TooLong { .. })));
     }
 
     #[test]
@@ -250,10 +247,7 @@ mod tests {
         let mut bytes = header(ZSTD, body.len() + 4);
         bytes.extend_from_slice(&100u32.to_le_bytes());
         bytes.extend_from_slice(&body);
-        assert!(matches!(
-            read(&bytes, 100),
-            Err(DecodeError::Malformed { .. })
-        ));
+        assert!(matches!(read(&bytes, 100), Err(DecodeError::Malformed { .. })));
     }
 
     #[test]

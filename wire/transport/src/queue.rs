@@ -75,10 +75,7 @@ impl State {
         let queue = &mut self.queues[place(frame.class())];
         let bytes = frame.encode();
         if latest_only(frame)
-            && let Some((_, old)) = queue
-                .frames
-                .iter_mut()
-                .find(|(kind, _)| *kind == frame.kind())
+            && let Some((_, old)) = queue.frames.iter_mut().find(|(kind, _)| *kind == frame.kind())
         {
             queue.bytes = queue.bytes + bytes.len() - old.len();
             *old = bytes;

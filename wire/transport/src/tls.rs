@@ -89,12 +89,7 @@ impl ClientTls {
         Self::build(Expect::PinnedHub(pin), ALPN_JOIN, None, clock)
     }
 
-    fn build(
-        expect: Expect,
-        alpn: &[u8],
-        leaf: Option<Leaf>,
-        clock: &CertificateClock,
-    ) -> Result<Self, TlsError> {
+    fn build(expect: Expect, alpn: &[u8], leaf: Option<Leaf>, clock: &CertificateClock) -> Result<Self, TlsError> {
         let provider = provider();
         let verdict = Verdict::default();
         let verifier = Arc::new(Verifier {
@@ -140,10 +135,7 @@ pub struct ServerTls {
 impl ServerTls {
     /// Shows `leaf`; an agent that shows a certificate must show one of `trust`, and only the session door insists on one.
     pub fn new(leaf: Leaf, trust: Trust, clock: &CertificateClock) -> Result<Self, TlsError> {
-        let broken = |cause| TlsError {
-            whose: "hub's",
-            cause,
-        };
+        let broken = |cause| TlsError { whose: "hub's", cause };
         let provider = provider();
         let trust_domain = trust.trust_domain.clone();
         let verifier = Arc::new(Verifier {
@@ -151,16 +143,13 @@ impl ServerTls {
             provider: provider.clone(),
             verdict: Verdict::default(),
         });
-        let mut config =
-            rustls::ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
-                .with_protocol_versions(&[&rustls::version::TLS13])
-                .map_err(broken)?
-                .with_client_cert_verifier(verifier)
-                .with_single_cert(leaf.chain, leaf.key)
-                .map_err(broken)?;
-        config.alpn_protocols = [ALPN_SESSION, ALPN_JOIN, ALPN_REJOIN]
-            .map(<[u8]>::to_vec)
-            .to_vec();
+        let mut config = rustls::ServerConfig::builder_with_details(provider, Arc::new(clock.clone()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(broken)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(leaf.chain, leaf.key)
+            .map_err(broken)?;
+        config.alpn_protocols = [ALPN_SESSION, ALPN_JOIN, ALPN_REJOIN].map(<[u8]>::to_vec).to_vec();
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -206,9 +195,7 @@ impl Verifier {
     }
 
     fn schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -301,11 +288,7 @@ mod tests {
 
     #[test]
     fn the_post_quantum_group_comes_first() {
-        let groups: Vec<NamedGroup> = provider()
-            .kx_groups
-            .iter()
-            .map(|group| group.name())
-            .collect();
+        let groups: Vec<NamedGroup> = provider().kx_groups.iter().map(|group| group.name()).collect();
         assert_eq!(groups[0], NamedGroup::X25519MLKEM768);
     }
 }

@@ -8,10 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{
-    ALWAYS, CLIENT, Ca, DOMAIN, PAST, SERVER, Wanted, ack, clock, entries, number, telemetry,
-    timing,
-};
+use common::{ALWAYS, CLIENT, Ca, DOMAIN, PAST, SERVER, Wanted, ack, clock, entries, number, telemetry, timing};
 use quinn::crypto::rustls::QuicClientConfig;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -19,8 +16,8 @@ use wire::bundle::SignedBundle;
 use wire::enroll::RENEW_TAG;
 use wire::frame::Frame;
 use wire_transport::{
-    Arrival, Client, ClientTls, CloseCode, ConnectError, End, Event, Leaf, SendError, Server,
-    ServerTls, Session, Timing, pin_of,
+    Arrival, Client, ClientTls, CloseCode, ConnectError, End, Event, Leaf, SendError, Server, ServerTls, Session,
+    Timing, pin_of,
 };
 
 /// Generous: only a hang reaches it.
@@ -89,10 +86,7 @@ async fn check(ca: &Ca, leaf: Leaf, hub_leaf: Leaf, expected: &str) {
     let tls = ClientTls::session(leaf, ca.trust(), &clock()).unwrap();
     match session(hub.address, &tls).await {
         Ok(_) => assert_eq!(expected, "in"),
-        Err(error) => assert!(
-            error.to_string().contains(expected),
-            "{error}, expected `{expected}`"
-        ),
+        Err(error) => assert!(error.to_string().contains(expected), "{error}, expected `{expected}`"),
     }
 }
 
@@ -102,28 +96,10 @@ async fn only_an_agent_of_this_domain_and_ca_gets_in() {
     let agent = format!("spiffe://{DOMAIN}/agent/edge-1");
     let leaf = |uris: &[&str], usage, years| ca.issue(Wanted { uris, usage, years });
     check(&ca, leaf(&[&agent], CLIENT, ALWAYS), ca.hub(), "in").await;
-    check(
-        &ca,
-        foreign.agent("edge-1"),
-        ca.hub(),
-        "its CA is not the hub's CA",
-    )
-    .await;
+    check(&ca, foreign.agent("edge-1"), ca.hub(), "its CA is not the hub's CA").await;
     check(&ca, leaf(&[&agent], CLIENT, PAST), ca.hub(), "has expired").await;
-    check(
-        &ca,
-        leaf(&[&agent], SERVER, ALWAYS),
-        ca.hub(),
-        "it is not for an agent",
-    )
-    .await;
-    check(
-        &ca,
-        leaf(&[&agent], None, ALWAYS),
-        ca.hub(),
-        "it is not for an agent",
-    )
-    .await;
+    check(&ca, leaf(&[&agent], SERVER, ALWAYS), ca.hub(), "it is not for an agent").await;
+    check(&ca, leaf(&[&agent], None, ALWAYS), ca.hub(), "it is not for an agent").await;
     check(&ca, ca.hub(), ca.hub(), "it is not for an agent").await;
     let strangers: [&[&str]; 7] = [
         &[],
@@ -135,13 +111,7 @@ async fn only_an_agent_of_this_domain_and_ca_gets_in() {
         &[&agent, "spiffe://test.sentinel/agent/edge-2"],
     ];
     for uris in strangers {
-        check(
-            &ca,
-            leaf(uris, CLIENT, ALWAYS),
-            ca.hub(),
-            "it names somebody else",
-        )
-        .await;
+        check(&ca, leaf(uris, CLIENT, ALWAYS), ca.hub(), "it names somebody else").await;
     }
     check(&ca, ca.agent("denied"), ca.hub(), "denied by root: stolen").await;
 }
@@ -152,34 +122,10 @@ async fn only_the_hub_of_this_domain_and_ca_is_talked_to() {
     let uri = format!("spiffe://{DOMAIN}/hub");
     let leaf = |uris: &[&str], usage, years| ca.issue(Wanted { uris, usage, years });
     check(&ca, ca.agent("a"), leaf(&[&uri], SERVER, ALWAYS), "in").await;
-    check(
-        &ca,
-        ca.agent("a"),
-        foreign.hub(),
-        "not issued by a CA that is trusted",
-    )
-    .await;
-    check(
-        &ca,
-        ca.agent("a"),
-        leaf(&[&uri], SERVER, PAST),
-        "has expired",
-    )
-    .await;
-    check(
-        &ca,
-        ca.agent("a"),
-        leaf(&[&uri], SERVER, (2110, 2120)),
-        "not valid yet",
-    )
-    .await;
-    check(
-        &ca,
-        ca.agent("a"),
-        leaf(&[&uri], CLIENT, ALWAYS),
-        "not for this role",
-    )
-    .await;
+    check(&ca, ca.agent("a"), foreign.hub(), "not issued by a CA that is trusted").await;
+    check(&ca, ca.agent("a"), leaf(&[&uri], SERVER, PAST), "has expired").await;
+    check(&ca, ca.agent("a"), leaf(&[&uri], SERVER, (2110, 2120)), "not valid yet").await;
+    check(&ca, ca.agent("a"), leaf(&[&uri], CLIENT, ALWAYS), "not for this role").await;
     check(&ca, ca.agent("a"), ca.agent("b"), "not for this role").await;
     check(
         &ca,
@@ -211,11 +157,7 @@ async fn a_joining_agent_talks_only_to_a_hub_under_the_pinned_ca() {
     visit.leave();
 
     let tls = ClientTls::join(pin_of(&foreign.der), &clock()).unwrap();
-    let error = client
-        .visit(hub.address, &tls)
-        .await
-        .unwrap_err()
-        .to_string();
+    let error = client.visit(hub.address, &tls).await.unwrap_err().to_string();
     let pins = [pin_of(&ca.der), pin_of(&foreign.der)].map(|pin| pin.to_string());
     assert!(pins.iter().all(|pin| error.contains(pin)), "{error}");
 }
@@ -232,26 +174,16 @@ async fn a_rejoin_is_bound_to_its_tls_session() {
     door.read_raw(&mut challenge).await.unwrap();
     assert_eq!(challenge, [7; 32]);
     door.write(&door.exporter()).await.unwrap();
-    assert!(
-        door.read::<bool>().await.unwrap(),
-        "both ends export the same"
-    );
+    assert!(door.read::<bool>().await.unwrap(), "both ends export the same");
 }
 
 #[tokio::test]
 async fn the_session_door_needs_a_certificate() {
     let ca = Ca::new();
     let hub = hub(&ca.server_tls());
-    let raw = raw_connection(hub.address, None, b"sentinel/1")
-        .await
-        .unwrap();
-    let cause = timeout(DEADLINE, raw.closed())
-        .await
-        .expect("closed by the hub");
-    assert!(
-        cause.to_string().contains("needs a client certificate"),
-        "{cause}"
-    );
+    let raw = raw_connection(hub.address, None, b"sentinel/1").await.unwrap();
+    let cause = timeout(DEADLINE, raw.closed()).await.expect("closed by the hub");
+    assert!(cause.to_string().contains("needs a client certificate"), "{cause}");
 }
 
 #[tokio::test]
@@ -261,10 +193,7 @@ async fn an_unknown_protocol_is_refused_in_the_handshake() {
     let error = raw_connection(hub.address, Some(ca.agent("a")), b"sentinel/99")
         .await
         .unwrap_err();
-    assert!(
-        error.to_string().contains("120"),
-        "{error}: no_application_protocol"
-    );
+    assert!(error.to_string().contains("120"), "{error}: no_application_protocol");
 }
 
 #[tokio::test]
@@ -278,10 +207,7 @@ async fn nobody_there_is_said_within_the_connect_time() {
         ..timing()
     };
     let client = Client::new(address, timing).unwrap();
-    let error = client
-        .session(address, &ca.client_tls("a"))
-        .await
-        .unwrap_err();
+    let error = client.session(address, &ca.client_tls("a")).await.unwrap_err();
     assert_eq!(
         error,
         ConnectError::Unreachable {
@@ -295,9 +221,7 @@ async fn nobody_there_is_said_within_the_connect_time() {
 async fn frames_of_all_classes_go_both_ways_and_a_close_follows_them() {
     let ca = Ca::new();
     let mut hub = hub(&ca.server_tls());
-    let mut agent = session(hub.address, &ca.client_tls("edge-1"))
-        .await
-        .unwrap();
+    let mut agent = session(hub.address, &ca.client_tls("edge-1")).await.unwrap();
     let mut served = hub.sessions.recv().await.unwrap();
     let bundle = Frame::Bundle(SignedBundle {
         // Larger than every window, and not packable.
@@ -313,9 +237,7 @@ async fn frames_of_all_classes_go_both_ways_and_a_close_follows_them() {
     }
     served.sender().close(CloseCode::Stopping, "restart");
     let at_agent = tokio::spawn(async move { until_end(&mut agent).await });
-    let (at_hub, end) = timeout(DEADLINE, until_end(&mut served))
-        .await
-        .expect("ends");
+    let (at_hub, end) = timeout(DEADLINE, until_end(&mut served)).await.expect("ends");
     assert_eq!(
         end,
         End::Local {
@@ -324,11 +246,7 @@ async fn frames_of_all_classes_go_both_ways_and_a_close_follows_them() {
     );
     drop(at_hub);
     let (got, end) = timeout(DEADLINE, at_agent).await.expect("ends").unwrap();
-    assert_eq!(
-        got.len(),
-        4,
-        "a close loses nothing that was queued before it"
-    );
+    assert_eq!(got.len(), 4, "a close loses nothing that was queued before it");
     assert!(up.iter().all(|frame| got.contains(frame)));
     let reason = "restart".to_owned();
     assert_eq!(
@@ -344,9 +262,7 @@ async fn frames_of_all_classes_go_both_ways_and_a_close_follows_them() {
 async fn a_question_gets_its_answer_beside_the_frames() {
     let ca = Ca::new();
     let mut hub = hub(&ca.server_tls());
-    let mut agent = session(hub.address, &ca.client_tls("edge-1"))
-        .await
-        .unwrap();
+    let mut agent = session(hub.address, &ca.client_tls("edge-1")).await.unwrap();
     let sender = agent.sender();
     tokio::spawn(async move { until_end(&mut agent).await });
     let mut served = hub.sessions.recv().await.unwrap();
@@ -379,9 +295,7 @@ async fn a_question_gets_its_answer_beside_the_frames() {
 async fn a_status_that_has_not_left_is_replaced_and_a_full_queue_is_an_error() {
     let ca = Ca::new();
     let mut hub = hub(&ca.server_tls());
-    let agent = session(hub.address, &ca.client_tls("edge-1"))
-        .await
-        .unwrap();
+    let agent = session(hub.address, &ca.client_tls("edge-1")).await.unwrap();
     let mut served = hub.sessions.recv().await.unwrap();
     // Nobody drives the agent's end, so everything stays queued.
     let sender = agent.sender();
@@ -410,15 +324,8 @@ async fn a_status_that_has_not_left_is_replaced_and_a_full_queue_is_an_error() {
     let mut agent = agent;
     sender.close(CloseCode::Done, "done");
     tokio::spawn(async move { until_end(&mut agent).await });
-    let (got, _) = timeout(DEADLINE, until_end(&mut served))
-        .await
-        .expect("ends");
-    assert_eq!(
-        got.iter()
-            .filter(|frame| matches!(frame, Frame::Beacon(_)))
-            .count(),
-        1
-    );
+    let (got, _) = timeout(DEADLINE, until_end(&mut served)).await.expect("ends");
+    assert_eq!(got.iter().filter(|frame| matches!(frame, Frame::Beacon(_))).count(), 1);
     assert_eq!(got.len(), 32);
 }
 
@@ -429,24 +336,16 @@ async fn check_raw(bytes: &[u8], expected: &str) {
     let raw = raw_connection(hub.address, Some(ca.agent("a")), b"sentinel/1")
         .await
         .unwrap();
-    let mut served = timeout(DEADLINE, hub.sessions.recv())
-        .await
-        .expect("admitted")
-        .unwrap();
+    let mut served = timeout(DEADLINE, hub.sessions.recv()).await.expect("admitted").unwrap();
     let mut stream = raw.open_uni().await.unwrap();
     stream.write_all(bytes).await.unwrap();
-    let (_, end) = timeout(DEADLINE, until_end(&mut served))
-        .await
-        .expect("ends");
+    let (_, end) = timeout(DEADLINE, until_end(&mut served)).await.expect("ends");
     let End::Protocol { reason } = end else {
         panic!("{end:?}")
     };
     assert!(reason.contains(expected), "{reason}");
     let cause = timeout(DEADLINE, raw.closed()).await.expect("closed");
-    assert!(
-        cause.to_string().contains(expected),
-        "the sender is told: {cause}"
-    );
+    assert!(cause.to_string().contains(expected), "the sender is told: {cause}");
 }
 
 #[tokio::test]
@@ -458,11 +357,7 @@ async fn bytes_that_are_no_frames_end_the_session() {
     frame[..4].copy_from_slice(&length.to_le_bytes());
     trailing.extend_from_slice(&frame);
     check_raw(&trailing, "4 bytes follow the end").await;
-    check_raw(
-        &[1, 0xff, 0xff, 0xff, 0x7f, 3, 0],
-        "at most 65538 are allowed",
-    )
-    .await;
+    check_raw(&[1, 0xff, 0xff, 0xff, 0x7f, 3, 0], "at most 65538 are allowed").await;
     check_raw(&[9], "a stream of class 9").await;
     check_raw(&[1, 1, 0, 0, 0, 9], "a frame without a kind").await;
     check_raw(&[3, 0, 0xff, 0xff, 0xff, 0xff], "are allowed").await;

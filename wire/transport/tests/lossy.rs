@@ -115,10 +115,7 @@ async fn converse(client: Client, tls: wire_transport::ClientTls) -> u32 {
         }
     }
     sender.close(CloseCode::Done, "enough");
-    assert!(matches!(
-        session.recv().await,
-        Event::Ended(End::Local { .. })
-    ));
+    assert!(matches!(session.recv().await, Event::Ended(End::Local { .. })));
     tries
 }
 
@@ -140,16 +137,9 @@ async fn with_three_of_ten_packets_lost_all_sessions_come_up_and_frames_keep_the
     }
     hub.abort();
     let (sent, lost) = fabric.counts();
-    assert!(
-        lost * 100 > sent * 25,
-        "{lost} of {sent} lost: it did storm"
-    );
+    assert!(lost * 100 > sent * 25, "{lost} of {sent} lost: it did storm");
     assert!(tries < 2 * u32::from(AGENTS), "{tries} tries");
-    assert!(
-        started.elapsed() < Duration::from_secs(60),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,11 +154,7 @@ async fn a_connect_that_began_while_the_path_was_cut_comes_up_soon_after_it_heal
     fabric.set_weather(CALM);
     let healed = Instant::now();
     connecting.await.unwrap();
-    assert!(
-        healed.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        healed.elapsed()
-    );
+    assert!(healed.elapsed() < Duration::from_secs(2), "{:?}", healed.elapsed());
     hub.abort();
 }
 

@@ -5,18 +5,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use hub_core::{
-    Answer, Batch, Change, Effect, Hub, Input, Recovered, Request, Row, SessionId, Settings,
-    StoredAgent,
-};
+use hub_core::{Answer, Batch, Change, Effect, Hub, Input, Recovered, Request, Row, SessionId, Settings, StoredAgent};
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
 use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, Status, Welcome};
 use wire::time::ClockState;
-use wire::{
-    AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall,
-};
+use wire::{AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
 
 pub const DOMAIN: &str = "example";
 
@@ -37,9 +32,7 @@ impl Store {
     fn commit(&mut self, batch: Batch, holes: &[(AgentId, Epoch, Seq)]) {
         for row in batch.rows {
             match row {
-                Row::Entries {
-                    agent, epoch, raw, ..
-                } => {
+                Row::Entries { agent, epoch, raw, .. } => {
                     assert!(self.records.contains_key(&agent), "{agent} has no record");
                     let key = (agent.clone(), epoch);
                     let chain = self.entries.entry(key).or_default();
@@ -167,9 +160,7 @@ impl Heard {
 
     pub fn bundles(&self) -> usize {
         let bundles = self.frames.iter();
-        bundles
-            .filter(|frame| matches!(frame, Frame::Bundle(_)))
-            .count()
+        bundles.filter(|frame| matches!(frame, Frame::Bundle(_))).count()
     }
 }
 
@@ -263,10 +254,7 @@ impl Agent {
 
     pub fn hello(&self) -> Hello {
         let epoch = self.epoch();
-        let older = self
-            .epochs
-            .iter()
-            .filter(|(of, raw)| **of != epoch && !raw.is_empty());
+        let older = self.epochs.iter().filter(|(of, raw)| **of != epoch && !raw.is_empty());
         Hello {
             version: 1,
             oldest_version: 1,
@@ -311,12 +299,7 @@ impl Agent {
     pub fn frame(&self, epoch: Epoch, first: Seq, count: usize) -> Option<Frame> {
         let raw = &self.epochs[&epoch];
         let from = (first.0 as usize).checked_sub(1)?;
-        let part: Vec<Vec<u8>> = raw
-            .iter()
-            .skip(from)
-            .take(count)
-            .map(|raw| raw.bytes.clone())
-            .collect();
+        let part: Vec<Vec<u8>> = raw.iter().skip(from).take(count).map(|raw| raw.bytes.clone()).collect();
         (!part.is_empty()).then_some(Frame::Entries(Entries {
             epoch,
             first,
@@ -340,8 +323,7 @@ impl Agent {
         for epoch in self.epochs.keys().copied().collect::<Vec<_>>() {
             let held = holds(epoch).seq;
             self.acked.insert(epoch, held.min(self.head_of(epoch).seq));
-            self.next
-                .insert(epoch, held.next().max(self.oldest[&epoch]));
+            self.next.insert(epoch, held.next().max(self.oldest[&epoch]));
         }
     }
 }
@@ -395,9 +377,7 @@ impl World {
             heard: BTreeMap::new(),
             replies: BTreeMap::new(),
             changes: Vec::new(),
-            agents: (0..agents)
-                .map(|n| Agent::new(&format!("edge-{n}")))
-                .collect(),
+            agents: (0..agents).map(|n| Agent::new(&format!("edge-{n}"))).collect(),
             holes: Vec::new(),
             of_session: BTreeMap::new(),
             asked: Vec::new(),
@@ -444,10 +424,7 @@ impl World {
             }
             Effect::Send { session, frame } => {
                 self.judge_frame(session, &frame);
-                let heard = self
-                    .heard
-                    .get_mut(&session)
-                    .expect("a session that was opened");
+                let heard = self.heard.get_mut(&session).expect("a session that was opened");
                 assert!(!heard.closed, "a frame after the close");
                 heard.frames.push(frame);
             }
@@ -472,11 +449,7 @@ impl World {
         match frame {
             Frame::Ack(ack) => {
                 if let Some(entries) = ack.entries {
-                    assert_eq!(
-                        self.store.head(&id, ack.epoch).seq,
-                        entries,
-                        "ack before the commit"
-                    );
+                    assert_eq!(self.store.head(&id, ack.epoch).seq, entries, "ack before the commit");
                     let last = &self.store.entries[&(id.clone(), ack.epoch)][&entries];
                     let mine = &self.agents[index].epochs[&ack.epoch];
                     if let Some(raw) = mine.get(entries.0 as usize - 1) {
@@ -488,18 +461,11 @@ impl World {
                 }
             }
             Frame::Welcome(welcome) => {
-                assert!(
-                    self.store.meta.is_some(),
-                    "a welcome before the hub epoch is stored"
-                );
+                assert!(self.store.meta.is_some(), "a welcome before the hub epoch is stored");
                 assert_eq!(welcome.hub_epoch, self.hub.hub_epoch());
                 assert!(welcome.hub_epoch >= self.agents[index].hub_epoch);
                 for head in &welcome.holds {
-                    assert_eq!(
-                        *head,
-                        self.store.head(&id, head.epoch),
-                        "not what is stored"
-                    );
+                    assert_eq!(*head, self.store.head(&id, head.epoch), "not what is stored");
                 }
                 let live = self.heard.iter().filter(|(other, heard)| {
                     self.of_session[other] == index && !heard.closed && heard.welcome().is_some()
@@ -526,9 +492,7 @@ impl World {
                 }
             }
             Frame::Beacon(beacon) => {
-                let payload = beacon
-                    .open(&self.ring(), DOMAIN)
-                    .expect("our own signature");
+                let payload = beacon.open(&self.ring(), DOMAIN).expect("our own signature");
                 assert!(self.store.bundles.contains_key(&payload.bundle.generation));
                 let hub_epoch = self.hub.hub_epoch();
                 let (last, last_epoch, restores) = self.agents[index].beacon;

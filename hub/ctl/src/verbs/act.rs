@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use wire::Verdict;
 use wire::api::{ActRequest, ActView};
 use wire::decision::Clause;
 use wire::reading::DeviceId;
@@ -76,12 +77,21 @@ fn exit(view: &ActView) -> Exit {
 fn text(view: &ActView, asked: &str) -> String {
     let mut text = match (view.status.as_str(), &view.decision) {
         ("denied", Some(decision)) => {
-            format!("✕ denied by rule {}: {}\n", decision.rule, decision.summary)
+            let now = if decision.verdict == Verdict::Hold {
+                " for now"
+            } else {
+                ""
+            };
+            format!("✕ denied{now} by rule {}: {}\n", decision.rule, decision.summary)
         }
         ("denied", None) => match view.clauses.iter().find(|clause| denies(clause)) {
             Some(clause) => format!("✕ denied by rule {}: {asked}\n", clause.rule),
             None => format!("✕ denied: {asked}\n"),
         },
+        ("done", Some(decision)) if decision.verdict == Verdict::Clamp => format!(
+            "⇥ clamped by rule {}: {}, {}\n",
+            decision.rule, decision.summary, decision.outcome
+        ),
         ("done", Some(decision)) => format!(
             "✓ {} {}, by rule {}\n",
             decision.outcome, decision.summary, decision.rule
@@ -108,7 +118,7 @@ fn denies(clause: &Clause) -> bool {
 
 fn told(clause: &Clause) -> String {
     let mut text = format!(
-        "  {}: {} is {}, asked for {} {}\n",
+        "  {}: {} is {}, must be {} {}\n",
         clause.rule,
         clause.what,
         value(clause.observed, clause.unit),

@@ -48,17 +48,28 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy {
             what: Policy::Check { file, local },
         } => policy::check(session, file, *local, output).await,
-        // The verbs from here on have no `--local`: there is nothing to advise when the hub is away.
         Verb::Policy {
             what: Policy::Publish { file, wait },
-        } => return policy::publish(session, file, *wait, output).await,
-        Verb::Verify(verify) => return verify::run(session, verify, output).await,
-        Verb::Token { what } => return token::create(session, what, output).await,
-        Verb::Login => return token::login(session, output).await,
+        } => policy::publish(session, file, *wait, output).await,
+        Verb::Verify(verify) => verify::run(session, verify, output).await,
+        Verb::Token { what } => token::create(session, what, output).await,
+        Verb::Login => token::login(session, output).await,
+        // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
-        Verb::Version | Verb::Completion { .. } => return Ok(Exit::Ok),
+        Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
     };
-    result.map_err(|failure| session.with_way_out(failure))
+    result.map_err(|failure| session.with_way_out(failure, has_local(verb)))
+}
+
+/// Whether a node's own socket can answer too.
+fn has_local(verb: &Verb) -> bool {
+    match verb {
+        Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
+        Verb::Hold(_) | Verb::Release(_) => true,
+        Verb::Policy { what } => matches!(what, Policy::Check { .. }),
+        Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
+        Verb::Version | Verb::Completion { .. } => false,
+    }
 }
 
 #[derive(Serialize)]

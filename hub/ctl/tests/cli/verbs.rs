@@ -166,11 +166,33 @@ fn a_denial_names_the_rule_and_what_would_pass() {
         (
             4,
             "✕ denied by rule cap-range: power_cap of edge-03/gpu0\n  the hub's own copy of the policy says no\n  \
-             cap-range: power_cap of gpu0 is 20 W, asked for >= 100 W\n  would have passed at 100 W or more\n"
+             cap-range: power_cap of gpu0 is 20 W, must be >= 100 W\n  would have passed at 100 W or more\n"
         ),
         "{}",
         said.err
     );
+}
+
+#[test]
+fn a_clamp_and_a_wait_are_told_as_such() {
+    for (verdict, status, first) in [
+        (
+            wire::Verdict::Clamp,
+            "done",
+            "⇥ clamped by rule hot-gpu: gpu0 power_cap to 220 W, verified",
+        ),
+        (
+            wire::Verdict::Hold,
+            "denied",
+            "✕ denied for now by rule hot-gpu: gpu0 power_cap to 220 W",
+        ),
+    ] {
+        let mut decision = rows::decision("edge-03.1.42");
+        decision.verdict = verdict;
+        let view = json!({ "command": null, "status": status, "decision": decision, "detail": "" });
+        let said = act(view).line("act edge-03/gpu0 power_cap --reason x");
+        assert_eq!(said.out.lines().next(), Some(first), "{said:?}");
+    }
 }
 
 #[test]

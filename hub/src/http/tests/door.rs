@@ -4,28 +4,18 @@ use super::*;
 use crate::http::ROUTES;
 
 fn path_of(pattern: &str) -> String {
-    pattern
-        .replace("{name}", "edge-03")
-        .replace("{id}", "edge-03.1.1")
+    pattern.replace("{name}", "edge-03").replace("{id}", "edge-03.1.1")
 }
 
 async fn session(hub: &TestHub) -> String {
     let link = hub.admin("POST", "/api/v1/login-links", "", 200).await;
     let url = link["url"].as_str().expect("a link").to_owned();
-    let code = url
-        .strip_prefix("https://hub.test:7443/#login=")
-        .expect("of this hub");
+    let code = url.strip_prefix("https://hub.test:7443/#login=").expect("of this hub");
     let body = format!("{{\"code\":\"{code}\"}}");
     let answer = hub.ask("POST", "/api/v1/login", &[], &body).await;
     assert_eq!(answer.status, 204);
     let cookie = answer.header("set-cookie").to_owned();
-    for word in [
-        "__Host-sentinel=",
-        "Secure",
-        "HttpOnly",
-        "SameSite=Strict",
-        "Path=/",
-    ] {
+    for word in ["__Host-sentinel=", "Secure", "HttpOnly", "SameSite=Strict", "Path=/"] {
         assert!(cookie.contains(word), "{cookie}");
     }
     let again = hub.ask("POST", "/api/v1/login", &[], &body).await;
@@ -53,19 +43,14 @@ async fn no_route_answers_somebody_unknown() {
         ] {
             let answer = hub.ask(route.method, &path, wrong, "{}").await;
             if route.open {
-                assert!(
-                    answer.status != 401 || path.ends_with("/login"),
-                    "{route:?} {wrong:?}"
-                );
+                assert!(answer.status != 401 || path.ends_with("/login"), "{route:?} {wrong:?}");
             } else {
                 assert_eq!(answer.status, 401, "{route:?} {wrong:?}");
                 assert_eq!(answer.header("content-type"), "application/problem+json");
                 assert_eq!(answer.json()["code"], "unauthorized");
             }
         }
-        let with_token = hub
-            .ask(route.method, &path, &[("authorization", &bearer)], "{}")
-            .await;
+        let with_token = hub.ask(route.method, &path, &[("authorization", &bearer)], "{}").await;
         let with_cookie = hub
             .ask(
                 route.method,
@@ -74,9 +59,7 @@ async fn no_route_answers_somebody_unknown() {
                 "{}",
             )
             .await;
-        let from_elsewhere = hub
-            .ask(route.method, &path, &[("cookie", &cookie)], "{}")
-            .await;
+        let from_elsewhere = hub.ask(route.method, &path, &[("cookie", &cookie)], "{}").await;
         if !path.ends_with("/login") {
             assert!(
                 with_token.status != 401 && with_token.status != 403,
@@ -113,13 +96,7 @@ async fn no_route_answers_somebody_unknown() {
 #[tokio::test]
 async fn every_answer_is_protected_and_the_console_is_there() {
     let hub = TestHub::start().await;
-    for path in [
-        "/",
-        "/nodes/edge-03",
-        "/api/v1/nodes",
-        "/livez",
-        "/nothing.js",
-    ] {
+    for path in ["/", "/nodes/edge-03", "/api/v1/nodes", "/livez", "/nothing.js"] {
         let answer = hub.ask("GET", path, &[], "").await;
         assert!(
             answer
@@ -131,20 +108,14 @@ async fn every_answer_is_protected_and_the_console_is_there() {
         assert_eq!(answer.header("x-frame-options"), "DENY", "{path}");
     }
     let page = hub.ask("GET", "/", &[], "").await;
-    assert_eq!(
-        (page.status.as_u16(), page.header("content-type")),
-        (200, "text/html")
-    );
-    let deep = hub.ask("GET", "/decisions/edge-03.1.4", &[], "").await;
-    assert_eq!(
-        deep.status, 404,
-        "a path with a dot in its last part is a file"
-    );
-    assert_eq!(
-        hub.ask("GET", "/nodes/edge-03", &[], "").await.bytes,
-        page.bytes,
-        "a page of the console"
-    );
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    for deep in ["/nodes/edge-03", "/decisions/edge-03.1.42"] {
+        let found = hub.ask("GET", deep, &[], "").await;
+        assert_eq!(found.bytes, page.bytes, "{deep} is a page of the console");
+    }
+    for file in ["/old.css", "/icons/old.svg"] {
+        assert_eq!(hub.ask("GET", file, &[], "").await.status, 404, "{file}");
+    }
     assert_eq!(hub.ask("GET", "/nothing.js", &[], "").await.status, 404);
     assert_eq!(hub.ask("POST", "/", &[], "").await.status, 405);
     let tag = page.header("etag").to_owned();

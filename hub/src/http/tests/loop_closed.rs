@@ -57,42 +57,33 @@ async fn a_decision_is_read_explained_replayed_and_verified() {
     assert_eq!(shown["data"]["id"], "edge-03.1.1");
     drop(events);
 
-    let list = hub
-        .admin("GET", "/api/v1/decisions?node=edge-03", "", 200)
-        .await;
+    let list = hub.admin("GET", "/api/v1/decisions?node=edge-03", "", 200).await;
     assert_eq!(list["items"][0]["outcome"], "verified", "{list}");
     assert_eq!(list["items"][0]["digest"], decided.digest.to_string());
     assert_eq!(
         list["items"],
         hub.admin("GET", "/api/v1/decisions", "", 200).await["items"]
     );
-    let detail = hub
-        .admin("GET", "/api/v1/decisions/edge-03.1.1", "", 200)
-        .await;
+    let detail = hub.admin("GET", "/api/v1/decisions/edge-03.1.1", "", 200).await;
     assert_eq!(detail["outcomes"].as_array().map(Vec::len), Some(1));
     let bearer = format!("Bearer {TOKEN}");
     let path = "/api/v1/decisions/edge-03.1.1/explanation";
-    let explanation = hub
-        .ask("GET", path, &[("authorization", &bearer)], "")
-        .await;
-    assert_eq!(
-        explanation.header("content-type"),
-        "text/plain; charset=utf-8"
-    );
+    let explanation = hub.ask("GET", path, &[("authorization", &bearer)], "").await;
+    assert_eq!(explanation.header("content-type"), "text/plain; charset=utf-8");
     assert_eq!(detail["explanation"], explanation.text());
-    assert!(
-        explanation.text().contains("edge-03.1.1"),
-        "{}",
-        explanation.text()
-    );
-    let replay = hub
-        .admin("GET", "/api/v1/decisions/edge-03.1.1/replay", "", 200)
-        .await;
+    assert!(explanation.text().contains("edge-03.1.1"), "{}", explanation.text());
+    let replay = hub.admin("GET", "/api/v1/decisions/edge-03.1.1/replay", "", 200).await;
     assert_eq!(replay["identical"], true, "{replay}");
 
-    let entries = hub
-        .admin("GET", "/api/v1/entries?node=edge-03&limit=1", "", 200)
-        .await;
+    // A hub that starts now knows it too.
+    let recovered = hub.app.store.recover().expect("whole");
+    let last = recovered.agents[0].last_decision.as_ref().expect("stored");
+    assert_eq!(
+        (last.id.to_string().as_str(), last.outcome.as_str()),
+        ("edge-03.1.1", "verified")
+    );
+
+    let entries = hub.admin("GET", "/api/v1/entries?node=edge-03&limit=1", "", 200).await;
     assert_eq!(entries["items"][0]["kind"], "decision");
     let next = format!(
         "/api/v1/entries?node=edge-03&after={}",
@@ -108,23 +99,14 @@ async fn a_decision_is_read_explained_replayed_and_verified() {
     let row = &verify["items"][0];
     let counts = ["produced", "stored", "missing", "double"].map(|name| row[name].as_u64());
     assert_eq!(counts, [Some(2), Some(2), Some(0), Some(0)], "{row}");
-    assert_eq!(
-        (&row["chain_ok"], &row["detail"]),
-        (&true.into(), &"".into()),
-        "{row}"
-    );
+    assert_eq!((&row["chain_ok"], &row["detail"]), (&true.into(), &"".into()), "{row}");
 
     let node = hub.admin("GET", "/api/v1/nodes/edge-03", "", 200).await;
-    assert_eq!(
-        (&node["state"], &node["site"]),
-        (&"connected".into(), &"lab".into())
-    );
+    assert_eq!((&node["state"], &node["site"]), (&"connected".into(), &"lab".into()));
     assert_eq!(node["last_decisions"][0]["id"], "edge-03.1.1");
     let nodes = hub.admin("GET", "/api/v1/nodes", "", 200).await;
     assert_eq!(nodes["items"][0]["last_decision"]["id"], "edge-03.1.1");
-    let series = hub
-        .admin("GET", "/api/v1/series?node=edge-03", "", 200)
-        .await;
+    let series = hub.admin("GET", "/api/v1/series?node=edge-03", "", 200).await;
     assert_eq!(series["decisions"][0]["id"], "edge-03.1.1");
     hub.stop().await;
 }
@@ -150,10 +132,7 @@ async fn an_action_reaches_its_node_and_its_outcome_comes_back() {
             _ => None,
         })
         .await;
-    assert_eq!(
-        (command.who.as_str(), command.reason.as_str()),
-        ("admin", "try")
-    );
+    assert_eq!((command.who.as_str(), command.reason.as_str()), ("admin", "try"));
     assert_eq!(command.what, Order::Act(cap(220_000)));
     let origin = Origin::Command {
         id: command.id,
@@ -171,12 +150,7 @@ async fn an_action_reaches_its_node_and_its_outcome_comes_back() {
         .expect("in time")
         .expect("asked")
         .expect("answered");
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
     let view: Value = serde_json::from_slice(&bytes).expect("JSON");
     assert_eq!(
         (&view["status"], &view["decision"]["outcome"]),
@@ -191,18 +165,14 @@ async fn what_the_bundle_denies_is_not_even_sent() {
     let mut hub = TestHub::start().await;
     let bundle = hub.publish().await;
     let _agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
-    let wish = r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"20 W"},"reason":"try","wait_ms":0}"#;
+    let wish =
+        r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"20 W"},"reason":"try","wait_ms":0}"#;
     let view = hub.admin("POST", "/api/v1/actions", wish, 200).await;
     // The envelope clamps or denies: either way the hub says which rule it was, or sends what the agent will clamp.
-    assert!(
-        view["status"] == "denied" || view["status"] == "waiting",
-        "{view}"
-    );
+    assert!(view["status"] == "denied" || view["status"] == "waiting", "{view}");
     if view["status"] == "denied" {
         assert!(
-            view["clauses"]
-                .as_array()
-                .is_some_and(|clauses| !clauses.is_empty()),
+            view["clauses"].as_array().is_some_and(|clauses| !clauses.is_empty()),
             "{view}"
         );
     }

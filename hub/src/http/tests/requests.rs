@@ -9,10 +9,7 @@ async fn check(hub: &TestHub, request: (&str, &str, &str), status: u16, pointer:
     let detail = problem["detail"].as_str().expect("a detail");
     let errors = problem["errors"].as_array().cloned().unwrap_or_default();
     let all = format!("{detail} {errors:?}");
-    assert!(
-        all.contains(part),
-        "{method} {path}: `{all}` has no `{part}`"
-    );
+    assert!(all.contains(part), "{method} {path}: `{all}` has no `{part}`");
     if !pointer.is_empty() {
         assert_eq!(errors[0]["pointer"], pointer, "{method} {path}: {errors:?}");
     }
@@ -22,75 +19,23 @@ async fn check(hub: &TestHub, request: (&str, &str, &str), status: u16, pointer:
 async fn requests_that_are_not_valid_are_told_why() {
     let hub = TestHub::start().await;
     let actions = "/api/v1/actions";
-    let act = |more: &str| {
-        format!("{{\"node\":\"edge-03\",\"device\":\"gpu0\",\"action\":\"power_cap\"{more}}}")
-    };
+    let act = |more: &str| format!("{{\"node\":\"edge-03\",\"device\":\"gpu0\",\"action\":\"power_cap\"{more}}}");
     for (request, status, pointer, part) in [
-        (
-            ("GET", "/api/v1/nodes/edge-03", ""),
-            404,
-            "",
-            "no node `edge-03`",
-        ),
+        (("GET", "/api/v1/nodes/edge-03", ""), 404, "", "no node `edge-03`"),
         (("GET", "/api/v1/nodes/EDGE", ""), 400, "/node", "a-z"),
-        (
-            ("GET", "/api/v1/decisions/x", ""),
-            400,
-            "/id",
-            "NODE.EPOCH.SEQ",
-        ),
-        (
-            ("GET", "/api/v1/decisions/edge-03.1.1", ""),
-            404,
-            "",
-            "edge-03.1.1",
-        ),
-        (
-            ("GET", "/api/v1/decisions?limit=0", ""),
-            400,
-            "/limit",
-            "1 to 500",
-        ),
-        (
-            ("GET", "/api/v1/decisions?before=x", ""),
-            400,
-            "/before",
-            "next_cursor",
-        ),
+        (("GET", "/api/v1/decisions/x", ""), 400, "/id", "NODE.EPOCH.SEQ"),
+        (("GET", "/api/v1/decisions/edge-03.1.1", ""), 404, "", "edge-03.1.1"),
+        (("GET", "/api/v1/decisions?limit=0", ""), 400, "/limit", "1 to 500"),
+        (("GET", "/api/v1/decisions?before=x", ""), 400, "/before", "next_cursor"),
         (("GET", "/api/v1/decisions?nod=x", ""), 400, "", "nod"),
-        (
-            ("GET", "/api/v1/decisions?node=edge-03", ""),
-            404,
-            "",
-            "no node",
-        ),
-        (
-            ("GET", "/api/v1/entries", ""),
-            400,
-            "/node",
-            "name the node",
-        ),
+        (("GET", "/api/v1/decisions?node=edge-03", ""), 404, "", "no node"),
+        (("GET", "/api/v1/entries", ""), 400, "/node", "name the node"),
         (("GET", "/api/v1/series", ""), 400, "/node", "name the node"),
-        (
-            ("GET", "/api/v1/verify?node=edge-03", ""),
-            404,
-            "",
-            "no node",
-        ),
+        (("GET", "/api/v1/verify?node=edge-03", ""), 404, "", "no node"),
         (("POST", actions, "{"), 400, "", "EOF"),
         (("POST", actions, &act("")), 400, "", "reason"),
-        (
-            ("POST", actions, &act(",\"reason\":\" \"")),
-            400,
-            "/reason",
-            "empty",
-        ),
-        (
-            ("POST", actions, &act(",\"reason\":\"r\"")),
-            400,
-            "/action",
-            "220 W",
-        ),
+        (("POST", actions, &act(",\"reason\":\" \"")), 400, "/reason", "empty"),
+        (("POST", actions, &act(",\"reason\":\"r\"")), 400, "/action", "220 W"),
         (
             ("POST", actions, &act(",\"reason\":\"r\",\"wait_ms\":\"x\"")),
             400,
@@ -98,21 +43,13 @@ async fn requests_that_are_not_valid_are_told_why() {
             "u64",
         ),
         (
-            (
-                "POST",
-                actions,
-                &act(",\"reason\":\"r\",\"wait_ms\":999999"),
-            ),
+            ("POST", actions, &act(",\"reason\":\"r\",\"wait_ms\":999999")),
             400,
             "/wait_ms",
             "110000",
         ),
         (
-            (
-                "POST",
-                actions,
-                &act(",\"reason\":\"r\",\"params\":{\"to\":\"220 W\"}"),
-            ),
+            ("POST", actions, &act(",\"reason\":\"r\",\"params\":{\"to\":\"220 W\"}")),
             404,
             "",
             "no node",
@@ -135,33 +72,13 @@ async fn requests_that_are_not_valid_are_told_why() {
             "/reason",
             "empty",
         ),
-        (
-            ("POST", "/api/v1/tokens", "{\"name\":\"A\"}"),
-            400,
-            "/name",
-            "a-z",
-        ),
-        (
-            ("POST", "/api/v1/tokens", "{\"site\":\"A B\"}"),
-            400,
-            "/site",
-            "A B",
-        ),
-        (
-            ("POST", "/api/v1/tokens", "{\"ttl_ms\":1}"),
-            400,
-            "/ttl_ms",
-            "1000",
-        ),
+        (("POST", "/api/v1/tokens", "{\"name\":\"A\"}"), 400, "/name", "a-z"),
+        (("POST", "/api/v1/tokens", "{\"site\":\"A B\"}"), 400, "/site", "A B"),
+        (("POST", "/api/v1/tokens", "{\"ttl_ms\":1}"), 400, "/ttl_ms", "1000"),
         (("POST", "/api/v1/policies", "rules: 7"), 422, "", "line"),
         (("DELETE", "/api/v1/policies", ""), 404, "", "method"),
         (("GET", "/api/v1/nothing", ""), 404, "", "no route"),
-        (
-            ("POST", "/api/v1/policies", &"x".repeat(1_200_000)),
-            413,
-            "",
-            "1 MiB",
-        ),
+        (("POST", "/api/v1/policies", &"x".repeat(1_200_000)), 413, "", "1 MiB"),
     ] {
         check(&hub, request, status, pointer, part).await;
     }
@@ -172,19 +89,10 @@ async fn requests_that_are_not_valid_are_told_why() {
 async fn a_token_is_shown_with_the_line_to_type() {
     let hub = TestHub::start().await;
     let view = hub
-        .admin(
-            "POST",
-            "/api/v1/tokens",
-            "{\"name\":\"edge-77\",\"site\":\"lab\"}",
-            200,
-        )
+        .admin("POST", "/api/v1/tokens", "{\"name\":\"edge-77\",\"site\":\"lab\"}", 200)
         .await;
     let line = view["join_line"].as_str().expect("a line");
-    for word in [
-        view["token"].as_str(),
-        view["ca_pin"].as_str(),
-        Some("hub.test:7443"),
-    ] {
+    for word in [view["token"].as_str(), view["ca_pin"].as_str(), Some("hub.test:7443")] {
         assert!(line.contains(word.expect("text")), "{line}");
     }
     hub.stop().await;
@@ -193,16 +101,9 @@ async fn a_token_is_shown_with_the_line_to_type() {
 #[tokio::test]
 async fn a_bundle_is_checked_published_and_listed() {
     let hub = TestHub::start().await;
-    let bad = hub
-        .admin("POST", "/api/v1/policies/check", "rules: 7", 200)
-        .await;
+    let bad = hub.admin("POST", "/api/v1/policies/check", "rules: 7", 200).await;
     assert_eq!(bad["ok"], false);
-    assert!(
-        bad["errors"][0]["line"]
-            .as_u64()
-            .is_some_and(|line| line > 0),
-        "{bad}"
-    );
+    assert!(bad["errors"][0]["line"].as_u64().is_some_and(|line| line > 0), "{bad}");
     let good = hub
         .admin("POST", "/api/v1/policies/check", policy::DEMO_BUNDLE, 200)
         .await;

@@ -123,6 +123,8 @@ impl Cluster {
              hub = {}\n\
              # Telemetry travels often enough for people who watch.\n\
              block_every = \"5s\"\n\
+             # And a cut is noticed within seconds, here and at the hub.\n\
+             silence = \"6s\"\n\
              \n\
              # Simulated GPUs: another program that speaks the probe's protocol.\n\
              [gpu_probe]\n\

@@ -40,9 +40,7 @@ fn arguments() -> Result<(u32, PathBuf), String> {
     let (mut gpus, mut socket) = (2, None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words
-            .next()
-            .ok_or_else(|| format!("{word} needs a value"))?;
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--gpus" => {
                 gpus = value
@@ -98,10 +96,7 @@ impl Machine {
 
     /// The state as of now: time passes for the GPUs whether anyone looks or not, in small steps, at most ten minutes of them.
     fn now(&self) -> MutexGuard<'_, State> {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = now_ms();
         let passed = now.saturating_sub(state.at_ms).min(600_000);
         state.at_ms = now;
@@ -130,10 +125,7 @@ impl Machine {
         if let Some(gpu) = order.gpu
             && gpu as usize >= state.gpus.len()
         {
-            return Err(format!(
-                "there is no gpu{gpu}, there are {}",
-                state.gpus.len()
-            ));
+            return Err(format!("there is no gpu{gpu}, there are {}", state.gpus.len()));
         }
         let chosen = |index: usize| order.gpu.is_none_or(|gpu| gpu as usize == index);
         let each = |state: &mut State, change: fn(&mut Gpu)| {
@@ -162,11 +154,7 @@ impl Machine {
         }
         self.moved.notify_all();
         self.keep(&state);
-        Ok(format!(
-            "{} done (simulated); {}",
-            order.verb,
-            describe(&state)
-        ))
+        Ok(format!("{} done (simulated); {}", order.verb, describe(&state)))
     }
 
     /// Answers requests until the pipe closes. While it hangs it answers nothing, as a call into a hung driver would.

@@ -49,9 +49,7 @@ fn arguments() -> Result<(Option<PathBuf>, usize), String> {
     let (mut socket, mut bound_mib) = (None, 480);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words
-            .next()
-            .ok_or_else(|| format!("{word} needs a value"))?;
+        let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
         match word.as_str() {
             "--control" => socket = Some(PathBuf::from(value)),
             "--bound-mib" => {
@@ -71,16 +69,10 @@ impl Workload {
     /// A fifth of a second: some work, a step of the leak, rest.
     fn round(&self, bound: usize) {
         let start = Instant::now();
-        let work = if self.burning.load(Ordering::Relaxed) {
-            200
-        } else {
-            2
-        };
+        let work = if self.burning.load(Ordering::Relaxed) { 200 } else { 2 };
         let mut sum = 0u64;
         while start.elapsed() < Duration::from_millis(work) {
-            sum = (0..4_096u64).fold(sum, |sum, n| {
-                sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            });
+            sum = (0..4_096u64).fold(sum, |sum, n| sum.rotate_left(5) ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         }
         std::hint::black_box(sum);
         self.rounds.fetch_add(1, Ordering::Relaxed);
@@ -89,9 +81,7 @@ impl Workload {
             if (held.len() + 1) * STEP_BYTES <= bound {
                 let mut step = vec![0u8; STEP_BYTES];
                 // A page costs memory only once it is written to.
-                step.iter_mut()
-                    .step_by(PAGE_BYTES)
-                    .for_each(|byte| *byte = 1);
+                step.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
                 held.push(step);
             }
         }
@@ -104,10 +94,7 @@ impl Workload {
             "stop" => self.leaking.store(false, Ordering::Relaxed),
             "free" => {
                 self.leaking.store(false, Ordering::Relaxed);
-                self.held
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clear();
+                self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
             }
             "burn" => self.burning.store(true, Ordering::Relaxed),
             "calm" => self.burning.store(false, Ordering::Relaxed),
@@ -119,12 +106,7 @@ impl Workload {
                 ));
             }
         }
-        let held = self
-            .held
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
-            * STEP_BYTES;
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).len() * STEP_BYTES;
         Ok(format!(
             "{verb} done; process {} holds {} MiB after {} rounds",
             std::process::id(),

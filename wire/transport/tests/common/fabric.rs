@@ -105,9 +105,7 @@ impl Wires {
             let Some(mailbox) = self.sockets.get_mut(&to) else {
                 return;
             };
-            mailbox
-                .datagrams
-                .push(Reverse((at, order, from, bytes.to_vec())));
+            mailbox.datagrams.push(Reverse((at, order, from, bytes.to_vec())));
             if let Some(waker) = mailbox.waker.take() {
                 waker.wake();
             }
@@ -134,9 +132,7 @@ impl AsyncUdpSocket for Socket {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let mut wires = self.fabric.0.lock().unwrap();
-        let size = transmit
-            .segment_size
-            .unwrap_or(transmit.contents.len().max(1));
+        let size = transmit.segment_size.unwrap_or(transmit.contents.len().max(1));
         for datagram in transmit.contents.chunks(size) {
             wires.send(self.address, transmit.destination, datagram);
         }
