@@ -133,7 +133,7 @@ pub fn simulate<'a>(draft: &Bundle, stored: impl IntoIterator<Item = (&'a Decisi
     found
 }
 
-/// Whether `judge` by `bundle` gives what was stored; a quick form of [`crate::replay`].
+/// Whether `judge` by `bundle` gives what was stored; a quick form of [`crate::replay()`].
 pub fn is_reproduced(bundle: &Bundle, decision: &Decision) -> bool {
     judge(bundle, &decision.inputs) == decision.judgement
 }

@@ -1,6 +1,6 @@
 //! One agent's judge: readings in, wants out, and the ledger of what became of them.
 //!
-//! Decides when something is wanted. Whether it may run is [`crate::judge`], which sees only the facts gathered here, so that
+//! Decides when something is wanted. Whether it may run is [`crate::judge()`], which sees only the facts gathered here, so that
 //! every decision can be made again from what was journaled.
 //!
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a

@@ -1,8 +1,8 @@
 //! The one judge: rules of a signed bundle over readings and wanted actions, explained and replayable.
 //!
 //! Pure: no clock, no I/O, no randomness, no float in a decision. An agent feeds readings to a [`Judge`], which pushes [`Want`]s;
-//! [`judge()`] turns the facts of one want into a judgement; the hub runs [`vet`] on its own copy before it commands; [`replay`]
-//! makes a stored decision again; [`explain`] writes it down for people.
+//! [`judge()`] turns the facts of one want into a judgement; the hub runs [`vet`] on its own copy before it commands; [`replay()`]
+//! makes a stored decision again; [`explain()`] writes it down for people.
 //!
 //! Read next: `bundle.rs` (the text), `engine.rs` (readings to wants), `judge.rs` (the decision), `kind.rs` (the rules).
 

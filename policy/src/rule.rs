@@ -70,7 +70,7 @@ impl Source {
     }
 }
 
-/// Names of the risk classes in bundles, in the order of [`RiskClass`].
+/// Names of the risk classes in bundles, in the order of `RiskClass`.
 pub(crate) const CLASSES: &[&str] = &["safety", "low", "medium", "high", "irreversible"];
 
 /// What is said of a change before it begins. All of it comes from our own catalogue and plans, none from who asks.
