@@ -81,9 +81,20 @@ impl Stage {
         command
     }
 
+    /// Starts the demo. A process that another test forks at this moment holds the fresh copy of the program open for writing
+    /// until it has become another one; the kernel refuses to run a program in that time.
+    fn spawn(&self) -> Child {
+        loop {
+            match self.command().spawn() {
+                Err(cause) if cause.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                spawned => return spawned.unwrap(),
+            }
+        }
+    }
+
     /// Starts the demo and reads its output until it says how to stop it.
     fn start(&self) -> (Child, Vec<String>) {
-        let mut demo = self.command().spawn().unwrap();
+        let mut demo = self.spawn();
         let mut lines = Vec::new();
         let mut reader = BufReader::new(demo.stdout.as_mut().unwrap());
         while lines.last().is_none_or(|line: &String| !line.starts_with("  stop")) {
