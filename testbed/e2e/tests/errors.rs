@@ -121,7 +121,7 @@ fn every_mistake_is_told_with_its_way_out() {
         .output()
         .expect("it starts")
         .into();
-    check(&taken, 1, &["in use", &address]);
+    check(&taken, 5, &["in use", &address]);
 
     // No hub.
     cluster.demo("stop", "hub");
