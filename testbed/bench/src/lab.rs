@@ -169,7 +169,7 @@ impl Lab {
         );
         let config = format!(
             "state_dir = {state:?}\n[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
-             [[workload]]\nname = \"train\"\ncommand = [{workload:?}, \"--control\", {:?}]\n",
+             [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n",
             state.join("workload.sock"),
         );
         fs::write(state.join("agent.toml"), config).map_err(|cause| format!("cannot write its settings: {cause}"))?;

@@ -1,30 +1,51 @@
 //! Builds what ships: static executables that run on any Linux of this architecture.
 
-use crate::shell::{command, output, root};
+use std::path::PathBuf;
 
-/// Builds agent, hub and command line with the `dist` profile into `target/dist-out`.
+use crate::shell::{command, output, root, run as shell_run};
+
+/// Which programs each profile builds: the agent small, the rest fast. Each row is a cargo call of its own, so that no package
+/// switches on features of another.
+const PROGRAMS: &[(&str, &str, &[&str])] = &[
+    ("dist-agent", "edge-agent", &["sentinel-agent"]),
+    ("dist", "hub", &["sentinel-hub"]),
+    ("dist", "hub-ctl", &["sentinel"]),
+    (
+        "dist",
+        "testbed-fakes",
+        &["sentinel-fake-gpu", "sentinel-fake-workload"],
+    ),
+];
+
+/// Builds agent, hub, command line and the benchmarks' fakes into `target/dist-out`, and returns that folder.
 ///
 /// The target is named explicitly so that build scripts and macros stay dynamic, while the programs are static.
-pub fn build() -> Result<std::path::PathBuf, String> {
+pub fn build() -> Result<PathBuf, String> {
     let host = host()?;
-    crate::shell::run(
-        command("cargo")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
-            .args(["build", "--profile", "dist", "--target", &host])
-            .args(["-p", "edge-agent", "-p", "hub", "-p", "hub-ctl", "-p", "testbed-fakes"]),
-    )?;
-    Ok(root().join("target").join(host).join("dist"))
+    let out = root().join("target/dist-out");
+    std::fs::create_dir_all(&out).map_err(|cause| format!("cannot make `{}`: {cause}", out.display()))?;
+    for (profile, package, programs) in PROGRAMS {
+        shell_run(
+            command("cargo")
+                .env("RUSTFLAGS", "-C target-feature=+crt-static")
+                .args(["build", "--profile", profile, "--target", &host, "-p", package]),
+        )?;
+        for program in *programs {
+            let from = root().join("target").join(&host).join(profile).join(program);
+            std::fs::copy(&from, out.join(program))
+                .map_err(|cause| format!("cannot copy `{}`: {cause}", from.display()))?;
+        }
+    }
+    Ok(out)
 }
 
 /// `cargo xtask dist`.
 pub fn run() -> Result<(), String> {
-    let built = build()?;
-    let out = root().join("target/dist-out");
-    std::fs::create_dir_all(&out).map_err(|cause| format!("cannot make `{}`: {cause}", out.display()))?;
+    let out = build()?;
     for program in ["sentinel-agent", "sentinel-hub", "sentinel"] {
-        let (from, to) = (built.join(program), out.join(program));
-        let bytes = std::fs::copy(&from, &to).map_err(|cause| format!("cannot copy `{}`: {cause}", from.display()))?;
-        println!("{} {:.1} MB", to.display(), bytes as f64 / 1e6);
+        let path = out.join(program);
+        let size = std::fs::metadata(&path).map_err(|cause| format!("cannot look at `{}`: {cause}", path.display()))?;
+        println!("{} {:.1} MB", path.display(), size.len() as f64 / 1e6);
     }
     Ok(())
 }

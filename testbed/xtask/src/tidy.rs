@@ -54,6 +54,10 @@ const IMPURE: &[&str] = &[
     "nix",
 ];
 
+/// The feature that compiles planted bugs in, and the one package that may switch it on. It is never built in one cargo call with
+/// a program that ships, because cargo joins the features of a call.
+const PLANTED: (&str, &str) = ("planted", "testbed-sim");
+
 /// Folders at the top.
 const TOP: &[&str] = &[
     "edge-agent",
@@ -71,6 +75,7 @@ pub fn run() -> Result<(), String> {
     let metadata: Value =
         serde_json::from_str(&text).map_err(|cause| format!("cannot read cargo's metadata: {cause}"))?;
     let mut problems = imports(&packages(&metadata));
+    problems.extend(planted(&metadata));
     problems.extend(top_level());
     if problems.is_empty() {
         return Ok(());
@@ -132,6 +137,24 @@ fn imports(packages: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     problems
 }
 
+fn planted(metadata: &Value) -> Vec<String> {
+    let (feature, only) = PLANTED;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let switches_on = |package: &Value| {
+        let asked = list(&package["dependencies"]);
+        let defaults = list(&package["features"]["default"]);
+        asked
+            .iter()
+            .any(|dependency| list(&dependency["features"]).iter().any(|name| name == feature))
+            || defaults.iter().any(|name| name == feature)
+    };
+    list(&metadata["packages"])
+        .iter()
+        .filter(|package| package["name"] != only && switches_on(package))
+        .map(|package| format!("{} switches on `{feature}`: only `{only}` may", package["name"]))
+        .collect()
+}
+
 fn top_level() -> Vec<String> {
     let tracked = match output(command("git").args(["ls-files", "-z"])) {
         Ok(text) => text,
@@ -171,6 +194,17 @@ mod tests {
             },
             "{problems}"
         );
+    }
+
+    #[test]
+    fn only_the_simulation_plants_bugs() {
+        let asks = |name: &str| {
+            let text = format!(
+                r#"{{"packages": [{{"name": "{name}", "features": {{}}, "dependencies": [{{"features": ["planted"]}}]}}]}}"#
+            );
+            planted(&serde_json::from_str(&text).expect("JSON")).len()
+        };
+        assert_eq!((asks("testbed-sim"), asks("edge-agent")), (0, 1));
     }
 
     #[test]
