@@ -109,16 +109,15 @@ fn main() -> ExitCode {
 /// Logs to standard error. `SENTINEL_LOG` takes a level, or targets with levels: `info,sentinel_agent::journal=debug`.
 fn log() {
     // Plain targets instead of `EnvFilter`: its regular expressions would be a tenth of the agent's memory.
-    let wanted = std::env::var("SENTINEL_LOG")
-        .ok()
-        .and_then(|text| text.parse::<Targets>().ok());
+    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| "info".to_owned());
+    let wanted = wanted.parse::<Targets>().unwrap_or_else(|error| {
+        eprintln!("sentinel-agent: SENTINEL_LOG is `{wanted}`: {error}; logging at `info`");
+        Targets::new().with_default(LevelFilter::INFO)
+    });
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)))
-        .init();
+    tracing_subscriber::registry().with(lines).with(wanted).init();
 }
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {

@@ -107,10 +107,13 @@ impl RunError {
     }
 }
 
-/// Sends the log to stderr. `RUST_LOG` chooses, `info` if it does not.
+/// Sends the log to stderr. `SENTINEL_LOG` chooses, `info` if it does not; a value that cannot be read is told.
 pub fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+        eprintln!("sentinel-hub: SENTINEL_LOG is `{wanted}`: {error}; logging at `info`");
+        tracing_subscriber::EnvFilter::new("info")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
