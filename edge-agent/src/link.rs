@@ -102,7 +102,8 @@ impl Link {
         }
     }
 
-    /// Ends the session that is up, after what was sent on it.
+    /// Ends the session that is up: at once, because its path is dead or what was sent on it does not count; only a node that
+    /// stops delivers first what was sent.
     pub fn disconnect(&self, reason: &str) {
         self.order(Order::Disconnect(reason.to_owned()));
     }
@@ -173,11 +174,20 @@ impl Runner {
                 return;
             }
             let reason = match result {
-                Ok(session) => match self.carry(session, &mut orders).await {
-                    After::Down(reason) => reason,
-                    After::Stop => return,
-                },
-                Err(error) => error.to_string(),
+                Ok(session) => {
+                    tracing::info!(hub = %session.remote_address(), "in session");
+                    match self.carry(session, &mut orders).await {
+                        After::Down(reason) => {
+                            tracing::info!(reason, "session ended");
+                            reason
+                        }
+                        After::Stop => return,
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no session");
+                    error.to_string()
+                }
             };
             if self.tell(Input::LinkDown { reason }).await.is_err() {
                 return;
@@ -292,7 +302,8 @@ impl Runner {
                 order = orders.recv() => match order {
                     // One is up: the core asks for another only after it was told of this one's end.
                     Some(Order::Connect) => tracing::error!("asked to connect while a session is up"),
-                    Some(Order::Disconnect(reason)) => sender.close(CloseCode::Done, &reason),
+                    Some(Order::Disconnect(reason)) if reason == STOPPED => sender.close(CloseCode::Stopping, &reason),
+                    Some(Order::Disconnect(reason)) => sender.abort(CloseCode::Done, &reason),
                     Some(Order::Stop) | None => {
                         stopping = true;
                         sender.close(CloseCode::Stopping, STOPPED);
