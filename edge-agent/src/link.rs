@@ -21,8 +21,8 @@ use wire::enroll::{EnrollAnswer, RENEW_TAG};
 use wire::frame::{Frame, STOPPED};
 use wire::time::Wall;
 use wire_transport::{
-    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, Event, SendError, Sender, Session, Timing,
-    TlsError,
+    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, End, Event, SendError, Sender, Session,
+    Timing, TlsError,
 };
 
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
@@ -281,6 +281,7 @@ impl Runner {
             return After::Stop;
         }
         let mut stopping = false;
+        let mut ended_here = None;
         let mut renewal: Option<Renewal> = None;
         let mut look = Box::pin(tokio::time::sleep(self.until_renewal()));
         loop {
@@ -295,7 +296,7 @@ impl Runner {
                         }
                     }
                     Event::Ended(_) if stopping => return After::Stop,
-                    Event::Ended(end) => return After::Down(end.to_string()),
+                    Event::Ended(end) => return After::Down(ended_here.unwrap_or(end).to_string()),
                     // Only an agent asks.
                     Event::Asked { .. } => {}
                 },
@@ -303,7 +304,10 @@ impl Runner {
                     // One is up: the core asks for another only after it was told of this one's end.
                     Some(Order::Connect) => tracing::error!("asked to connect while a session is up"),
                     Some(Order::Disconnect(reason)) if reason == STOPPED => sender.close(CloseCode::Stopping, &reason),
-                    Some(Order::Disconnect(reason)) => sender.abort(CloseCode::Done, &reason),
+                    Some(Order::Disconnect(reason)) => {
+                        sender.abort(CloseCode::Done, &reason);
+                        ended_here.get_or_insert(End::Local { reason });
+                    }
                     Some(Order::Stop) | None => {
                         stopping = true;
                         sender.close(CloseCode::Stopping, STOPPED);
