@@ -322,6 +322,7 @@ const counts = (deny, allow = 0) => ({ allow, clamp: 0, hold: 0, require_approva
 
 const detailOf = (policy) => ({
   policy,
+  published_by: "admin",
   nodes: [],
   decisions: { since: iso(Date.now() - 3_600_000), until: iso(Date.now()), considered: 12, cut: false, verdicts: { ...counts(1, 9), clamp: 2 }, shadow_would_refuse: 1 },
   rules: policy.rules.map((rule) => ({ ...rule, why: "", owner: "", decided: counts(0, 3), would: counts(2, 1) })),

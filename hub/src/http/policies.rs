@@ -18,6 +18,7 @@ use super::auth::Who;
 use super::{App, Failure};
 
 mod detail;
+mod publisher;
 mod simulate;
 
 pub use detail::{calendar, detail};
@@ -103,7 +104,10 @@ pub async fn publish(
         text,
     };
     match app.hub.request(request).await? {
-        Answer::Published { bundle, nodes_total } => Ok(Json(PublishView { bundle, nodes_total })),
+        Answer::Published { bundle, nodes_total } => {
+            publisher::record(&app, bundle, who).await;
+            Ok(Json(PublishView { bundle, nodes_total }))
+        }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
         other => Err(Failure::internal(format!("the core answered {other:?} to a bundle"))),

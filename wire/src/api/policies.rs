@@ -15,6 +15,9 @@ use crate::time::Wall;
 pub struct PolicyDetailView {
     /// As in the list.
     pub policy: PolicyView,
+    /// Who published it at this hub; absent if that is not known.
+    #[serde(default)]
+    pub published_by: Option<String>,
     /// Every node that should have it, by name.
     pub nodes: Vec<PolicyNodeView>,
     /// What stored decisions say of it.

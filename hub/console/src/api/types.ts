@@ -250,6 +250,7 @@ export interface PolicyNodeView {
 
 export interface PolicyDetailView {
   policy: PolicyView;
+  published_by: string | null;
   nodes: PolicyNodeView[];
   decisions: {
     since: string | null;

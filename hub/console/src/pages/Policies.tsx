@@ -58,6 +58,7 @@ export function Policies() {
         <Fact name="Generation">{shown.generation} <Toned tone={shown.active ? "ok" : "unknown"}>{shown.active ? "active" : "replaced"}</Toned></Fact>
         <Fact name="Signed"><time dateTime={shown.issued_at} title={shown.issued_at}>{clockTime(shown.issued_at, serverNow())}</time> <span class="muted">{span(serverNow() - Date.parse(shown.issued_at))} ago</span></Fact>
         <Fact name="Digest"><Digest value={shown.digest} /></Fact>
+        {detail === null || detail.published_by === null ? null : <Fact name="Published by">{detail.published_by}</Fact>}
         <Fact name="Active on">{shown.nodes} <span class="muted">of {count(shown.nodes_total, "node")}</span></Fact>
         <Fact name="Rules">{shown.rules.length} <span class="muted">{modes(shown.rules)}</span></Fact>
       </dl>
