@@ -18,6 +18,8 @@ use crate::text::fields::Fields;
 const HORIZON_DAYS: i32 = 400;
 /// Most windows in a row that are joined to find the end of a closed time.
 const MAX_JOINED: usize = 512;
+/// Most windows that are listed at once: two a day for the horizon, and a few.
+const MAX_LISTED: usize = 1_000;
 /// Most spans, holidays or exceptions of one rule.
 const MAX_DATES: usize = 400;
 
@@ -165,6 +167,34 @@ impl Calendar {
             day = day.tomorrow().ok()?;
         }
         single
+    }
+
+    /// The windows that touch `[from, to)`, those that touch joined, ascending; and whether there are more than are listed.
+    pub fn between(&self, from: i64, to: i64) -> (Vec<(i64, i64)>, bool) {
+        let mut found = self.spans.clone();
+        // A window that begins two local days before may still run.
+        let mut day = self.local_date(from.saturating_sub(2 * DAY_MS));
+        for _ in 0..HORIZON_DAYS + 3 {
+            let Some(date) = day else { break };
+            let windows = self.windows_of(date);
+            if self.start(date.to_datetime(Time::midnight())) >= to {
+                break;
+            }
+            found.extend(windows.into_iter().flatten());
+            day = date.tomorrow().ok();
+        }
+        found.retain(|(start, end)| *start < to && *end > from);
+        found.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (start, end) in found {
+            match joined.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => joined.push((start, end)),
+            }
+        }
+        let cut = joined.len() > MAX_LISTED;
+        joined.truncate(MAX_LISTED);
+        (joined, cut)
     }
 
     /// The zone, for people.
@@ -500,6 +530,40 @@ mod tests {
         );
         let over = calendar("{ rrule: FREQ=WEEKLY;BYDAY=SA;UNTIL=20260101 }").unwrap();
         assert_eq!(over.next_start(ms("2026-01-04T12:00:00Z")), None);
+    }
+
+    #[test]
+    fn a_list_of_windows_is_cut_at_nothing_and_joins_what_touches() {
+        let list = |text: &str, from: &str, to: &str| calendar(text).unwrap().between(ms(from), ms(to)).0;
+        let (from, to) = ("2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z");
+        let nights = list(
+            "{ rrule: 'FREQ=WEEKLY;BYDAY=MO,SU', from: '22:00', to: '06:00' }",
+            from,
+            to,
+        );
+        let expected = [
+            ("2026-01-04T22:00:00Z", "2026-01-05T06:00:00Z"),
+            ("2026-01-05T22:00:00Z", "2026-01-06T06:00:00Z"),
+            ("2026-01-11T22:00:00Z", "2026-01-12T06:00:00Z"),
+        ];
+        assert_eq!(nights, expected.map(|(start, end)| (ms(start), ms(end))));
+        let days = list("{ rrule: FREQ=DAILY }", from, to);
+        assert_eq!(days, [(ms("2026-01-05T00:00:00Z"), ms(to))]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_listed_window_covers_and_the_time_between_two_does_not(hour in 0i64..2_000, length in 1i64..400) {
+            let calendar = calendar("{ tz: America/New_York, rrule: 'FREQ=WEEKLY;BYDAY=TU,SU', from: '01:00', to: '02:30', holidays: [2026-03-09] }").unwrap();
+            let from = ms("2026-02-01T00:00:00Z") + hour * 3_600_000;
+            let (windows, cut) = calendar.between(from, from + length * 3_600_000);
+            proptest::prop_assert!(!cut);
+            let listed = |at: i64| windows.iter().any(|(start, end)| (*start..*end).contains(&at));
+            for half_hour in 0..length * 2 {
+                let at = from + half_hour * 1_800_000;
+                proptest::prop_assert_eq!(listed(at), calendar.covers(at).is_some());
+            }
+        }
     }
 
     #[test]

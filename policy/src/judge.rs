@@ -52,13 +52,6 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
     Court::new(bundle, &inputs, false).judge()
 }
 
-/// Judges by a bundle whose rules may ask for facts that were not gathered: such rules are skipped.
-pub(crate) fn judge_without_missing_facts(bundle: &Bundle, inputs: &Inputs) -> Judgement {
-    let mut court = Court::new(bundle, inputs, true);
-    court.skips_missing = true;
-    court.judge()
-}
-
 /// What else a rule could have wanted, and why it did not. For [`Judgement::rejected`].
 pub(crate) fn rejected(bundle: &Bundle, origin: &Origin, wanted: &Action) -> Vec<Alternative> {
     let Origin::Rule { rule } = origin else {
@@ -96,8 +89,6 @@ struct Court<'a> {
     asked: Asked<'a>,
     /// Whether the facts are there; without them rules that count are skipped.
     has_ledger: bool,
-    /// Rules of which no fact is there are skipped.
-    skips_missing: bool,
     worst: Verdict,
     by: Option<String>,
     retry_after_ms: Option<u64>,
@@ -117,7 +108,6 @@ impl<'a> Court<'a> {
                 ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
             },
             has_ledger,
-            skips_missing: false,
             worst: Verdict::Allow,
             by: None,
             retry_after_ms: None,
@@ -325,10 +315,6 @@ impl<'a> Court<'a> {
         let mut numbers = Numbers::default();
         for (index, name) in names.iter().enumerate() {
             numbers.set(index, self.fact(&rule.id, name));
-        }
-        let has_none = !names.is_empty() && numbers == Numbers::default();
-        if self.skips_missing && has_none {
-            return;
         }
         if rule.kind.needs_count() && numbers.get(0).is_none() {
             if self.has_ledger {

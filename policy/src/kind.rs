@@ -202,6 +202,14 @@ impl Kind {
         }
     }
 
+    /// Its windows, if it is about times.
+    pub fn windows(&self) -> Option<&Windows> {
+        match self {
+            Self::ChangeFreeze(windows) | Self::Maintenance(windows) => Some(windows),
+            _ => None,
+        }
+    }
+
     /// Whether its ledger says without a look at what is asked that it will pass.
     pub fn is_idle(&self, counters: &Counters) -> bool {
         match self {

@@ -166,7 +166,8 @@ impl Agent {
             Some(judge) => judge.replace_bundle(parsed, reference),
             None => {
                 let mut judge = policy::Judge::new(parsed, reference);
-                if let Some(ledger) = self.marks.ledger.take() {
+                let ledger = self.marks.ledger.take();
+                if let Some(ledger) = ledger.filter(|_| !self.has_planted(Planted::ForgetBudgets)) {
                     judge.restore(ledger);
                 }
                 for device in &self.devices {

@@ -94,6 +94,16 @@ impl Windows {
         (self.calendar.covers(at_ms), self.calendar.next_start(at_ms))
     }
 
+    /// The windows that touch `[from, to)`, and whether there are more. Milliseconds since 1970.
+    pub fn between(&self, from_ms: i64, to_ms: i64) -> (Vec<(i64, i64)>, bool) {
+        self.calendar.between(from_ms, to_ms)
+    }
+
+    /// The zone of its times, for people.
+    pub fn zone_name(&self) -> &str {
+        self.calendar.zone_name()
+    }
+
     pub fn what(&self, part: u8, freeze: bool) -> String {
         let name = match (self.reason.is_empty(), freeze) {
             (false, _) => self.reason.clone(),
