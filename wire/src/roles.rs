@@ -16,8 +16,8 @@ use crate::time::Wall;
 
 /// Most documents in a chain: a rotation every quarter for 16 years.
 pub const MAX_ROLE_DOCUMENTS: usize = 64;
-/// Longest role document: three roles of 16 keys need a tenth of it.
-pub const MAX_ROLES_BYTES: usize = 16 * 1024;
+/// Longest role document: three roles of 16 keys need a quarter of it, and a full chain fits into one frame.
+pub const MAX_ROLES_BYTES: usize = 8 * 1024;
 /// Most keys of one role, as many as one document can have signatures.
 pub const MAX_ROLE_KEYS: usize = MAX_SIGNATURES;
 
@@ -174,7 +174,7 @@ impl SignedRoles {
     /// Reads it without trusting it: bounds, encoding and sense, no signature.
     pub fn read(&self) -> Result<Roles, RoleError> {
         if self.payload.len() > MAX_ROLES_BYTES {
-            let what = "a role document of more than 16 KiB";
+            let what = "a role document of more than 8 KiB";
             return Err(SignatureError::TooLarge { what }.into());
         }
         let roles: Roles = codec::decode(&self.payload).map_err(|cause| SignatureError::Unreadable { cause })?;
@@ -278,8 +278,8 @@ impl RoleChain {
         by_root(first, newest.version, &newest.root.ring, "that it names itself")?;
         let chain = Self {
             documents: vec![first.clone()],
-            policy_since: newest.version,
-            beacon_since: newest.version,
+            policy_since: 0,
+            beacon_since: 0,
             newest,
         };
         chain.follow(rest)
@@ -341,7 +341,8 @@ impl RoleChain {
     }
 
     /// The version since which nothing that former policy keys signed can pass: generations count anew from there, so that keys
-    /// which were stolen and used to push the generation to its end can be recovered from (fast-forward, TUF 5.3.11).
+    /// which were stolen and used to push the generation to its end can be recovered from (fast-forward, TUF 5.3.11). 0 if the
+    /// chain shows no such rotation.
     pub fn policy_since(&self) -> u64 {
         self.policy_since
     }

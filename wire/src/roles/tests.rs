@@ -193,9 +193,9 @@ fn fast_forward_floors_start_anew_only_when_old_signatures_cannot_pass() {
             .expect("it follows")
             .policy_since()
     };
-    assert_eq!(since(role(&[11, 12, 13], 2)), 1, "the same keys");
-    assert_eq!(since(role(&[11, 12, 14], 2)), 1, "11 and 12 still suffice");
-    assert_eq!(since(role(&[11, 12, 13], 1)), 1, "an old signature suffices");
+    assert_eq!(since(role(&[11, 12, 13], 2)), 0, "the same keys");
+    assert_eq!(since(role(&[11, 12, 14], 2)), 0, "11 and 12 still suffice");
+    assert_eq!(since(role(&[11, 12, 13], 1)), 0, "an old signature suffices");
     assert_eq!(since(role(&[13, 14, 15], 2)), 2, "13 alone does not");
     assert_eq!(since(role(&[14], 1)), 2);
 }
