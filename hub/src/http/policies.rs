@@ -98,6 +98,7 @@ pub async fn publish(
         Answer::Published { bundle, nodes_total } => Ok(Json(PublishView { bundle, nodes_total })),
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
+        Answer::Rejected { reason } => Err(Failure::conflict(reason)),
         other => Err(Failure::internal(format!("the core answered {other:?} to a bundle"))),
     }
 }

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use edge_agent_core::{AppendError, Batch, Floor, Loaded, Log, Recovered};
-use wire::{SignedBundle, SignedRoles};
 use wire::entry::RawEntry;
 use wire::ids::{Epoch, Seq};
+use wire::{SignedBundle, SignedRoles};
 
 type Place = (Epoch, Seq);
 
