@@ -402,10 +402,9 @@ impl Agent {
         };
         let stale = stale && reference.generation < self.marks.floor.generation;
         let fresh_at = self.marks.fresh_at.filter(|_| !stale && !lost_marks);
-        let since = self.marks.bundle_since;
         self.activate(reference, signed, Arc::new(parsed), fresh_at);
-        if !lost_marks {
-            self.marks.bundle_since = since;
+        if lost_marks {
+            self.marks.bundle_since = self.policy_since();
         }
         self.announce_bundle(now);
         self.look_at_authority(now);
@@ -501,7 +500,7 @@ impl Agent {
         let (bundle, fresh_at) = (self.marks.bundle, self.marks.fresh_at);
         self.marks.bundle = staged.reference;
         self.marks.fresh_at = Some(now.mono);
-        let since = std::mem::replace(&mut self.marks.bundle_since, self.marks.floor.policy_since);
+        let since = std::mem::replace(&mut self.marks.bundle_since, staged.since);
         let bytes = self.marks.encode();
         (self.marks.bundle, self.marks.fresh_at) = (bundle, fresh_at);
         self.marks.bundle_since = since;

@@ -124,6 +124,7 @@ impl Agent {
             return;
         };
         self.activate(staged.reference, staged.signed, staged.parsed, Some(now.mono));
+        self.marks.bundle_since = staged.since;
         self.announce_bundle(now);
         self.answer(staged.request, LocalAnswer::Done);
         self.look_at_authority(now);
@@ -197,7 +198,6 @@ impl Agent {
             }
         }
         self.marks.bundle = reference;
-        self.marks.bundle_since = self.policy_since();
         self.marks.fresh_at = fresh_at;
         self.bundle = Some((signed, reference));
         self.link.want_status();
@@ -264,6 +264,7 @@ impl Agent {
             reference,
             signed,
             parsed,
+            since: self.marks.floor.policy_since,
             request,
         });
     }

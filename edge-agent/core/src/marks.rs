@@ -161,6 +161,8 @@ pub(crate) struct Staged {
     pub(crate) reference: BundleRef,
     pub(crate) signed: SignedBundle,
     pub(crate) parsed: std::sync::Arc<policy::Bundle>,
+    /// Since which role document generations counted when it was verified: the roles may change before it is durable.
+    pub(crate) since: u64,
     /// The person at the socket who waits for it.
     pub(crate) request: Option<u64>,
 }

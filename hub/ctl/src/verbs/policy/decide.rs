@@ -197,9 +197,8 @@ fn difference(line: u64, question: &Value, one: &Value, other: &Value) -> Differ
         id: line.to_string(),
         node: String::new(),
         at: text(&question["at"]),
-        action: format!("{} {target}", text(&question["action"]["kind"]))
-            .trim_end()
-            .to_owned(),
+        action: text(&question["action"]["kind"]),
+        target,
         old: text(&one["verdict"]),
         new: text(&other["verdict"]),
         rule: text(&why["rule"]),

@@ -1,14 +1,20 @@
 //! `simulate --since`: what a draft would have decided otherwise, of what the hub stored. The hub replays; this prints.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::files;
 use crate::args::Simulate;
+use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row, say};
 use crate::rows::UNKNOWN;
 use crate::session::Session;
 use crate::table::Cell;
+
+/// How long the hub may replay when `--timeout` does not say: days of a fleet take some seconds.
+const REPLAYED_WITHIN: Duration = Duration::from_secs(30);
 
 /// One decision that a draft would have made otherwise.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -22,6 +28,8 @@ pub struct Differs {
     pub at: String,
     /// What was wanted.
     pub action: String,
+    /// On what.
+    pub target: String,
     /// The verdict as it was.
     pub old: String,
     /// The verdict of the draft.
@@ -35,6 +43,9 @@ pub struct Differs {
 /// The whole answer.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct SimulateView {
+    /// From when on decisions were compared; absent for a file of questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// What would differ.
     pub items: Vec<Differs>,
     /// Decisions that were judged again.
@@ -44,6 +55,9 @@ pub struct SimulateView {
     /// Decisions whose facts are not stored any more.
     #[serde(default)]
     pub not_replayable: u64,
+    /// Why not all since then was looked at; absent if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
 }
 
 impl Row for Differs {
@@ -52,11 +66,12 @@ impl Row for Differs {
     }
 
     fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let wanted = format!("{} {}", self.action, self.target);
         let all = [
             &self.id,
             &self.node,
             &self.at,
-            &self.action,
+            &wanted.trim_end().to_owned(),
             &self.old,
             &self.new,
             &self.rule,
@@ -79,7 +94,8 @@ pub async fn hub(session: &Session, simulate: &Simulate, output: &mut Output) ->
     let text = files::text(&simulate.bundle)?;
     let seconds = simulate.since.unwrap_or_default().as_secs();
     let path = format!("/policies/simulate?since={seconds}s");
-    let view: SimulateView = session.hub()?.post_text(&path, text).await?;
+    let hub = Client::hub(session.context(), session.timeout.unwrap_or(REPLAYED_WITHIN))?;
+    let view: SimulateView = hub.post_text(&path, text).await?;
     told(&view, output)
 }
 
@@ -97,5 +113,8 @@ pub fn told(view: &SimulateView, output: &mut Output) -> Result<Exit, Failure> {
         "{} of {} decisions would differ{lost}",
         view.differ, view.considered
     ));
+    if let Some(cut) = &view.cut {
+        say(cut);
+    }
     Ok(Exit::Ok)
 }
