@@ -10,6 +10,7 @@ mod start;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use wire::reading::{Reading, Series};
-use wire::{AgentId, BundleRef, Epoch, RawEntry, SignedBundle, Wall};
+use wire::{AgentId, BundleRef, Epoch, Parcel, RawEntry, SignedBundle, Wall};
 
 use crate::actuators::Actuators;
+use crate::carried;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::journal::{Done, Journal};
@@ -58,15 +60,9 @@ pub enum RunError {
         #[source]
         cause: std::io::Error,
     },
-    /// The bundle file is none.
-    #[error("`{path}` is not a signed bundle")]
-    Bundle {
-        /// Which file.
-        path: std::path::PathBuf,
-        /// How it fails.
-        #[source]
-        cause: wire::codec::DecodeError,
-    },
+    /// The parcel that the settings name cannot be read.
+    #[error(transparent)]
+    Carried(#[from] crate::carried::CarryError),
     /// The journal was found damaged while it was open.
     #[error("the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch")]
     Damaged {
@@ -270,14 +266,26 @@ impl Shell {
         });
     }
 
-    /// A bundle from the settings, as if a person had brought it.
-    fn import(&mut self, bundle: SignedBundle) {
+    /// A parcel from the settings or the state folder, as if a person had brought it. `lies_at`: where to put it aside.
+    fn import(&mut self, parcel: Parcel, lies_at: Option<PathBuf>) {
         self.requests += 1;
+        if let Some(path) = lies_at {
+            let (answer, answered) = oneshot::channel();
+            self.replies.insert(self.requests, answer);
+            tokio::spawn(async move {
+                match answered.await {
+                    Ok(LocalAnswer::Refused { reason }) => carried::judged(&path, Some(&reason)),
+                    Ok(_) => carried::judged(&path, None),
+                    // The agent stops: it is judged at the next start.
+                    Err(_) => {}
+                }
+            });
+        }
         self.waiting.push_back(Input::Local {
             request: self.requests,
             what: LocalRequest::Import {
                 who: "settings".to_owned(),
-                bundle,
+                parcel,
             },
         });
     }
@@ -315,6 +323,7 @@ impl Shell {
             backlog_entries: self.core.backlog_entries(),
             acked: self.core.acked(),
             bundle: self.bundle.clone(),
+            roles: self.core.roles().into(),
             latest: self.latest.clone(),
         }
     }

@@ -93,7 +93,10 @@ pub struct Config {
     pub trust_domain: String,
     /// Ed25519 keys that may sign bundles while it has not joined a hub, 64 hex digits each.
     pub policy_keys: Vec<Digest>,
-    /// A signed bundle that is imported at start, if it is newer than the active one.
+    /// Digest of the first role document, 64 hex digits: whom to trust while the node has not joined a hub. It comes before
+    /// `policy_keys`, and `sentinel-agent import --root-pin` sets it too.
+    pub root_pin: Option<Digest>,
+    /// A parcel or a signed bundle that is imported at start, if it is newer than what is active.
     pub bundle: Option<PathBuf>,
 }
 
@@ -115,6 +118,7 @@ impl Default for Config {
             name: None,
             trust_domain: "sentinel".to_owned(),
             policy_keys: Vec::new(),
+            root_pin: None,
             bundle: None,
         }
     }

@@ -25,7 +25,7 @@ use std::thread::JoinHandle;
 
 use edge_agent_core::{AppendError, Batch, Input, Loaded, Log, Recovered, Token};
 use tokio::sync::mpsc;
-use wire::{Epoch, Seq, SignedBundle, codec};
+use wire::{Epoch, Parcel, Seq, codec};
 
 use crate::clock::{Clock, SavedClock};
 use disk::{Disk, FileDisk};
@@ -34,6 +34,8 @@ pub use reader::{ReadError, Reader};
 use store::{Store, StoreError};
 use worker::Worker;
 
+/// Name of the copy beside the journal.
+const COPY: &str = "bundle";
 /// Requests that may wait for the thread. The core has a handful of appends under way; hundreds mean that the disk stands still.
 const WAITING: usize = 256;
 
@@ -186,10 +188,12 @@ impl Journal {
         let clock = Arc::new(Clock::resume(saved_clock.as_ref()));
         let reader = Reader::new(store.database().map_err(failed)?);
         let active = state.active.and_then(|active| reader.bundle(&active).ok().flatten());
+        let copy = read_copy(&folder.join(COPY));
         let recovered = Recovered {
             marks: state.marks.clone(),
             floor: known,
-            bundle: active.or_else(|| read_bundle_copy(folder)),
+            bundle: active.or(copy.bundle),
+            roles: copy.roles,
             epochs: store::spans(&*store.database().map_err(failed)?).map_err(failed)?,
             damage,
             used_bytes: state.needed_bytes(),
@@ -197,11 +201,8 @@ impl Journal {
         let worker = Worker {
             disk: Box::new(disk),
             floor,
-            sidecar: Sidecar {
-                floor: known.unwrap_or_default(),
-                clock: saved_clock.clone(),
-            },
-            bundle_copy: folder.join("bundle"),
+            sidecar: Sidecar::new(known.unwrap_or_default(), saved_clock.clone()),
+            bundle_copy: folder.join(COPY),
             store,
             reader: reader.clone(),
             clock: clock.clone(),
@@ -355,7 +356,15 @@ fn open_or_begin_anew(
     Ok((store, (!damage.is_empty()).then(|| damage.to_owned())))
 }
 
-/// The active bundle beside the journal: protection must survive the loss of the journal.
-fn read_bundle_copy(folder: &Path) -> Option<SignedBundle> {
-    codec::decode(&std::fs::read(folder.join("bundle")).ok()?).ok()
+/// The active bundle beside the journal, with the role documents that vouch for it: protection must survive the loss of the journal.
+/// Before there were role documents, the file was the bundle alone.
+fn read_copy(path: &Path) -> Parcel {
+    let Ok(bytes) = std::fs::read(path) else {
+        return Parcel::default();
+    };
+    let alone = || Parcel {
+        bundle: codec::decode(&bytes).ok(),
+        ..Parcel::default()
+    };
+    Parcel::decode(&bytes).unwrap_or_else(|_| alone())
 }

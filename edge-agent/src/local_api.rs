@@ -6,6 +6,7 @@
 //! Read next: `live.rs` (the node now), `record.rs` (what the journal says), `person.rs` (what people want), `answer.rs` (how it looks).
 
 mod answer;
+mod carry;
 mod live;
 mod person;
 mod record;
@@ -30,10 +31,10 @@ use edge_agent_core::{LocalAnswer, LocalRequest};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wire::api::StreamEvent;
-use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::frame::Status;
+use wire::parcel::MAX_PARCEL_BYTES;
 use wire::reading::{Reading, Series};
-use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, Wall};
+use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, SignedRoles, Wall};
 
 use crate::journal::Reader;
 
@@ -80,6 +81,8 @@ pub struct Snapshot {
     pub acked: Seq,
     /// The active bundle.
     pub bundle: Option<(BundleRef, Arc<SignedBundle>)>,
+    /// The trusted role documents, oldest first.
+    pub roles: Arc<[SignedRoles]>,
     /// The latest value of every series.
     pub latest: Arc<BTreeMap<Series, Option<i64>>>,
 }
@@ -284,6 +287,7 @@ fn reading() -> Router<App> {
         .route("/api/v1/nodes/{name}", get(live::node))
         .route("/api/v1/series", get(live::series))
         .route("/api/v1/policies", get(live::policies))
+        .route("/api/v1/policies/export", get(carry::export))
         .route("/api/v1/stream", get(live::stream))
         .route("/api/v1/decisions", get(record::decisions))
         .route("/api/v1/decisions/{id}", get(record::decision))
@@ -299,7 +303,8 @@ fn writing() -> Router<App> {
         .route("/api/v1/nodes/{name}/hold", post(person::hold))
         .route("/api/v1/nodes/{name}/release", post(person::release))
         .route("/api/v1/policies/check", post(person::check))
-        .layer(DefaultBodyLimit::max(MAX_BUNDLE_BYTES + 64 * 1024))
+        .route("/api/v1/policies/import", post(carry::import))
+        .layer(DefaultBodyLimit::max(MAX_PARCEL_BYTES))
 }
 
 /// A page of another site must not read this node through somebody's browser: only our own name and address are answered.

@@ -4,6 +4,7 @@
 
 mod actuators;
 mod agent;
+mod carried;
 mod check;
 mod clock;
 mod config;
@@ -25,8 +26,8 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use wire::AgentId;
 use wire::enroll::{CaPin, JoinToken};
+use wire::{AgentId, Digest};
 
 use config::{Config, DEFAULT_STATE};
 
@@ -59,6 +60,17 @@ enum Command {
         /// Name that this node would like
         #[arg(long)]
         name: Option<AgentId>,
+    },
+    /// Take policy from a file on a machine that no network reaches; it counts from the next start
+    Import {
+        /// The parcel, as `sentinel policy export` or `sign` wrote it
+        file: PathBuf,
+        /// State folder
+        #[arg(long, value_name = "DIR", env = "SENTINEL_STATE", default_value = DEFAULT_STATE)]
+        state: PathBuf,
+        /// Whom to trust, for a machine that has not joined a hub: the root pin that `sentinel policy verify` prints
+        #[arg(long, value_name = "PIN")]
+        root_pin: Option<Digest>,
     },
     /// Check settings, state folder, sensors and GPU probe, and change nothing
     Check(Place),
@@ -151,6 +163,14 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
                 identity.site()
             );
             println!("run it with: sentinel-agent run --state {}", state.display());
+        }
+        Command::Import { file, state, root_pin } => {
+            let found = carried::import(&file, &state, &state.join("agent.sock"), root_pin)?;
+            println!("{}: {found}", file.display());
+            println!(
+                "it counts from the next start: sentinel-agent run --state {}",
+                state.display()
+            );
         }
         Command::Check(place) => check::check(&place.settings()?)?,
     }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use hub_core::{Recovered, Settings};
 use tokio::sync::mpsc;
-use wire::bundle::KeyRing;
 use wire::ids::HubEpoch;
 
 use crate::ca::Ca;
 use crate::config::{Public, RunArgs};
 use crate::enroll::{Enrollment, Limits, Registry};
-use crate::keys::{self, KeyError};
+use crate::keys::{HubKeys, KeyError, RoleFile};
 use crate::run::RunError;
 use crate::store::{Completion, RedbStore, Retention, Store, StoreSettings};
 
@@ -27,6 +26,7 @@ pub(crate) struct Base {
     pub enrollment: Arc<Enrollment>,
     pub settings: Settings,
     pub recovered: Recovered,
+    pub roles: Arc<RoleFile>,
 }
 
 impl Base {
@@ -58,15 +58,18 @@ impl Base {
         )?);
         let domain = own_domain(&*store, &args.trust_domain)?;
         let recovered = store.recover()?;
-        let policy_key = keys::policy_key(&pki.join("policy.key"), recovered.bundle.is_none())?;
+        let keys = HubKeys::open(&pki, &domain, recovered.bundle.is_none())?;
         let ca = Arc::new(Ca::open_or_create(&pki, &domain)?);
-        let ring = KeyRing::single(policy_key.verifying_key().to_bytes());
+        // Who joins is given the root keys: they vouch for the documents that name all others.
+        let ring = keys.chain.newest().root.ring.clone();
         let registry: Arc<dyn Registry> = store.clone();
         let limits = Limits::for_life(args.certificate_life);
         let enrollment = Arc::new(Enrollment::new(Arc::clone(&ca), registry, ring, limits)?);
         let settings = Settings {
             trust_domain: domain,
-            policy_key,
+            policy_key: keys.policy,
+            beacon_key: keys.beacon,
+            roles: Some(keys.chain),
             seed: random_number()?,
             first_hub_epoch: first_epoch(),
             max_handshakes: HANDSHAKES,
@@ -78,6 +81,7 @@ impl Base {
             enrollment,
             settings,
             recovered,
+            roles: Arc::new(keys.file),
         })
     }
 }

@@ -96,7 +96,8 @@ pub struct Answered {
 pub struct Enrollment {
     ca: Arc<Ca>,
     registry: Arc<dyn Registry>,
-    policy_keys: KeyRing,
+    /// Given to whoever joins or renews: the root keys.
+    policy_keys: Mutex<KeyRing>,
     limits: Limits,
     /// Grants are decided one after the other: each reads, judges and writes.
     one_at_a_time: Mutex<()>,
@@ -129,11 +130,16 @@ impl Enrollment {
         Ok(Self {
             ca,
             registry,
-            policy_keys,
+            policy_keys: Mutex::new(policy_keys),
             limits,
             one_at_a_time: Mutex::new(()),
             denied: Mutex::new(denied),
         })
+    }
+
+    /// The root keys were replaced: from here on these are given.
+    pub fn trust(&self, ring: KeyRing) {
+        *self.policy_keys.lock().unwrap_or_else(PoisonError::into_inner) = ring;
     }
 
     /// Makes a join token; only its hash is kept. Blocks.
@@ -386,7 +392,7 @@ impl Enrollment {
             ends: record.ends,
             generation: record.generation,
             ca: vec![self.ca.der().to_vec()],
-            policy_keys: self.policy_keys.clone(),
+            policy_keys: self.policy_keys.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             rejoins: record.rejoins,
         })
     }

@@ -14,6 +14,7 @@ use crate::config::Public;
 use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::hub::Handle;
+use crate::keys::RoleFile;
 use crate::store::{Store, StoreError};
 
 mod actions;
@@ -25,6 +26,7 @@ mod door;
 mod health;
 mod login;
 pub mod nodes;
+mod parcels;
 mod policies;
 mod routes;
 mod series;
@@ -48,6 +50,8 @@ pub struct App {
     pub store: Arc<dyn Store>,
     /// Tokens and identities of agents.
     pub enrollment: Arc<Enrollment>,
+    /// The role documents, which people extend.
+    pub roles: Arc<RoleFile>,
     /// The CA, for join lines.
     pub ca: Arc<Ca>,
     /// Who may come in.

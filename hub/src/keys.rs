@@ -1,6 +1,8 @@
-//! Secrets that the hub makes at its first start: the key that signs policy, and the administrator's token.
+//! Secrets that the hub makes at its first start: a key for each role, and the administrator's token.
 //!
 //! Files are 0600, written under another name and renamed. Never logs a secret.
+
+mod roles;
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -13,6 +15,8 @@ use wire::ids::Digest;
 
 use crate::http::auth::random_text;
 use crate::store::{Store, StoreError};
+
+pub use roles::{HubKeys, RoleFile, RoleFileError};
 
 /// Name of the setting that holds the hash of the administrator's token.
 const TOKEN_SETTING: &str = "admin-token";
@@ -33,7 +37,7 @@ pub enum KeyError {
     },
     /// The file is not a key.
     #[error(
-        "`{path}` is not a policy key (32 bytes): restore it from a backup. Without it agents accept no policy from this hub"
+        "`{path}` is not a key (32 bytes): restore it from a backup. Without it agents accept no policy from this hub"
     )]
     Damaged {
         /// The file.
@@ -71,20 +75,32 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyEr
 
 /// Reads the policy key, or makes it when the store is new.
 pub fn policy_key(path: &Path, store_is_new: bool) -> Result<SigningKey, KeyError> {
+    match store_is_new {
+        true => key_or_new(path),
+        false => read_key(path)?.ok_or_else(|| KeyError::Missing { path: path.to_owned() }),
+    }
+}
+
+/// Reads a key file; `None`: it is not there.
+fn read_key(path: &Path) -> Result<Option<SigningKey>, KeyError> {
     match std::fs::read(path) {
         Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
-            Ok(seed) => Ok(SigningKey::from_bytes(&seed)),
+            Ok(seed) => Ok(Some(SigningKey::from_bytes(&seed))),
             Err(_) => Err(KeyError::Damaged { path: path.to_owned() }),
         },
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && store_is_new => {
-            let mut seed = [0; 32];
-            getrandom::fill(&mut seed).map_err(|cause| KeyError::Random { cause })?;
-            write_secret(path, &seed)?;
-            Ok(SigningKey::from_bytes(&seed))
-        }
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Err(KeyError::Missing { path: path.to_owned() }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(io("read", path)(cause)),
     }
+}
+
+fn key_or_new(path: &Path) -> Result<SigningKey, KeyError> {
+    if let Some(key) = read_key(path)? {
+        return Ok(key);
+    }
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|cause| KeyError::Random { cause })?;
+    write_secret(path, &seed)?;
+    Ok(SigningKey::from_bytes(&seed))
 }
 
 /// Writes the context file for the administrator's tools, with the token that it already has, or a new one.

@@ -44,6 +44,9 @@ pub enum RunError {
     /// No keys.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// No role documents.
+    #[error(transparent)]
+    Roles(#[from] keys::RoleFileError),
     /// No CA.
     #[error(transparent)]
     Ca(#[from] CaError),
@@ -225,6 +228,7 @@ impl Running {
             hub: handle.clone(),
             store,
             enrollment: base.enrollment,
+            roles: base.roles,
             ca: base.ca,
             auth: Arc::new(Auth::new(token)),
             feed,

@@ -391,6 +391,24 @@ pub struct BundleProblem {
     pub message: String,
 }
 
+/// Role documents were accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolesView {
+    /// Version of the newest.
+    pub version: u64,
+}
+
+/// A node has imported a parcel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportView {
+    /// Which node.
+    pub node: AgentId,
+    /// Its active bundle.
+    pub bundle: BundleRef,
+    /// Its newest role document; 0 if it has none.
+    pub roles_version: u64,
+}
+
 /// A bundle was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishView {

@@ -119,7 +119,17 @@ impl KeyRing {
         }
     }
 
-    fn check(&self, prefix: &[u8], payload: &[u8], signatures: &[KeySignature]) -> Result<(), SignatureError> {
+    /// Whether every key is an Ed25519 public key.
+    pub fn is_usable(&self) -> bool {
+        self.keys.iter().all(|key| VerifyingKey::from_bytes(key).is_ok())
+    }
+
+    pub(crate) fn check(
+        &self,
+        prefix: &[u8],
+        payload: &[u8],
+        signatures: &[KeySignature],
+    ) -> Result<(), SignatureError> {
         if signatures.len() > MAX_SIGNATURES {
             return Err(SignatureError::TooLarge {
                 what: "more than 16 signatures",
@@ -150,7 +160,7 @@ impl KeyRing {
     }
 }
 
-fn sign(key: &SigningKey, prefix: &[u8], payload: &[u8]) -> KeySignature {
+pub(crate) fn sign(key: &SigningKey, prefix: &[u8], payload: &[u8]) -> KeySignature {
     let message = [prefix, payload].concat();
     KeySignature {
         key: KeyId::of(key.verifying_key().as_bytes()),
@@ -166,9 +176,26 @@ impl SignedBundle {
         Self { payload, signatures }
     }
 
-    /// Adds another key's signature.
+    /// Adds another key's signature; a second one of the same key changes nothing.
     pub fn countersign(&mut self, key: &SigningKey) {
-        self.signatures.push(sign(key, BUNDLE_PREFIX, &self.payload));
+        let signature = sign(key, BUNDLE_PREFIX, &self.payload);
+        if self.signatures.iter().all(|known| known.key != signature.key) {
+            self.signatures.push(signature);
+        }
+    }
+
+    /// Reads the payload without trusting it, for people who ask what is in it.
+    pub fn peek(&self) -> Result<BundlePayload, SignatureError> {
+        codec::decode(&self.payload).map_err(|cause| SignatureError::Unreadable { cause })
+    }
+
+    /// Which of these keys have signed exactly these bytes, by index.
+    pub fn signers(&self, ring: &KeyRing) -> Vec<usize> {
+        let alone = |key: &[u8; 32]| KeyRing::single(*key).check(BUNDLE_PREFIX, &self.payload, &self.signatures);
+        let keys = ring.keys.iter().enumerate();
+        keys.filter(|(_, key)| alone(key).is_ok())
+            .map(|(index, _)| index)
+            .collect()
     }
 
     /// Digest of the payload bytes.
@@ -270,7 +297,8 @@ mod tests {
     fn check(signers: &[u8], trusted: &[u8], threshold: u8, expected: Result<(), &str>) {
         let mut bundle = SignedBundle::sign(&payload(), &key(signers[0]));
         for signer in &signers[1..] {
-            bundle.countersign(&key(*signer));
+            let signature = sign(&key(*signer), BUNDLE_PREFIX, &bundle.payload);
+            bundle.signatures.push(signature);
         }
         let ring = KeyRing {
             keys: trusted.iter().map(|k| key(*k).verifying_key().to_bytes()).collect(),

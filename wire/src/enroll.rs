@@ -148,7 +148,8 @@ pub struct Credentials {
     pub generation: u64,
     /// CA certificates to trust, DER: active, next, previous.
     pub ca: Vec<Vec<u8>>,
-    /// Keys that may sign bundles and beacons.
+    /// The pin: the first role document must be signed by these keys. Of a hub that has no role documents, they sign bundles and
+    /// beacons themselves.
     pub policy_keys: KeyRing,
     /// How often this agent has rejoined by its node key.
     pub rejoins: u32,

@@ -163,6 +163,21 @@ pub enum Event {
         /// The message.
         message: String,
     },
+    /// Role documents were accepted: from here on their keys count.
+    RolesTrusted {
+        /// Version of the newest.
+        version: u64,
+    },
+    /// Role documents were refused; the former ones count on.
+    RolesRefused {
+        /// Why.
+        reason: String,
+    },
+    /// A role has ended: it authorises nothing more. Protective rules go on.
+    RoleEnded {
+        /// Which.
+        role: crate::roles::RoleName,
+    },
 }
 
 /// Which data is missing. The order is part of the wire format: add at the end only.

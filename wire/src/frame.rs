@@ -14,6 +14,7 @@ use crate::codec::{self, DecodeError};
 use crate::decision::Authority;
 use crate::entry::{ChainHead, MAX_ENTRY_BYTES};
 use crate::ids::{CommandId, Epoch, Generation, HubEpoch, Seq};
+use crate::roles::SignedRoles;
 use crate::telemetry::MAX_BLOCK_BYTES;
 use crate::time::{ClockState, Now};
 
@@ -133,6 +134,8 @@ frames! {
     Telemetry(TelemetryBlock) = 24, Telemetry;
     /// Hub, and an agent that was asked: a whole bundle.
     Bundle(SignedBundle) = 32, Bundle;
+    /// Hub: who may sign bundles and beacons. On the stream of bundles, before the bundle that needs it.
+    Roles(RoleDocuments) = 33, Bundle;
 }
 
 /// Where an agent stands when a session begins. Together with [`Welcome`] this is the one resync handshake.
@@ -311,6 +314,13 @@ pub enum GoodbyeReason {
 pub struct AskBundle {
     /// Which.
     pub bundle: BundleRef,
+}
+
+/// Role documents, oldest first; those that the agent knows are passed over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleDocuments {
+    /// At most [`crate::roles::MAX_ROLE_DOCUMENTS`].
+    pub documents: Vec<SignedRoles>,
 }
 
 /// Consecutive entries of one epoch.

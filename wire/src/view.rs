@@ -304,6 +304,12 @@ fn event_text(event: &Event) -> String {
             None => format!("workload {name} ended{}", Because(detail)),
         },
         Event::Notified { message } => format!("notice: {message}"),
+        Event::RolesTrusted { version } => format!("role document {version} is trusted from here on"),
+        Event::RolesRefused { reason } => format!("role documents refused{}", Because(reason)),
+        Event::RoleEnded { role } => format!(
+            "the {} role has ended: only protective rules act until a newer role document comes",
+            role.name()
+        ),
     }
 }
 

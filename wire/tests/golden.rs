@@ -17,10 +17,12 @@ use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, R
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
     Ack, AskBundle, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES, Hello,
-    Order, Status, TelemetryBlock, Welcome,
+    Order, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
+use wire::parcel::Parcel;
 use wire::probe::{self, Answer, Ask, GpuInfo, GpuValues, Reply, Request};
+use wire::roles::{Role, RoleName, Roles, SignedRoles};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
@@ -207,6 +209,8 @@ fn frames_of_the_other_streams() {
         }),
     );
     check_frame(golden!("bundle"), &Frame::Bundle(signed()));
+    let documents = vec![signed_roles()];
+    check_frame(golden!("roles"), &Frame::Roles(RoleDocuments { documents }));
 }
 
 #[test]
@@ -218,6 +222,40 @@ fn signed_payloads() {
     let ring = KeyRing::single(key.verifying_key().to_bytes());
     assert_eq!(signed().open(&ring, "example"), Ok(bundle_payload()));
     assert_eq!(beacon().open(&ring, "example"), Ok(beacon_payload()));
+    check(golden!("roles-payload"), &roles());
+    assert_eq!(signed_roles().verify(&ring), Ok(()));
+}
+
+#[test]
+fn a_parcel() {
+    let parcel = Parcel {
+        roles: vec![signed_roles()],
+        bundle: Some(signed()),
+        beacon: Some(beacon()),
+    };
+    same(golden!("parcel"), &parcel.encode());
+    assert_eq!(Parcel::decode(&bytes_of(golden!("parcel"))), Ok(parcel));
+}
+
+fn roles() -> Roles {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32])
+        .verifying_key()
+        .to_bytes();
+    Roles {
+        version: 1,
+        trust_domain: "example".to_owned(),
+        issued_at: Wall(1_795_521_667_250),
+        root: Role::single(key),
+        policy: Role {
+            until: Some(Wall(1_895_521_667_250)),
+            ..Role::single(key)
+        },
+        beacon: Role::single(key),
+    }
+}
+
+fn signed_roles() -> SignedRoles {
+    SignedRoles::unsigned(&roles()).signed_by(&ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
 }
 
 #[test]
@@ -284,6 +322,18 @@ fn entries_of_every_kind() {
                 id,
                 reason: "expired".to_owned(),
             }),
+        ),
+        (
+            golden!("entry-roles-trusted"),
+            event(Event::RolesTrusted { version: 2 }),
+        ),
+        (
+            golden!("entry-roles-refused"),
+            event(Event::RolesRefused { reason: text() }),
+        ),
+        (
+            golden!("entry-role-ended"),
+            event(Event::RoleEnded { role: RoleName::Policy }),
         ),
         (
             golden!("entry-probe"),

@@ -16,7 +16,7 @@ use wire::frame::{DeviceInfo, STOPPED};
 use wire::ids::{CommandId, Epoch, Seq};
 use wire::reading::Reading;
 use wire::time::{Mono, Now};
-use wire::{BundleRef, Digest, SignedBundle};
+use wire::{BundleRef, Digest, RoleChain, SignedBundle};
 
 use crate::bundles::AuthorityNow;
 use crate::clock::Clock;
@@ -28,6 +28,7 @@ use crate::marks::{Marks, Staged};
 use crate::planted::Planted;
 use crate::record::{InFlight, Record};
 use crate::recover::{self, Start};
+use crate::roles;
 use crate::sync::Older;
 use crate::telemetry::Telemetry;
 
@@ -40,6 +41,9 @@ pub struct Agent {
     pub(crate) judge: Option<Judge>,
     pub(crate) authority: AuthorityNow,
     pub(crate) bundle: Option<(SignedBundle, BundleRef)>,
+    pub(crate) roles: Option<RoleChain>,
+    /// The version of the role documents whose copy the shell has.
+    copied_roles: u64,
     pub(crate) staged: Option<Staged>,
     pub(crate) next_bundle: Option<(SignedBundle, Option<u64>)>,
     /// When it is tried again, if it found no room.
@@ -97,6 +101,9 @@ impl Agent {
             stale,
             clean,
         } = recover::start(&recovered, reuse_epoch);
+        let mut marks = marks;
+        let lost_marks = recovered.marks.as_deref().and_then(Marks::decode).is_none();
+        let chain = roles::recovered(&settings, &mut marks, recovered.roles);
         let floor = recovered.floor.unwrap_or_default();
         let released_entries = marks.acked;
         let mut agent = Self {
@@ -111,6 +118,8 @@ impl Agent {
             judge: None,
             authority: AuthorityNow::NONE,
             bundle: None,
+            roles: chain,
+            copied_roles: 0,
             staged: None,
             next_bundle: None,
             next_bundle_at: None,
@@ -142,7 +151,7 @@ impl Agent {
         let version = agent.settings.version.clone();
         let started = Event::Started { version, clean };
         agent.push(EntryBody::Event(started), now);
-        agent.take_bundle_back(recovered.bundle, stale, now);
+        agent.take_bundle_back(recovered.bundle, lost_marks, stale, now);
         agent.probe_open();
         agent.turn(now);
         agent
@@ -229,6 +238,8 @@ impl Agent {
 
     fn on_clock_step(&mut self, by_ms: i64, now: Now) {
         self.push_event(Event::ClockStepped { by_ms }, now);
+        // A role may be over by the new time.
+        self.look_at_authority(now);
         self.link.want_status();
     }
 
@@ -374,21 +385,27 @@ impl Agent {
     }
 
     /// After a restart: the bundle that was active is active again.
-    fn take_bundle_back(&mut self, bundle: Option<SignedBundle>, stale: bool, now: Now) {
+    /// The marks name it, so it needs no signature that still counts: its keys may have been replaced since. Where the marks are
+    /// lost, the copy beside the journal protects, with no proof that it is fresh.
+    fn take_bundle_back(&mut self, bundle: Option<SignedBundle>, lost_marks: bool, stale: bool, now: Now) {
         let expected = std::mem::replace(&mut self.marks.bundle, BundleRef::NONE);
         let Some(signed) = bundle else { return };
-        let Ok((reference, text)) = self.open_envelope(&signed) else {
+        let opened = match lost_marks {
+            true => self.open_envelope(&signed).ok(),
+            false => named(&signed, expected),
+        };
+        let Some((reference, text)) = opened else {
             return;
         };
-        if reference != expected {
-            return;
-        }
         let Ok(parsed) = policy::Bundle::parse(&text) else {
             return;
         };
         let stale = stale && reference.generation < self.marks.floor.generation;
-        let fresh_at = self.marks.fresh_at.filter(|_| !stale);
+        let fresh_at = self.marks.fresh_at.filter(|_| !stale && !lost_marks);
         self.activate(reference, signed, Arc::new(parsed), fresh_at);
+        if lost_marks {
+            self.marks.bundle_since = self.policy_since();
+        }
         self.announce_bundle(now);
         self.look_at_authority(now);
     }
@@ -450,6 +467,10 @@ impl Agent {
             .staged
             .as_ref()
             .map(|staged| (staged.reference, staged.signed.clone()));
+        let version = self.marks.floor.roles;
+        let copies = bundle.is_some() || version > self.copied_roles;
+        let roles = copies.then(|| self.marks.roles.clone());
+        self.copied_roles = version;
         let part = self
             .record
             .begin(token, block.clone(), bundle.is_some(), floor, now.mono);
@@ -459,6 +480,7 @@ impl Agent {
             entries: part.entries,
             telemetry: block,
             bundle,
+            roles,
             marks,
             floor: part.floor,
             urgent: part.urgent,
@@ -478,8 +500,10 @@ impl Agent {
         let (bundle, fresh_at) = (self.marks.bundle, self.marks.fresh_at);
         self.marks.bundle = staged.reference;
         self.marks.fresh_at = Some(now.mono);
+        let since = std::mem::replace(&mut self.marks.bundle_since, staged.since);
         let bytes = self.marks.encode();
         (self.marks.bundle, self.marks.fresh_at) = (bundle, fresh_at);
+        self.marks.bundle_since = since;
         bytes
     }
 
@@ -515,6 +539,16 @@ impl Agent {
         self.released_entries = Seq(0);
         self.push(EntryBody::Gap(gap), now);
     }
+}
+
+/// The bundle, if it is the one that our own marks name.
+fn named(signed: &SignedBundle, expected: BundleRef) -> Option<(BundleRef, Vec<u8>)> {
+    let payload = signed.peek().ok()?;
+    let reference = BundleRef {
+        generation: payload.generation,
+        digest: signed.digest(),
+    };
+    (reference == expected).then_some((reference, payload.text))
 }
 
 #[cfg(test)]
@@ -745,7 +779,8 @@ mod tests {
         rig.journal.entries.clear();
         rig.journal.marks = None;
         rig.crash();
-        assert_eq!(rig.log, ["gap: epoch 1"]);
+        // The copy of the bundle protects at once.
+        assert_eq!(rig.log, ["gap: epoch 1", "bundle 1"]);
         assert_eq!(rig.agent.head().epoch, Epoch(2));
     }
 

@@ -15,12 +15,13 @@ use wire::decision::Authority;
 use wire::entry::{EntryBody, Event};
 use wire::ids::Generation;
 use wire::time::{Mono, Now};
-use wire::{Beacon, BundleRef, SignedBundle};
+use wire::{Beacon, BundleRef, Parcel, RoleName, SignedBundle};
 
 use crate::agent::Agent;
 use crate::effect::LocalAnswer;
 use crate::marks::Staged;
 use crate::planted::Planted;
+use crate::roles::told;
 
 /// The age of a bundle whose freshness nothing proves: ten years, beyond every step of every authority ladder.
 pub(crate) const NO_PROOF_MS: u64 = 10 * 365 * 24 * 3_600_000;
@@ -49,12 +50,32 @@ impl Agent {
         if self.staged.is_some() || self.next_bundle_at.is_some() {
             return self.queue_bundle(signed, request, now);
         }
-        match self.open_bundle(&signed) {
+        match self.open_bundle(&signed, now) {
             Ok(None) => self.answer(request, LocalAnswer::Done),
             Ok(Some((reference, parsed))) => self.stage(reference, signed, parsed, request),
             Err((generation, reason)) => {
                 self.refuse_bundle(&signed, generation, reason, request, now);
             }
+        }
+    }
+
+    /// A person brought policy in a file: role documents first, because they say whose bundle counts.
+    pub(crate) fn on_parcel(&mut self, parcel: Parcel, request: u64, now: Now) {
+        let news = match parcel.roles.is_empty() {
+            true => None,
+            false => match self.on_roles(&parcel.roles, now) {
+                Ok(news) => news,
+                Err(reason) => return self.refuse(request, reason),
+            },
+        };
+        match (parcel.bundle, news) {
+            (Some(bundle), _) => self.on_bundle(bundle, Some(request), now),
+            (None, Some(entry)) => self.wait(entry, request, LocalAnswer::Done),
+            (None, None) if parcel.roles.is_empty() => self.refuse(request, "the parcel is empty"),
+            (None, None) => self.answer(Some(request), LocalAnswer::Done),
+        }
+        if let Some(beacon) = parcel.beacon {
+            self.on_beacon(&beacon, now);
         }
     }
 
@@ -103,6 +124,7 @@ impl Agent {
             return;
         };
         self.activate(staged.reference, staged.signed, staged.parsed, Some(now.mono));
+        self.marks.bundle_since = staged.since;
         self.announce_bundle(now);
         self.answer(staged.request, LocalAnswer::Done);
         self.look_at_authority(now);
@@ -184,11 +206,16 @@ impl Agent {
 
     /// A beacon arrived.
     pub(crate) fn on_beacon(&mut self, beacon: &Beacon, now: Now) {
-        let ring = &self.settings.policy_keys;
+        let Ok(ring) = self.ring(RoleName::Beacon) else { return };
         let Ok(payload) = beacon.open(ring, &self.settings.trust_domain) else {
             return;
         };
-        if payload.number <= self.marks.beacon {
+        if payload.number <= self.marks.beacon || self.ended(RoleName::Beacon, now).is_some() {
+            return;
+        }
+        // Nothing of a beacon counts, its number included, before all of it was checked: one that names a bundle below the floor
+        // is the word of an older hub.
+        if payload.bundle.generation < self.marks.floor.generation {
             return;
         }
         self.marks.beacon = payload.number;
@@ -213,12 +240,14 @@ impl Agent {
         let Some(judge) = &self.judge else { return };
         let policy_age_ms = self.policy_age_ms(now.mono);
         let (step, next_ms) = judge.bundle().authority(policy_age_ms);
-        let before = std::mem::replace(&mut self.marks.authority, step);
-        self.authority = AuthorityNow {
+        let by_age = AuthorityNow {
             step,
             // At least a millisecond, so that a step at this very age cannot spin.
             until: next_ms.map(|ms| Mono(now.mono.0.saturating_add(ms.max(1)))),
         };
+        self.authority = self.within_roles(by_age, now);
+        let step = self.authority.step;
+        let before = std::mem::replace(&mut self.marks.authority, step);
         if step != before {
             let event = Event::AuthorityChanged {
                 to: step,
@@ -236,6 +265,7 @@ impl Agent {
             reference,
             signed,
             parsed,
+            since: self.marks.floor.policy_since,
             request,
         });
     }
@@ -245,14 +275,22 @@ impl Agent {
     fn open_bundle(
         &self,
         signed: &SignedBundle,
+        now: Now,
     ) -> Result<Option<(BundleRef, Arc<policy::Bundle>)>, (Generation, String)> {
         let (reference, text) = self.open_envelope(signed)?;
         let refused = |reason: String| (reference.generation, reason);
         if reference == self.marks.bundle && self.judge.is_some() {
             return Ok(None);
         }
+        if let Some(until) = self.ended(RoleName::Policy, now) {
+            return Err(refused(format!(
+                "the policy role ended at {until}: a newer role document is needed before any bundle is accepted"
+            )));
+        }
         let floor = self.marks.floor.generation;
-        let replaces_other = self.judge.is_some() && reference.generation <= self.marks.bundle.generation;
+        // What is active from before a rotation of the policy keys counts as older than all that the new ones sign.
+        let comparable = self.marks.bundle_since == self.policy_since();
+        let replaces_other = self.judge.is_some() && comparable && reference.generation <= self.marks.bundle.generation;
         let below = reference.generation < floor || replaces_other;
         if below && !self.has_planted(Planted::SkipFloor) {
             return Err(refused(format!(
@@ -271,9 +309,11 @@ impl Agent {
 
     /// The reference and the text of a bundle that trusted keys signed for this trust domain.
     pub(crate) fn open_envelope(&self, signed: &SignedBundle) -> Result<(BundleRef, Vec<u8>), (Generation, String)> {
+        let refused = |reason| (Generation(0), reason);
+        let ring = self.ring(RoleName::Policy).map_err(refused)?;
         let payload = signed
-            .open(&self.settings.policy_keys, &self.settings.trust_domain)
-            .map_err(|error| (Generation(0), error.to_string()))?;
+            .open(ring, &self.settings.trust_domain)
+            .map_err(|error| refused(told(&error)))?;
         let reference = BundleRef {
             generation: payload.generation,
             digest: signed.digest(),

@@ -73,7 +73,7 @@ impl Agent {
             return self.refuse(request, "too many requests wait for the journal, try again");
         }
         match what {
-            LocalRequest::Import { bundle, who: _ } => self.on_bundle(bundle, Some(request), now),
+            LocalRequest::Import { parcel, who: _ } => self.on_parcel(parcel, request, now),
             LocalRequest::Order { who, reason, what } => match what {
                 Order::Act(action) => {
                     let origin = Origin::Local { who, reason };
@@ -125,12 +125,12 @@ impl Agent {
         }
     }
 
-    fn refuse(&mut self, request: u64, reason: &str) {
-        let reason = reason.to_owned();
+    pub(crate) fn refuse(&mut self, request: u64, reason: impl Into<String>) {
+        let reason = reason.into();
         self.answer(Some(request), LocalAnswer::Refused { reason });
     }
 
-    fn wait(&mut self, entry: Seq, request: u64, answer: LocalAnswer) {
+    pub(crate) fn wait(&mut self, entry: Seq, request: u64, answer: LocalAnswer) {
         self.waiting.push(Waiting { entry, request, answer });
     }
 

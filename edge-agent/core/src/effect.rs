@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{DecisionId, Epoch, Seq};
-use wire::{BundleRef, SignedBundle};
+use wire::{BundleRef, SignedBundle, SignedRoles};
 
 use crate::input::{Floor, Run};
 
@@ -84,6 +84,8 @@ pub struct Batch {
     pub telemetry: Option<(Seq, Vec<u8>)>,
     /// A bundle to keep: the one that becomes active, and its predecessor stays.
     pub bundle: Option<(BundleRef, SignedBundle)>,
+    /// Role documents to copy beside the journal, with the active bundle: what vouches for it must survive with it.
+    pub roles: Option<Vec<SignedRoles>>,
     /// The core's own state after this batch; replaces the former.
     pub marks: Vec<u8>,
     /// If it changed: written to its own file before the rest.

@@ -8,7 +8,7 @@ use wire::frame::{DeviceInfo, Frame, Order};
 use wire::ids::{DecisionId, Epoch, Generation, HubEpoch, Seq};
 use wire::reading::Reading;
 use wire::time::Wall;
-use wire::{Action, SignedBundle};
+use wire::{Action, Digest, Parcel, SignedBundle, SignedRoles};
 
 use crate::effect::{Log, Token};
 
@@ -177,12 +177,12 @@ pub enum LocalRequest {
         /// What.
         what: Order,
     },
-    /// A bundle from a file.
+    /// Policy from a file.
     Import {
         /// Who.
         who: String,
-        /// The bundle.
-        bundle: SignedBundle,
+        /// What it holds.
+        parcel: Parcel,
     },
 }
 
@@ -211,6 +211,13 @@ pub struct Floor {
     /// The oldest epoch whose end no durable entry tells of yet: epoch, last entry known, last one acknowledged. A crash in the
     /// middle of a recovery must not forget what the recovery was about.
     pub untold: Option<(Epoch, Seq, Seq)>,
+    /// No role document below this version is ever trusted; 0 before the first. Not part of this type's own encoding, which is
+    /// older: whoever stores a floor stores this and the next one behind it.
+    #[serde(skip)]
+    pub roles: u64,
+    /// Since which role document generations count; 0 before the first rotation that made them count anew.
+    #[serde(skip)]
+    pub policy_since: u64,
 }
 
 /// What the shell found on the disk at start.
@@ -222,6 +229,8 @@ pub struct Recovered {
     pub floor: Option<Floor>,
     /// The bundle that the marks name as active, if the disk still has it.
     pub bundle: Option<SignedBundle>,
+    /// The role documents that vouch for it, from the copy beside the journal.
+    pub roles: Vec<SignedRoles>,
     /// Epochs that entries are left of: (epoch, first, last), oldest first, the present one included.
     pub epochs: Vec<(Epoch, Seq, Seq)>,
     /// Why the former journal was put aside, if it was: `corrupt`, `emptied`.
@@ -237,8 +246,10 @@ pub struct Settings {
     pub agent: wire::AgentId,
     /// The trust domain that bundles must be signed for.
     pub trust_domain: String,
-    /// Who may sign bundles and beacons.
+    /// Who signs the first role document; where there is none, who signs bundles and beacons.
     pub policy_keys: wire::bundle::KeyRing,
+    /// Digest of the first role document, for a node that never joined: it comes before `policy_keys`.
+    pub root_pin: Option<Digest>,
     /// Version of the program.
     pub version: String,
     /// Drawn by the shell at start; also seeds the jitter.
@@ -251,7 +262,7 @@ pub struct Settings {
     pub block_every: Duration,
     /// How long the journal may take before protective actions go on without it.
     pub append_deadline: Duration,
-    /// When the certificate ends.
+    /// When the certificate ends; 1970 for a node that has none.
     pub certificate_ends: Wall,
     /// How often the node key had to be used.
     pub rejoins: u32,

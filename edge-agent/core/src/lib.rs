@@ -20,6 +20,7 @@ mod marks;
 mod planted;
 mod record;
 mod recover;
+mod roles;
 mod sync;
 mod telemetry;
 mod view;

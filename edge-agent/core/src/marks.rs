@@ -12,13 +12,15 @@ use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::ids::{CommandId, Epoch, Seq};
 use wire::time::Mono;
-use wire::{BundleRef, SignedBundle};
+use wire::{BundleRef, SignedBundle, SignedRoles};
 
 use crate::actions::Open;
 use crate::input::Floor;
 
-/// First byte of the encoding; a build that finds another one treats the marks as damaged.
-const LAYOUT: u8 = 1;
+/// First byte of the encoding; a build that finds one that it does not know treats the marks as damaged.
+const LAYOUT: u8 = 2;
+/// The layout before role documents: it ends where they begin, so their absence is written behind it and the whole is read.
+const LAYOUT_WITHOUT_ROLES: u8 = 1;
 
 /// Commands whose ids are remembered. A command expires in minutes, and a hub sends some per second at most.
 const MAX_COMMANDS: usize = 1024;
@@ -74,7 +76,18 @@ pub(crate) struct Marks {
     pub(crate) interval_ms: u32,
     /// Written by an orderly stop.
     pub(crate) clean: bool,
+    /// Trusted role documents, oldest first.
+    pub(crate) roles: Vec<SignedRoles>,
+    /// The version of them since which generations counted when the active bundle was accepted.
+    pub(crate) bundle_since: u64,
+    /// The version of the role document whose end an entry tells of.
+    pub(crate) ended_told: u64,
+    /// What the encoding of the floor leaves out: its `roles` and `policy_since`.
+    pub(crate) roles_floor: (u64, u64),
 }
+
+/// What [`Marks`] has gained at its end since the first layout.
+type Gained = (Vec<SignedRoles>, u64, u64, (u64, u64));
 
 impl Marks {
     /// Before anything ever happened.
@@ -101,10 +114,15 @@ impl Marks {
             hub_heard: None,
             interval_ms: 1_000,
             clean: true,
+            roles: Vec::new(),
+            bundle_since: 0,
+            ended_told: 0,
+            roles_floor: (0, 0),
         }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&mut self) -> Vec<u8> {
+        self.roles_floor = (self.floor.roles, self.floor.policy_since);
         let mut bytes = vec![LAYOUT];
         bytes.extend(codec::encode(self));
         bytes
@@ -112,10 +130,16 @@ impl Marks {
 
     /// `None` for bytes that this build did not write.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        match bytes.split_first() {
+        let mut marks: Self = match bytes.split_first() {
             Some((&LAYOUT, rest)) => codec::decode(rest).ok(),
+            Some((&LAYOUT_WITHOUT_ROLES, rest)) => {
+                let gained = codec::encode(&Gained::default());
+                codec::decode(&[rest, &gained].concat()).ok()
+            }
             _ => None,
-        }
+        }?;
+        (marks.floor.roles, marks.floor.policy_since) = marks.roles_floor;
+        Some(marks)
     }
 
     /// Remembers a command; `false` if it is known already.
@@ -137,6 +161,8 @@ pub(crate) struct Staged {
     pub(crate) reference: BundleRef,
     pub(crate) signed: SignedBundle,
     pub(crate) parsed: std::sync::Arc<policy::Bundle>,
+    /// Since which role document generations counted when it was verified: the roles may change before it is durable.
+    pub(crate) since: u64,
     /// The person at the socket who waits for it.
     pub(crate) request: Option<u64>,
 }
@@ -155,7 +181,21 @@ mod tests {
             who: "ana".to_owned(),
             reason: "fan".to_owned(),
         });
-        assert_eq!(Marks::decode(&marks.encode()), Some(marks));
+        marks.floor.roles = 3;
+        marks.floor.policy_since = 2;
+        let bytes = marks.encode();
+        assert_eq!(Marks::decode(&bytes), Some(marks));
+    }
+
+    #[test]
+    fn marks_from_before_role_documents_are_read() {
+        let mut marks = Marks::fresh(Epoch(7));
+        marks.beacon = 12;
+        let bytes = marks.encode();
+        let gained = codec::encode(&Gained::default()).len();
+        let mut old = bytes[..bytes.len() - gained].to_vec();
+        old[0] = LAYOUT_WITHOUT_ROLES;
+        assert_eq!(Marks::decode(&old), Some(marks));
     }
 
     #[test]

@@ -125,9 +125,16 @@ fn highest(one: Floor, other: Floor) -> Floor {
         epoch: one.epoch.max(other.epoch),
         last: one.last,
         acked: one.acked,
-        generation: one.generation.max(other.generation),
+        generation: match one.policy_since.cmp(&other.policy_since) {
+            // Generations of before a rotation say nothing about those after it.
+            std::cmp::Ordering::Less => other.generation,
+            std::cmp::Ordering::Equal => one.generation.max(other.generation),
+            std::cmp::Ordering::Greater => one.generation,
+        },
         hub_epoch: one.hub_epoch.max(other.hub_epoch),
         untold: None,
+        roles: one.roles.max(other.roles),
+        policy_since: one.policy_since.max(other.policy_since),
     }
 }
 
@@ -172,7 +179,7 @@ mod tests {
             acked: Seq(last / 2),
             generation: Generation(9),
             hub_epoch: HubEpoch(4),
-            untold: None,
+            ..Floor::default()
         })
     }
 

@@ -14,8 +14,8 @@ use std::time::Duration;
 use wire::bundle::BundleRef;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{
-    Ack, Entries, Frame, Goodbye, GoodbyeReason, Hello, MAX_ENTRIES_BYTES, OLDEST_VERSION, TelemetryBlock, VERSION,
-    Welcome,
+    Ack, Entries, Frame, Goodbye, GoodbyeReason, Hello, MAX_ENTRIES_BYTES, OLDEST_VERSION, RoleDocuments,
+    TelemetryBlock, VERSION, Welcome,
 };
 use wire::ids::{Epoch, HubEpoch, Seq};
 use wire::time::Now;
@@ -69,6 +69,7 @@ impl Agent {
             }
             // Its stream may overtake the welcome; what it is worth stands in its signature.
             (Stage::Greeting { .. }, Frame::Bundle(signed)) => self.on_bundle(signed, None, now),
+            (Stage::Greeting { .. }, Frame::Roles(roles)) => self.hear_roles(&roles, now),
             (Stage::Welcomed(_), frame) => self.on_session_frame(frame, now),
             // Nothing counts before the welcome and after the end.
             _ => {}
@@ -82,6 +83,7 @@ impl Agent {
             Frame::Command(command) => self.on_command(command, now),
             Frame::Beacon(beacon) => self.on_beacon(&beacon, now),
             Frame::Bundle(signed) => self.on_bundle(signed, None, now),
+            Frame::Roles(roles) => self.hear_roles(&roles, now),
             Frame::AskBundle(ask) => {
                 let active = self.bundle.as_ref();
                 if let Some((signed, _)) = active.filter(|(_, held)| *held == ask.bundle) {
@@ -97,6 +99,11 @@ impl Agent {
             | Frame::Entries(_)
             | Frame::Telemetry(_) => {}
         }
+    }
+
+    /// A refusal is an entry; there is nothing to answer.
+    fn hear_roles(&mut self, roles: &RoleDocuments, now: Now) {
+        drop(self.on_roles(&roles.documents, now));
     }
 
     fn hello(&self, now: Now) -> Hello {

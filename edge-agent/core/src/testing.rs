@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use wire::SignedBundle;
 use wire::bundle::{BundlePayload, KeyRing};
 use wire::entry::{EntryBody, Event, Gap, RawEntry};
 use wire::ids::{AgentId, Epoch, Generation, Seq};
 use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::time::{Mono, Now, Wall};
+use wire::{Parcel, SignedBundle, SignedRoles};
 
 use crate::{
     ActionResult, Agent, AppendError, Batch, Effect, Floor, Input, Loaded, LocalRequest, Log, ProbeResult, Recovered,
@@ -58,6 +58,7 @@ pub(crate) struct Journal {
     pub(crate) marks: Option<Vec<u8>>,
     pub(crate) floor: Option<Floor>,
     pub(crate) bundle: Option<SignedBundle>,
+    pub(crate) roles: Vec<SignedRoles>,
 }
 
 pub(crate) struct Rig {
@@ -72,6 +73,7 @@ pub(crate) struct Rig {
     pub(crate) acts: Vec<Run>,
     pub(crate) now: Now,
     pub(crate) log: Vec<String>,
+    pub(crate) replies: Vec<crate::LocalAnswer>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -79,6 +81,7 @@ pub(crate) fn settings() -> Settings {
         agent: AgentId::new("edge-01").expect("a name"),
         trust_domain: "test".to_owned(),
         policy_keys: KeyRing::single(key().verifying_key().to_bytes()),
+        root_pin: None,
         version: "test".to_owned(),
         process: 1,
         seed: 7,
@@ -105,6 +108,14 @@ pub(crate) fn signed(generation: u64, text: &str) -> SignedBundle {
     SignedBundle::sign(&payload, &key())
 }
 
+/// A bundle in a file of its own.
+pub(crate) fn carried(bundle: SignedBundle) -> Parcel {
+    Parcel {
+        bundle: Some(bundle),
+        ..Parcel::default()
+    }
+}
+
 impl Rig {
     pub(crate) fn new() -> Self {
         let now = Now {
@@ -123,13 +134,14 @@ impl Rig {
             acts: Vec::new(),
             now,
             log: Vec::new(),
+            replies: Vec::new(),
         };
         rig.settle();
         rig.handle(Input::Local {
             request: 1,
             what: LocalRequest::Import {
                 who: "test".to_owned(),
-                bundle: signed(1, BUNDLE),
+                parcel: carried(signed(1, BUNDLE)),
             },
         });
         assert!(rig.agent.bundle().is_some(), "{:?}", rig.log);
@@ -181,11 +193,14 @@ impl Rig {
                     self.agent.handle(Input::LinkDown { reason }, self.now);
                 }
                 Effect::Stopped => self.log.push("stopped".to_owned()),
-                Effect::Reply { answer, .. } => self.log.push(match answer {
-                    crate::LocalAnswer::Refused { .. } => "refused".to_owned(),
-                    crate::LocalAnswer::Decided { .. } => "answered".to_owned(),
-                    crate::LocalAnswer::Done => "done".to_owned(),
-                }),
+                Effect::Reply { answer, .. } => {
+                    self.log.push(match answer {
+                        crate::LocalAnswer::Refused { .. } => "refused".to_owned(),
+                        crate::LocalAnswer::Decided { .. } => "answered".to_owned(),
+                        crate::LocalAnswer::Done => "done".to_owned(),
+                    });
+                    self.replies.push(answer);
+                }
                 Effect::Release { .. } | Effect::Connect => {}
             }
         }
@@ -212,6 +227,9 @@ impl Rig {
         self.journal.marks = Some(batch.marks);
         if let Some((_, bundle)) = batch.bundle {
             self.journal.bundle = Some(bundle);
+        }
+        if let Some(roles) = batch.roles {
+            self.journal.roles = roles;
         }
         if let Some((seq, block)) = batch.telemetry {
             self.journal.blocks.insert((batch.epoch, seq), block);
@@ -300,6 +318,7 @@ impl Rig {
             marks: self.journal.marks.clone(),
             floor: self.journal.floor,
             bundle: self.journal.bundle.clone(),
+            roles: self.journal.roles.clone(),
             epochs,
             damage: damage.map(str::to_owned),
             used_bytes: 0,

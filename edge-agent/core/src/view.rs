@@ -10,7 +10,7 @@ use wire::entry::ChainHead;
 use wire::frame::{DeviceInfo, Status};
 use wire::ids::{DecisionId, HubEpoch, Seq};
 use wire::time::Now;
-use wire::{Action, SignedBundle};
+use wire::{Action, SignedBundle, SignedRoles};
 
 use crate::agent::Agent;
 use crate::link::Stage;
@@ -92,6 +92,11 @@ impl Agent {
     /// The active bundle.
     pub fn bundle(&self) -> Option<(&SignedBundle, BundleRef)> {
         self.bundle.as_ref().map(|(signed, reference)| (signed, *reference))
+    }
+
+    /// The role documents that are trusted, oldest first.
+    pub fn roles(&self) -> &[SignedRoles] {
+        &self.marks.roles
     }
 
     /// The active bundle as it is judged by.

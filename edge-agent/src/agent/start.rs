@@ -9,11 +9,12 @@ use std::sync::Arc;
 use edge_agent_core::{Agent, Input, LinkState, Settings};
 use tokio::sync::mpsc;
 use wire::frame::DeviceInfo;
-use wire::{AgentId, DeviceId, SignedBundle, Wall, codec};
+use wire::{AgentId, DeviceId, Wall};
 
 use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
 use crate::actuators::throttle::Shares;
+use crate::carried::{self, Pinned};
 use crate::clock;
 use crate::config::Config;
 use crate::identity::Identity;
@@ -53,7 +54,9 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         identity.as_ref().map_or("default", Identity::site).to_owned(),
     );
     tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
-    let imported = config.bundle.as_deref().map(read_bundle).transpose()?;
+    let named = config.bundle.as_deref().map(carried::read).transpose()?;
+    let lies_at = carried::waiting(&config.state_dir);
+    let waiting = lies_at.as_deref().map(carried::read).transpose()?;
     let core = Agent::new(settings, recovered, clock.now());
 
     let workloads = config.workloads();
@@ -97,6 +100,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         backlog_entries: core.backlog_entries(),
         acked: core.acked(),
         bundle: None,
+        roles: core.roles().into(),
         latest: Arc::default(),
     };
     let served = local_api::Settings {
@@ -129,8 +133,11 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         stopped: false,
         damage: None,
     };
-    if let Some(bundle) = imported {
-        shell.import(bundle);
+    if let Some(parcel) = named {
+        shell.import(parcel, None);
+    }
+    if let Some(parcel) = waiting {
+        shell.import(parcel, lies_at);
     }
     let ears = Ears {
         inputs,
@@ -161,15 +168,23 @@ impl House {
 }
 
 fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed: u64) -> Settings {
+    // Whoever joined trusts what the hub gave.
+    let pinned = match identity {
+        Some(_) => None,
+        None => Pinned::load(&config.state_dir),
+    };
+    let own_domain = pinned
+        .as_ref()
+        .map_or(config.trust_domain.as_str(), |pinned| &pinned.trust_domain);
+    let pin = config.root_pin.filter(|_| identity.is_none());
     Settings {
         agent: identity.map_or_else(
             || config.name.clone().unwrap_or_else(machine_name),
             |identity| identity.agent().clone(),
         ),
-        trust_domain: identity
-            .map_or(config.trust_domain.as_str(), Identity::trust_domain)
-            .to_owned(),
+        trust_domain: identity.map_or(own_domain, Identity::trust_domain).to_owned(),
         policy_keys: identity.map_or_else(|| config.key_ring(), |identity| identity.policy_keys().clone()),
+        root_pin: pin.or(pinned.map(|pinned| pinned.pin)),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         process: random(),
         seed,
@@ -215,17 +230,6 @@ fn devices(config: &Config) -> Vec<DeviceInfo> {
         found.push(plain(workload.device, model));
     }
     found
-}
-
-fn read_bundle(path: &std::path::Path) -> Result<SignedBundle, RunError> {
-    let bytes = std::fs::read(path).map_err(|cause| RunError::System {
-        what: "read the bundle that the settings name",
-        cause,
-    })?;
-    codec::decode(&bytes).map_err(|cause| RunError::Bundle {
-        path: path.to_owned(),
-        cause,
-    })
 }
 
 /// The one line that whoever started the agent waits for.

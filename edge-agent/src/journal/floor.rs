@@ -29,6 +29,24 @@ pub struct Sidecar {
     pub floor: Floor,
     /// Where the clock stood.
     pub clock: Option<SavedClock>,
+    /// What the encoding of the floor leaves out: its `roles` and `policy_since`. Absent in what was written before there were any.
+    roles: (u64, u64),
+}
+
+impl Sidecar {
+    /// Floors and clock.
+    pub fn new(floor: Floor, clock: Option<SavedClock>) -> Self {
+        let roles = (floor.roles, floor.policy_since);
+        Self { floor, clock, roles }
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        let none = codec::encode(&(0u64, 0u64));
+        let read = codec::decode(body).or_else(|_| codec::decode(&[body, &none].concat()));
+        let mut value: Self = read.ok()?;
+        (value.floor.roles, value.floor.policy_since) = value.roles;
+        Some(value)
+    }
 }
 
 /// The pair, open.
@@ -105,7 +123,7 @@ fn read(path: &Path) -> Option<(u64, Sidecar)> {
     if blake3::hash(&bytes[..20 + length]).as_bytes()[..8] != *checksum {
         return None;
     }
-    Some((counter, codec::decode(body).ok()?))
+    Some((counter, Sidecar::decode(body)?))
 }
 
 #[cfg(test)]
@@ -115,14 +133,22 @@ mod tests {
     use super::*;
 
     fn value(last: u64) -> Sidecar {
-        Sidecar {
-            floor: Floor {
-                epoch: Epoch(3),
-                last: Seq(last),
-                ..Floor::default()
-            },
-            clock: None,
-        }
+        let floor = Floor {
+            epoch: Epoch(3),
+            last: Seq(last),
+            roles: 2,
+            policy_since: 1,
+            ..Floor::default()
+        };
+        Sidecar::new(floor, None)
+    }
+
+    #[test]
+    fn a_floor_from_before_role_documents_is_read() {
+        let body = codec::encode(&value(5));
+        let old = Sidecar::decode(&body[..body.len() - 2]).expect("the former layout");
+        assert_eq!((old.floor.last, old.floor.roles), (Seq(5), 0));
+        assert_eq!(Sidecar::decode(&body), Some(value(5)));
     }
 
     #[test]

@@ -396,6 +396,7 @@ fn batch(number: u64) -> Batch {
         entries: (number * 3 - 2..=number * 3).map(entry).collect(),
         telemetry: None,
         bundle: None,
+        roles: None,
         marks: vec![number as u8],
         floor: None,
         urgent: false,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use edge_agent_core::{Batch, GATHER, Loaded, Log, Token};
 use tokio::sync::mpsc;
-use wire::{Epoch, Seq, SignedBundle, codec};
+use wire::{Epoch, Seq, SignedBundle, SignedRoles};
 
 use super::disk::Disk;
 use super::floor::{FloorFile, Sidecar};
@@ -182,10 +182,7 @@ impl Worker {
     fn write(&mut self, group: &[Batch]) -> Result<(), StoreError> {
         let saved = self.clock.save();
         if let Some(floor) = group.iter().rev().find_map(|batch| batch.floor) {
-            let sidecar = Sidecar {
-                floor,
-                clock: Some(saved.clone()),
-            };
+            let sidecar = Sidecar::new(floor, Some(saved.clone()));
             if sidecar != self.sidecar {
                 self.floor.write(&sidecar).map_err(|error| {
                     if store::full(&error) {
@@ -207,8 +204,10 @@ impl Worker {
             other => other,
         };
         result?;
-        if let Some((_, bundle)) = group.iter().rev().find_map(|batch| batch.bundle.as_ref()) {
-            self.copy_bundle(bundle);
+        let bundle = group.iter().rev().find_map(|batch| batch.bundle.as_ref());
+        let roles = group.iter().rev().find_map(|batch| batch.roles.as_ref());
+        if bundle.is_some() || roles.is_some() {
+            self.copy(bundle.map(|(_, bundle)| bundle), roles);
         }
         Ok(())
     }
@@ -287,9 +286,16 @@ impl Worker {
         }
     }
 
-    fn copy_bundle(&self, bundle: &SignedBundle) {
+    fn copy(&self, bundle: Option<&SignedBundle>, roles: Option<&Vec<SignedRoles>>) {
+        let mut parcel = super::read_copy(&self.bundle_copy);
+        if let Some(bundle) = bundle {
+            parcel.bundle = Some(bundle.clone());
+        }
+        if let Some(roles) = roles {
+            parcel.roles.clone_from(roles);
+        }
         let fresh = self.bundle_copy.with_extension("new");
-        let copied = std::fs::write(&fresh, codec::encode(bundle))
+        let copied = std::fs::write(&fresh, parcel.encode())
             .and_then(|()| std::fs::File::open(&fresh)?.sync_all())
             .and_then(|()| std::fs::rename(&fresh, &self.bundle_copy));
         if let Err(error) = copied {

@@ -132,7 +132,8 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         backlog_entries: now.backlog_entries,
         authority: status.authority,
         next_authority_in_ms: status.next_step_ms,
-        certificate_ends: Some(status.certificate_ends),
+        // A node that never joined has no certificate, and says so.
+        certificate_ends: Some(status.certificate_ends).filter(|ends| *ends != Wall(0)),
         rejoins: status.rejoins,
         clock: status.clock,
         held_by: status.held_by.clone(),

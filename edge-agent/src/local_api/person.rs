@@ -150,12 +150,13 @@ async fn by_hand(
 }
 
 async fn order(app: &App, who: &Who, reason: String, what: Order) -> Result<LocalAnswer, Failure> {
+    let who = who.0.0.to_string();
+    ask(app, LocalRequest::Order { who, reason, what }).await
+}
+
+/// Asks the core, and waits until its answer is durable.
+pub(super) async fn ask(app: &App, what: LocalRequest) -> Result<LocalAnswer, Failure> {
     let (answer, answered) = oneshot::channel();
-    let what = LocalRequest::Order {
-        who: who.0.0.to_string(),
-        reason,
-        what,
-    };
     let busy = || Failure::unavailable("the agent is busy with other requests: try again");
     app.asks.try_send(Ask { what, answer }).map_err(|_| busy())?;
     match tokio::time::timeout(PATIENCE, answered).await {

@@ -453,6 +453,7 @@ fn batch(number: u64, entries: Vec<RawEntry>) -> Batch {
         entries,
         telemetry: None,
         bundle: None,
+        roles: None,
         marks: vec![1],
         floor: None,
         urgent: false,
@@ -575,6 +576,7 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         backlog_entries: 0,
         acked: last.seq,
         bundle: Some(bundle),
+        roles: Arc::from([]),
         latest: Arc::default(),
     }
 }

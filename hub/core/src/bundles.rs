@@ -1,6 +1,7 @@
 //! The newest bundle, its way to the agents, and the beacons that prove that it is still the newest.
 //!
-//! A text becomes a bundle here: checked, numbered above everything that was ever seen, signed, stored, and only then sent.
+//! A text becomes a bundle here: checked, numbered above everything that was ever seen, signed, stored, and only then sent. One
+//! that was signed elsewhere is held against the policy role and keeps its number; the hub only adds beacons.
 //!
 //! Invariant: generations and beacon numbers only grow, over restarts and, as far as any agent can tell, over restores.
 
@@ -10,7 +11,7 @@ use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
 use wire::frame::{AskBundle, Frame};
 use wire::ids::Generation;
 use wire::time::{Now, Wall};
-use wire::{Beacon, BundleRef, SignedBundle};
+use wire::{Beacon, BundleRef, Parcel, SignedBundle};
 
 use crate::effect::Answer;
 use crate::hub::Hub;
@@ -24,7 +25,7 @@ const MAX_PUBLICATIONS: usize = 16;
 /// skips what is left of them, and a copy of the store that nobody can tell from the original is behind by no more.
 const RESERVED_BEACONS: u64 = 300_000;
 
-/// A bundle that was signed by our key.
+/// A bundle that the policy role has signed.
 #[derive(Debug, Clone)]
 pub(crate) struct Newest {
     pub(crate) reference: BundleRef,
@@ -52,8 +53,18 @@ impl Newest {
     /// A bundle that comes from outside.
     fn open(signed: SignedBundle, ring: &KeyRing, trust_domain: &str) -> Option<Self> {
         let payload = signed.open(ring, trust_domain).ok()?;
+        Some(Self::read(signed, payload))
+    }
+
+    /// A bundle of our own store. It was verified when it came; its keys may have been replaced since.
+    fn stored(signed: SignedBundle, trust_domain: &str) -> Option<Self> {
+        let payload = signed.peek().ok()?;
+        (payload.trust_domain == trust_domain).then(|| Self::read(signed, payload))
+    }
+
+    fn read(signed: SignedBundle, payload: BundlePayload) -> Self {
         let parsed = policy::Bundle::parse(&payload.text).ok().map(Arc::new);
-        Some(Self {
+        Self {
             reference: BundleRef {
                 generation: payload.generation,
                 digest: signed.digest(),
@@ -61,7 +72,7 @@ impl Newest {
             signed,
             payload,
             parsed,
-        })
+        }
     }
 }
 
@@ -86,13 +97,8 @@ pub(crate) struct Bundles {
 }
 
 impl Bundles {
-    pub(crate) fn recovered(
-        bundle: Option<(BundleRef, SignedBundle)>,
-        meta: Meta,
-        ring: &KeyRing,
-        trust_domain: &str,
-    ) -> Self {
-        let newest = bundle.and_then(|(_, signed)| Newest::open(signed, ring, trust_domain));
+    pub(crate) fn recovered(bundle: Option<(BundleRef, SignedBundle)>, meta: Meta, trust_domain: &str) -> Self {
+        let newest = bundle.and_then(|(_, signed)| Newest::stored(signed, trust_domain));
         Self {
             newest,
             last_beacon: meta.beacon_floor,
@@ -117,8 +123,9 @@ impl Bundles {
         self.newest.as_ref()?.parsed.as_ref()
     }
 
+    /// Above all that was given, and above `floor`, which counts the newest bundle in.
     pub(crate) fn next_generation(&self, floor: Generation) -> Generation {
-        self.given.max(self.newest_generation()).max(floor).next()
+        self.given.max(floor).next()
     }
 
     /// Whether an agent's bundle is newer than ours.
@@ -129,6 +136,18 @@ impl Bundles {
     /// Publications were not stored; `waiting` is the highest generation of those that still may be.
     pub(crate) fn not_stored(&mut self, waiting: Option<Generation>) {
         self.given = waiting.unwrap_or_default();
+    }
+
+    /// The last beacon may be signed by a key that counts no more.
+    pub(crate) fn beacon_again(&mut self, given: Generation) {
+        self.given = given;
+        self.beacon = None;
+        self.beacon_due = true;
+    }
+
+    /// The highest generation that was given, stored or not.
+    pub(crate) fn given(&self) -> Generation {
+        self.given
     }
 
     /// No beacon number up to this one is used any more, and a new beacon is due.
@@ -146,11 +165,89 @@ impl Hub {
             Ok(parsed) => parsed,
             Err(problems) => return self.reply(request, Answer::Invalid { problems }),
         };
-        if self.writer.publications() >= MAX_PUBLICATIONS {
-            let reason = "too many publications wait for the store".to_owned();
-            return self.reply(request, Answer::Unavailable { reason });
+        if self.signing_key().is_none() {
+            let reason = "this hub signs no bundles: sign it with `sentinel policy sign` and publish the parcel";
+            let reason = reason.to_owned();
+            return self.reply(request, Answer::Rejected { reason });
+        }
+        if self.is_crowded(request) {
+            return;
         }
         self.issue(Some(request), text, parsed, now);
+    }
+
+    /// A person publishes a bundle that others have signed: it has its number, which must be above all that agents have heard of.
+    pub(crate) fn publish_signed(&mut self, request: u64, signed: SignedBundle) {
+        let opened = signed.open(&crate::roles::policy_ring(&self.settings), &self.settings.trust_domain);
+        let payload = match opened {
+            Ok(payload) => payload,
+            Err(error) => {
+                let reason = format!("the bundle is not accepted: {}", crate::roles::told(&error));
+                return self.reply(request, Answer::Rejected { reason });
+            }
+        };
+        let parsed = match policy::Bundle::parse(&payload.text) {
+            Ok(parsed) => parsed,
+            Err(problems) => return self.reply(request, Answer::Invalid { problems }),
+        };
+        let reference = BundleRef {
+            generation: payload.generation,
+            digest: signed.digest(),
+        };
+        if reference == self.bundles.newest_reference() {
+            let nodes_total = self.nodes_total();
+            return self.reply(
+                request,
+                Answer::Published {
+                    bundle: reference,
+                    nodes_total,
+                },
+            );
+        }
+        let next = self.next_generation();
+        if reference.generation < next {
+            let reason = format!(
+                "generation {} was given before: sign it again with --generation {next} or above",
+                reference.generation
+            );
+            return self.reply(request, Answer::Rejected { reason });
+        }
+        if self.is_crowded(request) {
+            return;
+        }
+        self.bundles.given = reference.generation;
+        self.wanted.generation_floor = self.counted(self.wanted.generation_floor).max(reference.generation);
+        let newest = Newest {
+            reference,
+            signed,
+            payload,
+            parsed: Some(Arc::new(parsed)),
+        };
+        let request = Some(request);
+        self.writer.publish(Publication { request, newest });
+    }
+
+    fn is_crowded(&mut self, request: u64) -> bool {
+        let crowded = self.writer.publications() >= MAX_PUBLICATIONS;
+        if crowded {
+            let reason = "too many publications wait for the store".to_owned();
+            self.reply(request, Answer::Unavailable { reason });
+        }
+        crowded
+    }
+
+    /// Everything that a node without a network needs.
+    pub(crate) fn export(&mut self, request: u64) {
+        let Some(newest) = self.bundles.newest() else {
+            let reason = "no bundle was published yet: there is nothing to export".to_owned();
+            return self.reply(request, Answer::Rejected { reason });
+        };
+        let parcel = Parcel {
+            roles: self.documents(),
+            bundle: Some(newest.signed.clone()),
+            beacon: self.bundles.beacon.clone(),
+        };
+        self.reply(request, Answer::Parcel(Box::new(parcel)));
     }
 
     /// Gives a text the next generation, signs it and has it stored.
@@ -164,15 +261,17 @@ impl Hub {
             issued_at: now.wall,
             text,
         };
-        let newest = Newest::sign(payload, parsed, &self.settings.policy_key);
-        self.writer.publish(Publication { request, newest });
+        if let Some(key) = self.signing_key() {
+            let newest = Newest::sign(payload, parsed, key);
+            self.writer.publish(Publication { request, newest });
+        }
     }
 
     /// A bundle is durable: it becomes the newest and goes to everyone who has an older one.
     pub(crate) fn published(&mut self, publication: Publication, now: Now) {
         let Publication { request, newest } = publication;
         let bundle = newest.reference;
-        if bundle.generation > self.bundles.newest_generation() {
+        if bundle.generation > self.counted(self.bundles.newest_generation()) {
             self.bundles.newest = Some(newest);
             self.bundles.beacon = None;
             self.policy_changed = true;
@@ -189,6 +288,8 @@ impl Hub {
 
     /// A session begins with an agent that has this bundle.
     pub(crate) fn offer_bundle(&mut self, session: SessionId, theirs: BundleRef, now: Now) {
+        // Before the bundle, on the same stream: it may be signed by keys that they name.
+        self.push_roles(session);
         if self.forked(theirs) || self.is_below_their_floor(session, theirs) {
             self.publish_again(now);
         } else {
@@ -227,7 +328,7 @@ impl Hub {
             return;
         };
         // One such publication is enough, however many agents show the fork.
-        if self.bundles.given > newest.reference.generation {
+        if self.bundles.given > newest.reference.generation || self.signing_key().is_none() {
             return;
         }
         let text = newest.payload.text.clone();
@@ -244,7 +345,7 @@ impl Hub {
             return;
         };
         let live = self.sessions.live(session).is_some();
-        if live && self.fleet.node(place).bundle().generation < newest.reference.generation {
+        if live && self.counted(self.fleet.node(place).bundle().generation) < newest.reference.generation {
             let frame = Frame::Bundle(newest.signed.clone());
             self.send(session, frame);
         }
@@ -260,7 +361,8 @@ impl Hub {
             return self.broke_protocol(session, "a bundle that nobody asked for", now);
         }
         // Signed by the key of a former hub: of no use to us, and nothing that the agent could do about it.
-        let Some(newest) = Newest::open(signed, &self.ring, &self.settings.trust_domain) else {
+        let ring = crate::roles::policy_ring(&self.settings);
+        let Some(newest) = Newest::open(signed, &ring, &self.settings.trust_domain) else {
             return;
         };
         // Several agents may give back the same one, and a person may have published meanwhile.
@@ -288,6 +390,7 @@ impl Hub {
     /// Signs and sends a beacon, if one is due and its number is reserved in the store.
     pub(crate) fn beacon_if_due(&mut self, now: Now) {
         let bundle = self.bundles.newest_reference();
+        let Some(key) = self.beacon_key().cloned() else { return };
         if !self.bundles.beacon_due || bundle == BundleRef::NONE || self.stopping {
             return;
         }
@@ -302,7 +405,7 @@ impl Hub {
             trust_domain: self.settings.trust_domain.clone(),
             issued_at: now.wall,
         };
-        let beacon = Beacon::sign(&payload, &self.settings.policy_key);
+        let beacon = Beacon::sign(&payload, &key);
         self.bundles.last_beacon = number;
         self.bundles.beacon_due = false;
         self.bundles.beacon = Some(beacon.clone());

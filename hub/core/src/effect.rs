@@ -4,7 +4,7 @@ use wire::api::BundleProblem;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
-use wire::{BundleRef, SignedBundle};
+use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::input::SessionId;
 
@@ -112,6 +112,18 @@ pub enum Answer {
         bundle: BundleRef,
         /// Nodes that should get it.
         nodes_total: u64,
+    },
+    /// These roles are trusted from here on.
+    Trusted {
+        /// Version of the newest document.
+        version: u64,
+    },
+    /// What a node without a network needs.
+    Parcel(Box<Parcel>),
+    /// It is not accepted, and will not be as it is.
+    Rejected {
+        /// Why, and what to do.
+        reason: String,
     },
     /// The text is not a bundle.
     Invalid {

@@ -8,7 +8,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use wire::bundle::KeyRing;
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Generation};
 use wire::time::Now;
@@ -28,7 +27,6 @@ use crate::writer::{Meta, Writer};
 #[derive(Debug)]
 pub struct Hub {
     pub(crate) settings: Settings,
-    pub(crate) ring: KeyRing,
     pub(crate) random: Random,
     pub(crate) admission: Admission,
     pub(crate) fleet: Fleet,
@@ -50,7 +48,6 @@ pub struct Hub {
 impl Hub {
     /// A hub that carries on from what its store holds.
     pub fn new(settings: Settings, recovered: Recovered, now: Now) -> Self {
-        let ring = KeyRing::single(settings.policy_key.verifying_key().to_bytes());
         let stored = recovered.meta.as_deref().and_then(Meta::decode);
         let meta = stored.unwrap_or_default();
         let mut wanted = meta;
@@ -58,10 +55,9 @@ impl Hub {
             wanted.hub_epoch = settings.first_hub_epoch;
             wanted.hub_epoch.0 = wanted.hub_epoch.0.max(1);
         }
-        let bundles = Bundles::recovered(recovered.bundle, meta, &ring, &settings.trust_domain);
+        let bundles = Bundles::recovered(recovered.bundle, meta, &settings.trust_domain);
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
-            ring,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             fleet: Fleet::recovered(recovered.agents),
@@ -117,7 +113,9 @@ impl Hub {
 
     /// The generation that the next published bundle gets.
     pub fn next_generation(&self) -> Generation {
-        self.bundles.next_generation(self.wanted.generation_floor)
+        let newest = self.bundles.newest_generation();
+        let floor = self.counted(self.wanted.generation_floor).max(self.counted(newest));
+        self.bundles.next_generation(floor)
     }
 
     fn request(&mut self, request: u64, what: Request, now: Now) {
@@ -127,6 +125,9 @@ impl Hub {
         }
         match what {
             Request::Publish { who: _, text } => self.publish(request, text, now),
+            Request::PublishSigned { who: _, signed } => self.publish_signed(request, signed),
+            Request::Roles { chain } => self.trust(request, chain),
+            Request::Export => self.export(request),
             Request::Order {
                 id,
                 agent,

@@ -55,6 +55,7 @@ impl Hub {
             | Frame::Ack(_)
             | Frame::Command(_)
             | Frame::Beacon(_)
+            | Frame::Roles(_)
             | Frame::Goodbye(_)
             | Frame::AskBundle(_) => {
                 self.broke_protocol(session, "a frame that only a hub sends", now);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wire::frame::{Frame, Order};
 use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
-use wire::{BundleRef, SignedBundle};
+use wire::{BundleRef, RoleChain, SignedBundle};
 
 use crate::effect::Token;
 
@@ -85,6 +85,20 @@ pub enum Request {
         /// The text.
         text: Vec<u8>,
     },
+    /// Make this bundle, which others have signed, the newest.
+    PublishSigned {
+        /// Who.
+        who: String,
+        /// The bundle.
+        signed: SignedBundle,
+    },
+    /// Trust these role documents, which follow the present ones and are durable already.
+    Roles {
+        /// The whole chain.
+        chain: RoleChain,
+    },
+    /// Give out everything that a node without a network needs.
+    Export,
     /// Have an agent do something.
     Order {
         /// The command's id, drawn by the shell.
@@ -135,8 +149,12 @@ pub struct Recovered {
 pub struct Settings {
     /// The trust domain.
     pub trust_domain: String,
-    /// Signs bundles and beacons. Ed25519 is deterministic, so the core stays pure.
-    pub policy_key: ed25519_dalek::SigningKey,
+    /// Signs bundles; `None` where that is done offline. Ed25519 is deterministic, so the core stays pure.
+    pub policy_key: Option<ed25519_dalek::SigningKey>,
+    /// Signs beacons; without it nothing proves to agents that their bundle is still the newest.
+    pub beacon_key: Option<ed25519_dalek::SigningKey>,
+    /// Who may sign what. Without it the policy key signs everything.
+    pub roles: Option<RoleChain>,
     /// Drives everything that is random in the core: slots and jitter.
     pub seed: u64,
     /// The least hub epoch of a new store; the shell draws it so that a re-created hub differs from its predecessor.

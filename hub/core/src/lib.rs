@@ -19,6 +19,7 @@ mod input;
 mod peek;
 mod random;
 mod restore;
+mod roles;
 mod sessions;
 mod timers;
 mod views;

@@ -27,7 +27,7 @@ impl Hub {
     /// Takes in what a hello reveals. Returns the hub epoch that must be stored before the welcome.
     pub(crate) fn learn(&mut self, place: Place, hello: &Hello, now: Now) -> HubEpoch {
         let node = self.fleet.node(place);
-        let generation = hello.generation_floor.max(hello.bundle.generation);
+        let generation = self.counted(hello.generation_floor.max(hello.bundle.generation));
         let forgotten = hello.acked > node.durable(hello.head.epoch)
             || generation > self.wanted.generation_floor.max(self.bundles.newest_generation())
             || self.forked(hello.bundle)

@@ -3,6 +3,7 @@
 //! Invariant: whatever parses here names something that exists in `verbs/`; grammar that can be checked without a hub is
 //! checked here, so that a typing error never reaches a fleet.
 
+mod policy;
 mod words;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wire::reading::DeviceId;
 use wire::{AgentId, DecisionId};
 
+pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, span, target, victim};
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
@@ -83,7 +85,7 @@ pub enum Verb {
     Verify(Verify),
     /// Ask a node for an action; the node has the last word
     Act(Act),
-    /// Check and publish bundles
+    /// Write, check, test, sign, publish and carry bundles
     Policy {
         #[command(subcommand)]
         what: Policy,
@@ -221,37 +223,6 @@ pub struct Target {
     pub device: Option<DeviceId>,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Policy {
-    /// Say what is wrong with a bundle, with line, column and field
-    Check {
-        /// The bundle
-        file: PathBuf,
-        /// Ask a node's own socket
-        #[arg(long)]
-        local: bool,
-    },
-    /// Sign a bundle and send it to every node; waits until they have it
-    Publish {
-        /// The bundle
-        file: PathBuf,
-        /// For which nodes to wait
-        #[arg(long, value_enum, default_value = "all")]
-        wait: WaitFor,
-    },
-}
-
-/// For which nodes to wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WaitFor {
-    /// Every node
-    All,
-    /// Every node that has a session with the hub
-    Connected,
-    /// None
-    None,
-}
-
 #[derive(Debug, clap::Args)]
 pub struct Reasoned {
     /// Which node
@@ -374,7 +345,21 @@ mod tests {
             "verify --node edge-03",
             "act edge-03/gpu0 power_cap to=220_W --reason hot",
             "act edge-03/workload:train restart --reason leak --timeout 5s",
+            "policy init --keys k --signers 3 --threshold 2",
             "policy check a.yaml",
+            "policy test cases.yaml --bundle a.yaml",
+            "policy decide --bundle a.yaml --input a.jsonl -o jsonl",
+            "policy explain change_freeze",
+            "policy diff a.yaml b.yaml",
+            "policy schema",
+            "policy sign a.yaml --key k/policy-1.key --roles k/roles.parcel --generation 7",
+            "policy verify a.parcel",
+            "policy export --out a.parcel --node edge-03",
+            "policy import a.parcel --socket agent.sock",
+            "policy simulate --bundle b.yaml --since 7d",
+            "policy simulate --bundle b.yaml --old a.yaml --input a.jsonl",
+            "policy keys list k/roles.parcel",
+            "policy keys rotate policy --root-key k/root-1.key",
             "policy publish a.yaml --timeout 1m --wait connected",
             "hold edge-03 --reason hands",
             "release edge-03 --reason done --local",
@@ -404,6 +389,10 @@ mod tests {
             ("demo boil hub", "boil"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
+            ("policy import a.parcel", "--node"),
+            ("policy simulate --bundle b.yaml", "--since"),
+            ("policy simulate --bundle b.yaml --input a.jsonl", "--old"),
+            ("policy init --threshold 0", "1..=16"),
         ] {
             check(line, Err(part));
         }

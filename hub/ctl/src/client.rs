@@ -100,6 +100,18 @@ impl Client {
         }
     }
 
+    /// A socket that no context names.
+    pub fn socket(socket: &Path, patience: Duration) -> Self {
+        Self {
+            name: format!("the node at `{}`", socket.display()),
+            node: None,
+            place: Place::Node {
+                socket: socket.to_owned(),
+            },
+            patience,
+        }
+    }
+
     /// Gets JSON from a path below `/api/v1`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.parse(path, &self.bytes(path).await?)
@@ -126,6 +138,13 @@ impl Client {
     /// Posts a text as it is.
     pub async fn post_text<T: DeserializeOwned>(&self, path: &str, text: Vec<u8>) -> Result<T, Failure> {
         let body = Some(("text/plain; charset=utf-8", Bytes::from(text)));
+        let answer = self.ask(Method::POST, path, body, self.patience).await?;
+        self.parse(path, &answer)
+    }
+
+    /// Posts bytes as they are.
+    pub async fn post_bytes<T: DeserializeOwned>(&self, path: &str, bytes: Vec<u8>) -> Result<T, Failure> {
+        let body = Some(("application/octet-stream", Bytes::from(bytes)));
         let answer = self.ask(Method::POST, path, body, self.patience).await?;
         self.parse(path, &answer)
     }

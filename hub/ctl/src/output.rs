@@ -54,6 +54,16 @@ impl Output {
         matches!(self.format, Format::Table | Format::Wide)
     }
 
+    /// How it prints.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether everything is one document, which can be printed only when all of it is known.
+    pub fn is_document(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Yaml)
+    }
+
     /// Whether more columns are wanted.
     pub fn wide(&self) -> bool {
         self.format == Format::Wide

@@ -13,7 +13,7 @@ use crate::context::{self, Found};
 use crate::failure::{Exit, Failure};
 
 /// Longest wait for an answer when `--timeout` does not say: a busy hub answers within a second.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The context of this run, and how patient to be.
 #[derive(Debug)]

@@ -91,6 +91,11 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "denied", "denied", detail)
     }
 
+    /// The present state does not allow it.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "conflict", detail)
+    }
+
     /// It cannot be done now.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(

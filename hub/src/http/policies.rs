@@ -110,6 +110,7 @@ pub async fn publish(
         }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
+        Answer::Rejected { reason } => Err(Failure::conflict(reason)),
         other => Err(Failure::internal(format!("the core answered {other:?} to a bundle"))),
     }
 }

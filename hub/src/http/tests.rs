@@ -79,7 +79,9 @@ impl TestHub {
             Enrollment::new(Arc::clone(&ca), registry, ring, Limits::default()).expect("an empty registry");
         let settings = Settings {
             trust_domain: "test.internal".to_owned(),
-            policy_key: key,
+            policy_key: Some(key.clone()),
+            beacon_key: Some(key),
+            roles: None,
             seed: 1,
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 16,
@@ -107,6 +109,7 @@ impl TestHub {
             store,
             enrollment: Arc::new(enrollment),
             ca,
+            roles: Arc::new(crate::keys::RoleFile::at(folder.path().join("roles.parcel"))),
             auth: Arc::new(Auth::new(Digest::of(TOKEN.as_bytes()))),
             feed,
             public: Public {

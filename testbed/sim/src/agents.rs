@@ -137,6 +137,7 @@ impl World {
             agent: node.id.clone(),
             trust_domain: TRUST_DOMAIN.to_owned(),
             policy_keys: KeyRing::single(self.policy_key.verifying_key().to_bytes()),
+            root_pin: None,
             version: "sim".to_owned(),
             process,
             seed: process ^ 1,

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use edge_agent_core::{AppendError, Batch, Floor, Loaded, Log, Recovered};
-use wire::SignedBundle;
 use wire::entry::RawEntry;
 use wire::ids::{Epoch, Seq};
+use wire::{SignedBundle, SignedRoles};
 
 type Place = (Epoch, Seq);
 
@@ -20,6 +20,7 @@ pub(crate) struct Disk {
     pub(crate) marks: Option<Vec<u8>>,
     pub(crate) floor: Option<Floor>,
     pub(crate) bundle: Option<SignedBundle>,
+    pub(crate) roles: Vec<SignedRoles>,
     released: BTreeMap<(Log, Epoch), Seq>,
     /// The last block that was removed after its release, by epoch.
     pub(crate) trimmed_blocks: BTreeMap<Epoch, Seq>,
@@ -62,6 +63,9 @@ impl Disk {
         self.marks = Some(batch.marks.clone());
         if let Some((_, signed)) = &batch.bundle {
             self.bundle = Some(signed.clone());
+        }
+        if let Some(roles) = &batch.roles {
+            self.roles.clone_from(roles);
         }
         for raw in &batch.entries {
             self.bytes += raw.bytes.len() as u64;
@@ -173,6 +177,7 @@ impl Disk {
             marks: self.marks.clone(),
             floor: self.floor,
             bundle: self.bundle.clone(),
+            roles: self.roles.clone(),
             epochs,
             damage: self.damage.take().map(str::to_owned),
             used_bytes: self.used_bytes(),

@@ -20,7 +20,9 @@ impl World {
         self.hub_timer_ms = u64::MAX;
         let settings = Settings {
             trust_domain: TRUST_DOMAIN.to_owned(),
-            policy_key: self.policy_key.clone(),
+            policy_key: Some(self.policy_key.clone()),
+            beacon_key: Some(self.policy_key.clone()),
+            roles: None,
             seed: self.random.next(),
             first_hub_epoch: HubEpoch(self.random.between(1, 1 << 20)),
             max_handshakes: 256,

@@ -23,7 +23,7 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
 
 /// A shell that may name less than its level allows: the only house packages that it names.
 const ONLY: &[(&str, &[&str])] = &[
-    ("hub-ctl", &["wire"]),
+    ("hub-ctl", &["wire", "policy"]),
     ("edge-agent", &["wire", "policy", "wire-transport", "edge-agent-core"]),
     ("hub", &["wire", "policy", "wire-transport", "hub-core"]),
     ("wire-transport", &["wire"]),
@@ -213,7 +213,8 @@ mod tests {
         check("wire", &["policy"], "names `policy`");
         check("hub-core", &["edge-agent-core"], "names `edge-agent-core`");
         check("edge-agent", &["hub-core"], "names `hub-core`");
-        check("hub-ctl", &["policy"], "names `policy`");
+        check("hub-ctl", &["wire", "policy"], "");
+        check("hub-ctl", &["hub-core"], "names `hub-core`");
         check("edge-agent-core", &["tokio"], "is pure and names `tokio`");
         check("hub", &["testbed-fakes"], "nothing names the testbed");
         check("novel", &[], "has no level");

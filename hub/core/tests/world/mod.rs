@@ -352,7 +352,9 @@ pub struct World {
 pub fn settings() -> Settings {
     Settings {
         trust_domain: DOMAIN.to_owned(),
-        policy_key: ed25519_dalek::SigningKey::from_bytes(&[7; 32]),
+        policy_key: Some(ed25519_dalek::SigningKey::from_bytes(&[7; 32])),
+        beacon_key: Some(ed25519_dalek::SigningKey::from_bytes(&[7; 32])),
+        roles: None,
         seed: 1,
         first_hub_epoch: HubEpoch(10),
         max_handshakes: 64,
@@ -508,7 +510,8 @@ impl World {
     }
 
     fn ring(&self) -> KeyRing {
-        KeyRing::single(self.settings.policy_key.verifying_key().to_bytes())
+        let key = self.settings.policy_key.as_ref().expect("this hub signs");
+        KeyRing::single(key.verifying_key().to_bytes())
     }
 
     /// The store answers its batch.

@@ -9,17 +9,18 @@ use wire::reading::DeviceId;
 
 use super::{Target, Victim};
 
-/// `500ms`, `30s`, `5m`, `1h`.
+/// `500ms`, `30s`, `5m`, `1h`, `7d`.
 pub fn span(text: &str) -> Result<Duration, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(split);
-    let wrong = || format!("`{text}` is not a span: a number and ms, s, m or h, for example 30s");
+    let wrong = || format!("`{text}` is not a span: a number and ms, s, m, h or d, for example 30s");
     let number: u64 = digits.parse().map_err(|_| wrong())?;
     let ms = match unit.trim() {
         "ms" => number,
         "s" => number.checked_mul(1_000).ok_or_else(wrong)?,
         "m" | "min" => number.checked_mul(60_000).ok_or_else(wrong)?,
         "h" => number.checked_mul(3_600_000).ok_or_else(wrong)?,
+        "d" => number.checked_mul(86_400_000).ok_or_else(wrong)?,
         _ => return Err(wrong()),
     };
     Ok(Duration::from_millis(ms))
@@ -82,7 +83,13 @@ mod tests {
 
     #[test]
     fn spans_have_units() {
-        for (text, ms) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(span(text).unwrap(), Duration::from_millis(ms));
         }
         for text in ["", "5", "5 days", "-1s", "99999999999999999999s"] {

@@ -17,7 +17,7 @@ mod why;
 use clap::CommandFactory as _;
 use serde::Serialize;
 
-use crate::args::{Args, Describe, Policy, Verb};
+use crate::args::{Args, Describe, Verb};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::session::Session;
@@ -28,6 +28,9 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Version => return version(&mut output),
         Verb::Completion { shell } => return completion(*shell, &output),
+        Verb::Policy { what } if what.is_offline() => {
+            return policy::offline(what, args.global.timeout, &mut output).await;
+        }
         _ => {}
     }
     let session = Session::open(&args.global)?;
@@ -45,12 +48,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Act(act) => act::run(session, act, output).await,
         Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
-        Verb::Policy {
-            what: Policy::Check { file, local },
-        } => policy::check(session, file, *local, output).await,
-        Verb::Policy {
-            what: Policy::Publish { file, wait },
-        } => policy::publish(session, file, *wait, output).await,
+        Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
         Verb::Login => token::login(session, output).await,
@@ -66,8 +64,7 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
-        Verb::Policy { what } => matches!(what, Policy::Check { .. }),
-        Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
+        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

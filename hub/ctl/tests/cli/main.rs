@@ -3,6 +3,7 @@
 
 mod context;
 mod lists;
+mod policy;
 mod rows;
 mod support;
 mod verbs;

@@ -258,38 +258,20 @@ fn a_hold_works_at_the_node_without_the_hub() {
 }
 
 #[test]
-fn policy_check_prints_places_that_editors_jump_to() {
+fn a_bundle_that_the_hub_cannot_read_is_not_published() {
     let bad = json!({"ok": false, "rules": [], "errors": [
         {"line": 4, "column": 11, "field": "rules[0].kind", "message": "`treshold` is no kind; did you mean `threshold`?"},
         {"line": 0, "column": 0, "field": "", "message": "no permits"},
     ]});
     let fake = Fake::hub(&[("POST /policies/check", ok(&bad))]);
     let file = fake.file("bad.yaml", "bundle: bad\n");
-    for verb in ["check", "publish"] {
-        let said = fake.sentinel(&["policy", verb, &file]);
-        assert_eq!(said.code, 1, "{}", said.err);
-        assert_eq!(
-            said.out,
-            format!(
-                "{file}:4:11: rules[0].kind: `treshold` is no kind; did you mean `threshold`?\n{file}: no permits\n"
-            )
-        );
-    }
-    assert_eq!(fake.asked().len(), 2, "nothing was published");
-    assert_eq!(fake.line("policy check /nonexistent.yaml").code, 2);
-}
-
-#[test]
-fn policy_check_asks_a_node_when_the_hub_is_away() {
-    let good = json!({"ok": true, "errors": [], "rules": rows::policy(1, true).rules});
-    let fake = Fake::nobody().with_node("edge-03", &[("POST /policies/check", ok(good))]);
-    let file = fake.file("good.yaml", "bundle: good\n");
-    let said = fake.sentinel(&["policy", "check", &file]);
+    let said = fake.sentinel(&["policy", "publish", &file]);
+    assert_eq!(said.code, 1, "{}", said.err);
     assert_eq!(
-        (said.code, said.out),
-        (0, format!("{file}: ok, 1 rule\n  hot-gpu: caps a hot GPU\n"))
+        said.out,
+        format!("{file}:4:11: rules[0].kind: `treshold` is no kind; did you mean `threshold`?\n{file}: no permits\n")
     );
-    assert_eq!(fake.asked(), ["edge-03 POST /policies/check bundle: good"]);
+    assert_eq!(fake.asked().len(), 1, "nothing was published");
 }
 
 fn publishing(nodes: &[crate::support::Reply]) -> (Fake, String) {

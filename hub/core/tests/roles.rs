@@ -1,0 +1,179 @@
+//! Bundles that others sign, and role documents, at a hub: what is accepted, what is sent, and what it signs itself.
+
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use hub_core::{Answer, Effect, Hub, Input, Recovered, Request, Settings};
+use wire::bundle::{BundlePayload, KeyRing};
+use wire::roles::{Pin, Role, RoleChain, Roles};
+use wire::{Generation, HubEpoch, Mono, Now, Parcel, RoleName, SignedBundle, SignedRoles, Wall};
+
+const TEXT: &str = "bundle: carried\n";
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn role(seeds: &[u8], threshold: u8) -> Role {
+    let keys = seeds.iter().map(|seed| key(*seed).verifying_key().to_bytes()).collect();
+    Role {
+        ring: KeyRing { keys, threshold },
+        until: None,
+    }
+}
+
+/// Root key 1, two of the policy keys 11 to 13, beacon key 21.
+fn first() -> Roles {
+    Roles {
+        version: 1,
+        trust_domain: "test".to_owned(),
+        issued_at: Wall(0),
+        root: role(&[1], 1),
+        policy: role(&[11, 12, 13], 2),
+        beacon: role(&[21], 1),
+    }
+}
+
+fn by_root(roles: &Roles) -> SignedRoles {
+    SignedRoles::unsigned(roles).signed_by(&key(1))
+}
+
+fn chain(documents: &[SignedRoles]) -> RoleChain {
+    RoleChain::open(&Pin::Document(documents[0].pin()), documents, "test").expect("in order")
+}
+
+fn bundle(generation: u64, signers: &[u8]) -> SignedBundle {
+    let payload = BundlePayload {
+        generation: Generation(generation),
+        trust_domain: "test".to_owned(),
+        issued_at: Wall(0),
+        text: TEXT.as_bytes().to_vec(),
+    };
+    let mut signed = SignedBundle::sign(&payload, &key(signers[0]));
+    signers[1..].iter().for_each(|signer| signed.countersign(&key(*signer)));
+    signed
+}
+
+struct Desk {
+    hub: Hub,
+    now: Now,
+    last: u64,
+}
+
+impl Desk {
+    fn new(policy_key: Option<u8>) -> Self {
+        let now = Now {
+            mono: Mono(1_000),
+            wall: Wall(1_790_000_000_000),
+        };
+        let settings = Settings {
+            trust_domain: "test".to_owned(),
+            policy_key: policy_key.map(key),
+            beacon_key: Some(key(21)),
+            roles: Some(chain(&[by_root(&first())])),
+            seed: 1,
+            first_hub_epoch: HubEpoch(1),
+            max_handshakes: 4,
+            beacon_every: Duration::from_secs(15),
+        };
+        Self {
+            hub: Hub::new(settings, Recovered::default(), now),
+            now,
+            last: 0,
+        }
+    }
+
+    /// Asks, and lets the store work.
+    fn ask(&mut self, what: Request) -> Answer {
+        self.last += 1;
+        let request = self.last;
+        self.hub.handle(Input::Request { request, what }, self.now);
+        let mut answers = Vec::new();
+        while let Some(effect) = self.hub.poll_effect() {
+            match effect {
+                Effect::Store(batch) => self.hub.handle(Input::Stored { token: batch.token }, self.now),
+                Effect::Reply { answer, .. } => answers.push(answer),
+                _ => {}
+            }
+        }
+        answers.pop().expect("an answer")
+    }
+
+    fn publish(&mut self, signed: SignedBundle, expected: Result<u64, &str>) {
+        let who = "ann".to_owned();
+        match (self.ask(Request::PublishSigned { who, signed }), expected) {
+            (Answer::Published { bundle, .. }, Ok(generation)) => assert_eq!(bundle.generation, Generation(generation)),
+            (Answer::Rejected { reason }, Err(part)) => assert!(reason.contains(part), "{reason}"),
+            (answer, expected) => panic!("{answer:?} is not {expected:?}"),
+        }
+    }
+
+    fn export(&mut self) -> Parcel {
+        match self.ask(Request::Export) {
+            Answer::Parcel(parcel) => *parcel,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_bundle_counts_when_enough_of_the_policy_role_signed_it() {
+    let mut desk = Desk::new(None);
+    desk.publish(bundle(5, &[11]), Err("1 of 2"));
+    desk.publish(bundle(5, &[21, 1]), Err("0 of 2"));
+    desk.publish(bundle(5, &[11, 13]), Ok(5));
+    desk.publish(bundle(5, &[11, 13]), Ok(5));
+    desk.publish(bundle(4, &[12, 13]), Err("sign it again with --generation 6"));
+    desk.publish(bundle(6, &[12, 13]), Ok(6));
+}
+
+#[test]
+fn a_hub_whose_key_is_not_enough_signs_no_bundle() {
+    for policy_key in [None, Some(11), Some(99)] {
+        let mut desk = Desk::new(policy_key);
+        let who = "ann".to_owned();
+        let text = TEXT.as_bytes().to_vec();
+        let answer = desk.ask(Request::Publish { who, text });
+        assert!(
+            matches!(&answer, Answer::Rejected { reason } if reason.contains("sentinel policy sign")),
+            "{answer:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_exported_is_what_a_node_needs() {
+    let mut desk = Desk::new(None);
+    assert!(matches!(desk.ask(Request::Export), Answer::Rejected { .. }));
+    desk.publish(bundle(5, &[11, 12]), Ok(5));
+    let parcel = desk.export();
+    let roles = chain(&parcel.roles);
+    let signed = parcel.bundle.expect("the newest");
+    assert!(signed.open(&roles.newest().policy.ring, "test").is_ok());
+    let beacon = parcel.beacon.expect("the last");
+    let ring = &roles.newest().role(RoleName::Beacon).ring;
+    let payload = beacon.open(ring, "test").expect("by the beacon role");
+    assert_eq!(payload.bundle.digest, signed.digest());
+}
+
+#[test]
+fn generations_that_stolen_keys_used_up_count_no_more_once_they_are_replaced() {
+    let mut desk = Desk::new(None);
+    desk.publish(bundle(u64::MAX, &[11, 12]), Ok(u64::MAX));
+    desk.publish(bundle(7, &[11, 12]), Err("was given before"));
+    let second = Roles {
+        version: 2,
+        policy: role(&[14], 1),
+        ..first()
+    };
+    let documents = [by_root(&first()), by_root(&second)];
+    let chain = chain(&documents);
+    assert!(matches!(
+        desk.ask(Request::Roles { chain }),
+        Answer::Trusted { version: 2 }
+    ));
+    desk.publish(bundle(7, &[11, 12]), Err("0 of 1"));
+    desk.publish(bundle(7, &[14]), Ok(7));
+    desk.publish(bundle(6, &[14]), Err("--generation 8"));
+    assert_eq!(desk.export().roles.len(), 2);
+}

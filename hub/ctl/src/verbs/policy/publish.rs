@@ -1,0 +1,145 @@
+//! `policy publish`: a bundle to the hub, and from there to every node.
+//!
+//! A text is checked and signed by the hub; a parcel was signed elsewhere, and the hub only adds its beacon.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use wire::api::{CheckView, List, NodeState, NodeView, PublishView, RolesView};
+use wire::bundle::BundleRef;
+
+use super::files::{self, Given};
+use super::offline::checked;
+use crate::args::WaitFor;
+use crate::client::Client;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, say};
+use crate::session::Session;
+
+/// How long publishing waits when `--timeout` does not say: a bundle reaches a connected node within a second.
+const SPREADING: Duration = Duration::from_secs(30);
+/// Between two looks at the nodes.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// `sentinel policy publish FILE`. Ends `timed out` when a node that was waited for does not have it in time.
+pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
+    let hub = session.hub()?;
+    let published: PublishView = match files::given(file)? {
+        Given::Text(text) => {
+            let view: CheckView = hub.post_text("/policies/check", text.clone()).await?;
+            if !view.ok {
+                return checked(file, &view, output);
+            }
+            hub.post_text("/policies", text).await?
+        }
+        Given::Parcel(parcel) => {
+            if !parcel.roles.is_empty() {
+                let view: RolesView = hub.post_bytes("/policies/roles", parcel.encode()).await?;
+                say(&format!("the hub trusts role document {}", view.version));
+            }
+            if parcel.bundle.is_none() {
+                return Ok(Exit::Ok);
+            }
+            hub.post_bytes("/policies/signed", parcel.encode()).await?
+        }
+    };
+    let generation = published.bundle.generation;
+    output.one(&published, &generation.to_string(), || {
+        format!(
+            "published as generation {generation}, digest {}\n",
+            published.bundle.digest.short()
+        )
+    })?;
+    let deadline = Instant::now() + session.timeout.unwrap_or(SPREADING);
+    spread(&hub, published.bundle, wait, deadline).await
+}
+
+/// How far a bundle has come.
+struct Spread {
+    have: u64,
+    total: u64,
+    /// Waited for, and without it.
+    late: Vec<String>,
+    /// Not waited for, and without it.
+    away: Vec<String>,
+}
+
+async fn spread(hub: &Client, bundle: BundleRef, wait: WaitFor, deadline: Instant) -> Result<Exit, Failure> {
+    let bar = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{bar:30} {pos} of {len} nodes have it {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    let mut told = None;
+    loop {
+        let spread = look(hub, bundle, wait).await?;
+        bar.set_length(spread.total);
+        bar.set_position(spread.have);
+        bar.set_message(spread.late.join(", "));
+        let done = spread.late.is_empty();
+        if bar.is_hidden() && told != Some(spread.have) {
+            told = Some(spread.have);
+            say(&format!("{} of {} nodes have it", spread.have, spread.total));
+        }
+        if done {
+            bar.finish_and_clear();
+            say(&arrived(bundle, &spread));
+            return Ok(Exit::Ok);
+        }
+        if Instant::now() >= deadline {
+            bar.finish_and_clear();
+            return Err(too_late(bundle, &spread));
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+}
+
+async fn look(hub: &Client, bundle: BundleRef, wait: WaitFor) -> Result<Spread, Failure> {
+    let nodes: List<NodeView> = hub.get("/nodes").await?;
+    let mut spread = Spread {
+        have: 0,
+        total: nodes.items.len() as u64,
+        late: Vec::new(),
+        away: Vec::new(),
+    };
+    for node in nodes.items {
+        let connected = node.state == NodeState::Connected;
+        let name = match connected {
+            true => node.name.to_string(),
+            false => format!("{} ({})", node.name, node.state.name().replace('_', " ")),
+        };
+        match (node.policy_generation >= bundle.generation, wait) {
+            (true, _) => spread.have += 1,
+            (false, WaitFor::All) => spread.late.push(name),
+            (false, WaitFor::Connected) if connected => spread.late.push(name),
+            (false, WaitFor::Connected | WaitFor::None) => spread.away.push(name),
+        }
+    }
+    Ok(spread)
+}
+
+fn arrived(bundle: BundleRef, spread: &Spread) -> String {
+    let active = format!(
+        "generation {} is active on {} of {} nodes",
+        bundle.generation, spread.have, spread.total
+    );
+    match spread.away.as_slice() {
+        [] => active,
+        away => format!("{active}; {} will get it", away.join(", ")),
+    }
+}
+
+fn too_late(bundle: BundleRef, spread: &Spread) -> Failure {
+    Failure::new(
+        Exit::TimedOut,
+        format!(
+            "generation {} is published, and {} of {} nodes have it; not yet: {}",
+            bundle.generation,
+            spread.have,
+            spread.total,
+            spread.late.join(", ")
+        ),
+    )
+    .still("a node goes on with the bundle that it has, and gets this one by itself when it is back")
+    .advise("see how many have it: sentinel get policies; to wait for connected nodes only: --wait connected")
+}

@@ -1,0 +1,333 @@
+//! `sentinel policy` on plain files, with no hub and no context; and what it asks a hub or a node for.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use wire::{Digest, Parcel};
+
+use crate::rows;
+use crate::support::{Fake, Said, items, ok, run};
+
+/// A folder and `sentinel` in it, without any context.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    /// A folder in which `init` was carried out.
+    fn begun(words: &str) -> Self {
+        let desk = Self::new();
+        assert_eq!(desk.line(&format!("policy init {words}")).code, 0);
+        desk
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    fn line(&self, line: &str) -> Said {
+        run(Command::new(env!("CARGO_BIN_EXE_sentinel"))
+            .args(line.split_whitespace())
+            .env_remove("SENTINEL_CONTEXT")
+            .current_dir(self.0.path()))
+    }
+
+    /// Runs a line and expects its exit status, and parts of what it says.
+    fn check(&self, line: &str, code: i32, parts: &[&str]) {
+        let said = self.line(line);
+        let both = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, code, "`{line}`: {both}");
+        for part in parts {
+            assert!(both.contains(part), "`{line}` does not say `{part}`: {both}");
+        }
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.line(line).out).unwrap()
+    }
+}
+
+#[test]
+fn a_starter_bundle_is_made_checked_and_tested() {
+    let desk = Desk::begun("");
+    for name in ["root-1.key", "policy-1.key", "beacon.key"] {
+        let mode = std::fs::metadata(desk.path("keys").join(name))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    desk.check(
+        "policy check policy.yaml",
+        0,
+        &["policy.yaml: ok, 6 rules", "calm (shadow)"],
+    );
+    desk.check(
+        "policy test policy.cases.yaml --bundle policy.yaml",
+        0,
+        &["✓ passed", "3 passed, 0 failed"],
+    );
+    desk.check("policy init", 5, &["`policy.yaml` is there already"]);
+    desk.check("policy init other.yaml --threshold 2", 2, &["at least as many keys"]);
+}
+
+#[test]
+fn mistakes_in_files_have_a_place_that_editors_jump_to() {
+    let desk = Desk::begun("");
+    desk.write("bad.yaml", "bundle: bad\nrules:\n  - id: hot\n    kind: treshold\n");
+    let place = "bad.yaml:4:11: rules[0].kind: unknown `treshold`; did you mean `threshold`?";
+    desk.check("policy check bad.yaml", 1, &[place]);
+    desk.check("policy diff policy.yaml bad.yaml", 1, &[place]);
+    desk.check("policy sign bad.yaml --key keys/policy-1.key", 1, &[place]);
+    desk.check("policy test policy.cases.yaml --bundle bad.yaml", 1, &[place]);
+    desk.check("policy check nothing.yaml", 2, &["cannot read `nothing.yaml`"]);
+    desk.write("bad.cases.yaml", "cases:\n  - name: x\n    stepps: []\n");
+    desk.check(
+        "policy test bad.cases.yaml --bundle policy.yaml",
+        2,
+        &["bad.cases.yaml:3:"],
+    );
+    desk.write(
+        "wrong.cases.yaml",
+        "cases:\n  - name: it is denied\n    steps:\n      - { at: 0 s, ask: { action: notify, target: node, message: x }, expect: [deny] }\n",
+    );
+    desk.check(
+        "policy test wrong.cases.yaml --bundle policy.yaml",
+        1,
+        &["✕ failed", "wrong.cases.yaml:2: it is denied:", "0 passed, 1 failed"],
+    );
+}
+
+#[test]
+fn decisions_are_made_line_by_line_without_a_hub() {
+    let desk = Desk::begun("");
+    let ask = |at: &str, target: &str| {
+        json!({"at": at, "action": {"kind": "restart", "targets": [target]}}).to_string() + "\n"
+    };
+    let first = ask("2026-11-24T12:00:00Z", "workload:a");
+    let second = ask("2026-11-24T12:00:10Z", "workload:a");
+    desk.write("q.jsonl", &format!("{first}\n{second}"));
+    let said = desk.line("policy decide --bundle policy.yaml --input q.jsonl -o jsonl");
+    let lines: Vec<Value> = said
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2, "a blank line asks nothing");
+    assert_eq!(lines[0]["verdict"], "allow");
+    assert_eq!(lines[1]["verdict"], "hold", "the state is carried on");
+    assert_eq!(lines[1]["determining"][0]["rule"], "restart-cooldown");
+    assert_eq!(lines[1]["hold_until"], "2026-11-24T12:01:00.000Z");
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sentinel"))
+        .args(["policy", "decide", "--bundle", "policy.yaml", "-o", "jsonl"])
+        .current_dir(desk.0.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(format!("{first}{second}").as_bytes())
+        .unwrap();
+    let piped = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(piped.stdout).unwrap(),
+        said.out,
+        "standard input is the default"
+    );
+
+    let json = desk.json("policy decide --bundle policy.yaml --input q.jsonl -o json");
+    assert_eq!(json["items"][1], lines[1]);
+    desk.check(
+        "policy decide --bundle policy.yaml --input q.jsonl",
+        0,
+        &["⏳ held", "restart-cooldown"],
+    );
+    desk.write("bad.jsonl", &format!("{first}{{\"at\": 5}}\n"));
+    desk.check(
+        "policy decide --bundle policy.yaml --input bad.jsonl",
+        2,
+        &["bad.jsonl:2:8:"],
+    );
+}
+
+#[test]
+fn a_draft_is_compared_with_what_it_replaces() {
+    let desk = Desk::begun("");
+    let text = std::fs::read_to_string(desk.path("policy.yaml")).unwrap();
+    desk.write("new.yaml", &text.replace("after_success: 1 min", "after_success: 1 s"));
+    desk.check(
+        "policy diff policy.yaml new.yaml",
+        0,
+        &["changed restart-cooldown", "+ cooldown"],
+    );
+    desk.check(
+        "policy diff policy.yaml policy.yaml",
+        0,
+        &["no rule and no setting differs"],
+    );
+    let ask = |second: u8| {
+        let at = format!("2026-11-24T12:00:{second:02}Z");
+        json!({"at": at, "action": {"kind": "restart", "targets": ["workload:a"]}}).to_string()
+    };
+    desk.write("q.jsonl", &format!("{}\n{}\n", ask(0), ask(10)));
+    let view = desk.json("policy simulate --bundle new.yaml --old policy.yaml --input q.jsonl -o json");
+    assert_eq!((&view["considered"], &view["differ"]), (&json!(2), &json!(1)));
+    assert_eq!(
+        (&view["items"][0]["old"], &view["items"][0]["new"]),
+        (&json!("hold"), &json!("allow"))
+    );
+    assert_eq!(
+        (&view["items"][0]["id"], &view["items"][0]["rule"]),
+        (&json!("2"), &json!("restart-cooldown"))
+    );
+
+    let fake = Fake::hub(&[(
+        "POST /policies/simulate?since=604800s",
+        ok(json!({"items": [view["items"][0]], "considered": 9, "differ": 1, "not_replayable": 2})),
+    )]);
+    let file = fake.file("new.yaml", "bundle: new\n");
+    let said = fake.sentinel(&["policy", "simulate", "--bundle", &file, "--since", "7d"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("restart workload:a"), "{}", said.out);
+    assert_eq!(said.err, "1 of 9 decisions would differ; 2 could not be replayed\n");
+}
+
+#[test]
+fn two_of_three_people_sign_a_bundle() {
+    let desk = Desk::begun("--signers 3 --threshold 2");
+    let sign = "policy sign policy.yaml --roles keys/roles.parcel --generation 7 --key keys/policy-1.key";
+    desk.check(sign, 0, &["signed by     1 of 2 needed", "not enough yet"]);
+    desk.check("policy verify policy.parcel", 1, &["1 of 2"]);
+    desk.check("policy sign policy.parcel --key keys/policy-1.key", 0, &["1 of 2"]);
+    desk.check("policy sign policy.parcel --key keys/root-1.key", 0, &["1 of 2"]);
+    desk.check("policy sign policy.parcel --key keys/beacon.key", 2, &["has no role"]);
+    desk.check(
+        "policy sign policy.parcel --key keys/policy-3.key",
+        0,
+        &["policy.parcel: ok", "2 of 2"],
+    );
+    desk.check("policy verify policy.parcel", 0, &["generation    7"]);
+    desk.check("policy check policy.parcel", 0, &["6 rules"]);
+    let pin = desk.json("policy verify policy.parcel -o json")["root_pin"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    desk.check(
+        &format!("policy verify policy.parcel --root-pin {pin}"),
+        0,
+        &["as given"],
+    );
+    let other = Digest::of(b"another");
+    desk.check(
+        &format!("policy verify policy.parcel --root-pin {other}"),
+        1,
+        &["told to trust"],
+    );
+    desk.check("policy verify policy.yaml", 2, &["not a parcel"]);
+
+    let bytes = std::fs::read(desk.path("policy.parcel")).unwrap();
+    std::fs::write(desk.path("torn.parcel"), &bytes[..bytes.len() - 9]).unwrap();
+    desk.check("policy verify torn.parcel", 2, &["copy it again"]);
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(desk.path("keys/policy-2.key"), open).unwrap();
+    desk.check(
+        "policy sign policy.parcel --key keys/policy-2.key",
+        2,
+        &["chmod 600 keys/policy-2.key"],
+    );
+}
+
+#[test]
+fn keys_are_replaced_by_the_root_keys_alone() {
+    let desk = Desk::begun("--signers 3 --threshold 2");
+    desk.check("policy keys list keys/roles.parcel", 0, &["root    1         2 of 3"]);
+    desk.check(
+        "policy keys rotate policy --root-key keys/policy-1.key",
+        2,
+        &["is no root key"],
+    );
+    desk.check(
+        "policy keys rotate policy --root-key keys/root-1.key --until 2031-01-01T00:00:00Z",
+        0,
+        &["1 more root keys"],
+    );
+    desk.check("policy verify keys/roles.parcel", 1, &["role document 2", "1 of 2"]);
+    desk.check(
+        "policy sign keys/roles.parcel --key keys/root-2.key",
+        0,
+        &["roles.parcel: ok"],
+    );
+    let rows = desk.json("policy keys list keys/roles.parcel -o json");
+    assert_eq!(rows["items"][1]["until"], "2031-01-01T00:00:00.000Z");
+    desk.check(
+        "policy sign policy.yaml --roles keys/roles.parcel --key keys/policy-1.key",
+        2,
+        &["has no role"],
+    );
+    desk.check(
+        "policy sign policy.yaml --roles keys/roles.parcel --key keys/policy-v2-1.key",
+        0,
+        &["policy.parcel: ok", "document 2"],
+    );
+    let both = "policy keys rotate root --root-key keys/root-1.key --root-key keys/root-3.key";
+    desk.check(both, 0, &["next: sentinel policy publish keys/roles.parcel"]);
+    desk.check("policy verify keys/roles.parcel", 0, &["document 3"]);
+}
+
+#[test]
+fn kinds_of_rule_are_explained_and_there_is_a_schema() {
+    let desk = Desk::new();
+    desk.check("policy explain", 0, &["cost_ceiling", "change_freeze"]);
+    desk.check("policy explain cooldown", 0, &["after_success", "fields of every rule"]);
+    desk.check("policy explain cooldonw", 2, &["did you mean `cooldown`"]);
+    assert_eq!(desk.json("policy schema")["title"], "Sentinel policy bundle");
+}
+
+#[test]
+fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
+    let desk = Desk::begun("");
+    desk.check(
+        "policy sign policy.yaml --roles keys/roles.parcel --key keys/policy-1.key --generation 2",
+        0,
+        &["ok"],
+    );
+    let signed = std::fs::read(desk.path("policy.parcel")).unwrap();
+    let digest = Parcel::decode(&signed).unwrap().bundle.unwrap().digest();
+    let mut has = rows::node("edge-01");
+    has.policy_generation = wire::Generation(2);
+    let fake = Fake::hub(&[
+        ("POST /policies/roles", ok(json!({"version": 1}))),
+        (
+            "POST /policies/signed",
+            ok(json!({"bundle": {"generation": 2, "digest": digest}, "nodes_total": 1})),
+        ),
+        ("GET /nodes", items([has])),
+    ])
+    .with_node(
+        "edge-03",
+        &[(
+            "POST /policies/import",
+            ok(json!({"node": "edge-03", "bundle": {"generation": 2, "digest": digest}, "roles_version": 1})),
+        )],
+    );
+    let parcel = desk.path("policy.parcel").display().to_string();
+    let said = fake.sentinel(&["policy", "publish", &parcel]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.err.starts_with("the hub trusts role document 1\n"), "{}", said.err);
+    let said = fake.sentinel(&["policy", "import", &parcel, "--node", "edge-03"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.starts_with("edge-03: generation 2 is active"), "{}", said.out);
+    desk.check("policy import policy.parcel --socket nobody.sock", 6, &["nobody.sock"]);
+}

@@ -1,0 +1,262 @@
+//! The role documents of this hub, and which of its keys they still name.
+//!
+//! At the first start root, policy and beacon keys are made here, one each, so that a hub works at once. Whoever wants the root and
+//! policy keys elsewhere puts `roles.parcel` and `beacon.key` of `sentinel policy init` into the folder before the first start, or
+//! rotates the roles later: then the hub signs nothing but beacons.
+//!
+//! Invariants: documents are durable before anyone hears of them; the file only ever grows by what follows.
+//! Read next: `wire/src/roles.rs` (what a chain is), `hub/core/src/roles.rs` (what is done with it).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ed25519_dalek::SigningKey;
+use wire::parcel::ParcelError;
+use wire::roles::{Pin, Role, RoleChain, RoleError, Roles};
+use wire::{Parcel, RoleName, SignedRoles};
+
+use super::{KeyError, io, read_key, write_secret};
+
+/// Why role documents cannot be read or taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum RoleFileError {
+    /// The file is damaged, or something else.
+    #[error("`{path}` holds no role documents: restore it from a backup. Without them agents accept no change of keys")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How it fails.
+        #[source]
+        cause: ParcelError,
+    },
+    /// They are whole and make no chain.
+    #[error("the role documents are not accepted")]
+    Chain(#[from] RoleError),
+    /// They are for somebody else.
+    #[error(
+        "the role documents in `{path}` are for trust domain `{found}`, this hub is `{expected}`: make them with --trust-domain {expected}"
+    )]
+    Domain {
+        /// The file.
+        path: PathBuf,
+        /// Whose they are.
+        found: String,
+        /// Ours.
+        expected: String,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Key(#[from] Box<KeyError>),
+}
+
+/// What the hub signs with, and what says whether it may.
+pub struct HubKeys {
+    /// Signs bundles, unless that is done elsewhere.
+    pub policy: Option<SigningKey>,
+    /// Signs beacons.
+    pub beacon: Option<SigningKey>,
+    /// The trusted documents.
+    pub chain: RoleChain,
+    /// Where they are kept.
+    pub file: RoleFile,
+}
+
+/// The role documents on the disk.
+#[derive(Debug)]
+pub struct RoleFile {
+    path: PathBuf,
+    one_at_a_time: Mutex<()>,
+}
+
+impl HubKeys {
+    /// Reads the keys in a folder, or makes them when the store is new. Blocks.
+    pub fn open(folder: &Path, trust_domain: &str, store_is_new: bool) -> Result<Self, RoleFileError> {
+        let file = RoleFile {
+            path: folder.join("roles.parcel"),
+            one_at_a_time: Mutex::new(()),
+        };
+        let policy_path = folder.join("policy.key");
+        if !file.path.exists() {
+            let is_older = policy_path.exists();
+            let policy = super::policy_key(&policy_path, store_is_new).map_err(Box::new)?;
+            file.begin(folder, trust_domain, &policy, is_older)?;
+        }
+        let chain = file.read(trust_domain)?;
+        let mine = |name, role| -> Result<Option<SigningKey>, RoleFileError> {
+            let key = read_key(&folder.join(name)).map_err(Box::new)?;
+            Ok(key.filter(|key| names(&chain, role, key)))
+        };
+        let policy = mine("policy.key", RoleName::Policy)?;
+        // In a folder that is older than the roles one key does both, so that older agents still hear beacons.
+        let beacon = match mine("beacon.key", RoleName::Beacon)? {
+            Some(key) => Some(key),
+            None => mine("policy.key", RoleName::Beacon)?,
+        };
+        if beacon.is_none() {
+            tracing::warn!(
+                folder = %folder.display(),
+                "no key here has the beacon role: agents' policy ages until the right beacon.key is put there"
+            );
+        }
+        Ok(Self {
+            policy,
+            beacon,
+            chain,
+            file,
+        })
+    }
+}
+
+fn names(chain: &RoleChain, role: RoleName, key: &SigningKey) -> bool {
+    chain
+        .newest()
+        .role(role)
+        .ring
+        .keys
+        .contains(key.verifying_key().as_bytes())
+}
+
+impl RoleFile {
+    /// A file that nobody has written yet, for tests of what only reads it.
+    #[cfg(test)]
+    pub fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            one_at_a_time: Mutex::new(()),
+        }
+    }
+
+    /// Takes over what follows the present documents; durable when it returns. Blocks.
+    pub fn extend(&self, documents: &[SignedRoles], trust_domain: &str) -> Result<RoleChain, RoleFileError> {
+        let _guard = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = self.read(trust_domain)?;
+        let chain = present.follow(documents)?;
+        if chain != present {
+            self.write(chain.documents())?;
+        }
+        Ok(chain)
+    }
+
+    fn read(&self, trust_domain: &str) -> Result<RoleChain, RoleFileError> {
+        let bytes = std::fs::read(&self.path).map_err(|cause| Box::new(io("read", &self.path)(cause)))?;
+        let parcel = Parcel::decode(&bytes).map_err(|cause| RoleFileError::Damaged {
+            path: self.path.clone(),
+            cause,
+        })?;
+        // The folder is ours: its first document is the one that agents pin.
+        let first = parcel.roles.first().ok_or(RoleError::NotPinned)?;
+        let found = first.read()?.trust_domain;
+        if found != trust_domain {
+            return Err(RoleFileError::Domain {
+                path: self.path.clone(),
+                found,
+                expected: trust_domain.to_owned(),
+            });
+        }
+        Ok(RoleChain::open(
+            &Pin::Document(first.pin()),
+            &parcel.roles,
+            trust_domain,
+        )?)
+    }
+
+    fn write(&self, documents: &[SignedRoles]) -> Result<(), RoleFileError> {
+        let parcel = Parcel {
+            roles: documents.to_vec(),
+            ..Parcel::default()
+        };
+        write_secret(&self.path, &parcel.encode()).map_err(Box::new)?;
+        Ok(())
+    }
+
+    /// Makes what is missing, and the first document. `is_older`: agents out there know the policy key and nothing else.
+    fn begin(&self, folder: &Path, domain: &str, policy: &SigningKey, is_older: bool) -> Result<(), RoleFileError> {
+        let root = super::key_or_new(&folder.join("root.key")).map_err(Box::new)?;
+        let beacon = match is_older {
+            true => policy.clone(),
+            false => super::key_or_new(&folder.join("beacon.key")).map_err(Box::new)?,
+        };
+        let single = |key: &SigningKey| Role::single(key.verifying_key().to_bytes());
+        let first = Roles {
+            version: 1,
+            trust_domain: domain.to_owned(),
+            issued_at: crate::clock::wall(),
+            root: single(&root),
+            policy: single(policy),
+            beacon: single(&beacon),
+        };
+        let mut document = SignedRoles::unsigned(&first).signed_by(&root);
+        if is_older {
+            document = document.signed_by(policy);
+        }
+        self.write(&[document])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn single(seed: u8) -> Role {
+        Role::single(SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes())
+    }
+
+    #[test]
+    fn a_new_hub_has_a_key_for_each_role_and_keeps_them() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let made = HubKeys::open(folder.path(), "example", true).expect("made");
+        let again = HubKeys::open(folder.path(), "example", false).expect("kept");
+        assert_eq!(again.chain, made.chain);
+        let (policy, beacon) = (again.policy.expect("a key"), again.beacon.expect("a key"));
+        assert_ne!(policy.to_bytes(), beacon.to_bytes());
+        assert!(HubKeys::open(folder.path(), "elsewhere", false).is_err());
+    }
+
+    #[test]
+    fn a_folder_from_before_roles_goes_on_with_its_one_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("policy.key"), [7; 32]).expect("written");
+        let keys = HubKeys::open(folder.path(), "example", false).expect("it starts");
+        let old = keys.policy.expect("the same key");
+        assert_eq!(old.to_bytes(), [7; 32]);
+        assert_eq!(keys.beacon.expect("the same key").to_bytes(), [7; 32]);
+        // Agents that were enrolled with that key accept the first document.
+        let ring = Pin::Ring(wire::bundle::KeyRing::single(old.verifying_key().to_bytes()));
+        assert!(RoleChain::open(&ring, keys.chain.documents(), "example").is_ok());
+    }
+
+    #[test]
+    fn documents_made_elsewhere_leave_the_hub_its_beacon() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = SigningKey::from_bytes(&[1; 32]);
+        let first = Roles {
+            version: 1,
+            trust_domain: "example".to_owned(),
+            issued_at: wire::Wall(0),
+            root: single(1),
+            policy: single(2),
+            beacon: single(3),
+        };
+        let document = SignedRoles::unsigned(&first).signed_by(&root);
+        RoleFile::at(folder.path().join("roles.parcel"))
+            .write(&[document])
+            .expect("written");
+        std::fs::write(folder.path().join("beacon.key"), [3; 32]).expect("written");
+        let keys = HubKeys::open(folder.path(), "example", true).expect("it starts");
+        assert!(keys.policy.is_none(), "no key was made that nobody trusts");
+        assert_eq!(keys.beacon.expect("given").to_bytes(), [3; 32]);
+        // What follows is taken over and stays; what does not is refused.
+        let next = Roles {
+            version: 2,
+            policy: single(4),
+            ..first
+        };
+        let next = SignedRoles::unsigned(&next);
+        assert!(keys.file.extend(&[next.clone()], "example").is_err());
+        let extended = keys.file.extend(&[next.signed_by(&root)], "example").expect("signed");
+        assert_eq!(
+            HubKeys::open(folder.path(), "example", false).expect("kept").chain,
+            extended
+        );
+    }
+}
