@@ -9,6 +9,7 @@
 mod actions;
 mod bundle;
 mod calendar;
+pub mod canary;
 mod cases;
 mod compare;
 mod decide;
