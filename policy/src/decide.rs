@@ -221,6 +221,8 @@ impl Decider {
             known: &self.known,
             flights: &self.flights,
             present: self.known.get("present"),
+            readings: None,
+            now: asked.now.mono,
         };
         let open = |mode| {
             self.applicable(asked)

@@ -5,6 +5,7 @@
 //! stored decision can be judged again.
 
 pub(crate) mod blast;
+pub(crate) mod cel;
 pub(crate) mod cooldown;
 pub(crate) mod cost;
 pub(crate) mod envelope;
@@ -20,6 +21,7 @@ use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
 use blast::{Blast, Confidence, Mutex};
+use cel::Cel;
 use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
@@ -48,6 +50,7 @@ pub(crate) enum Kind {
     BlastRadius(Box<Blast>),
     Confidence(Box<Confidence>),
     Mutex(Mutex),
+    Cel(Box<Cel>),
 }
 
 impl Kind {
@@ -69,6 +72,7 @@ impl Kind {
         "blast_radius",
         "confidence",
         "mutex",
+        "cel",
     ];
 
     /// One sentence on each, in the order of [`Kind::NAMES`].
@@ -89,6 +93,7 @@ impl Kind {
         "holds changes that would take down more of a domain than it can bear; sick members count",
         "asks people when a prediction is not sure enough for the risk of the action",
         "never lets two of the selected kinds be under way at once",
+        "denies what a condition of your own, in CEL, does not hold for: action.*, labels, facts, readings, ages, resources, now",
     ];
 
     /// Its name.
@@ -114,6 +119,7 @@ impl Kind {
             Self::BlastRadius(_) => 13,
             Self::Confidence(_) => 14,
             Self::Mutex(_) => 15,
+            Self::Cel(_) => 16,
         }
     }
 
@@ -140,7 +146,8 @@ impl Kind {
             12 => Slo::read(fields).map(Box::new).map(Self::SloBurn),
             13 => Blast::read(fields).map(Box::new).map(Self::BlastRadius),
             14 => Confidence::read(fields).map(Box::new).map(Self::Confidence),
-            _ => Some(Self::Mutex(Mutex::read(fields, selector.kind_bits()))),
+            15 => Some(Self::Mutex(Mutex::read(fields, selector.kind_bits()))),
+            _ => Cel::read(fields).map(Box::new).map(Self::Cel),
         }
     }
 
@@ -176,6 +183,7 @@ impl Kind {
             Self::BlastRadius(_) => &["members", "unhealthy", "in_flight", "newly_faulty"],
             Self::Confidence(_) => &["p_lo_bp", "n", "age_ms", "horizon_ms"],
             Self::Mutex(_) => &["under_way"],
+            Self::Cel(cel) => cel.numbers(),
         }
     }
 
@@ -186,7 +194,10 @@ impl Kind {
 
     /// Whether its numbers are known only where the action would run.
     pub fn needs_world(&self) -> bool {
-        !self.numbers().is_empty()
+        match self {
+            Self::Cel(cel) => cel.needs_world(),
+            _ => !self.numbers().is_empty(),
+        }
     }
 
     /// Whether it is a maintenance window.
@@ -244,6 +255,7 @@ impl Kind {
             Self::RateLimit(rate) | Self::Budget(rate) => rate.gather(counters, asked),
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
+            Self::Cel(cel) => cel.gather(world),
             _ => self.look_up(world.known),
         }
     }
@@ -267,6 +279,7 @@ impl Kind {
             Self::BlastRadius(blast) => blast.assess(asked, numbers, push),
             Self::Confidence(confidence) => confidence.assess(asked, numbers, push),
             Self::Mutex(mutex) => mutex.assess(numbers, push),
+            Self::Cel(cel) => cel.assess(asked, numbers, push),
         }
     }
 
@@ -303,6 +316,7 @@ impl Kind {
             Self::BlastRadius(blast) => blast.what(part),
             Self::Confidence(confidence) => confidence.what(part),
             Self::Mutex(_) => "actions under way that must not meet this one".to_owned(),
+            Self::Cel(cel) => cel.what(part),
         }
     }
 
@@ -327,6 +341,7 @@ impl Kind {
             Self::BlastRadius(blast) => blast.text(),
             Self::Confidence(confidence) => confidence.text(),
             Self::Mutex(_) => "never two at once".to_owned(),
+            Self::Cel(cel) => cel.text(),
         };
         format!("{of}: {text}")
     }

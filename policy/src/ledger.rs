@@ -11,6 +11,7 @@ use wire::{Action, DeviceId, Mono};
 
 use crate::actions::KINDS;
 use crate::rule::Asked;
+use crate::table::Table;
 
 /// Most grants that one window remembers, and so the largest limit of a rate. Source: `control.md` 9.4.
 pub(crate) const MAX_WINDOW: usize = 1_024;
@@ -107,6 +108,9 @@ pub(crate) struct World<'a> {
     pub flights: &'a [Flight],
     /// The present value of what is to be changed.
     pub present: Option<i64>,
+    /// The latest readings, and the device that is asked about; `None` where readings are told by name.
+    pub readings: Option<(&'a Table, &'a DeviceId)>,
+    pub now: Mono,
 }
 
 /// When the last action ended, and how many failed in a row.

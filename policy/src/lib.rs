@@ -10,6 +10,7 @@ mod actions;
 mod bundle;
 mod calendar;
 mod cases;
+mod cel;
 mod compare;
 mod decide;
 mod engine;
