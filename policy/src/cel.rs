@@ -246,6 +246,13 @@ impl Expression {
         self.numbers.len()
     }
 
+    /// The full name of the n-th of them, where readings are told by name.
+    pub fn number_name(&self, index: usize) -> Option<&str> {
+        self.numbers.get(index).map(|origin| match origin {
+            Origin::Fact(name) | Origin::Reading(_, name) | Origin::Age(_, name) => name.as_str(),
+        })
+    }
+
     /// Whether it looks at labels.
     pub fn uses_labels(&self) -> bool {
         self.uses_labels

@@ -16,7 +16,10 @@ pub(crate) mod rate;
 pub(crate) mod scope;
 pub(crate) mod threshold;
 
-use crate::ledger::{Counters, Known, Numbers, World};
+use wire::action::RiskClass;
+
+use crate::actions::KindInfo;
+use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
@@ -213,6 +216,19 @@ impl Kind {
         }
     }
 
+    /// Whether it is a change freeze.
+    pub fn is_freeze(&self) -> bool {
+        matches!(self, Self::ChangeFreeze(_))
+    }
+
+    /// If it is a freeze: a stretch of time from `at` on in which it is not active.
+    pub fn quiet_from(&self, at: i64) -> Option<(i64, i64)> {
+        match self {
+            Self::ChangeFreeze(windows) => windows.quiet_from(at),
+            _ => None,
+        }
+    }
+
     /// Whether its ledger says without a look at what is asked that it will pass.
     pub fn is_idle(&self, counters: &Counters) -> bool {
         match self {
@@ -232,19 +248,45 @@ impl Kind {
                 | Self::SloBurn(_)
                 | Self::BlastRadius(_)
                 | Self::Confidence(_)
+                | Self::Cel(_)
         )
     }
 
-    /// Takes the numbers that were observed.
+    /// The full name of its n-th observed number, if it has so many.
+    pub fn observed_name(&self, index: usize) -> Option<&str> {
+        let names = match self {
+            Self::CostCeiling(cost) => cost.names(),
+            Self::Quota(quota) => return quota.name(index),
+            Self::Sla(sla) => sla.names(),
+            Self::SloBurn(slo) => slo.names(),
+            Self::BlastRadius(blast) => blast.names(),
+            Self::Confidence(confidence) => confidence.names(),
+            Self::Cel(cel) => return cel.name(index),
+            _ => return None,
+        };
+        names.get(index).map(String::as_str)
+    }
+
+    /// Takes the numbers that were observed, each by its name.
     pub fn look_up(&self, known: &Known) -> Numbers {
+        let mut numbers = Numbers::default();
+        for index in 0..MAX_NUMBERS {
+            let Some(name) = self.observed_name(index) else { break };
+            numbers.set(index, known.get(name));
+        }
+        numbers
+    }
+
+    /// Whether it can object to actions of this kind at all, whatever the numbers and the selector.
+    pub fn can_object(&self, info: &KindInfo) -> bool {
         match self {
-            Self::CostCeiling(cost) => cost.gather(known),
-            Self::Quota(quota) => quota.gather(known),
-            Self::Sla(sla) => sla.gather(known),
-            Self::SloBurn(slo) => slo.gather(known),
-            Self::BlastRadius(blast) => blast.gather(known),
-            Self::Confidence(confidence) => confidence.gather(known),
-            _ => Numbers::default(),
+            Self::BlastRadius(_) => {
+                info.class != RiskClass::Safety && (info.disruptive || info.class >= RiskClass::Medium)
+            }
+            Self::Sla(_) => info.disruptive && !info.is_remedy(),
+            Self::SloBurn(_) => info.class >= RiskClass::Medium && !info.is_remedy(),
+            Self::Confidence(_) => info.class != RiskClass::Safety,
+            _ => true,
         }
     }
 

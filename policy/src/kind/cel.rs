@@ -43,6 +43,11 @@ impl Cel {
         self.require.number_count() > 0 || self.require.uses_labels()
     }
 
+    /// The full name of the n-th number, where readings are told by name.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.require.number_name(index)
+    }
+
     pub fn gather(&self, world: &World<'_>) -> Numbers {
         self.require.gather(world)
     }
