@@ -245,7 +245,7 @@ impl Calendar {
 }
 
 /// The zone of this name in the compiled copy of the IANA data.
-fn find_zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn find_zone(name: &str) -> Option<TimeZone> {
     if name == "UTC" {
         return Some(TimeZone::UTC);
     }
