@@ -415,6 +415,10 @@ fn read_dates(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) ->
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod zones_test;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
