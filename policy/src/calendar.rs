@@ -275,7 +275,7 @@ impl Calendar {
 }
 
 /// The zone of this name in the compiled copy of the IANA data.
-fn find_zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn find_zone(name: &str) -> Option<TimeZone> {
     if name == "UTC" {
         return Some(TimeZone::UTC);
     }
@@ -443,6 +443,10 @@ fn read_dates(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) ->
     }
     dates
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod zones_test;
 
 #[cfg(test)]
 mod tests {

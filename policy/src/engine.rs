@@ -682,6 +682,8 @@ impl Judge {
             known: &self.known,
             flights: &self.flights,
             present: self.present(action),
+            readings: Some((&self.table, &action.target)),
+            now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
             if rule.kind.numbers().is_empty() || !rule.applies(asked) {

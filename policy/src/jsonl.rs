@@ -122,6 +122,7 @@ impl Decider {
     }
 
     fn decide_request(&mut self, request: &Request, now: Now, line: &Line) -> Value {
+        self.look_at_calendars(now);
         let asked: Vec<_> = (0i64..)
             .zip(&request.targets)
             .map(|(earlier, target)| Asked {

@@ -11,11 +11,15 @@ use wire::{Action, DeviceId, Mono};
 
 use crate::actions::KINDS;
 use crate::rule::Asked;
+use crate::table::Table;
 
 /// Most grants that one window remembers, and so the largest limit of a rate. Source: `control.md` 9.4.
 pub(crate) const MAX_WINDOW: usize = 1_024;
 /// Most keys of one rule: more devices than any node has.
 pub(crate) const MAX_KEYS: usize = 1_024;
+
+/// Most numbers of one rule.
+pub(crate) const MAX_NUMBERS: usize = 8;
 
 /// What a rule counts by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,28 +52,43 @@ impl Key {
     }
 }
 
-/// A few numbers that a rule compares. Where a kind's n-th number is unknown there is `None`.
+/// A few numbers that a rule compares; any of them may be unknown.
+///
+/// Kept small: a bundle's worth of them is walked for every decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Numbers([Option<i64>; 8]);
+pub(crate) struct Numbers {
+    /// 0 where unknown.
+    values: [i64; MAX_NUMBERS],
+    /// A bit for each known one.
+    known: u8,
+}
 
 impl Numbers {
     #[inline]
     pub fn of<const N: usize>(values: [Option<i64>; N]) -> Self {
         let mut numbers = Self::default();
-        for (slot, value) in numbers.0.iter_mut().zip(values) {
-            *slot = value;
+        for (index, value) in values.into_iter().enumerate() {
+            numbers.set(index, value);
         }
         numbers
     }
 
     #[inline]
     pub fn get(&self, index: usize) -> Option<i64> {
-        self.0.get(index).copied().flatten()
+        let value = *self.values.get(index)?;
+        (self.known & (1 << index) != 0).then_some(value)
     }
 
+    #[inline]
     pub fn set(&mut self, index: usize, value: Option<i64>) {
-        if let Some(slot) = self.0.get_mut(index) {
-            *slot = value;
+        if let Some(slot) = self.values.get_mut(index) {
+            *slot = value.unwrap_or(0);
+            let bit = 1 << index;
+            self.known = if value.is_some() {
+                self.known | bit
+            } else {
+                self.known & !bit
+            };
         }
     }
 }
@@ -107,6 +126,9 @@ pub(crate) struct World<'a> {
     pub flights: &'a [Flight],
     /// The present value of what is to be changed.
     pub present: Option<i64>,
+    /// The latest readings, and the device that is asked about; `None` where readings are told by name.
+    pub readings: Option<(&'a Table, &'a DeviceId)>,
+    pub now: Mono,
 }
 
 /// When the last action ended, and how many failed in a row.

@@ -61,6 +61,11 @@ impl Source {
         Self::Local,
     ];
 
+    /// Its name in bundles.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     pub fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,

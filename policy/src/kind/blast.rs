@@ -8,7 +8,7 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
-use crate::ledger::{Key, Known, Numbers, World};
+use crate::ledger::{Key, Numbers, World};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
@@ -87,12 +87,9 @@ impl Blast {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
-        }
-        numbers
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -204,12 +201,9 @@ impl Confidence {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
-        }
-        numbers
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {

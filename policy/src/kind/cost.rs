@@ -8,7 +8,7 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
-use crate::ledger::{Known, Numbers};
+use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
@@ -102,12 +102,9 @@ impl Cost {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        Numbers::of([
-            known.get(&self.names[0]),
-            known.get(&self.names[1]),
-            known.get(&self.names[2]),
-        ])
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {

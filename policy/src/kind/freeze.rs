@@ -89,6 +89,16 @@ impl Windows {
         self.calendar.covers(asked.now.wall.0).is_some()
     }
 
+    /// A stretch of time from `at` on in which no window begins or is open; `None` if one covers `at`.
+    pub fn quiet_from(&self, at: i64) -> Option<(i64, i64)> {
+        // As far ahead as the calendar looks.
+        const FAR_MS: i64 = 399 * DAY_MS;
+        match self.calendar.covers(at) {
+            Some(_) => None,
+            None => Some((at, self.calendar.next_start(at).unwrap_or(at.saturating_add(FAR_MS)))),
+        }
+    }
+
     /// Until when changes are frozen, and from when next: for calendars. Milliseconds since 1970.
     pub fn now_and_next(&self, at_ms: i64) -> (Option<i64>, Option<i64>) {
         (self.calendar.covers(at_ms), self.calendar.next_start(at_ms))

@@ -9,7 +9,7 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
-use crate::ledger::{Known, Numbers};
+use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
@@ -42,8 +42,9 @@ impl Sla {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        Numbers::of([known.get(&self.names[0]), known.get(&self.names[1])])
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -159,12 +160,9 @@ impl Slo {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
-        }
-        numbers
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {

@@ -7,7 +7,7 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::OnUnknown;
-use crate::ledger::{Known, Numbers};
+use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
@@ -69,15 +69,15 @@ impl Quota {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, resource) in self.resources.iter().enumerate() {
-            numbers.set(index, known.get(&resource.used));
-        }
-        numbers
+    /// The full name of the n-th number.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.resources.get(index).map(|resource| resource.used.as_str())
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+        if asked.details.resources.is_empty() {
+            return;
+        }
         for (index, resource) in self.resources.iter().enumerate() {
             let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
             // Giving back is always within the quota.

@@ -11,7 +11,7 @@ use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
 /// What a missing number means, when the rule says so itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OnUnknown(Option<Verdict>);
 
 impl OnUnknown {
