@@ -50,6 +50,8 @@ pub struct Bundle {
     pub(crate) permits: Vec<Selector>,
     pub(crate) ladder: Ladder,
     pub(crate) reflexes_per_hour: u32,
+    /// Whether any rule or permit asks for labels.
+    pub(crate) uses_labels: bool,
 }
 
 impl Bundle {
@@ -141,8 +143,12 @@ impl Bundle {
             }
             kept.push(rule);
         }
+        let by_label = kept
+            .iter()
+            .any(|rule| rule.selector.uses_labels() || rule.kind.uses_labels());
         Self {
             name,
+            uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
             ladder: ladder.unwrap_or_default(),

@@ -104,6 +104,7 @@ struct Step {
     publish: Option<String>,
     restart: bool,
     facts: Vec<(String, i64)>,
+    labels: Vec<(String, String)>,
     expect: Vec<String>,
 }
 
@@ -178,6 +179,10 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
         outcome: fields.choice("outcome", OUTCOMES, "how granted actions end from here on; applied"),
         hold: fields.text("hold", "who holds the node from here on; nobody to release"),
         facts,
+        labels: fields.pairs(
+            "labels",
+            "labels of the node (team: ml) or of a device (gpu0/slot: upper)",
+        ),
         journal_ok: journal.map(|index| index == 0),
         connected: fields
             .choice("connected", &["yes", "no"], "whether a hub is there")
@@ -323,6 +328,13 @@ impl Run {
         }
         for (name, value) in &step.facts {
             self.judge.set_fact(name, Some(*value));
+        }
+        for (name, value) in &step.labels {
+            match name.split_once('/').map(|(device, name)| (DeviceId::new(device), name)) {
+                Some((Ok(device), name)) => self.judge.set_label(Some(&device), name, Some(value)),
+                Some((Err(error), _)) => self.failures.push(format!("line {}: {error}", step.line)),
+                None => self.judge.set_label(None, name, Some(value)),
+            }
         }
         if let Some(info) = &step.range {
             self.judge.set_device(info);

@@ -29,6 +29,16 @@ use crate::ledger::{Counters, Engaged, Flight, Key, Known, Ledger, Standing, Wor
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
 
+/// Under this name a decision keeps the labels of its target: facts called `name=value`.
+const LABELS: &str = "labels";
+
+/// The labels that a decision was made with.
+pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
+    let labels = facts.iter().filter(|fact| fact.rule == LABELS);
+    let pairs = labels.filter_map(|fact| fact.name.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
 /// An action whose outcome has not come in this time has been lost.
 const LOST_AFTER: Duration = Duration::from_secs(120);
 /// First and longest wait after a refusal that names no time.
@@ -101,6 +111,8 @@ pub struct Judge {
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
     known: Known,
+    /// Labels of a device, or of the whole node: which, name, value.
+    labels: Vec<(Option<DeviceId>, String, String)>,
     /// When the first readings came, for devices that never report.
     started: Option<Mono>,
     /// When to look for readings that did not come; `None` if no rule asks.
@@ -123,6 +135,7 @@ impl Judge {
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
+            labels: Vec::new(),
             started: None,
             next_silence: None,
             orphans: false,
@@ -180,6 +193,40 @@ impl Judge {
         self.known.set(name, value);
     }
 
+    /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
+    /// the same name. Ignored beyond 64 of one device and 1,024 in all, and if the name is empty or has a `=`.
+    pub fn set_label(&mut self, device: Option<&DeviceId>, name: &str, value: Option<&str>) {
+        const MAX_LABELS: usize = 1_024;
+        self.labels
+            .retain(|(of, known, _)| of.as_ref() != device || known != name);
+        let of_device = self.labels.iter().filter(|(of, ..)| of.as_ref() == device).count();
+        let is_name = !name.is_empty() && !name.contains('=');
+        if let Some(value) = value
+            && is_name
+            && of_device < crate::cel::limits::ENTRIES
+            && self.labels.len() < MAX_LABELS
+        {
+            self.labels.push((device.cloned(), name.to_owned(), value.to_owned()));
+            self.labels.sort();
+        }
+    }
+
+    /// The labels of a target, if any rule asks for labels.
+    fn labels_of(&self, target: &DeviceId) -> Vec<(String, String)> {
+        if !self.bundle.uses_labels {
+            return Vec::new();
+        }
+        let is_own = |name: &str| {
+            let mut own = self.labels.iter().filter(|(of, ..)| of.as_ref() == Some(target));
+            own.any(|(_, known, _)| known == name)
+        };
+        let visible = self.labels.iter().filter(|(of, name, _)| match of {
+            Some(device) => device == target,
+            None => !is_own(name),
+        });
+        visible.map(|(_, name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Asks again at the next round for everything that was refused: a hold was released, the journal is back.
     pub fn reconsider(&mut self) {
         for instance in &mut self.table.instances {
@@ -225,7 +272,11 @@ impl Judge {
 
     /// Gathers everything that a judgement of `want` depends on.
     pub fn inputs(&self, want: &Want, situation: &Situation<'_>) -> Inputs {
-        let asked = Asked::of(&want.action, &want.origin, situation.now);
+        let labels = self.labels_of(&want.action.target);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(&want.action, &want.origin, situation.now)
+        };
         Inputs {
             at: situation.now,
             origin: want.origin.clone(),
@@ -247,7 +298,11 @@ impl Judge {
         let Some(action) = &judgement.granted else {
             return;
         };
-        let asked = Asked::of(action, &inputs.origin, inputs.at);
+        let labels = labels_in(&inputs.facts);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(action, &inputs.origin, inputs.at)
+        };
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
             if rule.applies(&asked) && would_pass(rule, judgement) {
                 rule.kind.debit(counters, &asked);
@@ -322,7 +377,11 @@ impl Judge {
             mono: now,
             ..Now::default()
         };
-        let asked = Asked::of(action, origin, at);
+        let labels = self.labels_of(&action.target);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(action, origin, at)
+        };
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
             if rule.mode != Mode::Off && rule.selector.matches(&asked) {
                 rule.kind.finished(counters, &asked, failed);
@@ -657,6 +716,9 @@ impl Judge {
                 value,
             }));
         };
+        for (name, value) in asked.labels {
+            add(LABELS, &format!("{name}={value}"), Some(1));
+        }
         if let ActionKind::PowerCap { .. } = action.kind
             && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
         {

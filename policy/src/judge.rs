@@ -16,6 +16,7 @@ use wire::{Action, BundleRef, HubEpoch, Now};
 
 use crate::actions;
 use crate::bundle::Bundle;
+use crate::engine::labels_in;
 use crate::kind::envelope::within;
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
@@ -28,7 +29,8 @@ const BUSY_RETRY_MS: u64 = 1_000;
 
 /// Judges what is wanted by the bundle. Pure: replaying a decision is calling this again.
 pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
-    Court::new(bundle, inputs, true).judge()
+    let labels = labels_in(&inputs.facts);
+    Court::new(bundle, inputs, &labels, true).judge()
 }
 
 /// The hub's own copy: everything that needs no agent's ledger (permits, envelopes, modes, the action itself).
@@ -49,12 +51,13 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
         readings: Vec::new(),
         facts: Vec::new(),
     };
-    Court::new(bundle, &inputs, false).judge()
+    Court::new(bundle, &inputs, &[], false).judge()
 }
 
 /// Judges by a bundle whose rules may ask for facts that were not gathered: such rules are skipped.
 pub(crate) fn judge_without_missing_facts(bundle: &Bundle, inputs: &Inputs) -> Judgement {
-    let mut court = Court::new(bundle, inputs, true);
+    let labels = labels_in(&inputs.facts);
+    let mut court = Court::new(bundle, inputs, &labels, true);
     court.skips_missing = true;
     court.judge()
 }
@@ -108,11 +111,12 @@ struct Court<'a> {
 }
 
 impl<'a> Court<'a> {
-    fn new(bundle: &'a Bundle, inputs: &'a Inputs, has_ledger: bool) -> Self {
+    fn new(bundle: &'a Bundle, inputs: &'a Inputs, labels: &'a [(String, String)], has_ledger: bool) -> Self {
         Self {
             bundle,
             inputs,
             asked: Asked {
+                labels,
                 clock_wrong: inputs.clock == ClockState::BehindFloor,
                 ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
             },

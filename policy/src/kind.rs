@@ -203,6 +203,11 @@ impl Kind {
         }
     }
 
+    /// Whether it looks at labels of the target, besides its selector.
+    pub fn uses_labels(&self) -> bool {
+        matches!(self, Self::Cel(cel) if cel.uses_labels())
+    }
+
     /// Whether it is a maintenance window.
     pub fn is_maintenance(&self) -> bool {
         matches!(self, Self::Maintenance(_))

@@ -213,6 +213,11 @@ impl Selector {
         self.sources
     }
 
+    /// Whether it looks at labels.
+    pub fn uses_labels(&self) -> bool {
+        !self.labels.is_empty()
+    }
+
     /// Whether it looks at neither target nor labels.
     pub fn is_plain(&self) -> bool {
         self.targets.is_empty() && self.labels.is_empty()
@@ -471,6 +476,8 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "reflexes",
     "command",
     "local",
+    "labels",
+    "break_glass",
 ];
 
 fn check_id(fields: &Fields<'_>, id: &str) {
