@@ -14,6 +14,7 @@ use wire::reading::Unit;
 
 use crate::actions::KINDS;
 use crate::bundle::Bundle;
+use crate::glass::{Glass, lift};
 use crate::kind::threshold::as_number;
 use crate::ledger::{Counters, Flight, Known, Numbers, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
@@ -81,6 +82,8 @@ pub struct Decider {
     /// The present value of what is to be changed.
     present: Option<i64>,
     flights: Vec<Flight>,
+    /// An open break-glass token.
+    pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
 }
@@ -126,6 +129,7 @@ impl Decider {
             bundle,
             known: Known::default(),
             flights: Vec::new(),
+            glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
         }
@@ -292,9 +296,19 @@ impl Decider {
             };
             let open = rule.kind.is_maintenance() && open(rule.mode);
             rule.kind.assess(asked, numbers, open, &mut |finding| {
-                if !finding.holds || finding.bounds.is_some() {
-                    push(Some(entry), rule.weigh(finding));
+                if finding.holds && finding.bounds.is_none() {
+                    return;
                 }
+                let weighed = rule.weigh(finding);
+                let is_lifted = self.glass.is_some() && self.is_open_for(asked);
+                push(
+                    Some(entry),
+                    if is_lifted {
+                        lift(weighed, rule.kind.is_freeze())
+                    } else {
+                        weighed
+                    },
+                );
             });
         }
     }
@@ -308,6 +322,11 @@ impl Decider {
             .lasts_ms
             .map_or(0, |lasts| lasts.saturating_add(asked.details.rollback_ms));
         from <= now && now < until && !asked.clock_wrong && needs <= until.saturating_sub(now)
+    }
+
+    /// Whether a break-glass token is open for this action.
+    fn is_open_for(&self, asked: &Asked<'_>) -> bool {
+        self.glass.as_ref().is_some_and(|glass| glass.covers(asked).is_some())
     }
 
     fn hear_authority(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {

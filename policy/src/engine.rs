@@ -17,12 +17,13 @@ use wire::decision::{Alternative, Fact, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState, Quantity, Reading,
-    Series,
+    Action, ActionKind, BreakGlassPayload, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
+    Quantity, Reading, Series,
 };
 
 use crate::actions;
 use crate::bundle::Bundle;
+use crate::glass::{BREAK_GLASS, Glass};
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold, as_number};
 use crate::ledger::{Counters, Engaged, Flight, Key, Known, Ledger, Standing, World};
@@ -113,6 +114,8 @@ pub struct Judge {
     known: Known,
     /// Labels of a device, or of the whole node: which, name, value.
     labels: Vec<(Option<DeviceId>, String, String)>,
+    /// The latest break-glass token, open or over.
+    glass: Option<Glass>,
     /// When the first readings came, for devices that never report.
     started: Option<Mono>,
     /// When to look for readings that did not come; `None` if no rule asks.
@@ -136,6 +139,7 @@ impl Judge {
             ranges: Vec::new(),
             known: Known::default(),
             labels: Vec::new(),
+            glass: None,
             started: None,
             next_silence: None,
             orphans: false,
@@ -209,6 +213,22 @@ impl Judge {
             self.labels.push((device.cloned(), name.to_owned(), value.to_owned()));
             self.labels.sort();
         }
+    }
+
+    /// Opens a break-glass token whose signatures were verified, and asks again for everything that was refused.
+    ///
+    /// `approvers` are the people or keys that signed it. `clock_wrong` says that the wall clock cannot tell whether it is over.
+    /// An error says why nothing was opened.
+    pub fn break_glass(
+        &mut self,
+        token: &BreakGlassPayload,
+        approvers: &[String],
+        now: Now,
+        clock_wrong: bool,
+    ) -> Result<(), String> {
+        self.glass = Some(Glass::take(token, approvers, self.glass.as_ref(), now, clock_wrong)?);
+        self.reconsider();
+        Ok(())
     }
 
     /// The labels of a target, if any rule asks for labels.
@@ -414,6 +434,7 @@ impl Judge {
             reflexes: self.reflexes.clone(),
             flights: self.flights.clone(),
             standings: standings.chain(self.stored.iter().cloned()).collect(),
+            glass: self.glass.clone(),
         }
     }
 
@@ -447,6 +468,7 @@ impl Judge {
         self.reflexes = ledger.reflexes;
         self.flights = ledger.flights;
         self.stored = ledger.standings;
+        self.glass = ledger.glass;
     }
 
     /// Series that rules name in full are watched from the start, so that one which never reports is missed.
@@ -716,6 +738,9 @@ impl Judge {
                 value,
             }));
         };
+        if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
+            add(BREAK_GLASS, who, Some(left_ms));
+        }
         for (name, value) in asked.labels {
             add(LABELS, &format!("{name}={value}"), Some(1));
         }

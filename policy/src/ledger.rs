@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wire::{Action, DeviceId, Mono};
 
 use crate::actions::KINDS;
+use crate::glass::Glass;
 use crate::rule::Asked;
 use crate::table::Table;
 
@@ -334,6 +335,8 @@ pub struct Ledger {
     pub(crate) reflexes: Counters,
     pub(crate) flights: Vec<Flight>,
     pub(crate) standings: Vec<(String, DeviceId, Standing)>,
+    /// The latest break-glass token.
+    pub(crate) glass: Option<Glass>,
 }
 
 impl Ledger {
@@ -349,6 +352,7 @@ impl Ledger {
         if !self.reflexes.is_sound() {
             self.reflexes = Counters::default();
         }
+        self.glass = self.glass.filter(Glass::is_sound);
         self
     }
 }

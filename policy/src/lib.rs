@@ -16,6 +16,7 @@ mod decide;
 mod engine;
 mod explain;
 mod fleet;
+mod glass;
 pub mod health;
 mod jsonl;
 mod judge;

@@ -278,6 +278,8 @@ pub(crate) struct Finding {
     pub retry_after_ms: Option<u64>,
     /// For a clamp, the range that the action's number must lie in.
     pub bounds: Option<(i64, i64)>,
+    /// An open break-glass token keeps it from counting.
+    pub lifted: bool,
 }
 
 impl Finding {
@@ -294,6 +296,7 @@ impl Finding {
             verdict: Verdict::Allow,
             retry_after_ms: None,
             bounds: None,
+            lifted: false,
         }
     }
 
@@ -310,6 +313,9 @@ impl Finding {
     pub fn counterfactual(&self, what: &str) -> String {
         if self.holds {
             return String::new();
+        }
+        if self.lifted {
+            return "lifted by break-glass".to_owned();
         }
         let mut text = match self.limit {
             Some(limit) => format!("would pass if {what} {} {}", self.op, show(limit, self.unit)),

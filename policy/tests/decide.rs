@@ -259,3 +259,27 @@ fn a_shadow_rule_counts_its_own_world() {
         "#,
     );
 }
+
+#[test]
+fn a_token_of_two_people_lifts_what_holds_and_says_who() {
+    check(
+        r"
+        { id: sale, kind: change_freeze, on_violation: deny, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }
+        { id: none, kind: budget, selector: { kinds: [reboot] }, limit: 0, window: 1 h }
+        ",
+        r#"
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana"],"kinds":["scale"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => 1 distinct approver; a break-glass token needs 2
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ana"],"kinds":["scale"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => 1 distinct approver
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ben"],"kinds":["scale"],"until":"2026-11-27T15:00:00Z"},"action":{"kind":"scale"}} => a token is open for at most 14400000 ms
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ben"],"kinds":["scal"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => did you mean `scale`?
+        {"at":"2026-11-27T10:00:02Z","action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:00:03Z","break_glass":{"approvers":["ben","ana"],"kinds":["scale","reboot"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => allow break_glass,sale
+        {"at":"2026-11-27T10:00:04Z","action":{"kind":"update"}} => deny sale
+        {"at":"2026-11-27T10:00:05Z","action":{"kind":"reboot"}} => deny break_glass,sale,none
+        {"at":"2026-11-27T10:30:00Z","break_glass":null,"action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:30:01Z","break_glass":{"approvers":["ben","ana"],"kinds":["scale"],"until":"2026-11-27T10:40:00Z"},"action":{"kind":"scale"}} => allow
+        {"at":"2026-11-27T10:40:00Z","action":{"kind":"scale"}} => deny sale
+        "#,
+    );
+}

@@ -217,6 +217,48 @@ proptest! {
     }
 
     #[test]
+    fn break_glass_lifts_no_denial_and_widens_no_range(rules in vec(rule(), 1..6), ask in asks()) {
+        let bundle = bundle(&text(&rules, None));
+        let mut open = Judge::new(bundle.clone(), BundleRef::NONE);
+        let token = wire::BreakGlassPayload {
+            number: 1,
+            trust_domain: String::new(),
+            nodes: vec![],
+            targets: vec![],
+            kinds: vec!["power_cap".into(), "restart".into(), "unthrottle".into()],
+            open_for_ms: 14_400_000,
+            issued_at: Wall(0),
+            reason: String::new(),
+        };
+        open.break_glass(&token, &["a".into(), "b".into()], Now::default(), false).unwrap();
+        let mut at = 0;
+        for (kind, device, watts, after, fails) in ask {
+            at += after;
+            let action = action(kind, device, watts);
+            let (inputs, judgement) = decide(&open, &action, at);
+            let closed = Inputs {
+                facts: inputs.facts.iter().filter(|fact| fact.rule != "break_glass").cloned().collect(),
+                ..inputs.clone()
+            };
+            let without = judge(&bundle, &closed);
+            prop_assert!(judgement.verdict <= without.verdict);
+            match without.verdict {
+                Verdict::Allow | Verdict::Clamp | Verdict::Deny => {
+                    prop_assert_eq!((judgement.verdict, &judgement.granted), (without.verdict, &without.granted));
+                }
+                Verdict::Hold | Verdict::RequireApproval => {
+                    prop_assert!(judgement.clauses.iter().any(|clause| clause.counterfactual == "lifted by break-glass"));
+                }
+            }
+            if judgement.verdict.runs() {
+                open.granted(&inputs, &judgement, &id());
+                let end = if fails { OutcomeState::Failed } else { OutcomeState::Applied };
+                open.finished(judgement.granted.as_ref().unwrap(), &origin(), end, Mono(at));
+            }
+        }
+    }
+
+    #[test]
     fn no_window_ever_holds_more_than_its_limit(limit in 0usize..5, window in 1u64..100, asks in asks()) {
         let text = format!(
             "bundle: w\nrules:\n  - {{ id: w, kind: rate_limit, selector: {{ kinds: [unthrottle] }}, limit: {limit}, window: {window} s, key: node }}\n"
