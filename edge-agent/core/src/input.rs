@@ -8,7 +8,7 @@ use wire::frame::{DeviceInfo, Frame, Order};
 use wire::ids::{DecisionId, Epoch, Generation, HubEpoch, Seq};
 use wire::reading::Reading;
 use wire::time::Wall;
-use wire::{Action, SignedBundle};
+use wire::{Action, BreakGlass, SignedBundle};
 
 use crate::effect::{Log, Token};
 
@@ -183,6 +183,11 @@ pub enum LocalRequest {
         who: String,
         /// The bundle.
         bundle: SignedBundle,
+    },
+    /// Open what rules hold back, with a token of two people.
+    BreakGlass {
+        /// The token.
+        token: BreakGlass,
     },
 }
 
