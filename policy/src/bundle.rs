@@ -52,6 +52,8 @@ pub struct Bundle {
     pub(crate) reflexes_per_hour: u32,
     /// Whether any rule or permit asks for labels.
     pub(crate) uses_labels: bool,
+    /// Places of the rules whose breaker must be told how time passes.
+    pub(crate) breakers: Vec<u16>,
 }
 
 impl Bundle {
@@ -148,6 +150,11 @@ impl Bundle {
             .any(|rule| rule.selector.uses_labels() || rule.kind.uses_labels());
         Self {
             name,
+            breakers: (0u16..)
+                .zip(&kept)
+                .filter(|(_, rule)| rule.kind.breaker().is_some() && rule.mode != crate::rule::Mode::Off)
+                .map(|(place, _)| place)
+                .collect(),
             uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
@@ -190,6 +197,7 @@ impl Bundle {
                     text: rule.kind.text(&rule.selector),
                     active_until: until.map(wire::Wall),
                     next_start: next.map(wire::Wall),
+                    in_flight: windows.in_flight(),
                 })
             })
             .collect()
@@ -235,6 +243,8 @@ pub struct Freeze {
     pub active_until: Option<wire::Wall>,
     /// When its next window begins, if one does within 400 days.
     pub next_start: Option<wire::Wall>,
+    /// What becomes of a change that is under way when it begins: `finish`, `pause` or `rollback`.
+    pub in_flight: &'static str,
 }
 
 fn read_ladder(fields: &mut Fields<'_>) -> Ladder {

@@ -86,6 +86,7 @@ pub struct Decider {
     pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
+    pub(crate) clock_error_ms: i64,
 }
 
 impl Decider {
@@ -132,6 +133,7 @@ impl Decider {
             glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
+            clock_error_ms: 0,
         }
     }
 
@@ -164,8 +166,15 @@ impl Decider {
         self.answer(&asked)
     }
 
-    /// Finds out how long every freeze stays inactive, so that questions need not look into its calendar.
-    pub(crate) fn look_at_calendars(&mut self, now: Now) {
+    /// Lets time pass: for breakers, and for freezes, of which it finds out how long each stays inactive, so that questions need
+    /// not look into their calendars.
+    pub(crate) fn catch_up(&mut self, now: Now) {
+        for index in &self.bundle.breakers {
+            let place = usize::from(*index);
+            if let Some(blast) = self.bundle.rules[place].kind.breaker() {
+                blast.observe(&mut self.counters[place], &self.known, now.mono);
+            }
+        }
         for index in &self.freezes {
             let place = usize::from(*index);
             let (from, until) = self.quiet[place];
@@ -178,7 +187,7 @@ impl Decider {
 
     /// Asks, and if the action runs counts it as carried out.
     pub fn run(&mut self, question: &Question<'_>) -> Answer {
-        self.look_at_calendars(question.now);
+        self.catch_up(question.now);
         let asked = self.asked(question);
         let answer = self.answer(&asked);
         self.settle(&asked, answer.verdict.runs(), true);
@@ -196,6 +205,7 @@ impl Decider {
             earlier: 0,
             is_undo: false,
             clock_wrong: self.clock_wrong,
+            clock_error_ms: self.clock_error_ms,
             now: question.now,
         }
     }
@@ -289,7 +299,15 @@ impl Decider {
             }
             let counted;
             let numbers = if rule.kind.is_looked_up() {
-                observed(place)
+                let numbers = observed(place);
+                if self.counters[place].is_empty() {
+                    numbers
+                } else {
+                    let mut both = *numbers;
+                    rule.kind.recall(&self.counters[place], asked, &mut both);
+                    counted = both;
+                    &counted
+                }
             } else {
                 counted = rule.kind.gather(&self.counters[place], &world, asked);
                 &counted
@@ -321,7 +339,11 @@ impl Decider {
             .details
             .lasts_ms
             .map_or(0, |lasts| lasts.saturating_add(asked.details.rollback_ms));
-        from <= now && now < until && !asked.clock_wrong && needs <= until.saturating_sub(now)
+        let error = asked.clock_error_ms;
+        from <= now.saturating_sub(error)
+            && now < until
+            && !asked.clock_wrong
+            && needs.saturating_add(error) <= until.saturating_sub(now)
     }
 
     /// Whether a break-glass token is open for this action.

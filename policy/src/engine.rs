@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::action::RiskClass;
-use wire::decision::{Alternative, Fact, Inputs, Judgement, Observed, Verdict};
+use wire::decision::{Alternative, Clause, Fact, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
@@ -26,7 +26,7 @@ use crate::bundle::Bundle;
 use crate::glass::{BREAK_GLASS, Glass};
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold, as_number};
-use crate::ledger::{Counters, Engaged, Flight, Key, Known, Ledger, Standing, World};
+use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing, World};
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
 
@@ -38,6 +38,13 @@ pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
     let labels = facts.iter().filter(|fact| fact.rule == LABELS);
     let pairs = labels.filter_map(|fact| fact.name.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// How the message ends that tells of a fault on which waiting does not help.
+const STUCK: &str = "the fault is stuck";
+
+fn tells_of_stuck_fault(action: &Action) -> bool {
+    matches!(&action.kind, ActionKind::Notify { message } if message.ends_with(STUCK))
 }
 
 /// An action whose outcome has not come in this time has been lost.
@@ -122,6 +129,8 @@ pub struct Judge {
     next_silence: Option<Mono>,
     /// Rules that left the bundle and have something to take back.
     orphans: bool,
+    /// People are to be told that waiting does not help.
+    stuck: Vec<Want>,
 }
 
 impl Judge {
@@ -143,6 +152,7 @@ impl Judge {
             started: None,
             next_silence: None,
             orphans: false,
+            stuck: Vec::new(),
         };
         judge.watch_named_devices();
         judge
@@ -276,6 +286,16 @@ impl Judge {
                 self.step(index, value, before, now, wants);
             }
         }
+        let bundle = &self.bundle;
+        for place in &bundle.breakers {
+            let place = usize::from(*place);
+            if let Some(blast) = bundle.rules[place].kind.breaker() {
+                blast.observe(&mut self.counters[place], &self.known, now);
+            }
+        }
+        if !self.stuck.is_empty() {
+            wants.append(&mut self.stuck);
+        }
         if self.next_silence.is_some_and(|at| now >= at) {
             self.look_for_silence(now, wants);
         }
@@ -330,7 +350,7 @@ impl Judge {
         }
         if is_reflex(&asked) {
             self.reflexes
-                .debit(Key::Node, &asked, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
+                .debit(NODE, asked.now.mono, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
         }
         let now = inputs.at.mono;
         if !matches!(action.kind, ActionKind::Notify { .. }) {
@@ -341,6 +361,10 @@ impl Judge {
                 until: now + LOST_AFTER,
             });
         }
+        if tells_of_stuck_fault(action) {
+            // Beside the rule's own action, which still waits.
+            return;
+        }
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         if let Some((_, standing)) = self.standing_of(&inputs.origin, device.as_ref()) {
             standing.acting = Some((action.clone(), now + LOST_AFTER));
@@ -350,6 +374,10 @@ impl Judge {
     /// The verdict does not run: the same want is not pushed again before its time, and then as the rule's next alternative if
     /// there is one.
     pub fn denied(&mut self, inputs: &Inputs, judgement: &Judgement) {
+        if tells_of_stuck_fault(&inputs.wanted) {
+            return;
+        }
+        self.count_suppressed(inputs, judgement);
         let now = inputs.at.mono;
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         let Some((rule, standing)) = self.standing_of(&inputs.origin, device.as_ref()) else {
@@ -376,6 +404,36 @@ impl Judge {
             standing.blocked_until = now + Duration::from_millis(wait);
             standing.refusals = standing.refusals.saturating_add(1);
             standing.alternative = 0;
+        }
+    }
+
+    /// Counts what a cooldown held back. Once too often is told to people: the fault is stuck, and waiting does not help.
+    fn count_suppressed(&mut self, inputs: &Inputs, judgement: &Judgement) {
+        let Origin::Rule { rule: wanted_by } = &inputs.origin else {
+            return;
+        };
+        let asked = Asked::of(&inputs.wanted, &inputs.origin, inputs.at);
+        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
+            let holds_back = |clause: &Clause| clause.rule == rule.id && !clause.holds && !clause.shadow;
+            if !judgement.clauses.iter().any(holds_back) || !rule.kind.suppressed(counters, &asked) {
+                continue;
+            }
+            let message = format!(
+                "{} of {} is wanted by {wanted_by} again and again, and held back by {}: {STUCK}",
+                asked.info().name,
+                asked.target,
+                rule.id
+            );
+            self.stuck.push(Want {
+                origin: inputs.origin.clone(),
+                action: Action {
+                    target: inputs.wanted.target.clone(),
+                    kind: ActionKind::Notify { message },
+                },
+                readings: inputs.readings.clone(),
+                rejected: Vec::new(),
+                verify: None,
+            });
         }
     }
 
@@ -761,7 +819,7 @@ impl Judge {
         }
         if is_reflex(asked) {
             let limit = self.bundle.reflexes_per_hour;
-            let (count, free) = self.reflexes.window(Key::Node, asked, REFLEX_WINDOW_MS, limit);
+            let (count, free) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
             add("reflexes", "count", Some(i64::from(count)));
             add("reflexes", "free_in_ms", free.map(as_number));
         }

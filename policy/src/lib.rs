@@ -37,6 +37,7 @@ pub use engine::{Judge, Situation, Verify, Want};
 pub use explain::explain;
 pub use fleet::{Fleet, FleetNode};
 pub use judge::{judge, vet};
+pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;
 pub use ledger::Ledger;
 pub use replay::replay;

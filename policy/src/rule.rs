@@ -119,6 +119,8 @@ pub(crate) struct Asked<'a> {
     pub is_undo: bool,
     /// The wall clock is certainly wrong.
     pub clock_wrong: bool,
+    /// By how much it may be off where it is right.
+    pub clock_error_ms: i64,
     pub now: Now,
 }
 
@@ -134,6 +136,7 @@ impl<'a> Asked<'a> {
             earlier: 0,
             is_undo: matches!(origin, Origin::Cleared { .. }),
             clock_wrong: false,
+            clock_error_ms: 0,
             now,
         }
     }

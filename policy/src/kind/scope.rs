@@ -26,6 +26,11 @@ impl OnUnknown {
         Self(choice.map(|index| verdicts[index]))
     }
 
+    /// The same, with another answer than by class where the rule says nothing.
+    pub fn or(self, usual: Verdict) -> Self {
+        Self(self.0.or(Some(usual)))
+    }
+
     /// The comparison that could not be made.
     pub fn finding(self, asked: &Asked<'_>, part: u8, op: &'static str, limit: Option<i64>, unit: Unit) -> Finding {
         let usual = match asked.info().class {
