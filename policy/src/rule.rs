@@ -281,6 +281,8 @@ pub(crate) struct Finding {
     pub retry_after_ms: Option<u64>,
     /// For a clamp, the range that the action's number must lie in.
     pub bounds: Option<(i64, i64)>,
+    /// It could not be made: what that means, `on_missing` says, not `on_violation`.
+    pub unknown: bool,
     /// An open break-glass token keeps it from counting.
     pub lifted: bool,
 }
@@ -299,6 +301,7 @@ impl Finding {
             verdict: Verdict::Allow,
             retry_after_ms: None,
             bounds: None,
+            unknown: false,
             lifted: false,
         }
     }
@@ -464,9 +467,10 @@ impl Rule {
         }
         match self.on_violation {
             // A clamp that has no range to clamp into is a denial.
-            Some(OnViolation::Verdict(Verdict::Clamp)) if finding.bounds.is_none() => {
+            Some(OnViolation::Verdict(Verdict::Clamp)) if finding.bounds.is_none() && !finding.unknown => {
                 finding.verdict = Verdict::Deny;
             }
+            Some(OnViolation::Verdict(_)) if finding.unknown => {}
             Some(OnViolation::Verdict(verdict)) => finding.verdict = verdict,
             Some(OnViolation::Warn) => finding.verdict = Verdict::Allow,
             None => {}

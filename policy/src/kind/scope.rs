@@ -38,7 +38,10 @@ impl OnUnknown {
             RiskClass::Low | RiskClass::Medium => Verdict::Hold,
             RiskClass::High | RiskClass::Irreversible => Verdict::Deny,
         };
-        Finding::pass(part, op, None, limit, unit).fails(self.0.unwrap_or(usual), None)
+        Finding {
+            unknown: true,
+            ..Finding::pass(part, op, None, limit, unit).fails(self.0.unwrap_or(usual), None)
+        }
     }
 }
 
