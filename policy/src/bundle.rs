@@ -52,6 +52,10 @@ pub struct Bundle {
     pub(crate) permits: Vec<Selector>,
     pub(crate) ladder: Ladder,
     pub(crate) reflexes_per_hour: u32,
+    /// Whether any rule or permit asks for labels.
+    pub(crate) uses_labels: bool,
+    /// Places of the rules whose breaker must be told how time passes.
+    pub(crate) breakers: Vec<u16>,
 }
 
 impl Bundle {
@@ -143,8 +147,17 @@ impl Bundle {
             }
             kept.push(rule);
         }
+        let by_label = kept
+            .iter()
+            .any(|rule| rule.selector.uses_labels() || rule.kind.uses_labels());
         Self {
             name,
+            breakers: (0u16..)
+                .zip(&kept)
+                .filter(|(_, rule)| rule.kind.breaker().is_some() && rule.mode != crate::rule::Mode::Off)
+                .map(|(place, _)| place)
+                .collect(),
+            uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
             ladder: ladder.unwrap_or_default(),
@@ -236,6 +249,7 @@ impl Bundle {
                     text: rule.kind.text(&rule.selector),
                     active_until: until.map(Wall),
                     next_start: next.map(Wall),
+                    in_flight: windows.in_flight(),
                 })
             })
             .collect()
@@ -281,6 +295,8 @@ pub struct Freeze {
     pub active_until: Option<Wall>,
     /// When its next window begins, if one does within 400 days.
     pub next_start: Option<Wall>,
+    /// What becomes of a change that is under way when it begins: `finish`, `pause` or `rollback`.
+    pub in_flight: &'static str,
 }
 
 fn read_ladder(fields: &mut Fields<'_>) -> Ladder {

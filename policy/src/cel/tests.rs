@@ -20,6 +20,7 @@ fn asked<'a>(labels: &'a [(String, String)], details: &'a Details) -> Asked<'a> 
         earlier: 2,
         is_undo: false,
         clock_wrong: false,
+        clock_error_ms: 0,
         now: Now {
             mono: Mono(1_000),
             // 2026-11-24T12:01:07Z, a Tuesday.

@@ -31,7 +31,10 @@ impl Expression {
                 } else {
                     Verdict::Deny
                 };
-                push(Finding::pass(id, "=", None, None, Unit::Count).fails(verdict, None));
+                push(Finding {
+                    unknown: true,
+                    ..Finding::pass(id, "=", None, None, Unit::Count).fails(verdict, None)
+                });
             }
         }
     }

@@ -38,6 +38,10 @@ impl Cel {
         NUMBERS.get(..self.require.number_count()).unwrap_or(&NUMBERS)
     }
 
+    pub fn uses_labels(&self) -> bool {
+        self.require.uses_labels()
+    }
+
     /// Whether it looks at what is known only where the action would run.
     pub fn needs_world(&self) -> bool {
         self.require.number_count() > 0 || self.require.uses_labels()
