@@ -6,10 +6,12 @@
 
 pub(crate) mod blast;
 pub(crate) mod cel;
+pub(crate) mod confidence;
 pub(crate) mod cooldown;
 pub(crate) mod cost;
 pub(crate) mod envelope;
 pub(crate) mod freeze;
+pub(crate) mod mutex;
 pub(crate) mod objective;
 pub(crate) mod quota;
 pub(crate) mod rate;
@@ -23,12 +25,14 @@ use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
-use blast::{Blast, Confidence, Mutex, PREDICTION};
+use blast::Blast;
 use cel::Cel;
+use confidence::{Confidence, PREDICTION};
 use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
 use freeze::Windows;
+use mutex::Mutex;
 use objective::{BURNS, Sla, Slo};
 use quota::Quota;
 use rate::Rate;
