@@ -224,11 +224,10 @@ impl Judge {
             }
         }
         let bundle = &self.bundle;
-        for place in &bundle.breakers {
+        for place in &bundle.watchers {
             let place = usize::from(*place);
-            if let Some(blast) = bundle.rules[place].kind.breaker() {
-                blast.observe(&mut self.counters[place], &self.known, now);
-            }
+            let kind = &bundle.rules[place].kind;
+            kind.observe(&mut self.counters[place], &self.known, now);
         }
         if !self.stuck.is_empty() {
             wants.append(&mut self.stuck);

@@ -33,7 +33,7 @@ use cost::Cost;
 use envelope::{Envelope, Step};
 use freeze::Windows;
 use mutex::Mutex;
-use objective::{BURNS, Sla, Slo};
+use objective::{SLO, Sla, Slo};
 use quota::Quota;
 use rate::Rate;
 use threshold::Threshold;
@@ -197,7 +197,7 @@ impl Kind {
             Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
             Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
             Self::Sla(_) => &["outage_ms", "prevents_loss_ms"],
-            Self::SloBurn(_) => &BURNS,
+            Self::SloBurn(_) => &SLO,
             Self::BlastRadius(_) => &BLAST,
             Self::Confidence(_) => &PREDICTION,
             Self::Mutex(_) => &["under_way"],
@@ -335,15 +335,22 @@ impl Kind {
         match self {
             Self::Quota(quota) => quota.recall(counters, asked, numbers),
             Self::BlastRadius(blast) => blast.recall(counters, asked, numbers),
+            Self::SloBurn(slo) => slo.recall(counters, numbers),
             _ => {}
         }
     }
 
-    /// The blast radius whose breaker must be told how time passes.
-    pub fn breaker(&self) -> Option<&Blast> {
+    /// Whether it must be told how time passes.
+    pub fn watches_time(&self) -> bool {
+        matches!(self, Self::BlastRadius(_) | Self::SloBurn(_))
+    }
+
+    /// Lets time pass, for breakers and for alarms that clear only after a calm while.
+    pub fn observe(&self, counters: &mut Counters, known: &Known, now: wire::Mono) {
         match self {
-            Self::BlastRadius(blast) => Some(blast),
-            _ => None,
+            Self::BlastRadius(blast) => blast.observe(counters, known, now),
+            Self::SloBurn(slo) => slo.observe(counters, known, now),
+            _ => {}
         }
     }
 
