@@ -104,3 +104,10 @@ fn a_hub_judges_what_needs_neither_facts_nor_labels() {
     assert_eq!(verdict(200), (Verdict::Allow, "command".to_owned()));
     assert_eq!(verdict(320), (Verdict::Hold, "modest".to_owned()));
 }
+
+#[test]
+fn an_editor_is_told_where_a_condition_is_wrong() {
+    assert_eq!(policy::check_condition("labels.team == 'ml'"), Ok(()));
+    let (at, message) = policy::check_condition("true && lables.team == 'ml'").unwrap_err();
+    assert!(at == 8 && message.contains("did you mean `labels`?"), "{at} {message}");
+}
