@@ -54,8 +54,8 @@ pub struct Bundle {
     pub(crate) reflexes_per_hour: u32,
     /// Whether any rule or permit asks for labels.
     pub(crate) uses_labels: bool,
-    /// Places of the rules whose breaker must be told how time passes.
-    pub(crate) breakers: Vec<u16>,
+    /// Places of the rules that must be told how time passes.
+    pub(crate) watchers: Vec<u16>,
 }
 
 impl Bundle {
@@ -152,9 +152,9 @@ impl Bundle {
             .any(|rule| rule.selector.uses_labels() || rule.kind.uses_labels());
         Self {
             name,
-            breakers: (0u16..)
+            watchers: (0u16..)
                 .zip(&kept)
-                .filter(|(_, rule)| rule.kind.breaker().is_some() && rule.mode != crate::rule::Mode::Off)
+                .filter(|(_, rule)| rule.kind.watches_time() && rule.mode != crate::rule::Mode::Off)
                 .map(|(place, _)| place)
                 .collect(),
             uses_labels: by_label || permits.iter().any(Selector::uses_labels),

@@ -230,6 +230,14 @@ pub(crate) struct CelError {
     pub message: String,
 }
 
+/// Checks a condition as the bundle check does, for editors. An error is the byte at which it shows, and what is wrong there.
+pub fn check_condition(text: &str) -> Result<(), (usize, String)> {
+    match Expression::compile(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((error.at, error.message)),
+    }
+}
+
 impl Expression {
     /// Compiles a condition, or says what is wrong with it.
     pub fn compile(text: &str) -> Result<Self, CelError> {

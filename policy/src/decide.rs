@@ -169,11 +169,10 @@ impl Decider {
     /// Lets time pass: for breakers, and for freezes, of which it finds out how long each stays inactive, so that questions need
     /// not look into their calendars.
     pub(crate) fn catch_up(&mut self, now: Now) {
-        for index in &self.bundle.breakers {
+        for index in &self.bundle.watchers {
             let place = usize::from(*index);
-            if let Some(blast) = self.bundle.rules[place].kind.breaker() {
-                blast.observe(&mut self.counters[place], &self.known, now.mono);
-            }
+            let kind = &self.bundle.rules[place].kind;
+            kind.observe(&mut self.counters[place], &self.known, now.mono);
         }
         for index in &self.freezes {
             let place = usize::from(*index);

@@ -6,39 +6,32 @@
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
 //! rule engaged it takes back at most once.
 //!
-//! Read next: `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+//! Read next: `engine/facts.rs` (what a decision keeps), `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+
+mod facts;
+
+pub(crate) use facts::labels_in;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::action::RiskClass;
-use wire::decision::{Alternative, Clause, Fact, Inputs, Judgement, Observed, Verdict};
+use wire::decision::{Alternative, Clause, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    Action, ActionKind, BreakGlassPayload, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
-    Quantity, Reading, Series,
+    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState, Reading, Series,
 };
 
 use crate::actions;
 use crate::bundle::Bundle;
-use crate::glass::{BREAK_GLASS, Glass};
+use crate::glass::Glass;
 use crate::judge::rejected;
-use crate::kind::threshold::{OnMissing, Threshold, as_number};
-use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing, World};
+use crate::kind::threshold::{OnMissing, Threshold};
+use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing};
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
-
-/// Under this name a decision keeps the labels of its target: facts called `name=value`.
-const LABELS: &str = "labels";
-
-/// The labels that a decision was made with.
-pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
-    let labels = facts.iter().filter(|fact| fact.rule == LABELS);
-    let pairs = labels.filter_map(|fact| fact.name.split_once('='));
-    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
 
 /// How the message ends that tells of a fault on which waiting does not help.
 const STUCK: &str = "the fault is stuck";
@@ -201,62 +194,6 @@ impl Judge {
         }
     }
 
-    /// Sets, or with `None` forgets, a number that agent or hub observed of a scope, for rules that ask for it by name:
-    /// `rack.members`, `rack.unhealthy`, `web.burn_1h`, `tenant.cost_spent_micros`.
-    pub fn set_fact(&mut self, name: &str, value: Option<i64>) {
-        self.known.set(name, value);
-    }
-
-    /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
-    /// the same name. Ignored beyond 64 of one device and 1,024 in all, and if the name is empty or has a `=`.
-    pub fn set_label(&mut self, device: Option<&DeviceId>, name: &str, value: Option<&str>) {
-        const MAX_LABELS: usize = 1_024;
-        self.labels
-            .retain(|(of, known, _)| of.as_ref() != device || known != name);
-        let of_device = self.labels.iter().filter(|(of, ..)| of.as_ref() == device).count();
-        let is_name = !name.is_empty() && !name.contains('=');
-        if let Some(value) = value
-            && is_name
-            && of_device < crate::cel::limits::ENTRIES
-            && self.labels.len() < MAX_LABELS
-        {
-            self.labels.push((device.cloned(), name.to_owned(), value.to_owned()));
-            self.labels.sort();
-        }
-    }
-
-    /// Opens a break-glass token whose signatures were verified, and asks again for everything that was refused.
-    ///
-    /// `approvers` are the people or keys that signed it. `clock_wrong` says that the wall clock cannot tell whether it is over.
-    /// An error says why nothing was opened.
-    pub fn break_glass(
-        &mut self,
-        token: &BreakGlassPayload,
-        approvers: &[String],
-        now: Now,
-        clock_wrong: bool,
-    ) -> Result<(), String> {
-        self.glass = Some(Glass::take(token, approvers, self.glass.as_ref(), now, clock_wrong)?);
-        self.reconsider();
-        Ok(())
-    }
-
-    /// The labels of a target, if any rule asks for labels.
-    fn labels_of(&self, target: &DeviceId) -> Vec<(String, String)> {
-        if !self.bundle.uses_labels {
-            return Vec::new();
-        }
-        let is_own = |name: &str| {
-            let mut own = self.labels.iter().filter(|(of, ..)| of.as_ref() == Some(target));
-            own.any(|(_, known, _)| known == name)
-        };
-        let visible = self.labels.iter().filter(|(of, name, _)| match of {
-            Some(device) => device == target,
-            None => !is_own(name),
-        });
-        visible.map(|(_, name, value)| (name.clone(), value.clone())).collect()
-    }
-
     /// Asks again at the next round for everything that was refused: a hold was released, the journal is back.
     pub fn reconsider(&mut self) {
         for instance in &mut self.table.instances {
@@ -287,11 +224,10 @@ impl Judge {
             }
         }
         let bundle = &self.bundle;
-        for place in &bundle.breakers {
+        for place in &bundle.watchers {
             let place = usize::from(*place);
-            if let Some(blast) = bundle.rules[place].kind.breaker() {
-                blast.observe(&mut self.counters[place], &self.known, now);
-            }
+            let kind = &bundle.rules[place].kind;
+            kind.observe(&mut self.counters[place], &self.known, now);
         }
         if !self.stuck.is_empty() {
             wants.append(&mut self.stuck);
@@ -784,73 +720,6 @@ impl Judge {
                     verify: None,
                 });
             }
-        }
-    }
-
-    fn facts(&self, asked: &Asked<'_>, action: &Action) -> Vec<Fact> {
-        let mut facts = Vec::new();
-        let mut add = |rule: &str, name: &str, value: Option<i64>| {
-            facts.extend(value.map(|value| Fact {
-                rule: rule.to_owned(),
-                name: name.to_owned(),
-                value,
-            }));
-        };
-        if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
-            add(BREAK_GLASS, who, Some(left_ms));
-        }
-        for (name, value) in asked.labels {
-            add(LABELS, &format!("{name}={value}"), Some(1));
-        }
-        if let ActionKind::PowerCap { .. } = action.kind
-            && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
-        {
-            add("device", "min", Some(i64::from(*min)));
-            add("device", "max", Some(i64::from(*max)));
-        }
-        let now = asked.now.mono;
-        let flying = self
-            .flights
-            .iter()
-            .filter(|f| f.target == action.target && f.until > now)
-            .count();
-        if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
-            add("device", "in_flight", i64::try_from(flying).ok());
-        }
-        if is_reflex(asked) {
-            let limit = self.bundle.reflexes_per_hour;
-            let (count, free) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
-            add("reflexes", "count", Some(i64::from(count)));
-            add("reflexes", "free_in_ms", free.map(as_number));
-        }
-        let world = World {
-            known: &self.known,
-            flights: &self.flights,
-            present: self.present(action),
-            readings: Some((&self.table, &action.target)),
-            now,
-        };
-        for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
-            if rule.kind.numbers().is_empty() || !rule.applies(asked) {
-                continue;
-            }
-            let numbers = rule.kind.gather(counters, &world, asked);
-            for (index, name) in rule.kind.numbers().iter().enumerate() {
-                add(&rule.id, name, numbers.get(index));
-            }
-        }
-        facts
-    }
-
-    /// The present value of what an action changes.
-    fn present(&self, action: &Action) -> Option<i64> {
-        match action.kind {
-            ActionKind::PowerCap { .. } => self.table.latest(&action.target, Quantity::GpuPowerCap),
-            ActionKind::Throttle { .. }
-            | ActionKind::ReleasePowerCap
-            | ActionKind::Restart
-            | ActionKind::Unthrottle
-            | ActionKind::Notify { .. } => None,
         }
     }
 

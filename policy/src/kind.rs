@@ -6,10 +6,12 @@
 
 pub(crate) mod blast;
 pub(crate) mod cel;
+pub(crate) mod confidence;
 pub(crate) mod cooldown;
 pub(crate) mod cost;
 pub(crate) mod envelope;
 pub(crate) mod freeze;
+pub(crate) mod mutex;
 pub(crate) mod objective;
 pub(crate) mod quota;
 pub(crate) mod rate;
@@ -23,13 +25,15 @@ use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
-use blast::{Blast, Confidence, Mutex, PREDICTION};
+use blast::Blast;
 use cel::Cel;
+use confidence::{Confidence, PREDICTION};
 use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
 use freeze::Windows;
-use objective::{BURNS, Sla, Slo};
+use mutex::Mutex;
+use objective::{SLO, Sla, Slo};
 use quota::Quota;
 use rate::Rate;
 use threshold::Threshold;
@@ -193,7 +197,7 @@ impl Kind {
             Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
             Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
             Self::Sla(_) => &["outage_ms", "prevents_loss_ms"],
-            Self::SloBurn(_) => &BURNS,
+            Self::SloBurn(_) => &SLO,
             Self::BlastRadius(_) => &BLAST,
             Self::Confidence(_) => &PREDICTION,
             Self::Mutex(_) => &["under_way"],
@@ -339,15 +343,22 @@ impl Kind {
         match self {
             Self::Quota(quota) => quota.recall(counters, asked, numbers),
             Self::BlastRadius(blast) => blast.recall(counters, asked, numbers),
+            Self::SloBurn(slo) => slo.recall(counters, numbers),
             _ => {}
         }
     }
 
-    /// The blast radius whose breaker must be told how time passes.
-    pub fn breaker(&self) -> Option<&Blast> {
+    /// Whether it must be told how time passes.
+    pub fn watches_time(&self) -> bool {
+        matches!(self, Self::BlastRadius(_) | Self::SloBurn(_))
+    }
+
+    /// Lets time pass, for breakers and for alarms that clear only after a calm while.
+    pub fn observe(&self, counters: &mut Counters, known: &Known, now: wire::Mono) {
         match self {
-            Self::BlastRadius(blast) => Some(blast),
-            _ => None,
+            Self::BlastRadius(blast) => blast.observe(counters, known, now),
+            Self::SloBurn(slo) => slo.observe(counters, known, now),
+            _ => {}
         }
     }
 

@@ -33,6 +33,7 @@ mod text;
 pub use actions::{KINDS, KindInfo, parse_action};
 pub use bundle::{Bundle, Freeze, MAX_RULES};
 pub use cases::{CaseResult, run_cases};
+pub use cel::check_condition;
 pub use compare::{Difference, diff, is_reproduced};
 pub use decide::{Answer, Decider, Question};
 pub use engine::{Judge, Situation, Verify, Want};

@@ -136,17 +136,20 @@ fn promises_bound_interruptions_and_never_their_remedies() {
         r#"
         {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000,"web.burn_1h":14400,"web.burn_30m":0,"web.burn_6h":0,"web.burn_2h":0,"web.burn_1d":0},"action":{"kind":"update"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_1h":14401},"action":{"kind":"update"}} => hold burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":0},"action":{"kind":"update"}} => allow
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_30m":6001,"web.burn_6h":6001},"action":{"kind":"reboot"}} => hold burn
-        {"at":"2026-12-02T12:00:00Z","action":{"kind":"update"}} => allow
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000},"action":{"kind":"rollback"}} => allow
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":-1,"web.burn_5m":0},"action":{"kind":"update"}} => deny burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":1,"web.burn_1h":null},"action":{"kind":"reboot"}} => hold burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_1h":20000,"web.burn_5m":20000},"action":{"kind":"update","source":"human"}} => allow
-        {"at":"2026-12-02T12:00:00Z","action":{"kind":"rollout_step","source":"human"}} => hold burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.events_short":29,"web.burn_1h":14401,"web.burn_5m":0},"action":{"kind":"update"}} => hold burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.events_short":30},"action":{"kind":"update"}} => allow
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_3d":1001,"web.burn_6h":1001},"action":{"kind":"update"}} => allow burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":0},"action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:09:59Z","action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.burn_30m":6001,"web.burn_6h":6001},"action":{"kind":"reboot"}} => hold burn
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.burn_5m":20000},"action":{"kind":"rollback"}} => allow
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.budget_left_bp":-1,"web.burn_5m":0},"action":{"kind":"update"}} => deny burn
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.budget_left_bp":1,"web.burn_1h":null},"action":{"kind":"reboot"}} => hold burn
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.burn_1h":20000,"web.burn_5m":20000},"action":{"kind":"update","source":"human"}} => allow
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"rollout_step","source":"human"}} => hold burn
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.events_short":29,"web.burn_1h":14401,"web.burn_5m":0},"action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:10:00Z","facts":{"web.events_short":30},"action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:20:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:20:00Z","facts":{"web.burn_3d":1001,"web.burn_6h":1001},"action":{"kind":"update"}} => allow burn
         "#,
     );
 }

@@ -82,6 +82,24 @@ fn large_and_deep_texts_are_refused_within_bounds() {
         "? ".repeat(big / 2),
         format!("a: &a [{}]", "*a,".repeat(big / 3)),
         format!("bundle = \"x\"\n{}", "[[rules]]\n".repeat(big / 10)),
+        format!(
+            "bundle: x\nrules:\n{}",
+            (0..400)
+                .map(|n| format!(
+                    "  - {{ id: r{n}, kind: cel, require: '{}' }}\n",
+                    "[1].all(x,".repeat(200)
+                ))
+                .collect::<String>()
+        ),
+        format!(
+            "bundle: x\nrules:\n{}",
+            (0..400)
+                .map(|n| format!(
+                    "  - {{ id: r{n}, kind: cel, require: '{} now.getHours(\"Europe/Berlan\") == {n}' }}\n",
+                    "(true) && ".repeat(100)
+                ))
+                .collect::<String>()
+        ),
         "x".repeat(3 * 1024 * 1024),
     ];
     for text in texts {

@@ -1,7 +1,7 @@
 //! `sla` and `slo_burn`: what is left of a promise, and how fast it is being used up.
 //!
 //! An SLA budget is time: (1 - target) x period - what was lost. An SLO burns at bad ratio / (1 - target); a tier counts only when
-//! its long **and** its short window exceed it. Remedies are never blocked by the breach that they cure.
+//! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never blocked by the breach that they cure.
 //! Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
@@ -10,10 +10,11 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
 use crate::calendar::Zone;
-use crate::ledger::Numbers;
+use crate::ledger::{Counters, Known, Numbers};
 use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
-use crate::text::units;
+use crate::text::units::{self, show_duration};
+use wire::Mono;
 
 /// A promise of availability.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,6 +119,16 @@ impl Sla {
     }
 }
 
+const MINUTE_MS: u64 = 60_000;
+/// A budget that is used up exactly in time burns at this rate, in thousandths.
+const STEADY_MILLI: i64 = 1_000;
+/// Where it is kept that a tier has fired: failures 1 is firing, finished is since when the short window is calm.
+const FIRED: &str = "tier";
+/// The short window is not calm.
+const NOT_CALM: Mono = Mono(u64::MAX);
+/// Findings of tiers that have fired and not cleared have this added to their part.
+const CLEARING: u8 = 16;
+
 /// One pair of windows of a burn rate.
 struct Tier {
     name: &'static str,
@@ -129,6 +140,7 @@ struct Tier {
     from: RiskClass,
     /// Changes of people are left alone, unless they are steps of a rollout.
     spares_people: bool,
+    short_ms: u64,
 }
 
 /// Numbers of a rule: burns in thousandths by window, then what is left of the budget in hundredths of a percent.
@@ -143,6 +155,11 @@ pub(crate) const BURNS: [&str; 9] = [
     "events_short",
     "burn_3d",
 ];
+/// Names of all numbers: what was observed, then a bit for each tier that has fired and not cleared.
+pub(crate) const SLO: [&str; 10] = [
+    BURNS[0], BURNS[1], BURNS[2], BURNS[3], BURNS[4], BURNS[5], BURNS[6], BURNS[7], BURNS[8], "firing",
+];
+const FIRING: usize = 9;
 const BUDGET_LEFT: usize = 6;
 const EVENTS: usize = 7;
 /// With fewer events in the short window only the long one is asked. Source: `control.md` 9.4.
@@ -156,6 +173,7 @@ const TIERS: [Tier; 4] = [
         verdict: Verdict::Hold,
         from: RiskClass::Medium,
         spares_people: true,
+        short_ms: 5 * MINUTE_MS,
     },
     Tier {
         name: "page-slow (6 h and 30 min)",
@@ -164,6 +182,7 @@ const TIERS: [Tier; 4] = [
         verdict: Verdict::Hold,
         from: RiskClass::High,
         spares_people: false,
+        short_ms: 30 * MINUTE_MS,
     },
     Tier {
         name: "ticket (1 d and 2 h)",
@@ -172,6 +191,7 @@ const TIERS: [Tier; 4] = [
         verdict: Verdict::RequireApproval,
         from: RiskClass::High,
         spares_people: false,
+        short_ms: 120 * MINUTE_MS,
     },
     // Only shown.
     Tier {
@@ -181,6 +201,7 @@ const TIERS: [Tier; 4] = [
         verdict: Verdict::Allow,
         from: RiskClass::Medium,
         spares_people: false,
+        short_ms: 360 * MINUTE_MS,
     },
 ];
 
@@ -208,6 +229,47 @@ impl Slo {
         &self.names
     }
 
+    /// Lets time pass: a tier fires when both windows exceed it, and clears when the short one has been calm for twice its length.
+    pub fn observe(&self, counters: &mut Counters, known: &Known, now: Mono) {
+        let number = |index: usize| self.names.get(index).and_then(|name| known.get(name));
+        let few = number(EVENTS).is_some_and(|events| events < MIN_EVENTS);
+        for (index, tier) in TIERS
+            .iter()
+            .enumerate()
+            .filter(|(_, tier)| tier.verdict != Verdict::Allow)
+        {
+            let (long, short) = (number(tier.windows.0), number(tier.windows.1));
+            let exceeds = |burn: Option<i64>| burn.is_some_and(|burn| burn > tier.burn_milli);
+            let place = (index as u8, FIRED);
+            if exceeds(long) && (few || exceeds(short)) {
+                let mark = counters.mark_mut(place, now);
+                (mark.failures, mark.finished) = (1, NOT_CALM);
+            } else if let Some(firing) = counters.mark(place).filter(|mark| mark.failures > 0) {
+                let is_calm = short.is_some_and(|short| short < STEADY_MILLI);
+                let since = match (is_calm, firing.finished) {
+                    (false, _) => NOT_CALM,
+                    (true, NOT_CALM) => now,
+                    (true, since) => since,
+                };
+                let clears = is_calm && now.0.saturating_sub(since.0) >= 2 * tier.short_ms;
+                let mark = counters.mark_mut(place, now);
+                (mark.failures, mark.finished) = (u8::from(!clears), since);
+            }
+        }
+    }
+
+    /// Adds which tiers have fired and not cleared.
+    pub fn recall(&self, counters: &Counters, numbers: &mut Numbers) {
+        let is_firing = |index: &usize| {
+            let mark = counters.mark((*index as u8, FIRED));
+            mark.is_some_and(|mark| mark.failures > 0)
+        };
+        let bits = (0..TIERS.len())
+            .filter(is_firing)
+            .fold(0, |bits, index| bits | 1 << index);
+        numbers.set(FIRING, (bits != 0).then_some(bits));
+    }
+
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         let class = asked.info().class;
         if asked.is_remedy() || class < RiskClass::Medium {
@@ -232,11 +294,14 @@ impl Slo {
                 }
             };
             let finding = Finding::pass(part, "<=", Some(slower), limit, Unit::Milli);
-            push(if slower <= tier.burn_milli {
-                finding
+            if slower > tier.burn_milli {
+                push(finding.fails(tier.verdict, None));
+            } else if numbers.get(FIRING).unwrap_or(0) & (1 << index) != 0 {
+                let clearing = Finding::pass(part + CLEARING, "<", short, Some(STEADY_MILLI), Unit::Milli);
+                push(clearing.fails(tier.verdict, None));
             } else {
-                finding.fails(tier.verdict, None)
-            });
+                push(finding);
+            }
         }
         if let Some(left) = numbers.get(BUDGET_LEFT) {
             let finding = Finding::pass(BUDGET_LEFT as u8, ">=", Some(left), Some(0), Unit::BasisPoints);
@@ -249,6 +314,14 @@ impl Slo {
     }
 
     pub fn what(&self, part: u8) -> String {
+        if let Some(tier) = part.checked_sub(CLEARING).and_then(|part| TIERS.get(usize::from(part))) {
+            return format!(
+                "burn rate of {} in the short window, for {}, since {} fired",
+                self.sli,
+                show_duration(2 * tier.short_ms),
+                tier.name
+            );
+        }
         match TIERS.get(usize::from(part)) {
             Some(tier) => format!("burn rate of {}, {}", self.sli, tier.name),
             None => format!("error budget left of {}", self.sli),

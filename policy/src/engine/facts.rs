@@ -1,0 +1,148 @@
+//! What an agent's judge knows besides readings, and what of it a decision keeps: facts, labels, a break-glass token.
+//!
+//! Gathers; never decides. Invariant: a judgement sees nothing that is not in the decision.
+
+use wire::decision::Fact;
+use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Now, Quantity};
+
+use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
+use crate::glass::{BREAK_GLASS, Glass};
+use crate::kind::threshold::as_number;
+use crate::ledger::{NODE, World};
+use crate::rule::Asked;
+
+/// Under this name a decision keeps the labels of its target: facts called `name=value`.
+const LABELS: &str = "labels";
+
+/// The labels that a decision was made with.
+pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
+    let labels = facts.iter().filter(|fact| fact.rule == LABELS);
+    let pairs = labels.filter_map(|fact| fact.name.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+impl Judge {
+    /// Sets, or with `None` forgets, a number that agent or hub observed of a scope, for rules that ask for it by name:
+    /// `rack.members`, `rack.unhealthy`, `web.burn_1h`, `tenant.cost_spent_micros`.
+    pub fn set_fact(&mut self, name: &str, value: Option<i64>) {
+        self.known.set(name, value);
+    }
+
+    /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
+    /// the same name. Ignored beyond 64 of one device and 1,024 in all, and if the name is empty or has a `=`.
+    pub fn set_label(&mut self, device: Option<&DeviceId>, name: &str, value: Option<&str>) {
+        const MAX_LABELS: usize = 1_024;
+        self.labels
+            .retain(|(of, known, _)| of.as_ref() != device || known != name);
+        let of_device = self.labels.iter().filter(|(of, ..)| of.as_ref() == device).count();
+        let is_name = !name.is_empty() && !name.contains('=');
+        if let Some(value) = value
+            && is_name
+            && of_device < crate::cel::limits::ENTRIES
+            && self.labels.len() < MAX_LABELS
+        {
+            self.labels.push((device.cloned(), name.to_owned(), value.to_owned()));
+            self.labels.sort();
+        }
+    }
+
+    /// Opens a break-glass token whose signatures were verified, and asks again for everything that was refused.
+    ///
+    /// `approvers` are the people or keys that signed it. `clock_wrong` says that the wall clock cannot tell whether it is over.
+    /// An error says why nothing was opened.
+    pub fn break_glass(
+        &mut self,
+        token: &BreakGlassPayload,
+        approvers: &[String],
+        now: Now,
+        clock_wrong: bool,
+    ) -> Result<(), String> {
+        self.glass = Some(Glass::take(token, approvers, self.glass.as_ref(), now, clock_wrong)?);
+        self.reconsider();
+        Ok(())
+    }
+
+    /// The labels of a target, if any rule asks for labels.
+    pub(super) fn labels_of(&self, target: &DeviceId) -> Vec<(String, String)> {
+        if !self.bundle.uses_labels {
+            return Vec::new();
+        }
+        let is_own = |name: &str| {
+            let mut own = self.labels.iter().filter(|(of, ..)| of.as_ref() == Some(target));
+            own.any(|(_, known, _)| known == name)
+        };
+        let visible = self.labels.iter().filter(|(of, name, _)| match of {
+            Some(device) => device == target,
+            None => !is_own(name),
+        });
+        visible.map(|(_, name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    /// Everything that a judgement of this action depends on besides readings.
+    pub(super) fn facts(&self, asked: &Asked<'_>, action: &Action) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        let mut add = |rule: &str, name: &str, value: Option<i64>| {
+            facts.extend(value.map(|value| Fact {
+                rule: rule.to_owned(),
+                name: name.to_owned(),
+                value,
+            }));
+        };
+        if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
+            add(BREAK_GLASS, who, Some(left_ms));
+        }
+        for (name, value) in asked.labels {
+            add(LABELS, &format!("{name}={value}"), Some(1));
+        }
+        if let ActionKind::PowerCap { .. } = action.kind
+            && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
+        {
+            add("device", "min", Some(i64::from(*min)));
+            add("device", "max", Some(i64::from(*max)));
+        }
+        let now = asked.now.mono;
+        let flying = self
+            .flights
+            .iter()
+            .filter(|f| f.target == action.target && f.until > now)
+            .count();
+        if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
+            add("device", "in_flight", i64::try_from(flying).ok());
+        }
+        if is_reflex(asked) {
+            let limit = self.bundle.reflexes_per_hour;
+            let (count, free) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
+            add("reflexes", "count", Some(i64::from(count)));
+            add("reflexes", "free_in_ms", free.map(as_number));
+        }
+        let world = World {
+            known: &self.known,
+            flights: &self.flights,
+            present: self.present(action),
+            readings: Some((&self.table, &action.target)),
+            now,
+        };
+        for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
+            if rule.kind.numbers().is_empty() || !rule.applies(asked) {
+                continue;
+            }
+            let numbers = rule.kind.gather(counters, &world, asked);
+            for (index, name) in rule.kind.numbers().iter().enumerate() {
+                add(&rule.id, name, numbers.get(index));
+            }
+        }
+        facts
+    }
+
+    /// The present value of what an action changes.
+    fn present(&self, action: &Action) -> Option<i64> {
+        match action.kind {
+            ActionKind::PowerCap { .. } => self.table.latest(&action.target, Quantity::GpuPowerCap),
+            ActionKind::Throttle { .. }
+            | ActionKind::ReleasePowerCap
+            | ActionKind::Restart
+            | ActionKind::Unthrottle
+            | ActionKind::Notify { .. } => None,
+        }
+    }
+}
