@@ -21,8 +21,8 @@ use wire::enroll::{EnrollAnswer, RENEW_TAG};
 use wire::frame::{Frame, STOPPED};
 use wire::time::Wall;
 use wire_transport::{
-    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, Event, SendError, Sender, Session, Timing,
-    TlsError,
+    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, End, Event, SendError, Sender, Session,
+    Timing, TlsError,
 };
 
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
@@ -102,7 +102,8 @@ impl Link {
         }
     }
 
-    /// Ends the session that is up, after what was sent on it.
+    /// Ends the session that is up: at once, because its path is dead or what was sent on it does not count; only a node that
+    /// stops delivers first what was sent.
     pub fn disconnect(&self, reason: &str) {
         self.order(Order::Disconnect(reason.to_owned()));
     }
@@ -173,11 +174,20 @@ impl Runner {
                 return;
             }
             let reason = match result {
-                Ok(session) => match self.carry(session, &mut orders).await {
-                    After::Down(reason) => reason,
-                    After::Stop => return,
-                },
-                Err(error) => error.to_string(),
+                Ok(session) => {
+                    tracing::info!(hub = %session.remote_address(), "in session");
+                    match self.carry(session, &mut orders).await {
+                        After::Down(reason) => {
+                            tracing::info!(reason, "session ended");
+                            reason
+                        }
+                        After::Stop => return,
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "no session");
+                    error.to_string()
+                }
             };
             if self.tell(Input::LinkDown { reason }).await.is_err() {
                 return;
@@ -271,6 +281,7 @@ impl Runner {
             return After::Stop;
         }
         let mut stopping = false;
+        let mut ended_here = None;
         let mut renewal: Option<Renewal> = None;
         let mut look = Box::pin(tokio::time::sleep(self.until_renewal()));
         loop {
@@ -285,14 +296,18 @@ impl Runner {
                         }
                     }
                     Event::Ended(_) if stopping => return After::Stop,
-                    Event::Ended(end) => return After::Down(end.to_string()),
+                    Event::Ended(end) => return After::Down(ended_here.unwrap_or(end).to_string()),
                     // Only an agent asks.
                     Event::Asked { .. } => {}
                 },
                 order = orders.recv() => match order {
                     // One is up: the core asks for another only after it was told of this one's end.
                     Some(Order::Connect) => tracing::error!("asked to connect while a session is up"),
-                    Some(Order::Disconnect(reason)) => sender.close(CloseCode::Done, &reason),
+                    Some(Order::Disconnect(reason)) if reason == STOPPED => sender.close(CloseCode::Stopping, &reason),
+                    Some(Order::Disconnect(reason)) => {
+                        sender.abort(CloseCode::Done, &reason);
+                        ended_here.get_or_insert(End::Local { reason });
+                    }
                     Some(Order::Stop) | None => {
                         stopping = true;
                         sender.close(CloseCode::Stopping, STOPPED);

@@ -41,8 +41,8 @@ pub struct RunArgs {
     pub public: Option<Public>,
 
     /// Time between two proofs that a policy is still the newest.
-    // Much shorter than the first step of the authority ladder (hours), and 60 bytes each.
-    #[arg(long, value_name = "SPAN", default_value = "15s", value_parser = parse_span)]
+    // Much shorter than the first step of the authority ladder (hours); each is a packet of 210 bytes and its answer.
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span)]
     pub beacon_every: Duration,
 
     /// How long an agent's certificate lives; agents renew at two thirds of it.
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn flags_are_checked_before_anything_is_touched() {
-        check("--state d", Ok("beacon_every: 15s"));
+        check("--state d", Ok("beacon_every: 60s"));
         check("--state d --beacon-every 500ms", Ok("beacon_every: 500ms"));
         check("--state d --listen 0.0.0.0:0", Ok("listen: 0.0.0.0:0"));
         check(

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use policy::{Bundle, Decider, Question};
+use policy::{Bundle, Decider, Fleet, FleetNode, Question};
 use wire::reading::Unit;
 use wire::{Mono, Now, Wall};
 
@@ -28,6 +28,50 @@ fn text(rules: usize, only: Option<usize>) -> String {
         ));
     }
     text
+}
+
+/// 10,000 nodes by 50 mixed rules.
+fn what_if() {
+    let bundle = Bundle::parse(text(50, None).as_bytes()).unwrap();
+    let mut fleet = Fleet::new(&Decider::new(Arc::new(bundle)));
+    let facts: Vec<Vec<Option<i64>>> = (0..10_000)
+        .map(|node| {
+            let of_rack = |name: &String| match name.as_str() {
+                "rack.members" => Some(50),
+                "rack.unhealthy" => Some(node % 12),
+                _ => Some(1),
+            };
+            fleet.names().iter().map(of_rack).collect()
+        })
+        .collect();
+    let nodes = || facts.iter().map(|facts| FleetNode { target: "web", facts });
+    for kind in ["scale", "drain"] {
+        let kind = policy::KINDS.iter().position(|known| known.name == kind).unwrap();
+        let question = Question {
+            kind,
+            source: 1,
+            target: "",
+            amount: Some((5, Unit::Count)),
+            now: Now {
+                mono: Mono(1_000),
+                wall: Wall(1_795_000_000_000),
+            },
+        };
+        let mut allowed = 0;
+        let mut batch = || {
+            allowed = 0;
+            let started = Instant::now();
+            fleet.ask(&[question], nodes(), |_, answer| {
+                allowed += u32::from(black_box(answer).verdict.runs())
+            });
+            started.elapsed()
+        };
+        let each = (0..7).map(|_| batch()).min().unwrap();
+        println!(
+            "what if {}: 10,000 nodes x 50 rules in {each:?}, {allowed} would run",
+            policy::KINDS[kind].name
+        );
+    }
 }
 
 fn main() {
@@ -66,6 +110,7 @@ fn main() {
             decider.ask(&question).verdict
         );
     }
+    what_if();
     let started = Instant::now();
     let hostile = format!("bundle: x\nrules:\n{}", "  - id: a\n".repeat(100_000));
     assert!(Bundle::parse(hostile.as_bytes()).is_err());

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use wire::api::{BundleProblem, RuleView};
+use wire::Wall;
+use wire::api::{BundleProblem, CalendarRuleView, RuleView};
 use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::decision::Authority;
 
 use crate::actions::KINDS;
-use crate::rule::{Asked, Rule, Selector};
+use crate::kind::Kind;
+use crate::rule::{Asked, Mode, Rule, Selector};
 use crate::text::fields::{Fields, Problems};
 use crate::text::toml;
 use crate::text::tree::{self, Place};
@@ -50,6 +52,10 @@ pub struct Bundle {
     pub(crate) permits: Vec<Selector>,
     pub(crate) ladder: Ladder,
     pub(crate) reflexes_per_hour: u32,
+    /// Whether any rule or permit asks for labels.
+    pub(crate) uses_labels: bool,
+    /// Places of the rules whose breaker must be told how time passes.
+    pub(crate) breakers: Vec<u16>,
 }
 
 impl Bundle {
@@ -141,8 +147,17 @@ impl Bundle {
             }
             kept.push(rule);
         }
+        let by_label = kept
+            .iter()
+            .any(|rule| rule.selector.uses_labels() || rule.kind.uses_labels());
         Self {
             name,
+            breakers: (0u16..)
+                .zip(&kept)
+                .filter(|(_, rule)| rule.kind.breaker().is_some() && rule.mode != crate::rule::Mode::Off)
+                .map(|(place, _)| place)
+                .collect(),
+            uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
             ladder: ladder.unwrap_or_default(),
@@ -170,20 +185,71 @@ impl Bundle {
             .collect()
     }
 
+    /// Why each rule is there and who answers for it, in the order of [`Bundle::rules`].
+    pub fn reasons(&self) -> Vec<(&str, &str)> {
+        self.rules
+            .iter()
+            .map(|rule| (rule.why.as_str(), rule.owner.as_str()))
+            .collect()
+    }
+
+    /// Every change freeze and maintenance window, with its windows in `[from, to)`; at most 1,000 windows a rule.
+    pub fn calendar(&self, from: Wall, to: Wall, now: Wall) -> Vec<CalendarRuleView> {
+        let rules = self.rules.iter().filter_map(|rule| {
+            let windows = rule.kind.windows()?;
+            let (spans, cut) = windows.between(from.0, to.0);
+            let (until, next) = windows.now_and_next(now.0);
+            Some(CalendarRuleView {
+                rule: rule.id.clone(),
+                kind: rule.kind.name().to_owned(),
+                mode: rule.mode.name().to_owned(),
+                text: rule.kind.text(&rule.selector),
+                zone: windows.zone_name().to_owned(),
+                windows: spans.into_iter().map(|(start, end)| (Wall(start), Wall(end))).collect(),
+                cut,
+                active_until: until.map(Wall),
+                next_start: next.map(Wall),
+            })
+        });
+        rules.collect()
+    }
+
+    /// When no change freeze that counts covers the present any more; `None` if none does at `now`.
+    pub fn next_open(&self, now: Wall) -> Option<Wall> {
+        let freezes = || self.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
+        let covers = |at: i64| {
+            let ends = freezes().filter_map(|rule| match &rule.kind {
+                Kind::ChangeFreeze(windows) => windows.now_and_next(at).0,
+                _ => None,
+            });
+            ends.max()
+        };
+        let mut open = covers(now.0)?;
+        // Freezes that take turns: each step goes at least one window on, and a bundle has at most 256 rules.
+        for _ in 0..MAX_RULES {
+            match covers(open) {
+                Some(later) => open = later,
+                None => break,
+            }
+        }
+        Some(Wall(open))
+    }
+
     /// Every change freeze that counts, with when it ends if it is active and when it begins next.
-    pub fn freezes(&self, at: wire::Wall) -> Vec<Freeze> {
-        let rules = self.rules.iter().filter(|rule| rule.mode == crate::rule::Mode::Enforce);
+    pub fn freezes(&self, at: Wall) -> Vec<Freeze> {
+        let rules = self.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
         rules
             .filter_map(|rule| {
-                let crate::kind::Kind::ChangeFreeze(windows) = &rule.kind else {
+                let Kind::ChangeFreeze(windows) = &rule.kind else {
                     return None;
                 };
                 let (until, next) = windows.now_and_next(at.0);
                 Some(Freeze {
                     rule: rule.id.clone(),
                     text: rule.kind.text(&rule.selector),
-                    active_until: until.map(wire::Wall),
-                    next_start: next.map(wire::Wall),
+                    active_until: until.map(Wall),
+                    next_start: next.map(Wall),
+                    in_flight: windows.in_flight(),
                 })
             })
             .collect()
@@ -226,9 +292,11 @@ pub struct Freeze {
     /// One line for people.
     pub text: String,
     /// Until when it is active: the next open slot. `None` if it is not.
-    pub active_until: Option<wire::Wall>,
+    pub active_until: Option<Wall>,
     /// When its next window begins, if one does within 400 days.
-    pub next_start: Option<wire::Wall>,
+    pub next_start: Option<Wall>,
+    /// What becomes of a change that is under way when it begins: `finish`, `pause` or `rollback`.
+    pub in_flight: &'static str,
 }
 
 fn read_ladder(fields: &mut Fields<'_>) -> Ladder {

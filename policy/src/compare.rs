@@ -1,7 +1,6 @@
-//! Two bundles side by side: which rules differ, and which stored decisions would have come out otherwise.
+//! Two bundles side by side: which rules differ. What a draft would have decided otherwise is in `rehearse.rs`.
 
-use wire::decision::Verdict;
-use wire::{Decision, DecisionId};
+use wire::Decision;
 
 use crate::bundle::Bundle;
 use crate::judge::judge;
@@ -92,43 +91,6 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Vec<Difference> {
             before: show(old),
             after: show(new),
         });
-    }
-    found
-}
-
-/// A stored decision that a draft would have made otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Would {
-    /// Which.
-    pub id: DecisionId,
-    /// What was wanted, for people.
-    pub wanted: String,
-    /// As it was decided, and by which rule.
-    pub before: (Verdict, String),
-    /// As the draft decides it.
-    pub after: (Verdict, String),
-    /// What would run by the draft, for people; empty if nothing.
-    pub runs: String,
-}
-
-/// Judges stored decisions again by a draft and returns those that differ.
-///
-/// The facts of each decision are those of its day, so a rule that the draft adds sees no count where none was taken and is then
-/// evaluated without its numbers like on the hub; what it would have counted is not invented.
-pub fn simulate<'a>(draft: &Bundle, stored: impl IntoIterator<Item = (&'a DecisionId, &'a Decision)>) -> Vec<Would> {
-    let mut found = Vec::new();
-    for (id, decision) in stored {
-        let old = &decision.judgement;
-        let new = crate::judge::judge_without_missing_facts(draft, &decision.inputs);
-        if old.verdict != new.verdict || old.granted != new.granted {
-            found.push(Would {
-                id: id.clone(),
-                wanted: decision.inputs.wanted.to_string(),
-                before: (old.verdict, old.rule.clone()),
-                after: (new.verdict, new.rule.clone()),
-                runs: new.granted.as_ref().map_or(String::new(), ToString::to_string),
-            });
-        }
     }
     found
 }

@@ -14,6 +14,7 @@ use wire::reading::Unit;
 
 use crate::actions::KINDS;
 use crate::bundle::Bundle;
+use crate::glass::{Glass, lift};
 use crate::kind::threshold::as_number;
 use crate::ledger::{Counters, Flight, Known, Numbers, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
@@ -50,6 +51,9 @@ pub struct Answer {
     pub clamp: Option<i64>,
 }
 
+/// No stretch of time.
+const NEVER: (i64, i64) = (i64::MAX, i64::MIN);
+
 /// A rule that can apply to a kind of action, with what is cheap to check first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
@@ -72,9 +76,17 @@ pub struct Decider {
     looked_up: Vec<Numbers>,
     /// Rules whose ledger says that they will pass, whatever is asked.
     idle: Vec<bool>,
+    /// Change freezes, and for each rule a stretch of time in which it is known not to be active.
+    freezes: Vec<u16>,
+    quiet: Vec<(i64, i64)>,
+    /// The present value of what is to be changed.
+    present: Option<i64>,
     flights: Vec<Flight>,
+    /// An open break-glass token.
+    pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
+    pub(crate) clock_error_ms: i64,
 }
 
 impl Decider {
@@ -86,7 +98,7 @@ impl Decider {
             let applies = rules.filter(|(_, rule)| {
                 let exempt = is_remedy && rule.kind.exempts_remedies();
                 let asks = rule.mode != Mode::Off && rule.kind.condition().is_none();
-                asks && !exempt && rule.selector.can_match_kind(kind)
+                asks && !exempt && rule.selector.can_match_kind(kind) && rule.kind.can_object(&KINDS[kind])
             });
             applies
                 .filter_map(|(index, rule)| {
@@ -108,11 +120,20 @@ impl Decider {
                 .iter()
                 .map(|rule| rule.kind.is_idle(&Counters::default()))
                 .collect(),
+            freezes: (0u16..)
+                .zip(&bundle.rules)
+                .filter(|(_, rule)| rule.kind.is_freeze())
+                .map(|(index, _)| index)
+                .collect(),
+            quiet: vec![NEVER; bundle.rules.len()],
+            present: None,
             bundle,
             known: Known::default(),
             flights: Vec::new(),
+            glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
+            clock_error_ms: 0,
         }
     }
 
@@ -133,6 +154,7 @@ impl Decider {
     }
 
     fn look_up(&mut self) {
+        self.present = self.known.get("present");
         for (rule, numbers) in self.bundle.rules.iter().zip(&mut self.looked_up) {
             *numbers = rule.kind.look_up(&self.known);
         }
@@ -144,15 +166,35 @@ impl Decider {
         self.answer(&asked)
     }
 
+    /// Lets time pass: for breakers, and for freezes, of which it finds out how long each stays inactive, so that questions need
+    /// not look into their calendars.
+    pub(crate) fn catch_up(&mut self, now: Now) {
+        for index in &self.bundle.breakers {
+            let place = usize::from(*index);
+            if let Some(blast) = self.bundle.rules[place].kind.breaker() {
+                blast.observe(&mut self.counters[place], &self.known, now.mono);
+            }
+        }
+        for index in &self.freezes {
+            let place = usize::from(*index);
+            let (from, until) = self.quiet[place];
+            if !(from..until).contains(&now.wall.0) {
+                let stretch = self.bundle.rules[place].kind.quiet_from(now.wall.0);
+                self.quiet[place] = stretch.unwrap_or(NEVER);
+            }
+        }
+    }
+
     /// Asks, and if the action runs counts it as carried out.
     pub fn run(&mut self, question: &Question<'_>) -> Answer {
+        self.catch_up(question.now);
         let asked = self.asked(question);
         let answer = self.answer(&asked);
         self.settle(&asked, answer.verdict.runs(), true);
         answer
     }
 
-    fn asked<'a>(&self, question: &Question<'a>) -> Asked<'a> {
+    pub(crate) fn asked<'a>(&self, question: &Question<'a>) -> Asked<'a> {
         Asked {
             kind: question.kind.min(KINDS.len() - 1),
             source: Source::ALL.get(question.source).copied().unwrap_or(Source::Brain),
@@ -163,11 +205,17 @@ impl Decider {
             earlier: 0,
             is_undo: false,
             clock_wrong: self.clock_wrong,
+            clock_error_ms: self.clock_error_ms,
             now: question.now,
         }
     }
 
     pub(crate) fn answer(&self, asked: &Asked<'_>) -> Answer {
+        self.answer_with(asked, |place| &self.looked_up[place])
+    }
+
+    /// The same, with observed numbers from elsewhere, by place of the rule.
+    pub(crate) fn answer_with<'n>(&self, asked: &Asked<'_>, observed: impl Fn(usize) -> &'n Numbers) -> Answer {
         let mut answer = Answer {
             verdict: Verdict::Allow,
             rule: None,
@@ -178,7 +226,7 @@ impl Decider {
         };
         let mut bounds = (i64::MIN, i64::MAX);
         let mut is_final = false;
-        self.hear(asked, |rule, finding| {
+        self.hear_with(asked, observed, |rule, finding| {
             if rule.is_some_and(|entry| entry.is_shadow) {
                 return;
             }
@@ -211,7 +259,16 @@ impl Decider {
     }
 
     /// Every comparison that need not pass, in the order of the bundle; built-in ones have no rule.
-    pub(crate) fn hear(&self, asked: &Asked<'_>, mut push: impl FnMut(Option<Entry>, Finding)) {
+    pub(crate) fn hear(&self, asked: &Asked<'_>, push: impl FnMut(Option<&Entry>, Finding)) {
+        self.hear_with(asked, |place| &self.looked_up[place], push);
+    }
+
+    fn hear_with<'n>(
+        &self,
+        asked: &Asked<'_>,
+        observed: impl Fn(usize) -> &'n Numbers,
+        mut push: impl FnMut(Option<&Entry>, Finding),
+    ) {
         if !self.bundle.permits(asked) {
             let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
             push(None, finding.fails(Verdict::Deny, None));
@@ -220,32 +277,81 @@ impl Decider {
         let world = World {
             known: &self.known,
             flights: &self.flights,
-            present: self.known.get("present"),
+            present: self.present,
+            readings: None,
+            now: asked.now.mono,
         };
         let open = |mode| {
-            self.applicable(asked)
-                .any(|(_, rule)| rule.mode == mode && rule.kind.is_open_maintenance(asked))
+            let rules = self.by_kind[asked.kind].iter().map(|entry| self.rule(entry));
+            let mut open = rules.filter(|rule| rule.mode == mode && rule.kind.is_open_maintenance(asked));
+            open.any(|rule| rule.applies(asked))
         };
-        for (entry, rule) in self.applicable(asked) {
+        let source = 1u8 << asked.source as u8;
+        // By reference and in one loop: entries that are packed into an iterator's tuple cost more than most rules.
+        for entry in &self.by_kind[asked.kind] {
             let place = usize::from(entry.index);
-            if self.idle[place] {
+            if entry.sources & source == 0 || self.idle[place] || self.is_quiet(place, asked) {
+                continue;
+            }
+            let rule = self.rule(entry);
+            if (!entry.is_plain || asked.is_undo) && !rule.applies(asked) {
                 continue;
             }
             let counted;
             let numbers = if rule.kind.is_looked_up() {
-                &self.looked_up[place]
+                let numbers = observed(place);
+                if self.counters[place].is_empty() {
+                    numbers
+                } else {
+                    let mut both = *numbers;
+                    rule.kind.recall(&self.counters[place], asked, &mut both);
+                    counted = both;
+                    &counted
+                }
             } else {
                 counted = rule.kind.gather(&self.counters[place], &world, asked);
                 &counted
             };
             let open = rule.kind.is_maintenance() && open(rule.mode);
             rule.kind.assess(asked, numbers, open, &mut |finding| {
-                push(Some(entry), rule.weigh(finding))
+                if finding.holds && finding.bounds.is_none() {
+                    return;
+                }
+                let weighed = rule.weigh(finding);
+                let is_lifted = self.glass.is_some() && self.is_open_for(asked);
+                push(
+                    Some(entry),
+                    if is_lifted {
+                        lift(weighed, rule.kind.is_freeze())
+                    } else {
+                        weighed
+                    },
+                );
             });
         }
     }
 
-    fn hear_authority(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<Entry>, Finding)) {
+    /// Whether it is a freeze that is known not to be active while the action and its way back take.
+    fn is_quiet(&self, place: usize, asked: &Asked<'_>) -> bool {
+        let (from, until) = self.quiet[place];
+        let now = asked.now.wall.0;
+        let needs = asked
+            .details
+            .lasts_ms
+            .map_or(0, |lasts| lasts.saturating_add(asked.details.rollback_ms));
+        let error = asked.clock_error_ms;
+        from <= now.saturating_sub(error)
+            && now < until
+            && !asked.clock_wrong
+            && needs.saturating_add(error) <= until.saturating_sub(now)
+    }
+
+    /// Whether a break-glass token is open for this action.
+    fn is_open_for(&self, asked: &Asked<'_>) -> bool {
+        self.glass.as_ref().is_some_and(|glass| glass.covers(asked).is_some())
+    }
+
+    fn hear_authority(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {
         let ladder = &self.bundle.ladder;
         let info = asked.info();
         let limit = if info.protective {
@@ -262,13 +368,8 @@ impl Decider {
         }
     }
 
-    fn applicable<'s>(&'s self, asked: &'s Asked<'_>) -> impl Iterator<Item = (Entry, &'s Rule)> {
-        let source = 1u8 << asked.source as u8;
-        self.by_kind[asked.kind]
-            .iter()
-            .filter(move |entry| entry.sources & source != 0)
-            .map(|entry| (*entry, &self.bundle.rules[usize::from(entry.index)]))
-            .filter(move |(entry, rule)| entry.is_plain && !asked.is_undo || rule.applies(asked))
+    fn rule(&self, entry: &Entry) -> &Rule {
+        &self.bundle.rules[usize::from(entry.index)]
     }
 
     /// Counts an action that runs; `ended` says that it is over at once, else it stays under way until [`Decider::end`].

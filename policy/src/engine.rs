@@ -13,21 +13,39 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::action::RiskClass;
-use wire::decision::{Alternative, Fact, Inputs, Judgement, Observed, Verdict};
+use wire::decision::{Alternative, Clause, Fact, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
 use wire::{
-    Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState, Quantity, Reading,
-    Series,
+    Action, ActionKind, BreakGlassPayload, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState,
+    Quantity, Reading, Series,
 };
 
 use crate::actions;
 use crate::bundle::Bundle;
+use crate::glass::{BREAK_GLASS, Glass};
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold, as_number};
-use crate::ledger::{Counters, Engaged, Flight, Key, Known, Ledger, Standing, World};
+use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing, World};
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
+
+/// Under this name a decision keeps the labels of its target: facts called `name=value`.
+const LABELS: &str = "labels";
+
+/// The labels that a decision was made with.
+pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
+    let labels = facts.iter().filter(|fact| fact.rule == LABELS);
+    let pairs = labels.filter_map(|fact| fact.name.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// How the message ends that tells of a fault on which waiting does not help.
+const STUCK: &str = "the fault is stuck";
+
+fn tells_of_stuck_fault(action: &Action) -> bool {
+    matches!(&action.kind, ActionKind::Notify { message } if message.ends_with(STUCK))
+}
 
 /// An action whose outcome has not come in this time has been lost.
 const LOST_AFTER: Duration = Duration::from_secs(120);
@@ -101,12 +119,18 @@ pub struct Judge {
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
     known: Known,
+    /// Labels of a device, or of the whole node: which, name, value.
+    labels: Vec<(Option<DeviceId>, String, String)>,
+    /// The latest break-glass token, open or over.
+    glass: Option<Glass>,
     /// When the first readings came, for devices that never report.
     started: Option<Mono>,
     /// When to look for readings that did not come; `None` if no rule asks.
     next_silence: Option<Mono>,
     /// Rules that left the bundle and have something to take back.
     orphans: bool,
+    /// People are to be told that waiting does not help.
+    stuck: Vec<Want>,
 }
 
 impl Judge {
@@ -123,9 +147,12 @@ impl Judge {
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
+            labels: Vec::new(),
+            glass: None,
             started: None,
             next_silence: None,
             orphans: false,
+            stuck: Vec::new(),
         };
         judge.watch_named_devices();
         judge
@@ -180,6 +207,56 @@ impl Judge {
         self.known.set(name, value);
     }
 
+    /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
+    /// the same name. Ignored beyond 64 of one device and 1,024 in all, and if the name is empty or has a `=`.
+    pub fn set_label(&mut self, device: Option<&DeviceId>, name: &str, value: Option<&str>) {
+        const MAX_LABELS: usize = 1_024;
+        self.labels
+            .retain(|(of, known, _)| of.as_ref() != device || known != name);
+        let of_device = self.labels.iter().filter(|(of, ..)| of.as_ref() == device).count();
+        let is_name = !name.is_empty() && !name.contains('=');
+        if let Some(value) = value
+            && is_name
+            && of_device < crate::cel::limits::ENTRIES
+            && self.labels.len() < MAX_LABELS
+        {
+            self.labels.push((device.cloned(), name.to_owned(), value.to_owned()));
+            self.labels.sort();
+        }
+    }
+
+    /// Opens a break-glass token whose signatures were verified, and asks again for everything that was refused.
+    ///
+    /// `approvers` are the people or keys that signed it. `clock_wrong` says that the wall clock cannot tell whether it is over.
+    /// An error says why nothing was opened.
+    pub fn break_glass(
+        &mut self,
+        token: &BreakGlassPayload,
+        approvers: &[String],
+        now: Now,
+        clock_wrong: bool,
+    ) -> Result<(), String> {
+        self.glass = Some(Glass::take(token, approvers, self.glass.as_ref(), now, clock_wrong)?);
+        self.reconsider();
+        Ok(())
+    }
+
+    /// The labels of a target, if any rule asks for labels.
+    fn labels_of(&self, target: &DeviceId) -> Vec<(String, String)> {
+        if !self.bundle.uses_labels {
+            return Vec::new();
+        }
+        let is_own = |name: &str| {
+            let mut own = self.labels.iter().filter(|(of, ..)| of.as_ref() == Some(target));
+            own.any(|(_, known, _)| known == name)
+        };
+        let visible = self.labels.iter().filter(|(of, name, _)| match of {
+            Some(device) => device == target,
+            None => !is_own(name),
+        });
+        visible.map(|(_, name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// Asks again at the next round for everything that was refused: a hold was released, the journal is back.
     pub fn reconsider(&mut self) {
         for instance in &mut self.table.instances {
@@ -209,6 +286,16 @@ impl Judge {
                 self.step(index, value, before, now, wants);
             }
         }
+        let bundle = &self.bundle;
+        for place in &bundle.breakers {
+            let place = usize::from(*place);
+            if let Some(blast) = bundle.rules[place].kind.breaker() {
+                blast.observe(&mut self.counters[place], &self.known, now);
+            }
+        }
+        if !self.stuck.is_empty() {
+            wants.append(&mut self.stuck);
+        }
         if self.next_silence.is_some_and(|at| now >= at) {
             self.look_for_silence(now, wants);
         }
@@ -225,7 +312,11 @@ impl Judge {
 
     /// Gathers everything that a judgement of `want` depends on.
     pub fn inputs(&self, want: &Want, situation: &Situation<'_>) -> Inputs {
-        let asked = Asked::of(&want.action, &want.origin, situation.now);
+        let labels = self.labels_of(&want.action.target);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(&want.action, &want.origin, situation.now)
+        };
         Inputs {
             at: situation.now,
             origin: want.origin.clone(),
@@ -247,7 +338,11 @@ impl Judge {
         let Some(action) = &judgement.granted else {
             return;
         };
-        let asked = Asked::of(action, &inputs.origin, inputs.at);
+        let labels = labels_in(&inputs.facts);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(action, &inputs.origin, inputs.at)
+        };
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
             if rule.applies(&asked) && would_pass(rule, judgement) {
                 rule.kind.debit(counters, &asked);
@@ -255,7 +350,7 @@ impl Judge {
         }
         if is_reflex(&asked) {
             self.reflexes
-                .debit(Key::Node, &asked, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
+                .debit(NODE, asked.now.mono, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
         }
         let now = inputs.at.mono;
         if !matches!(action.kind, ActionKind::Notify { .. }) {
@@ -266,6 +361,10 @@ impl Judge {
                 until: now + LOST_AFTER,
             });
         }
+        if tells_of_stuck_fault(action) {
+            // Beside the rule's own action, which still waits.
+            return;
+        }
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         if let Some((_, standing)) = self.standing_of(&inputs.origin, device.as_ref()) {
             standing.acting = Some((action.clone(), now + LOST_AFTER));
@@ -275,6 +374,10 @@ impl Judge {
     /// The verdict does not run: the same want is not pushed again before its time, and then as the rule's next alternative if
     /// there is one.
     pub fn denied(&mut self, inputs: &Inputs, judgement: &Judgement) {
+        if tells_of_stuck_fault(&inputs.wanted) {
+            return;
+        }
+        self.count_suppressed(inputs, judgement);
         let now = inputs.at.mono;
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         let Some((rule, standing)) = self.standing_of(&inputs.origin, device.as_ref()) else {
@@ -304,6 +407,36 @@ impl Judge {
         }
     }
 
+    /// Counts what a cooldown held back. Once too often is told to people: the fault is stuck, and waiting does not help.
+    fn count_suppressed(&mut self, inputs: &Inputs, judgement: &Judgement) {
+        let Origin::Rule { rule: wanted_by } = &inputs.origin else {
+            return;
+        };
+        let asked = Asked::of(&inputs.wanted, &inputs.origin, inputs.at);
+        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
+            let holds_back = |clause: &Clause| clause.rule == rule.id && !clause.holds && !clause.shadow;
+            if !judgement.clauses.iter().any(holds_back) || !rule.kind.suppressed(counters, &asked) {
+                continue;
+            }
+            let message = format!(
+                "{} of {} is wanted by {wanted_by} again and again, and held back by {}: {STUCK}",
+                asked.info().name,
+                asked.target,
+                rule.id
+            );
+            self.stuck.push(Want {
+                origin: inputs.origin.clone(),
+                action: Action {
+                    target: inputs.wanted.target.clone(),
+                    kind: ActionKind::Notify { message },
+                },
+                readings: inputs.readings.clone(),
+                rejected: Vec::new(),
+                verify: None,
+            });
+        }
+    }
+
     /// An outcome of a granted action came. Cooldowns count from here; the rule may try again, the next alternative if this one
     /// did not help.
     pub fn finished(&mut self, action: &Action, origin: &Origin, state: OutcomeState, now: Mono) {
@@ -322,7 +455,11 @@ impl Judge {
             mono: now,
             ..Now::default()
         };
-        let asked = Asked::of(action, origin, at);
+        let labels = self.labels_of(&action.target);
+        let asked = Asked {
+            labels: &labels,
+            ..Asked::of(action, origin, at)
+        };
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
             if rule.mode != Mode::Off && rule.selector.matches(&asked) {
                 rule.kind.finished(counters, &asked, failed);
@@ -355,6 +492,7 @@ impl Judge {
             reflexes: self.reflexes.clone(),
             flights: self.flights.clone(),
             standings: standings.chain(self.stored.iter().cloned()).collect(),
+            glass: self.glass.clone(),
         }
     }
 
@@ -388,6 +526,7 @@ impl Judge {
         self.reflexes = ledger.reflexes;
         self.flights = ledger.flights;
         self.stored = ledger.standings;
+        self.glass = ledger.glass;
     }
 
     /// Series that rules name in full are watched from the start, so that one which never reports is missed.
@@ -657,6 +796,12 @@ impl Judge {
                 value,
             }));
         };
+        if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
+            add(BREAK_GLASS, who, Some(left_ms));
+        }
+        for (name, value) in asked.labels {
+            add(LABELS, &format!("{name}={value}"), Some(1));
+        }
         if let ActionKind::PowerCap { .. } = action.kind
             && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
         {
@@ -674,7 +819,7 @@ impl Judge {
         }
         if is_reflex(asked) {
             let limit = self.bundle.reflexes_per_hour;
-            let (count, free) = self.reflexes.window(Key::Node, asked, REFLEX_WINDOW_MS, limit);
+            let (count, free) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
             add("reflexes", "count", Some(i64::from(count)));
             add("reflexes", "free_in_ms", free.map(as_number));
         }
@@ -682,6 +827,8 @@ impl Judge {
             known: &self.known,
             flights: &self.flights,
             present: self.present(action),
+            readings: Some((&self.table, &action.target)),
+            now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
             if rule.kind.numbers().is_empty() || !rule.applies(asked) {

@@ -1,9 +1,16 @@
 //! Health scores: of a device from its components, and of a deployment from its pods.
 //!
-//! Pure, in hundredths of a percent. Says how healthy something looks; what follows from it is for rules.
+//! Pure, in hundredths of a percent. Says how healthy something looks; what follows from it is for rules. Read next: `course.rs`,
+//! which smooths it over time.
 //!
 //! Invariants: the score never grows when a component gets worse; the order of components changes nothing; too little data is
 //! [`Health::Unknown`], never healthy. Source: `control.md` 9.7, and the original's measured table.
+
+use serde::{Deserialize, Serialize};
+
+mod course;
+
+pub use course::{Age, Course, Node, node, recurrence_bp};
 
 /// All of it.
 const WHOLE: u64 = 10_000;
@@ -87,7 +94,7 @@ fn share(good: i64, bad: i64, value: i64) -> u64 {
 }
 
 /// The four bands of a score, the best last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Band {
     /// Below 30.
     Failed,

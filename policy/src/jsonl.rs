@@ -13,7 +13,9 @@
 //! | `action.cost_delta_micros_per_h`, `.p95_ms`, `.rollback_ms`, `.resources` | what the change costs, how long it takes, what it uses |
 //! | `action.reversible`, `.disruptive`, `.class` | accepted and not believed: they follow from the kind |
 //! | `facts` | observed numbers by name (`rack.members`), kept for later lines; `null` forgets one; `present` is the value before |
-//! | `policy_age_ms`, `clock_wrong`, `dry_run`, `under_way` | age of the policy; the clock is wrong; count nothing; the action stays under way |
+//! | `policy_age_ms`, `clock_wrong`, `clock_error_ms` | age of the policy; the clock is wrong; by how much it may be off: kept for later lines |
+//! | `dry_run`, `under_way` | count nothing; the action stays under way |
+//! | `break_glass` | a verified token, open from here on: `{approvers, kinds, until}`; two distinct approvers, at most 4 h; `null` closes it |
 //! | `end` | instead of `action`: `{kind, target, failed}` ends one that was under way |
 //!
 //! Out: `verdict`; `determining` and `shadow`, each `{rule, kind, verdict, observed, limit, unit, window, what}` for every comparison that
@@ -25,6 +27,7 @@ use wire::{Mono, Now, Wall};
 
 use crate::actions::{KINDS, amount_unit, kind_index};
 use crate::decide::{Answer, Decider};
+use crate::glass::{BREAK_GLASS, Glass};
 use crate::rule::{Asked, Details, Finding, Mode, Source};
 use crate::text::did_you_mean;
 use crate::text::units;
@@ -46,10 +49,27 @@ struct Line {
     facts: Map<String, Value>,
     policy_age_ms: Option<u64>,
     clock_wrong: Option<bool>,
+    clock_error_ms: Option<u32>,
+    #[serde(default, deserialize_with = "told")]
+    break_glass: Option<Option<Token>>,
     #[serde(default)]
     dry_run: bool,
     #[serde(default)]
     under_way: bool,
+}
+
+/// A break-glass token that the operator has verified.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    approvers: Vec<String>,
+    kinds: Vec<String>,
+    until: Wall,
+}
+
+/// A field that is there, be it null.
+fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Token>>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -97,15 +117,23 @@ impl Decider {
             mono: Mono(u64::try_from(line.at.0).unwrap_or(0)),
             wall: line.at,
         };
+        let glass = match &line.break_glass {
+            Some(Some(token)) => {
+                let left_ms = u64::try_from(token.until.0.saturating_sub(line.at.0)).unwrap_or(0);
+                Some(Some(Glass::told(&token.approvers, &token.kinds, now.mono, left_ms)?))
+            }
+            Some(None) => Some(None),
+            None => None,
+        };
         let answer = match (&line.action, &line.end) {
             (Some(action), None) => {
                 let request = Request::read(action)?;
-                self.take_state(&line, &facts);
+                self.take_state(&line, &facts, glass);
                 self.decide_request(&request, now, &line)
             }
             (None, Some(end)) => {
                 let kind = find_kind(&end.kind)?;
-                self.take_state(&line, &facts);
+                self.take_state(&line, &facts, glass);
                 let asked = plain(kind, &end.target, now);
                 self.end(&asked, end.failed);
                 json!({ "ended": end.kind })
@@ -115,18 +143,21 @@ impl Decider {
         Ok(answer.to_string())
     }
 
-    fn take_state(&mut self, line: &Line, facts: &[(&str, Option<i64>)]) {
+    fn take_state(&mut self, line: &Line, facts: &[(&str, Option<i64>)], glass: Option<Option<Glass>>) {
+        self.glass = glass.unwrap_or_else(|| self.glass.take());
         self.set_facts(facts);
         self.policy_age_ms = line.policy_age_ms.unwrap_or(self.policy_age_ms);
         self.clock_wrong = line.clock_wrong.unwrap_or(self.clock_wrong);
+        self.clock_error_ms = line.clock_error_ms.map_or(self.clock_error_ms, i64::from);
     }
 
     fn decide_request(&mut self, request: &Request, now: Now, line: &Line) -> Value {
+        self.catch_up(now);
         let asked: Vec<_> = (0i64..)
             .zip(&request.targets)
             .map(|(earlier, target)| Asked {
                 earlier,
-                ..request.asked(target, now, self.clock_wrong)
+                ..request.asked(target, now, (self.clock_wrong, self.clock_error_ms))
             })
             .collect();
         let mut worst: Option<Answer> = None;
@@ -147,6 +178,8 @@ impl Decider {
         if !answer.verdict.runs() || line.dry_run {
             self.set_state(before);
         }
+        let open_for = |one: &Asked<'_>| self.glass.as_ref()?.covers(one).map(|(_, left_ms)| left_ms);
+        let valid_ms = asked.iter().filter_map(open_for).fold(VALID_FOR_MS, i64::min);
         let at = |ms: i64| Wall(now.wall.0.saturating_add(ms)).to_string();
         let held = answer.retry_after_ms.filter(|_| !answer.verdict.runs());
         json!({
@@ -155,13 +188,18 @@ impl Decider {
             "shadow": shadow,
             "hold_until": held.map(|ms| at(i64::try_from(ms).unwrap_or(i64::MAX))),
             "clamp": answer.clamp.zip(request.amount).map(|(value, (_, unit))| json!({ "value": value, "unit": unit })),
-            "valid_until": answer.verdict.runs().then(|| at(VALID_FOR_MS)),
+            "valid_until": answer.verdict.runs().then(|| at(valid_ms)),
         })
     }
 
     /// Every comparison that did not pass.
     fn list(&self, asked: &Asked<'_>, determining: &mut Vec<Value>, shadow: &mut Vec<Value>) {
         let bundle = self.bundle.clone();
+        if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
+            let finding = Finding::pass(0, ">", Some(left_ms), Some(0), wire::Unit::Milliseconds);
+            let what = format!("break-glass of {who}");
+            determining.push(entry(BREAK_GLASS, BREAK_GLASS, &what, &finding));
+        }
         self.hear(asked, |index, finding| {
             if finding.holds {
                 return;
@@ -251,13 +289,14 @@ impl Request {
         })
     }
 
-    fn asked<'a>(&'a self, target: &'a str, now: Now, clock_wrong: bool) -> Asked<'a> {
+    fn asked<'a>(&'a self, target: &'a str, now: Now, (clock_wrong, clock_error_ms): (bool, i64)) -> Asked<'a> {
         Asked {
             source: self.source,
             labels: &self.labels,
             amount: self.amount,
             details: &self.details,
             clock_wrong,
+            clock_error_ms,
             ..plain(self.kind, target, now)
         }
     }
@@ -274,6 +313,7 @@ fn plain(kind: usize, target: &str, now: Now) -> Asked<'_> {
         earlier: 0,
         is_undo: false,
         clock_wrong: false,
+        clock_error_ms: 0,
         now,
     }
 }

@@ -16,6 +16,8 @@ use wire::{Action, BundleRef, HubEpoch, Now};
 
 use crate::actions;
 use crate::bundle::Bundle;
+use crate::engine::labels_in;
+use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
@@ -28,7 +30,8 @@ const BUSY_RETRY_MS: u64 = 1_000;
 
 /// Judges what is wanted by the bundle. Pure: replaying a decision is calling this again.
 pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
-    Court::new(bundle, inputs, true).judge()
+    let labels = labels_in(&inputs.facts);
+    Court::new(bundle, inputs, &labels, true).judge()
 }
 
 /// The hub's own copy: everything that needs no agent's ledger (permits, envelopes, modes, the action itself).
@@ -49,14 +52,7 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
         readings: Vec::new(),
         facts: Vec::new(),
     };
-    Court::new(bundle, &inputs, false).judge()
-}
-
-/// Judges by a bundle whose rules may ask for facts that were not gathered: such rules are skipped.
-pub(crate) fn judge_without_missing_facts(bundle: &Bundle, inputs: &Inputs) -> Judgement {
-    let mut court = Court::new(bundle, inputs, true);
-    court.skips_missing = true;
-    court.judge()
+    Court::new(bundle, &inputs, &[], false).judge()
 }
 
 /// What else a rule could have wanted, and why it did not. For [`Judgement::rejected`].
@@ -96,11 +92,11 @@ struct Court<'a> {
     asked: Asked<'a>,
     /// Whether the facts are there; without them rules that count are skipped.
     has_ledger: bool,
-    /// Rules of which no fact is there are skipped.
-    skips_missing: bool,
     worst: Verdict,
     by: Option<String>,
     retry_after_ms: Option<u64>,
+    /// How long an open break-glass token for this action lasts.
+    glass_left_ms: Option<i64>,
     /// A refusal that time alone does not lift.
     is_final: bool,
     bounds: (i64, i64),
@@ -108,19 +104,20 @@ struct Court<'a> {
 }
 
 impl<'a> Court<'a> {
-    fn new(bundle: &'a Bundle, inputs: &'a Inputs, has_ledger: bool) -> Self {
+    fn new(bundle: &'a Bundle, inputs: &'a Inputs, labels: &'a [(String, String)], has_ledger: bool) -> Self {
         Self {
             bundle,
             inputs,
             asked: Asked {
+                labels,
                 clock_wrong: inputs.clock == ClockState::BehindFloor,
                 ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
             },
             has_ledger,
-            skips_missing: false,
             worst: Verdict::Allow,
             by: None,
             retry_after_ms: None,
+            glass_left_ms: None,
             is_final: false,
             bounds: (i64::MIN, i64::MAX),
             clauses: Vec::new(),
@@ -128,6 +125,7 @@ impl<'a> Court<'a> {
     }
 
     fn judge(mut self) -> Judgement {
+        self.hear_glass();
         self.hear_origin();
         self.hear_authority();
         self.hear_hold();
@@ -140,6 +138,26 @@ impl<'a> Court<'a> {
             self.hear_rule(rule);
         }
         self.close()
+    }
+
+    /// An open break-glass token, and who opened it.
+    fn hear_glass(&mut self) {
+        let token = self.inputs.facts.iter().find(|fact| fact.rule == BREAK_GLASS);
+        let Some(token) = token.filter(|token| token.value > 0) else {
+            return;
+        };
+        self.glass_left_ms = Some(token.value);
+        let finding = Finding::pass(0, ">", Some(token.value), Some(0), Unit::Milliseconds);
+        let what = format!("break-glass of {}", token.name);
+        self.note(BREAK_GLASS, BREAK_GLASS, &what, finding, false);
+    }
+
+    /// The finding, unless an open token lifts it.
+    fn lifted(&self, finding: Finding, is_freeze: bool) -> Finding {
+        match self.glass_left_ms {
+            Some(_) => lift(finding, is_freeze),
+            None => finding,
+        }
     }
 
     /// The rule that wants the action: does its condition really hold?
@@ -238,6 +256,7 @@ impl<'a> Court<'a> {
             finding.fails(Verdict::Hold, None)
         };
         let what = format!("held by {who}");
+        let finding = self.lifted(finding, false);
         self.note("hold", "hold", &what, finding, false);
     }
 
@@ -326,10 +345,6 @@ impl<'a> Court<'a> {
         for (index, name) in names.iter().enumerate() {
             numbers.set(index, self.fact(&rule.id, name));
         }
-        let has_none = !names.is_empty() && numbers == Numbers::default();
-        if self.skips_missing && has_none {
-            return;
-        }
         if rule.kind.needs_count() && numbers.get(0).is_none() {
             if self.has_ledger {
                 // The rule cannot be evaluated: that denies, except for what only makes things calmer.
@@ -362,6 +377,7 @@ impl<'a> Court<'a> {
 
     fn note_rule(&mut self, rule: &Rule, finding: Finding) {
         let what = rule.kind.what(finding.part, &self.asked);
+        let finding = self.lifted(finding, rule.kind.is_freeze());
         self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
     }
 
@@ -439,12 +455,14 @@ impl<'a> Court<'a> {
         }
         let (authority, _) = self.bundle.authority(self.inputs.policy_age_ms);
         let until_step = self.until_next_step();
+        let left = self.glass_left_ms.and_then(|ms| u64::try_from(ms).ok());
+        let until_glass = left.unwrap_or(u64::MAX);
         Judgement {
             verdict: self.worst,
             rule: self.by.unwrap_or_else(|| asker(&self.inputs.origin)),
             granted,
             retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
-            valid_for_ms: VALID_FOR_MS.min(until_step),
+            valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass),
             authority,
             clauses: self.clauses,
             rejected,

@@ -5,6 +5,7 @@
 //! stored decision can be judged again.
 
 pub(crate) mod blast;
+pub(crate) mod cel;
 pub(crate) mod cooldown;
 pub(crate) mod cost;
 pub(crate) mod envelope;
@@ -15,11 +16,15 @@ pub(crate) mod rate;
 pub(crate) mod scope;
 pub(crate) mod threshold;
 
-use crate::ledger::{Counters, Known, Numbers, World};
+use wire::action::RiskClass;
+
+use crate::actions::KindInfo;
+use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
-use blast::{Blast, Confidence, Mutex};
+use blast::{Blast, Confidence, Mutex, PREDICTION};
+use cel::Cel;
 use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
@@ -28,6 +33,17 @@ use objective::{BURNS, Sla, Slo};
 use quota::Quota;
 use rate::Rate;
 use threshold::Threshold;
+
+/// Numbers of a blast radius: four that were observed, three of the ledger.
+const BLAST: [&str; 7] = [
+    "members",
+    "unhealthy",
+    "in_flight",
+    "newly_faulty",
+    "window_count",
+    "free_in_ms",
+    "breaker_open",
+];
 
 /// What a rule does. The order is that of [`Kind::NAMES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +64,7 @@ pub(crate) enum Kind {
     BlastRadius(Box<Blast>),
     Confidence(Box<Confidence>),
     Mutex(Mutex),
+    Cel(Box<Cel>),
 }
 
 impl Kind {
@@ -69,6 +86,7 @@ impl Kind {
         "blast_radius",
         "confidence",
         "mutex",
+        "cel",
     ];
 
     /// One sentence on each, in the order of [`Kind::NAMES`].
@@ -89,6 +107,7 @@ impl Kind {
         "holds changes that would take down more of a domain than it can bear; sick members count",
         "asks people when a prediction is not sure enough for the risk of the action",
         "never lets two of the selected kinds be under way at once",
+        "denies what a condition of your own, in CEL, does not hold for: action.*, labels, facts, readings, ages, resources, now",
     ];
 
     /// Its name.
@@ -114,6 +133,7 @@ impl Kind {
             Self::BlastRadius(_) => 13,
             Self::Confidence(_) => 14,
             Self::Mutex(_) => 15,
+            Self::Cel(_) => 16,
         }
     }
 
@@ -140,7 +160,8 @@ impl Kind {
             12 => Slo::read(fields).map(Box::new).map(Self::SloBurn),
             13 => Blast::read(fields).map(Box::new).map(Self::BlastRadius),
             14 => Confidence::read(fields).map(Box::new).map(Self::Confidence),
-            _ => Some(Self::Mutex(Mutex::read(fields, selector.kind_bits()))),
+            15 => Some(Self::Mutex(Mutex::read(fields, selector.kind_bits()))),
+            _ => Cel::read(fields).map(Box::new).map(Self::Cel),
         }
     }
 
@@ -169,13 +190,14 @@ impl Kind {
             Self::Cooldown(_) => &["since_ms", "wait_ms"],
             Self::RateLimit(_) | Self::Budget(_) => &["count", "free_in_ms"],
             Self::Step(_) => &["present"],
-            Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h"],
+            Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
             Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
             Self::Sla(_) => &["outage_ms", "prevents_loss_ms"],
             Self::SloBurn(_) => &BURNS,
-            Self::BlastRadius(_) => &["members", "unhealthy", "in_flight", "newly_faulty"],
-            Self::Confidence(_) => &["p_lo_bp", "n", "age_ms", "horizon_ms"],
+            Self::BlastRadius(_) => &BLAST,
+            Self::Confidence(_) => &PREDICTION,
             Self::Mutex(_) => &["under_way"],
+            Self::Cel(cel) => cel.numbers(),
         }
     }
 
@@ -186,7 +208,19 @@ impl Kind {
 
     /// Whether its numbers are known only where the action would run.
     pub fn needs_world(&self) -> bool {
-        !self.numbers().is_empty()
+        match self {
+            Self::Cel(cel) => cel.needs_world(),
+            _ => !self.numbers().is_empty(),
+        }
+    }
+
+    /// Whether it looks at labels of the target, besides its selector.
+    pub fn uses_labels(&self) -> bool {
+        match self {
+            Self::Cel(cel) => cel.uses_labels(),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.uses_labels(),
+            _ => false,
+        }
     }
 
     /// Whether it is a maintenance window.
@@ -199,6 +233,27 @@ impl Kind {
         match self {
             Self::Maintenance(windows) => windows.is_open(asked),
             _ => false,
+        }
+    }
+
+    /// Its windows, if it is about times.
+    pub fn windows(&self) -> Option<&Windows> {
+        match self {
+            Self::ChangeFreeze(windows) | Self::Maintenance(windows) => Some(windows),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a change freeze.
+    pub fn is_freeze(&self) -> bool {
+        matches!(self, Self::ChangeFreeze(_))
+    }
+
+    /// If it is a freeze: a stretch of time from `at` on in which it is not active.
+    pub fn quiet_from(&self, at: i64) -> Option<(i64, i64)> {
+        match self {
+            Self::ChangeFreeze(windows) => windows.quiet_from(at),
+            _ => None,
         }
     }
 
@@ -221,19 +276,45 @@ impl Kind {
                 | Self::SloBurn(_)
                 | Self::BlastRadius(_)
                 | Self::Confidence(_)
+                | Self::Cel(_)
         )
     }
 
-    /// Takes the numbers that were observed.
+    /// The full name of its n-th observed number, if it has so many.
+    pub fn observed_name(&self, index: usize) -> Option<&str> {
+        let names = match self {
+            Self::CostCeiling(cost) => cost.names(),
+            Self::Quota(quota) => return quota.name(index),
+            Self::Sla(sla) => sla.names(),
+            Self::SloBurn(slo) => slo.names(),
+            Self::BlastRadius(blast) => blast.names(),
+            Self::Confidence(confidence) => confidence.names(),
+            Self::Cel(cel) => return cel.name(index),
+            _ => return None,
+        };
+        names.get(index).map(String::as_str)
+    }
+
+    /// Takes the numbers that were observed, each by its name.
     pub fn look_up(&self, known: &Known) -> Numbers {
+        let mut numbers = Numbers::default();
+        for index in 0..MAX_NUMBERS {
+            let Some(name) = self.observed_name(index) else { break };
+            numbers.set(index, known.get(name));
+        }
+        numbers
+    }
+
+    /// Whether it can object to actions of this kind at all, whatever the numbers and the selector.
+    pub fn can_object(&self, info: &KindInfo) -> bool {
         match self {
-            Self::CostCeiling(cost) => cost.gather(known),
-            Self::Quota(quota) => quota.gather(known),
-            Self::Sla(sla) => sla.gather(known),
-            Self::SloBurn(slo) => slo.gather(known),
-            Self::BlastRadius(blast) => blast.gather(known),
-            Self::Confidence(confidence) => confidence.gather(known),
-            _ => Numbers::default(),
+            Self::BlastRadius(_) => {
+                info.class != RiskClass::Safety && (info.disruptive || info.class >= RiskClass::Medium)
+            }
+            Self::Sla(_) => info.disruptive && !info.is_remedy(),
+            Self::SloBurn(_) => info.class >= RiskClass::Medium && !info.is_remedy(),
+            Self::Confidence(_) => info.class != RiskClass::Safety,
+            _ => true,
         }
     }
 
@@ -244,7 +325,29 @@ impl Kind {
             Self::RateLimit(rate) | Self::Budget(rate) => rate.gather(counters, asked),
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
-            _ => self.look_up(world.known),
+            Self::Cel(cel) => cel.gather(world),
+            _ => {
+                let mut numbers = self.look_up(world.known);
+                self.recall(counters, asked, &mut numbers);
+                numbers
+            }
+        }
+    }
+
+    /// Adds to numbers that were observed what the ledger knows besides.
+    pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
+        match self {
+            Self::Quota(quota) => quota.recall(counters, asked, numbers),
+            Self::BlastRadius(blast) => blast.recall(counters, asked, numbers),
+            _ => {}
+        }
+    }
+
+    /// The blast radius whose breaker must be told how time passes.
+    pub fn breaker(&self) -> Option<&Blast> {
+        match self {
+            Self::BlastRadius(blast) => Some(blast),
+            _ => None,
         }
     }
 
@@ -267,13 +370,25 @@ impl Kind {
             Self::BlastRadius(blast) => blast.assess(asked, numbers, push),
             Self::Confidence(confidence) => confidence.assess(asked, numbers, push),
             Self::Mutex(mutex) => mutex.assess(numbers, push),
+            Self::Cel(cel) => cel.assess(asked, numbers, push),
         }
     }
 
     /// Writes into the ledger that an action runs.
     pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
-        if let Self::RateLimit(rate) | Self::Budget(rate) = self {
-            rate.debit(counters, asked);
+        match self {
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.debit(counters, asked),
+            Self::Quota(quota) => quota.debit(counters, asked),
+            Self::BlastRadius(blast) => blast.debit(counters, asked),
+            _ => {}
+        }
+    }
+
+    /// Writes into the ledger that it held an action back; `true` if that was once too often.
+    pub fn suppressed(&self, counters: &mut Counters, asked: &Asked<'_>) -> bool {
+        match self {
+            Self::Cooldown(cooldown) => cooldown.suppressed(counters, asked),
+            _ => false,
         }
     }
 
@@ -303,6 +418,7 @@ impl Kind {
             Self::BlastRadius(blast) => blast.what(part),
             Self::Confidence(confidence) => confidence.what(part),
             Self::Mutex(_) => "actions under way that must not meet this one".to_owned(),
+            Self::Cel(cel) => cel.what(part),
         }
     }
 
@@ -327,6 +443,7 @@ impl Kind {
             Self::BlastRadius(blast) => blast.text(),
             Self::Confidence(confidence) => confidence.text(),
             Self::Mutex(_) => "never two at once".to_owned(),
+            Self::Cel(cel) => cel.text(),
         };
         format!("{of}: {text}")
     }

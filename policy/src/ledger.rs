@@ -10,66 +10,66 @@ use serde::{Deserialize, Serialize};
 use wire::{Action, DeviceId, Mono};
 
 use crate::actions::KINDS;
+use crate::glass::Glass;
 use crate::rule::Asked;
+use crate::table::Table;
 
 /// Most grants that one window remembers, and so the largest limit of a rate. Source: `control.md` 9.4.
 pub(crate) const MAX_WINDOW: usize = 1_024;
 /// Most keys of one rule: more devices than any node has.
 pub(crate) const MAX_KEYS: usize = 1_024;
 
-/// What a rule counts by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
-    Target,
-    Kind,
-    TargetKind,
-    Node,
+/// Most numbers of one rule.
+pub(crate) const MAX_NUMBERS: usize = 10;
+
+/// What a rule counts together: a kind of action (0 for any, else its index + 1) and a text (empty for any).
+pub(crate) type Place<'a> = (u8, &'a str);
+
+/// Everything on this node, together.
+pub(crate) const NODE: Place<'static> = (0, "");
+
+/// This kind of action on this target.
+pub(crate) fn target_and_kind<'a>(asked: &Asked<'a>) -> Place<'a> {
+    (asked.kind as u8 + 1, asked.target)
 }
 
-impl Key {
-    pub const NAMES: &'static [&'static str] = &["target", "kind", "target_kind", "node"];
-
-    pub fn from_index(index: usize) -> Self {
-        [Self::Target, Self::Kind, Self::TargetKind, Self::Node]
-            .get(index)
-            .copied()
-            .unwrap_or(Self::Target)
-    }
-
-    /// The kind (0 for any) and the target (empty for any) that the key stands for.
-    fn of<'a>(self, asked: &Asked<'a>) -> (u8, &'a str) {
-        let kind = asked.kind as u8 + 1;
-        match self {
-            Self::Target => (0, asked.target),
-            Self::Kind => (kind, ""),
-            Self::TargetKind => (kind, asked.target),
-            Self::Node => (0, ""),
-        }
-    }
-}
-
-/// A few numbers that a rule compares. Where a kind's n-th number is unknown there is `None`.
+/// A few numbers that a rule compares; any of them may be unknown.
+///
+/// Kept small: a bundle's worth of them is walked for every decision.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Numbers([Option<i64>; 8]);
+pub(crate) struct Numbers {
+    /// 0 where unknown.
+    values: [i64; MAX_NUMBERS],
+    /// A bit for each known one.
+    known: u16,
+}
 
 impl Numbers {
     #[inline]
     pub fn of<const N: usize>(values: [Option<i64>; N]) -> Self {
         let mut numbers = Self::default();
-        for (slot, value) in numbers.0.iter_mut().zip(values) {
-            *slot = value;
+        for (index, value) in values.into_iter().enumerate() {
+            numbers.set(index, value);
         }
         numbers
     }
 
     #[inline]
     pub fn get(&self, index: usize) -> Option<i64> {
-        self.0.get(index).copied().flatten()
+        let value = *self.values.get(index)?;
+        (self.known & (1 << index) != 0).then_some(value)
     }
 
+    #[inline]
     pub fn set(&mut self, index: usize, value: Option<i64>) {
-        if let Some(slot) = self.0.get_mut(index) {
-            *slot = value;
+        if let Some(slot) = self.values.get_mut(index) {
+            *slot = value.unwrap_or(0);
+            let bit = 1 << index;
+            self.known = if value.is_some() {
+                self.known | bit
+            } else {
+                self.known & !bit
+            };
         }
     }
 }
@@ -107,6 +107,9 @@ pub(crate) struct World<'a> {
     pub flights: &'a [Flight],
     /// The present value of what is to be changed.
     pub present: Option<i64>,
+    /// The latest readings, and the device that is asked about; `None` where readings are told by name.
+    pub readings: Option<(&'a Table, &'a DeviceId)>,
+    pub now: Mono,
 }
 
 /// When the last action ended, and how many failed in a row.
@@ -114,15 +117,20 @@ pub(crate) struct World<'a> {
 pub(crate) struct Mark {
     pub finished: Mono,
     pub failures: u8,
+    /// How often it was held back, and since when that is counted.
+    pub suppressed: u8,
+    pub suppressed_since: Mono,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Counter {
     kind: u8,
     target: String,
-    /// Times of grants, ascending.
+    /// Times of grants, ascending; of a limit that keeps no log, the one time up to which it is used.
     grants: VecDeque<u64>,
     mark: Option<Mark>,
+    /// What is set aside, and until when.
+    reserved: VecDeque<(u64, i64)>,
 }
 
 /// What one rule remembers, sorted by key.
@@ -140,26 +148,24 @@ impl Counters {
         self.0.iter().map(|counter| counter.grants.len()).max().unwrap_or(0)
     }
 
-    /// The end of the last action of this key.
-    pub fn mark(&self, key: Key, asked: &Asked<'_>) -> Option<Mark> {
-        self.find(key.of(asked)).ok().and_then(|index| self.0[index].mark)
+    /// The end of the last action of this place.
+    pub fn mark(&self, place: Place<'_>) -> Option<Mark> {
+        self.find(place).ok().and_then(|index| self.0[index].mark)
     }
 
     /// The same, to write.
-    pub fn mark_mut(&mut self, key: Key, asked: &Asked<'_>) -> &mut Mark {
-        self.entry(key.of(asked), asked.now.mono, u64::MAX)
-            .mark
-            .get_or_insert_default()
+    pub fn mark_mut(&mut self, place: Place<'_>, now: Mono) -> &mut Mark {
+        self.entry(place, now, u64::MAX).mark.get_or_insert_default()
     }
 
     /// How many grants lie in the window that ends now, and in how long there is room for one more.
-    pub fn window(&self, key: Key, asked: &Asked<'_>, window_ms: u64, limit: u32) -> (u32, Option<u64>) {
-        let Ok(index) = self.find(key.of(asked)) else {
+    pub fn window(&self, place: Place<'_>, now: Mono, window_ms: u64, limit: u32) -> (u32, Option<u64>) {
+        let Ok(index) = self.find(place) else {
             // No room for another key: nothing more can be counted, so nothing more may run.
             let full = self.0.len() >= MAX_KEYS;
             return if full { (limit, Some(window_ms)) } else { (0, None) };
         };
-        let now = asked.now.mono.0;
+        let now = now.0;
         let grants = &self.0[index].grants;
         // Exactly one window old is out; a time ahead of now (which only a bug could write) counts.
         let old = grants.partition_point(|at| now.saturating_sub(*at) >= window_ms && *at <= now);
@@ -173,9 +179,9 @@ impl Counters {
     }
 
     /// Notes a grant.
-    pub fn debit(&mut self, key: Key, asked: &Asked<'_>, window_ms: u64, limit: u32) {
-        let now = asked.now.mono.0;
-        let counter = self.entry(key.of(asked), asked.now.mono, window_ms);
+    pub fn debit(&mut self, place: Place<'_>, now: Mono, window_ms: u64, limit: u32) {
+        let counter = self.entry(place, now, window_ms);
+        let now = now.0;
         let at = counter.grants.back().map_or(now, |last| now.max(*last));
         counter.grants.push_back(at);
         while counter.grants.len() > MAX_WINDOW
@@ -189,11 +195,43 @@ impl Counters {
         }
     }
 
-    fn find(&self, key: (u8, &str)) -> Result<usize, usize> {
+    /// Up to which time, in microseconds, a limit without a log is used; `None` before its first grant.
+    pub fn used_until_us(&self, place: Place<'_>) -> Option<u64> {
+        let index = self.find(place).ok()?;
+        self.0[index].grants.back().copied()
+    }
+
+    /// Notes a grant of a limit without a log, which uses so many microseconds more.
+    pub fn use_up(&mut self, place: Place<'_>, now: Mono, each_us: u64) {
+        let counter = self.entry(place, now, u64::MAX);
+        let from = counter.grants.pop_back().unwrap_or(0).max(now.0.saturating_mul(1_000));
+        counter.grants.clear();
+        counter.grants.push_back(from.saturating_add(each_us));
+    }
+
+    /// How much is set aside now.
+    pub fn reserved(&self, place: Place<'_>, now: Mono) -> i64 {
+        let Ok(index) = self.find(place) else { return 0 };
+        let open = self.0[index].reserved.iter().filter(|(until, _)| *until > now.0);
+        open.fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
+    }
+
+    /// Sets an amount aside until a time.
+    pub fn reserve(&mut self, place: Place<'_>, now: Mono, until: u64, amount: i64) {
+        let reserved = &mut self.entry(place, now, u64::MAX).reserved;
+        reserved.retain(|(until, _)| *until > now.0);
+        let is_full = reserved.len() >= MAX_WINDOW;
+        match reserved.back_mut().filter(|_| is_full) {
+            Some(last) => *last = (last.0.max(until), last.1.saturating_add(amount)),
+            None => reserved.push_back((until, amount)),
+        }
+    }
+
+    fn find(&self, key: Place<'_>) -> Result<usize, usize> {
         self.0.binary_search_by(|entry| order((entry.kind, &entry.target), key))
     }
 
-    fn entry(&mut self, key: (u8, &str), now: Mono, window_ms: u64) -> &mut Counter {
+    fn entry(&mut self, key: Place<'_>, now: Mono, window_ms: u64) -> &mut Counter {
         let index = match self.find(key) {
             Ok(index) => index,
             Err(_) => {
@@ -213,6 +251,7 @@ impl Counters {
                         target: key.1.to_owned(),
                         grants: VecDeque::new(),
                         mark: None,
+                        reserved: VecDeque::new(),
                     },
                 );
                 index
@@ -224,10 +263,9 @@ impl Counters {
     /// Whether it could have been written by this program.
     fn is_sound(&self) -> bool {
         self.0.len() <= MAX_KEYS + 1
-            && self
-                .0
-                .iter()
-                .all(|entry| usize::from(entry.kind) <= KINDS.len() && entry.grants.len() <= MAX_WINDOW)
+            && self.0.iter().all(|entry| {
+                usize::from(entry.kind) <= KINDS.len() && entry.grants.len().max(entry.reserved.len()) <= MAX_WINDOW
+            })
             && self
                 .0
                 .is_sorted_by(|a, b| order((a.kind, &a.target), (b.kind, &b.target)).is_lt())
@@ -236,7 +274,7 @@ impl Counters {
 
 /// The order of keys. Short texts first, so that most differences are found without looking at bytes; the empty one, which
 /// has no bytes, is never looked at.
-fn order(a: (u8, &str), b: (u8, &str)) -> std::cmp::Ordering {
+fn order(a: Place<'_>, b: Place<'_>) -> std::cmp::Ordering {
     let lengths = (a.0, a.1.len()).cmp(&(b.0, b.1.len()));
     lengths.then_with(|| {
         if a.1.is_empty() {
@@ -312,6 +350,8 @@ pub struct Ledger {
     pub(crate) reflexes: Counters,
     pub(crate) flights: Vec<Flight>,
     pub(crate) standings: Vec<(String, DeviceId, Standing)>,
+    /// The latest break-glass token.
+    pub(crate) glass: Option<Glass>,
 }
 
 impl Ledger {
@@ -327,6 +367,7 @@ impl Ledger {
         if !self.reflexes.is_sound() {
             self.reflexes = Counters::default();
         }
+        self.glass = self.glass.filter(Glass::is_sound);
         self
     }
 }

@@ -61,6 +61,11 @@ impl Source {
         Self::Local,
     ];
 
+    /// Its name in bundles.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
     pub fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
@@ -114,6 +119,8 @@ pub(crate) struct Asked<'a> {
     pub is_undo: bool,
     /// The wall clock is certainly wrong.
     pub clock_wrong: bool,
+    /// By how much it may be off where it is right.
+    pub clock_error_ms: i64,
     pub now: Now,
 }
 
@@ -129,6 +136,7 @@ impl<'a> Asked<'a> {
             earlier: 0,
             is_undo: matches!(origin, Origin::Cleared { .. }),
             clock_wrong: false,
+            clock_error_ms: 0,
             now,
         }
     }
@@ -208,6 +216,11 @@ impl Selector {
         self.sources
     }
 
+    /// Whether it looks at labels.
+    pub fn uses_labels(&self) -> bool {
+        !self.labels.is_empty()
+    }
+
     /// Whether it looks at neither target nor labels.
     pub fn is_plain(&self) -> bool {
         self.targets.is_empty() && self.labels.is_empty()
@@ -268,6 +281,10 @@ pub(crate) struct Finding {
     pub retry_after_ms: Option<u64>,
     /// For a clamp, the range that the action's number must lie in.
     pub bounds: Option<(i64, i64)>,
+    /// It could not be made: what that means, `on_missing` says, not `on_violation`.
+    pub unknown: bool,
+    /// An open break-glass token keeps it from counting.
+    pub lifted: bool,
 }
 
 impl Finding {
@@ -284,6 +301,8 @@ impl Finding {
             verdict: Verdict::Allow,
             retry_after_ms: None,
             bounds: None,
+            unknown: false,
+            lifted: false,
         }
     }
 
@@ -300,6 +319,9 @@ impl Finding {
     pub fn counterfactual(&self, what: &str) -> String {
         if self.holds {
             return String::new();
+        }
+        if self.lifted {
+            return "lifted by break-glass".to_owned();
         }
         let mut text = match self.limit {
             Some(limit) => format!("would pass if {what} {} {}", self.op, show(limit, self.unit)),
@@ -445,9 +467,10 @@ impl Rule {
         }
         match self.on_violation {
             // A clamp that has no range to clamp into is a denial.
-            Some(OnViolation::Verdict(Verdict::Clamp)) if finding.bounds.is_none() => {
+            Some(OnViolation::Verdict(Verdict::Clamp)) if finding.bounds.is_none() && !finding.unknown => {
                 finding.verdict = Verdict::Deny;
             }
+            Some(OnViolation::Verdict(_)) if finding.unknown => {}
             Some(OnViolation::Verdict(verdict)) => finding.verdict = verdict,
             Some(OnViolation::Warn) => finding.verdict = Verdict::Allow,
             None => {}
@@ -466,6 +489,8 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "reflexes",
     "command",
     "local",
+    "labels",
+    "break_glass",
 ];
 
 fn check_id(fields: &Fields<'_>, id: &str) {

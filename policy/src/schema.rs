@@ -28,6 +28,10 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
     list(&mut text, "fields of this kind", &own, 1);
     text.push('\n');
     list(&mut text, "fields of every rule", &common, 1);
+    if name == "cel" {
+        text.push('\n');
+        text.push_str(&crate::cel::help());
+    }
     Ok(text)
 }
 
@@ -177,6 +181,11 @@ mod tests {
         let threshold = explain_kind("threshold").expect("a kind of ours");
         assert!(threshold.contains("quantity (required)"), "{threshold}");
         assert!(threshold.contains("falls_below (required)"), "{threshold}");
+        let cel = explain_kind("cel").expect("a kind of ours");
+        assert!(
+            cel.contains("action.amount: int") && cel.contains("labels.team"),
+            "{cel}"
+        );
         assert!(explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`")));
     }
 }

@@ -112,6 +112,13 @@ impl Table {
         let series = Series::new(device.clone(), quantity);
         self.slots[*self.index.get(&series)?].last.map(|(value, _)| value)
     }
+
+    /// How old the latest value of a series is.
+    pub fn age_ms(&self, device: &DeviceId, quantity: Quantity, now: Mono) -> Option<i64> {
+        let series = Series::new(device.clone(), quantity);
+        let (_, at) = self.slots[*self.index.get(&series)?].last?;
+        i64::try_from(now.0.saturating_sub(at.0)).ok()
+    }
 }
 
 fn looks_at(rule: &Rule, series: &Series) -> bool {

@@ -141,7 +141,12 @@ fn promises_bound_interruptions_and_never_their_remedies() {
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"update"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000},"action":{"kind":"rollback"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":-1,"web.burn_5m":0},"action":{"kind":"update"}} => deny burn
-        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":1,"web.burn_1h":null},"action":{"kind":"reboot"}} => deny burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":1,"web.burn_1h":null},"action":{"kind":"reboot"}} => hold burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_1h":20000,"web.burn_5m":20000},"action":{"kind":"update","source":"human"}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"rollout_step","source":"human"}} => hold burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.events_short":29,"web.burn_1h":14401,"web.burn_5m":0},"action":{"kind":"update"}} => hold burn
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.events_short":30},"action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_3d":1001,"web.burn_6h":1001},"action":{"kind":"update"}} => allow burn
         "#,
     );
 }
@@ -154,13 +159,13 @@ fn the_sick_count_against_the_blast_radius() {
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":50,"rack.unhealthy":9},"action":{"kind":"reboot"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.in_flight":1},"action":{"kind":"reboot"}} => hold rack
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.in_flight":0},"action":{"kind":"reboot","targets":["a","b"]}} => hold rack
-        {"at":"2026-12-02T12:00:00Z","facts":{"rack.newly_faulty":15},"action":{"kind":"scale"}} => hold rack
-        {"at":"2026-12-02T12:00:00Z","facts":{"rack.newly_faulty":0,"rack.members":1,"rack.unhealthy":0},"action":{"kind":"reboot"}} => require_approval rack
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":1,"rack.unhealthy":0},"action":{"kind":"reboot"}} => require_approval rack
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.unhealthy":1},"action":{"kind":"reboot"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":4,"rack.unhealthy":0},"action":{"kind":"reboot"}} => allow
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.unhealthy":1},"action":{"kind":"reboot"}} => hold rack
         {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":null},"action":{"kind":"reboot"}} => deny rack
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"power_cap"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":50,"rack.newly_faulty":15},"action":{"kind":"scale"}} => hold rack
         "#,
     );
 }
@@ -256,6 +261,159 @@ fn a_shadow_rule_counts_its_own_world() {
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => allow
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => hold real
+        "#,
+    );
+}
+
+#[test]
+fn a_token_of_two_people_lifts_what_holds_and_says_who() {
+    check(
+        r"
+        { id: sale, kind: change_freeze, on_violation: deny, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }
+        { id: none, kind: budget, selector: { kinds: [reboot] }, limit: 0, window: 1 h }
+        ",
+        r#"
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana"],"kinds":["scale"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => 1 distinct approver; a break-glass token needs 2
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ana"],"kinds":["scale"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => 1 distinct approver
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ben"],"kinds":["scale"],"until":"2026-11-27T15:00:00Z"},"action":{"kind":"scale"}} => a token is open for at most 14400000 ms
+        {"at":"2026-11-27T10:00:01Z","break_glass":{"approvers":["ana","ben"],"kinds":["scal"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => did you mean `scale`?
+        {"at":"2026-11-27T10:00:02Z","action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:00:03Z","break_glass":{"approvers":["ben","ana"],"kinds":["scale","reboot"],"until":"2026-11-27T11:00:00Z"},"action":{"kind":"scale"}} => allow break_glass,sale
+        {"at":"2026-11-27T10:00:04Z","action":{"kind":"update"}} => deny sale
+        {"at":"2026-11-27T10:00:05Z","action":{"kind":"reboot"}} => deny break_glass,sale,none
+        {"at":"2026-11-27T10:30:00Z","break_glass":null,"action":{"kind":"scale"}} => deny sale
+        {"at":"2026-11-27T10:30:01Z","break_glass":{"approvers":["ben","ana"],"kinds":["scale"],"until":"2026-11-27T10:40:00Z"},"action":{"kind":"scale"}} => allow
+        {"at":"2026-11-27T10:40:00Z","action":{"kind":"scale"}} => deny sale
+        "#,
+    );
+}
+
+#[test]
+fn a_rate_is_counted_per_label_and_without_a_log() {
+    check(
+        r"{ id: ns, kind: rate_limit, limit: 1, window: 1 h, key: namespace }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","targets":["a"],"labels":{"namespace":"x"}}} => allow
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"drain","targets":["b"],"labels":{"namespace":"x"}}} => hold ns 2026-12-02T13:00:00.000Z
+        {"at":"2026-12-02T12:00:02Z","action":{"kind":"drain","targets":["b"],"labels":{"namespace":"y"}}} => allow
+        {"at":"2026-12-02T12:00:03Z","action":{"kind":"drain","targets":["c"]}} => allow
+        {"at":"2026-12-02T12:00:04Z","action":{"kind":"drain","targets":["d"]}} => hold ns
+        "#,
+    );
+    check(
+        r"{ id: t, kind: budget, limit: 1, window: 1 h, key: label_kind, label: team }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","labels":{"team":"ml"}}} => allow
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"drain","labels":{"team":"ml"}}} => allow
+        {"at":"2026-12-02T12:00:02Z","action":{"kind":"scale","labels":{"team":"ml"}}} => deny t
+        "#,
+    );
+    // Two at once and two more spread over 10 s: one free every 5 s.
+    check(
+        r"{ id: g, kind: rate_limit, limit: 4, window: 10 s, algorithm: gcra, burst: 2, key: global }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","targets":["a","b"]}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => hold g 2026-12-02T12:00:05.000Z
+        {"at":"2026-12-02T12:00:04.999Z","action":{"kind":"scale"}} => hold g 2026-12-02T12:00:05.000Z
+        {"at":"2026-12-02T12:00:05Z","action":{"kind":"scale"}} => allow
+        {"at":"2026-12-02T12:00:06Z","action":{"kind":"scale"}} => hold g 2026-12-02T12:00:10.000Z
+        "#,
+    );
+}
+
+#[test]
+fn what_is_granted_is_set_aside_until_it_is_seen_in_use() {
+    check(
+        r"{ id: q, kind: quota, scope: team, nominal: { gpu: 4, replicas: 10 } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"team.used_gpu":0,"team.used_replicas":0},"action":{"kind":"scale","targets":["a","b"],"resources":{"gpu":2,"replicas":1}}} => allow
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"scale","resources":{"gpu":1}}} => deny q
+        {"at":"2026-12-02T12:00:01Z","action":{"kind":"scale","resources":{"replicas":8}}} => allow
+        {"at":"2026-12-02T12:00:02Z","action":{"kind":"scale","resources":{"replicas":1}}} => deny q
+        {"at":"2026-12-02T12:01:00Z","action":{"kind":"scale","targets":["a","b","c"],"resources":{"gpu":2}}} => deny q
+        {"at":"2026-12-02T12:01:00Z","action":{"kind":"scale","targets":["a","b"],"resources":{"gpu":2}}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn a_breaker_stays_open_until_the_domain_has_been_calm() {
+    check(
+        r"{ id: rack, kind: blast_radius, domain: rack, max_concurrent: { n: 9 }, breaker_bp: 3000, reopen_after: 15 min }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":10,"rack.unhealthy":0,"rack.newly_faulty":3},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:01:00Z","facts":{"rack.newly_faulty":2},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:10:00Z","facts":{"rack.newly_faulty":1},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:20:00Z","facts":{"rack.newly_faulty":2},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:30:00Z","facts":{"rack.newly_faulty":1},"action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:44:59Z","action":{"kind":"scale"}} => hold rack
+        {"at":"2026-12-02T12:44:59Z","action":{"kind":"restart"}} => allow
+        {"at":"2026-12-02T12:45:00Z","action":{"kind":"scale"}} => allow
+        {"at":"2026-12-02T12:46:00Z","facts":{"rack.newly_faulty":2},"action":{"kind":"scale"}} => allow
+        "#,
+    );
+    check(
+        r"{ id: rack, kind: blast_radius, domain: rack, max_concurrent: { n: 9 }, max_per_window: { n: 2, window: 1 h } }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"rack.members":10,"rack.unhealthy":0},"action":{"kind":"drain","targets":["a"]}} => allow
+        {"at":"2026-12-02T12:10:00Z","action":{"kind":"reboot","targets":["b"]}} => allow
+        {"at":"2026-12-02T12:20:00Z","action":{"kind":"drain","targets":["c"]}} => hold rack 2026-12-02T13:00:00.000Z
+        {"at":"2026-12-02T12:20:00Z","action":{"kind":"scale","targets":["c"]}} => allow
+        {"at":"2026-12-02T13:00:00Z","action":{"kind":"drain","targets":["c"]}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn a_freeze_is_as_much_longer_as_the_clock_may_be_off() {
+    check(
+        r"{ id: sale, kind: change_freeze, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",
+        r#"
+        {"at":"2026-11-26T23:58:59Z","clock_error_ms":60000,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T23:59:00Z","action":{"kind":"update"}} => hold sale
+        {"at":"2026-11-30T00:00:59Z","action":{"kind":"update"}} => hold sale
+        {"at":"2026-11-30T00:01:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-11-30T00:01:00Z","clock_error_ms":60001,"action":{"kind":"update"}} => hold sale
+        "#,
+    );
+}
+
+#[test]
+fn calendar_windows_are_those_of_their_zone_and_a_lease_is_all_that_counts_without_the_hub() {
+    check(
+        r"{ id: cap, kind: cost_ceiling, scope: s, ceiling_micros: 100, soft_bp: 10000, window: day, tz: Asia/Tokyo }",
+        r#"
+        {"at":"2026-12-02T14:00:00Z","facts":{"s.cost_spent_micros":0,"s.cost_rate_micros_per_h":0},"action":{"kind":"scale","cost_delta_micros_per_h":100}} => allow
+        {"at":"2026-12-02T14:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":101}} => deny cap
+        {"at":"2026-12-02T15:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":5}} => deny cap
+        {"at":"2026-12-02T14:00:00Z","facts":{"s.cost_lease_micros":50,"s.cost_spent_micros":null},"action":{"kind":"scale","cost_delta_micros_per_h":50}} => allow
+        {"at":"2026-12-02T14:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":51}} => deny cap
+        "#,
+    );
+    assert_eq!(
+        (policy::lease_slice(1_000, 2_500), policy::lease_slice(-5, 2_500)),
+        (125, 0)
+    );
+    check(
+        r"{ id: sla, kind: sla, service: web, target: 99 %, period: month, tz: Europe/Berlin }",
+        r#"
+        {"at":"2026-02-10T12:00:00Z","facts":{"web.outage_ms":0},"action":{"kind":"drain","p95_ms":12096000}} => allow
+        {"at":"2026-02-10T12:00:00Z","action":{"kind":"drain","p95_ms":12096001}} => require_approval sla
+        {"at":"2026-03-10T12:00:00Z","action":{"kind":"drain","p95_ms":13374000}} => allow
+        {"at":"2026-03-10T12:00:00Z","action":{"kind":"drain","p95_ms":13374001}} => require_approval sla
+        "#,
+    );
+}
+
+#[test]
+fn a_prediction_must_also_be_worth_it() {
+    check(
+        r"{ id: sure, kind: confidence, min_n: 1 }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.p_lo_bp":8000,"prediction.n":30,"prediction.benefit_micros":100,"prediction.harm_micros":200,"prediction.cost_micros":39},"action":{"kind":"drain"}} => allow
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.cost_micros":40},"action":{"kind":"drain"}} => require_approval sure
+        {"at":"2026-12-02T12:00:00Z","facts":{"prediction.cost_micros":null},"action":{"kind":"drain"}} => allow
         "#,
     );
 }

@@ -40,6 +40,15 @@ fn rule() -> impl Strategy<Value = String> {
                 min + more
             )
         }),
+        (50u32..400, 0u8..4).prop_map(|(watts, shape)| {
+            let condition = match shape {
+                0 => format!("action.amount <= value(\"{watts} W\")"),
+                1 => format!("action.amount / ({watts} - 100) > 0 || action.kind == \"restart\""),
+                2 => "action.target.endsWith(\"0\") && !has(facts.nothing)".to_owned(),
+                _ => "facts.nothing > 1".to_owned(),
+            };
+            format!("kind: cel, require: '{condition}'")
+        }),
         (1u32..200).prop_map(|step| { format!("kind: step_size, selector: {{ kinds: [power_cap] }}, max: {step} W") }),
     ]
 }
@@ -157,6 +166,65 @@ fn outcome(judgement: &Judgement) -> (Verdict, Option<Action>) {
     (judgement.verdict, judgement.granted.clone())
 }
 
+/// A rule of every kind that compares observed numbers.
+const EVERYTHING: &str = "bundle: e
+permits: [{ classes: [safety, low, medium, high, irreversible] }]
+rules:
+  - { id: a, kind: cost_ceiling, scope: s, ceiling_micros: 9223372036854775807, window: month, tz: America/New_York }
+  - { id: b, kind: cost_ceiling, scope: t, ceiling_micros: 1, window: 7 d }
+  - { id: c, kind: quota, scope: s, nominal: { gpu: 9223372036854775807 }, borrow_max: 9223372036854775807 }
+  - { id: d, kind: sla, service: s, target: 99.9 %, period: month }
+  - { id: e, kind: slo_burn, sli: s }
+  - { id: f, kind: blast_radius, domain: s, max_concurrent: { bp: 2000 }, min_healthy: { n: 1000000 }, max_per_window: { n: 1, window: 1 ms } }
+  - { id: g, kind: confidence }
+  - { id: h, kind: cel, require: 'facts[\"s.members\"] * action.amount + facts[\"s.unhealthy\"] > 0 && action.lasts + action.rollback > duration(\"1s\")' }
+  - { id: i, kind: change_freeze, tz: Asia/Kathmandu, rrule: 'FREQ=MONTHLY;BYDAY=-1SU' }
+  - { id: j, kind: rate_limit, limit: 1000000000, window: 876000 h, key: label, label: team }
+  - { id: k, kind: step_size, selector: { kinds: [scale] }, max_change: 15 % }
+";
+
+static PARSED: std::sync::LazyLock<Arc<Bundle>> = std::sync::LazyLock::new(|| bundle(EVERYTHING));
+
+fn extreme() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        Just(i64::MIN),
+        Just(i64::MAX),
+        Just(0),
+        Just(-1),
+        any::<i64>(),
+        -20_000i64..20_000
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_number_overflows(
+        facts in vec((0usize..40, extreme()), 0..20),
+        lines in vec((0usize..policy::KINDS.len(), extreme(), extreme(), extreme(), -62_000_000_000i64..253_000_000_000, any::<u32>()), 1..6)
+    ) {
+        let mut decider = policy::Decider::new(PARSED.clone());
+        let fleet = policy::Fleet::new(&decider);
+        for (index, value) in facts {
+            let name = fleet.names().get(index).map_or("present", String::as_str);
+            decider.set_fact(name, Some(value));
+        }
+        for (kind, amount, lasts, cost, second, error) in lines {
+            let line = serde_json::json!({
+                "at": Wall(second * 1_000).to_string(),
+                "clock_error_ms": error,
+                "action": {
+                    "kind": policy::KINDS[kind].name, "params": { "to": amount }, "p95_ms": lasts, "rollback_ms": lasts,
+                    "cost_delta_micros_per_h": cost, "resources": { "gpu": amount }, "labels": { "team": "x" },
+                },
+            });
+            let answer = decider.decide_line(&line.to_string());
+            prop_assert!(answer.is_ok(), "{} {:?}", line, answer);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -213,6 +281,48 @@ proptest! {
         prop_assert_eq!(granted_without, granted_with);
         for (a, b) in without.iter().zip(&with) {
             prop_assert_eq!(outcome(a), outcome(b));
+        }
+    }
+
+    #[test]
+    fn break_glass_lifts_no_denial_and_widens_no_range(rules in vec(rule(), 1..6), ask in asks()) {
+        let bundle = bundle(&text(&rules, None));
+        let mut open = Judge::new(bundle.clone(), BundleRef::NONE);
+        let token = wire::BreakGlassPayload {
+            number: 1,
+            trust_domain: String::new(),
+            nodes: vec![],
+            targets: vec![],
+            kinds: vec!["power_cap".into(), "restart".into(), "unthrottle".into()],
+            open_for_ms: 14_400_000,
+            issued_at: Wall(0),
+            reason: String::new(),
+        };
+        open.break_glass(&token, &["a".into(), "b".into()], Now::default(), false).unwrap();
+        let mut at = 0;
+        for (kind, device, watts, after, fails) in ask {
+            at += after;
+            let action = action(kind, device, watts);
+            let (inputs, judgement) = decide(&open, &action, at);
+            let closed = Inputs {
+                facts: inputs.facts.iter().filter(|fact| fact.rule != "break_glass").cloned().collect(),
+                ..inputs.clone()
+            };
+            let without = judge(&bundle, &closed);
+            prop_assert!(judgement.verdict <= without.verdict);
+            match without.verdict {
+                Verdict::Allow | Verdict::Clamp | Verdict::Deny => {
+                    prop_assert_eq!((judgement.verdict, &judgement.granted), (without.verdict, &without.granted));
+                }
+                Verdict::Hold | Verdict::RequireApproval => {
+                    prop_assert!(judgement.clauses.iter().any(|clause| clause.counterfactual == "lifted by break-glass"));
+                }
+            }
+            if judgement.verdict.runs() {
+                open.granted(&inputs, &judgement, &id());
+                let end = if fails { OutcomeState::Failed } else { OutcomeState::Applied };
+                open.finished(judgement.granted.as_ref().unwrap(), &origin(), end, Mono(at));
+            }
         }
     }
 

@@ -77,7 +77,7 @@ fn a_quiet_round_allocates_nothing() {
 
 #[test]
 fn asking_allocates_nothing() {
-    let text = "bundle: q\nrules:\n  - { id: a, kind: rate_limit, limit: 2, window: 1 h }\n  - { id: b, kind: cooldown, after_success: 1 s }\n  - { id: c, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: d, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=WEEKLY;BYDAY=SA }\n";
+    let text = "bundle: q\nrules:\n  - { id: a, kind: rate_limit, limit: 2, window: 1 h }\n  - { id: b, kind: cooldown, after_success: 1 s }\n  - { id: c, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: d, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=WEEKLY;BYDAY=SA }\n  - { id: e, kind: cel, require: '[1, 2].exists(x, x == 2) && (action.kind.startsWith(\"dr\") || now.getHours(\"Asia/Tokyo\") == 3) && facts[\"rack.members\"] + 1 < 50' }\n";
     let mut decider = policy::Decider::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()));
     decider.set_fact("rack.members", Some(20));
     decider.set_fact("rack.unhealthy", Some(0));
@@ -104,4 +104,27 @@ fn asking_allocates_nothing() {
         assert_eq!(decider.ask(&later).verdict, wire::Verdict::Allow);
     }
     assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+}
+
+#[test]
+fn a_fleet_is_asked_without_allocating_for_a_node() {
+    let text = "bundle: f\nrules:\n  - { id: a, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: b, kind: cel, require: 'facts.sick < 3' }\n";
+    let decider = policy::Decider::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()));
+    let mut fleet = policy::Fleet::new(&decider);
+    let question = policy::Question {
+        kind: policy::KINDS.iter().position(|kind| kind.name == "drain").unwrap(),
+        source: 1,
+        target: "",
+        amount: None,
+        now: wire::Now::default(),
+    };
+    let facts = vec![Some(1); fleet.names().len()];
+    let before = ALLOCATIONS.with(Cell::get);
+    let mut asked = 0;
+    let node = policy::FleetNode {
+        target: "node-1",
+        facts: &facts,
+    };
+    fleet.ask(&[question], (0..1_000).map(|_| node), |_, _| asked += 1);
+    assert_eq!((asked, ALLOCATIONS.with(Cell::get) - before), (1_000, 0));
 }

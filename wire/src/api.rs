@@ -16,6 +16,9 @@
 //! | `GET /api/v1/entries?node=&after=&limit=` | [`List`]<[`EntryView`]>, oldest first |
 //! | `GET /api/v1/series?node=&since_ms=` | [`SeriesView`]; `since_ms` is absolute: milliseconds since 1970, 10 minutes ago if absent |
 //! | `GET /api/v1/policies` | [`List`]<[`PolicyView`]> |
+//! | `GET /api/v1/policies/{generation}` (hub only) | [`PolicyDetailView`] |
+//! | `GET /api/v1/policies/{generation}/calendar?from=&to=` (hub only) | [`CalendarView`]; RFC 3339, a week from now if absent, at most 400 days |
+//! | `POST /api/v1/policies/simulate?since=` (a draft's text; hub only) | [`SimulateView`]; `since` is `7d`, `12h`, `30m`, or RFC 3339; 7 days if absent |
 //! | `POST /api/v1/policies/check` (the text) | [`CheckView`] |
 //! | `POST /api/v1/policies` (the text; hub only) | [`PublishView`] |
 //! | `GET /api/v1/verify?node=` | [`List`]<[`VerifyView`]>; on an agent what its own journal holds |
@@ -36,6 +39,13 @@ use crate::decision::{Authority, Clause, Decision, Verdict};
 use crate::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
 use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::{ClockState, Wall};
+
+mod policies;
+
+pub use policies::{
+    CalendarRuleView, CalendarView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView, SimulateView,
+    SimulatedView, VerdictCountsView,
+};
 
 /// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
 ///

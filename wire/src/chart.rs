@@ -148,7 +148,7 @@ mod tests {
             };
             let core = DeviceId::new("cpu0").expect("valid");
             encoder.observe(&[
-                reading(DeviceId::gpu(0), Quantity::GpuTemperature, 40_000 + second),
+                reading(DeviceId::gpu(0), Quantity::GpuTemperature, 40_000 + 100 * second),
                 reading(core, Quantity::CpuUsed, second),
             ]);
             encoder.sample(Now {
@@ -184,7 +184,7 @@ mod tests {
     fn a_chart_has_a_bounded_number_of_points_and_keeps_the_peaks() {
         let (at_ms, lines) = check(&blocks(1_500), 0);
         assert_eq!((at_ms.len(), lines.len()), (500, 1), "no line for each core");
-        assert_eq!(lines[0].values[499], Some(41_499), "the highest of its three");
+        assert_eq!(lines[0].values[499], Some(189_900), "the highest of its three");
         assert_eq!(check(&blocks(20), 10_000).0.first(), Some(&10_000));
     }
 

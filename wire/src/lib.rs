@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod api;
+pub mod breakglass;
 pub mod bundle;
 pub mod chart;
 pub mod codec;
@@ -24,6 +25,7 @@ pub mod time;
 pub mod view;
 
 pub use action::{Action, ActionKind, Origin, Outcome, OutcomeState};
+pub use breakglass::{BreakGlass, BreakGlassPayload};
 pub use bundle::{Beacon, BundleRef, SignedBundle};
 pub use decision::{Decision, Verdict};
 pub use entry::{Entry, EntryBody, RawEntry};

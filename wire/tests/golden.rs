@@ -582,7 +582,7 @@ fn messages_of_enrolment() {
 fn telemetry_blocks() {
     let mut encoder = Encoder::new();
     let mut blocks = Vec::new();
-    for (second, value) in [(1u64, Some(50_000)), (2, Some(50_250)), (3, None)] {
+    for (second, value) in [(1u64, Some(50_000)), (2, Some(50_300)), (3, None)] {
         let series = Series::new(DeviceId::gpu(0), Quantity::GpuTemperature);
         encoder.observe(&[Reading { series, value }]);
         encoder.sample(Now {
@@ -609,7 +609,7 @@ fn telemetry_blocks() {
         seen,
         [
             (1_000, vec![Some(50_000)]),
-            (2_000, vec![Some(50_250)]),
+            (2_000, vec![Some(50_300)]),
             (3_000, vec![None])
         ]
     );

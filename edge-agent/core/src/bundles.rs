@@ -188,12 +188,15 @@ impl Agent {
             Some(judge) => judge.replace_bundle(parsed, reference),
             None => {
                 let mut judge = policy::Judge::new(parsed, reference);
-                if let Some(ledger) = self.marks.ledger.take() {
+                let ledger = self.marks.ledger.take();
+                if let Some(ledger) = ledger.filter(|_| !self.has_planted(Planted::ForgetBudgets)) {
                     judge.restore(ledger);
                 }
                 for device in &self.devices {
                     judge.set_device(device);
                 }
+                // So that a rule of the fleet's bundle can be meant for one node: `labels: { node: edge-01 }`.
+                judge.set_label(None, "node", Some(self.settings.agent.as_str()));
                 self.judge = Some(judge);
             }
         }

@@ -74,6 +74,10 @@ impl Agent {
         }
         match what {
             LocalRequest::Import { parcel, who: _ } => self.on_parcel(parcel, request, now),
+            LocalRequest::BreakGlass { token } => match self.open_glass(&token, now) {
+                Ok(entry) => self.wait(entry, request, LocalAnswer::Done),
+                Err(reason) => self.refuse(request, &reason),
+            },
             LocalRequest::Order { who, reason, what } => match what {
                 Order::Act(action) => {
                     let origin = Origin::Local { who, reason };

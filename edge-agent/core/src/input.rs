@@ -8,7 +8,7 @@ use wire::frame::{DeviceInfo, Frame, Order};
 use wire::ids::{DecisionId, Epoch, Generation, HubEpoch, Seq};
 use wire::reading::Reading;
 use wire::time::Wall;
-use wire::{Action, Digest, Parcel, SignedBundle, SignedRoles};
+use wire::{Action, BreakGlass, Digest, Parcel, SignedBundle, SignedRoles};
 
 use crate::effect::{Log, Token};
 
@@ -183,6 +183,11 @@ pub enum LocalRequest {
         who: String,
         /// What it holds.
         parcel: Parcel,
+    },
+    /// Open what rules hold back, with a token of two people.
+    BreakGlass {
+        /// The token.
+        token: BreakGlass,
     },
 }
 

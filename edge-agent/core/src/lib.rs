@@ -14,6 +14,7 @@ mod bundles;
 mod clock;
 mod commands;
 mod effect;
+mod glass;
 mod input;
 mod link;
 mod marks;

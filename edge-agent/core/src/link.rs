@@ -29,8 +29,8 @@ const USUAL_WAITS: u32 = 8;
 const SLOWEST_BYTES_PER_S: u64 = 8_000;
 /// How long a try waits for what has to be durable first.
 const POSTPONED: Duration = Duration::from_millis(200);
-/// A status is repeated this often when nothing changes.
-const STATUS_EVERY: Duration = Duration::from_secs(15);
+/// A status is repeated this often when nothing changes; that a node lives is seen from its telemetry.
+const STATUS_EVERY: Duration = Duration::from_secs(60);
 /// Changes within this time travel as one status.
 const STATUS_GATHER: Duration = Duration::from_millis(500);
 
@@ -310,12 +310,12 @@ mod tests {
     #[test]
     fn a_status_is_regular_and_early_after_a_change() {
         let mut link = welcomed(0);
-        assert_eq!(link.look(Mono(14_999)), None);
-        assert_eq!(link.look(Mono(15_000)), Some(Due::Status));
-        link.status_sent(Mono(15_000));
+        assert_eq!(link.look(Mono(59_999)), None);
+        assert_eq!(link.look(Mono(60_000)), Some(Due::Status));
+        link.status_sent(Mono(60_000));
         link.want_status();
-        assert_eq!(link.look(Mono(15_499)), None);
-        assert_eq!(link.look(Mono(15_500)), Some(Due::Status));
+        assert_eq!(link.look(Mono(60_499)), None);
+        assert_eq!(link.look(Mono(60_500)), Some(Due::Status));
     }
 
     #[test]

@@ -17,10 +17,8 @@ use wire::{BundleRef, SignedBundle, SignedRoles};
 use crate::actions::Open;
 use crate::input::Floor;
 
-/// First byte of the encoding; a build that finds one that it does not know treats the marks as damaged.
-const LAYOUT: u8 = 2;
-/// The layout before role documents: it ends where they begin, so their absence is written behind it and the whole is read.
-const LAYOUT_WITHOUT_ROLES: u8 = 1;
+/// First byte of the encoding; a build that finds another one treats the marks as damaged.
+const LAYOUT: u8 = 3;
 
 /// Commands whose ids are remembered. A command expires in minutes, and a hub sends some per second at most.
 const MAX_COMMANDS: usize = 1024;
@@ -86,9 +84,6 @@ pub(crate) struct Marks {
     pub(crate) roles_floor: (u64, u64),
 }
 
-/// What [`Marks`] has gained at its end since the first layout.
-type Gained = (Vec<SignedRoles>, u64, u64, (u64, u64));
-
 impl Marks {
     /// Before anything ever happened.
     pub(crate) fn fresh(epoch: Epoch) -> Self {
@@ -132,10 +127,6 @@ impl Marks {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut marks: Self = match bytes.split_first() {
             Some((&LAYOUT, rest)) => codec::decode(rest).ok(),
-            Some((&LAYOUT_WITHOUT_ROLES, rest)) => {
-                let gained = codec::encode(&Gained::default());
-                codec::decode(&[rest, &gained].concat()).ok()
-            }
             _ => None,
         }?;
         (marks.floor.roles, marks.floor.policy_since) = marks.roles_floor;
@@ -185,17 +176,6 @@ mod tests {
         marks.floor.policy_since = 2;
         let bytes = marks.encode();
         assert_eq!(Marks::decode(&bytes), Some(marks));
-    }
-
-    #[test]
-    fn marks_from_before_role_documents_are_read() {
-        let mut marks = Marks::fresh(Epoch(7));
-        marks.beacon = 12;
-        let bytes = marks.encode();
-        let gained = codec::encode(&Gained::default()).len();
-        let mut old = bytes[..bytes.len() - gained].to_vec();
-        old[0] = LAYOUT_WITHOUT_ROLES;
-        assert_eq!(Marks::decode(&old), Some(marks));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum Planted {
     RepeatBlindly,
     /// Sheds telemetry without a gap entry.
     ShedSilently,
+    /// Begins after a restart as if nothing had been done before.
+    ForgetBudgets,
 }
 
 impl Agent {

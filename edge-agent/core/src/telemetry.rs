@@ -26,8 +26,8 @@ const COARSER_FROM: [u64; 2] = [50, 75];
 const EASE: u64 = 10;
 /// Share of the journal's bound from which blocks are shed.
 const SHED_FROM: u64 = 90;
-/// A reader that lost its place waits this long for a block that needs nothing before it.
-const KEY_EVERY: Duration = Duration::from_secs(60);
+/// How often a block needs nothing before it, so that old ones can be shed and charts can begin. A session begins with one anyway.
+const KEY_EVERY: Duration = Duration::from_secs(300);
 /// Blocks kept in memory for the link; older ones are read back from the journal.
 const RECENT: usize = 4;
 /// Places of key blocks remembered, to end a shed range right before one: some hours' worth.

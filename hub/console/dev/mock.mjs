@@ -318,6 +318,29 @@ const body = async (request) => {
   return JSON.parse(Buffer.concat(parts).toString() || "{}");
 };
 
+const counts = (deny, allow = 0) => ({ allow, clamp: 0, hold: 0, require_approval: 0, deny });
+
+const detailOf = (policy) => ({
+  policy,
+  published_by: "admin",
+  nodes: [],
+  decisions: { since: iso(Date.now() - 3_600_000), until: iso(Date.now()), considered: 12, cut: false, verdicts: { ...counts(1, 9), clamp: 2 }, shadow_would_refuse: 1 },
+  rules: policy.rules.map((rule) => ({ ...rule, why: "", owner: "", decided: counts(0, 3), would: counts(2, 1) })),
+});
+
+const calendarOf = (policy, search) => {
+  const hour = Math.floor(Date.now() / 3_600_000) * 3_600_000;
+  const end = iso(hour + 7_200_000);
+  return {
+    generation: policy.generation,
+    from: search.get("from"),
+    to: search.get("to"),
+    now: iso(Date.now()),
+    rules: [{ rule: "launch-freeze", kind: "change_freeze", mode: "enforce", text: "restart: not during the launch (UTC)", zone: "UTC", windows: [[iso(hour), end]], cut: false, active_until: end, next_start: null }],
+    next_open: end,
+  };
+};
+
 const server = createServer((request, response) => {
   answer(request, response).catch((error) => problem(response, 500, "internal", String(error)));
 });
@@ -371,7 +394,12 @@ async function answer(request, response) {
     const from = Number(url.searchParams.get("before") ?? 0);
     return json(response, { items: all.slice(from, from + limit), ...(from + limit < all.length ? { next_cursor: String(from + limit) } : {}) });
   }
-  if (what === "policies") return json(response, { items: policies });
+  if (what === "policies" && id === undefined) return json(response, { items: policies });
+  if (what === "policies") {
+    const policy = policies.find((one) => String(one.generation) === id);
+    if (policy === undefined) return problem(response, 404, "not_found", `there is no policy ${id}`);
+    return json(response, verb === "calendar" ? calendarOf(policy, url.searchParams) : detailOf(policy));
+  }
   if (what === "series") {
     const name = url.searchParams.get("node");
     const since = Number(url.searchParams.get("since_ms"));

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
-use wire::frame::Frame;
+use wire::frame::{AskBundle, Frame};
 use wire::ids::Generation;
 use wire::time::{Now, Wall};
 use wire::{Beacon, BundleRef, Parcel, SignedBundle};
@@ -297,6 +297,17 @@ impl Hub {
         }
         if let Some(beacon) = self.bundles.beacon.clone() {
             self.send(session, Frame::Beacon(beacon));
+        }
+    }
+
+    /// An agent has a newer bundle than ours, of a hub that was restored: it is asked to give it back, once at a time.
+    pub(crate) fn ask_if_newer(&mut self, session: SessionId, theirs: BundleRef) {
+        if !self.bundles.is_newer(theirs) {
+            return;
+        }
+        if let Some(live) = self.sessions.live_mut(session).filter(|live| !live.asked) {
+            live.asked = true;
+            self.send(session, Frame::AskBundle(AskBundle { bundle: theirs }));
         }
     }
 

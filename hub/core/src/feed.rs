@@ -234,7 +234,8 @@ mod tests {
                 }
                 encoder.observe(&[Reading {
                     series: Series::new(DeviceId::gpu(0), Quantity::GpuTemperature),
-                    value: Some(*value),
+                    // Telemetry keeps tenths of a degree.
+                    value: Some(*value * 100),
                 }]);
                 encoder.sample(Now {
                     mono: Mono(seq * 1_000),
@@ -262,7 +263,7 @@ mod tests {
             }
             for block in feed.take_queued() {
                 for (_, values) in feed.stored(&block, &mut layouts) {
-                    seen.extend(values.into_iter().filter_map(|(_, value)| value));
+                    seen.extend(values.into_iter().filter_map(|(_, value)| Some(value? / 100)));
                 }
             }
         }
@@ -277,7 +278,7 @@ mod tests {
             &[0, 1, 2, 3],
             &[5, 6, 7],
         );
-        assert_eq!(feed.value(&DeviceId::gpu(0), Quantity::GpuTemperature), Some(7));
+        assert_eq!(feed.value(&DeviceId::gpu(0), Quantity::GpuTemperature), Some(700));
         assert_eq!(feed.latest_at, Some(Wall(4_000)));
     }
 

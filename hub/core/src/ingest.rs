@@ -83,6 +83,8 @@ impl Hub {
             self.policy_changed = true;
             node.record_changed = true;
             self.enqueue(place);
+            // Somebody gave it a bundle that a restored hub has lost.
+            self.ask_if_newer(session, active);
         }
         self.touch(place);
     }

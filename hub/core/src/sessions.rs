@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use wire::entry::ChainHead;
-use wire::frame::{AskBundle, Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, STOPPED, VERSION, Welcome};
+use wire::frame::{Frame, Goodbye, GoodbyeReason, Hello, OLDEST_VERSION, STOPPED, VERSION, Welcome};
 use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::time::Now;
 
@@ -277,12 +277,7 @@ impl Hub {
         self.touch(place);
         self.policy_changed = true;
         self.send(session, Frame::Welcome(welcome));
-        if self.bundles.is_newer(bundle) {
-            if let Some(live) = self.sessions.live_mut(session) {
-                live.asked = true;
-            }
-            self.send(session, Frame::AskBundle(AskBundle { bundle }));
-        }
+        self.ask_if_newer(session, bundle);
         self.offer_bundle(session, bundle, now);
         self.resend_commands(place, session, now);
     }

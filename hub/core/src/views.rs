@@ -121,6 +121,7 @@ impl Hub {
         let status = record.status.as_ref();
         let produced = node.produced().unwrap_or(ChainHead::empty(Epoch(0)));
         let bundle = node.bundle();
+        let stored = node.durable(produced.epoch);
         let node_device = DeviceId::node();
         NodeView {
             name: record.agent.clone(),
@@ -147,8 +148,9 @@ impl Hub {
                 Some(format!("denied: {denied}"))
             }),
             epoch: produced.epoch,
-            produced: produced.seq,
-            stored: node.durable(produced.epoch),
+            // What is stored was made, even if the node has not told of it yet.
+            produced: produced.seq.max(stored),
+            stored,
             journal_bytes: status.map_or(0, |status| status.journal_bytes.0),
             journal_limit_bytes: status.map_or(0, |status| status.journal_bytes.1),
             journal_ok: status.is_none_or(|status| status.journal_ok),

@@ -538,7 +538,7 @@ fn samples_are_shown_when_they_are_durable() {
         encoder.observe(&[
             Reading {
                 series: temperature(),
-                value: Some(50_000 + second as i64),
+                value: Some(50_000 + 100 * second as i64),
             },
             Reading {
                 series: Series::new(DeviceId::node(), Quantity::Load1),
@@ -576,9 +576,9 @@ fn samples_are_shown_when_they_are_durable() {
         .collect();
     assert_eq!(
         shown,
-        [(1_000, Some(50_001)), (2_000, Some(50_002)), (3_000, Some(50_003))]
+        [(1_000, Some(50_100)), (2_000, Some(50_200)), (3_000, Some(50_300))]
     );
     let agent = world.agents[0].id.clone();
     let latest = world.hub.latest_telemetry(&agent).unwrap();
-    assert_eq!(latest.values[0], (temperature(), Some(50_003)));
+    assert_eq!(latest.values[0], (temperature(), Some(50_300)));
 }

@@ -1,4 +1,6 @@
 //! Bundles: the ones that are stored, a check of a text, and publishing one.
+//!
+//! Read next: `policies/detail.rs` (one in full, its calendar), `policies/simulate.rs` (what a draft would have decided).
 
 use axum::Json;
 use axum::body::Bytes;
@@ -14,6 +16,13 @@ use wire::{BundleRef, SignedBundle, codec};
 use super::answer::{self, json};
 use super::auth::Who;
 use super::{App, Failure};
+
+mod detail;
+mod publisher;
+mod simulate;
+
+pub use detail::{calendar, detail};
+pub use simulate::simulate;
 
 /// Bundles in the list: the present one and those that people compare it with.
 const LISTED: usize = 20;
@@ -95,7 +104,10 @@ pub async fn publish(
         text,
     };
     match app.hub.request(request).await? {
-        Answer::Published { bundle, nodes_total } => Ok(Json(PublishView { bundle, nodes_total })),
+        Answer::Published { bundle, nodes_total } => {
+            publisher::record(&app, bundle, who).await;
+            Ok(Json(PublishView { bundle, nodes_total }))
+        }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
         Answer::Rejected { reason } => Err(Failure::conflict(reason)),

@@ -2,6 +2,7 @@
 
 mod door;
 mod loop_closed;
+mod policies;
 mod requests;
 
 use std::sync::Arc;

@@ -8,9 +8,12 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
-use crate::ledger::{Key, Known, Numbers, World};
+use super::threshold::as_number;
+use crate::ledger::{Counters, Known, MAX_WINDOW, NODE, Numbers, Place, World};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
+use crate::text::units::show_duration;
+use wire::Mono;
 
 /// How much of a domain may be down at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +23,19 @@ pub(crate) struct Blast {
     max: Share,
     min_healthy: Option<Share>,
     breaker_bp: i64,
+    /// For how long the share must be below half of that before the breaker closes.
+    reopen_ms: u64,
+    /// So many of the domain in so long, and no more.
+    max_per_window: Option<(u32, u64)>,
     on_missing: OnUnknown,
 }
+
+/// Where the breaker's state is kept: failures 1 is open, finished is since when the share is low.
+const BREAKER: Place<'static> = (0, "breaker");
+/// Long enough for a second wave to show. Source: `control.md` 9.4.
+const REOPEN_MS: u64 = 15 * 60_000;
+/// The share is not low.
+const NOT_LOW: Mono = Mono(u64::MAX);
 
 /// A number of members, a share of them, or the smaller of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,9 +90,25 @@ impl Blast {
             10_000,
             "share of newly faulty members that stops all but safety reflexes; 3000",
         );
+        let reopen = fields.duration(
+            "reopen_after",
+            "how long the share must be below half of breaker_bp before it stops nothing any more; 15 min",
+        );
+        let max_per_window = fields.map(
+            "max_per_window",
+            false,
+            "how many disruptive changes of the domain in any interval",
+            |f| {
+                let n = f.need_number("n", 1, MAX_WINDOW as i64, "so many");
+                let window = f.need_duration("window", "in any interval of this length");
+                (u32::try_from(n).unwrap_or(1), window)
+            },
+        );
         let on_missing = OnUnknown::read(fields);
         Some(Self {
             domain,
+            reopen_ms: reopen.unwrap_or(REOPEN_MS),
+            max_per_window,
             names,
             max: max.unwrap_or(Share { n: Some(0), bp: None }),
             min_healthy,
@@ -87,12 +117,51 @@ impl Blast {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Lets time pass for the breaker: it opens with the share, and closes after the share has been below half for long enough.
+    pub fn observe(&self, counters: &mut Counters, known: &Known, now: Mono) {
+        let number = |index: usize| self.names.get(index).and_then(|name| known.get(name));
+        let (Some(members), Some(faulty)) = (number(0), number(3)) else {
+            return;
+        };
+        let share = mul_div(faulty, 10_000, members.max(1));
+        let mark = counters.mark(BREAKER);
+        if share >= self.breaker_bp {
+            let mark = counters.mark_mut(BREAKER, now);
+            (mark.failures, mark.finished) = (1, NOT_LOW);
+        } else if let Some(open) = mark.filter(|mark| mark.failures > 0) {
+            let is_low = share.saturating_mul(2) < self.breaker_bp;
+            let since = match (is_low, open.finished) {
+                (false, _) => NOT_LOW,
+                (true, NOT_LOW) => now,
+                (true, since) => since,
+            };
+            let closes = is_low && now.0.saturating_sub(since.0) >= self.reopen_ms;
+            let mark = counters.mark_mut(BREAKER, now);
+            (mark.failures, mark.finished) = (u8::from(!closes), since);
         }
-        numbers
+    }
+
+    /// Adds what the ledger knows: how many ran in the window, and whether the breaker is open.
+    pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
+        if let Some((limit, window_ms)) = self.max_per_window {
+            let (count, free_in_ms) = counters.window(NODE, asked.now.mono, window_ms, limit);
+            numbers.set(4, Some(i64::from(count)));
+            numbers.set(5, free_in_ms.map(as_number));
+        }
+        let is_open = counters.mark(BREAKER).is_some_and(|mark| mark.failures > 0);
+        numbers.set(6, is_open.then_some(1));
+    }
+
+    /// Counts a disruptive change of the domain.
+    pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
+        if let Some((limit, window_ms)) = self.max_per_window.filter(|_| asked.info().disruptive) {
+            counters.debit(NODE, asked.now.mono, window_ms, limit);
+        }
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -108,8 +177,10 @@ impl Blast {
             .saturating_add(asked.earlier);
         if let Some(faulty) = numbers.get(3).filter(|_| class >= RiskClass::Medium) {
             let share = mul_div(faulty, 10_000, members.max(1));
-            let finding = Finding::pass(2, "<", Some(share), Some(self.breaker_bp), Unit::BasisPoints);
-            push(if share < self.breaker_bp {
+            let is_open = numbers.get(6) == Some(1);
+            let limit = if is_open { self.breaker_bp / 2 } else { self.breaker_bp };
+            let finding = Finding::pass(2, "<", Some(share), Some(limit), Unit::BasisPoints);
+            push(if share < self.breaker_bp && !is_open {
                 finding
             } else {
                 finding.fails(Verdict::Hold, None)
@@ -117,6 +188,15 @@ impl Blast {
         }
         if !asked.info().disruptive {
             return;
+        }
+        if let Some((limit, _)) = self.max_per_window {
+            let count = numbers.get(4).unwrap_or(0);
+            let finding = Finding::pass(4, "<", Some(count), Some(i64::from(limit)), Unit::Count);
+            push(if count < i64::from(limit) {
+                finding
+            } else {
+                finding.fails(Verdict::Hold, numbers.get(5).and_then(|ms| u64::try_from(ms).ok()))
+            });
         }
         let healthy_after = members.saturating_sub(touched).saturating_sub(1);
         let needed = self.min_healthy.map(|share| share.of(members));
@@ -154,6 +234,10 @@ impl Blast {
             1 => format!("healthy members of {} after this", self.domain),
             2 => format!("newly faulty members of {}", self.domain),
             3 => format!("members of {}", self.domain),
+            4 => {
+                let window = self.max_per_window.map_or(0, |(_, window)| window);
+                format!("disruptive changes of {} in {}", self.domain, show_duration(window))
+            }
             _ => format!("members of {} touched or unhealthy with this", self.domain),
         }
     }
@@ -181,11 +265,20 @@ pub(crate) struct Confidence {
     on_missing: OnUnknown,
 }
 
+/// Numbers of a prediction. The last three, in any one unit of money, are asked for together or not at all.
+pub(crate) const PREDICTION: [&str; 7] = [
+    "p_lo_bp",
+    "n",
+    "age_ms",
+    "horizon_ms",
+    "benefit_micros",
+    "harm_micros",
+    "cost_micros",
+];
+
 impl Confidence {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let names = ["p_lo_bp", "n", "age_ms", "horizon_ms"]
-            .map(|name| format!("prediction.{name}"))
-            .to_vec();
+        let names = PREDICTION.map(|name| format!("prediction.{name}")).to_vec();
         let bound = |value: Option<i64>, usual: i64| value.unwrap_or(usual);
         let unit = Some(Unit::BasisPoints);
         let low = fields.amount(
@@ -204,12 +297,9 @@ impl Confidence {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
-        }
-        numbers
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -244,12 +334,26 @@ impl Confidence {
         } else {
             finding.fails(Verdict::RequireApproval, None)
         });
+        let value = (numbers.get(4), numbers.get(5), numbers.get(6));
+        if let (Some(benefit), Some(harm), Some(cost)) = value {
+            // p x benefit > (1 - p) x harm + what the action costs.
+            let p = p.clamp(0, 10_000);
+            let gain = mul_div(benefit, p, 10_000);
+            let loss = mul_div(harm, 10_000 - p, 10_000).saturating_add(cost);
+            let finding = Finding::pass(3, ">", Some(gain), Some(loss), Unit::Count);
+            push(if gain > loss {
+                finding
+            } else {
+                finding.fails(Verdict::RequireApproval, None)
+            });
+        }
     }
 
     pub fn what(&self, part: u8) -> String {
         match part {
             0 => "calibrated lower bound of success".to_owned(),
             1 => "outcomes behind the calibration".to_owned(),
+            3 => "expected benefit, against expected harm and cost".to_owned(),
             _ => "irreversible".to_owned(),
         }
     }
@@ -269,7 +373,8 @@ impl Confidence {
 /// Kinds of action of which never two are under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mutex {
-    key: Key,
+    /// Never two on one target; else never two on the node.
+    per_target: bool,
     kinds: u64,
 }
 
@@ -281,7 +386,7 @@ impl Mutex {
             "never two on one target, or on the whole node (default)",
         );
         Self {
-            key: if key == Some(0) { Key::Target } else { Key::Node },
+            per_target: key == Some(0),
             kinds,
         }
     }
@@ -291,7 +396,7 @@ impl Mutex {
         let count = world.flights.iter().filter(|flight| {
             flight.until > now
                 && self.kinds & (1 << flight.kind) != 0
-                && (self.key == Key::Node || flight.target.as_str() == asked.target)
+                && (!self.per_target || flight.target.as_str() == asked.target)
         });
         Numbers::of([i64::try_from(count.count()).ok()])
     }

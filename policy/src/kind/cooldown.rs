@@ -8,13 +8,16 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::threshold::as_number;
-use crate::ledger::{Counters, Key, Numbers};
+use crate::ledger::{Counters, Numbers, target_and_kind};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
 
 /// A day: after that a person has looked. Source: `control.md` 9.4.
 const CAP_MS: u64 = 86_400_000;
+
+/// More suppressions than these in a day mean that the fault is stuck. Source: `control.md` 9.4.
+const STUCK_AFTER: u8 = 5;
 
 /// The waits of one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +56,7 @@ impl Cooldown {
     }
 
     pub fn gather(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
-        match counters.mark(Key::TargetKind, asked) {
+        match counters.mark(target_and_kind(asked)) {
             Some(mark) => Numbers::of([
                 Some(as_number(asked.now.mono.0.saturating_sub(mark.finished.0))),
                 Some(as_number(self.wait_ms(mark.failures))),
@@ -74,9 +77,19 @@ impl Cooldown {
     }
 
     pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
-        let mark = counters.mark_mut(Key::TargetKind, asked);
+        let mark = counters.mark_mut(target_and_kind(asked), asked.now.mono);
         mark.finished = asked.now.mono;
         mark.failures = if failed { mark.failures.saturating_add(1) } else { 0 };
+    }
+
+    /// Notes that it held an action back. `true` when that is once too often: waiting does not help, the fault is stuck.
+    pub fn suppressed(&self, counters: &mut Counters, asked: &Asked<'_>) -> bool {
+        let mark = counters.mark_mut(target_and_kind(asked), asked.now.mono);
+        if asked.now.mono.0.saturating_sub(mark.suppressed_since.0) >= CAP_MS {
+            (mark.suppressed, mark.suppressed_since) = (0, asked.now.mono);
+        }
+        mark.suppressed = mark.suppressed.saturating_add(1);
+        mark.suppressed == STUCK_AFTER + 1
     }
 
     pub fn text(&self) -> String {

@@ -1,5 +1,7 @@
 //! `cost_ceiling`: what a scope spends in a window, projected with the change, against a ceiling in millionths of a unit of money.
 //!
+//! A node without its hub spends from a leased slice only: the fact `SCOPE.cost_lease_micros`, [`lease_slice`].
+//!
 //! Projected = spent + committed + (run rate + change) x time left. In a rolling window of n days nothing is ever "left", so there
 //! the rate counts over a whole window and the larger of the two is compared. What lowers cost is exempt.
 //! Source: `control.md` 9.4.
@@ -8,9 +10,16 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
-use crate::ledger::{Known, Numbers};
+use crate::calendar::Zone;
+use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
+
+/// What a hub may lease to one node for the time without it: half of the node's share of what is left, so that all nodes together
+/// cannot pass the ceiling while the hub goes on spending the other half. Source: `control.md` 9.4.
+pub fn lease_slice(remaining_micros: i64, share_bp: u16) -> i64 {
+    mul_div(remaining_micros.max(0), i64::from(share_bp.min(10_000)), 20_000)
+}
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -24,6 +33,7 @@ pub(crate) struct Cost {
     ceiling_micros: i64,
     window_ms: i64,
     calendar: Option<CalendarWindow>,
+    zone: Zone,
     soft_bp: i64,
     on_soft: Verdict,
     on_hard: Verdict,
@@ -41,7 +51,12 @@ const VERDICTS: &[&str] = &["hold", "require_approval", "deny"];
 
 impl Cost {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let numbers = ["cost_spent_micros", "cost_committed_micros", "cost_rate_micros_per_h"];
+        let numbers = [
+            "cost_spent_micros",
+            "cost_committed_micros",
+            "cost_rate_micros_per_h",
+            "cost_lease_micros",
+        ];
         let (scope, names) = read_names(fields, "scope", "whose cost: a tenant, a namespace, a node", &numbers);
         let currency = fields
             .text("currency", "for people; USD")
@@ -52,7 +67,7 @@ impl Cost {
             i64::MAX,
             "the ceiling, in millionths of the currency",
         );
-        let window = fields.need_text("window", "rolling (7 d), or calendar: day, week or month, in UTC");
+        let window = fields.need_text("window", "rolling (7 d), or calendar: day, week (from Monday) or month");
         let soft_bp = fields.number(
             "soft_bp",
             1,
@@ -95,6 +110,7 @@ impl Cost {
             ceiling_micros,
             window_ms,
             calendar,
+            zone: Zone::read(fields, "the IANA time zone of a calendar window; UTC"),
             soft_bp: soft_bp.unwrap_or(8_000),
             on_soft,
             on_hard,
@@ -102,18 +118,26 @@ impl Cost {
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        Numbers::of([
-            known.get(&self.names[0]),
-            known.get(&self.names[1]),
-            known.get(&self.names[2]),
-        ])
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         let change = asked.details.cost_delta_micros_per_h;
         if change.is_some_and(|change| change < 0) {
             return;
+        }
+        if let (Some(change), Some(lease)) = (change, numbers.get(3)) {
+            // Away from the hub only the slice that it leased counts; what others spend meanwhile is not known.
+            let left = self.left_ms(asked.now.wall.0).unwrap_or(self.window_ms);
+            let more = mul_div(change, left, HOUR_MS);
+            let finding = Finding::pass(2, "<=", Some(more), Some(lease), Unit::Count);
+            return push(if more <= lease {
+                finding
+            } else {
+                finding.fails(self.on_hard, None)
+            });
         }
         let (Some(change), Some(spent), Some(rate)) = (change, numbers.get(0), numbers.get(2)) else {
             return push(
@@ -148,24 +172,21 @@ impl Cost {
 
     /// What is left of a calendar window.
     fn left_ms(&self, now: i64) -> Option<i64> {
-        let day_end = |days: i64| (now.div_euclid(DAY_MS) + days) * DAY_MS - now;
-        // 1970-01-01 was a Thursday; a week begins on Monday.
-        let weekday = (now.div_euclid(DAY_MS) + 3).rem_euclid(7);
-        Some(match self.calendar? {
-            CalendarWindow::Day => day_end(1),
-            CalendarWindow::Week => day_end(7 - weekday),
-            CalendarWindow::Month => {
-                let date = jiff::Timestamp::from_millisecond(now)
-                    .ok()
-                    .map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date());
-                date.map_or(self.window_ms, |date| {
-                    day_end(i64::from(date.days_in_month() - date.day()) + 1)
-                })
-            }
-        })
+        let (_, end) = match self.calendar? {
+            CalendarWindow::Day => self.zone.day_of(now),
+            CalendarWindow::Week => self.zone.week_of(now),
+            CalendarWindow::Month => self.zone.month_of(now),
+        };
+        Some(end.saturating_sub(now))
     }
 
     pub fn what(&self, part: u8) -> String {
+        if part == 2 {
+            return format!(
+                "cost of this in what {} leased to the node, in millionths of {}",
+                self.scope, self.currency
+            );
+        }
         let limit = if part == 1 { ", soft limit" } else { "" };
         format!(
             "projected cost of {} in millionths of {}{limit}",

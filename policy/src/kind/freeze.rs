@@ -19,13 +19,32 @@ pub(crate) struct Windows {
     calendar: Calendar,
     /// What people call it, for example `peak sale`.
     reason: String,
+    /// What becomes of a change that is under way when a freeze begins: index into [`IN_FLIGHT`].
+    in_flight: usize,
 }
+
+/// What becomes of changes that are under way.
+const IN_FLIGHT: &[&str] = &["finish", "pause", "rollback"];
 
 impl Windows {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let calendar = Calendar::read(fields);
         let reason = fields.text("reason", "what people call it").unwrap_or_default();
-        calendar.map(|calendar| Self { calendar, reason })
+        let in_flight = fields.choice(
+            "in_flight",
+            IN_FLIGHT,
+            "for a freeze: what becomes of a change that is under way when it begins; finish",
+        );
+        calendar.map(|calendar| Self {
+            calendar,
+            reason,
+            in_flight: in_flight.unwrap_or(0),
+        })
+    }
+
+    /// What becomes of a change that is under way when a freeze begins.
+    pub fn in_flight(&self) -> &'static str {
+        IN_FLIGHT[self.in_flight]
     }
 
     /// A freeze: holds while a window covers now, or would before the change and its way back are over.
@@ -51,6 +70,24 @@ impl Windows {
                 return push(unsure.fails(Verdict::Hold, None));
             }
         }
+        let error = asked.clock_error_ms;
+        if error > 0 {
+            // A freeze is as much longer as the clock may be off.
+            let before = self.calendar.next_start(now).map(|start| start.saturating_sub(now));
+            let after = self.calendar.covers(now.saturating_sub(error));
+            if after.is_some() || before.is_some_and(|left| left <= error) {
+                let finding = Finding {
+                    part: 3,
+                    limit: Some(error),
+                    op: ">",
+                    unit: Unit::Milliseconds,
+                    observed: before.filter(|left| *left <= error),
+                    ..finding
+                };
+                let left = after.map_or(error, |end| end.saturating_sub(now).saturating_add(error));
+                return push(finding.fails(Verdict::Hold, u64::try_from(left).ok()));
+            }
+        }
         push(finding);
         let Some(lasts_ms) = asked.details.lasts_ms else {
             return;
@@ -59,7 +96,7 @@ impl Windows {
             return;
         };
         let left = start.saturating_sub(now);
-        let needs = lasts_ms.saturating_add(asked.details.rollback_ms);
+        let needs = lasts_ms.saturating_add(asked.details.rollback_ms).saturating_add(error);
         let finding = Finding::pass(2, "<=", Some(needs), Some(left), Unit::Milliseconds);
         push(if needs <= left {
             finding
@@ -89,9 +126,29 @@ impl Windows {
         self.calendar.covers(asked.now.wall.0).is_some()
     }
 
+    /// A stretch of time from `at` on in which no window begins or is open; `None` if one covers `at`.
+    pub fn quiet_from(&self, at: i64) -> Option<(i64, i64)> {
+        // As far ahead as the calendar looks.
+        const FAR_MS: i64 = 399 * DAY_MS;
+        match self.calendar.covers(at) {
+            Some(_) => None,
+            None => Some((at, self.calendar.next_start(at).unwrap_or(at.saturating_add(FAR_MS)))),
+        }
+    }
+
     /// Until when changes are frozen, and from when next: for calendars. Milliseconds since 1970.
     pub fn now_and_next(&self, at_ms: i64) -> (Option<i64>, Option<i64>) {
         (self.calendar.covers(at_ms), self.calendar.next_start(at_ms))
+    }
+
+    /// The windows that touch `[from, to)`, and whether there are more. Milliseconds since 1970.
+    pub fn between(&self, from_ms: i64, to_ms: i64) -> (Vec<(i64, i64)>, bool) {
+        self.calendar.between(from_ms, to_ms)
+    }
+
+    /// The zone of its times, for people.
+    pub fn zone_name(&self) -> &str {
+        self.calendar.zone_name()
     }
 
     pub fn what(&self, part: u8, freeze: bool) -> String {
@@ -103,6 +160,7 @@ impl Windows {
         match part {
             0 => format!("{name} active"),
             1 => format!("{name} active (the clock is wrong, one lies within a day)"),
+            3 => format!("time to {name}, by more than the clock may be off"),
             _ => format!("time that the change and its way back need before {name}"),
         }
     }

@@ -9,9 +9,11 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
-use crate::ledger::{Known, Numbers};
-use crate::rule::{Asked, Finding};
+use crate::calendar::Zone;
+use crate::ledger::Numbers;
+use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
+use crate::text::units;
 
 /// A promise of availability.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,17 +21,35 @@ pub(crate) struct Sla {
     service: String,
     names: Vec<String>,
     target_bp: i64,
-    period_ms: i64,
+    period: Period,
     on_missing: OnUnknown,
+}
+
+/// Over which time a promise is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Period {
+    Rolling(i64),
+    /// A calendar month in a zone.
+    Month(Zone),
 }
 
 impl Sla {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let (service, names) = read_names(fields, "service", "whose promise", &["outage_ms", "prevents_loss_ms"]);
         let target_bp = fields.need_amount("target", Some(Unit::BasisPoints), "the promised availability, 99.9 %");
-        let period = fields
-            .duration("period", "over this time; 30 d")
-            .unwrap_or(30 * 86_400_000);
+        let period = fields.text("period", "over this time, 30 d (default), or a calendar month: month");
+        let zone = Zone::read(fields, "the IANA time zone of the month; UTC");
+        let period = match period.as_deref() {
+            Some("month") => Period::Month(zone),
+            Some(text) => match units::duration_ms(text) {
+                Ok(ms) if ms > 0 => Period::Rolling(as_ms(Some(ms)).unwrap_or(0)),
+                _ => {
+                    fields.problem("period", format!("`{text}` is neither a duration nor month"));
+                    Period::Rolling(0)
+                }
+            },
+            None => Period::Rolling(30 * 86_400_000),
+        };
         if !(0..=10_000).contains(&target_bp) {
             fields.problem("target", "is outside 0 %..=100 %");
         }
@@ -37,13 +57,14 @@ impl Sla {
             service,
             names,
             target_bp,
-            period_ms: as_ms(Some(period)).unwrap_or(0),
+            period,
             on_missing: OnUnknown::read(fields),
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        Numbers::of([known.get(&self.names[0]), known.get(&self.names[1])])
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -53,7 +74,14 @@ impl Sla {
         let Some(consumed) = numbers.get(0) else {
             return push(self.on_missing.finding(asked, 0, "<=", None, Unit::Milliseconds));
         };
-        let budget = mul_div(self.period_ms, 10_000 - self.target_bp, 10_000).saturating_sub(consumed);
+        let period_ms = match &self.period {
+            Period::Rolling(ms) => *ms,
+            Period::Month(zone) => {
+                let (start, end) = zone.month_of(asked.now.wall.0);
+                end.saturating_sub(start)
+            }
+        };
+        let budget = mul_div(period_ms, 10_000 - self.target_bp, 10_000).saturating_sub(consumed);
         let Some(lasts) = asked.details.lasts_ms else {
             return push(
                 self.on_missing
@@ -99,10 +127,12 @@ struct Tier {
     burn_milli: i64,
     verdict: Verdict,
     from: RiskClass,
+    /// Changes of people are left alone, unless they are steps of a rollout.
+    spares_people: bool,
 }
 
 /// Numbers of a rule: burns in thousandths by window, then what is left of the budget in hundredths of a percent.
-pub(crate) const BURNS: [&str; 8] = [
+pub(crate) const BURNS: [&str; 9] = [
     "burn_5m",
     "burn_1h",
     "burn_30m",
@@ -111,19 +141,21 @@ pub(crate) const BURNS: [&str; 8] = [
     "burn_1d",
     "budget_left_bp",
     "events_short",
+    "burn_3d",
 ];
 const BUDGET_LEFT: usize = 6;
 const EVENTS: usize = 7;
 /// With fewer events in the short window only the long one is asked. Source: `control.md` 9.4.
 const MIN_EVENTS: i64 = 30;
 
-const TIERS: [Tier; 3] = [
+const TIERS: [Tier; 4] = [
     Tier {
         name: "page-fast (1 h and 5 min)",
         windows: (1, 0),
         burn_milli: 14_400,
         verdict: Verdict::Hold,
         from: RiskClass::Medium,
+        spares_people: true,
     },
     Tier {
         name: "page-slow (6 h and 30 min)",
@@ -131,6 +163,7 @@ const TIERS: [Tier; 3] = [
         burn_milli: 6_000,
         verdict: Verdict::Hold,
         from: RiskClass::High,
+        spares_people: false,
     },
     Tier {
         name: "ticket (1 d and 2 h)",
@@ -138,6 +171,16 @@ const TIERS: [Tier; 3] = [
         burn_milli: 3_000,
         verdict: Verdict::RequireApproval,
         from: RiskClass::High,
+        spares_people: false,
+    },
+    // Only shown.
+    Tier {
+        name: "watch (3 d and 6 h)",
+        windows: (8, 3),
+        burn_milli: 1_000,
+        verdict: Verdict::Allow,
+        from: RiskClass::Medium,
+        spares_people: false,
     },
 ];
 
@@ -155,16 +198,14 @@ impl Slo {
         Some(Self {
             sli,
             names,
-            on_missing: OnUnknown::read(fields),
+            // Unknown holds, whatever the class: burning unseen is burning. Source: `control.md` 9.4.
+            on_missing: OnUnknown::read(fields).or(Verdict::Hold),
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, name) in self.names.iter().enumerate() {
-            numbers.set(index, known.get(name));
-        }
-        numbers
+    /// Full names of its numbers.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -172,14 +213,19 @@ impl Slo {
         if asked.is_remedy() || class < RiskClass::Medium {
             return;
         }
+        let is_persons = matches!(asked.source, Source::Human | Source::Local) && asked.info().name != "rollout_step";
         let few = numbers.get(EVENTS).is_some_and(|events| events < MIN_EVENTS);
         for (index, tier) in TIERS.iter().enumerate().filter(|(_, tier)| class >= tier.from) {
+            if tier.spares_people && is_persons {
+                continue;
+            }
             let (long, short) = (numbers.get(tier.windows.0), numbers.get(tier.windows.1));
             let part = index as u8;
             let limit = Some(tier.burn_milli);
             let slower = match (long, short) {
                 (Some(long), Some(short)) if !few => long.min(short),
                 (Some(long), _) if few => long,
+                _ if tier.verdict == Verdict::Allow => continue,
                 _ => {
                     push(self.on_missing.finding(asked, part, "<=", limit, Unit::Milli));
                     continue;

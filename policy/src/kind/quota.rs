@@ -1,16 +1,20 @@
 //! `quota`: how much of each resource a scope may have in all, counting what is reserved.
 //!
-//! All resources of a request are checked together; one that does not fit refuses the whole. 0 is a limit like any other.
+//! All resources of a request are checked together; one that does not fit refuses the whole, and with it every member of a gang.
+//! What is granted is set aside at once and for a while, until it is seen in use: two requests at the same moment cannot both have
+//! the last of it, and what never starts is free again. 0 is a limit like any other.
 //! Source: `control.md` 9.4.
 
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::OnUnknown;
-use crate::ledger::{Known, Numbers};
+use crate::ledger::{Counters, Numbers};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
+/// The text of the places of what is set aside.
+const RESERVED: &str = "reserved";
 /// Resources of one rule: as many as a decision keeps numbers for.
 const MAX_RESOURCES: usize = 4;
 
@@ -28,8 +32,12 @@ pub(crate) struct Quota {
     scope: String,
     resources: Vec<Resource>,
     borrow_max: i64,
+    reserve_ms: u64,
     on_missing: OnUnknown,
 }
+
+/// How long what was granted counts until it is seen in use. Source: `control.md` 9.4.
+const RESERVE_MS: u64 = 60_000;
 
 impl Quota {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -39,6 +47,10 @@ impl Quota {
             "how much of each resource: replicas, gpu, cpu_milli, memory_bytes",
         );
         let borrow_max = fields.number("borrow_max", 0, i64::MAX, "how much more of each may be borrowed; 0");
+        let reserve_ms = fields.duration(
+            "reserve_for",
+            "how long what was granted counts as used until `used_` of the scope tells of it; 60 s",
+        );
         let on_missing = OnUnknown::read(fields);
         if fields.is_describing() {
             return None;
@@ -65,19 +77,41 @@ impl Quota {
             scope,
             resources,
             borrow_max: borrow_max.unwrap_or(0),
+            reserve_ms: reserve_ms.unwrap_or(RESERVE_MS),
             on_missing,
         })
     }
 
-    pub fn gather(&self, known: &Known) -> Numbers {
-        let mut numbers = Numbers::default();
-        for (index, resource) in self.resources.iter().enumerate() {
-            numbers.set(index, known.get(&resource.used));
+    /// The full name of the n-th number.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.resources.get(index).map(|resource| resource.used.as_str())
+    }
+
+    /// Adds what is set aside to what is used.
+    pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
+        for index in 0..self.resources.len() {
+            let used = numbers.get(index);
+            let reserved = counters.reserved((index as u8, RESERVED), asked.now.mono);
+            numbers.set(index, used.map(|used| used.saturating_add(reserved)));
         }
-        numbers
+    }
+
+    /// Sets aside everything that a granted request uses. All of it, or it was not granted.
+    pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
+        for (index, resource) in self.resources.iter().enumerate() {
+            let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
+            if let Some((_, more)) = wanted.filter(|(_, more)| *more > 0) {
+                let now = asked.now.mono;
+                let until = now.0.saturating_add(self.reserve_ms);
+                counters.reserve((index as u8, RESERVED), now, until, *more);
+            }
+        }
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+        if asked.details.resources.is_empty() {
+            return;
+        }
         for (index, resource) in self.resources.iter().enumerate() {
             let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
             // Giving back is always within the quota.

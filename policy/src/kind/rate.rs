@@ -1,52 +1,161 @@
 //! `rate_limit` and `budget`: at most so many in any interval of a window's length.
 //!
-//! Counts what ran, never what was refused. A true sliding window: an event exactly one window old is out.
+//! Counts what ran, never what was refused. Up to 1,024 a log of exact times makes a true sliding window: an event exactly one window
+//! old is out. Beyond, and where asked for, GCRA keeps one time instead: at most `burst` at once and the rest of the limit spread
+//! over the window, so the sum is never above the limit. Times are running time, so no step of the wall clock refills anything.
 //!
 //! Invariant: no interval of length `window` ever holds more than `limit` granted actions of one key.
 
-use wire::Verdict;
 use wire::reading::Unit;
+use wire::{Mono, Verdict};
 
-use crate::ledger::{Counters, Key, MAX_WINDOW, Numbers};
+use crate::ledger::{Counters, MAX_WINDOW, Numbers, Place};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
 
 use super::threshold::as_number;
 
-/// How many in how long, counted per what.
+/// What is counted together. The order is that of [`Per::NAMES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Per {
+    Target,
+    Kind,
+    TargetKind,
+    Node,
+    Label,
+    LabelKind,
+}
+
+/// Names in bundles, what each counts, and the label that it means.
+const KEYS: [(&str, Per, &str); 10] = [
+    ("target", Per::Target, ""),
+    ("kind", Per::Kind, ""),
+    ("target_kind", Per::TargetKind, ""),
+    ("node", Per::Node, ""),
+    ("resource", Per::Target, ""),
+    ("namespace", Per::Label, "namespace"),
+    ("cluster", Per::Label, "cluster"),
+    ("global", Per::Node, ""),
+    ("label", Per::Label, ""),
+    ("label_kind", Per::LabelKind, ""),
+];
+
+/// How many in how long, counted per what.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rate {
     limit: u32,
     window_ms: u64,
-    key: Key,
+    per: Per,
+    /// The label whose value is counted by.
+    label: String,
+    /// Without a log: how many at once.
+    burst: Option<u32>,
 }
 
 impl Rate {
     pub fn read(fields: &mut Fields<'_>) -> Self {
-        let limit = fields.need_number("limit", 0, MAX_WINDOW as i64, "at most so many");
+        let limit = fields.need_number("limit", 0, 1_000_000_000, "at most so many");
         let window_ms = fields.need_duration("window", "in any interval of this length");
         let key = fields.choice(
             "key",
-            Key::NAMES,
-            "counted per target (default), per kind, per target_kind, or for the whole node",
+            &KEYS.map(|(name, ..)| name),
+            "counted per target (default; also called resource), kind, target_kind, for the whole node (also called global where a \
+             hub asks), per label, label_kind, or per the labels namespace or cluster",
         );
+        let (_, per, usual) = KEYS[key.unwrap_or(0)];
+        let label = fields.text(
+            "label",
+            "the label that is counted by, for the keys label and label_kind",
+        );
+        if matches!(per, Per::Label | Per::LabelKind) && usual.is_empty() && label.is_none() {
+            fields.problem(
+                "label",
+                "`label` is missing: `key: label` counts by the value of one label",
+            );
+        }
+        let algorithm = fields.choice(
+            "algorithm",
+            &["log", "gcra"],
+            "log keeps every time, up to 1024 (default there); gcra keeps one, and spreads what is above the burst",
+        );
+        let limit = u32::try_from(limit).unwrap_or(0);
+        let is_log = algorithm.map_or(limit as usize <= MAX_WINDOW, |index| index == 0);
+        if is_log && limit as usize > MAX_WINDOW {
+            fields.problem(
+                "limit",
+                format!("a log holds at most {MAX_WINDOW}; use `algorithm: gcra`"),
+            );
+        }
+        let burst = fields.number(
+            "burst",
+            1,
+            1_000_000_000,
+            "with gcra: how many at once, below the limit; half of it",
+        );
+        let burst = burst.map(|burst| u32::try_from(burst).unwrap_or(u32::MAX));
+        if !is_log && limit < 2 {
+            fields.problem("limit", "gcra needs a limit of at least 2; a log does for less");
+        } else if burst.is_some_and(|burst| is_log || burst >= limit) {
+            fields.problem("burst", "is for `algorithm: gcra`, and lies below the limit");
+        }
         Self {
-            limit: u32::try_from(limit).unwrap_or(0),
+            limit,
             window_ms,
-            key: key.map_or(Key::Target, Key::from_index),
+            per,
+            label: label.unwrap_or_else(|| usual.to_owned()),
+            burst: (!is_log).then(|| burst.unwrap_or(limit / 2).clamp(1, limit.max(2) - 1)),
         }
     }
 
+    /// Whether it looks at labels.
+    pub fn uses_labels(&self) -> bool {
+        matches!(self.per, Per::Label | Per::LabelKind)
+    }
+
+    fn place<'a>(&self, asked: &Asked<'a>) -> Place<'a> {
+        let kind = asked.kind as u8 + 1;
+        let label = || {
+            let found = asked.labels.iter().find(|(name, _)| *name == self.label);
+            // What has no such label is counted together.
+            found.map_or("", |(_, value)| value.as_str())
+        };
+        match self.per {
+            Per::Target => (0, asked.target),
+            Per::Kind => (kind, ""),
+            Per::TargetKind => (kind, asked.target),
+            Per::Node => (0, ""),
+            Per::Label => (0, label()),
+            Per::LabelKind => (kind, label()),
+        }
+    }
+
+    /// The time that one grant uses up when no log is kept, rounded up so that the limit is never passed.
+    fn each_us(&self, burst: u32) -> u64 {
+        let spread = u64::from(self.limit.saturating_sub(burst)).max(1);
+        self.window_ms.saturating_mul(1_000).div_ceil(spread)
+    }
+
     pub fn gather(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
-        let (count, free_in_ms) = counters.window(self.key, asked, self.window_ms, self.limit);
-        Numbers::of([Some(i64::from(count)), free_in_ms.map(as_number)])
+        let place = self.place(asked);
+        let Some(burst) = self.burst else {
+            let (count, free_in_ms) = counters.window(place, asked.now.mono, self.window_ms, self.limit);
+            return Numbers::of([Some(i64::from(count)), free_in_ms.map(as_number)]);
+        };
+        let each = self.each_us(burst);
+        let now = asked.now.mono.0.saturating_mul(1_000);
+        let ahead = counters.used_until_us(place).unwrap_or(0).saturating_sub(now);
+        let used = ahead.div_ceil(each);
+        let free = ahead
+            .saturating_sub(each.saturating_mul(u64::from(burst) - 1))
+            .div_ceil(1_000);
+        Numbers::of([Some(as_number(used)), Some(as_number(free)).filter(|free| *free > 0)])
     }
 
     pub fn assess(&self, verdict: Verdict, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         // Without a count nothing is known of what ran: the hub's own copy does not ask at all.
         let Some(count) = numbers.get(0) else { return };
-        let limit = i64::from(self.limit);
+        let limit = i64::from(self.burst.unwrap_or(self.limit));
         let finding = Finding::pass(0, "<", Some(count), Some(limit), Unit::Count);
         push(if count < limit {
             finding
@@ -57,30 +166,112 @@ impl Rate {
 
     /// Whether no key can have reached the limit.
     pub fn is_idle(&self, counters: &Counters) -> bool {
-        counters.busiest() < self.limit as usize
+        match self.burst {
+            Some(_) => counters.is_empty(),
+            None => counters.busiest() < self.limit as usize,
+        }
     }
 
     pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
-        counters.debit(self.key, asked, self.window_ms, self.limit);
+        let (place, now): (_, Mono) = (self.place(asked), asked.now.mono);
+        match self.burst {
+            Some(burst) => counters.use_up(place, now, self.each_us(burst)),
+            None => counters.debit(place, now, self.window_ms, self.limit),
+        }
     }
 
     pub fn what(&self, asked: &Asked<'_>) -> String {
-        let of = match self.key {
-            Key::Node => "actions of this node".to_owned(),
-            Key::Target => format!("actions on {}", asked.target),
-            Key::Kind => format!("{} actions", asked.info().name),
-            Key::TargetKind => format!("{} actions on {}", asked.info().name, asked.target),
+        let kind = asked.info().name;
+        let of = match self.per {
+            Per::Node => "actions of this node".to_owned(),
+            Per::Target => format!("actions on {}", asked.target),
+            Per::Kind => format!("{kind} actions"),
+            Per::TargetKind => format!("{kind} actions on {}", asked.target),
+            Per::Label => format!("actions of {} {}", self.label, self.place(asked).1),
+            Per::LabelKind => format!("{kind} actions of {} {}", self.label, self.place(asked).1),
         };
-        format!("{of} in {}", show_duration(self.window_ms))
+        let ahead = if self.burst.is_some() { ", not yet spread" } else { "" };
+        format!("{of}{ahead} in {}", show_duration(self.window_ms))
     }
 
     pub fn text(&self) -> String {
-        let per = match self.key {
-            Key::Node => "",
-            Key::Target => ", per target",
-            Key::Kind => ", per kind",
-            Key::TargetKind => ", per target and kind",
+        let per = match self.per {
+            Per::Node => String::new(),
+            Per::Target => ", per target".to_owned(),
+            Per::Kind => ", per kind".to_owned(),
+            Per::TargetKind => ", per target and kind".to_owned(),
+            Per::Label => format!(", per {}", self.label),
+            Per::LabelKind => format!(", per {} and kind", self.label),
         };
-        format!("at most {} in any {}{per}", self.limit, show_duration(self.window_ms))
+        let burst = self.burst.map_or(String::new(), |burst| format!(", {burst} at once"));
+        format!(
+            "at most {} in any {}{burst}{per}",
+            self.limit,
+            show_duration(self.window_ms)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::rule::{Details, Source};
+    use wire::{Now, Wall};
+
+    fn asked(at: u64) -> Asked<'static> {
+        Asked {
+            kind: 2,
+            source: Source::Brain,
+            target: "a",
+            labels: &[],
+            amount: None,
+            details: Details::NONE,
+            earlier: 0,
+            is_undo: false,
+            clock_wrong: false,
+            clock_error_ms: 0,
+            now: Now {
+                mono: Mono(at),
+                wall: Wall(0),
+            },
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_window_holds_more_than_the_limit_without_a_log_either(
+            limit in 2u32..60,
+            share in 1u32..60,
+            window_ms in 1u64..5_000,
+            steps in proptest::collection::vec(0u64..200, 1..400)
+        ) {
+            let burst = share.min(limit - 1);
+            let rate = Rate { limit, window_ms, per: Per::Node, label: String::new(), burst: Some(burst) };
+            let (mut counters, mut at, mut ran) = (Counters::default(), 0, Vec::new());
+            for step in steps {
+                at += step;
+                let asked = asked(at);
+                let mut passes = true;
+                let mut retry = None;
+                rate.assess(Verdict::Hold, &rate.gather(&counters, &asked), &mut |finding| {
+                    passes = finding.holds;
+                    retry = finding.retry_after_ms;
+                });
+                if passes {
+                    rate.debit(&mut counters, &asked);
+                    ran.push(at);
+                } else {
+                    // Worth asking again exactly then.
+                    let later = super::tests::asked(at + retry.unwrap());
+                    rate.assess(Verdict::Hold, &rate.gather(&counters, &later), &mut |finding| passes = finding.holds);
+                    proptest::prop_assert!(passes, "not free after {:?} ms", retry);
+                }
+            }
+            for from in &ran {
+                let inside = ran.iter().filter(|at| (*from..from + window_ms).contains(at)).count();
+                proptest::prop_assert!(inside <= limit as usize, "{} > {} from {}", inside, limit, from);
+            }
+        }
     }
 }

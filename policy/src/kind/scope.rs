@@ -11,7 +11,7 @@ use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
 /// What a missing number means, when the rule says so itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct OnUnknown(Option<Verdict>);
 
 impl OnUnknown {
@@ -26,6 +26,11 @@ impl OnUnknown {
         Self(choice.map(|index| verdicts[index]))
     }
 
+    /// The same, with another answer than by class where the rule says nothing.
+    pub fn or(self, usual: Verdict) -> Self {
+        Self(self.0.or(Some(usual)))
+    }
+
     /// The comparison that could not be made.
     pub fn finding(self, asked: &Asked<'_>, part: u8, op: &'static str, limit: Option<i64>, unit: Unit) -> Finding {
         let usual = match asked.info().class {
@@ -33,7 +38,10 @@ impl OnUnknown {
             RiskClass::Low | RiskClass::Medium => Verdict::Hold,
             RiskClass::High | RiskClass::Irreversible => Verdict::Deny,
         };
-        Finding::pass(part, op, None, limit, unit).fails(self.0.unwrap_or(usual), None)
+        Finding {
+            unknown: true,
+            ..Finding::pass(part, op, None, limit, unit).fails(self.0.unwrap_or(usual), None)
+        }
     }
 }
 

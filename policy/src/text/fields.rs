@@ -11,7 +11,7 @@ use wire::api::BundleProblem;
 use wire::reading::Unit;
 
 use super::did_you_mean;
-use super::tree::{Key, Node, Place, Value};
+use super::tree::{Key, Node, Place, Style, Value};
 use super::units;
 
 /// Most problems that one check reports; a person fixes a page at a time.
@@ -216,6 +216,49 @@ impl<'a> Fields<'a> {
         node.and_then(|node| self.scalar(name, node))
             .unwrap_or_default()
             .to_owned()
+    }
+
+    /// A text that is a small language of its own and must be there: `read` takes it, and its error names a byte of the text.
+    pub fn need_program<T>(
+        &mut self,
+        name: &'static str,
+        doc: &'static str,
+        read: impl FnOnce(&str) -> Result<T, (usize, String)>,
+    ) -> Option<T> {
+        let node = self.ask(name, Shape::Text, true, doc)?;
+        let text = self.scalar(name, node)?;
+        match read(text) {
+            Ok(value) => Some(value),
+            Err((at, message)) => {
+                self.problems
+                    .add(self.place_inside(name, node, text, at), &self.at(name), message);
+                None
+            }
+        }
+    }
+
+    /// Where a byte of a scalar stands. Lines of a block are taken to be indented by two more than their key.
+    fn place_inside(&self, name: &str, node: &Node, text: &str, at: usize) -> Place {
+        let before = text.get(..at).unwrap_or(text);
+        let lines = before.bytes().filter(|byte| *byte == b'\n').count();
+        let column = before.rsplit('\n').next().unwrap_or(before).chars().count();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        match node.style {
+            Style::Block => {
+                let key = self.entries.iter().find(|(key, _)| key.name == name);
+                let key = key.map_or(node.place, |(key, _)| key.place);
+                Place {
+                    line: key.line.saturating_add(1).saturating_add(number(lines)),
+                    column: key.column.saturating_add(2).saturating_add(number(column)),
+                }
+            }
+            Style::Plain | Style::Quoted => Place {
+                line: node.place.line.saturating_add(number(lines)),
+                column: number(column)
+                    .saturating_add(if lines == 0 { node.place.column } else { 1 })
+                    .saturating_add(u32::from(node.style == Style::Quoted && lines == 0)),
+            },
+        }
     }
 
     /// A whole number.

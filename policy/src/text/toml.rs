@@ -5,7 +5,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::tree::{Key, MAX_DEPTH, MAX_NODES, Node, Place, SyntaxError, Value};
+use super::tree::{Key, MAX_DEPTH, MAX_NODES, Node, Place, Style, SyntaxError, Value};
 
 /// Whether a text is TOML: its first line that is neither empty nor a comment is `name = …` or `[…]`.
 pub(crate) fn is_toml(text: &str) -> bool {
@@ -34,6 +34,7 @@ pub(crate) fn tree(text: &str) -> Result<Node, SyntaxError> {
     Ok(Node {
         place: at,
         value: read_table(table.get_ref(), &places, 0, &mut nodes)?,
+        style: Style::Plain,
     })
 }
 
@@ -63,6 +64,11 @@ fn read_value(
         let message = format!("more than {MAX_NODES} values, or nested deeper than {MAX_DEPTH} levels");
         return Err(SyntaxError { place, message });
     }
+    let style = if let DeValue::String(_) = value.get_ref() {
+        Style::Quoted
+    } else {
+        Style::Plain
+    };
     let value = match value.get_ref() {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => Value::Text(number.as_str().to_owned()),
@@ -75,7 +81,7 @@ fn read_value(
         }
         DeValue::Table(table) => read_table(table, places, depth, nodes)?,
     };
-    Ok(Node { place, value })
+    Ok(Node { place, value, style })
 }
 
 /// Where each line begins.

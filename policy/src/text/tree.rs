@@ -24,6 +24,19 @@ pub(crate) struct Place {
 pub(crate) struct Node {
     pub place: Place,
     pub value: Value,
+    pub style: Style,
+}
+
+/// How a scalar is written, which says where its first letter stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As it is; also what is no scalar.
+    #[default]
+    Plain,
+    /// Between quotes.
+    Quoted,
+    /// In lines of its own, after `|` or `>`.
+    Block,
 }
 
 /// What a node is.
@@ -132,7 +145,18 @@ impl Builder {
                     "" | "~" | "null" if plain => Value::Nothing,
                     _ => Value::Text(text.into_owned()),
                 };
-                self.put(Node { place: here, value })
+                let style = match style {
+                    granit_parser::ScalarStyle::Plain => Style::Plain,
+                    granit_parser::ScalarStyle::Literal | granit_parser::ScalarStyle::Folded => Style::Block,
+                    granit_parser::ScalarStyle::SingleQuoted | granit_parser::ScalarStyle::DoubleQuoted => {
+                        Style::Quoted
+                    }
+                };
+                self.put(Node {
+                    place: here,
+                    value,
+                    style,
+                })
             }
             Event::SequenceStart(..) => self.descend(Open::List(here, Vec::new()), here),
             Event::MappingStart(..) => self.descend(Open::Map(here, Vec::new(), None), here),
@@ -140,10 +164,12 @@ impl Builder {
                 Some(Open::List(place, items)) => self.put(Node {
                     place,
                     value: Value::List(items),
+                    style: Style::Plain,
                 }),
                 Some(Open::Map(place, entries, _)) => self.put(Node {
                     place,
                     value: Value::Map(entries),
+                    style: Style::Plain,
                 }),
                 None => refuse("a map or list ends that was not begun"),
             },

@@ -32,6 +32,19 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     browser.until("the decision", |text| {
         text.contains("All 3 nodes connected") && text.contains("220 W")
     });
+
+    // The policy's page: what its rules decided, and when changes are frozen.
+    let home = browser
+        .script("return location.origin")
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    browser.open(&format!("{home}/policies"));
+    browser.until("counts and the calendar of freezes", |text| {
+        text.contains("decision was made by this generation")
+            && text.contains("year-end")
+            && text.contains("Europe/Berlin")
+    });
     assert_eq!(browser.errors(), Vec::<String>::new());
 
     // The link works once.

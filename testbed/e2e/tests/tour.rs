@@ -19,7 +19,13 @@ fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
         "{text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    for part in ["edge-03", "0 missing, 0 double", "sim"] {
+    for part in [
+        "edge-03",
+        "0 missing, 0 double",
+        "sim",
+        "by rule launch-freeze; next open slot",
+        "granted 100 W by rule cap-range",
+    ] {
         assert!(text.contains(part), "the tour does not show `{part}`:\n{text}");
     }
 }

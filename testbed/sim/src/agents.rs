@@ -49,7 +49,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(index: usize, clock: Clock) -> Self {
+    pub(crate) fn new(index: usize, clock: Clock, tells_cap: bool) -> Self {
         Self {
             id: AgentId::new(format!("edge-{index:04}")).expect("a valid name"),
             core: None,
@@ -61,7 +61,7 @@ impl Node {
             acting: Vec::new(),
             restarted_for: Vec::new(),
             clock,
-            gpus: vec![Gpu::new(0), Gpu::new(1)],
+            gpus: vec![Gpu::new(0, tells_cap), Gpu::new(1, tells_cap)],
             workload: Workload::new(),
             session: None,
             blocked_up: false,

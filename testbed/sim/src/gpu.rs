@@ -15,17 +15,20 @@ const PACE: i64 = 6;
 pub(crate) struct Gpu {
     temperature: Series,
     power: Series,
+    /// Its power cap, if it tells it.
+    cap: Option<Series>,
     milli_celsius: i64,
     pub(crate) cap_mw: u32,
     pub(crate) busy: bool,
 }
 
 impl Gpu {
-    pub(crate) fn new(index: u32) -> Self {
+    pub(crate) fn new(index: u32, tells_cap: bool) -> Self {
         let device = DeviceId::gpu(index);
         Self {
             temperature: Series::new(device.clone(), Quantity::GpuTemperature),
-            power: Series::new(device, Quantity::GpuPower),
+            power: Series::new(device.clone(), Quantity::GpuPower),
+            cap: tells_cap.then(|| Series::new(device, Quantity::GpuPowerCap)),
             milli_celsius: 46_000,
             cap_mw: RANGE_MW.1,
             busy: false,
@@ -52,6 +55,9 @@ impl Gpu {
         };
         read(&self.temperature, degrees);
         read(&self.power, power_mw + noise);
+        if let Some(series) = &self.cap {
+            read(series, i64::from(self.cap_mw));
+        }
     }
 }
 

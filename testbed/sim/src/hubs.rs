@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
+use wire::bundle::{BundlePayload, SignedBundle};
 use wire::ids::HubEpoch;
 use wire::roles::{Pin, Role, Roles};
-use wire::{Frame, RoleChain, SignedRoles, Wall};
+use wire::{BundleRef, Frame, RoleChain, SignedRoles, Wall, codec};
 
 use crate::net::Way;
 use crate::swarm::Fault;
@@ -121,7 +122,8 @@ impl World {
                 Row::Entries { agent, epoch, raw, .. } => raw.last().map(|raw| (agent.clone(), *epoch, raw.seq)),
                 _ => None,
             };
-            if let Row::Bundle { signed, .. } = &row {
+            if let Row::Bundle { bundle, signed } = &row {
+                self.register(*bundle, signed);
                 self.published.push(signed.clone());
             }
             if let Err(wrong) = self.store.commit(row) {
@@ -132,6 +134,18 @@ impl World {
                 self.trace = self.trace.rotate_left(7) ^ epoch.0 ^ (through.0 << 8);
             }
         }
+    }
+
+    /// Takes note of what a stored bundle says.
+    fn register(&mut self, bundle: BundleRef, signed: &SignedBundle) {
+        let payload: Result<BundlePayload, _> = codec::decode(&signed.payload);
+        let published = payload.map_err(|error| error.to_string()).and_then(|payload| {
+            let draft = self.drafts.get(&payload.text).cloned().unwrap_or_default();
+            self.invariants.register.publish(bundle, &draft, &payload.text)
+        });
+        self.invariants.require(published.is_ok(), || {
+            format!("T1: {}", published.err().unwrap_or_default())
+        });
     }
 
     fn carry_out_hub(&mut self, effect: Effect) {

@@ -1,6 +1,6 @@
 //! What must hold in every world, looked at as things happen. The names are those of the reliability plan: D data, A action, T trust, V liveness.
 //!
-//! The first violation is kept; the world stops there.
+//! The first violation is kept; the world stops there. Read next: `rules.rs` (what the rules of the bundles demand).
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use wire::ids::{AgentId, Epoch, Seq};
 use crate::disk::Disk;
 use crate::gpu::RANGE_MW;
 use crate::reference::Life;
+use crate::rules::Register;
 use crate::store::Store;
 
 /// The model and the verdict.
@@ -21,6 +22,8 @@ pub(crate) struct Invariants {
     pub(crate) lives: Vec<Life>,
     /// The highest entry of each epoch that the hub ever stored.
     stored: BTreeMap<(AgentId, Epoch), Seq>,
+    /// Every bundle that was ever stored.
+    pub(crate) register: Register,
     pub(crate) violation: Option<String>,
     /// How many comparisons were made.
     pub(crate) checks: u64,
@@ -47,7 +50,11 @@ impl Invariants {
         let mut wrong = None;
         for raw in &batch.entries {
             wrong = wrong.or(life.commit(batch.epoch, raw).err());
-            if let Ok(entry) = raw.decode()
+            let entry = raw.decode();
+            if let Ok(entry) = &entry {
+                wrong = wrong.or(life.deeds.commit(batch.epoch, entry, &mut self.register).err());
+            }
+            if let Ok(entry) = entry
                 && let EntryBody::Decided(decision) = entry.body
                 && decision.judgement.verdict.runs()
             {

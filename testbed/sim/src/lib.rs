@@ -6,9 +6,11 @@
 //!
 //! Never ships, and nothing that ships depends on it.
 //!
-//! Read next: `world.rs` (what happens), `invariants.rs` (what must hold), `swarm.rs` (which faults there are).
+//! Read next: `world.rs` (what happens), `invariants.rs` and `rules.rs` (what must hold), `swarm.rs` (which faults there are),
+//! `bundles.rs` (what agents decide by).
 
 mod agents;
+mod bundles;
 mod clock;
 mod disk;
 mod gpu;
@@ -17,11 +19,13 @@ mod invariants;
 mod net;
 mod random;
 mod reference;
+mod rules;
 mod store;
 mod swarm;
 mod trouble;
 mod world;
 
+pub use rules::KindCounts;
 pub use swarm::{Fault, FaultCounts, Swarm};
 pub use world::Planted;
 
@@ -38,6 +42,8 @@ pub struct Course {
     pub checks: u64,
     /// Faults by class.
     pub faults: FaultCounts,
+    /// Kinds of rule that decisions were made under.
+    pub kinds: KindCounts,
     /// Simulated time of all agents together, in milliseconds.
     pub agent_ms: u64,
     /// From healing until all were one again, in milliseconds.
@@ -61,6 +67,7 @@ pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> 
         events: world.events,
         checks: world.invariants.checks,
         faults: world.faults,
+        kinds: world.invariants.register.kinds,
         agent_ms: world.now_ms * world.swarm.agents as u64,
         healed_ms: world.now_ms - world.healed_at.unwrap_or(world.now_ms),
     })
@@ -90,6 +97,8 @@ pub struct Tally {
     pub checks: u64,
     /// Faults of all runs, by class.
     pub faults: FaultCounts,
+    /// Kinds of rule of all runs.
+    pub kinds: KindCounts,
     /// Simulated time of all agents together, in milliseconds.
     pub agent_ms: u64,
     /// Longest time from healing until all were one again, in milliseconds.
@@ -107,6 +116,7 @@ impl Tally {
                 self.agent_ms += course.agent_ms;
                 self.healed_ms = self.healed_ms.max(course.healed_ms);
                 self.faults.merge(&course.faults);
+                self.kinds.merge(&course.kinds);
             }
             Err(wrong) => self.failures.push((seed, wrong)),
         }

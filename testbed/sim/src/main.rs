@@ -2,7 +2,7 @@
 //!
 //! `sentinel-sim --seeds 0..200 --agents 8 --minutes 10 [--verbose] [--planted NAME] [--watch NODE] [--fleet]`
 //!
-//! Exits 1 if a seed fails, or if a class of fault never happened over 100 seeds or more.
+//! Exits 1 if a seed fails, or if over 100 seeds or more a class of fault never happened or a kind of rule never spoke.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -135,7 +135,8 @@ fn survey(arguments: &Arguments) -> ExitCode {
         }
     }
     print(&tally, begun.elapsed().as_secs_f64());
-    let missing = tally.faults.missing();
+    let mut missing = tally.faults.missing();
+    missing.extend(tally.kinds.missing());
     let complete = arguments.fleet || tally.seeds < 100 || missing.is_empty();
     if !complete {
         println!("never happened: {}", missing.join(", "));
@@ -150,6 +151,9 @@ fn survey(arguments: &Arguments) -> ExitCode {
 fn print(tally: &Tally, seconds: f64) {
     for fault in Fault::ALL {
         println!("  {:>9}  {}", tally.faults.of(*fault), fault.name());
+    }
+    for (kind, in_force, spoke) in tally.kinds.all() {
+        println!("  {in_force:>9}  decisions under {kind}, which spoke in {spoke}");
     }
     let hours = tally.agent_ms as f64 / 3_600_000.0;
     println!(

@@ -6,6 +6,8 @@ use wire::Digest;
 use wire::entry::{EntryBody, Gap, RawEntry};
 use wire::ids::{CommandId, DecisionId, Epoch, Generation, Seq};
 
+use crate::rules::Deeds;
+
 /// What one agent's life left behind, whatever process lived it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Life {
@@ -27,6 +29,8 @@ pub(crate) struct Life {
     pub(crate) started: BTreeSet<DecisionId>,
     /// Commands whose action was started.
     pub(crate) commands: BTreeMap<CommandId, DecisionId>,
+    /// What ran, for what rules demand.
+    pub(crate) deeds: Deeds,
     /// The highest generation that was active since the last loss of state.
     pub(crate) generation: Generation,
 }
@@ -65,6 +69,7 @@ impl Life {
         self.lost.insert(epoch);
         self.generation = Generation(0);
         self.unfinished.clear();
+        self.deeds.forget();
         // Which commands were applied was known only there (a command is valid for seconds; the hub may repeat it within them).
         self.commands.clear();
     }

@@ -148,6 +148,8 @@ pub struct Swarm {
     pub beacon_every_ms: u64,
     /// Whether the world's own events (heat, leaks, new bundles) happen.
     pub eventful: bool,
+    /// Whether bundles are random ones; else the demo's.
+    pub random_bundles: bool,
 }
 
 impl Swarm {
@@ -177,6 +179,8 @@ impl Swarm {
             },
             beacon_every_ms: random.between(15, 60) * 1_000,
             eventful: true,
+            // Drawn apart, so that what else a seed plays does not depend on it.
+            random_bundles: Random::new(seed ^ 0xB0B).chance(700),
         }
     }
 
@@ -193,6 +197,7 @@ impl Swarm {
             journal_limit_bytes: 4 << 20,
             beacon_every_ms: 60_000,
             eventful: false,
+            random_bundles: false,
         }
     }
 

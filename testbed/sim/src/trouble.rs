@@ -13,6 +13,7 @@ use wire::time::Wall;
 use wire::{Action, ActionKind};
 
 use crate::agents::Mood;
+use crate::bundles::{Draft, Pool};
 use crate::net::Way;
 use crate::swarm::Fault;
 use crate::world::{Event, TRUST_DOMAIN, World};
@@ -296,8 +297,10 @@ impl World {
             let next = self.random.between(30_000, 240_000);
             self.after(next, Event::Publish);
         }
-        let text = BUNDLES[usize::from(self.random.chance(500))];
-        let text = format!("{text}\n# {}\n", self.random.next());
+        let given = BUNDLES[usize::from(self.random.chance(500))];
+        let draft = self.pool.as_mut().map_or_else(|| Draft::given(given), Pool::next);
+        let text = format!("{}\n# {}\n", draft.text, self.random.next());
+        self.drafts.insert(text.clone().into_bytes(), draft);
         self.requests += 1;
         self.tell_hub(Input::Request {
             request: self.requests,

@@ -17,6 +17,7 @@ use wire::ids::Seq;
 use wire::{BundleRef, Frame};
 
 use crate::agents::Node;
+use crate::bundles::{Draft, Pool};
 use crate::clock::Clock;
 use crate::invariants::Invariants;
 use crate::net::{Session, Way};
@@ -44,7 +45,7 @@ pub enum Planted {
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 7] = {
+    pub const ALL: [(&'static str, Self); 8] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
@@ -54,6 +55,7 @@ impl Planted {
             ("command-twice", Self::Core(Bug::CommandTwice)),
             ("repeat-blindly", Self::Core(Bug::RepeatBlindly)),
             ("shed-silently", Self::Core(Bug::ShedSilently)),
+            ("forget-budgets", Self::Core(Bug::ForgetBudgets)),
         ]
     };
 }
@@ -189,6 +191,9 @@ pub(crate) struct World {
     pub(crate) policy_key: SigningKey,
     pub(crate) root_key: SigningKey,
     pub(crate) published: Vec<SignedBundle>,
+    /// What random bundles are drawn from, and every text that was ever asked to be published.
+    pub(crate) pool: Option<Pool>,
+    pub(crate) drafts: BTreeMap<Vec<u8>, Draft>,
     pub(crate) invariants: Invariants,
     pub(crate) faults: FaultCounts,
     pub(crate) trace: u64,
@@ -207,7 +212,7 @@ impl World {
     pub(crate) fn new(seed: u64, swarm: Swarm, planted: Planted) -> Self {
         let mut random = Random::new(seed);
         let hub_clock = Clock::new(&mut random);
-        let nodes = (0..swarm.agents).map(|n| Node::new(n, Clock::new(&mut random)));
+        let nodes = (0..swarm.agents).map(|n| Node::new(n, Clock::new(&mut random), swarm.random_bundles));
         let nodes: Vec<Node> = nodes.collect();
         let mut key = [1; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
@@ -229,6 +234,8 @@ impl World {
             policy_key: SigningKey::from_bytes(&key),
             root_key: SigningKey::from_bytes(&key.map(|byte| !byte)),
             published: Vec::new(),
+            pool: swarm.random_bundles.then(|| Pool::new(seed)),
+            drafts: BTreeMap::new(),
             invariants: Invariants::new(swarm.agents),
             faults: FaultCounts::default(),
             trace: seed,

@@ -52,3 +52,8 @@ fn an_action_repeated_after_a_crash_is_found() {
 fn telemetry_shed_without_a_gap_is_found() {
     check("shed-silently", "D2");
 }
+
+#[test]
+fn budgets_forgotten_by_a_restart_are_found() {
+    check("forget-budgets", "A3");
+}

@@ -1,4 +1,5 @@
-//! The seeds that CI runs, and all that ever failed: every one must hold, twice, and every class of fault must have happened.
+//! The seeds that CI runs, and all that ever failed: every one must hold, twice, every class of fault must have happened, and every
+//! kind of rule must have been in force and, where it has something to say about an agent's own actions, must have said it.
 
 use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, Planted, Swarm, Tally, kept_seeds, run};
 
@@ -28,6 +29,7 @@ fn every_seed_holds_and_every_class_of_fault_happens() {
         "run `sentinel-sim --seeds N..N+1 --watch NODE`, and keep the seed in seeds.txt"
     );
     assert_eq!(tally.faults.missing(), Vec::<&str>::new());
+    assert_eq!(tally.kinds.missing(), Vec::<&str>::new());
 }
 
 #[test]

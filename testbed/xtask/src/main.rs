@@ -6,12 +6,14 @@
 //! | `tidy` | checks who imports whom, from cargo's own metadata |
 //! | `bench [--json] [NAME…]` | builds with the `dist` profile and runs the benchmarks, each beside its peer |
 //! | `dist` | builds the static agent, hub and command line for this machine into `target/dist-out` |
+//! | `fuzz [TARGET] [SECONDS]` | throws bytes at the judge, every target for a minute if none is named |
 //! | `setup` | installs what is missing, and nothing else |
 //!
 //! Read next: `test.rs` (the list of steps), `tidy.rs` (the rules).
 
 mod bench;
 mod dist;
+mod fuzz;
 mod setup;
 mod shell;
 mod test;
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),
         "dist" => dist::run(),
+        "fuzz" => fuzz::run(rest),
         "setup" => setup::everything(),
         "help" | "--help" | "-h" => {
             println!("{}", usage());
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | dist | setup\nsteps of test: {}",
+        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | dist | fuzz [TARGET] [SECONDS] | setup\nsteps of test: {}",
         test::names().join(" ")
     )
 }

@@ -103,7 +103,7 @@ impl Client {
                 }
                 Ok(Err(cause)) => return Err(self.sort(&cause, hub, tls)),
                 Err(_) if until == deadline => return Err(self.unreachable(hub)),
-                Err(_) => patience += patience / 2,
+                Err(_) => patience += patience / 8,
             }
         }
     }

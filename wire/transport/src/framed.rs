@@ -22,6 +22,7 @@ use wire::frame::{Class, Frame};
 use crate::door::{Door, DoorError};
 use crate::fault::{CloseCode, End};
 use crate::limits::LINGER;
+use crate::nudge::Nudge;
 use crate::packed::{Unpacker, pack};
 pub use crate::queue::SendError;
 use crate::queue::{CLASSES, Shared, place};
@@ -55,6 +56,8 @@ pub struct Session {
     accept_bi: Option<Accept<(SendStream, RecvStream)>>,
     /// A question stream whose tag has not arrived yet.
     asking: Option<(SendStream, RecvStream)>,
+    /// Only at the agent: whoever reports asks whether the path works again.
+    nudge: Option<Nudge>,
     end: Option<End>,
 }
 
@@ -100,6 +103,7 @@ impl Session {
             accept_uni: Some(accept_uni(uni)),
             accept_bi: takes_questions.then(|| accept_bi(bi)),
             asking: None,
+            nudge: (!takes_questions).then(Nudge::new),
             end: None,
             connection,
         }
@@ -184,6 +188,9 @@ impl Session {
         }
         if self.end.is_none() {
             let _ = self.poll_flush(cx);
+            if let Some(nudge) = &mut self.nudge {
+                nudge.poll(&self.connection, cx);
+            }
         }
         loop {
             if let Some(frame) = self.poll_frames(cx) {

@@ -15,9 +15,11 @@ mod endpoint;
 mod fault;
 mod framed;
 mod limits;
+mod nudge;
 mod packed;
 mod queue;
 mod tls;
+mod window;
 
 pub use certificate::{CertificateFault, Trust, agent_uri, hub_uri, pin_of};
 pub use clock::CertificateClock;

@@ -9,17 +9,19 @@ use std::time::Duration;
 use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
 use wire::frame::Class;
 
+use crate::window::Windows;
+
 /// One per [`Class`], each way.
 const STREAMS: u32 = Class::ALL.len() as u32;
 /// 64 KiB each 100 ms of round trip is 5 Mbit/s for one class, more than an agent ever has; on a LAN it is the wire's speed.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// All streams together never want more than their sum, so that one class cannot fill another's window.
-const CONNECTION_WINDOW_BYTES: u32 = STREAMS * STREAM_WINDOW_BYTES;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = STREAMS * STREAM_WINDOW_BYTES;
 /// Unacknowledged bytes that this end keeps for sending again: as much as the other end's window lets through.
 const SEND_WINDOW_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64;
 /// QUIC's least (RFC 9000, 14): passes every tunnel, VPN and PPPoE line without a probe. Probing would add packets and timers
 /// to each idle session to save header bytes that small frames do not pay.
-const MTU_BYTES: u16 = 1200;
+pub(crate) const MTU_BYTES: u16 = 1200;
 /// Handshake messages held out of order. A client hello with X25519MLKEM768 and a two-certificate flight are below 6 KiB.
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 /// Handshakes that a hub works on at once; later ones wait in quinn's queue. 375 us of CPU each makes this half a second of work.
@@ -48,8 +50,9 @@ pub struct Timing {
     pub keep_alive: Duration,
     /// How long one connect may take in all.
     pub connect: Duration,
-    /// A connect that has heard nothing begins anew after this, then after half as long again, and so on: QUIC's own
-    /// repetition doubles its pauses, which would sleep through the moment in which a path heals.
+    /// A connect that has heard nothing begins anew after this, then after an eighth as long again, and so on: QUIC's own
+    /// repetition doubles its pauses, which would sleep through the moment in which a path heals. Within `connect` it grows
+    /// beyond a second, so that a path over a satellite is not too slow for it.
     pub first_answer: Duration,
 }
 
@@ -59,7 +62,7 @@ impl Default for Timing {
             idle: Duration::from_secs(25),
             keep_alive: Duration::from_secs(12),
             connect: Duration::from_secs(10),
-            first_answer: Duration::from_secs(1),
+            first_answer: Duration::from_millis(400),
         }
     }
 }
@@ -94,7 +97,9 @@ pub(crate) fn client_transport(timing: Timing) -> Arc<TransportConfig> {
     let mut config = common(timing);
     // The hub opens one: the challenge of a rejoin.
     config.max_concurrent_bidi_streams(VarInt::from_u32(1));
-    config.keep_alive_interval(Some(timing.keep_alive));
+    config
+        .keep_alive_interval(Some(timing.keep_alive))
+        .congestion_controller_factory(Arc::new(Windows::default()));
     Arc::new(config)
 }
 

@@ -195,3 +195,43 @@ async fn a_session_outlives_a_cut_of_ten_seconds_and_dies_of_one_of_a_minute() {
     );
     hub.abort();
 }
+
+/// How long after the end of a cut does a frame arrive that left `before_ms` before it, with a block of `bytes` before it?
+async fn arrives_after_heal(before_ms: u64, bytes: usize) -> Duration {
+    let ca = Ca::new();
+    let fabric = Fabric::new(before_ms, CALM);
+    let hub = tokio::spawn(acknowledge_all(server(&fabric, &ca)));
+    let client = client(&fabric, 0);
+    let (mut session, _) = connect(&client, &ca.client_tls("edge-0")).await;
+    let sender = session.sender();
+    sender.send(&entries(1)).unwrap();
+    assert!(matches!(session.recv().await, Event::Frame(_)));
+    fabric.set_weather(CUT);
+    sender.send(&telemetry(1, bytes)).unwrap();
+    sender.send(&entries(2)).unwrap();
+    let heal = Duration::from_millis(before_ms);
+    assert!(tokio::time::timeout(heal, session.recv()).await.is_err(), "it is cut");
+    fabric.set_weather(CALM);
+    let healed = Instant::now();
+    assert!(matches!(session.recv().await, Event::Frame(_)));
+    hub.abort();
+    healed.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_waits_for_a_cut_path_arrives_soon_after_it_heals() {
+    let check = async |before_ms: u64, bytes: usize, within_ms: u64| {
+        let late = arrives_after_heal(before_ms, bytes).await;
+        assert!(
+            late < Duration::from_millis(within_ms),
+            "{late:?}, {bytes} bytes {before_ms} ms before"
+        );
+    };
+    for before_ms in [300, 1_000, 2_100, 2_900, 3_700, 5_900, 8_600, 9_950] {
+        check(before_ms, 500, 600).await;
+    }
+    // More than the first window lets out: it must not keep back the packet that finds the path again.
+    for before_ms in [3_700, 5_900, 8_600, 9_950] {
+        check(before_ms, 60_000, 600).await;
+    }
+}

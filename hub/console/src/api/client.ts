@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, DecisionDetail, DecisionView, List, NodeView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
+import type { ActView, CalendarView, DecisionDetail, DecisionView, List, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -84,6 +84,12 @@ export const series = (id: string, since_ms: number): Promise<SeriesView> =>
   ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}`);
 
 export const policies = (): Promise<PolicyView[]> => all<PolicyView>("cannot read the policies", "/policies");
+
+export const policy = (generation: number): Promise<PolicyDetailView> => ask(`cannot read what generation ${generation} decided`, `/policies/${generation}`);
+
+/** The freezes between two wall times, milliseconds since 1970. */
+export const calendar = (generation: number, from_ms: number, to_ms: number): Promise<CalendarView> =>
+  ask(`cannot read the freezes of generation ${generation}`, `/policies/${generation}/calendar?from=${new Date(from_ms).toISOString()}&to=${new Date(to_ms).toISOString()}`);
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 

@@ -229,6 +229,61 @@ export interface PolicyView {
   text: string;
 }
 
+/** How often each verdict was given. */
+export type VerdictCounts = Record<Verdict, number>;
+
+export interface RuleCountsView extends RuleView {
+  why: string;
+  owner: string;
+  decided: VerdictCounts;
+  would: VerdictCounts;
+}
+
+export interface PolicyNodeView {
+  node: string;
+  state: NodeState;
+  has_it: boolean;
+  generation: number;
+  policy_age_ms: number;
+  authority: Authority;
+}
+
+export interface PolicyDetailView {
+  policy: PolicyView;
+  published_by: string | null;
+  nodes: PolicyNodeView[];
+  decisions: {
+    since: string | null;
+    until: string | null;
+    considered: number;
+    cut: boolean;
+    verdicts: VerdictCounts;
+    shadow_would_refuse: number;
+  };
+  rules: RuleCountsView[];
+}
+
+export interface CalendarRuleView {
+  rule: string;
+  kind: string;
+  mode: string;
+  text: string;
+  zone: string;
+  windows: [string, string][];
+  cut: boolean;
+  active_until: string | null;
+  next_start: string | null;
+}
+
+export interface CalendarView {
+  generation: number;
+  from: string;
+  to: string;
+  now: string;
+  rules: CalendarRuleView[];
+  next_open: string | null;
+}
+
 export interface ActView {
   command: string | null;
   status: string;

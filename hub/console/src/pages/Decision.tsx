@@ -61,7 +61,7 @@ function Shown({ detail }: { detail: DecisionDetail }) {
         <p class="empty muted">No rule compared anything.</p>
       </Table>
       {judgement.clauses.filter((clause) => clause.counterfactual !== "").map((clause, index) => (
-        <p key={index} class="note"><span class="muted">{clause.rule}:</span> {clause.counterfactual}</p>
+        <p key={index} class="note"><span class="muted">{clause.shadow ? "◌ " : ""}{clause.rule}{clause.shadow ? ", only tried out" : ""}:</span> {clause.counterfactual}</p>
       ))}
 
       <h2>Rejected alternatives</h2>

@@ -1,6 +1,6 @@
 // Something that is asked of the API for one page, read again whenever events may have been missed.
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { Failure } from "../api/client";
 import { onReread } from "./stream";
@@ -36,4 +36,11 @@ export function useFetched<T>(key: string, ask: () => Promise<T>): Fetched<T> {
     };
   }, [key]);
   return state.key === key ? state : { value: null, failure: null };
+}
+
+/** The last answer that came for `subject`, shown on while a newer one is on its way. */
+export function useKept<T>(subject: string, fetched: Fetched<T | null>): T | null {
+  const kept = useRef<{ subject: string; value: T } | null>(null);
+  if (fetched.value !== null) kept.current = { subject, value: fetched.value };
+  return kept.current?.subject === subject ? kept.current.value : null;
 }

@@ -7,6 +7,7 @@ import { parseFilter, valuesOf, withTerm } from "./filter";
 import { clockTime, delay, fineSpan, human, span } from "./format";
 import { decisionSentence, fleetSentence, gist, margin, nodeSentence, plain } from "./sentence";
 import { actionText, stateOf, verdictOf } from "./words";
+import { dayName, knowsZone, midnight, midnights, onDay, zonedTime } from "./zone";
 
 describe("format", () => {
   it("reads as the hub's own texts do", () => {
@@ -223,5 +224,33 @@ describe("words", () => {
     expect(actionText({ target: "gpu0", kind: { power_cap: { milliwatts: 220_000 } } })).toBe("gpu0 power_cap to 220 W");
     expect(actionText({ target: "workload:train", kind: { throttle: { share_bp: 5_000 } } })).toBe("workload:train throttle to 50 % of a core");
     expect(actionText({ target: "workload:train", kind: "restart" })).toBe("workload:train restart");
+  });
+});
+
+describe("zone", () => {
+  const at = (text: string): number => Date.parse(text);
+
+  it("finds the midnights of a week, also where the clock changes", () => {
+    const week = midnights(at("2026-10-22T15:00:00Z"), "Europe/Berlin", 7);
+    expect(week.map((day) => new Date(day).toISOString().slice(0, 13))).toEqual(["2026-10-21T22", "2026-10-22T22", "2026-10-23T22", "2026-10-24T22", "2026-10-25T23", "2026-10-26T23", "2026-10-27T23", "2026-10-28T23"]);
+    const hours = midnights(at("2026-03-28T12:00:00Z"), "America/New_York", 1);
+    expect((hours[1] ?? 0) - (hours[0] ?? 0)).toBe(24 * 3_600_000);
+    // The evening of a day whose morning had another offset.
+    expect(midnight(at("2026-10-25T20:00:00Z"), "Europe/Berlin")).toBe(at("2026-10-24T22:00:00Z"));
+    expect(midnight(at("2026-03-29T20:00:00Z"), "Europe/Berlin")).toBe(at("2026-03-28T23:00:00Z"));
+  });
+
+  it("names days and times in the zone", () => {
+    expect(dayName(at("2026-11-24T23:30:00Z"), "Asia/Tokyo")).toBe("Wed 25 Nov");
+    expect(zonedTime(at("2026-11-24T22:00:00Z"), "UTC", at("2026-11-24T20:00:00Z"))).toBe("22:00");
+    expect(zonedTime(at("2026-11-25T22:00:00Z"), "UTC", at("2026-11-24T20:00:00Z"))).toBe("Wed 25 Nov 22:00");
+    expect(knowsZone("Mars/Base")).toBe(false);
+  });
+
+  it("lays a window out on the days that it touches", () => {
+    const [day, next] = [at("2026-11-24T00:00:00Z"), at("2026-11-25T00:00:00Z")];
+    expect(onDay(at("2026-11-23T22:00:00Z"), at("2026-11-24T06:00:00Z"), day, next)).toEqual({ left: 0, width: 25 });
+    expect(onDay(at("2026-11-24T18:00:00Z"), at("2026-11-26T06:00:00Z"), day, next)).toEqual({ left: 75, width: 25 });
+    expect(onDay(next, next + 1, day, next)).toBeNull();
   });
 });

@@ -178,3 +178,22 @@ async fn what_the_bundle_denies_is_not_even_sent() {
     }
     hub.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_stored_counts_as_made_before_the_node_tells_of_it() {
+    let mut hub = TestHub::start().await;
+    let bundle = hub.publish().await;
+    let mut agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
+    let raw = agent.entry(EntryBody::Event(wire::entry::Event::ClockStepped { by_ms: 7 }));
+    let entries = wire::frame::Entries {
+        epoch: Epoch(1),
+        first: raw.seq,
+        raw: vec![raw.bytes],
+    };
+    agent.say(&hub, Frame::Entries(entries)).await;
+    hub.frame(|frame| matches!(frame, Frame::Ack(ack) if ack.entries == Some(Seq(1))).then_some(()))
+        .await;
+    let node = hub.admin("GET", "/api/v1/nodes/edge-03", "", 200).await;
+    assert_eq!((&node["produced"], &node["stored"]), (&1.into(), &1.into()), "{node}");
+    hub.stop().await;
+}

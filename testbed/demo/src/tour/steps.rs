@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, text, thousandths};
+use super::freeze::{now_ms, with_freeze};
+use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, person, text, thousandths};
 use crate::control::Verb;
 
 /// Every step, with the seconds that it may take on a slow and busy machine.
@@ -27,6 +28,8 @@ pub const STEPS: &[Step] = &[
     Step::new("same bytes", 60, same_bytes),
     Step::new("verify", 60, verify),
     Step::new("new bundle", 60, new_bundle),
+    Step::new("freeze", 30, person::freeze),
+    Step::new("clamp", 60, person::clamp),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.
@@ -260,7 +263,9 @@ fn new_process(tour: &mut Tour<'_>) -> Result<(), String> {
 }
 
 fn publish(tour: &mut Tour<'_>) -> Result<(), String> {
-    tour.generation = publish_text(tour, "demo-strict.yaml", STRICT_BUNDLE)?;
+    // Its freeze covers the present hour, whenever the tour is played.
+    let bundle = with_freeze(STRICT_BUNDLE, now_ms());
+    tour.generation = publish_text(tour, "demo-strict.yaml", &bundle)?;
     let nodes = tour.sentinel().items("get nodes")?;
     let have: Vec<&Value> = nodes
         .iter()
@@ -269,7 +274,7 @@ fn publish(tour: &mut Tour<'_>) -> Result<(), String> {
     tour.screen.happened(
         "published",
         &format!(
-            "a stricter bundle, generation {}: {} of {} nodes have it, {} is away",
+            "a stricter bundle with a change freeze, generation {}: {} of {} nodes have it, {} is away",
             tour.generation,
             have.len(),
             nodes.len(),

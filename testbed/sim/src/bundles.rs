@@ -1,0 +1,370 @@
+//! Random bundles: any kind of rule, any mode, limits from the loose to the absurd. The same seed writes the same texts.
+//!
+//! A world draws a pool of rules once and each bundle is a handful of them, so that a rule leaves and comes back with the same name
+//! and the same limits, and what it counts must have survived that.
+//!
+//! Writes text as people do and remembers in plain numbers what it wrote; what those numbers demand is in `rules.rs`, which never
+//! asks the engine.
+
+use wire::Digest;
+
+use crate::random::Random;
+
+/// The actions that an agent carries out itself.
+pub(crate) const ACTIONS: [&str; 6] = [
+    "power_cap",
+    "release_power_cap",
+    "restart",
+    "throttle",
+    "unthrottle",
+    "notify",
+];
+const MODES: [&str; 4] = ["enforce", "enforce", "shadow", "off"];
+/// Rules of a kind in a pool.
+const OF_EACH: u64 = 2;
+
+/// What a rate counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    Target,
+    Kind,
+    TargetKind,
+    Node,
+}
+
+/// What a rule demands, in plain numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// Nothing that is looked at here: conditions, and what has nothing to say about an agent's own actions.
+    None,
+    /// A cap lies within, in milliwatts.
+    Range(i64, i64),
+    /// A cap differs from the present one by this at most, in milliwatts.
+    Step(i64),
+    /// Fewer than `limit` before it in a window; `all` says that safety reflexes and ways back count too.
+    Rate {
+        limit: u64,
+        window_ms: u64,
+        by: By,
+        all: bool,
+    },
+    /// So long after the same one of the same target ended, in milliseconds.
+    Rest(u64),
+    /// Not within these hours of a UTC day.
+    Closed(u64, u64),
+    /// Only within these hours of a UTC day.
+    Open(u64, u64),
+    /// Not at all, because nobody observed what the rule asks for; `disruptive` says that it asks only for what stops work.
+    Unobserved { disruptive: bool },
+    /// Not while another of the selected actions is under way, on the whole node or on the same target.
+    Alone { node: bool },
+}
+
+/// One rule as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) id: String,
+    pub(crate) kind: &'static str,
+    pub(crate) mode: &'static str,
+    /// Actions that it selects.
+    pub(crate) actions: Vec<&'static str>,
+    pub(crate) demand: Demand,
+    text: String,
+}
+
+impl Written {
+    pub(crate) fn counts(&self) -> bool {
+        self.mode == "enforce"
+    }
+}
+
+/// A bundle as it was written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Draft {
+    pub(crate) rules: Vec<Written>,
+    pub(crate) text: String,
+}
+
+impl Draft {
+    /// A text that a person wrote: nothing is known of its rules.
+    pub(crate) fn given(text: &str) -> Self {
+        Self {
+            rules: Vec::new(),
+            text: text.to_owned(),
+        }
+    }
+}
+
+/// What a world draws its bundles from.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    random: Random,
+    rules: Vec<Written>,
+}
+
+impl Pool {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed ^ 0xB0BD_1E5E);
+        let kinds = (0..OF_EACH).flat_map(|_| KINDS.iter());
+        let rules = kinds.map(|(kind, write)| finish(kind, write(&mut random), &mut random));
+        Self {
+            rules: rules.collect(),
+            random,
+        }
+    }
+
+    /// The next bundle: rules that make the agent act, and some that object.
+    pub(crate) fn next(&mut self) -> Draft {
+        let mut rules: Vec<Written> = Vec::new();
+        for rule in &self.rules {
+            let per_mille = match rule.demand {
+                // What always objects would leave nothing to look at.
+                Demand::Unobserved { disruptive: false } | Demand::Open(..) | Demand::Closed(..) => 120,
+                _ if rule.kind == "threshold" => 800,
+                _ => 350,
+            };
+            if self.random.chance(per_mille) {
+                rules.push(rule.clone());
+            }
+        }
+        // A bundle without permits allows what is not dangerous; one with them names what may run.
+        let permits = match self.random.below(4) {
+            0 => "",
+            1 => "permits:\n  - kinds: [power_cap, release_power_cap, notify]\n",
+            _ => "permits:\n  - kinds: [power_cap, release_power_cap, restart, throttle, unthrottle, notify]\n",
+        };
+        let lines: String = rules.iter().map(|rule| rule.text.as_str()).collect();
+        let head = if rules.is_empty() { "" } else { "rules:\n" };
+        Draft {
+            text: format!("bundle: random-{}\n{permits}{head}{lines}", self.random.below(1 << 32)),
+            rules,
+        }
+    }
+}
+
+/// The body of a rule: its own lines, the actions that it selects (none for those that cause actions), and what it demands.
+type Body = (String, Vec<&'static str>, Demand);
+type Write = fn(&mut Random) -> Body;
+
+/// Every kind of rule.
+pub(crate) const KINDS: &[(&str, Write)] = &[
+    ("threshold", heat),
+    ("threshold", leak),
+    ("stale", stale),
+    ("cooldown", cooldown),
+    ("rate_limit", rate_limit),
+    ("budget", budget),
+    ("envelope", envelope),
+    ("step_size", step),
+    ("change_freeze", freeze),
+    ("maintenance_window", maintenance),
+    ("cost_ceiling", cost),
+    ("quota", quota),
+    ("sla", sla),
+    ("slo_burn", slo),
+    ("blast_radius", blast),
+    ("confidence", confidence),
+    ("mutex", mutex),
+];
+
+fn finish(kind: &'static str, (body, actions, demand): Body, random: &mut Random) -> Written {
+    let mode = random.pick(&MODES).copied().unwrap_or("enforce");
+    let id = format!(
+        "{}-{:x}",
+        kind.replace('_', "-"),
+        Digest::of(format!("{mode} {body} {actions:?}").as_bytes()).0[0]
+    ) + &random.below(1 << 20).to_string();
+    let selector = match actions.as_slice() {
+        [] => String::new(),
+        names => format!("    selector: {{ kinds: [{}] }}\n", names.join(", ")),
+    };
+    Written {
+        text: format!("  - id: {id}\n    kind: {kind}\n    mode: {mode}\n{selector}{body}"),
+        id,
+        kind,
+        mode,
+        actions,
+        demand,
+    }
+}
+
+fn heat(random: &mut Random) -> Body {
+    // A busy GPU settles at 99 °C, an idle one at 46 °C: above that no condition lasts for ever.
+    let above = random.between(75, 93);
+    let undo = random.chance(700);
+    let body = format!(
+        "    quantity: gpu.temperature\n    above: {above} °C\n    for: {} s\n    clear_below: {} °C\n    then: {{ action: power_cap, to: {} W }}\n{}    undo_on_clear: {undo}\n    never_expires: {}\n",
+        random.between(1, 6),
+        above - random.between(3, 12),
+        random.between(60, 400),
+        if random.chance(500) {
+            "    verify: { falls_below: 80 °C, within: 60 s }\n"
+        } else {
+            ""
+        },
+        random.chance(500),
+    );
+    (body, Vec::new(), Demand::None)
+}
+
+fn leak(random: &mut Random) -> Body {
+    let body = format!(
+        "    quantity: workload.memory\n    above: {} MiB\n    for: {} s\n    then: {{ action: restart }}\n",
+        random.between(150, 500),
+        random.between(1, 5)
+    );
+    (body, Vec::new(), Demand::None)
+}
+
+fn stale(random: &mut Random) -> Body {
+    // A device that no node has is silent from the start.
+    let device = if random.chance(500) { "gpu7" } else { "gpu0" };
+    let body = format!(
+        "    quantity: gpu.temperature\n    device: {device}\n    after: {} s\n    then: {{ action: notify, message: silent }}\n",
+        random.between(10, 120)
+    );
+    (body, Vec::new(), Demand::None)
+}
+
+/// Some of the actions, at least one.
+fn some(random: &mut Random) -> Vec<&'static str> {
+    let mut chosen: Vec<_> = ACTIONS.iter().copied().filter(|_| random.chance(400)).collect();
+    if chosen.is_empty() {
+        chosen.extend(random.pick(&ACTIONS).copied());
+    }
+    chosen
+}
+
+fn cooldown(random: &mut Random) -> Body {
+    let (success, failure) = (random.between(1, 90), random.between(1, 90));
+    let body = format!("    after_success: {success} s\n    after_failure: {failure} s\n    cap: 5 min\n");
+    (body, some(random), Demand::Rest(success.min(failure) * 1_000))
+}
+
+fn rate(random: &mut Random, all: bool) -> Body {
+    let (limit, window) = (random.between(0, 5), random.between(30, 600));
+    let keys = [
+        ("target", By::Target),
+        ("kind", By::Kind),
+        ("target_kind", By::TargetKind),
+        ("node", By::Node),
+    ];
+    let (key, by) = random.pick(&keys).copied().unwrap_or(keys[0]);
+    let body = format!("    limit: {limit}\n    window: {window} s\n    key: {key}\n");
+    let window_ms = window * 1_000;
+    (
+        body,
+        some(random),
+        Demand::Rate {
+            limit,
+            window_ms,
+            by,
+            all,
+        },
+    )
+}
+
+fn rate_limit(random: &mut Random) -> Body {
+    rate(random, false)
+}
+
+fn budget(random: &mut Random) -> Body {
+    rate(random, true)
+}
+
+fn envelope(random: &mut Random) -> Body {
+    let (min, max) = (random.between(50, 240), random.between(240, 400));
+    let body = format!("    min: {min} W\n    max: {max} W\n");
+    (body, vec!["power_cap"], Demand::Range(milli(min), milli(max)))
+}
+
+fn step(random: &mut Random) -> Body {
+    let max = random.between(5, 250);
+    (
+        format!("    max: {max} W\n"),
+        vec!["power_cap"],
+        Demand::Step(milli(max)),
+    )
+}
+
+fn milli(whole: u64) -> i64 {
+    i64::try_from(whole * 1_000).unwrap_or(i64::MAX)
+}
+
+/// Hours of a day; every world begins at midnight, so about half of them cover its beginning.
+fn hours(random: &mut Random) -> (u64, u64, String) {
+    let from = if random.chance(500) { 23 } else { random.below(24) };
+    let to = (from + random.between(1, 12)) % 24;
+    let body = format!("    tz: UTC\n    rrule: FREQ=DAILY\n    from: \"{from:02}:00\"\n    to: \"{to:02}:00\"\n");
+    (from, to, body)
+}
+
+fn freeze(random: &mut Random) -> Body {
+    let (from, to, body) = hours(random);
+    (body, some(random), Demand::Closed(from, to))
+}
+
+fn maintenance(random: &mut Random) -> Body {
+    let (from, to, body) = hours(random);
+    (body, some(random), Demand::Open(from, to))
+}
+
+fn cost(random: &mut Random) -> Body {
+    let body = format!(
+        "    scope: tenant\n    ceiling_micros: {}\n    window: day\n",
+        random.between(1, 1 << 40)
+    );
+    (body, some(random), Demand::None)
+}
+
+fn quota(random: &mut Random) -> Body {
+    (
+        format!("    scope: tenant\n    nominal: {{ gpu: {} }}\n", random.below(9)),
+        some(random),
+        Demand::None,
+    )
+}
+
+fn sla(random: &mut Random) -> Body {
+    let body = format!("    service: web\n    target: 99.{} %\n", random.below(10));
+    (body, some(random), Demand::Unobserved { disruptive: true })
+}
+
+fn slo(random: &mut Random) -> Body {
+    (format!("    sli: web{}\n", random.below(3)), some(random), Demand::None)
+}
+
+fn blast(random: &mut Random) -> Body {
+    let body = format!("    domain: rack\n    max_concurrent: {{ n: {} }}\n", random.below(5));
+    (body, some(random), Demand::Unobserved { disruptive: false })
+}
+
+fn confidence(random: &mut Random) -> Body {
+    let body = format!("    low: {} %\n", random.between(1, 99));
+    (body, some(random), Demand::Unobserved { disruptive: false })
+}
+
+fn mutex(random: &mut Random) -> Body {
+    let node = random.chance(500);
+    let key = if node { "node" } else { "target" };
+    (format!("    key: {key}\n"), some(random), Demand::Alone { node })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_seed_writes_is_a_bundle_and_the_same_one_again() {
+        for seed in 0..200 {
+            let (mut pool, mut again) = (Pool::new(seed), Pool::new(seed));
+            for _ in 0..5 {
+                let draft = pool.next();
+                assert_eq!(draft.text, again.next().text);
+                let bundle = policy::Bundle::parse(draft.text.as_bytes());
+                let bundle = bundle.unwrap_or_else(|problems| panic!("seed {seed}: {problems:#?}\n{}", draft.text));
+                assert_eq!(bundle.rules().len(), draft.rules.len());
+            }
+        }
+    }
+}
