@@ -9,15 +9,21 @@ use std::error::Error;
 
 use wire::entry::Event;
 use wire::time::{ClockState, Now};
-use wire::{BreakGlass, EntryBody, Seq};
+use wire::{BreakGlass, EntryBody, RoleName, Seq};
 
 use crate::agent::Agent;
 
 impl Agent {
     /// Opens a token. Returns the entry that tells of it; an error says why nothing was opened.
     pub(crate) fn open_glass(&mut self, token: &BreakGlass, now: Now) -> Result<Seq, String> {
+        if let Some(until) = self.ended(RoleName::Policy, now) {
+            return Err(format!(
+                "the policy role ended at {until}: its keys open nothing any more"
+            ));
+        }
         let settings = &self.settings;
-        let opened = token.open(&settings.policy_keys, &settings.trust_domain, settings.agent.as_str());
+        let ring = self.ring(RoleName::Policy)?;
+        let opened = token.open(ring, &settings.trust_domain, settings.agent.as_str());
         let (payload, keys) = opened.map_err(|error| match error.source() {
             Some(cause) => format!("{error}: {cause}"),
             None => error.to_string(),

@@ -252,7 +252,7 @@ mod tests {
             ..first
         };
         let next = SignedRoles::unsigned(&next);
-        assert!(keys.file.extend(&[next.clone()], "example").is_err());
+        assert!(keys.file.extend(std::slice::from_ref(&next), "example").is_err());
         let extended = keys.file.extend(&[next.signed_by(&root)], "example").expect("signed");
         assert_eq!(
             HubKeys::open(folder.path(), "example", false).expect("kept").chain,

@@ -136,7 +136,7 @@ impl World {
         let settings = Settings {
             agent: node.id.clone(),
             trust_domain: TRUST_DOMAIN.to_owned(),
-            policy_keys: KeyRing::single(self.policy_key.verifying_key().to_bytes()),
+            policy_keys: KeyRing::single(self.root_key.verifying_key().to_bytes()),
             root_pin: None,
             version: "sim".to_owned(),
             process,

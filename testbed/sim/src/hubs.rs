@@ -2,16 +2,34 @@
 
 use std::time::Duration;
 
+use ed25519_dalek::SigningKey;
 use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
 use wire::bundle::{BundlePayload, SignedBundle};
 use wire::ids::HubEpoch;
-use wire::{BundleRef, Frame, codec};
+use wire::roles::{Pin, Role, Roles};
+use wire::{BundleRef, Frame, RoleChain, SignedRoles, Wall, codec};
 
 use crate::net::Way;
 use crate::swarm::Fault;
 use crate::world::{Event, Planted, TRUST_DOMAIN, World};
 
 impl World {
+    /// The root key names the hub's key for bundles and beacons; agents were given the root key when they joined.
+    fn roles(&self) -> RoleChain {
+        let single = |key: &SigningKey| Role::single(key.verifying_key().to_bytes());
+        let roles = Roles {
+            version: 1,
+            trust_domain: TRUST_DOMAIN.to_owned(),
+            issued_at: Wall(0),
+            root: single(&self.root_key),
+            policy: single(&self.policy_key),
+            beacon: single(&self.policy_key),
+        };
+        let document = SignedRoles::unsigned(&roles).signed_by(&self.root_key);
+        RoleChain::open(&Pin::Document(document.pin()), &[document], TRUST_DOMAIN)
+            .expect("one document, signed by its own root key")
+    }
+
     pub(crate) fn start_hub(&mut self) {
         if self.hub.is_some() {
             return;
@@ -22,7 +40,7 @@ impl World {
             trust_domain: TRUST_DOMAIN.to_owned(),
             policy_key: Some(self.policy_key.clone()),
             beacon_key: Some(self.policy_key.clone()),
-            roles: None,
+            roles: Some(self.roles()),
             seed: self.random.next(),
             first_hub_epoch: HubEpoch(self.random.between(1, 1 << 20)),
             max_handshakes: 256,

@@ -60,6 +60,7 @@ fn short(frame: &Frame) -> String {
         Frame::Status(status) => format!("status, bundle {}", status.bundle.generation),
         Frame::Bundle(signed) => format!("bundle {}", signed.digest().short()),
         Frame::Beacon(_) => "beacon".to_owned(),
+        Frame::Roles(roles) => format!("{} role documents", roles.documents.len()),
         other => format!("{other:?}"),
     }
 }
@@ -68,7 +69,7 @@ fn short(frame: &Frame) -> String {
 fn repeats_per_mille(frame: &Frame) -> u64 {
     match frame {
         // Rare, and the ones that hurt.
-        Frame::Command(_) => 300,
+        Frame::Command(_) | Frame::Roles(_) => 300,
         Frame::Entries(_) | Frame::Telemetry(_) | Frame::Ack(_) | Frame::Beacon(_) | Frame::Status(_) => 30,
         Frame::Hello(_) | Frame::Welcome(_) | Frame::Goodbye(_) | Frame::AskBundle(_) | Frame::Bundle(_) => 0,
     }

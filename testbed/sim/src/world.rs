@@ -189,6 +189,7 @@ pub(crate) struct World {
     pub(crate) store_fails: bool,
     pub(crate) store_slow: bool,
     pub(crate) policy_key: SigningKey,
+    pub(crate) root_key: SigningKey,
     pub(crate) published: Vec<SignedBundle>,
     /// What random bundles are drawn from, and every text that was ever asked to be published.
     pub(crate) pool: Option<Pool>,
@@ -231,6 +232,7 @@ impl World {
             store_fails: false,
             store_slow: false,
             policy_key: SigningKey::from_bytes(&key),
+            root_key: SigningKey::from_bytes(&key.map(|byte| !byte)),
             published: Vec::new(),
             pool: swarm.random_bundles.then(|| Pool::new(seed)),
             drafts: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use ed25519_dalek::SigningKey;
 use wire::bundle::{BeaconPayload, BundlePayload};
 use wire::roles::{Role, Roles};
-use wire::{Beacon, BundleRef, Parcel, SignedBundle};
+use wire::{Beacon, BreakGlass, BreakGlassPayload, BundleRef, Parcel, SignedBundle};
 
 use super::*;
 use crate::agent::Agent;
@@ -143,7 +143,7 @@ fn cve_2022_29173_a_lost_journal_does_not_bring_older_roles_back() {
     let (first, second) = (by_root(&document(1, 50, 60)), by_root(&document(2, 51, 61)));
     check(&mut rig, &[first.clone(), second.clone()], Some(bundle(4, 51)), Ok(4));
     let floor = rig.journal.floor;
-    assert_eq!(floor.map(|floor| (floor.roles, floor.policy_since)), Some((2, 2)));
+    assert_eq!(floor.map(|floor| (floor.roles, floor.policy_since)), Some((2, 0)));
     rig.agent = Agent::new(
         settings(),
         Recovered {
@@ -239,4 +239,32 @@ fn tough_a_beacon_counts_only_when_all_of_it_was_checked() {
     // The number of the refused one was not taken: a true one with a lower number still counts.
     rig.agent.on_beacon(&beacon(7, active, 60), rig.now);
     assert_eq!(rig.agent.status(rig.now).policy_age_ms, 0);
+}
+
+#[test]
+fn break_glass_is_opened_by_the_policy_role_and_by_no_other_key() {
+    let mut rig = Rig::new();
+    let mut roles = document(1, 50, 60);
+    roles.policy.ring.keys.push(other(51).verifying_key().to_bytes());
+    check(&mut rig, &[by_root(&roles)], Some(bundle(2, 50)), Ok(2));
+    let payload = BreakGlassPayload {
+        number: 1,
+        trust_domain: "test".to_owned(),
+        nodes: Vec::new(),
+        targets: Vec::new(),
+        kinds: vec!["restart".to_owned()],
+        open_for_ms: 60_000,
+        issued_at: rig.now.wall,
+        reason: "fire".to_owned(),
+    };
+    let mut by_enrolment = BreakGlass::sign(&payload, &key());
+    by_enrolment.countersign(&other(60));
+    assert!(
+        rig.agent
+            .open_glass(&by_enrolment, rig.now)
+            .is_err_and(|reason| reason.contains("0 of 2"))
+    );
+    let mut by_policy = BreakGlass::sign(&payload, &other(50));
+    by_policy.countersign(&other(51));
+    assert!(rig.agent.open_glass(&by_policy, rig.now).is_ok());
 }

@@ -130,7 +130,10 @@ fn certificate(node: &NodeView) -> String {
         1 => "rejoined once by its node key".to_owned(),
         more => format!("rejoined {more} times by its node key"),
     };
-    format!("ends {}; {rejoined}", or_dash(node.certificate_ends.map(time)))
+    match node.certificate_ends {
+        Some(ends) => format!("ends {}; {rejoined}", time(ends)),
+        None => "none known: a node that never joined has none".to_owned(),
+    }
 }
 
 fn clock(state: ClockState) -> &'static str {
