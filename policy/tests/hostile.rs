@@ -109,6 +109,18 @@ fn large_and_deep_texts_are_refused_within_bounds() {
 }
 
 #[test]
+fn too_many_values_are_counted_before_they_are_built() {
+    check(
+        &format!("bundle = \"x\"\n{}", "[[rules]]\n".repeat(100_000)),
+        "20001:2  more than 20000 values",
+    );
+    check(
+        &format!("bundle: x\nrules: [{}]", "{},".repeat(300_000)),
+        "more than 20000 values",
+    );
+}
+
+#[test]
 fn more_rules_than_allowed_are_refused() {
     let rule = |n: usize| format!("  - {{ id: r{n}, kind: mutex }}\n");
     let text = |n: usize| format!("bundle: x\nrules:\n{}", (0..n).map(rule).collect::<String>());

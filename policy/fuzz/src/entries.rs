@@ -1,6 +1,6 @@
 //! The four entries. Each says what must hold of any answer, besides that there is one.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use policy::canary::{Canary, Next, Outcome, Report, Verdict, judge_canary};
 use policy::{Bundle, Decider, MAX_RULES, explain_kind};
@@ -77,9 +77,9 @@ pub fn cel(data: &[u8]) {
 
 /// Lines of decisions: each one is answered, or refused with what is wrong.
 pub fn decide(data: &[u8]) {
-    let mut decider = Decider::new(Arc::new(
-        Bundle::parse(STATEFUL.as_bytes()).expect("the bundle is in order"),
-    ));
+    static RULES: OnceLock<Arc<Bundle>> = OnceLock::new();
+    let rules = RULES.get_or_init(|| Arc::new(Bundle::parse(STATEFUL.as_bytes()).expect("the bundle is in order")));
+    let mut decider = Decider::new(rules.clone());
     for line in String::from_utf8_lossy(data).lines().take(MAX_LINES) {
         match decider.decide_line(line) {
             Ok(answer) => {

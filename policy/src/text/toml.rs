@@ -22,9 +22,23 @@ pub(crate) fn is_toml(text: &str) -> bool {
     })
 }
 
+/// Most signs that begin a value; strings may hold such signs too, so twice the values. The reader below would build them all
+/// before the first could be counted.
+const MAX_SIGNS: usize = 2 * MAX_NODES;
+
 /// Reads one TOML document.
 pub(crate) fn tree(text: &str) -> Result<Node, SyntaxError> {
     let places = Places::new(text);
+    let mut signs = text
+        .bytes()
+        .enumerate()
+        .filter(|(_, b)| matches!(b, b'=' | b',' | b'['));
+    if let Some((at, _)) = signs.nth(MAX_SIGNS) {
+        return Err(SyntaxError {
+            place: places.of(at),
+            message: format!("more than {MAX_NODES} values; a bundle is at most 256 rules"),
+        });
+    }
     let table = DeTable::parse(text).map_err(|error| SyntaxError {
         place: places.of(error.span().map_or(0, |span| span.start)),
         message: format!("this is not TOML: {}", error.message()),

@@ -5,6 +5,8 @@
 
 mod act;
 mod agent;
+mod canary;
+mod decide;
 mod fleet;
 mod lab;
 mod machine;
@@ -14,6 +16,7 @@ mod sessions;
 mod sim;
 mod sync;
 mod tap;
+mod what_if;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +25,17 @@ use lab::Place;
 use report::Figure;
 
 /// The benchmarks, in the order in which they run.
-const NAMES: &[&str] = &["sim", "sync", "sessions", "agent", "act", "reconnect"];
+const NAMES: &[&str] = &[
+    "sim",
+    "sync",
+    "sessions",
+    "agent",
+    "act",
+    "reconnect",
+    "decide",
+    "what-if",
+    "canary",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -85,6 +98,9 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "agent" => agent::run(&place, &bundle),
             "act" => act::run(&place),
             "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
+            "decide" => decide::run(),
+            "what-if" => what_if::run(),
+            "canary" => canary::run(),
             other => Err(format!("`{other}` has no body")),
         };
         match found {
