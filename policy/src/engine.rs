@@ -302,7 +302,7 @@ impl Judge {
             return;
         }
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
-        if let Some((_, standing)) = self.standing_of(&inputs.origin, device.as_ref()) {
+        if let Some((_, standing)) = self.standing_of(inputs, device.as_ref()) {
             standing.acting = Some((action.clone(), now + LOST_AFTER));
         }
     }
@@ -316,7 +316,7 @@ impl Judge {
         self.count_suppressed(inputs, judgement);
         let now = inputs.at.mono;
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
-        let Some((rule, standing)) = self.standing_of(&inputs.origin, device.as_ref()) else {
+        let Some((rule, standing)) = self.standing_of(inputs, device.as_ref()) else {
             return;
         };
         let condition = rule.as_ref().and_then(|rule| rule.kind.condition());
@@ -724,10 +724,13 @@ impl Judge {
     }
 
     /// The standing that an origin and the device it read stand for, with its rule if the bundle has it.
-    fn standing_of(&mut self, origin: &Origin, device: Option<&DeviceId>) -> Option<(Option<Rule>, &mut Standing)> {
-        let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = origin else {
+    ///
+    /// What a rule that is gone takes back has read nothing: there the action's target tells its devices apart.
+    fn standing_of(&mut self, inputs: &Inputs, device: Option<&DeviceId>) -> Option<(Option<Rule>, &mut Standing)> {
+        let (Origin::Rule { rule: id } | Origin::Cleared { rule: id }) = &inputs.origin else {
             return None;
         };
+        let target = &inputs.wanted.target;
         let table = &mut self.table;
         let bundle = &self.bundle;
         for instance in &mut table.instances {
@@ -737,7 +740,8 @@ impl Judge {
             }
         }
         let gone = self.stored.iter_mut().find(|(rule, on, standing)| {
-            rule == id && (device == Some(on) || device.is_none() && !standing.engaged.is_empty())
+            let takes_back = || standing.engaged.iter().any(|engaged| engaged.action.target == *target);
+            rule == id && (device == Some(on) || device.is_none() && takes_back())
         });
         gone.map(|(_, _, standing)| (None, standing))
     }

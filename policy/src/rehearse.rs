@@ -17,10 +17,14 @@ use wire::view::Story;
 use wire::{Action, ActionKind, BundleRef, DeviceId, Epoch, Mono, Origin, OutcomeState};
 
 use crate::bundle::Bundle;
-use crate::engine::{Judge, Situation, Want};
+use crate::engine::{Judge, Situation, Want, labels_in};
+use crate::glass::BREAK_GLASS;
 use crate::judge::judge;
 use crate::kind::Kind;
 use crate::rule::{Asked, Finding, Mode, Rule};
+
+/// Comparisons of one rule that can be told apart: a condition in CEL has at most so many parts.
+const MAX_PARTS: u8 = 64;
 
 /// One node's past by a draft.
 #[derive(Debug, Clone)]
@@ -71,6 +75,9 @@ impl Rehearsal {
     pub fn next(&mut self, story: &Story) -> Rehearsed {
         let inputs = &story.decision.inputs;
         self.go_to(story.id.epoch, inputs.at.mono);
+        for (name, value) in &labels_in(&inputs.facts) {
+            self.judge.set_label(Some(&inputs.wanted.target), name, Some(value));
+        }
         let inputs = self.inputs(story);
         let (stored, again) = (&story.decision.judgement, judge(&self.draft, &inputs));
         // A denial stays one, whatever the number would have been.
@@ -125,15 +132,26 @@ impl Rehearsal {
             hub_epoch: stored.hub_epoch,
         };
         let mut inputs = self.judge.inputs(&want, &situation);
-        let range = |fact: &&Fact| fact.rule == "device" && matches!(fact.name.as_str(), "min" | "max");
-        inputs.facts.extend(stored.facts.iter().filter(range).cloned());
-        let asked = Asked::of(&stored.wanted, &stored.origin, stored.at);
+        // What was so then, whoever judges: the device's range, and a token of people that lifted rules.
+        let given = |fact: &&Fact| match fact.rule.as_str() {
+            "device" => matches!(fact.name.as_str(), "min" | "max"),
+            rule => rule == BREAK_GLASS,
+        };
+        inputs.facts.extend(stored.facts.iter().filter(given).cloned());
+        let labels = labels_in(&inputs.facts);
+        let asked = asked(&inputs, &labels);
         let observed = self
             .draft
             .rules
             .iter()
             .filter(|rule| is_observed(rule) && rule.applies(&asked));
+        let mut facts = Vec::new();
         for rule in observed {
+            let judgement = &story.decision.judgement;
+            let is_same = matches!(rule.kind, Kind::Step(_)) || was_judged(rule, &asked, judgement);
+            if !is_same {
+                continue;
+            }
             let numbers = rule.kind.numbers().iter().filter_map(|name| {
                 let value = match &rule.kind {
                     Kind::Step(_) => self.present(story),
@@ -145,8 +163,10 @@ impl Rehearsal {
                     value: value?,
                 })
             });
-            inputs.facts.extend(numbers);
+            facts.extend(numbers);
         }
+        // After those of the draft's own ledger: of two facts with one name the first counts.
+        inputs.facts.extend(facts);
         inputs
     }
 
@@ -164,17 +184,17 @@ impl Rehearsal {
 
     /// A rule that counts and whose numbers are not there, although they were not missing when the decision was made.
     fn missing(&self, inputs: &Inputs, stored: &Judgement) -> Option<String> {
-        let asked = Asked::of(&inputs.wanted, &inputs.origin, inputs.at);
-        let was_judged = |rule: &Rule| {
-            let is_it = |clause: &Clause| clause.rule == rule.id && clause.kind == rule.kind.name();
-            stored.clauses.iter().any(is_it)
+        let labels = labels_in(&inputs.facts);
+        let asked = asked(inputs, &labels);
+        let is_known = |rule: &Rule| match rule.kind {
+            Kind::Step(_) => inputs.facts.iter().any(|fact| fact.rule == rule.id),
+            _ => was_judged(rule, &asked, stored),
         };
         let lacks = |rule: &&Rule| {
             rule.mode == Mode::Enforce
                 && is_observed(rule)
                 && rule.applies(&asked)
-                && !inputs.facts.iter().any(|fact| fact.rule == rule.id)
-                && !was_judged(rule)
+                && !is_known(rule)
                 && says_something(rule, &asked)
         };
         self.draft.rules.iter().find(lacks).map(|rule| rule.id.clone())
@@ -205,9 +225,25 @@ impl Rehearsal {
     }
 }
 
+/// What is asked, with the labels that the decision was made with.
+fn asked<'a>(inputs: &'a Inputs, labels: &'a [(String, String)]) -> Asked<'a> {
+    Asked {
+        labels,
+        ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
+    }
+}
+
 /// Whether a rule's numbers come from outside its own ledger.
 fn is_observed(rule: &Rule) -> bool {
-    rule.kind.is_looked_up() || matches!(rule.kind, Kind::Step(_))
+    !rule.kind.numbers().is_empty() && (rule.kind.is_looked_up() || matches!(rule.kind, Kind::Step(_)))
+}
+
+/// Whether the stored trace has a comparison of this rule that compares the same thing: then the numbers with it are this rule's,
+/// and one that is not there was not known then either. A rule that kept its name and looks at another scope is another rule.
+fn was_judged(rule: &Rule, asked: &Asked<'_>, stored: &Judgement) -> bool {
+    let compares = |clause: &Clause| (0..MAX_PARTS).any(|part| rule.kind.what(part, asked) == clause.what);
+    let is_it = |clause: &&Clause| clause.rule == rule.id && clause.kind == rule.kind.name();
+    stored.clauses.iter().filter(is_it).any(compares)
 }
 
 /// Whether the rule compares anything for this action when its numbers are missing, or would if they were there.

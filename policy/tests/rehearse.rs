@@ -159,6 +159,12 @@ fn check(was: &str, draft: &str, wishes: &[Wish], expected: &str) {
     assert_eq!(said.join(" | "), expected, "{draft}");
 }
 
+#[test]
+fn a_condition_of_people_is_judged_by_what_the_action_says() {
+    let cel = "  - { id: mild, kind: cel, require: 'action.amount >= value(\"200 W\")' }\n";
+    check(RANGE, cel, &[(1, 3, 0, 1), (10, 5, 0, 1)], "deny by mild | same");
+}
+
 const RANGE: &str = "  - { id: range, kind: envelope, selector: { kinds: [power_cap] }, min: 100 W, max: 300 W }\n";
 
 #[test]
@@ -197,6 +203,9 @@ fn a_number_that_nobody_recorded_is_not_guessed() {
     check(RANGE, rack, restart, "unknown rack");
     // The same rule did not know it then either, and held: that is what is compared.
     check(rack, rack, restart, "same");
+    // The same name and another rack: those numbers are not these.
+    let rack2 = "  - { id: rack, kind: blast_radius, domain: rack2, max_concurrent: { n: 2 } }\n";
+    check(rack, rack2, restart, "unknown rack");
     let step = "  - { id: step, kind: step_size, selector: { kinds: [power_cap] }, max: 50 W }\n";
     // The value before is known from what was read back.
     check(

@@ -41,6 +41,8 @@ pub(crate) enum Demand {
     Range(i64, i64),
     /// A cap differs from the present one by this at most, in milliwatts.
     Step(i64),
+    /// So much was asked for, in milliwatts; what it was clamped to is another question.
+    Asked(i64),
     /// Fewer than `limit` before it in a window; `all` says that safety reflexes and ways back count too.
     Rate {
         limit: u64,
@@ -165,6 +167,7 @@ pub(crate) const KINDS: &[(&str, Write)] = &[
     ("blast_radius", blast),
     ("confidence", confidence),
     ("mutex", mutex),
+    ("cel", cel),
 ];
 
 fn finish(kind: &'static str, (body, actions, demand): Body, random: &mut Random) -> Written {
@@ -348,6 +351,12 @@ fn mutex(random: &mut Random) -> Body {
     let node = random.chance(500);
     let key = if node { "node" } else { "target" };
     (format!("    key: {key}\n"), some(random), Demand::Alone { node })
+}
+
+fn cel(random: &mut Random) -> Body {
+    let least = random.between(60, 260);
+    let body = format!("    require: 'action.amount >= value(\"{least} W\")'\n");
+    (body, vec!["power_cap"], Demand::Asked(milli(least)))
 }
 
 #[cfg(test)]

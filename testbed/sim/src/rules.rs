@@ -176,6 +176,10 @@ impl Deeds {
                 let change = cap.zip(present).map(|(cap, present)| cap.abs_diff(present.value));
                 change.is_none_or(|change| change <= max.unsigned_abs())
             }
+            Demand::Asked(least) => match decision.inputs.wanted.kind {
+                ActionKind::PowerCap { milliwatts } => i64::from(milliwatts) >= *least,
+                _ => true,
+            },
             Demand::Rate { all, .. } if calm && !all => true,
             Demand::Rate {
                 limit,
