@@ -75,8 +75,7 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
         | Frame::Welcome(_)
         | Frame::Goodbye(_)
         | Frame::AskBundle(_)
-        | Frame::Bundle(_)
-        | Frame::Roles(_) => 0,
+        | Frame::Bundle(_) => 0,
     }
 }
 
