@@ -507,10 +507,19 @@ impl Agent {
         bytes
     }
 
+    /// A journal that is full would keep the old epoch open for ever: no hub acknowledges it any more, so nothing of it would be given
+    /// up. What is durable of it may go, as it may after the epoch has ended.
+    fn make_room_to_settle(&mut self) {
+        let old = self.record.durable();
+        if !self.record.ok() && self.released_entries < old.seq {
+            self.release_log(Log::Entries, old.epoch, old.seq);
+        }
+    }
+
     /// Begins a new epoch while running, as soon as nothing of the old one is on its way.
     fn begin_epoch(&mut self, now: Now) {
         if !self.record.is_settled() {
-            return;
+            return self.make_room_to_settle();
         }
         let Some(reason) = self.new_epoch_because.take() else {
             return;
