@@ -16,7 +16,7 @@ use crate::text::units::show_duration;
 
 use super::threshold::as_number;
 
-/// What is counted together. The order is that of [`Per::NAMES`].
+/// What is counted together. The order is that of the names that a bundle may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Per {
     Target,
