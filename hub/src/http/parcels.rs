@@ -13,6 +13,7 @@ use wire::Parcel;
 use wire::api::{PublishView, RolesView};
 
 use super::auth::Who;
+use super::policies::publisher;
 use super::{App, Failure, answer};
 use crate::keys::RoleFileError;
 
@@ -37,9 +38,12 @@ pub async fn publish(
     let Some(signed) = read(body)?.bundle else {
         return Err(Failure::field("", "the parcel holds no bundle"));
     };
-    let who = who.name().to_owned();
-    match app.hub.request(Request::PublishSigned { who, signed }).await? {
-        Answer::Published { bundle, nodes_total } => Ok(Json(PublishView { bundle, nodes_total })),
+    let name = who.name().to_owned();
+    match app.hub.request(Request::PublishSigned { who: name, signed }).await? {
+        Answer::Published { bundle, nodes_total } => {
+            publisher::record(&app, bundle, who).await;
+            Ok(Json(PublishView { bundle, nodes_total }))
+        }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
         Answer::Rejected { reason } => Err(Failure::conflict(reason)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),

@@ -18,7 +18,7 @@ use super::auth::Who;
 use super::{App, Failure};
 
 mod detail;
-mod publisher;
+pub(super) mod publisher;
 mod simulate;
 
 pub use detail::{calendar, detail};
