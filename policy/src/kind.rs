@@ -312,9 +312,7 @@ impl Kind {
     /// Whether it can object to actions of this kind at all, whatever the numbers and the selector.
     pub fn can_object(&self, info: &KindInfo) -> bool {
         match self {
-            Self::BlastRadius(_) => {
-                info.class != RiskClass::Safety && (info.disruptive || info.class >= RiskClass::Medium)
-            }
+            Self::BlastRadius(_) => info.class != RiskClass::Safety,
             Self::Sla(_) => info.disruptive && !info.is_remedy(),
             Self::SloBurn(_) => info.class >= RiskClass::Medium && !info.is_remedy(),
             Self::Confidence(_) => info.class != RiskClass::Safety,

@@ -420,3 +420,15 @@ fn a_prediction_must_also_be_worth_it() {
         "#,
     );
 }
+
+/// `judge` holds it at the agent; a stream of questions must not answer otherwise because the change is a small one.
+#[test]
+fn a_blast_radius_that_cannot_be_known_holds_small_changes_too() {
+    check(
+        r"{ id: few, kind: blast_radius, domain: rack, max_concurrent: { n: 1 } }",
+        r#"
+        {"at":"2026-11-27T10:00:00Z","action":{"kind":"release_power_cap","targets":["gpu0"]}} => few
+        {"at":"2026-11-27T10:00:01Z","action":{"kind":"power_cap","targets":["gpu0"]}} => allow
+        "#,
+    );
+}
