@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use wire::Wall;
-use wire::api::{BundleProblem, CalendarRuleView, RuleView};
+use wire::api::{BundleProblem, CalendarRuleView, CheckView, RuleView};
 use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::decision::Authority;
 
@@ -183,6 +183,22 @@ impl Bundle {
                 text: rule.kind.text(&rule.selector),
             })
             .collect()
+    }
+
+    /// Whether a text is a bundle: its rules, or what is wrong with it.
+    pub fn check(text: &[u8]) -> CheckView {
+        match Self::parse(text) {
+            Ok(bundle) => CheckView {
+                ok: true,
+                errors: Vec::new(),
+                rules: bundle.rules(),
+            },
+            Err(errors) => CheckView {
+                ok: false,
+                errors,
+                rules: Vec::new(),
+            },
+        }
     }
 
     /// Why each rule is there and who answers for it, in the order of [`Bundle::rules`].

@@ -184,17 +184,5 @@ fn checked(reason: &str) -> Result<String, Failure> {
 
 /// Checks a bundle's text; changes nothing.
 pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
-    let text = bytes(body)?;
-    Ok(Json(match policy::Bundle::parse(&text) {
-        Ok(bundle) => CheckView {
-            ok: true,
-            errors: Vec::new(),
-            rules: bundle.rules(),
-        },
-        Err(errors) => CheckView {
-            ok: false,
-            errors,
-            rules: Vec::new(),
-        },
-    }))
+    Ok(Json(policy::Bundle::check(&bytes(body)?)))
 }

@@ -75,21 +75,7 @@ fn view(reference: BundleRef, signed: &SignedBundle, nodes: &[wire::api::NodeVie
 /// Checks a text and publishes nothing.
 pub async fn check(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
     let text = answer::body(body)?;
-    app.blocking(move |_| {
-        Ok(Json(match policy::Bundle::parse(&text) {
-            Ok(bundle) => CheckView {
-                ok: true,
-                errors: Vec::new(),
-                rules: bundle.rules(),
-            },
-            Err(errors) => CheckView {
-                ok: false,
-                errors,
-                rules: Vec::new(),
-            },
-        }))
-    })
-    .await
+    app.blocking(move |_| Ok(Json(policy::Bundle::check(&text)))).await
 }
 
 /// Publishes a text.

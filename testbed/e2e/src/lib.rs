@@ -57,6 +57,17 @@ impl Said {
     }
 }
 
+/// Panics unless a program ended with this exit status and said each of these, on whichever stream.
+pub fn check(said: &Said, code: i32, parts: &[&str]) {
+    assert_eq!(said.code, code, "{said:?}");
+    for part in parts {
+        assert!(
+            said.out.contains(part) || said.err.contains(part),
+            "`{part}` is not said: {said:?}"
+        );
+    }
+}
+
 impl From<Output> for Said {
     fn from(output: Output) -> Self {
         Self {

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use testbed_e2e::{Cluster, Said, program};
+use testbed_e2e::{Cluster, Said, check, program};
 
 /// A join line's address, token and pin.
 fn join_line(cluster: &Cluster, more: &[&str]) -> Vec<String> {
@@ -32,16 +32,6 @@ fn join(words: &[String], state: &std::path::Path) -> Said {
         .output()
         .expect("it starts")
         .into()
-}
-
-fn check(said: &Said, code: i32, parts: &[&str]) {
-    assert_eq!(said.code, code, "{said:?}");
-    for part in parts {
-        assert!(
-            said.err.contains(part) || said.out.contains(part),
-            "`{part}` is not said: {said:?}"
-        );
-    }
 }
 
 #[test]

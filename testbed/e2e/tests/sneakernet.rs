@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use testbed_e2e::{Cluster, Said, program};
+use testbed_e2e::{Cluster, Said, check, program};
 
 /// An agent that has joined no hub.
 struct Alone {
@@ -63,16 +63,6 @@ fn offline(arguments: &[&str]) -> Said {
         .output()
         .expect("it starts")
         .into()
-}
-
-fn check(said: &Said, code: i32, parts: &[&str]) {
-    assert_eq!(said.code, code, "{said:?}");
-    for part in parts {
-        assert!(
-            said.out.contains(part) || said.err.contains(part),
-            "no `{part}` in {said:?}"
-        );
-    }
 }
 
 fn carry(parcel: &str, state: &Path, pin: Option<&str>) -> Said {

@@ -27,19 +27,7 @@ pub fn bundle(file: &Path) -> Result<Bundle, Failure> {
 
 /// `sentinel policy check FILE`.
 pub fn check(file: &Path, output: &mut Output) -> Result<Exit, Failure> {
-    let view = match Bundle::parse(&files::text(file)?) {
-        Ok(bundle) => CheckView {
-            ok: true,
-            errors: Vec::new(),
-            rules: bundle.rules(),
-        },
-        Err(errors) => CheckView {
-            ok: false,
-            errors,
-            rules: Vec::new(),
-        },
-    };
-    checked(file, &view, output)
+    checked(file, &Bundle::check(&files::text(file)?), output)
 }
 
 /// Prints what a check found.
