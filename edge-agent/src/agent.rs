@@ -324,6 +324,8 @@ impl Shell {
             acked: self.core.acked(),
             bundle: self.bundle.clone(),
             roles: self.core.roles().into(),
+            unhealthy: self.core.unhealthy().map(str::to_owned),
+            waits_for_turn: self.core.waits_for_turn(),
             latest: self.latest.clone(),
         }
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use wire::bundle::KeyRing;
+use wire::domains::{MAX_LABEL_BYTES, MAX_LABELS};
 use wire::{AgentId, DeviceId, Digest};
 
 use crate::probe::ProbeSettings;
@@ -83,6 +84,9 @@ pub struct Config {
     /// is how often a silent link is tried. Shorter tells a cut sooner, and costs 100 bytes for each try.
     #[serde(deserialize_with = "span")]
     pub silence: Duration,
+    /// What this node has in common with others, for rules that select by it (`labels: { rack: r7 }`) and that count a domain by it
+    /// (`domain: rack`). `node`, `site` and `fleet` are known already.
+    pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: this node has none.
     pub gpu_probe: Option<GpuProbe>,
     /// Processes to keep running.
@@ -113,6 +117,7 @@ impl Default for Config {
             // Thirty times what a busy disk takes, and a third of what a GPU has between too hot and damage.
             append_deadline: Duration::from_secs(2),
             silence: wire_transport::Timing::default().idle,
+            labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
             workload: Vec::new(),
             name: None,
@@ -210,6 +215,12 @@ impl Config {
                 "a program, and a deadline above zero",
             );
         }
+        if let Some(rule) = self.labels.iter().find_map(|(name, value)| wrong_label(name, value)) {
+            return value("labels", format!("{:?}", self.labels), rule);
+        }
+        if self.labels.len() > MAX_LABELS {
+            return value("labels", format!("{} labels", self.labels.len()), "at most 32");
+        }
         let mut names: Vec<&str> = Vec::new();
         for workload in &self.workload {
             let simple = !workload.name.is_empty()
@@ -269,6 +280,22 @@ impl Config {
             })
             .collect()
     }
+}
+
+/// What is wrong with a label, if something is.
+fn wrong_label(name: &str, value: &str) -> Option<&'static str> {
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte);
+    if matches!(name, "node" | "site" | "fleet") {
+        return Some("`node`, `site` and `fleet` come from the node's identity; choose another name");
+    }
+    if name.is_empty() || name.len() > MAX_LABEL_BYTES || !name.bytes().all(is_name) {
+        return Some("a label's name is 1 to 128 of a-z, A-Z, 0-9, -, _, . and /");
+    }
+    let is_value = |character: char| !character.is_control();
+    if value.is_empty() || value.len() > MAX_LABEL_BYTES || !value.chars().all(is_value) {
+        return Some("a label's value is 1 to 128 bytes of text on one line");
+    }
+    None
 }
 
 /// `250ms`, `10s`, `2m`.
@@ -332,6 +359,10 @@ mod tests {
         );
         check("[[workload]]\nname = \"a\"\ncommand = []\n", Err("workload.command"));
         check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
+        check("[labels]\nrack = \"r7\"\n", Ok(()));
+        check("[labels]\nsite = \"plant-a\"\n", Err("choose another name"));
+        check("[labels]\n\"a b\" = \"c\"\n", Err("a label's name"));
+        check("[labels]\nrack = \"\"\n", Err("a label's value"));
     }
 
     #[test]

@@ -83,6 +83,10 @@ pub struct Snapshot {
     pub bundle: Option<(BundleRef, Arc<SignedBundle>)>,
     /// The trusted role documents, oldest first.
     pub roles: Arc<[SignedRoles]>,
+    /// Why it does not count itself as healthy.
+    pub unhealthy: Option<String>,
+    /// An action waits until it is its turn in a domain.
+    pub waits_for_turn: bool,
     /// The latest value of every series.
     pub latest: Arc<BTreeMap<Series, Option<i64>>>,
 }
@@ -138,6 +142,8 @@ pub struct Settings {
     pub agent: AgentId,
     /// Its site.
     pub site: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What every route knows.
@@ -145,6 +151,7 @@ pub struct Settings {
 struct App {
     agent: AgentId,
     site: Arc<str>,
+    labels: Arc<BTreeMap<String, String>>,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     durable: broadcast::Sender<(Epoch, RawEntry)>,
     sampled: broadcast::Sender<Arc<str>>,
@@ -208,6 +215,7 @@ impl LocalApi {
         let app = App {
             agent: settings.agent.clone(),
             site: settings.site.as_str().into(),
+            labels: Arc::new(settings.labels.clone()),
             snapshot: seen,
             durable: durable.clone(),
             sampled: sampled.clone(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{NodeView, PolicyView};
+use wire::api::{DomainView, NodeView, PolicyView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
 
@@ -44,6 +44,7 @@ enum Ask {
     Node(AgentId, oneshot::Sender<Option<NodeView>>),
     Reported(AgentId, oneshot::Sender<Option<Reported>>),
     Policy(oneshot::Sender<Option<PolicyView>>),
+    Domains(oneshot::Sender<Vec<DomainView>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Input(Box<Input>),
 }
@@ -83,6 +84,11 @@ impl Handle {
     /// The newest bundle.
     pub async fn policy(&self) -> Result<Option<PolicyView>, Stopped> {
         self.ask(Ask::Policy).await
+    }
+
+    /// Every domain that the newest bundle counts.
+    pub async fn domains(&self) -> Result<Vec<DomainView>, Stopped> {
+        self.ask(Ask::Domains).await
     }
 
     /// The hub's incarnation.
@@ -267,6 +273,7 @@ impl Turn {
             Ask::Node(agent, answer) => drop(answer.send(self.core.node(&agent, now))),
             Ask::Reported(agent, answer) => drop(answer.send(self.core.reported(&agent))),
             Ask::Policy(answer) => drop(answer.send(self.core.policy(now))),
+            Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Input(input) => self.turn(*input),
         }

@@ -38,12 +38,13 @@ use quota::Quota;
 use rate::Rate;
 use threshold::Threshold;
 
-/// Numbers of a blast radius: four that were observed, three of the ledger.
-const BLAST: [&str; 7] = [
+/// Numbers of a blast radius: five that were observed, three of the ledger.
+const BLAST: [&str; 8] = [
     "members",
     "unhealthy",
     "in_flight",
     "newly_faulty",
+    "turn",
     "window_count",
     "free_in_ms",
     "breaker_open",

@@ -9,6 +9,7 @@
 //! | method and path | answer |
 //! |---|---|
 //! | `GET /api/v1/nodes`, `/nodes/{name}` | [`List`]<[`NodeView`]>, [`NodeView`] with `last_decisions` |
+//! | `GET /api/v1/domains` (hub only) | [`List`]<[`DomainView`]> |
 //! | `GET /api/v1/decisions?node=&before=&limit=` | [`List`]<[`DecisionView`]>, newest first |
 //! | `GET /api/v1/decisions/{id}` | [`DecisionDetail`] |
 //! | `GET /api/v1/decisions/{id}/explanation` | `text/plain`, the same bytes from hub and node |
@@ -33,6 +34,7 @@
 //! Errors are [`Problem`] (`application/problem+json`, RFC 9457).
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use crate::bundle::BundleRef;
 use crate::decision::{Authority, Clause, Decision, Verdict};
@@ -116,6 +118,15 @@ pub struct NodeView {
     pub policy_age_ms: u64,
     /// Entries that it has made and the hub has not stored.
     pub backlog_entries: u64,
+    /// What it has in common with others, for rules that select by it and domains that are counted by it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Why it is not healthy by its own word.
+    #[serde(default)]
+    pub unhealthy: Option<String>,
+    /// An action of it waits until it is its turn in a domain.
+    #[serde(default)]
+    pub waits_for_turn: bool,
     /// What the age of its policy still lets it do.
     pub authority: Authority,
     /// When the next, lower step comes if nothing fresh arrives.
@@ -161,6 +172,40 @@ pub struct NodeView {
     /// Its last five, newest first; only in the answer for a single node.
     #[serde(default)]
     pub last_decisions: Vec<DecisionView>,
+}
+
+/// What nodes have in common, as rules of kind `blast_radius` count it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainView {
+    /// The domain as rules name it: `rack`, `site`, or one by name, `rack:r7`.
+    pub domain: String,
+    /// Which: the label's value that its members share.
+    pub value: String,
+    /// Nodes that share it and are not denied.
+    pub members: i64,
+    /// Members that are away, or say that they are not healthy.
+    pub unhealthy: i64,
+    /// Healthy members that are being touched, have their turn, or have not yet said how they stand.
+    pub in_flight: i64,
+    /// Members that became unhealthy in the last five minutes.
+    pub newly_faulty: i64,
+    /// Whether a rule in mode enforce counts it, so that its members need a turn.
+    pub gives_turns: bool,
+    /// Members that have their turn or act without one.
+    pub turns: Vec<TurnView>,
+    /// Members that wait for their turn, in the order of waiting.
+    pub waiting: Vec<AgentId>,
+}
+
+/// A member of a domain that may touch it, or does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnView {
+    /// Which.
+    pub node: AgentId,
+    /// An action that stops somebody's work is under way.
+    pub acts: bool,
+    /// For how long it has had its turn, in milliseconds; `None` if it acts without one.
+    pub for_ms: Option<u64>,
 }
 
 /// A GPU's latest values.
@@ -471,7 +516,7 @@ pub struct ActRequest {
     pub action: String,
     /// Its parameters as text, for example `to` = `220 W`.
     #[serde(default)]
-    pub params: std::collections::BTreeMap<String, String>,
+    pub params: BTreeMap<String, String>,
     /// Why. Not empty.
     pub reason: String,
     /// How long the command may wait for the node, in milliseconds.
@@ -654,7 +699,7 @@ pub struct Context {
     pub ca_pem: String,
     /// Local sockets of nodes on this machine.
     #[serde(default)]
-    pub nodes: std::collections::BTreeMap<AgentId, NodeContext>,
+    pub nodes: BTreeMap<AgentId, NodeContext>,
     /// The running demo's control socket, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demo_socket: Option<String>,

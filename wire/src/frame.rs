@@ -12,6 +12,7 @@ use crate::action::Action;
 use crate::bundle::{Beacon, BundleRef, SignedBundle};
 use crate::codec::{self, DecodeError};
 use crate::decision::Authority;
+use crate::domains::{FleetFacts, NodeFacts};
 use crate::entry::{ChainHead, MAX_ENTRY_BYTES};
 use crate::ids::{CommandId, Epoch, Generation, HubEpoch, Seq};
 use crate::roles::SignedRoles;
@@ -128,6 +129,10 @@ frames! {
     Goodbye(Goodbye) = 7, Control;
     /// Hub: send me your active bundle, mine is older.
     AskBundle(AskBundle) = 8, Control;
+    /// Agent: what a hub must know to count it among the members of its domains; only the latest counts.
+    NodeFacts(NodeFacts) = 9, Control;
+    /// Hub: what it counted of the domains that the agent is in, and whether it is the agent's turn.
+    FleetFacts(FleetFacts) = 10, Control;
     /// Agent: entries, in order.
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.

@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod chart;
 pub mod codec;
 pub mod decision;
+pub mod domains;
 pub mod enroll;
 pub mod entry;
 pub mod frame;

@@ -13,6 +13,7 @@ use wire::action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing, KeySignature};
 use wire::codec::{self, DecodeError};
 use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Judgement, Observed};
+use wire::domains::{self, FleetFacts, NodeFacts};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
@@ -166,6 +167,30 @@ fn frames_of_the_control_stream() {
         &Frame::AskBundle(AskBundle { bundle: bundle(9) }),
     );
     check_frame(golden!("beacon"), &Frame::Beacon(beacon()));
+}
+
+#[test]
+fn frames_about_domains() {
+    check_frame(
+        golden!("node-facts"),
+        &Frame::NodeFacts(NodeFacts {
+            labels: vec![("rack".to_owned(), "r7".to_owned())],
+            unhealthy: Some("the GPU probe does not answer".to_owned()),
+            asks: Some(domains::Ask {
+                decision: (Epoch(3), Seq(41)),
+                rules: vec!["one-of-a-rack".to_owned()],
+            }),
+            acting: 1,
+        }),
+    );
+    check_frame(
+        golden!("fleet-facts"),
+        &Frame::FleetFacts(FleetFacts {
+            hub_epoch: HubEpoch(2),
+            values: vec![("rack.members".to_owned(), 12), ("rack.unhealthy".to_owned(), 1)],
+            turn: Some((Epoch(3), Seq(41))),
+        }),
+    );
 }
 
 #[test]
@@ -651,7 +676,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [9u16, 15, 64, u16::MAX] {
+    for kind in [11u16, 15, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

@@ -94,6 +94,9 @@ impl Agent {
             Some(action) if judgement.verdict.runs() => Some(action.clone()),
             _ => None,
         };
+        if recorded {
+            self.note_turn(&decision, &judgement, now);
+        }
         let judge = self.judge.as_mut()?;
         match granted {
             Some(_) => judge.granted(&inputs, &judgement, &decision),

@@ -21,6 +21,7 @@ use wire::{BundleRef, Digest, RoleChain, SignedBundle};
 use crate::bundles::AuthorityNow;
 use crate::clock::Clock;
 use crate::commands::Waiting;
+use crate::domains::Domains;
 use crate::effect::{Batch, Effect, Log, Token};
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
@@ -53,6 +54,7 @@ pub struct Agent {
     pub(crate) telemetry: Telemetry,
     pub(crate) devices: Vec<DeviceInfo>,
     pub(crate) link: Link,
+    pub(crate) domains: Domains,
     pub(crate) older: Vec<Older>,
     pub(crate) oldest_entry: Seq,
     pub(crate) released_entries: Seq,
@@ -128,6 +130,7 @@ impl Agent {
             telemetry: Telemetry::new(settings.block_every, marks.interval_ms, marks.blocks.made),
             devices: Vec::new(),
             link: Link::new(settings.seed, now.mono),
+            domains: Domains::default(),
             older,
             oldest_entry,
             released_entries,
@@ -166,9 +169,13 @@ impl Agent {
             Input::Readings(readings) => self.on_readings(&readings, now),
             Input::Devices(devices) => self.on_devices(devices),
             Input::Probe { answering, detail } => {
+                let why = format!("the GPU probe does not answer: {detail}");
+                self.note_trouble("probe", Some(why).filter(|_| !answering));
                 self.push_event(Event::Probe { answering, detail }, now);
             }
             Input::Workload { name, pid, detail } => {
+                let why = format!("workload {name} does not run: {detail}");
+                self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
                 self.push_event(Event::Workload { name, pid, detail }, now);
             }
             Input::Appended { token, used_bytes } => self.on_appended(token, used_bytes, now),
@@ -205,6 +212,7 @@ impl Agent {
             self.next_verification(),
             self.next_bundle_at,
             self.link.due(),
+            self.domains.due(),
         ];
         let due = due.into_iter().flatten().min();
         let due = due.map(|at| at.since(now.mono));
@@ -430,6 +438,7 @@ impl Agent {
         self.flush(now);
         if self.stop != Stop::Done {
             self.turn_link(now);
+            self.turn_domains(now);
         }
     }
 

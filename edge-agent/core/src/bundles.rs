@@ -197,12 +197,16 @@ impl Agent {
                 }
                 // So that a rule of the fleet's bundle can be meant for one node: `labels: { node: edge-01 }`.
                 judge.set_label(None, "node", Some(self.settings.agent.as_str()));
+                for (name, value) in &self.settings.labels {
+                    judge.set_label(None, name, Some(value));
+                }
                 self.judge = Some(judge);
             }
         }
         self.marks.bundle = reference;
         self.marks.fresh_at = fresh_at;
         self.bundle = Some((signed, reference));
+        self.apply_counts();
         self.link.want_status();
     }
 

@@ -251,6 +251,9 @@ pub struct Settings {
     pub agent: wire::AgentId,
     /// The trust domain that bundles must be signed for.
     pub trust_domain: String,
+    /// Labels of the node, for rules that select by them and for the domains that it shares with others; at most
+    /// [`wire::domains::MAX_LABELS`], in the order of their names.
+    pub labels: Vec<(String, String)>,
     /// Who signs the first role document; where there is none, who signs bundles and beacons.
     pub policy_keys: wire::bundle::KeyRing,
     /// Digest of the first role document, for a node that never joined: it comes before `policy_keys`.

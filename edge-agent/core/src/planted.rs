@@ -26,6 +26,8 @@ pub enum Planted {
     ShedSilently,
     /// Begins after a restart as if nothing had been done before.
     ForgetBudgets,
+    /// Believes that it is always its turn.
+    TakeTurn,
 }
 
 impl Agent {

@@ -55,6 +55,7 @@ impl Agent {
     }
 
     pub(crate) fn on_link_down(&mut self, reason: String, now: Now) {
+        self.forget_domains();
         if self.link.went_down(now.mono) && self.record.has_room() {
             let event = Event::Disconnected { reason };
             self.push(EntryBody::Event(event), now);
@@ -84,6 +85,7 @@ impl Agent {
             Frame::Beacon(beacon) => self.on_beacon(&beacon, now),
             Frame::Bundle(signed) => self.on_bundle(signed, None, now),
             Frame::Roles(roles) => self.hear_roles(&roles, now),
+            Frame::FleetFacts(facts) => self.on_fleet_facts(facts, now),
             Frame::AskBundle(ask) => {
                 let active = self.bundle.as_ref();
                 if let Some((signed, _)) = active.filter(|(_, held)| *held == ask.bundle) {
@@ -95,6 +97,7 @@ impl Agent {
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Status(_)
+            | Frame::NodeFacts(_)
             | Frame::Goodbye(_)
             | Frame::Entries(_)
             | Frame::Telemetry(_) => {}
@@ -482,7 +485,7 @@ impl Agent {
         self.send(Frame::Telemetry(TelemetryBlock { epoch, seq, block }));
     }
 
-    fn send(&mut self, frame: Frame) {
+    pub(crate) fn send(&mut self, frame: Frame) {
         self.out.push_back(Effect::Send(frame));
     }
 

@@ -49,10 +49,8 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let identity = Identity::load(&config.state_dir)?;
     let seed = random();
     let settings = settings(config, identity.as_ref(), wall_floor, seed);
-    let (agent, site) = (
-        settings.agent.clone(),
-        identity.as_ref().map_or("default", Identity::site).to_owned(),
-    );
+    let (agent, site) = (settings.agent.clone(), site_of(identity.as_ref()).to_owned());
+    let labels = settings.labels.iter().cloned().collect();
     tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
     let named = config.bundle.as_deref().map(carried::read).transpose()?;
     let lies_at = carried::waiting(&config.state_dir);
@@ -101,6 +99,8 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         acked: core.acked(),
         bundle: None,
         roles: core.roles().into(),
+        unhealthy: core.unhealthy().map(str::to_owned),
+        waits_for_turn: core.waits_for_turn(),
         latest: Arc::default(),
     };
     let served = local_api::Settings {
@@ -108,6 +108,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         page: config.page,
         agent: agent.clone(),
         site,
+        labels,
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
     let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender)
@@ -167,6 +168,11 @@ impl House {
     }
 }
 
+/// Where the node stands, by its identity.
+fn site_of(identity: Option<&Identity>) -> &str {
+    identity.map_or("default", Identity::site)
+}
+
 fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed: u64) -> Settings {
     // Whoever joined trusts what the hub gave.
     let pinned = match identity {
@@ -176,6 +182,8 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
     let own_domain = pinned
         .as_ref()
         .map_or(config.trust_domain.as_str(), |pinned| &pinned.trust_domain);
+    let mut labels = config.labels.clone();
+    labels.insert("site".to_owned(), site_of(identity).to_owned());
     let pin = config.root_pin.filter(|_| identity.is_none());
     Settings {
         agent: identity.map_or_else(
@@ -183,6 +191,7 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
             |identity| identity.agent().clone(),
         ),
         trust_domain: identity.map_or(own_domain, Identity::trust_domain).to_owned(),
+        labels: labels.into_iter().collect(),
         policy_keys: identity.map_or_else(|| config.key_ring(), |identity| identity.policy_keys().clone()),
         root_pin: pin.or(pinned.map(|pinned| pinned.pin)),
         version: env!("CARGO_PKG_VERSION").to_owned(),

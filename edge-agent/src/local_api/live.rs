@@ -76,6 +76,7 @@ async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     let agent = app.agent.clone();
     let last = app.read(move |reader| newest(reader, &agent, None, decisions)).await?;
     let mut view = view(&app.now(), &app.agent, &app.site);
+    view.labels.clone_from(&app.labels);
     view.last_decision = last.first().cloned();
     if decisions > 1 {
         view.last_decisions = last;
@@ -130,6 +131,9 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         policy_digest: status.bundle.digest,
         policy_age_ms: status.policy_age_ms,
         backlog_entries: now.backlog_entries,
+        labels: std::collections::BTreeMap::new(),
+        unhealthy: now.unhealthy.clone(),
+        waits_for_turn: now.waits_for_turn,
         authority: status.authority,
         next_authority_in_ms: status.next_step_ms,
         // A node that never joined has no certificate, and says so.

@@ -267,6 +267,7 @@ impl Node {
             page: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             agent: agent(),
             site: "lab".to_owned(),
+            labels: std::collections::BTreeMap::from([("rack".to_owned(), "r7".to_owned())]),
         };
         let (asks, asked) = mpsc::channel(4);
         let first = snapshot(&entries, (reference, Arc::new(signed)));
@@ -577,6 +578,8 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         acked: last.seq,
         bundle: Some(bundle),
         roles: Arc::from([]),
+        unhealthy: None,
+        waits_for_turn: false,
         latest: Arc::default(),
     }
 }

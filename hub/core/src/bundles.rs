@@ -279,6 +279,7 @@ impl Hub {
                 self.push_bundle(session);
             }
             self.beacon_now(now);
+            self.recount_domains();
         }
         if let Some(request) = request {
             let nodes_total = self.nodes_total();

@@ -27,7 +27,9 @@ use crate::input::{SessionId, StoredAgent};
 use crate::writer::Notes;
 
 /// Version of [`Record`]'s encoding, its first byte.
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
+/// Records as they were before labels.
+const WITHOUT_LABELS: u8 = 1;
 /// Epochs of one agent. Each is one loss of its journal; an agent that loses it a thousand times is sick.
 pub(crate) const MAX_EPOCHS: usize = 1_024;
 /// Holes of one agent that are remembered by place; the oldest are forgotten first.
@@ -58,6 +60,9 @@ pub(crate) struct Record {
     pub(crate) told: Option<Told>,
     pub(crate) status: Option<Status>,
     pub(crate) holes: Vec<Hole>,
+    /// Labels that it told last. They stand behind the record, whose own encoding is older.
+    #[serde(skip)]
+    pub(crate) labels: Vec<(String, String)>,
 }
 
 /// What an agent said of its journal.
@@ -101,19 +106,24 @@ impl Record {
             told: None,
             status: None,
             holes: Vec::new(),
+            labels: Vec::new(),
         }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![RECORD_VERSION];
-        bytes.extend(codec::encode(self));
+        bytes.extend(codec::encode(&(self, &self.labels)));
         bytes
     }
 
     /// `None` for bytes of another version.
     fn decode(bytes: &[u8]) -> Option<Self> {
         match bytes.split_first() {
-            Some((&RECORD_VERSION, rest)) => codec::decode(rest).ok(),
+            Some((&RECORD_VERSION, rest)) => {
+                let (record, labels): (Self, _) = codec::decode(rest).ok()?;
+                Some(Self { labels, ..record })
+            }
+            Some((&WITHOUT_LABELS, rest)) => codec::decode(rest).ok(),
             _ => None,
         }
     }
@@ -363,6 +373,11 @@ impl Fleet {
 
     pub(crate) fn node_mut(&mut self, place: Place) -> &mut Node {
         &mut self.nodes[place]
+    }
+
+    /// Nodes by place.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, &Node)> {
+        self.nodes.iter().enumerate()
     }
 
     /// Nodes by name.

@@ -15,6 +15,7 @@ use wire::time::Now;
 use crate::admission::Admission;
 use crate::bundles::Bundles;
 use crate::commands::Commands;
+use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
@@ -33,6 +34,7 @@ pub struct Hub {
     pub(crate) sessions: Sessions,
     pub(crate) bundles: Bundles,
     pub(crate) commands: Commands,
+    pub(crate) domains: Domains,
     pub(crate) writer: Writer,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -64,6 +66,7 @@ impl Hub {
             sessions: Sessions::default(),
             bundles,
             commands: Commands::default(),
+            domains: Domains::default(),
             writer: Writer::default(),
             timers: Timers::default(),
             meta,
@@ -95,6 +98,7 @@ impl Hub {
             Input::Tick => {}
         }
         self.run_timers(now);
+        self.turn_domains(now);
         self.flush(now);
         self.announce();
     }
@@ -159,6 +163,7 @@ impl Hub {
         node.record_changed = true;
         self.enqueue(place);
         self.touch(place);
+        self.recount_domains();
         self.policy_changed = true;
     }
 
@@ -181,6 +186,7 @@ impl Hub {
         }
         self.enqueue(place);
         self.touch(place);
+        self.recount_domains();
     }
 
     fn stop(&mut self, now: Now) {
@@ -199,6 +205,7 @@ impl Hub {
                 Timer::Wait(id) => self.wait_over(&id),
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
+                Timer::Domains => self.count_domains(now),
             }
         }
     }

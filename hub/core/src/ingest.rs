@@ -50,6 +50,7 @@ impl Hub {
             Frame::Entries(entries) => self.entries(session, place, entries, now),
             Frame::Telemetry(block) => self.telemetry(session, place, block, now),
             Frame::Bundle(signed) => self.offered(session, signed, now),
+            Frame::NodeFacts(facts) => self.node_facts(session, place, facts, now),
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Ack(_)
@@ -57,6 +58,7 @@ impl Hub {
             | Frame::Beacon(_)
             | Frame::Roles(_)
             | Frame::Goodbye(_)
+            | Frame::FleetFacts(_)
             | Frame::AskBundle(_) => {
                 self.broke_protocol(session, "a frame that only a hub sends", now);
             }

@@ -10,6 +10,7 @@ mod admission;
 mod bundles;
 mod chain;
 mod commands;
+mod domains;
 mod effect;
 mod feed;
 mod fleet;

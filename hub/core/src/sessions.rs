@@ -279,6 +279,7 @@ impl Hub {
         self.send(session, Frame::Welcome(welcome));
         self.ask_if_newer(session, bundle);
         self.offer_bundle(session, bundle, now);
+        self.joins_domains(place, now);
         self.resend_commands(place, session, now);
     }
 
@@ -286,6 +287,9 @@ impl Hub {
     pub(crate) fn closed(&mut self, session: SessionId, reason: &str, now: Now) {
         if let Some(place) = self.forget(session, now) {
             self.fleet.node_mut(place).record.stopped = reason == STOPPED;
+            if reason == STOPPED {
+                self.rests(place);
+            }
         }
     }
 
@@ -355,6 +359,7 @@ impl Hub {
             node.record_changed = true;
             self.enqueue(place);
             self.touch(place);
+            self.leaves_domains(place, now);
         }
         Some(place)
     }

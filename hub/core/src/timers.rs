@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Expire(CommandId),
     /// The next beacon.
     Beacon,
+    /// Counts of domains may have changed.
+    Domains,
 }
 
 #[derive(Debug, Default)]

@@ -137,6 +137,9 @@ impl Hub {
                 status.policy_age_ms.saturating_add(silence_ms)
             }),
             backlog_entries: node.backlog(),
+            labels: record.labels.iter().cloned().collect(),
+            unhealthy: self.unhealthy(node).map(str::to_owned),
+            waits_for_turn: self.waits_for_turn(node),
             authority: step,
             next_authority_in_ms: next_step_ms,
             certificate_ends: status.map(|status| status.certificate_ends),

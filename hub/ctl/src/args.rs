@@ -127,6 +127,9 @@ pub enum Resource {
     /// Published bundles, newest first
     #[value(alias = "policy")]
     Policies,
+    /// What nodes have in common and rules count: racks, sites; who has its turn, and who waits
+    #[value(alias = "domain")]
+    Domains,
 }
 
 #[derive(Debug, clap::Args)]

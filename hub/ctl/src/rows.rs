@@ -3,7 +3,9 @@
 //! A state is never told by colour alone: every word has a sign, the same as in the console.
 
 use anstyle::{AnsiColor, Style};
-use wire::api::{DecisionView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView};
+use wire::api::{
+    DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView,
+};
 use wire::reading::{Unit, human};
 use wire::view::span;
 use wire::{Verdict, Wall};
@@ -256,6 +258,58 @@ impl Row for PolicyView {
 
     fn name(&self) -> String {
         self.generation.to_string()
+    }
+}
+
+impl Row for DomainView {
+    fn header(_wide: bool) -> Vec<&'static str> {
+        vec![
+            "DOMAIN",
+            "MEMBERS",
+            "UNHEALTHY",
+            "TOUCHED",
+            "NEWLY FAULTY",
+            "TURN",
+            "WAITING",
+        ]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let counted = |number: i64, style: Style| match number {
+            0 => Cell::from("0"),
+            number => Cell::styled(number.to_string(), style),
+        };
+        let turns = self.turns.iter().map(|turn| {
+            let acts = if turn.acts { " acts" } else { "" };
+            let held = turn.for_ms.map(|ms| format!(" {}", span(ms))).unwrap_or_default();
+            format!("{}{acts}{held}", turn.node)
+        });
+        let turns: Vec<String> = turns.collect();
+        let waiting: Vec<&str> = self.waiting.iter().map(wire::AgentId::as_str).collect();
+        let list = |items: String| match items.is_empty() {
+            true => UNKNOWN.to_owned(),
+            false => items,
+        };
+        vec![
+            Row::name(self).into(),
+            self.members.to_string().into(),
+            counted(self.unhealthy, BAD),
+            counted(self.in_flight, REDUCED),
+            counted(self.newly_faulty, BAD),
+            match self.gives_turns {
+                true => list(turns.join(", ")).into(),
+                false => Cell::styled("only tried out", FAINT),
+            },
+            list(waiting.join(", ")).into(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        let domain = self
+            .domain
+            .split_once(':')
+            .map_or(self.domain.as_str(), |(name, _)| name);
+        format!("{domain}:{}", self.value)
     }
 }
 

@@ -70,6 +70,18 @@ pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: Head
     Ok(json(&headers, &node))
 }
 
+/// The domains that rules of kind `blast_radius` count, with who has its turn and who waits.
+pub async fn domains(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
+    let items = app.hub.domains().await?;
+    Ok(json(
+        &headers,
+        &List {
+            items,
+            next_cursor: None,
+        },
+    ))
+}
+
 /// Fails if there is no such node.
 pub async fn known(app: &App, name: &wire::ids::AgentId) -> Result<NodeView, Failure> {
     app.hub

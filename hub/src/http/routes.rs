@@ -54,6 +54,7 @@ const fn open(route: Route) -> Route {
 pub const ROUTES: &[Route] = &[
     read("/api/v1/nodes", || get(nodes::list)),
     read("/api/v1/nodes/{name}", || get(nodes::one)),
+    read("/api/v1/domains", || get(nodes::domains)),
     read("/api/v1/decisions", || get(decisions::list)),
     read("/api/v1/decisions/{id}", || get(decisions::detail)),
     read("/api/v1/decisions/{id}/explanation", || get(decisions::explanation)),

@@ -65,12 +65,43 @@ impl Share {
     }
 }
 
+/// When it is worth asking again if no turn has come: whoever waits is told of it before.
+const TURN_RETRY_MS: u64 = 60_000;
+/// Places of numbers behind the first four.
+const TURN: usize = 4;
+const COUNT: usize = 5;
+const FREE_IN: usize = 6;
+const BREAKER_OPEN: usize = 7;
+
+/// A domain as a hub counts it, for one member that asks.
+pub struct Crowd<'a> {
+    /// Members in all.
+    pub members: i64,
+    /// Members besides the one that asks that are unhealthy or touched.
+    pub touched: i64,
+    /// Members that became unhealthy in the last five minutes.
+    pub newly_faulty: i64,
+    /// How many were touched in the last so many milliseconds.
+    pub started: &'a dyn Fn(u64) -> u32,
+}
+
+/// A domain with one member more touched: each what there would be, and what there may or must be.
+struct Room {
+    touched: (i64, i64),
+    healthy: Option<(i64, i64)>,
+}
+
+/// Hundredths of a percent.
+fn share_of(faulty: i64, members: i64) -> i64 {
+    mul_div(faulty, 10_000, members.max(1))
+}
+
 /// A third of a domain at once is no chance. Source: `control.md` 9.4.
 const BREAKER_BP: i64 = 3_000;
 
 impl Blast {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let numbers = ["members", "unhealthy", "in_flight", "newly_faulty"];
+        let numbers = ["members", "unhealthy", "in_flight", "newly_faulty", "turn"];
         let (domain, names) = read_names(
             fields,
             "domain",
@@ -128,7 +159,7 @@ impl Blast {
         let (Some(members), Some(faulty)) = (number(0), number(3)) else {
             return;
         };
-        let share = mul_div(faulty, 10_000, members.max(1));
+        let share = share_of(faulty, members);
         let mark = counters.mark(BREAKER);
         if share >= self.breaker_bp {
             let mark = counters.mark_mut(BREAKER, now);
@@ -150,11 +181,11 @@ impl Blast {
     pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
         if let Some((limit, window_ms)) = self.max_per_window {
             let (count, free_in_ms) = counters.window(NODE, asked.now.mono, window_ms, limit);
-            numbers.set(4, Some(i64::from(count)));
-            numbers.set(5, free_in_ms.map(as_number));
+            numbers.set(COUNT, Some(i64::from(count)));
+            numbers.set(FREE_IN, free_in_ms.map(as_number));
         }
         let is_open = counters.mark(BREAKER).is_some_and(|mark| mark.failures > 0);
-        numbers.set(6, is_open.then_some(1));
+        numbers.set(BREAKER_OPEN, is_open.then_some(1));
     }
 
     /// Counts a disruptive change of the domain.
@@ -176,8 +207,8 @@ impl Blast {
             .saturating_add(numbers.get(2).unwrap_or(0))
             .saturating_add(asked.earlier);
         if let Some(faulty) = numbers.get(3).filter(|_| class >= RiskClass::Medium) {
-            let share = mul_div(faulty, 10_000, members.max(1));
-            let is_open = numbers.get(6) == Some(1);
+            let share = share_of(faulty, members);
+            let is_open = numbers.get(BREAKER_OPEN) == Some(1);
             let limit = if is_open { self.breaker_bp / 2 } else { self.breaker_bp };
             let finding = Finding::pass(2, "<", Some(share), Some(limit), Unit::BasisPoints);
             push(if share < self.breaker_bp && !is_open {
@@ -190,17 +221,17 @@ impl Blast {
             return;
         }
         if let Some((limit, _)) = self.max_per_window {
-            let count = numbers.get(4).unwrap_or(0);
+            let count = numbers.get(COUNT).unwrap_or(0);
             let finding = Finding::pass(4, "<", Some(count), Some(i64::from(limit)), Unit::Count);
             push(if count < i64::from(limit) {
                 finding
             } else {
-                finding.fails(Verdict::Hold, numbers.get(5).and_then(|ms| u64::try_from(ms).ok()))
+                finding.fails(
+                    Verdict::Hold,
+                    numbers.get(FREE_IN).and_then(|ms| u64::try_from(ms).ok()),
+                )
             });
         }
-        let healthy_after = members.saturating_sub(touched).saturating_sub(1);
-        let needed = self.min_healthy.map(|share| share.of(members));
-        let mut limit = self.max.of(members);
         if members == 1 {
             let finding = Finding::pass(3, ">", Some(members), Some(1), Unit::Count);
             return push(if unhealthy > 0 {
@@ -209,23 +240,63 @@ impl Blast {
                 finding.fails(Verdict::RequireApproval, None)
             });
         }
-        if limit == 0 && needed.is_some_and(|needed| healthy_after >= needed) {
-            limit = 1;
-        }
-        let after = touched.saturating_add(1);
+        let room = self.room(members, touched);
+        let (after, limit) = room.touched;
         let finding = Finding::pass(0, "<=", Some(after), Some(limit), Unit::Count);
         push(if after <= limit {
             finding
         } else {
             finding.fails(Verdict::Hold, None)
         });
-        if let Some(needed) = needed {
-            let finding = Finding::pass(1, ">=", Some(healthy_after), Some(needed), Unit::Count);
-            push(if healthy_after >= needed {
+        if let Some((healthy, needed)) = room.healthy {
+            let finding = Finding::pass(1, ">=", Some(healthy), Some(needed), Unit::Count);
+            push(if healthy >= needed {
                 finding
             } else {
                 finding.fails(Verdict::Hold, None)
             });
+        }
+        if let Some(turn) = numbers.get(TURN) {
+            let finding = Finding::pass(5, "=", Some(turn), Some(1), Unit::Flag);
+            push(if turn == 1 {
+                finding
+            } else {
+                finding.fails(Verdict::Hold, Some(TURN_RETRY_MS))
+            });
+        }
+    }
+
+    /// The domain that it counts.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Whether one member more may be touched, by the counts of the whole domain: what a hub asks before it gives a turn.
+    pub fn has_room(&self, crowd: &Crowd<'_>) -> bool {
+        let is_full = self
+            .max_per_window
+            .is_some_and(|(limit, window)| (crowd.started)(window) >= limit);
+        if is_full || share_of(crowd.newly_faulty, crowd.members) >= self.breaker_bp {
+            return false;
+        }
+        // A domain of one asks people, not the hub.
+        let room = self.room(crowd.members, crowd.touched);
+        crowd.members <= 1
+            || (room.touched.0 <= room.touched.1 && room.healthy.is_none_or(|(healthy, needed)| healthy >= needed))
+    }
+
+    /// What one member more would make of the domain.
+    fn room(&self, members: i64, touched: i64) -> Room {
+        let after = touched.saturating_add(1);
+        let healthy = members.saturating_sub(after);
+        let needed = self.min_healthy.map(|share| share.of(members));
+        let mut limit = self.max.of(members);
+        if limit == 0 && needed.is_some_and(|needed| healthy >= needed) {
+            limit = 1;
+        }
+        Room {
+            touched: (after, limit),
+            healthy: needed.map(|needed| (healthy, needed)),
         }
     }
 
@@ -238,6 +309,7 @@ impl Blast {
                 let window = self.max_per_window.map_or(0, |(_, window)| window);
                 format!("disruptive changes of {} in {}", self.domain, show_duration(window))
             }
+            5 => format!("turn of this node in {}", self.domain),
             _ => format!("members of {} touched or unhealthy with this", self.domain),
         }
     }

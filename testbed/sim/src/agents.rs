@@ -136,6 +136,7 @@ impl World {
         let settings = Settings {
             agent: node.id.clone(),
             trust_domain: TRUST_DOMAIN.to_owned(),
+            labels: vec![("rack".to_owned(), format!("r{}", n % 2))],
             policy_keys: KeyRing::single(self.root_key.verifying_key().to_bytes()),
             root_pin: None,
             version: "sim".to_owned(),
@@ -339,6 +340,24 @@ impl World {
         self.tell(n, Input::LinkUp);
     }
 
+    /// Never more nodes of a rack are touched at once than every bundle allows. A hub that was restored from a copy may not know all
+    /// of them.
+    fn look_at_turns(&mut self, n: usize, run: &Run) {
+        let Some(most) = self.swarm.turns.filter(|_| !self.hub_restored) else {
+            return;
+        };
+        if !run.action.kind.disruptive() {
+            return;
+        }
+        let touches = |node: &Node| node.acting.iter().any(|(run, _)| run.action.kind.disruptive());
+        let rack = self.nodes.iter().enumerate().filter(|(other, _)| other % 2 == n % 2);
+        let touched: Vec<usize> = rack.filter(|(_, node)| touches(node)).map(|(other, _)| other).collect();
+        self.invariants.turns += 1;
+        self.invariants.require(touched.len() <= most, || {
+            format!("A5: nodes {touched:?} of one rack are touched at once, and {most} may be")
+        });
+    }
+
     fn carry_out(&mut self, n: usize, effect: Effect) {
         let life = self.nodes[n].life;
         match effect {
@@ -351,6 +370,7 @@ impl World {
                 let takes = self.random.between(5, 800);
                 let applied_ms = self.now_ms + self.random.below(takes);
                 self.nodes[n].acting.push((run.clone(), applied_ms));
+                self.look_at_turns(n, &run);
                 self.after(takes, Event::ActionDone { n, life, run });
             }
             Effect::ProbeAction(run) => {

@@ -56,6 +56,8 @@ pub(crate) enum Demand {
     Closed(u64, u64),
     /// Only within these hours of a UTC day.
     Open(u64, u64),
+    /// Not before the hub has counted; what stops work only in its turn, and while at most so many are touched with it.
+    Radius(i64),
     /// Not at all, because nobody observed what the rule asks for; `disruptive` says that it asks only for what stops work.
     Unobserved { disruptive: bool },
     /// Not while another of the selected actions is under way, on the whole node or on the same target.
@@ -94,6 +96,27 @@ impl Draft {
             rules: Vec::new(),
             text: text.to_owned(),
         }
+    }
+
+    /// The same with a rule that lets so many nodes of a rack restart something at once, and not more.
+    pub(crate) fn with_turns(mut self, n: usize) -> Self {
+        if !self.text.contains("\nrules:") {
+            self.text.push_str("rules:\n");
+        }
+        let body = format!("    domain: rack\n    max_concurrent: {{ n: {n} }}\n");
+        let written = Written {
+            id: "turns-of-a-rack".to_owned(),
+            kind: "blast_radius",
+            mode: "enforce",
+            actions: vec!["restart"],
+            demand: Demand::Radius(i64::try_from(n).unwrap_or(0)),
+            text: format!(
+                "  - id: turns-of-a-rack\n    kind: blast_radius\n    selector: {{ kinds: [restart] }}\n{body}"
+            ),
+        };
+        self.text = format!("{}\n{}", self.text.trim_end(), written.text);
+        self.rules.push(written);
+        self
     }
 }
 
@@ -338,8 +361,9 @@ fn slo(random: &mut Random) -> Body {
 }
 
 fn blast(random: &mut Random) -> Body {
-    let body = format!("    domain: rack\n    max_concurrent: {{ n: {} }}\n", random.below(5));
-    (body, some(random), Demand::Unobserved { disruptive: false })
+    let n = random.below(5);
+    let body = format!("    domain: rack\n    max_concurrent: {{ n: {n} }}\n");
+    (body, some(random), Demand::Radius(i64::try_from(n).unwrap_or(0)))
 }
 
 fn confidence(random: &mut Random) -> Body {

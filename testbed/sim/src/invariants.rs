@@ -27,6 +27,8 @@ pub(crate) struct Invariants {
     pub(crate) violation: Option<String>,
     /// How many comparisons were made.
     pub(crate) checks: u64,
+    /// How many actions ran in their turn.
+    pub(crate) turns: u64,
 }
 
 impl Invariants {

@@ -40,6 +40,8 @@ pub struct Course {
     pub events: u64,
     /// Comparisons that were made.
     pub checks: u64,
+    /// Actions that ran in their node's turn.
+    pub turns: u64,
     /// Faults by class.
     pub faults: FaultCounts,
     /// Kinds of rule that decisions were made under.
@@ -66,6 +68,7 @@ pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> 
         trace: world.trace,
         events: world.events,
         checks: world.invariants.checks,
+        turns: world.invariants.turns,
         faults: world.faults,
         kinds: world.invariants.register.kinds,
         agent_ms: world.now_ms * world.swarm.agents as u64,
@@ -95,6 +98,8 @@ pub struct Tally {
     pub events: u64,
     /// Comparisons of all runs.
     pub checks: u64,
+    /// Actions that ran in their node's turn.
+    pub turns: u64,
     /// Faults of all runs, by class.
     pub faults: FaultCounts,
     /// Kinds of rule of all runs.
@@ -113,6 +118,7 @@ impl Tally {
             Ok(course) => {
                 self.events += course.events;
                 self.checks += course.checks;
+                self.turns += course.turns;
                 self.agent_ms += course.agent_ms;
                 self.healed_ms = self.healed_ms.max(course.healed_ms);
                 self.faults.merge(&course.faults);

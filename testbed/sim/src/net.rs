@@ -70,7 +70,13 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
     match frame {
         // Rare, and the ones that hurt.
         Frame::Command(_) | Frame::Roles(_) => 300,
-        Frame::Entries(_) | Frame::Telemetry(_) | Frame::Ack(_) | Frame::Beacon(_) | Frame::Status(_) => 30,
+        Frame::Entries(_)
+        | Frame::Telemetry(_)
+        | Frame::Ack(_)
+        | Frame::Beacon(_)
+        | Frame::Status(_)
+        | Frame::NodeFacts(_)
+        | Frame::FleetFacts(_) => 30,
         Frame::Hello(_) | Frame::Welcome(_) | Frame::Goodbye(_) | Frame::AskBundle(_) | Frame::Bundle(_) => 0,
     }
 }

@@ -214,6 +214,7 @@ impl Deeds {
             }
             Demand::Closed(from, to) => calm || !within(wall, *from, *to),
             Demand::Open(..) => calm || Self::is_open(known, kind.name(), wall),
+            Demand::Radius(n) => kind.risk() == RiskClass::Safety || is_in_turn(rule, decision, *n),
             Demand::Unobserved { disruptive: true } => calm || !kind.disruptive(),
             Demand::Unobserved { disruptive: false } => kind.risk() == RiskClass::Safety,
         };
@@ -241,6 +242,22 @@ impl Deeds {
             _ => false,
         })
     }
+}
+
+/// Whether what a hub counted, as the decision has it, leaves room for what runs.
+fn is_in_turn(rule: &Written, decision: &Decision, n: i64) -> bool {
+    let fact = |name: &str| {
+        let mut facts = decision.inputs.facts.iter();
+        let found = facts.find(|fact| fact.rule == rule.id && fact.name == name);
+        found.map(|fact| fact.value)
+    };
+    let (Some(members), Some(unhealthy)) = (fact("members"), fact("unhealthy")) else {
+        return false;
+    };
+    if !decision.inputs.wanted.kind.disruptive() || members == 1 && unhealthy == 1 {
+        return true;
+    }
+    members > 1 && fact("turn") == Some(1) && unhealthy + fact("in_flight").unwrap_or(0) < n
 }
 
 fn same(by: By, a: &Action, b: &Action) -> bool {

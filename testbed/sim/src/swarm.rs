@@ -150,6 +150,8 @@ pub struct Swarm {
     pub eventful: bool,
     /// Whether bundles are random ones; else the demo's.
     pub random_bundles: bool,
+    /// So many nodes of a rack may restart something at once, by every bundle.
+    pub turns: Option<usize>,
 }
 
 impl Swarm {
@@ -181,6 +183,7 @@ impl Swarm {
             eventful: true,
             // Drawn apart, so that what else a seed plays does not depend on it.
             random_bundles: Random::new(seed ^ 0xB0B).chance(700),
+            turns: [None, None, Some(1), Some(2)][(seed / 5 % 4) as usize],
         }
     }
 
@@ -198,6 +201,7 @@ impl Swarm {
             beacon_every_ms: 60_000,
             eventful: false,
             random_bundles: false,
+            turns: None,
         }
     }
 

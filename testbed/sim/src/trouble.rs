@@ -299,6 +299,10 @@ impl World {
         }
         let given = BUNDLES[usize::from(self.random.chance(500))];
         let draft = self.pool.as_mut().map_or_else(|| Draft::given(given), Pool::next);
+        let draft = match self.swarm.turns {
+            Some(n) => draft.with_turns(n),
+            None => draft,
+        };
         let text = format!("{}\n# {}\n", draft.text, self.random.next());
         self.drafts.insert(text.clone().into_bytes(), draft);
         self.requests += 1;

@@ -45,7 +45,7 @@ pub enum Planted {
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 8] = {
+    pub const ALL: [(&'static str, Self); 9] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
@@ -56,6 +56,7 @@ impl Planted {
             ("repeat-blindly", Self::Core(Bug::RepeatBlindly)),
             ("shed-silently", Self::Core(Bug::ShedSilently)),
             ("forget-budgets", Self::Core(Bug::ForgetBudgets)),
+            ("take-turn", Self::Core(Bug::TakeTurn)),
         ]
     };
 }

@@ -57,3 +57,8 @@ fn telemetry_shed_without_a_gap_is_found() {
 fn budgets_forgotten_by_a_restart_are_found() {
     check("forget-budgets", "A3");
 }
+
+#[test]
+fn a_turn_that_was_not_given_is_found() {
+    check("take-turn", "A5");
+}

@@ -30,6 +30,7 @@ fn every_seed_holds_and_every_class_of_fault_happens() {
     );
     assert_eq!(tally.faults.missing(), Vec::<&str>::new());
     assert_eq!(tally.kinds.missing(), Vec::<&str>::new());
+    assert!(tally.turns > 100, "{} actions ran in their turn", tally.turns);
 }
 
 #[test]

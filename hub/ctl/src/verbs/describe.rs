@@ -27,7 +27,9 @@ fn text(node: &NodeView) -> String {
     let mut row = |title: &str, cell: Cell| rows.push(vec![title.into(), cell]);
     row("name", node.name.as_str().into());
     row("site", node.site.as_str().into());
+    row("labels", labels(node).into());
     row("state", state(node));
+    row("healthy", healthy(node).into());
     row("since", or_dash(node.state_since.map(time)).into());
     row("as of", as_of(node).into());
     row("sync", sync(node).into());
@@ -133,6 +135,28 @@ fn certificate(node: &NodeView) -> String {
     match node.certificate_ends {
         Some(ends) => format!("ends {}; {rejoined}", time(ends)),
         None => "none known: a node that never joined has none".to_owned(),
+    }
+}
+
+fn labels(node: &NodeView) -> String {
+    let labels = node.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    let labels: Vec<String> = labels.collect();
+    match labels.is_empty() {
+        true => "none".to_owned(),
+        false => labels.join(", "),
+    }
+}
+
+/// By its own word; a node that is away has said nothing.
+fn healthy(node: &NodeView) -> String {
+    let waits = match node.waits_for_turn {
+        true => "; an action waits for its turn: sentinel get domains",
+        false => "",
+    };
+    match (&node.unhealthy, node.state) {
+        (Some(why), _) => format!("no: {why}{waits}"),
+        (None, NodeState::Connected) => format!("yes{waits}"),
+        (None, _) => "not reported: it counts as unhealthy while it is away".to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! is `degraded`; nothing is passed off as the whole.
 
 use serde::de::DeserializeOwned;
-use wire::api::{DecisionDetail, DecisionView, EntryView, List, NodeView, PolicyView};
+use wire::api::{DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView};
 use wire::{AgentId, DecisionId};
 
 use super::watch;
@@ -52,6 +52,7 @@ pub const ENTRIES: Path = Path {
     cursor: "after",
     by_node: true,
 };
+const DOMAINS: Path = Path::plain("/domains");
 const POLICIES: Path = Path::plain("/policies");
 
 /// Rows of a list, and where it goes on.
@@ -111,6 +112,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Decisions, false) => decisions(session, get, output).await,
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
+        (Resource::Domains, false) => domains(session, get, output).await,
     }
 }
 
@@ -196,6 +198,21 @@ async fn policies(session: &Session, get: &Get, output: &mut Output) -> Result<E
     }
     found.rows.sort_by_key(|row| std::cmp::Reverse(row.generation));
     found.print(output, "no bundle is published yet: sentinel policy publish FILE")
+}
+
+async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    if get.local || get.node.is_some() {
+        return Err(Failure::new(Exit::Usage, "domains are counted by the hub alone")
+            .advise("leave out --local and --node; a node's own labels: sentinel describe node NAME"));
+    }
+    let mut found = gather::<DomainView>(session, get, DOMAINS).await?;
+    if let Some(name) = &get.name {
+        found.rows.retain(|row| row.domain == *name || row.name() == *name);
+        if found.rows.is_empty() {
+            return Err(unknown("domain", name, "sentinel get domains -o name"));
+        }
+    }
+    found.print(output, "no rule of kind blast_radius is published: nothing is counted")
 }
 
 /// What several sources said.

@@ -68,6 +68,8 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
+        (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
+            .advise("ask again when it matters: sentinel get domains")),
         (_, None) => Ok(get.node.clone()),
         (_, Some(name)) => Err(Failure::new(Exit::Usage, format!("`{name}` alone cannot be watched"))
             .advise("watch the list, with --node for one node")),
@@ -121,6 +123,8 @@ impl Watch<'_> {
                 let rows = self.rows::<PolicyView>(client, "/policies").await?;
                 output.more(&rows)
             }
+            // Refused before the watch begins.
+            Resource::Domains => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {

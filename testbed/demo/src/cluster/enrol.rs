@@ -67,7 +67,7 @@ impl Cluster {
             self.join(name, site, &state, address)?;
         }
         let config = state.join("agent.toml");
-        let text = self.config(name, &state, address);
+        let text = self.config(name, &state, address, index);
         std::fs::write(&config, text).map_err(|cause| format!("cannot write {}: {cause}", config.display()))?;
         let recipe = Recipe {
             name: name.to_owned(),
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     /// The agent's configuration. A JSON string is a TOML string too.
-    fn config(&self, name: &str, state: &Path, hub: SocketAddr) -> String {
+    fn config(&self, name: &str, state: &Path, hub: SocketAddr, index: usize) -> String {
         let quoted = |text: &str| json!(text).to_string();
         let gpus = json!([
             self.programs.gpu,
@@ -126,6 +126,9 @@ impl Cluster {
              # And a cut is noticed within seconds, here and at the hub.\n\
              silence = \"6s\"\n\
              \n\
+             # What it has in common with others, for rules that select or count by it.\n\
+             labels = {{ rack = \"rack-{}\" }}\n\
+             \n\
              # Simulated GPUs: another program that speaks the probe's protocol.\n\
              [gpu_probe]\n\
              command = {gpus}\n\
@@ -138,6 +141,7 @@ impl Cluster {
              stop_with_agent = true\n",
             quoted(&shown(state)),
             quoted(&hub.to_string()),
+            index % 2 + 1,
         )
     }
 }

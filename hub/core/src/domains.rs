@@ -1,0 +1,499 @@
+//! Domains: what nodes have in common, how many of each are touched, and whose turn it is to be touched next.
+//!
+//! A node that must stop somebody's work asks for its turn; turns are given in the order of asking, as far as the newest bundle's
+//! `blast_radius` rules leave room. Nothing of this is stored: a node that is not connected counts as unhealthy, and one that has not
+//! yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many.
+//!
+//! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
+//! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act.
+//!
+//! Read next: `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the other end).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use policy::{Bundle, Crowd};
+use wire::api::{DomainView, TurnView};
+use wire::domains::{FleetFacts, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
+use wire::frame::Frame;
+use wire::ids::{Epoch, Seq};
+use wire::time::{Mono, Now};
+
+use crate::fleet::{Node, Place};
+use crate::hub::Hub;
+use crate::input::SessionId;
+use crate::timers::Timer;
+
+/// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
+const NEWLY: Duration = Duration::from_secs(300);
+/// Changes within this time are counted together.
+const GATHER: Duration = Duration::from_millis(50);
+/// Counts travel to everyone at most this often; whose turn it is hears at once.
+const SPREAD_EVERY: Duration = Duration::from_secs(2);
+/// While members are newly faulty the counts change by time alone.
+const DECAY_EVERY: Duration = Duration::from_secs(15);
+/// An agent that tells nothing within this time is of an older build, and never asks.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
+/// Given turns that are remembered for `max_per_window`, for each domain; the largest limit of a window.
+const MAX_STARTS: usize = 1_024;
+/// Domains of which that is remembered.
+const MAX_DOMAINS: usize = 1_024;
+
+/// What the hub knows of the nodes as members of domains.
+#[derive(Debug, Default)]
+pub(crate) struct Domains {
+    members: BTreeMap<Place, Member>,
+    /// Who asks, in the order of asking.
+    queue: VecDeque<Place>,
+    /// When turns were given, by domain and value.
+    starts: BTreeMap<(String, String), VecDeque<Mono>>,
+    /// Something was said or happened that counts may depend on.
+    changed: bool,
+    /// A timer is set for the next count.
+    counts_at: Option<Mono>,
+    /// Not everyone has the latest counts, and gets them then.
+    spread_at: Option<Mono>,
+    spread: Mono,
+}
+
+/// One node.
+#[derive(Debug, Default)]
+struct Member {
+    /// What it said in its present session.
+    facts: Option<NodeFacts>,
+    /// When its present session began.
+    welcomed: Option<Mono>,
+    /// Its turn, until it has given it back, and since when.
+    turn: Option<((Epoch, Seq), Mono)>,
+    /// Since when it is unhealthy, if the hub saw it begin.
+    sick_since: Option<Mono>,
+    /// What it was told last in its present session.
+    told: Option<FleetFacts>,
+}
+
+/// How a node counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    /// It has not said yet how it stands.
+    silent: bool,
+    unhealthy: bool,
+    touched: bool,
+    newly_faulty: bool,
+}
+
+impl Member {
+    fn standing(&self, node: &Node, now: Mono) -> Standing {
+        let is_connected = node.session.is_some() && node.record.quarantined.is_none();
+        let said = self.facts.as_ref();
+        let unhealthy = !is_connected || said.is_some_and(|facts| facts.unhealthy.is_some());
+        let silent = said.is_none() && self.welcomed.is_none_or(|since| now.since(since) < SAYS_WITHIN);
+        let acts = said.is_some_and(|facts| facts.acting > 0);
+        Standing {
+            silent,
+            unhealthy,
+            touched: unhealthy || silent || acts || self.turn.is_some(),
+            newly_faulty: unhealthy && self.sick_since.is_some_and(|since| now.since(since) < NEWLY),
+        }
+    }
+
+    fn asks(&self) -> Option<(Epoch, Seq)> {
+        let ask = self.facts.as_ref()?.asks.as_ref()?;
+        Some(ask.decision)
+    }
+}
+
+/// The members of one domain as seen by one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    members: i64,
+    unhealthy: i64,
+    /// Touched, and healthy.
+    in_flight: i64,
+    newly_faulty: i64,
+}
+
+impl Hub {
+    /// A session begins: what the node said in a former one counts no more.
+    pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
+        let member = self.domains.members.entry(place).or_default();
+        (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        self.domains.changed = true;
+    }
+
+    /// A session is over: the node cannot be counted on, and keeps its turn until it says otherwise.
+    pub(crate) fn leaves_domains(&mut self, place: Place, now: Now) {
+        let member = self.domains.members.entry(place).or_default();
+        (member.facts, member.told, member.welcomed) = (None, None, None);
+        member.sick_since.get_or_insert(now.mono);
+        self.domains.queue.retain(|asking| *asking != place);
+        self.domains.changed = true;
+    }
+
+    /// What a node says of itself.
+    pub(crate) fn node_facts(&mut self, session: SessionId, place: Place, facts: NodeFacts, now: Now) {
+        let is_long = |text: &str| text.len() > MAX_LABEL_BYTES;
+        if facts.labels.len() > MAX_LABELS || facts.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
+            return self.broke_protocol(session, "more or longer labels than a node may have", now);
+        }
+        let node = self.fleet.node_mut(place);
+        if node.record.labels != facts.labels {
+            node.record.labels.clone_from(&facts.labels);
+            node.record_changed = true;
+            self.enqueue(place);
+            self.touch(place);
+        }
+        let domains = &mut self.domains;
+        let member = domains.members.entry(place).or_default();
+        match facts.unhealthy {
+            None => member.sick_since = None,
+            Some(_) => drop(member.sick_since.get_or_insert(now.mono)),
+        }
+        let asked = facts.asks.as_ref().map(|ask| ask.decision);
+        let is_over = |turn: &mut ((Epoch, Seq), Mono)| asked != Some(turn.0) && facts.acting == 0;
+        member.turn.take_if(is_over);
+        let is_waiting = asked.is_some() && member.turn.is_none();
+        member.facts = Some(facts);
+        match (is_waiting, domains.queue.contains(&place)) {
+            (true, false) => domains.queue.push_back(place),
+            (false, true) => domains.queue.retain(|asking| *asking != place),
+            _ => {}
+        }
+        domains.changed = true;
+    }
+
+    /// It stopped in an orderly way: nothing is faulty.
+    pub(crate) fn rests(&mut self, place: Place) {
+        self.domains.members.entry(place).or_default().sick_since = None;
+    }
+
+    /// The rules or the members are others now.
+    pub(crate) fn recount_domains(&mut self) {
+        self.domains.changed = true;
+    }
+
+    /// After every input: has what changed counted, soon.
+    pub(crate) fn turn_domains(&mut self, now: Now) {
+        if std::mem::take(&mut self.domains.changed) {
+            let spread_at = self.domains.spread + SPREAD_EVERY;
+            self.domains.spread_at.get_or_insert(spread_at.max(now.mono));
+            self.count_domains_at(now.mono + GATHER);
+        }
+    }
+
+    fn count_domains_at(&mut self, at: Mono) {
+        if self.domains.counts_at.is_none_or(|earlier| at < earlier) {
+            self.domains.counts_at = Some(at);
+            self.timers.set(at, Timer::Domains);
+        }
+    }
+
+    /// It is time to count: gives turns, and tells everyone what they must know to judge.
+    pub(crate) fn count_domains(&mut self, now: Now) {
+        if self.domains.counts_at.is_none_or(|at| now.mono < at) {
+            return;
+        }
+        self.domains.counts_at = None;
+        let Some(rules) = self.bundles.rules().cloned() else {
+            return;
+        };
+        let mut census = self.census(&rules, now.mono);
+        let mut tell = self.give_turns(&rules, &mut census, now.mono);
+        let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
+        if is_spread {
+            (self.domains.spread, self.domains.spread_at) = (now.mono, None);
+        }
+        let members = self.domains.members.iter();
+        // Whoever has just come knows nothing yet.
+        tell.extend(
+            members
+                .filter(|(_, m)| is_spread || m.told.is_none())
+                .map(|(place, _)| *place),
+        );
+        for place in tell {
+            self.tell_counts(&rules, &census, place, now.mono);
+        }
+        if let Some(at) = self.domains.spread_at {
+            self.count_domains_at(at);
+        } else if let Some(wait) = census.again {
+            self.domains.spread_at = Some(now.mono + wait);
+            self.count_domains_at(now.mono + wait);
+        }
+    }
+
+    /// Gives turns in the order of asking. One that finds no room does not hold up the next, whose domains may be others.
+    /// Returns who has got one.
+    fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> BTreeSet<Place> {
+        let mut given = BTreeSet::new();
+        for place in self.domains.queue.clone() {
+            let Some(domains) = self.has_room(rules, census, place, now) else {
+                continue;
+            };
+            let before = self.standing(place, now);
+            let Some(member) = self.domains.members.get_mut(&place) else {
+                continue;
+            };
+            let Some(decision) = member.asks() else { continue };
+            member.turn = Some((decision, now));
+            self.domains.queue.retain(|asking| *asking != place);
+            for domain in domains {
+                self.domains.note_start(domain, now);
+            }
+            for domain in rules.domains() {
+                if let Some(counts) = self
+                    .value(place, domain)
+                    .and_then(|value| census.of_mut(domain, &value))
+                {
+                    counts.in_flight += i64::from(!before.touched);
+                }
+            }
+            given.insert(place);
+        }
+        given
+    }
+
+    /// The domains in which a node would have its turn, if every rule that holds it leaves room in its own.
+    fn has_room(&self, rules: &Bundle, census: &Census, place: Place, now: Mono) -> Option<Vec<(String, String)>> {
+        let member = self.domains.members.get(&place)?;
+        let ask = member.facts.as_ref()?.asks.as_ref()?;
+        let mut domains = Vec::new();
+        for rule in &ask.rules {
+            // An agent whose bundle is another waits until it has this one.
+            let domain = rules.domain_of(rule)?;
+            let value = self.value(place, domain)?;
+            let counts = self.seen_by(census, place, domain, &value, now);
+            let key = (domain.to_owned(), value);
+            let starts = self.domains.starts.get(&key);
+            let started = |window_ms: u64| {
+                let in_window = |at: &&Mono| now.0.saturating_sub(at.0) < window_ms;
+                let count = starts.map_or(0, |starts| starts.iter().filter(in_window).count());
+                u32::try_from(count).unwrap_or(u32::MAX)
+            };
+            let crowd = Crowd {
+                members: counts.members,
+                touched: counts.unhealthy.saturating_add(counts.in_flight),
+                newly_faulty: counts.newly_faulty,
+                started: &started,
+            };
+            if !rules.has_room(rule, &crowd) {
+                return None;
+            }
+            domains.push(key);
+        }
+        Some(domains)
+    }
+
+    /// What a node has in common with others under this name. `rack:r7` names one domain for everybody.
+    fn value(&self, place: Place, domain: &str) -> Option<String> {
+        match domain.split_once(':') {
+            Some((_, value)) => Some(value.to_owned()),
+            None => label(self.fleet.node(place), domain).map(str::to_owned),
+        }
+    }
+
+    fn standing(&self, place: Place, now: Mono) -> Standing {
+        let nobody = Member::default();
+        let member = self.domains.members.get(&place).unwrap_or(&nobody);
+        member.standing(self.fleet.node(place), now)
+    }
+
+    /// Counts the members of every domain.
+    fn census(&self, rules: &Bundle, now: Mono) -> Census {
+        let mut census = Census::default();
+        let domains = rules.domains();
+        for (place, node) in self.fleet.places().filter(|(_, node)| node.record.denied.is_none()) {
+            let standing = self.standing(place, now);
+            let wait = match standing {
+                Standing { newly_faulty: true, .. } => Some(DECAY_EVERY),
+                Standing {
+                    silent: true,
+                    unhealthy: false,
+                    ..
+                } => Some(SAYS_WITHIN),
+                _ => None,
+            };
+            census.again = [census.again, wait].into_iter().flatten().min();
+            for domain in &domains {
+                let Some(value) = member_of(node, domain) else { continue };
+                let counts = census.of_or_new(domain, value);
+                counts.members += 1;
+                counts.unhealthy += i64::from(standing.unhealthy);
+                counts.in_flight += i64::from(standing.touched && !standing.unhealthy);
+                counts.newly_faulty += i64::from(standing.newly_faulty);
+            }
+        }
+        census
+    }
+
+    /// The counts of a domain without the one who looks, unless it is alone: whether the only member may be touched depends on how
+    /// it stands itself.
+    fn seen_by(&self, census: &Census, place: Place, domain: &str, value: &str, now: Mono) -> Counts {
+        let mut counts = census.of(domain, value);
+        let is_member = member_of(self.fleet.node(place), domain) == Some(value);
+        if is_member && counts.members > 1 {
+            let own = self.standing(place, now);
+            counts.unhealthy -= i64::from(own.unhealthy);
+            counts.in_flight -= i64::from(own.touched && !own.unhealthy);
+        }
+        counts
+    }
+
+    /// Tells a node what it must know to judge, if that differs from what it was told.
+    fn tell_counts(&mut self, rules: &Bundle, census: &Census, place: Place, now: Mono) {
+        let Some(session) = self.fleet.node(place).session else {
+            return;
+        };
+        let mut values = Vec::new();
+        for domain in rules.domains() {
+            let Some(value) = self.value(place, domain) else {
+                continue;
+            };
+            let counts = self.seen_by(census, place, domain, &value, now);
+            let numbers = [
+                ("members", counts.members),
+                ("unhealthy", counts.unhealthy),
+                ("in_flight", counts.in_flight),
+                ("newly_faulty", counts.newly_faulty),
+            ];
+            values.extend(numbers.map(|(name, number)| (format!("{domain}.{name}"), number)));
+        }
+        let hub_epoch = self.meta.hub_epoch;
+        let Some(member) = self.domains.members.get_mut(&place) else {
+            return;
+        };
+        let facts = FleetFacts {
+            hub_epoch,
+            values,
+            turn: member.turn.map(|(decision, _)| decision),
+        };
+        let is_nothing = facts.values.is_empty() && member.told.is_none();
+        if !is_nothing && member.told.as_ref() != Some(&facts) {
+            member.told = Some(facts.clone());
+            self.send(session, Frame::FleetFacts(facts));
+        }
+    }
+
+    /// Why a node that is connected is not healthy by its own word.
+    pub(crate) fn unhealthy(&self, node: &Node) -> Option<&str> {
+        self.said(node)?.unhealthy.as_deref()
+    }
+
+    /// Whether a node waits for its turn.
+    pub(crate) fn waits_for_turn(&self, node: &Node) -> bool {
+        let place = self.fleet.place(node.id());
+        place.is_some_and(|place| self.domains.queue.contains(&place))
+    }
+
+    fn said(&self, node: &Node) -> Option<&NodeFacts> {
+        let place = self.fleet.place(node.id())?;
+        self.domains.members.get(&place)?.facts.as_ref()
+    }
+
+    /// Every domain of the newest bundle, with who has its turn and who waits, in the order of waiting.
+    pub fn domains(&self, now: Now) -> Vec<DomainView> {
+        let Some(rules) = self.bundles.rules() else {
+            return Vec::new();
+        };
+        let census = self.census(rules, now.mono);
+        let mut views = Vec::new();
+        for (domain, values) in &census.counts {
+            for (value, counts) in values {
+                views.push(self.domain_view(domain, value, counts, rules.gives_turns(domain), now));
+            }
+        }
+        views
+    }
+
+    fn domain_view(&self, domain: &str, value: &str, counts: &Counts, gives_turns: bool, now: Now) -> DomainView {
+        let is_in = |place: Place| self.value(place, domain).as_deref() == Some(value);
+        let turns = self.domains.members.iter().filter(|(place, _)| is_in(**place));
+        let turns = turns.filter_map(|(place, member)| {
+            let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0);
+            let since = member.turn.map(|(_, since)| since);
+            (acts || since.is_some()).then(|| TurnView {
+                node: self.fleet.node(*place).id().clone(),
+                acts,
+                for_ms: since.map(|since| now.mono.0.saturating_sub(since.0)),
+            })
+        });
+        let waiting = self.domains.queue.iter().filter(|place| is_in(**place));
+        DomainView {
+            domain: domain.to_owned(),
+            value: value.to_owned(),
+            members: counts.members,
+            unhealthy: counts.unhealthy,
+            in_flight: counts.in_flight,
+            newly_faulty: counts.newly_faulty,
+            gives_turns,
+            turns: turns.collect(),
+            waiting: waiting.map(|place| self.fleet.node(*place).id().clone()).collect(),
+        }
+    }
+}
+
+/// Counts by domain and value.
+#[derive(Debug, Default)]
+struct Census {
+    counts: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// The counts change by time alone, and should be taken again then.
+    again: Option<Duration>,
+}
+
+impl Census {
+    fn of(&self, domain: &str, value: &str) -> Counts {
+        let counts = self.counts.get(domain).and_then(|values| values.get(value));
+        counts.copied().unwrap_or_default()
+    }
+
+    fn of_mut(&mut self, domain: &str, value: &str) -> Option<&mut Counts> {
+        self.counts.get_mut(domain)?.get_mut(value)
+    }
+
+    fn of_or_new(&mut self, domain: &str, value: &str) -> &mut Counts {
+        if !self.counts.contains_key(domain) {
+            self.counts.insert(domain.to_owned(), BTreeMap::new());
+        }
+        let values = self.counts.entry(domain.to_owned()).or_default();
+        if !values.contains_key(value) {
+            values.insert(value.to_owned(), Counts::default());
+        }
+        values.entry(value.to_owned()).or_default()
+    }
+}
+
+impl Domains {
+    fn note_start(&mut self, domain: (String, String), now: Mono) {
+        if self.starts.len() >= MAX_DOMAINS && !self.starts.contains_key(&domain) {
+            // The one that was quiet for longest is forgotten.
+            let oldest = self.starts.iter().min_by_key(|(_, starts)| starts.back().copied());
+            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
+                self.starts.remove(&key);
+            }
+        }
+        let starts = self.starts.entry(domain).or_default();
+        if starts.len() == MAX_STARTS {
+            starts.pop_front();
+        }
+        starts.push_back(now);
+    }
+}
+
+/// Which domain of this name a node is a member of; `rack:r7` is one only for those in it.
+fn member_of<'a>(node: &'a Node, domain: &'a str) -> Option<&'a str> {
+    match domain.split_once(':') {
+        Some((name, value)) => label(node, name).filter(|own| *own == value),
+        None => label(node, domain),
+    }
+}
+
+/// A label of a node: `fleet` is the same for all, `site` and `node` are what it enrolled with.
+fn label<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
+    match name {
+        "fleet" => Some("all"),
+        "site" => Some(&node.record.site),
+        "node" => Some(node.id().as_str()),
+        _ => {
+            let mut labels = node.record.labels.iter();
+            labels.find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        }
+    }
+}

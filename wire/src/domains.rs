@@ -1,0 +1,49 @@
+//! What agent and hub tell each other so that only few nodes of a domain are touched at once.
+//!
+//! A domain is what nodes have in common: a rack, a site, a driver version; its name is that of a label. The hub counts its members
+//! and lets those that ask begin one after the other. A node that holds its turn keeps it until it says that it is done, so a turn
+//! is never in two hands, whatever is lost on the way.
+//!
+//! Decides nothing. Read next: `hub/core/src/domains.rs` (who gets the turn), `edge-agent/core/src/domains.rs` (who asks).
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Epoch, HubEpoch, Seq};
+
+/// Most labels that one node tells its hub.
+pub const MAX_LABELS: usize = 32;
+/// Longest name or value of a label, in bytes.
+pub const MAX_LABEL_BYTES: usize = 128;
+
+/// What a hub must know of an agent to count it. Only the latest counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeFacts {
+    /// Labels of the node, by name; at most [`MAX_LABELS`].
+    pub labels: Vec<(String, String)>,
+    /// Why the node is not healthy by its own word.
+    pub unhealthy: Option<String>,
+    /// The decision that waits for its turn, or may use the turn that it has.
+    pub asks: Option<Ask>,
+    /// Actions under way that stop somebody's work.
+    pub acting: u32,
+}
+
+/// A decision that is held until few enough members of a domain are touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Its place in the agent's journal, which names this wish.
+    pub decision: (Epoch, Seq),
+    /// Ids of the rules that hold it, all of kind `blast_radius`.
+    pub rules: Vec<String>,
+}
+
+/// What a hub counted of the domains that an agent is in. Replaces the former.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetFacts {
+    /// The hub's incarnation; ignored if the agent has seen a higher one.
+    pub hub_epoch: HubEpoch,
+    /// Numbers by full name, for example `rack.members`.
+    pub values: Vec<(String, i64)>,
+    /// Whose turn it is: the decision that the agent asked for.
+    pub turn: Option<(Epoch, Seq)>,
+}
