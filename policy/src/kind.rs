@@ -314,7 +314,7 @@ impl Kind {
         match self {
             Self::BlastRadius(_) => info.class != RiskClass::Safety,
             Self::Sla(_) => info.disruptive && !info.is_remedy(),
-            Self::SloBurn(_) => info.class >= RiskClass::Medium && !info.is_remedy(),
+            Self::SloBurn(slo) => slo.can_object(info.class) && !info.is_remedy(),
             Self::Confidence(_) => info.class != RiskClass::Safety,
             _ => true,
         }
