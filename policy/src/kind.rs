@@ -328,6 +328,11 @@ impl Kind {
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
             Self::Cel(cel) => cel.gather(world),
+            Self::Sla(sla) => {
+                let mut numbers = self.look_up(world.known);
+                sla.recall(world, asked, &mut numbers);
+                numbers
+            }
             _ => {
                 let mut numbers = self.look_up(world.known);
                 self.recall(counters, asked, &mut numbers);

@@ -2,6 +2,7 @@
 //!
 //! An SLA budget is time: (1 - target) x period - what was lost. An SLO burns at bad ratio / (1 - target); a tier counts only when
 //! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never blocked by the breach that they cure.
+//! The numbers come from an indicator of the bundle, which the agent observes itself (`indicator.rs`), or from elsewhere by name.
 //! Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
@@ -10,7 +11,8 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
 use crate::calendar::Zone;
-use crate::ledger::{Counters, Known, Numbers};
+use crate::indicator::{Indicator, MAX_PERIOD_MS};
+use crate::ledger::{Counters, Known, Numbers, World};
 use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
 use crate::text::units::{self, show_duration};
@@ -73,6 +75,37 @@ impl Sla {
     /// Full names of its numbers.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Why an indicator cannot answer for this promise, if it is about one.
+    pub fn beyond(&self, indicators: &[Indicator]) -> Option<String> {
+        let is_own = indicators.iter().any(|indicator| indicator.id == self.service);
+        let limit = as_ms(Some(MAX_PERIOD_MS)).unwrap_or(0);
+        match self.period {
+            Period::Rolling(ms) if is_own && ms > limit => Some(format!(
+                "indicator `{}` looks back over {} at most, or a calendar month",
+                self.service,
+                show_duration(MAX_PERIOD_MS)
+            )),
+            Period::Rolling(_) | Period::Month(_) => None,
+        }
+    }
+
+    /// Takes what was lost in its own period from the indicator that it is about, if the agent has one of that name.
+    pub fn recall(&self, world: &World<'_>, asked: &Asked<'_>, numbers: &mut Numbers) {
+        let Some((indicators, courses)) = world.indicators else {
+            return;
+        };
+        let wall = asked.now.wall.0;
+        let window_ms = match &self.period {
+            Period::Rolling(ms) => u64::try_from(*ms).unwrap_or(MAX_PERIOD_MS),
+            // Nobody knows when the month began.
+            Period::Month(_) if asked.clock_wrong => MAX_PERIOD_MS,
+            Period::Month(zone) => wall.saturating_sub(zone.month_of(wall).0).unsigned_abs(),
+        };
+        if let Some(lost) = courses.outage_ms(indicators, &self.service, asked.now.mono, window_ms) {
+            numbers.set(0, lost);
+        }
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
