@@ -12,6 +12,7 @@ use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::decision::Authority;
 
 use crate::actions::KINDS;
+use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
 use crate::rule::{Asked, Mode, Rule, Selector};
 use crate::text::fields::{Fields, Problems};
@@ -52,6 +53,8 @@ pub struct Bundle {
     pub(crate) permits: Vec<Selector>,
     pub(crate) ladder: Ladder,
     pub(crate) reflexes_per_hour: u32,
+    /// What agents observe by themselves.
+    pub(crate) indicators: Vec<Indicator>,
     /// Whether any rule or permit asks for labels.
     pub(crate) uses_labels: bool,
     /// Places of the rules that must be told how time passes.
@@ -125,6 +128,7 @@ impl Bundle {
             1_000,
             "safety reflexes that one node may take in an hour; 30",
         );
+        let indicators = read_indicators(fields);
         let rules: Vec<_> = fields.maps("rules", false, "the rules", |f| {
             (f.place(), f.path().to_owned(), Rule::read(f))
         });
@@ -145,6 +149,11 @@ impl Bundle {
                 let message = format!("the rule in line {} is called `{}` too", first.line, rule.id);
                 fields.problem_at(place, &format!("{path}.id"), message);
             }
+            if let Kind::Sla(sla) = &rule.kind
+                && let Some(message) = sla.beyond(&indicators)
+            {
+                fields.problem_at(place, &format!("{path}.period"), message);
+            }
             kept.push(rule);
         }
         let by_label = kept
@@ -160,6 +169,7 @@ impl Bundle {
             uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
+            indicators,
             ladder: ladder.unwrap_or_default(),
             reflexes_per_hour: reflexes
                 .and_then(|n| u32::try_from(n).ok())
@@ -313,6 +323,32 @@ pub struct Freeze {
     pub next_start: Option<Wall>,
     /// What becomes of a change that is under way when it begins: `finish`, `pause` or `rollback`.
     pub in_flight: &'static str,
+}
+
+fn read_indicators(fields: &mut Fields<'_>) -> Vec<Indicator> {
+    let read: Vec<_> = fields.maps(
+        "indicators",
+        false,
+        "what an agent observes of its own readings, for the rules slo_burn and sla; at most 8",
+        |f| (f.place(), f.path().to_owned(), Indicator::read(f)),
+    );
+    if read.len() > MAX_INDICATORS {
+        fields.problem(
+            "indicators",
+            format!("{} indicators; a bundle has at most {MAX_INDICATORS}", read.len()),
+        );
+    }
+    let mut seen: BTreeMap<String, Place> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for (place, path, indicator) in read {
+        let Some(indicator) = indicator else { continue };
+        if let Some(first) = seen.insert(indicator.id.clone(), place) {
+            let message = format!("the indicator in line {} is called `{}` too", first.line, indicator.id);
+            fields.problem_at(place, &format!("{path}.id"), message);
+        }
+        kept.push(indicator);
+    }
+    kept
 }
 
 fn read_ladder(fields: &mut Fields<'_>) -> Ladder {

@@ -84,6 +84,14 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Vec<Difference> {
             after: show(new),
         });
     }
+    if old.indicators != new.indicators {
+        let show = |b: &Bundle| b.indicators.iter().map(|i| i.text()).collect::<Vec<_>>().join("; ");
+        found.push(Difference::Setting {
+            name: "indicators",
+            before: show(old),
+            after: show(new),
+        });
+    }
     if old.permits != new.permits {
         let show = |b: &Bundle| b.permits.iter().map(|p| p.text()).collect::<Vec<_>>().join("; ");
         found.push(Difference::Setting {

@@ -278,6 +278,7 @@ impl Decider {
             flights: &self.flights,
             present: self.present,
             readings: None,
+            indicators: None,
             now: asked.now.mono,
         };
         let open = |mode| {

@@ -27,6 +27,7 @@ use wire::{
 use crate::actions;
 use crate::bundle::Bundle;
 use crate::glass::Glass;
+use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
 use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing};
@@ -111,7 +112,9 @@ pub struct Judge {
     /// Standings of rules and devices whose series has not been reported yet, or whose rule is gone.
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
-    known: Known,
+    pub(crate) known: Known,
+    /// What was seen of the bundle's indicators.
+    pub(crate) courses: Courses,
     /// Labels of a device, or of the whole node: which, name, value.
     labels: Vec<(Option<DeviceId>, String, String)>,
     /// The latest break-glass token, open or over.
@@ -131,6 +134,7 @@ impl Judge {
     pub fn new(bundle: Arc<Bundle>, reference: BundleRef) -> Self {
         let mut judge = Self {
             counters: vec![Counters::default(); bundle.rules.len()],
+            courses: Courses::of(&bundle.indicators, Vec::new()),
             bundle,
             reference,
             table: Table::default(),
@@ -151,15 +155,19 @@ impl Judge {
         judge
     }
 
-    /// Judges by another bundle from now on. Budgets, cooldowns and what is engaged stay; what the new bundle no longer has a rule
-    /// for is taken back.
+    /// Judges by another bundle from now on. Budgets, cooldowns and what is engaged stay, and so does what was seen of indicators that
+    /// count the same; what the new bundle no longer has a rule for is taken back.
     pub fn replace_bundle(&mut self, bundle: Arc<Bundle>, reference: BundleRef) {
         let ledger = self.ledger();
         let table = std::mem::take(&mut self.table);
         self.counters = vec![Counters::default(); bundle.rules.len()];
+        for name in self.bundle.indicators.iter().flat_map(|indicator| indicator.names()) {
+            self.known.set(name, None);
+        }
         self.bundle = bundle;
         self.reference = reference;
         self.adopt(ledger);
+        self.courses.tell(&self.bundle.indicators, &mut self.known);
         for slot in table.slots {
             let index = self.table.add(&slot.series, &self.bundle, &mut self.stored);
             self.table.slots[index].last = slot.last;
@@ -210,6 +218,7 @@ impl Judge {
             self.started = Some(now);
             self.next_silence = self.next_silence.map(|_| now);
         }
+        self.courses.begin(now);
         for (position, reading) in readings.iter().enumerate() {
             let Some(slot) = self
                 .table
@@ -219,11 +228,14 @@ impl Judge {
             };
             let Some(value) = reading.value else { continue };
             let before = self.table.slots[slot].last.replace((value, now));
+            self.courses
+                .take(&self.bundle.indicators, self.table.slots[slot].indicators, value);
             for index in self.table.slots[slot].instances() {
                 self.step(index, value, before, now, wants);
             }
         }
         let bundle = &self.bundle;
+        self.courses.end(&bundle.indicators, &self.table, &mut self.known, now);
         for place in &bundle.watchers {
             let place = usize::from(*place);
             let kind = &bundle.rules[place].kind;
@@ -243,7 +255,9 @@ impl Judge {
     /// How long until [`Judge::observe`] should be called even without readings.
     pub fn poll_timeout(&self, now: Mono) -> Option<Duration> {
         self.started?;
-        self.next_silence.map(|at| at.since(now))
+        let due = self.courses.due(&self.bundle.indicators);
+        let next = self.next_silence.into_iter().chain(due).min();
+        next.map(|at| at.since(now))
     }
 
     /// Gathers everything that a judgement of `want` depends on.
@@ -251,6 +265,7 @@ impl Judge {
         let labels = self.labels_of(&want.action.target);
         let asked = Asked {
             labels: &labels,
+            clock_wrong: situation.clock == ClockState::BehindFloor,
             ..Asked::of(&want.action, &want.origin, situation.now)
         };
         Inputs {
@@ -429,6 +444,7 @@ impl Judge {
             flights: self.flights.clone(),
             standings: standings.chain(self.stored.iter().cloned()).collect(),
             glass: self.glass.clone(),
+            indicators: self.courses.kept(&self.bundle.indicators),
         }
     }
 
@@ -463,6 +479,7 @@ impl Judge {
         self.flights = ledger.flights;
         self.stored = ledger.standings;
         self.glass = ledger.glass;
+        self.courses = Courses::of(&self.bundle.indicators, ledger.indicators);
     }
 
     /// Series that rules name in full are watched from the start, so that one which never reports is missed.

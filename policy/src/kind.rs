@@ -315,7 +315,7 @@ impl Kind {
         match self {
             Self::BlastRadius(_) => info.class != RiskClass::Safety,
             Self::Sla(_) => info.disruptive && !info.is_remedy(),
-            Self::SloBurn(_) => info.class >= RiskClass::Medium && !info.is_remedy(),
+            Self::SloBurn(slo) => slo.can_object(info.class) && !info.is_remedy(),
             Self::Confidence(_) => info.class != RiskClass::Safety,
             _ => true,
         }
@@ -329,6 +329,11 @@ impl Kind {
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
             Self::Cel(cel) => cel.gather(world),
+            Self::Sla(sla) => {
+                let mut numbers = self.look_up(world.known);
+                sla.recall(world, asked, &mut numbers);
+                numbers
+            }
             _ => {
                 let mut numbers = self.look_up(world.known);
                 self.recall(counters, asked, &mut numbers);

@@ -11,6 +11,8 @@ use wire::{Action, DeviceId, Mono};
 
 use crate::actions::KINDS;
 use crate::glass::Glass;
+use crate::indicator::courses::{Courses, Kept};
+use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::rule::Asked;
 use crate::table::Table;
 
@@ -109,6 +111,8 @@ pub(crate) struct World<'a> {
     pub present: Option<i64>,
     /// The latest readings, and the device that is asked about; `None` where readings are told by name.
     pub readings: Option<(&'a Table, &'a DeviceId)>,
+    /// What the agent observes by itself; `None` where there are no readings to observe.
+    pub indicators: Option<(&'a [Indicator], &'a Courses)>,
     pub now: Mono,
 }
 
@@ -352,6 +356,8 @@ pub struct Ledger {
     pub(crate) standings: Vec<(String, DeviceId, Standing)>,
     /// The latest break-glass token.
     pub(crate) glass: Option<Glass>,
+    /// What was seen of the bundle's indicators.
+    pub(crate) indicators: Vec<Kept>,
 }
 
 impl Ledger {
@@ -368,6 +374,8 @@ impl Ledger {
             self.reflexes = Counters::default();
         }
         self.glass = self.glass.filter(Glass::is_sound);
+        self.indicators.retain(|(_, _, course)| course.is_sound());
+        self.indicators.truncate(MAX_INDICATORS);
         self
     }
 }

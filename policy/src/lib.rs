@@ -20,6 +20,7 @@ mod explain;
 mod fleet;
 mod glass;
 pub mod health;
+mod indicator;
 mod jsonl;
 mod judge;
 mod kind;

@@ -413,7 +413,7 @@ impl Rule {
     /// Reads the fields that every rule has.
     pub fn read_common(fields: &mut Fields<'_>) -> Common {
         let id = fields.need_text("id", "a short name, unique in the bundle");
-        check_id(fields, &id);
+        check_id(fields, &id, "a rule");
         let kind = fields.need_choice("kind", Kind::NAMES, "what the rule does");
         let mode = fields.choice("mode", Mode::NAMES, "enforce (default), shadow or off");
         let doc = "what a failed comparison means, instead of the kind's own answer";
@@ -493,7 +493,8 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "break_glass",
 ];
 
-fn check_id(fields: &Fields<'_>, id: &str) {
+/// Notes what is wrong with a name in the field `id`; `of` says of what, with its article.
+pub(crate) fn check_id(fields: &Fields<'_>, id: &str, of: &str) {
     let valid = (1..=64).contains(&id.len())
         && id
             .bytes()
@@ -501,7 +502,7 @@ fn check_id(fields: &Fields<'_>, id: &str) {
     if !valid && fields.has("id") {
         fields.problem(
             "id",
-            format!("`{id}` is not a rule name: 1 to 64 of a-z, 0-9, -, _ and ."),
+            format!("`{id}` is not {of} name: 1 to 64 of a-z, 0-9, -, _ and ."),
         );
     }
     if BUILT_IN.contains(&id) {

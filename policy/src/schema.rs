@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
+use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
 use crate::rule::{Rule, Selector};
 use crate::text::did_you_mean;
@@ -14,13 +15,19 @@ pub fn rule_kinds() -> Vec<(&'static str, &'static str)> {
     Kind::NAMES.iter().copied().zip(Kind::DOCS.iter().copied()).collect()
 }
 
-/// A kind of rule for people: what it does, and each of its fields. An error names the kinds there are.
+/// A kind of rule for people: what it does, and each of its fields; or the same of `indicators`. An error names the kinds there are.
 pub fn explain_kind(name: &str) -> Result<String, String> {
+    if name == INDICATORS {
+        return Ok(explain_indicators());
+    }
     let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
-        let hint = did_you_mean(name, Kind::NAMES.iter().copied());
+        let hint = did_you_mean(name, Kind::NAMES.iter().copied().chain([INDICATORS]));
         return Err(match hint {
             Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
-            None => format!("unknown kind of rule `{name}`; one of {}", Kind::NAMES.join(", ")),
+            None => format!(
+                "unknown kind of rule `{name}`; one of {}, or {INDICATORS}",
+                Kind::NAMES.join(", ")
+            ),
         });
     };
     let mut text = format!("{name}: {}\n\n", Kind::DOCS[index]);
@@ -33,6 +40,29 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         text.push_str(&crate::cel::help());
     }
     Ok(text)
+}
+
+/// The list of a bundle that is explained besides the kinds of rule.
+const INDICATORS: &str = "indicators";
+
+/// What an indicator is: each of its fields, and the numbers that it gives.
+fn explain_indicators() -> String {
+    let problems = Problems::default();
+    let mut fields = Fields::describing(&problems);
+    Indicator::read(&mut fields);
+    let mut text = format!(
+        "{INDICATORS}: what an agent observes of its own readings, alone or connected. Each reading of the series is an event, good or \
+         bad. `slo_burn` (sli: ID) and `sla` (service: ID) look at them; at most {MAX_INDICATORS}\n\n"
+    );
+    list(&mut text, "fields of an indicator", &fields.into_described(), 1);
+    text.push_str(
+        "\nnumbers that it gives, for conditions in CEL too: facts[\"ID.burn_1h\"]\n  \
+         burn_5m, burn_30m, burn_1h, burn_2h, burn_6h, burn_1d, burn_3d: share of bad events / (100 % - target), in thousandths\n  \
+         budget_left_bp: what is left of the error budget of the period, in hundredths of a percent\n  \
+         events_short: events in the shortest window\n  \
+         outage_ms: how long the latest reading of any of its series was bad in the period; an sla rule asks for its own period\n",
+    );
+    text
 }
 
 /// The JSON Schema (2020-12) of a bundle.
@@ -186,6 +216,11 @@ mod tests {
             cel.contains("action.amount: int") && cel.contains("labels.team"),
             "{cel}"
         );
+        let indicators = explain_kind("indicators").expect("it is explained too");
+        for word in ["good (required)", "below: value", "stale_after", "events_short"] {
+            assert!(indicators.contains(word), "{indicators}");
+        }
+        assert!(text.contains("\"indicators\""), "{text}");
         assert!(explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`")));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use wire::{DeviceId, Mono, Quantity, Series};
 
 use crate::bundle::Bundle;
+use crate::indicator::Indicator;
 use crate::ledger::Standing;
 use crate::rule::{Mode, Rule};
 
@@ -31,6 +32,8 @@ pub(crate) struct Slot {
     pub series: Series,
     /// The latest real value and when it came.
     pub last: Option<(i64, Mono)>,
+    /// A bit for each indicator that counts it.
+    pub indicators: u8,
     /// Instances `first..end` of the table.
     first: usize,
     end: usize,
@@ -100,6 +103,9 @@ impl Table {
         self.slots.push(Slot {
             series: series.clone(),
             last: None,
+            indicators: (0..).zip(&bundle.indicators).fold(0, |bits, (index, indicator)| {
+                bits | u8::from(indicator.watches(series)) << index
+            }),
             first,
             end: self.instances.len(),
         });
@@ -111,6 +117,16 @@ impl Table {
     pub fn latest(&self, device: &DeviceId, quantity: Quantity) -> Option<i64> {
         let series = Series::new(device.clone(), quantity);
         self.slots[*self.index.get(&series)?].last.map(|(value, _)| value)
+    }
+
+    /// Until when the latest values of the series that an indicator counts, given its place, speak of something bad; 0 if they do not.
+    pub fn bad_until(&self, index: usize, indicator: &Indicator) -> u64 {
+        let counted = self.slots.iter().filter(|slot| slot.indicators & (1 << index) != 0);
+        let bad = counted
+            .filter_map(|slot| slot.last)
+            .filter(|(value, _)| !indicator.is_good(*value));
+        let until = bad.map(|(_, at)| at.0.saturating_add(indicator.stale_after_ms()));
+        until.max().unwrap_or(0)
     }
 
     /// How old the latest value of a series is.

@@ -132,6 +132,29 @@ fn promises_bound_interruptions_and_never_their_remedies() {
         "#,
     );
     check(
+        r"{ id: sla, kind: sla, service: web, target: 99.9 %, period: 30 d, lasts: 1000001 ms }",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.outage_ms":592000},"action":{"kind":"drain"}} => require_approval sla
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"drain","p95_ms":1000000}} => allow
+        "#,
+    );
+    check(
+        r"
+        { id: low, kind: slo_burn, sli: web, from: low, selector: { targets: [low] } }
+        { id: high, kind: slo_burn, sli: web, from: high, selector: { targets: [high] } }
+        ",
+        r#"
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000,"web.burn_1h":20000,"web.burn_30m":0,"web.burn_6h":0,"web.burn_2h":0,"web.burn_1d":0},"action":{"kind":"restart","targets":["low"]}} => hold low
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"power_cap","targets":["low"]}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"restart","targets":["high"]}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"drain","targets":["high"]}} => allow
+        {"at":"2026-12-02T12:00:00Z","action":{"kind":"reboot","targets":["high"]}} => hold high
+        {"at":"2026-12-02T12:00:00Z","facts":{"web.budget_left_bp":-1,"web.burn_5m":0,"web.burn_1h":0},"action":{"kind":"drain","targets":["high"]}} => deny high
+        {"at":"2026-12-02T13:00:00Z","action":{"kind":"drain","targets":["low"]}} => deny low
+        {"at":"2026-12-02T13:00:00Z","action":{"kind":"restart","targets":["low"]}} => allow
+        "#,
+    );
+    check(
         r"{ id: burn, kind: slo_burn, sli: web }",
         r#"
         {"at":"2026-12-02T12:00:00Z","facts":{"web.burn_5m":20000,"web.burn_1h":14400,"web.burn_30m":0,"web.burn_6h":0,"web.burn_2h":0,"web.burn_1d":0},"action":{"kind":"update"}} => allow

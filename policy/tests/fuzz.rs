@@ -34,6 +34,8 @@ const WORDS: &[&str] = &[
     "18446744073709551616",
     "bundle: ",
     "rules:",
+    "indicators:",
+    "good: { below: 85 °C }",
     "id: ",
     "kind: ",
     "cel",

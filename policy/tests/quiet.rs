@@ -32,7 +32,28 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_quiet_round_allocates_nothing() {
-    let bundle = Arc::new(Bundle::parse(policy::DEMO_BUNDLE.as_bytes()).unwrap());
+    quiet_rounds_allocate_nothing(policy::DEMO_BUNDLE);
+}
+
+#[test]
+fn a_quiet_round_allocates_nothing_while_indicators_are_observed() {
+    let indicators = "
+indicators:
+  - { id: cool, quantity: gpu.temperature, good: { below: 85 °C }, target: 99.9 % }
+  - { id: hot, quantity: gpu.temperature, good: { above: 85 °C }, target: 90 % }
+  - { id: idle, quantity: cpu.used, good: { below: 90 % }, target: 99 %, period: 7 d }
+  - { id: unheard, quantity: gpu.memory_used, good: { below: 1 GiB }, target: 99 % }
+rules:
+  - { id: burn, kind: slo_burn, sli: cool }
+  - { id: promise, kind: sla, service: hot, target: 99 %, lasts: 30 s }
+";
+    let bundle = policy::DEMO_BUNDLE.replacen("\nrules:\n", indicators, 1);
+    assert!(bundle.contains(indicators));
+    quiet_rounds_allocate_nothing(&bundle);
+}
+
+fn quiet_rounds_allocate_nothing(bundle: &str) {
+    let bundle = Arc::new(Bundle::parse(bundle.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}")));
     let mut judge = Judge::new(bundle, BundleRef::NONE);
     let mut readings = Vec::new();
     for gpu in 0..2 {

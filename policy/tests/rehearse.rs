@@ -11,7 +11,7 @@ use wire::time::ClockState;
 use wire::view::Story;
 use wire::{
     Action, ActionKind, AgentId, BundleRef, Decision, DecisionId, DeviceId, Digest, Epoch, HubEpoch, Mono, Now, Origin,
-    Seq, Wall,
+    Quantity, Reading, Seq, Series, Wall,
 };
 
 const HEAD: &str = "bundle: t\npermits: [{ kinds: [power_cap, restart, release_power_cap] }]\nrules:\n";
@@ -214,6 +214,64 @@ fn a_number_that_nobody_recorded_is_not_guessed() {
         &[(1, 5, 0, 1), (10, 6, 2, 1)],
         "clamp by step | clamp by step",
     );
+}
+
+#[test]
+fn what_an_agent_observed_by_itself_is_taken_as_it_was() {
+    let promise = |lasts: &str| {
+        let text = format!(
+            "bundle: t
+indicators: {{ id: cool, quantity: gpu.temperature, good: {{ below: 85 °C }}, target: 99 % }}
+rules: {{ id: promise, kind: sla, service: cool, target: 99.9 %, period: 1 d, lasts: {lasts} }}
+"
+        );
+        Arc::new(Bundle::parse(text.as_bytes()).unwrap_or_else(|p| panic!("{p:#?}")))
+    };
+    let mut live = Judge::new(promise("30 s"), BundleRef::NONE);
+    let mut stories = Vec::new();
+    for seq in 1u64..=3 {
+        for second in (seq - 1) * 30..seq * 30 {
+            let reading = Reading {
+                series: Series::new(DeviceId::gpu(0), Quantity::GpuTemperature),
+                value: Some(90_000),
+            };
+            live.observe(&[reading], at(second).mono, &mut Vec::new());
+        }
+        let want = Want {
+            origin: Origin::Local {
+                who: "ann".to_owned(),
+                reason: "test".to_owned(),
+            },
+            action: wanted(0),
+            readings: Vec::new(),
+            rejected: Vec::new(),
+            verify: None,
+        };
+        let now = at(seq * 30);
+        let inputs = live.inputs(&want, &situation(now));
+        stories.push(Story {
+            id: format!("edge-03.1.{seq}").parse().unwrap(),
+            at: now,
+            prev: Digest([0; 32]),
+            digest: Digest([0; 32]),
+            decision: Decision {
+                judgement: judge(live.bundle(), &inputs),
+                inputs,
+            },
+            outcomes: Vec::new(),
+        });
+    }
+    let verdicts = |lasts: &str| {
+        let mut rehearsal = Rehearsal::new(promise(lasts));
+        let said = stories.iter().map(|story| match rehearsal.next(story) {
+            Rehearsed::Same => story.decision.judgement.verdict.name(),
+            Rehearsed::Differs { judgement, .. } => judgement.verdict.name(),
+            Rehearsed::Unknown { .. } => "unknown",
+        });
+        said.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(verdicts("30 s"), "require_approval deny deny");
+    assert_eq!(verdicts("10 s"), "allow allow deny");
 }
 
 proptest! {

@@ -336,7 +336,7 @@ impl Rig {
         }
     }
 
-    fn step(&mut self, step: &str) {
+    pub(crate) fn step(&mut self, step: &str) {
         let (verb, rest) = step.split_once(' ').unwrap_or((step, ""));
         let number = || rest.parse().expect("a number of seconds");
         let order = |what| Input::Local {

@@ -182,6 +182,7 @@ fn the_crate_cel_agrees() {
         flights: &[],
         present: None,
         readings: None,
+        indicators: None,
         now: Mono(0),
     };
     let mut outcomes = BTreeMap::new();

@@ -56,6 +56,7 @@ fn outcome(text: &str) -> String {
         flights: &[],
         present: None,
         readings: None,
+        indicators: None,
         now: Mono(1_000),
     };
     let numbers = expression.gather(&world);

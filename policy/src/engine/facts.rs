@@ -120,6 +120,7 @@ impl Judge {
             flights: &self.flights,
             present: self.present(action),
             readings: Some((&self.table, &action.target)),
+            indicators: Some((&self.bundle.indicators, &self.courses)),
             now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {

@@ -2,6 +2,7 @@
 //!
 //! An SLA budget is time: (1 - target) x period - what was lost. An SLO burns at bad ratio / (1 - target); a tier counts only when
 //! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never blocked by the breach that they cure.
+//! The numbers come from an indicator of the bundle, which the agent observes itself (`indicator.rs`), or from elsewhere by name.
 //! Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
@@ -10,7 +11,8 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
 use crate::calendar::Zone;
-use crate::ledger::{Counters, Known, Numbers};
+use crate::indicator::{Indicator, MAX_PERIOD_MS};
+use crate::ledger::{Counters, Known, Numbers, World};
 use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
 use crate::text::units::{self, show_duration};
@@ -23,6 +25,8 @@ pub(crate) struct Sla {
     names: Vec<String>,
     target_bp: i64,
     period: Period,
+    /// How long an action interrupts when nobody says.
+    lasts_ms: Option<i64>,
     on_missing: OnUnknown,
 }
 
@@ -54,11 +58,16 @@ impl Sla {
         if !(0..=10_000).contains(&target_bp) {
             fields.problem("target", "is outside 0 %..=100 %");
         }
+        let lasts = fields.duration(
+            "lasts",
+            "how long such an action interrupts when the asker does not say, as on an agent; without it that is unknown",
+        );
         Some(Self {
             service,
             names,
             target_bp,
             period,
+            lasts_ms: as_ms(lasts),
             on_missing: OnUnknown::read(fields),
         })
     }
@@ -66,6 +75,37 @@ impl Sla {
     /// Full names of its numbers.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Why an indicator cannot answer for this promise, if it is about one.
+    pub fn beyond(&self, indicators: &[Indicator]) -> Option<String> {
+        let is_own = indicators.iter().any(|indicator| indicator.id == self.service);
+        let limit = as_ms(Some(MAX_PERIOD_MS)).unwrap_or(0);
+        match self.period {
+            Period::Rolling(ms) if is_own && ms > limit => Some(format!(
+                "indicator `{}` looks back over {} at most, or a calendar month",
+                self.service,
+                show_duration(MAX_PERIOD_MS)
+            )),
+            Period::Rolling(_) | Period::Month(_) => None,
+        }
+    }
+
+    /// Takes what was lost in its own period from the indicator that it is about, if the agent has one of that name.
+    pub fn recall(&self, world: &World<'_>, asked: &Asked<'_>, numbers: &mut Numbers) {
+        let Some((indicators, courses)) = world.indicators else {
+            return;
+        };
+        let wall = asked.now.wall.0;
+        let window_ms = match &self.period {
+            Period::Rolling(ms) => u64::try_from(*ms).unwrap_or(MAX_PERIOD_MS),
+            // Nobody knows when the month began.
+            Period::Month(_) if asked.clock_wrong => MAX_PERIOD_MS,
+            Period::Month(zone) => wall.saturating_sub(zone.month_of(wall).0).unsigned_abs(),
+        };
+        if let Some(lost) = courses.outage_ms(indicators, &self.service, asked.now.mono, window_ms) {
+            numbers.set(0, lost);
+        }
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
@@ -83,7 +123,7 @@ impl Sla {
             }
         };
         let budget = mul_div(period_ms, 10_000 - self.target_bp, 10_000).saturating_sub(consumed);
-        let Some(lasts) = asked.details.lasts_ms else {
+        let Some(lasts) = asked.details.lasts_ms.or(self.lasts_ms) else {
             return push(
                 self.on_missing
                     .finding(asked, 0, "<=", Some(budget), Unit::Milliseconds),
@@ -160,6 +200,8 @@ pub(crate) const SLO: [&str; 10] = [
     BURNS[0], BURNS[1], BURNS[2], BURNS[3], BURNS[4], BURNS[5], BURNS[6], BURNS[7], BURNS[8], "firing",
 ];
 const FIRING: usize = 9;
+/// The place of the tier whose least class a rule can choose.
+const FASTEST: usize = 0;
 const BUDGET_LEFT: usize = 6;
 const EVENTS: usize = 7;
 /// With fewer events in the short window only the long one is asked. Source: `control.md` 9.4.
@@ -210,15 +252,27 @@ const TIERS: [Tier; 4] = [
 pub(crate) struct Slo {
     sli: String,
     names: Vec<String>,
+    /// The least class that the first tier holds.
+    from: RiskClass,
     on_missing: OnUnknown,
 }
 
 impl Slo {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let (sli, names) = read_names(fields, "sli", "the indicator that burns", &BURNS);
+        let from = fields.choice(
+            "from",
+            &["low", "medium", "high"],
+            "the least class of action that the fastest tier (1 h and 5 min) holds; medium",
+        );
         Some(Self {
             sli,
             names,
+            from: match from {
+                Some(0) => RiskClass::Low,
+                Some(2) => RiskClass::High,
+                _ => RiskClass::Medium,
+            },
             // Unknown holds, whatever the class: burning unseen is burning. Source: `control.md` 9.4.
             on_missing: OnUnknown::read(fields).or(Verdict::Hold),
         })
@@ -227,6 +281,11 @@ impl Slo {
     /// Full names of its numbers.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// Whether it can object to actions of this class.
+    pub fn can_object(&self, class: RiskClass) -> bool {
+        class >= self.from.min(RiskClass::Medium)
     }
 
     /// Lets time pass: a tier fires when both windows exceed it, and clears when the short one has been calm for twice its length.
@@ -272,13 +331,14 @@ impl Slo {
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         let class = asked.info().class;
-        if asked.is_remedy() || class < RiskClass::Medium {
+        if asked.is_remedy() || !self.can_object(class) {
             return;
         }
         let is_persons = matches!(asked.source, Source::Human | Source::Local) && asked.info().name != "rollout_step";
         let few = numbers.get(EVENTS).is_some_and(|events| events < MIN_EVENTS);
-        for (index, tier) in TIERS.iter().enumerate().filter(|(_, tier)| class >= tier.from) {
-            if tier.spares_people && is_persons {
+        for (index, tier) in TIERS.iter().enumerate() {
+            let from = if index == FASTEST { self.from } else { tier.from };
+            if class < from || tier.spares_people && is_persons {
                 continue;
             }
             let (long, short) = (numbers.get(tier.windows.0), numbers.get(tier.windows.1));
@@ -303,7 +363,7 @@ impl Slo {
                 push(finding);
             }
         }
-        if let Some(left) = numbers.get(BUDGET_LEFT) {
+        if let Some(left) = numbers.get(BUDGET_LEFT).filter(|_| class >= RiskClass::Medium) {
             let finding = Finding::pass(BUDGET_LEFT as u8, ">=", Some(left), Some(0), Unit::BasisPoints);
             push(if left >= 0 {
                 finding

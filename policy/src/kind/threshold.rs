@@ -436,7 +436,8 @@ fn class_of(pattern: &str) -> &str {
     &pattern[..end]
 }
 
-fn read_series(fields: &mut Fields<'_>) -> (Option<Quantity>, String) {
+/// Reads which series are meant: a quantity, and a device or a class of devices.
+pub(crate) fn read_series(fields: &mut Fields<'_>) -> (Option<Quantity>, String) {
     let name = fields.need_text("quantity", "what is read, for example gpu.temperature");
     let quantity = name.parse::<Quantity>().ok();
     if quantity.is_none() && fields.has("quantity") {
