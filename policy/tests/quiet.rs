@@ -38,7 +38,6 @@ fn a_quiet_round_allocates_nothing() {
 #[test]
 fn a_quiet_round_allocates_nothing_while_indicators_are_observed() {
     let indicators = "
-indicators:
   - { id: cool, quantity: gpu.temperature, good: { below: 85 °C }, target: 99.9 % }
   - { id: hot, quantity: gpu.temperature, good: { above: 85 °C }, target: 90 % }
   - { id: idle, quantity: cpu.used, good: { below: 90 % }, target: 99 %, period: 7 d }
