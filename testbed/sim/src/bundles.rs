@@ -158,10 +158,20 @@ impl Pool {
             1 => "permits:\n  - kinds: [power_cap, release_power_cap, notify]\n",
             _ => "permits:\n  - kinds: [power_cap, release_power_cap, restart, throttle, unthrottle, notify]\n",
         };
+        // What the agent observes itself, or has forgotten, or has never known.
+        let indicators = match self.random.below(2) {
+            0 => "",
+            _ => {
+                "indicators:\n  - { id: seen, quantity: gpu.temperature, good: { below: 80 °C }, target: 90 %, stale_after: 5 s }\n"
+            }
+        };
         let lines: String = rules.iter().map(|rule| rule.text.as_str()).collect();
         let head = if rules.is_empty() { "" } else { "rules:\n" };
         Draft {
-            text: format!("bundle: random-{}\n{permits}{head}{lines}", self.random.below(1 << 32)),
+            text: format!(
+                "bundle: random-{}\n{permits}{indicators}{head}{lines}",
+                self.random.below(1 << 32)
+            ),
             rules,
         }
     }
@@ -352,12 +362,19 @@ fn quota(random: &mut Random) -> Body {
 }
 
 fn sla(random: &mut Random) -> Body {
-    let body = format!("    service: web\n    target: 99.{} %\n", random.below(10));
+    let target = random.below(10);
+    if random.chance(500) {
+        let lasts = random.between(1, 600);
+        let body = format!("    service: seen\n    target: 9{target} %\n    period: 1 h\n    lasts: {lasts} s\n");
+        return (body, some(random), Demand::None);
+    }
+    let body = format!("    service: web\n    target: 99.{target} %\n");
     (body, some(random), Demand::Unobserved { disruptive: true })
 }
 
 fn slo(random: &mut Random) -> Body {
-    (format!("    sli: web{}\n", random.below(3)), some(random), Demand::None)
+    let sli = *random.pick(&["web", "seen"]).unwrap_or(&"seen");
+    (format!("    sli: {sli}\n    from: low\n"), some(random), Demand::None)
 }
 
 fn blast(random: &mut Random) -> Body {

@@ -35,8 +35,8 @@ pub(crate) struct Known {
 pub struct KindCounts(BTreeMap<String, (u64, u64)>);
 
 impl KindCounts {
-    /// Kinds that have nothing to say about what an agent does by itself: it uses no resource of a quota, and takes no risk above low.
-    const SILENT: &'static [&'static str] = &["quota", "slo_burn"];
+    /// Kinds that have nothing to say about what an agent does by itself: it uses no resource of a quota.
+    const SILENT: &'static [&'static str] = &["quota"];
 
     fn add(&mut self, kind: &str, spoke: bool) {
         let count = self.0.entry(kind.to_owned()).or_default();
