@@ -179,7 +179,22 @@ impl Store for RedbStore {
     }
 
     fn blocks(&self, node: &AgentId, since_ms: i64, limit: usize) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError> {
-        self.read(|read| read::blocks(read, node, since_ms, limit))
+        let mut found = Vec::new();
+        self.walk_blocks(node, since_ms, limit, &mut |epoch, seq, block| {
+            found.push((epoch, seq, block.to_vec()));
+            Walk::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    fn walk_blocks(
+        &self,
+        node: &AgentId,
+        since_ms: i64,
+        limit: usize,
+        each: &mut dyn FnMut(Epoch, Seq, &[u8]) -> Walk,
+    ) -> Result<(), StoreError> {
+        self.read(|read| read::walk_blocks(read, node, since_ms, limit, each))
     }
 
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError> {

@@ -348,7 +348,8 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
         telemetry_age_ms: u64::MAX,
     });
     for seq in 1..=50 {
-        let mut block = vec![u8::from(seq % 10 == 1)];
+        // The head of a block: every fifth is a key block.
+        let mut block = vec![if seq % 5 == 1 { 3 } else { 2 }];
         wire::codec::put_varint(&mut block, seq);
         wire::codec::put_varint(&mut block, wire::codec::zigzag(i64::try_from(seq).expect("small") * 10));
         block.resize(100, 0);
@@ -366,7 +367,21 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
     assert_eq!(places, (41..=50).collect::<Vec<_>>());
     let recent = bench.store.blocks(&agent("edge-03"), 450, 1_000).expect("whole");
     assert_eq!(recent[0].1, Seq(41), "back to the key block before it");
+    let newest = bench.store.blocks(&agent("edge-03"), 460, 1_000).expect("whole");
+    assert_eq!(newest[0].1, Seq(46), "and no further");
     assert_eq!(bench.store.blocks(&agent("edge-03"), 0, 3).expect("whole").len(), 3);
+    let mut walked = Vec::new();
+    bench
+        .store
+        .walk_blocks(&agent("edge-03"), 450, 1_000, &mut |epoch, seq, block| {
+            walked.push((epoch, seq, block.to_vec()));
+            match seq {
+                Seq(44) => Walk::Break(()),
+                _ => Walk::Continue(()),
+            }
+        })
+        .expect("whole");
+    assert_eq!(walked, recent[..4], "the same ones, until told to stop");
 }
 
 #[test]
