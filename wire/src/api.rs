@@ -43,8 +43,8 @@ use crate::time::{ClockState, Wall};
 mod policies;
 
 pub use policies::{
-    CalendarRuleView, CalendarView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView, SimulateView,
-    SimulatedView, VerdictCountsView,
+    CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
+    SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
 
 /// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
