@@ -118,6 +118,9 @@ pub trait Store: Registry {
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
 
+    /// Who published a bundle; `None` if that is not known.
+    fn published_by(&self, bundle: &BundleRef) -> Result<Option<String>, StoreError>;
+
     /// The newest bundles, newest first.
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError>;
 

@@ -91,6 +91,8 @@ pub enum Row {
         bundle: BundleRef,
         /// The bundle.
         signed: SignedBundle,
+        /// Who published it; `None` for one that an agent gave back, which leaves what is known of it.
+        who: Option<String>,
     },
     /// A command's record; replaces the former, `None` removes it.
     Command {

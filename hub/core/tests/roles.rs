@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Answer, Effect, Hub, Input, Recovered, Request, Settings};
+use hub_core::{Answer, Effect, Hub, Input, Recovered, Request, Row, Settings};
 use wire::bundle::{BundlePayload, KeyRing};
 use wire::roles::{Pin, Role, RoleChain, Roles};
 use wire::{Generation, HubEpoch, Mono, Now, Parcel, RoleName, SignedBundle, SignedRoles, Wall};
@@ -58,6 +58,8 @@ struct Desk {
     hub: Hub,
     now: Now,
     last: u64,
+    /// Who published each bundle that was stored.
+    published: Vec<Option<String>>,
 }
 
 impl Desk {
@@ -80,6 +82,7 @@ impl Desk {
             hub: Hub::new(settings, Recovered::default(), now),
             now,
             last: 0,
+            published: Vec::new(),
         }
     }
 
@@ -91,7 +94,14 @@ impl Desk {
         let mut answers = Vec::new();
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
-                Effect::Store(batch) => self.hub.handle(Input::Stored { token: batch.token }, self.now),
+                Effect::Store(batch) => {
+                    let who = |row: &Row| match row {
+                        Row::Bundle { who, .. } => Some(who.clone()),
+                        _ => None,
+                    };
+                    self.published.extend(batch.rows.iter().filter_map(who));
+                    self.hub.handle(Input::Stored { token: batch.token }, self.now);
+                }
                 Effect::Reply { answer, .. } => answers.push(answer),
                 _ => {}
             }
@@ -125,6 +135,8 @@ fn a_bundle_counts_when_enough_of_the_policy_role_signed_it() {
     desk.publish(bundle(5, &[11, 13]), Ok(5));
     desk.publish(bundle(4, &[12, 13]), Err("sign it again with --generation 6"));
     desk.publish(bundle(6, &[12, 13]), Ok(6));
+    // Stored with each of the two that became the newest, and with nothing else.
+    assert_eq!(desk.published, [Some("ann".to_owned()), Some("ann".to_owned())]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use wire::Parcel;
 use wire::api::{PublishView, RolesView};
 
 use super::auth::Who;
-use super::policies::publisher;
+use super::policies::log_published;
 use super::{App, Failure, answer};
 use crate::keys::RoleFileError;
 
@@ -41,7 +41,7 @@ pub async fn publish(
     let name = who.name().to_owned();
     match app.hub.request(Request::PublishSigned { who: name, signed }).await? {
         Answer::Published { bundle, nodes_total } => {
-            publisher::record(&app, bundle, who).await;
+            log_published(bundle, &who);
             Ok(Json(PublishView { bundle, nodes_total }))
         }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),

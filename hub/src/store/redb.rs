@@ -18,6 +18,7 @@ use wire::{BundleRef, SignedBundle};
 use super::lists;
 use super::open;
 use super::read;
+use super::rows;
 use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
@@ -199,6 +200,11 @@ impl Store for RedbStore {
 
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError> {
         self.read(|read| read::bundle(read, bundle))
+    }
+
+    fn published_by(&self, bundle: &BundleRef) -> Result<Option<String>, StoreError> {
+        let name = self.read(|read| read::setting(read, &rows::publisher_name(bundle)))?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

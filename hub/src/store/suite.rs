@@ -132,6 +132,19 @@ impl Chain {
     }
 }
 
+/// A bundle as far as a store looks into it.
+pub fn some_bundle(generation: u64) -> (SignedBundle, BundleRef) {
+    let signed = SignedBundle {
+        payload: format!("text {generation}").into_bytes(),
+        signatures: Vec::new(),
+    };
+    let bundle = BundleRef {
+        generation: Generation(generation),
+        digest: signed.digest(),
+    };
+    (signed, bundle)
+}
+
 #[test]
 fn what_was_stored_is_there_after_a_restart() {
     let mut bench = Bench::new();
@@ -140,14 +153,7 @@ fn what_was_stored_is_there_after_a_restart() {
     for part in raw.chunks(70) {
         bench.put(vec![chain.row(part.to_vec())]).expect("stored");
     }
-    let signed = SignedBundle {
-        payload: b"text".to_vec(),
-        signatures: Vec::new(),
-    };
-    let bundle = BundleRef {
-        generation: Generation(4),
-        digest: signed.digest(),
-    };
+    let (signed, bundle) = some_bundle(4);
     let block = |seq| Row::Telemetry {
         agent: agent("edge-03"),
         epoch: Epoch(1),
@@ -167,6 +173,7 @@ fn what_was_stored_is_there_after_a_restart() {
             Row::Bundle {
                 bundle,
                 signed: signed.clone(),
+                who: None,
             },
             Row::Meta(b"core".to_vec()),
             command(1, Some(b"one".to_vec())),
@@ -200,6 +207,42 @@ fn what_was_stored_is_there_after_a_restart() {
         .expect("whole");
     let found: Vec<RawEntry> = found.into_iter().map(|(_, raw)| raw).collect();
     assert_eq!(found, raw[65..75]);
+}
+
+#[test]
+fn a_bundle_and_who_published_it_are_stored_together_or_not_at_all() {
+    let mut bench = Bench::new();
+    let (signed, bundle) = some_bundle(4);
+    let row = |who: Option<&str>| Row::Bundle {
+        bundle,
+        signed: signed.clone(),
+        who: who.map(str::to_owned),
+    };
+    let mut chain = Chain::new("edge-03", 1);
+    let raw = chain.notes(2);
+    bench.put(vec![chain.row(raw.clone())]).expect("stored");
+    bench
+        .put(vec![row(Some("eve")), chain.row(raw)])
+        .expect_err("these entries are there already");
+    assert_eq!(bench.store.bundle(&bundle).expect("whole"), None);
+    assert_eq!(bench.store.published_by(&bundle).expect("whole"), None);
+
+    bench.put(vec![row(Some("ann"))]).expect("stored");
+    // An agent gives it back to a hub that knows better.
+    bench.put(vec![row(None)]).expect("stored");
+    let (_, other) = some_bundle(5);
+    // Where hubs before this one wrote the name, after the bundle.
+    let before = format!("published-by:{}:{}", other.generation, other.digest);
+    bench.store.put_setting(&before, b"bob").expect("stored");
+    let bench = bench.reopen();
+    assert_eq!(bench.store.bundle(&bundle).expect("whole"), Some(signed));
+    assert_eq!(
+        bench.store.published_by(&bundle).expect("whole").as_deref(),
+        Some("ann")
+    );
+    assert_eq!(bench.store.published_by(&other).expect("whole").as_deref(), Some("bob"));
+    let (_, unknown) = some_bundle(6);
+    assert_eq!(bench.store.published_by(&unknown).expect("whole"), None);
 }
 
 #[test]
