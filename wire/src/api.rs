@@ -396,6 +396,9 @@ pub struct BundleProblem {
 pub struct RolesView {
     /// Version of the newest.
     pub version: u64,
+    /// The hub has a key of the beacon role in force; absent from older hubs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_beacons: Option<bool>,
 }
 
 /// A node has imported a parcel.

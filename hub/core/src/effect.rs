@@ -119,6 +119,8 @@ pub enum Answer {
     Trusted {
         /// Version of the newest document.
         version: u64,
+        /// There is a key here that may sign beacons.
+        signs_beacons: bool,
     },
     /// What a node without a network needs.
     Parcel(Box<Parcel>),

@@ -126,7 +126,7 @@ impl Hub {
         match what {
             Request::Publish { who, text } => self.publish(request, who, text, now),
             Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed),
-            Request::Roles { chain } => self.trust(request, chain),
+            Request::Roles { chain, beacon_key } => self.trust(request, chain, beacon_key, now),
             Request::Export => self.export(request),
             Request::Order {
                 id,

@@ -118,6 +118,19 @@ impl Desk {
         }
     }
 
+    /// Whether the hub signs beacons from then on.
+    fn trust(&mut self, chain: RoleChain, beacon_key: Option<u8>) -> bool {
+        let beacon_key = beacon_key.map(|seed| Box::new(key(seed)));
+        let expected = chain.newest().version;
+        match self.ask(Request::Roles { chain, beacon_key }) {
+            Answer::Trusted { version, signs_beacons } => {
+                assert_eq!(version, expected);
+                signs_beacons
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn export(&mut self) -> Parcel {
         match self.ask(Request::Export) {
             Answer::Parcel(parcel) => *parcel,
@@ -169,6 +182,34 @@ fn what_is_exported_is_what_a_node_needs() {
 }
 
 #[test]
+fn a_new_beacon_key_signs_as_soon_as_the_roles_name_it() {
+    let mut desk = Desk::new(None);
+    desk.publish(bundle(5, &[11, 12]), Ok(5));
+    let next = |version, seed| Roles {
+        version,
+        beacon: role(&[seed], 1),
+        ..first()
+    };
+    let documents = [by_root(&first()), by_root(&next(2, 22)), by_root(&next(3, 23))];
+    let last = |desk: &mut Desk| desk.export().beacon;
+    for (known, given, expected) in [
+        (2, None, None),
+        (2, Some(22), Some(22)),
+        (3, Some(22), None),
+        (3, Some(23), Some(23)),
+    ] {
+        let chain = chain(&documents[..known]);
+        assert_eq!(desk.trust(chain.clone(), given), expected.is_some());
+        let beacon = last(&mut desk);
+        assert_eq!(beacon.is_some(), expected.is_some(), "document {known} with {given:?}");
+        if let Some(beacon) = beacon {
+            let ring = &chain.newest().beacon.ring;
+            assert!(beacon.open(ring, "test").is_ok(), "document {known} with {given:?}");
+        }
+    }
+}
+
+#[test]
 fn generations_that_stolen_keys_used_up_count_no_more_once_they_are_replaced() {
     let mut desk = Desk::new(None);
     desk.publish(bundle(u64::MAX, &[11, 12]), Ok(u64::MAX));
@@ -180,10 +221,7 @@ fn generations_that_stolen_keys_used_up_count_no_more_once_they_are_replaced() {
     };
     let documents = [by_root(&first()), by_root(&second)];
     let chain = chain(&documents);
-    assert!(matches!(
-        desk.ask(Request::Roles { chain }),
-        Answer::Trusted { version: 2 }
-    ));
+    assert!(desk.trust(chain, None), "the beacon key stays");
     desk.publish(bundle(7, &[11, 12]), Err("0 of 1"));
     desk.publish(bundle(7, &[14]), Ok(7));
     desk.publish(bundle(6, &[14]), Err("--generation 8"));

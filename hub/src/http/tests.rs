@@ -5,6 +5,7 @@ mod loop_closed;
 mod policies;
 mod readings;
 mod requests;
+mod roles;
 
 use std::sync::Arc;
 use std::time::Duration;

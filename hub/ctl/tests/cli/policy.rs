@@ -357,7 +357,10 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     let mut has = rows::node("edge-01");
     has.policy_generation = wire::Generation(2);
     let fake = Fake::hub(&[
-        ("POST /policies/roles", ok(json!({"version": 1}))),
+        (
+            "POST /policies/roles",
+            ok(json!({"version": 1, "signs_beacons": false})),
+        ),
         (
             "POST /policies/signed",
             ok(json!({"bundle": {"generation": 2, "digest": digest}, "nodes_total": 1})),
@@ -375,6 +378,7 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     let said = fake.sentinel(&["policy", "publish", &parcel]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.starts_with("the hub trusts role document 1\n"), "{}", said.err);
+    assert!(said.err.contains("pki folder as beacon*.key"), "{}", said.err);
     let said = fake.sentinel(&["policy", "import", &parcel, "--node", "edge-03"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.starts_with("edge-03: generation 2 is active"), "{}", said.out);
