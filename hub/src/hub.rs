@@ -39,7 +39,7 @@ pub trait Outlet: Send + Sync + 'static {
 /// A question to the loop.
 #[derive(Debug)]
 enum Ask {
-    Request(Request, oneshot::Sender<Answer>),
+    Request(Box<Request>, oneshot::Sender<Answer>),
     Nodes(oneshot::Sender<Vec<NodeView>>),
     Node(AgentId, oneshot::Sender<Option<NodeView>>),
     Reported(AgentId, oneshot::Sender<Option<Reported>>),
@@ -63,7 +63,7 @@ pub struct Stopped;
 impl Handle {
     /// Asks for something and waits for the answer.
     pub async fn request(&self, what: Request) -> Result<Answer, Stopped> {
-        self.ask(|answer| Ask::Request(what, answer)).await
+        self.ask(|answer| Ask::Request(Box::new(what), answer)).await
     }
 
     /// All nodes, by name.
@@ -267,7 +267,7 @@ impl Turn {
                 let request = self.next_request;
                 self.next_request += 1;
                 self.requests.insert(request, answer);
-                self.turn(Input::Request { request, what });
+                self.turn(Input::Request { request, what: *what });
             }
             Ask::Nodes(answer) => drop(answer.send(self.core.nodes(now))),
             Ask::Node(agent, answer) => drop(answer.send(self.core.node(&agent, now))),

@@ -106,8 +106,20 @@ pub trait Store: Registry {
     /// with a key block; at most `limit`, the newest ones.
     fn blocks(&self, node: &AgentId, since_ms: i64, limit: usize) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError>;
 
+    /// Walks the same blocks without holding more than one of them, until told to stop.
+    fn walk_blocks(
+        &self,
+        node: &AgentId,
+        since_ms: i64,
+        limit: usize,
+        each: &mut dyn FnMut(Epoch, Seq, &[u8]) -> Walk,
+    ) -> Result<(), StoreError>;
+
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
+
+    /// Who published a bundle; `None` if that is not known.
+    fn published_by(&self, bundle: &BundleRef) -> Result<Option<String>, StoreError>;
 
     /// The newest bundles, newest first.
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError>;

@@ -74,6 +74,19 @@ impl Bundle {
         }
     }
 
+    /// What a node has that was never given a policy: no rules at all.
+    pub fn without_rules() -> Self {
+        Self {
+            name: "none".to_owned(),
+            rules: Vec::new(),
+            permits: Vec::new(),
+            ladder: Ladder::default(),
+            reflexes_per_hour: REFLEXES_PER_HOUR,
+            uses_labels: false,
+            watchers: Vec::new(),
+        }
+    }
+
     fn read_text(text: &[u8], problems: &Problems) -> Option<Self> {
         if text.len() > MAX_BUNDLE_BYTES {
             let message = format!("{} bytes; a bundle has at most {MAX_BUNDLE_BYTES}", text.len());

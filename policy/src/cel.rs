@@ -2,9 +2,9 @@
 //!
 //! Supported is what a yes-or-no question about one action needs: `bool`, `int`, `string`, `duration`, `timestamp`, lists of these;
 //! `! - + * / % < <= > >= == != && || ?: in`, indexing, `has`, `size`, `startsWith`, `endsWith`, `contains`, `all`, `exists`,
-//! `exists_one`, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`, the calendar getters with a zone, and one function of ours:
+//! `exists_one`, `matches` of a pattern that is written out, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`, the calendar getters with a zone, and one function of ours:
 //! `value("85 °C")`, the integer in the stored unit. Left out, and refused when the bundle is checked: `uint`, `double`, `bytes`,
-//! `null`, map literals, messages, lists of lists, comparing whole lists or maps, joining strings, `matches`, `map`, `filter`, and
+//! `null`, map literals, messages, lists of lists, comparing whole lists or maps, joining strings, `map`, `filter`, and
 //! conversions.
 //!
 //! Semantics are CEL's: `&&` and `||` are commutative and absorb errors (`false && error` is `false`), everything else passes an
@@ -21,6 +21,7 @@ mod lex;
 mod members;
 mod names;
 mod parse;
+mod pattern;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -31,6 +32,7 @@ use wire::reading::Unit;
 
 use eval::Fault;
 pub(crate) use names::help;
+use pattern::Pattern;
 
 use crate::ledger::{Numbers, World};
 
@@ -48,6 +50,10 @@ pub(crate) mod limits {
     pub const COST: u32 = 10_000;
     /// Most numbers (facts, readings, ages) of one condition: as many as a decision keeps.
     pub const NUMBERS: usize = 8;
+    /// Most patterns of one condition: each has a table of some KiB.
+    pub const PATTERNS: usize = 4;
+    /// Steps of looking for a pattern in a text of usual length; the longest, of 1 KiB, takes 2 µs.
+    pub const SEARCH_COST: u32 = 64;
     /// Most labels of a target, and entries of a request's resources.
     pub const ENTRIES: usize = 64;
     /// Longest label or name that is looked at, in bytes.
@@ -181,6 +187,8 @@ enum Op {
     In(Id, Id),
     Size(Id),
     Search(Search, Id, Id),
+    /// The n-th of [`Expression::patterns`] is in this text.
+    Matches(Id, u8),
     Calendar(CalendarField, Id, u8),
     Quantify {
         quantifier: Quantifier,
@@ -219,6 +227,7 @@ pub(crate) struct Expression {
     members: Vec<Id>,
     numbers: Vec<Origin>,
     zones: Vec<TimeZone>,
+    patterns: Vec<Pattern>,
     root: Id,
     uses_labels: bool,
 }

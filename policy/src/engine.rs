@@ -252,6 +252,18 @@ impl Judge {
         }
     }
 
+    /// Nobody saw the readings until now: nothing was missing meanwhile, and what had held begins anew.
+    pub(crate) fn unseen_until(&mut self, now: Mono) {
+        self.started = self.started.map(|_| now);
+        for slot in &mut self.table.slots {
+            slot.last = slot.last.map(|(value, _)| (value, now));
+        }
+        for instance in &mut self.table.instances {
+            instance.standing.since = None;
+            instance.standing.clear_since = None;
+        }
+    }
+
     /// How long until [`Judge::observe`] should be called even without readings.
     pub fn poll_timeout(&self, now: Mono) -> Option<Duration> {
         self.started?;

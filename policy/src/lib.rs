@@ -46,6 +46,8 @@ pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;
 pub use ledger::Ledger;
+pub use rehearse::readings::{ReadingCounts, Readings};
+pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
 pub use schema::{explain_kind, rule_kinds, schema};

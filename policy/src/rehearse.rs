@@ -9,6 +9,9 @@
 //! Invariant: the bundle that made the decisions, rehearsed from the first of them on, makes every one of them again.
 //! Read next: `engine.rs` ([`Judge`], whose ledger is used), `replay.rs` (one decision, bit for bit).
 
+pub(crate) mod readings;
+pub(crate) mod wishes;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

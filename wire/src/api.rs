@@ -45,8 +45,8 @@ use crate::time::{ClockState, Wall};
 mod policies;
 
 pub use policies::{
-    CalendarRuleView, CalendarView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView, SimulateView,
-    SimulatedView, VerdictCountsView,
+    CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
+    SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
 
 /// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
@@ -441,6 +441,9 @@ pub struct BundleProblem {
 pub struct RolesView {
     /// Version of the newest.
     pub version: u64,
+    /// The hub has a key of the beacon role in force; absent from older hubs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_beacons: Option<bool>,
 }
 
 /// A node has imported a parcel.

@@ -31,6 +31,11 @@ pub const MAX_SAMPLES: usize = 120;
 /// Flags of a block that needs nothing before it, and of one that does.
 const KEY: u8 = 3;
 const DIFFERENCE: u8 = 2;
+/// Whether a block needs nothing before it, from its head alone.
+pub fn is_key(block: &[u8]) -> bool {
+    block.first() == Some(&KEY)
+}
+
 /// Part of a form byte: some samples of the series are missing.
 const HAS_MISSING: u8 = 0x20;
 
@@ -75,6 +80,10 @@ mod tests {
         }
         let mut decoder = Decoder::new();
         assert!(read_all(&mut decoder, &blocks[1]).is_err());
+        assert_eq!(
+            blocks.iter().map(|block| is_key(block)).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         assert_eq!(read_all(&mut decoder, &blocks[0]), Ok(vec![(0, vec![Some(50_000)])]));
         assert_eq!(
             read_all(&mut decoder, &blocks[1]),

@@ -81,6 +81,8 @@ impl Newest {
 pub(crate) struct Publication {
     /// Who waits for the answer; nobody for a bundle that an agent brought back.
     pub(crate) request: Option<u64>,
+    /// Who publishes it; nobody where the hub goes on with what was published before.
+    pub(crate) who: Option<String>,
     pub(crate) newest: Newest,
 }
 
@@ -160,7 +162,7 @@ impl Bundles {
 
 impl Hub {
     /// A person publishes a text.
-    pub(crate) fn publish(&mut self, request: u64, text: Vec<u8>, now: Now) {
+    pub(crate) fn publish(&mut self, request: u64, who: String, text: Vec<u8>, now: Now) {
         let parsed = match policy::Bundle::parse(&text) {
             Ok(parsed) => parsed,
             Err(problems) => return self.reply(request, Answer::Invalid { problems }),
@@ -173,11 +175,11 @@ impl Hub {
         if self.is_crowded(request) {
             return;
         }
-        self.issue(Some(request), text, parsed, now);
+        self.issue(Some((request, who)), text, parsed, now);
     }
 
     /// A person publishes a bundle that others have signed: it has its number, which must be above all that agents have heard of.
-    pub(crate) fn publish_signed(&mut self, request: u64, signed: SignedBundle) {
+    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle) {
         let opened = signed.open(&crate::roles::policy_ring(&self.settings), &self.settings.trust_domain);
         let payload = match opened {
             Ok(payload) => payload,
@@ -223,8 +225,11 @@ impl Hub {
             payload,
             parsed: Some(Arc::new(parsed)),
         };
-        let request = Some(request);
-        self.writer.publish(Publication { request, newest });
+        self.writer.publish(Publication {
+            request: Some(request),
+            who: Some(who),
+            newest,
+        });
     }
 
     fn is_crowded(&mut self, request: u64) -> bool {
@@ -251,7 +256,7 @@ impl Hub {
     }
 
     /// Gives a text the next generation, signs it and has it stored.
-    fn issue(&mut self, request: Option<u64>, text: Vec<u8>, parsed: policy::Bundle, now: Now) {
+    fn issue(&mut self, asked: Option<(u64, String)>, text: Vec<u8>, parsed: policy::Bundle, now: Now) {
         let generation = self.next_generation();
         self.bundles.given = generation;
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
@@ -263,13 +268,14 @@ impl Hub {
         };
         if let Some(key) = self.signing_key() {
             let newest = Newest::sign(payload, parsed, key);
-            self.writer.publish(Publication { request, newest });
+            let (request, who) = asked.unzip();
+            self.writer.publish(Publication { request, who, newest });
         }
     }
 
     /// A bundle is durable: it becomes the newest and goes to everyone who has an older one.
     pub(crate) fn published(&mut self, publication: Publication, now: Now) {
-        let Publication { request, newest } = publication;
+        let Publication { request, newest, .. } = publication;
         let bundle = newest.reference;
         if bundle.generation > self.counted(self.bundles.newest_generation()) {
             self.bundles.newest = Some(newest);
@@ -373,8 +379,11 @@ impl Hub {
         let generation = newest.reference.generation;
         self.bundles.given = self.bundles.given.max(generation);
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
-        let request = None;
-        self.writer.publish(Publication { request, newest });
+        self.writer.publish(Publication {
+            request: None,
+            who: None,
+            newest,
+        });
     }
 
     /// It is time for the next beacon.

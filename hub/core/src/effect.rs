@@ -91,6 +91,8 @@ pub enum Row {
         bundle: BundleRef,
         /// The bundle.
         signed: SignedBundle,
+        /// Who published it; `None` for one that an agent gave back, which leaves what is known of it.
+        who: Option<String>,
     },
     /// A command's record; replaces the former, `None` removes it.
     Command {
@@ -117,6 +119,8 @@ pub enum Answer {
     Trusted {
         /// Version of the newest document.
         version: u64,
+        /// There is a key here that may sign beacons.
+        signs_beacons: bool,
     },
     /// What a node without a network needs.
     Parcel(Box<Parcel>),

@@ -128,9 +128,9 @@ impl Hub {
             return self.reply(request, Answer::Unavailable { reason });
         }
         match what {
-            Request::Publish { who: _, text } => self.publish(request, text, now),
-            Request::PublishSigned { who: _, signed } => self.publish_signed(request, signed),
-            Request::Roles { chain } => self.trust(request, chain),
+            Request::Publish { who, text } => self.publish(request, who, text, now),
+            Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed),
+            Request::Roles { chain, beacon_key } => self.trust(request, chain, beacon_key, now),
             Request::Export => self.export(request),
             Request::Order {
                 id,

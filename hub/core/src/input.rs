@@ -96,6 +96,8 @@ pub enum Request {
     Roles {
         /// The whole chain.
         chain: RoleChain,
+        /// The shell's key of its beacon role; `None` leaves the one that there is, which counts as long as the roles name it.
+        beacon_key: Option<Box<ed25519_dalek::SigningKey>>,
     },
     /// Give out everything that a node without a network needs.
     Export,
@@ -144,7 +146,7 @@ pub struct Recovered {
     pub commands: Vec<Vec<u8>>,
 }
 
-/// What never changes while the process lives.
+/// What the shell gives at start. Roles, and with them the beacon key, may be followed by newer ones.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The trust domain.

@@ -12,6 +12,7 @@ use wire::bundle::KeyRing;
 use wire::frame::{Frame, RoleDocuments};
 use wire::ids::Generation;
 use wire::roles::RoleChain;
+use wire::time::Now;
 
 use crate::effect::Answer;
 use crate::hub::Hub;
@@ -76,16 +77,22 @@ impl Hub {
     }
 
     /// Role documents are durable: they count, and everyone hears of them.
-    pub(crate) fn trust(&mut self, request: u64, chain: RoleChain) {
+    pub(crate) fn trust(&mut self, request: u64, chain: RoleChain, beacon_key: Option<Box<SigningKey>>, now: Now) {
         let version = chain.newest().version;
         self.settings.roles = Some(chain);
+        if beacon_key.is_some() {
+            self.settings.beacon_key = beacon_key.map(|key| *key);
+        }
         let given = self.counted(self.bundles.given());
         self.bundles.beacon_again(given);
         self.wanted.generation_floor = self.counted(self.wanted.generation_floor);
         for session in self.sessions.ids() {
             self.push_roles(session);
         }
-        self.reply(request, Answer::Trusted { version });
+        // Behind the roles that name its key.
+        self.beacon_if_due(now);
+        let signs_beacons = self.beacon_key().is_some();
+        self.reply(request, Answer::Trusted { version, signs_beacons });
     }
 
     pub(crate) fn push_roles(&mut self, session: SessionId) {

@@ -177,6 +177,7 @@ impl Hub {
             rows.push(Row::Bundle {
                 bundle: publication.newest.reference,
                 signed: publication.newest.signed.clone(),
+                who: publication.who.clone(),
             });
         }
         for id in &writing.commands {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Answer, Effect, Hub, Input, Recovered, Request, Settings};
+use hub_core::{Answer, Effect, Hub, Input, Recovered, Request, Row, Settings};
 use wire::bundle::{BundlePayload, KeyRing};
 use wire::roles::{Pin, Role, RoleChain, Roles};
 use wire::{Generation, HubEpoch, Mono, Now, Parcel, RoleName, SignedBundle, SignedRoles, Wall};
@@ -58,6 +58,8 @@ struct Desk {
     hub: Hub,
     now: Now,
     last: u64,
+    /// Who published each bundle that was stored.
+    published: Vec<Option<String>>,
 }
 
 impl Desk {
@@ -80,6 +82,7 @@ impl Desk {
             hub: Hub::new(settings, Recovered::default(), now),
             now,
             last: 0,
+            published: Vec::new(),
         }
     }
 
@@ -91,7 +94,14 @@ impl Desk {
         let mut answers = Vec::new();
         while let Some(effect) = self.hub.poll_effect() {
             match effect {
-                Effect::Store(batch) => self.hub.handle(Input::Stored { token: batch.token }, self.now),
+                Effect::Store(batch) => {
+                    let who = |row: &Row| match row {
+                        Row::Bundle { who, .. } => Some(who.clone()),
+                        _ => None,
+                    };
+                    self.published.extend(batch.rows.iter().filter_map(who));
+                    self.hub.handle(Input::Stored { token: batch.token }, self.now);
+                }
                 Effect::Reply { answer, .. } => answers.push(answer),
                 _ => {}
             }
@@ -105,6 +115,19 @@ impl Desk {
             (Answer::Published { bundle, .. }, Ok(generation)) => assert_eq!(bundle.generation, Generation(generation)),
             (Answer::Rejected { reason }, Err(part)) => assert!(reason.contains(part), "{reason}"),
             (answer, expected) => panic!("{answer:?} is not {expected:?}"),
+        }
+    }
+
+    /// Whether the hub signs beacons from then on.
+    fn trust(&mut self, chain: RoleChain, beacon_key: Option<u8>) -> bool {
+        let beacon_key = beacon_key.map(|seed| Box::new(key(seed)));
+        let expected = chain.newest().version;
+        match self.ask(Request::Roles { chain, beacon_key }) {
+            Answer::Trusted { version, signs_beacons } => {
+                assert_eq!(version, expected);
+                signs_beacons
+            }
+            other => panic!("{other:?}"),
         }
     }
 
@@ -125,6 +148,8 @@ fn a_bundle_counts_when_enough_of_the_policy_role_signed_it() {
     desk.publish(bundle(5, &[11, 13]), Ok(5));
     desk.publish(bundle(4, &[12, 13]), Err("sign it again with --generation 6"));
     desk.publish(bundle(6, &[12, 13]), Ok(6));
+    // Stored with each of the two that became the newest, and with nothing else.
+    assert_eq!(desk.published, [Some("ann".to_owned()), Some("ann".to_owned())]);
 }
 
 #[test]
@@ -157,6 +182,34 @@ fn what_is_exported_is_what_a_node_needs() {
 }
 
 #[test]
+fn a_new_beacon_key_signs_as_soon_as_the_roles_name_it() {
+    let mut desk = Desk::new(None);
+    desk.publish(bundle(5, &[11, 12]), Ok(5));
+    let next = |version, seed| Roles {
+        version,
+        beacon: role(&[seed], 1),
+        ..first()
+    };
+    let documents = [by_root(&first()), by_root(&next(2, 22)), by_root(&next(3, 23))];
+    let last = |desk: &mut Desk| desk.export().beacon;
+    for (known, given, expected) in [
+        (2, None, None),
+        (2, Some(22), Some(22)),
+        (3, Some(22), None),
+        (3, Some(23), Some(23)),
+    ] {
+        let chain = chain(&documents[..known]);
+        assert_eq!(desk.trust(chain.clone(), given), expected.is_some());
+        let beacon = last(&mut desk);
+        assert_eq!(beacon.is_some(), expected.is_some(), "document {known} with {given:?}");
+        if let Some(beacon) = beacon {
+            let ring = &chain.newest().beacon.ring;
+            assert!(beacon.open(ring, "test").is_ok(), "document {known} with {given:?}");
+        }
+    }
+}
+
+#[test]
 fn generations_that_stolen_keys_used_up_count_no_more_once_they_are_replaced() {
     let mut desk = Desk::new(None);
     desk.publish(bundle(u64::MAX, &[11, 12]), Ok(u64::MAX));
@@ -168,10 +221,7 @@ fn generations_that_stolen_keys_used_up_count_no_more_once_they_are_replaced() {
     };
     let documents = [by_root(&first()), by_root(&second)];
     let chain = chain(&documents);
-    assert!(matches!(
-        desk.ask(Request::Roles { chain }),
-        Answer::Trusted { version: 2 }
-    ));
+    assert!(desk.trust(chain, None), "the beacon key stays");
     desk.publish(bundle(7, &[11, 12]), Err("0 of 1"));
     desk.publish(bundle(7, &[14]), Ok(7));
     desk.publish(bundle(6, &[14]), Err("--generation 8"));

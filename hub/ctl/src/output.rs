@@ -112,6 +112,11 @@ impl Output {
         self.text(&text)
     }
 
+    /// What follows is a list of other things: a table of its own.
+    pub fn another(&mut self) {
+        self.table = None;
+    }
+
     /// Prints one thing: `people` makes its text, and the other formats print the object.
     pub fn one<T: Serialize>(&mut self, thing: &T, name: &str, people: impl FnOnce() -> String) -> Result<(), Failure> {
         match self.format {

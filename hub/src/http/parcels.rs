@@ -13,7 +13,7 @@ use wire::Parcel;
 use wire::api::{PublishView, RolesView};
 
 use super::auth::Who;
-use super::policies::publisher;
+use super::policies::log_published;
 use super::{App, Failure, answer};
 use crate::keys::RoleFileError;
 
@@ -41,7 +41,7 @@ pub async fn publish(
     let name = who.name().to_owned();
     match app.hub.request(Request::PublishSigned { who: name, signed }).await? {
         Answer::Published { bundle, nodes_total } => {
-            publisher::record(&app, bundle, who).await;
+            log_published(bundle, &who);
             Ok(Json(PublishView { bundle, nodes_total }))
         }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),
@@ -56,16 +56,24 @@ pub async fn publish(
 /// Trusts the role documents of a parcel, as far as they follow the present ones.
 pub async fn roles(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<RolesView>, Failure> {
     let documents = read(body)?.roles;
-    let chain = app
+    let (chain, beacon_key) = app
         .blocking(move |app| {
             let chain = app.roles.extend(&documents, app.ca.trust_domain()).map_err(refused)?;
+            // The documents count whatever the keys are; that the hub signs no beacons is told.
+            let beacon_key = app.roles.beacon_key(&chain).unwrap_or_else(|error| {
+                tracing::error!(error = chained(&error), "the beacon key cannot be read");
+                None
+            });
             // Whoever joins from here on begins at the newest root keys.
             app.enrollment.trust(chain.newest().root.ring.clone());
-            Ok(chain)
+            Ok((chain, beacon_key.map(Box::new)))
         })
         .await?;
-    match app.hub.request(Request::Roles { chain }).await? {
-        Answer::Trusted { version } => Ok(Json(RolesView { version })),
+    match app.hub.request(Request::Roles { chain, beacon_key }).await? {
+        Answer::Trusted { version, signs_beacons } => Ok(Json(RolesView {
+            version,
+            signs_beacons: Some(signs_beacons),
+        })),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
         other => Err(Failure::internal(format!(
             "the core answered {other:?} to role documents"

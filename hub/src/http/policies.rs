@@ -18,7 +18,6 @@ use super::auth::Who;
 use super::{App, Failure};
 
 mod detail;
-pub(super) mod publisher;
 mod simulate;
 
 pub use detail::{calendar, detail};
@@ -78,6 +77,11 @@ pub async fn check(State(app): State<App>, body: Result<Bytes, BytesRejection>) 
     app.blocking(move |_| Ok(Json(policy::Bundle::check(&text)))).await
 }
 
+/// Notes in the log what was published and by whom; the store keeps both.
+pub(super) fn log_published(bundle: BundleRef, who: &Who) {
+    tracing::info!(generation = %bundle.generation, digest = %bundle.digest.short(), who = who.name(), "policy published");
+}
+
 /// Publishes a text.
 pub async fn publish(
     State(app): State<App>,
@@ -91,7 +95,7 @@ pub async fn publish(
     };
     match app.hub.request(request).await? {
         Answer::Published { bundle, nodes_total } => {
-            publisher::record(&app, bundle, who).await;
+            log_published(bundle, &who);
             Ok(Json(PublishView { bundle, nodes_total }))
         }
         Answer::Invalid { problems } => Err(Failure::bundle(&problems)),

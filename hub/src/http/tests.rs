@@ -3,7 +3,9 @@
 mod door;
 mod loop_closed;
 mod policies;
+mod readings;
 mod requests;
+mod roles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -330,9 +332,13 @@ impl TestAgent {
     }
 
     pub fn entry(&mut self, body: EntryBody) -> RawEntry {
+        self.entry_at(now(), body)
+    }
+
+    pub fn entry_at(&mut self, at: Now, body: EntryBody) -> RawEntry {
         let raw = Entry {
             seq: self.head.seq.next(),
-            at: now(),
+            at,
             prev: self.head.digest,
             body,
         }

@@ -87,15 +87,11 @@ impl HubKeys {
             Ok(key.filter(|key| names(&chain, role, key)))
         };
         let policy = mine("policy.key", RoleName::Policy)?;
-        // In a folder that is older than the roles one key does both, so that older agents still hear beacons.
-        let beacon = match mine("beacon.key", RoleName::Beacon)? {
-            Some(key) => Some(key),
-            None => mine("policy.key", RoleName::Beacon)?,
-        };
+        let beacon = file.beacon_key(&chain)?;
         if beacon.is_none() {
             tracing::warn!(
                 folder = %folder.display(),
-                "no key here has the beacon role: agents' policy ages until the right beacon.key is put there"
+                "no key here has the beacon role: agents' policy ages until the right one is put there as beacon*.key"
             );
         }
         Ok(Self {
@@ -135,6 +131,30 @@ impl RoleFile {
             self.write(chain.documents())?;
         }
         Ok(chain)
+    }
+
+    /// The key of the folder that the newest document gives the beacon role: `beacon.key`, or another `beacon*.key`, so that a new
+    /// one can lie beside the present one before it counts. Blocks.
+    pub fn beacon_key(&self, chain: &RoleChain) -> Result<Option<SigningKey>, RoleFileError> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|cause| Box::new(io("list", folder)(cause)))? {
+            let path = entry.map_err(|cause| Box::new(io("list", folder)(cause)))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("beacon") && name.ends_with(".key") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        // In a folder that is older than the roles one key does both, so that older agents still hear beacons.
+        files.push(folder.join("policy.key"));
+        for file in files {
+            let key = read_key(&file).map_err(Box::new)?;
+            if let Some(key) = key.filter(|key| names(chain, RoleName::Beacon, key)) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
     }
 
     fn read(&self, trust_domain: &str) -> Result<RoleChain, RoleFileError> {
@@ -254,9 +274,21 @@ mod tests {
         let next = SignedRoles::unsigned(&next);
         assert!(keys.file.extend(std::slice::from_ref(&next), "example").is_err());
         let extended = keys.file.extend(&[next.signed_by(&root)], "example").expect("signed");
-        assert_eq!(
-            HubKeys::open(folder.path(), "example", false).expect("kept").chain,
-            extended
-        );
+        let keys = HubKeys::open(folder.path(), "example", false).expect("kept");
+        assert_eq!(keys.chain, extended);
+        // A new beacon key may lie beside the present one before it counts.
+        std::fs::write(folder.path().join("beacon-v3-1.key"), [5; 32]).expect("written");
+        let beacon = |chain: &RoleChain| keys.file.beacon_key(chain).expect("keys").map(|key| key.to_bytes());
+        assert_eq!(beacon(&extended), Some([3; 32]));
+        let third = Roles {
+            version: 3,
+            beacon: single(5),
+            ..extended.newest().clone()
+        };
+        let third = SignedRoles::unsigned(&third).signed_by(&root);
+        let extended = keys.file.extend(&[third], "example").expect("signed");
+        assert_eq!(beacon(&extended), Some([5; 32]));
+        std::fs::remove_file(folder.path().join("beacon-v3-1.key")).expect("there");
+        assert_eq!(beacon(&extended), None);
     }
 }

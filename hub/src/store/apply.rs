@@ -3,7 +3,7 @@
 //! Never commits. A batch is checked whole before its first row is written, so that a batch that does not fit leaves nothing
 //! behind and its neighbours in the same transaction stay.
 //!
-//! Invariant: a chain's head, its entries and its indexes change in one transaction.
+//! Invariant: a chain's head, its entries and its indexes change in one transaction, and so do a bundle and who published it.
 
 use hub_core::{Batch, Row};
 use redb::ReadableTable;
@@ -74,10 +74,14 @@ impl Tables<'_> {
                 Row::Agent { agent, record } => {
                     put(&mut self.agents, "agents", agent.as_str().as_bytes(), record)?;
                 }
-                Row::Bundle { bundle, signed } => {
+                Row::Bundle { bundle, signed, who } => {
                     let mut key = bundle.generation.0.to_be_bytes().to_vec();
                     key.extend_from_slice(&bundle.digest.0);
                     put(&mut self.bundles, "bundles", &key, &codec::encode(signed))?;
+                    if let Some(who) = who {
+                        let name = rows::publisher_name(bundle);
+                        put(&mut self.meta, "meta", name.as_bytes(), who.as_bytes())?;
+                    }
                 }
                 Row::Command {
                     id,

@@ -9,8 +9,9 @@ use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::group::{Group, Moment, write_group};
 use super::open::{Retention, initialise, open_backend};
-use super::read::recover;
-use super::suite::{Chain, agent};
+use super::read::{self, recover};
+use super::rows;
+use super::suite::{Chain, agent, some_bundle};
 use super::verify::scan;
 use super::writer::Job;
 
@@ -205,6 +206,7 @@ fn work(disk: &Disk) -> u64 {
     let mut stored = 0;
     for commit in 1..=COMMITS {
         let mut group = Group::default();
+        let (signed, bundle) = some_bundle(commit);
         for chain in &mut chains {
             // Small and large segments in turn, so that both kinds of pages are torn.
             let raw = chain.notes(if commit % 3 == 0 { 150 } else { 6 });
@@ -214,6 +216,11 @@ fn work(disk: &Disk) -> u64 {
                 hub_core::Row::Agent {
                     agent: chain.agent.clone(),
                     record: commit.to_be_bytes().to_vec(),
+                },
+                hub_core::Row::Bundle {
+                    bundle,
+                    signed: signed.clone(),
+                    who: Some(format!("ann {commit}")),
                 },
             ];
             group.push(Job::Batch(
@@ -257,6 +264,14 @@ fn check(bytes: Vec<u8>, stored: u64, what: &str) {
         commit >= stored && commit <= stored + 1,
         "{what}: {stored} were stored, {commit} are there"
     );
+    for generation in 1..=COMMITS {
+        let (_, bundle) = some_bundle(generation);
+        let found = read::bundle(&read, &bundle).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let who =
+            read::setting(&read, &rows::publisher_name(&bundle)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let expected = (generation <= commit).then(|| format!("ann {generation}").into_bytes());
+        assert_eq!((found.is_some(), who), (expected.is_some(), expected), "{what}");
+    }
     for name in ["edge-01", "edge-02"] {
         let scan = scan(&read, &agent(name)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let wanted: u64 = (1..=commit).map(|n| if n % 3 == 0 { 150 } else { 6 }).sum();

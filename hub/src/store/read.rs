@@ -8,6 +8,7 @@ use wire::api::DecisionView;
 use wire::codec::{take_varint, unzigzag};
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, DecisionId, Digest, Epoch, Generation, Seq};
+use wire::telemetry::is_key;
 use wire::{BundleRef, SignedBundle};
 
 use super::lists;
@@ -233,28 +234,34 @@ pub fn walk_back(read: &ReadTransaction, agent: &AgentId, each: &mut dyn FnMut(E
     Ok(())
 }
 
-/// Blocks that are needed to know the samples since `since_ms`.
-pub fn blocks(
+/// Walks the blocks that are needed to know the samples since `since_ms`, oldest first; at most `most`, the newest ones.
+pub fn walk_blocks(
     read: &ReadTransaction,
     agent: &AgentId,
     since_ms: i64,
-    limit: usize,
-) -> Read<Vec<(Epoch, Seq, Vec<u8>)>> {
+    most: usize,
+    each: &mut dyn FnMut(Epoch, Seq, &[u8]) -> Walk,
+) -> Read<()> {
+    let table = read.open_table(rows::BLOCKS)?;
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
-    let mut found = Vec::new();
-    for row in read.open_table(rows::BLOCKS)?.range(&start[..]..&end[..])?.rev() {
+    let mut from = end.clone();
+    for row in table.range(&start[..]..&end[..])?.rev().take(most) {
         let (key, sealed) = row?;
         let block = unseal("blocks", key.value(), sealed.value())?;
-        let (_, epoch, seq) = rows::read_place("blocks", key.value())?;
-        found.push((epoch, seq, block.to_vec()));
+        from = key.value().to_vec();
         // A key block needs nothing before it.
-        let is_key = block.first() == Some(&1);
-        if found.len() >= limit || (is_key && block_start_ms(block).is_some_and(|at| at <= since_ms)) {
+        if is_key(block) && block_start_ms(block).is_some_and(|at| at <= since_ms) {
             break;
         }
     }
-    found.reverse();
-    Ok(found)
+    for row in table.range(&from[..]..&end[..])? {
+        let (key, sealed) = row?;
+        let (_, epoch, seq) = rows::read_place("blocks", key.value())?;
+        if each(epoch, seq, unseal("blocks", key.value(), sealed.value())?).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// When a block's first sample was taken, from its head alone.

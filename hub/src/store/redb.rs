@@ -18,6 +18,7 @@ use wire::{BundleRef, SignedBundle};
 use super::lists;
 use super::open;
 use super::read;
+use super::rows;
 use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
@@ -179,11 +180,31 @@ impl Store for RedbStore {
     }
 
     fn blocks(&self, node: &AgentId, since_ms: i64, limit: usize) -> Result<Vec<(Epoch, Seq, Vec<u8>)>, StoreError> {
-        self.read(|read| read::blocks(read, node, since_ms, limit))
+        let mut found = Vec::new();
+        self.walk_blocks(node, since_ms, limit, &mut |epoch, seq, block| {
+            found.push((epoch, seq, block.to_vec()));
+            Walk::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    fn walk_blocks(
+        &self,
+        node: &AgentId,
+        since_ms: i64,
+        limit: usize,
+        each: &mut dyn FnMut(Epoch, Seq, &[u8]) -> Walk,
+    ) -> Result<(), StoreError> {
+        self.read(|read| read::walk_blocks(read, node, since_ms, limit, each))
     }
 
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError> {
         self.read(|read| read::bundle(read, bundle))
+    }
+
+    fn published_by(&self, bundle: &BundleRef) -> Result<Option<String>, StoreError> {
+        let name = self.read(|read| read::setting(read, &rows::publisher_name(bundle)))?;
+        Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

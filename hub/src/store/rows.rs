@@ -5,6 +5,7 @@
 //! Invariant: `open_segment` gives back exactly what `write_segment` was given, and one changed bit anywhere is an error.
 
 use redb::TableDefinition;
+use wire::BundleRef;
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, Digest, Epoch, Seq};
 
@@ -70,6 +71,12 @@ const SEGMENT_PAGE_BYTES: usize = 64 * 1024;
 const ROW_OVERHEAD: usize = 128;
 /// Decisions whose outcomes share a row: enough that a busy batch touches two rows, few enough that a row stays below 1 KiB.
 const OUTCOME_GROUP: u64 = 64;
+
+/// Where [`META`] says who published a bundle: beside it, because the signed bytes do not say it.
+pub fn publisher_name(bundle: &BundleRef) -> String {
+    // Among the shell's settings, where hubs before this one wrote it.
+    format!("set:published-by:{}:{}", bundle.generation, bundle.digest)
+}
 
 /// (agent): sorts before everything of that agent.
 pub fn agent_key(agent: &AgentId) -> Vec<u8> {

@@ -132,6 +132,19 @@ impl Chain {
     }
 }
 
+/// A bundle as far as a store looks into it.
+pub fn some_bundle(generation: u64) -> (SignedBundle, BundleRef) {
+    let signed = SignedBundle {
+        payload: format!("text {generation}").into_bytes(),
+        signatures: Vec::new(),
+    };
+    let bundle = BundleRef {
+        generation: Generation(generation),
+        digest: signed.digest(),
+    };
+    (signed, bundle)
+}
+
 #[test]
 fn what_was_stored_is_there_after_a_restart() {
     let mut bench = Bench::new();
@@ -140,14 +153,7 @@ fn what_was_stored_is_there_after_a_restart() {
     for part in raw.chunks(70) {
         bench.put(vec![chain.row(part.to_vec())]).expect("stored");
     }
-    let signed = SignedBundle {
-        payload: b"text".to_vec(),
-        signatures: Vec::new(),
-    };
-    let bundle = BundleRef {
-        generation: Generation(4),
-        digest: signed.digest(),
-    };
+    let (signed, bundle) = some_bundle(4);
     let block = |seq| Row::Telemetry {
         agent: agent("edge-03"),
         epoch: Epoch(1),
@@ -167,6 +173,7 @@ fn what_was_stored_is_there_after_a_restart() {
             Row::Bundle {
                 bundle,
                 signed: signed.clone(),
+                who: None,
             },
             Row::Meta(b"core".to_vec()),
             command(1, Some(b"one".to_vec())),
@@ -200,6 +207,42 @@ fn what_was_stored_is_there_after_a_restart() {
         .expect("whole");
     let found: Vec<RawEntry> = found.into_iter().map(|(_, raw)| raw).collect();
     assert_eq!(found, raw[65..75]);
+}
+
+#[test]
+fn a_bundle_and_who_published_it_are_stored_together_or_not_at_all() {
+    let mut bench = Bench::new();
+    let (signed, bundle) = some_bundle(4);
+    let row = |who: Option<&str>| Row::Bundle {
+        bundle,
+        signed: signed.clone(),
+        who: who.map(str::to_owned),
+    };
+    let mut chain = Chain::new("edge-03", 1);
+    let raw = chain.notes(2);
+    bench.put(vec![chain.row(raw.clone())]).expect("stored");
+    bench
+        .put(vec![row(Some("eve")), chain.row(raw)])
+        .expect_err("these entries are there already");
+    assert_eq!(bench.store.bundle(&bundle).expect("whole"), None);
+    assert_eq!(bench.store.published_by(&bundle).expect("whole"), None);
+
+    bench.put(vec![row(Some("ann"))]).expect("stored");
+    // An agent gives it back to a hub that knows better.
+    bench.put(vec![row(None)]).expect("stored");
+    let (_, other) = some_bundle(5);
+    // Where hubs before this one wrote the name, after the bundle.
+    let before = format!("published-by:{}:{}", other.generation, other.digest);
+    bench.store.put_setting(&before, b"bob").expect("stored");
+    let bench = bench.reopen();
+    assert_eq!(bench.store.bundle(&bundle).expect("whole"), Some(signed));
+    assert_eq!(
+        bench.store.published_by(&bundle).expect("whole").as_deref(),
+        Some("ann")
+    );
+    assert_eq!(bench.store.published_by(&other).expect("whole").as_deref(), Some("bob"));
+    let (_, unknown) = some_bundle(6);
+    assert_eq!(bench.store.published_by(&unknown).expect("whole"), None);
 }
 
 #[test]
@@ -348,7 +391,8 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
         telemetry_age_ms: u64::MAX,
     });
     for seq in 1..=50 {
-        let mut block = vec![u8::from(seq % 10 == 1)];
+        // The head of a block: every fifth is a key block.
+        let mut block = vec![if seq % 5 == 1 { 3 } else { 2 }];
         wire::codec::put_varint(&mut block, seq);
         wire::codec::put_varint(&mut block, wire::codec::zigzag(i64::try_from(seq).expect("small") * 10));
         block.resize(100, 0);
@@ -366,7 +410,21 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
     assert_eq!(places, (41..=50).collect::<Vec<_>>());
     let recent = bench.store.blocks(&agent("edge-03"), 450, 1_000).expect("whole");
     assert_eq!(recent[0].1, Seq(41), "back to the key block before it");
+    let newest = bench.store.blocks(&agent("edge-03"), 460, 1_000).expect("whole");
+    assert_eq!(newest[0].1, Seq(46), "and no further");
     assert_eq!(bench.store.blocks(&agent("edge-03"), 0, 3).expect("whole").len(), 3);
+    let mut walked = Vec::new();
+    bench
+        .store
+        .walk_blocks(&agent("edge-03"), 450, 1_000, &mut |epoch, seq, block| {
+            walked.push((epoch, seq, block.to_vec()));
+            match seq {
+                Seq(44) => Walk::Break(()),
+                _ => Walk::Continue(()),
+            }
+        })
+        .expect("whole");
+    assert_eq!(walked, recent[..4], "the same ones, until told to stop");
 }
 
 #[test]

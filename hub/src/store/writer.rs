@@ -74,7 +74,7 @@ pub fn batch_bytes(batch: &Batch) -> usize {
         Row::Entries { raw, .. } => raw.iter().map(|entry| entry.bytes.len() + 4).sum(),
         Row::Telemetry { block, .. } => block.len() + 64,
         Row::Agent { record, .. } | Row::Meta(record) => record.len(),
-        Row::Bundle { signed, .. } => signed.payload.len() + 128,
+        Row::Bundle { signed, who, .. } => signed.payload.len() + who.as_ref().map_or(0, String::len) + 128,
         Row::Command { record, .. } => record.as_ref().map_or(0, Vec::len),
     };
     // Keys, heads and indexes.

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 use wire::reading::Unit;
 
-use super::{CelError, Expression, Id, Node, Op, Origin, Scalar, Type, limits};
+use super::{CelError, Expression, Id, Node, Op, Origin, Pattern, Scalar, Type, limits};
 
 /// A node that was made, with what is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +24,7 @@ pub(super) struct Builder {
     members: Vec<Id>,
     numbers: Vec<Origin>,
     zones: Vec<(String, TimeZone)>,
+    patterns: Vec<Pattern>,
     uses_labels: bool,
 }
 
@@ -50,6 +51,7 @@ impl Builder {
             members: self.members,
             numbers: self.numbers,
             zones: self.zones.into_iter().map(|(_, zone)| zone).collect(),
+            patterns: self.patterns,
             root,
             uses_labels: self.uses_labels,
         }
@@ -230,6 +232,39 @@ impl Builder {
         };
         self.zones.push((name.to_owned(), zone));
         Ok(self.zones.len() as u8 - 1)
+    }
+
+    /// A pattern in a text; `at` is the pattern's place. The same pattern has one table.
+    pub fn matches(&mut self, of: Part, pattern: &str, at: usize, end: usize) -> Result<Part, CelError> {
+        let known = self.patterns.iter().position(|known| known.text() == pattern);
+        let slot = match known {
+            Some(slot) => slot,
+            None if self.patterns.len() >= limits::PATTERNS => {
+                let message = format!("more than {} patterns; split the rule", limits::PATTERNS);
+                return Err(CelError { at, message });
+            }
+            None => {
+                let made = Pattern::compile(pattern).map_err(|(offset, message)| {
+                    let place = pattern.get(..offset).map_or(0, |before| before.chars().count());
+                    CelError {
+                        at,
+                        message: format!(
+                            "the pattern `{pattern}` is not accepted: {message} (character {})",
+                            place + 1
+                        ),
+                    }
+                })?;
+                self.patterns.push(made);
+                self.patterns.len() - 1
+            }
+        };
+        let node = Node {
+            op: Op::Matches(of.id, slot as u8),
+            kind: Type::One(Scalar::Bool),
+            unit: None,
+            span: (of.span.0, end as u16),
+        };
+        self.add(node, 0, of.depth + 1, of.cost.saturating_add(limits::SEARCH_COST))
     }
 
     /// The text of a node that is a text, and the node's place.

@@ -98,6 +98,19 @@ fn truth(dice: &mut Dice, depth: u32, variable: bool) -> String {
             )
         }
         5 => format!("!({})", truth(dice, deeper, variable)),
+        6 if dice.roll(2) == 0 => {
+            let pattern = dice.pick(&[
+                "^gpu[0-9]$",
+                "p",
+                "",
+                "^ml|_cap$",
+                "[a-f]{2}",
+                r"^\\w+$",
+                r"\\bml\\b",
+                "(?i)GPU",
+            ]);
+            format!("{}.matches('{pattern}')", text(dice))
+        }
         6 => {
             let verb = dice.pick(&["startsWith", "endsWith", "contains"]);
             format!("{}.{verb}({})", text(dice), text(dice))

@@ -122,6 +122,10 @@ impl<'a> Scene<'a> {
                 })),
                 _ => Err((Fault::Range, id)),
             },
+            Op::Matches(text, slot) => match (self.eval(*text)?, expression.patterns.get(usize::from(*slot))) {
+                (Value::Text(text), Some(pattern)) => Ok(Value::Bool(pattern.is_found_in(text))),
+                _ => Err((Fault::Range, id)),
+            },
             Op::Calendar(field, of, zone) => match self.eval(*of)? {
                 Value::Time(ms) => self.calendar(*field, ms, *zone).ok_or((Fault::Range, id)),
                 _ => Err((Fault::Range, id)),

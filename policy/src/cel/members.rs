@@ -4,7 +4,7 @@ use wire::Quantity;
 
 use super::build::Part;
 use super::lex::Token;
-use super::names::{ACTION, CALENDAR, QUANTIFIERS, SEARCHES};
+use super::names::{ACTION, CALENDAR, MATCHES, QUANTIFIERS, SEARCHES};
 use super::parse::{Parsed, Parser, Variable, fail_at, need};
 use super::{CelError, Op, Origin, Scalar, Type, limits};
 use crate::text::did_you_mean;
@@ -193,6 +193,16 @@ impl Parser {
                 .two(Op::Search(*search, of.id, part.id), of, part, BOOL, None)?;
             return self.build.stretch(found, self.end());
         }
+        if name == MATCHES {
+            let pattern_at = self.start();
+            let Token::Text(pattern) = self.peek().clone() else {
+                return self.fail("`matches` takes a pattern that is written out: `.matches(\"^gpu[0-9]+$\")`");
+            };
+            self.advance();
+            self.expect(")")?;
+            need(&of, Scalar::Text, "what is searched")?;
+            return self.build.matches(of, &pattern, pattern_at, self.end());
+        }
         if let Some((_, field)) = CALENDAR.iter().find(|(known, _)| *known == name) {
             need(&of, Scalar::Time, "what has a calendar")?;
             let zone_at = self.start();
@@ -215,7 +225,9 @@ impl Parser {
         }
         let all = QUANTIFIERS.iter().map(|(name, _)| *name);
         let all = all.chain(SEARCHES.iter().map(|(name, _)| *name));
-        let all = all.chain(CALENDAR.iter().map(|(name, _)| *name)).chain(["size"]);
+        let all = all
+            .chain(CALENDAR.iter().map(|(name, _)| *name))
+            .chain(["size", MATCHES]);
         match did_you_mean(name, all.clone()) {
             Some(near) => fail_at(at, format!("unknown method `{name}`; did you mean `{near}`?")),
             None => {

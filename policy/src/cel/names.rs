@@ -37,6 +37,9 @@ pub(super) const SEARCHES: &[(&str, Search)] = &[
     ("contains", Search::Contains),
 ];
 
+/// Looks for a pattern that is written out.
+pub(super) const MATCHES: &str = "matches";
+
 pub(super) const CALENDAR: &[(&str, CalendarField)] = &[
     ("getFullYear", CalendarField::FullYear),
     ("getMonth", CalendarField::Month),
@@ -97,10 +100,11 @@ pub(crate) fn help() -> String {
         "  facts: observed numbers by name: facts[\"rack.members\"], \"rack.members\" in facts\n",
         "  readings: the target's latest, in the stored unit: readings[\"gpu.temperature\"] > value(\"85 °C\")\n",
         "  ages: how old they are: ages[\"gpu.temperature\"] < duration(\"10s\")\n",
+        "  .matches: a pattern of RE2, found anywhere unless ^ and $ say where: action.target.matches(\"^gpu[0-9]+$\")\n",
         "  now: timestamp: now.getHours(\"Europe/Berlin\"), now.getDayOfWeek() (0 is Sunday)\n",
     ));
     let functions = QUANTIFIERS.iter().map(|(name, _)| *name);
-    let functions = functions.chain(SEARCHES.iter().map(|(name, _)| *name));
+    let functions = functions.chain(SEARCHES.iter().map(|(name, _)| *name)).chain([MATCHES]);
     let functions: Vec<_> = functions.chain(CALENDAR.iter().map(|(name, _)| *name)).collect();
     text.push_str(&format!(
         "functions\n  {}; .{}\n",
@@ -108,12 +112,13 @@ pub(crate) fn help() -> String {
         functions.join(", .")
     ));
     text.push_str(&format!(
-        "limits\n  {} bytes, {} nodes, {} levels, {} quantifiers in each other, {} facts, readings and ages, {} steps\n",
+        "limits\n  {} bytes, {} nodes, {} levels, {} quantifiers in each other, {} facts, readings and ages, {} patterns, {} steps\n",
         super::limits::TEXT,
         super::limits::NODES,
         super::limits::DEPTH,
         super::limits::NESTING,
         super::limits::NUMBERS,
+        super::limits::PATTERNS,
         super::limits::COST,
     ));
     text

@@ -87,6 +87,10 @@ fn conditions_see_the_action_as_we_know_it() {
             "action.target.startsWith('gpu') && action.target.endsWith(\"0\")",
             "true",
         ),
+        ("action.target.matches('^gpu[0-9]+$') && 'x-1'.matches(\"-\")", "true"),
+        ("labels.team.matches('^M') || labels.team.matches('^m.$')", "true"),
+        ("labels.owner.matches('.')", "missing"),
+        ("labels.exists(k, labels[k].matches('^a$'))", "true"),
         (
             "action.lasts <= duration('5m') && action.rollback == duration('0s')",
             "true",
@@ -193,6 +197,15 @@ fn what_is_wrong_is_said_with_its_place_and_the_way_out() {
             "labels.team.startWith('x')",
             "12 unknown method `startWith`; did you mean `startsWith`?",
         ),
+        (
+            "labels.team.matches(labels.zone)",
+            "20 `matches` takes a pattern that is written out",
+        ),
+        (
+            "labels.team.matches('a(b')",
+            "20 the pattern `a(b` is not accepted: unclosed group (character 2)",
+        ),
+        ("(1).matches('a')", "1 what is searched must be a text"),
         (
             "readings['gpu.temprature'] > 1",
             "9 unknown quantity `gpu.temprature`; did you mean `gpu.temperature`?",

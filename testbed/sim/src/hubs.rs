@@ -122,7 +122,7 @@ impl World {
                 Row::Entries { agent, epoch, raw, .. } => raw.last().map(|raw| (agent.clone(), *epoch, raw.seq)),
                 _ => None,
             };
-            if let Row::Bundle { bundle, signed } = &row {
+            if let Row::Bundle { bundle, signed, .. } = &row {
                 self.register(*bundle, signed);
                 self.published.push(signed.clone());
             }

@@ -46,7 +46,7 @@ impl Store {
             Row::Agent { agent, record } => {
                 self.agents.insert(agent, record);
             }
-            Row::Bundle { bundle, signed } => self.bundle = Some((bundle, signed)),
+            Row::Bundle { bundle, signed, .. } => self.bundle = Some((bundle, signed)),
             Row::Command {
                 id,
                 record: Some(record),

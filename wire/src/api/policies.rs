@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{NodeState, PolicyView};
-use crate::decision::{Authority, Verdict};
+use crate::decision::{Authority, Observed, Verdict};
 use crate::ids::{AgentId, DecisionId, Generation};
 use crate::reading::DeviceId;
 use crate::time::Wall;
@@ -163,9 +163,69 @@ pub struct SimulateView {
     pub differ: u64,
     /// How many more could not be compared: unreadable, or the draft asks for a number that was not recorded with them.
     pub not_replayable: u64,
+    /// What the draft would have wanted of the stored readings, and the policy in force would not, oldest first; at most 500.
+    #[serde(default)]
+    pub only_draft: Vec<OnlyDraftView>,
+    /// How many of them there are.
+    #[serde(default)]
+    pub only_draft_total: u64,
+    /// Which readings that is about.
+    #[serde(default)]
+    pub readings: SimulatedReadingsView,
     /// Why not everything since then was looked at, and the way out; absent if everything was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<String>,
+}
+
+/// Stored readings that a draft and the policy in force were shown, each with a count of its own of what had run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SimulatedReadingsView {
+    /// Nodes with stored readings.
+    pub nodes: u64,
+    /// Samples.
+    pub samples: u64,
+    /// Gaps between them; what had held before one begins anew after it.
+    pub gaps: u64,
+    /// Samples 10 s or more after the one before: rules that ask how long something held see nothing there.
+    pub sparse: u64,
+    /// Generations of the policies that were in force at the nodes, which the draft was compared with; 0 where there was none.
+    pub compared_with: Vec<Generation>,
+    /// Which of them this hub does not have, and what stood for them; absent if it has all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
+}
+
+/// Something that only a draft would have wanted, once or again and again.
+///
+/// The readings are those of the day: what the draft's action would have changed, they do not show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnlyDraftView {
+    /// Where.
+    pub node: AgentId,
+    /// When for the first time, by the node's wall clock.
+    pub at: Wall,
+    /// When for the last time; the same if it was wanted once.
+    pub until: Wall,
+    /// How often.
+    pub times: u64,
+    /// The draft's rule that would have wanted it.
+    pub rule: String,
+    /// The rule would have taken back what it had done.
+    pub undo: bool,
+    /// Name of the wanted action.
+    pub action: String,
+    /// The action in full, for people.
+    pub wanted: String,
+    /// On what.
+    pub target: DeviceId,
+    /// The first reading that it came from.
+    pub reading: Option<Observed>,
+    /// What the draft would have said; absent where it asks for a number that was not recorded.
+    pub verdict: Option<Verdict>,
+    /// The rule that determines the verdict, or whose number is not known.
+    pub by: String,
+    /// Why, for people.
+    pub text: String,
 }
 
 /// One stored decision that a draft would have made otherwise.

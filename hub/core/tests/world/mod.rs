@@ -66,7 +66,7 @@ impl Store {
                 Row::Agent { agent, record } => {
                     self.records.insert(agent, record);
                 }
-                Row::Bundle { bundle, signed } => {
+                Row::Bundle { bundle, signed, .. } => {
                     assert_eq!(bundle.digest, signed.digest());
                     self.bundles.insert(bundle.generation, (bundle, signed));
                 }

@@ -205,6 +205,55 @@ fn a_draft_is_compared_with_what_it_replaces() {
 }
 
 #[test]
+fn what_only_a_draft_would_have_wanted_is_a_table_of_its_own() {
+    let wish = json!({
+        "node": "edge-03", "at": "2026-11-24T12:00:00Z", "until": "2026-11-24T12:20:00Z", "times": 4, "rule": "hot-gpu",
+        "undo": false, "action": "power_cap", "wanted": "power_cap to 220 W", "target": "gpu0",
+        "reading": {"series": {"device": "gpu0", "quantity": "gpu.temperature"}, "value": 82_000, "age_ms": 0, "held_ms": 3_000},
+        "verdict": "allow", "by": "hot-gpu", "text": "gpu.temperature of gpu0 was 82 °C",
+    });
+    let unknown = json!({"node": "edge-04", "times": 1, "wanted": "restart", "target": "workload:a", "by": "rack"});
+    let readings = json!({"nodes": 2, "samples": 7_200, "gaps": 3, "sparse": 5, "compared_with": [3, 4],
+        "replaced": "policy 3 is not stored here: the newest, 4, stood for it"});
+    let view = json!({"items": [], "considered": 9, "differ": 0, "not_replayable": 0, "only_draft": [wish, unknown],
+        "only_draft_total": 2, "readings": readings, "cut": "the readings of edge-04 were read until noon"});
+    let fake = Fake::hub(&[("POST /policies/simulate?since=604800s", ok(view.clone()))]);
+    let file = fake.file("new.yaml", "bundle: new\n");
+    let said = fake.sentinel(&["policy", "simulate", "--bundle", &file, "--since", "7d"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    for text in [
+        "WOULD WANT",
+        "4",
+        "hot-gpu",
+        "power_cap to 220 W gpu0",
+        "was 82 °C",
+        "restart workload:a",
+        "rack",
+    ] {
+        assert!(said.out.contains(text), "{text}: {}", said.out);
+    }
+    let told = [
+        "0 of 9 decisions would differ",
+        "2 wishes that policy 3, 4 would not have had, in 7200 samples of 2 nodes with 3 gaps; in 5 of them, 10 s or more apart, \
+         nothing is seen to hold; policy 3 is not stored here: the newest, 4, stood for it",
+        "the readings of edge-04 were read until noon",
+    ];
+    assert_eq!(said.err.lines().collect::<Vec<_>>(), told);
+    let said = fake.sentinel(&["policy", "simulate", "--bundle", &file, "--since", "7d", "-o", "json"]);
+    let document: Value = serde_json::from_str(&said.out).unwrap();
+    for field in ["considered", "only_draft_total", "readings", "cut"] {
+        assert_eq!(document[field], view[field], "{field}");
+    }
+    assert_eq!(document["only_draft"][0], view["only_draft"][0]);
+
+    let nothing = json!({"items": [], "considered": 0, "differ": 0, "only_draft": [], "readings": {"samples": 0}});
+    let fake = Fake::hub(&[("POST /policies/simulate?since=604800s", ok(nothing))]);
+    let file = fake.file("new.yaml", "bundle: new\n");
+    let said = fake.sentinel(&["policy", "simulate", "--bundle", &file, "--since", "7d"]);
+    assert!(said.err.contains("no readings are stored since then"), "{}", said.err);
+}
+
+#[test]
 fn two_of_three_people_sign_a_bundle() {
     let desk = Desk::begun("--signers 3 --threshold 2");
     let sign = "policy sign policy.yaml --roles keys/roles.parcel --generation 7 --key keys/policy-1.key";
@@ -308,7 +357,10 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     let mut has = rows::node("edge-01");
     has.policy_generation = wire::Generation(2);
     let fake = Fake::hub(&[
-        ("POST /policies/roles", ok(json!({"version": 1}))),
+        (
+            "POST /policies/roles",
+            ok(json!({"version": 1, "signs_beacons": false})),
+        ),
         (
             "POST /policies/signed",
             ok(json!({"bundle": {"generation": 2, "digest": digest}, "nodes_total": 1})),
@@ -326,6 +378,7 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     let said = fake.sentinel(&["policy", "publish", &parcel]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.starts_with("the hub trusts role document 1\n"), "{}", said.err);
+    assert!(said.err.contains("pki folder as beacon*.key"), "{}", said.err);
     let said = fake.sentinel(&["policy", "import", &parcel, "--node", "edge-03"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.starts_with("edge-03: generation 2 is active"), "{}", said.out);

@@ -19,7 +19,7 @@ use wire::time::Wall;
 
 use super::super::answer::{json, query};
 use super::super::{App, Failure};
-use super::{LISTED, publisher, view};
+use super::{LISTED, view};
 use crate::store::{Store, StoreError};
 
 /// Decisions that are counted: a tenth of a second of reading.
@@ -56,7 +56,7 @@ pub async fn detail(
             let mut counts = Counts::new(&policy);
             counts.read(store, reference)?;
             Ok(PolicyDetailView {
-                published_by: publisher::of(store, reference)?,
+                published_by: store.published_by(&reference)?,
                 nodes: nodes.iter().map(|node| node_view(node, reference)).collect(),
                 decisions: counts.all,
                 rules: counts.rules,

@@ -1,9 +1,10 @@
-//! The time machine: stored decisions of every node, judged again by a draft.
+//! The time machine: stored decisions of every node, judged again by a draft, and its stored readings, seen by the draft.
 //!
-//! Reads and publishes nothing. What a draft would have done is `policy::Rehearsal`'s to say; here is how much of the past is read,
-//! and what is said when it is not all.
+//! Reads and publishes nothing. What a draft would have done is `policy::Rehearsal`'s to say, and what it would have wanted
+//! `policy::Readings`'; here is how much of the past is read, and what is said when it is not all.
 //!
 //! Invariant: every decision since the asked time is counted once, as considered or as not replayable, or `cut` says why not.
+//! Read next: `simulate/readings.rs` (blocks in, merged with the decisions).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
 use policy::{Bundle, Rehearsal, Rehearsed};
 use serde::Deserialize;
-use wire::api::{SimulateView, SimulatedView};
+use wire::api::{NodeView, SimulateView, SimulatedReadingsView, SimulatedView};
 use wire::ids::AgentId;
 use wire::time::Wall;
 use wire::view::Story;
@@ -22,6 +23,11 @@ use wire::view::Story;
 use super::super::answer::{self, query};
 use super::super::{App, Failure};
 use crate::store::{Store, StoreError, StoredDecision};
+
+mod in_force;
+mod readings;
+
+use self::in_force::Bundles;
 
 /// How far back is looked when nobody says.
 const USUAL_SPAN: &str = "7d";
@@ -52,13 +58,7 @@ pub async fn simulate(
     let since = query(asked)?.since;
     let since = since_when(since.as_deref().unwrap_or(USUAL_SPAN), app.now())?;
     let text = answer::body(body)?;
-    let nodes = app
-        .hub
-        .nodes()
-        .await?
-        .into_iter()
-        .map(|node| node.name)
-        .collect::<Vec<_>>();
+    let nodes = app.hub.nodes().await?;
     app.blocking(move |app| {
         let draft = Bundle::parse(&text).map_err(|problems| Failure::bundle(&problems))?;
         let replay = Replay::new(&*app.store, Arc::new(draft), since);
@@ -104,6 +104,8 @@ struct Replay<'a> {
     draft: Arc<Bundle>,
     until: Instant,
     read: usize,
+    blocks: usize,
+    bundles: Bundles,
     view: SimulateView,
 }
 
@@ -114,22 +116,29 @@ impl<'a> Replay<'a> {
             draft,
             until: Instant::now() + MOST_TIME,
             read: 0,
+            blocks: 0,
+            bundles: Bundles::default(),
             view: SimulateView {
                 since,
                 items: Vec::new(),
                 considered: 0,
                 differ: 0,
                 not_replayable: 0,
+                only_draft: Vec::new(),
+                only_draft_total: 0,
+                readings: SimulatedReadingsView::default(),
                 cut: None,
             },
         }
     }
 
-    fn run(mut self, nodes: &[AgentId]) -> Result<SimulateView, StoreError> {
+    fn run(mut self, nodes: &[NodeView]) -> Result<SimulateView, StoreError> {
         for (done, node) in nodes.iter().enumerate() {
-            let share = MOST_DECISIONS.saturating_sub(self.read) / (nodes.len() - done);
-            let rows = self.past(node, share)?;
-            self.node(rows);
+            let left = nodes.len() - done;
+            let share = MOST_DECISIONS.saturating_sub(self.read) / left;
+            let rows = self.past(&node.name, share)?;
+            self.node(&rows);
+            self.readings(node, &rows, left)?;
             if Instant::now() >= self.until && done + 1 < nodes.len() {
                 self.cut(format!(
                     "after {} s {} of {} nodes were done",
@@ -141,6 +150,10 @@ impl<'a> Replay<'a> {
             }
         }
         self.view.items.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
+        self.view
+            .only_draft
+            .sort_by(|a, b| (a.at, &a.node).cmp(&(b.at, &b.node)));
+        self.bundles.tell(&mut self.view.readings);
         Ok(self.view)
     }
 
@@ -176,9 +189,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn node(&mut self, newest_first: Vec<StoredDecision>) {
+    fn node(&mut self, newest_first: &[StoredDecision]) {
         let mut rehearsal = Rehearsal::new(Arc::clone(&self.draft));
-        for row in newest_first.into_iter().rev() {
+        for row in newest_first.iter().rev() {
             let Ok(story) = row.story() else {
                 self.view.not_replayable += 1;
                 continue;

@@ -21,6 +21,9 @@ use crate::session::Session;
 const SPREADING: Duration = Duration::from_secs(30);
 /// Between two looks at the nodes.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+/// What is said when roles name no beacon key that the hub has.
+const NO_BEACONS: &str = "the hub has no key of its beacon role, so that the policy of every agent ages: put the key into the hub's \
+                          pki folder as beacon*.key, and publish the document once more";
 
 /// `sentinel policy publish FILE`. Ends `timed out` when a node that was waited for does not have it in time.
 pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
@@ -37,6 +40,9 @@ pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut
             if !parcel.roles.is_empty() {
                 let view: RolesView = hub.post_bytes("/policies/roles", parcel.encode()).await?;
                 say(&format!("the hub trusts role document {}", view.version));
+                if view.signs_beacons == Some(false) {
+                    say(NO_BEACONS);
+                }
             }
             if parcel.bundle.is_none() {
                 return Ok(Exit::Ok);
