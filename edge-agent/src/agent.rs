@@ -324,6 +324,7 @@ impl Shell {
             acked: self.core.acked(),
             bundle: self.bundle.clone(),
             roles: self.core.roles().into(),
+            glass: self.core.glass(now),
             latest: self.latest.clone(),
         }
     }

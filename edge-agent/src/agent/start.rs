@@ -101,6 +101,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         acked: core.acked(),
         bundle: None,
         roles: core.roles().into(),
+        glass: core.glass(now),
         latest: Arc::default(),
     };
     let served = local_api::Settings {
