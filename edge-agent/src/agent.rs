@@ -326,6 +326,7 @@ impl Shell {
             roles: self.core.roles().into(),
             unhealthy: self.core.unhealthy().map(str::to_owned),
             waits_for_turn: self.core.waits_for_turn(),
+            glass: self.core.glass(now),
             latest: self.latest.clone(),
         }
     }

@@ -7,6 +7,7 @@
 
 mod answer;
 mod carry;
+mod glass;
 mod live;
 mod person;
 mod record;
@@ -30,7 +31,8 @@ use axum::serve::IncomingStream;
 use edge_agent_core::{LocalAnswer, LocalRequest};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use wire::api::StreamEvent;
+use wire::api::{GlassView, StreamEvent};
+use wire::breakglass::MAX_TOKEN_BYTES;
 use wire::frame::Status;
 use wire::parcel::MAX_PARCEL_BYTES;
 use wire::reading::{Reading, Series};
@@ -87,6 +89,8 @@ pub struct Snapshot {
     pub unhealthy: Option<String>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
+    /// The break-glass token that is open.
+    pub glass: Option<GlassView>,
     /// The latest value of every series.
     pub latest: Arc<BTreeMap<Series, Option<i64>>>,
 }
@@ -313,6 +317,21 @@ fn writing() -> Router<App> {
         .route("/api/v1/policies/check", post(person::check))
         .route("/api/v1/policies/import", post(carry::import))
         .layer(DefaultBodyLimit::max(MAX_PARCEL_BYTES))
+        .merge(breaking_glass())
+}
+
+fn breaking_glass() -> Router<App> {
+    Router::new()
+        .route("/api/v1/break-glass", post(glass::open).delete(glass::close))
+        .layer(DefaultBodyLimit::max(MAX_TOKEN_BYTES))
+}
+
+/// An error with its cause, in one line.
+fn told(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }
 
 /// A page of another site must not read this node through somebody's browser: only our own name and address are answered.

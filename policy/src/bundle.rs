@@ -80,6 +80,7 @@ impl Bundle {
             name: "none".to_owned(),
             rules: Vec::new(),
             permits: Vec::new(),
+            indicators: Vec::new(),
             ladder: Ladder::default(),
             reflexes_per_hour: REFLEXES_PER_HOUR,
             uses_labels: false,

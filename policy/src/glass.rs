@@ -22,6 +22,26 @@ use crate::text::did_you_mean;
 /// milliseconds are left.
 pub(crate) const BREAK_GLASS: &str = "break_glass";
 
+/// A token that is open on this node, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenGlass {
+    /// Its number.
+    pub number: u64,
+    /// Who signed it.
+    pub approvers: Vec<String>,
+    /// The kinds of action that it is for, by name.
+    pub kinds: Vec<String>,
+    /// Devices or classes of devices that it is for; all if empty.
+    pub targets: Vec<String>,
+    /// For how much longer.
+    pub left: Duration,
+}
+
+/// What every node refuses about a token besides its signatures, and the way out; for whoever is about to sign it.
+pub fn glass_problem(payload: &BreakGlassPayload) -> Option<String> {
+    payload.problem().or_else(|| kind_bits(&payload.kinds).err())
+}
+
 /// A token that was opened on this node. Kept when it is over: its number is the floor for the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Glass {
@@ -87,6 +107,25 @@ impl Glass {
         })
     }
 
+    /// What is open now; `None` when it is over.
+    pub fn shown(&self, now: Mono) -> Option<OpenGlass> {
+        let left = self.until.0.checked_sub(now.0).filter(|left| *left > 0)?;
+        let kinds = KINDS.iter().enumerate();
+        let kinds = kinds.filter(|(index, _)| self.kinds & (1 << index) != 0);
+        Some(OpenGlass {
+            number: self.number,
+            approvers: self.who.split(AND).map(str::to_owned).collect(),
+            kinds: kinds.map(|(_, kind)| kind.name.to_owned()).collect(),
+            targets: self.targets.clone(),
+            left: Duration::from_millis(left),
+        })
+    }
+
+    /// Ends it now. Its number stays the floor for the next.
+    pub fn close(&mut self, now: Mono) {
+        self.until = self.until.min(now);
+    }
+
     /// How much longer it is open for this action, in milliseconds, and whose it is.
     pub fn covers(&self, asked: &Asked<'_>) -> Option<(&str, i64)> {
         let left = self.until.0.checked_sub(asked.now.mono.0).filter(|left| *left > 0)?;
@@ -113,6 +152,8 @@ pub(crate) fn lift(mut finding: Finding, is_freeze: bool) -> Finding {
     finding
 }
 
+/// Between the names of those who approved.
+const AND: &str = " and ";
 /// Most bytes of the names of those who approved.
 const MAX_WHO_BYTES: usize = 512;
 
@@ -131,7 +172,7 @@ fn people(approvers: &[String]) -> Result<String, String> {
             distinct.len()
         ));
     }
-    let who = distinct.join(" and ");
+    let who = distinct.join(AND);
     if who.len() > MAX_WHO_BYTES {
         return Err(format!("the approvers' names have more than {MAX_WHO_BYTES} bytes"));
     }
@@ -200,5 +241,48 @@ mod tests {
         }
         let one = ["ana".to_owned(), "ana".to_owned()];
         assert!(Glass::take(&token(9, 0), &one, None, at(0), false).is_err());
+    }
+
+    #[test]
+    fn what_is_open_is_shown_until_it_is_over_or_closed() {
+        let who = ["ben".to_owned(), "ana".to_owned()];
+        let mut token = token(7, 0);
+        token.kinds.push("scale".to_owned());
+        token.targets.push("workload".to_owned());
+        let mut glass = Glass::take(&token, &who, None, at(0), false).unwrap();
+        let shown = glass.shown(Mono(6_000)).unwrap();
+        assert_eq!((shown.number, shown.left), (7, Duration::from_secs(3_599)));
+        assert_eq!(
+            (shown.approvers.join(","), shown.kinds.join(",")),
+            ("ana,ben".to_owned(), "restart,scale".to_owned())
+        );
+        assert_eq!(shown.targets, ["workload"]);
+        assert_eq!(glass.shown(Mono(5_000 + 3_600_000)), None, "over");
+        glass.close(Mono(7_000));
+        assert_eq!(glass.shown(Mono(7_000)), None, "closed");
+        assert!(
+            Glass::take(&token, &who, Some(&glass), at(0), false).is_err(),
+            "its number stays the floor"
+        );
+    }
+
+    #[test]
+    fn whoever_signs_is_told_what_every_node_would_refuse() {
+        type Change = fn(&mut BreakGlassPayload);
+        let cases: [(Change, &str); 4] = [
+            (|_| (), ""),
+            (|p| p.open_for_ms = MAX_OPEN_MS + 1, "open_for_ms is 14400001"),
+            (|p| p.kinds.clear(), "kinds is empty"),
+            (|p| p.kinds = vec!["restrat".to_owned()], "did you mean `restart`"),
+        ];
+        for (change, expected) in cases {
+            let mut token = token(1, 0);
+            change(&mut token);
+            let found = glass_problem(&token).unwrap_or_default();
+            assert!(
+                found.contains(expected) && found.is_empty() == expected.is_empty(),
+                "{found}"
+            );
+        }
     }
 }

@@ -41,6 +41,7 @@ pub use decide::{Answer, Decider, Question};
 pub use engine::{Judge, Situation, Verify, Want};
 pub use explain::explain;
 pub use fleet::{Fleet, FleetNode};
+pub use glass::{OpenGlass, glass_problem};
 pub use judge::{judge, vet};
 pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;

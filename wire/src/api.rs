@@ -25,6 +25,8 @@
 //! | `GET /api/v1/verify?node=` | [`List`]<[`VerifyView`]>; on an agent what its own journal holds |
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
+//! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
+//! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
 //! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
 //! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code -> 204 with the session cookie |
@@ -139,6 +141,9 @@ pub struct NodeView {
     pub clock: ClockState,
     /// The person who holds it.
     pub held_by: Option<String>,
+    /// The break-glass token that is open on it; only the node itself tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<GlassView>,
     /// Quarantined, and why.
     pub quarantined: Option<String>,
     /// Present epoch of its journal.
@@ -455,6 +460,28 @@ pub struct ImportView {
     pub bundle: BundleRef,
     /// Its newest role document; 0 if it has none.
     pub roles_version: u64,
+}
+
+/// A break-glass token that is open on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlassView {
+    /// Which node.
+    pub node: AgentId,
+    /// Its number.
+    pub number: u64,
+    /// The kinds of action that it is for, by name.
+    pub kinds: Vec<String>,
+    /// Devices or classes of devices that it is for; all if empty.
+    pub targets: Vec<String>,
+    /// When it is over, by the node's wall clock; it counts down by running time.
+    pub until: Wall,
+    /// For how much longer it is open.
+    pub left_ms: u64,
+    /// Who signed it.
+    pub approvers: Vec<String>,
+    /// Why; only in the answer to its opening: later the journal tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A bundle was published.

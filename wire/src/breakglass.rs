@@ -11,8 +11,9 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{KeyRing, KeySignature, MAX_SIGNATURES, SignatureError};
-use crate::codec;
+use crate::codec::{self, DecodeError};
 use crate::ids::KeyId;
+use crate::sealed::{Sealed, Torn};
 use crate::time::Wall;
 
 /// The longest that a token can be open, in milliseconds: 4 hours. Source: `control.md` 9.3, 6.
@@ -21,6 +22,14 @@ pub const MAX_OPEN_MS: u64 = 4 * 3_600_000;
 pub const APPROVERS: usize = 2;
 /// Largest payload: a page of names.
 const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
+/// Longest token file: the largest payload, its signatures, and the frame.
+pub const MAX_TOKEN_BYTES: usize = MAX_PAYLOAD_BYTES + MAX_SIGNATURES * 128 + 256;
+
+const FILE: Sealed = Sealed {
+    magic: b"SNTLGLAS",
+    version: 1,
+    most_bytes: MAX_TOKEN_BYTES,
+};
 
 const PREFIX: &[u8] = b"sentinel break-glass v1\0";
 
@@ -84,7 +93,71 @@ impl std::error::Error for BreakGlassError {
     }
 }
 
+/// Why bytes are no token file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Something else.
+    #[error("not a break-glass token of Sentinel: `sentinel policy break-glass make` makes them")]
+    Other,
+    /// Of a later version.
+    #[error("a break-glass token of version {found}, this program reads {}: use the `sentinel` that made it", FILE.version)]
+    Version {
+        /// Its version.
+        found: u16,
+    },
+    /// Bytes are missing or follow.
+    #[error("{found} bytes, the token needs {needed} and has at most {MAX_TOKEN_BYTES}: copy it again")]
+    Length {
+        /// How many there are.
+        found: usize,
+        /// How many there should be.
+        needed: usize,
+    },
+    /// A byte is wrong.
+    #[error("the checksum does not fit: copy it again")]
+    Checksum,
+    /// Whole, and not what it should be.
+    #[error("the break-glass token cannot be read")]
+    Unreadable {
+        /// How it fails.
+        #[source]
+        cause: DecodeError,
+    },
+}
+
 impl BreakGlass {
+    /// The file's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        FILE.seal(&codec::encode(self))
+    }
+
+    /// Reads a file's bytes. Trusts nothing in it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, TokenError> {
+        let body = FILE.open(bytes).map_err(|torn| match torn {
+            Torn::Other => TokenError::Other,
+            Torn::Version { found } => TokenError::Version { found },
+            Torn::Length { found, needed } => TokenError::Length { found, needed },
+            Torn::Checksum => TokenError::Checksum,
+        })?;
+        codec::decode(body).map_err(|cause| TokenError::Unreadable { cause })
+    }
+
+    /// What it says, whoever signed it: to show it, and never to act by it.
+    pub fn peek(&self) -> Result<BreakGlassPayload, DecodeError> {
+        codec::decode(&self.payload)
+    }
+
+    /// The keys that are named beside a signature, each once, whether or not they count.
+    pub fn named(&self) -> Vec<KeyId> {
+        let mut named: Vec<KeyId> = Vec::new();
+        for signature in &self.signatures {
+            if !named.contains(&signature.key) {
+                named.push(signature.key);
+            }
+        }
+        named
+    }
+
     /// A token with the first person's signature.
     pub fn sign(payload: &BreakGlassPayload, key: &SigningKey) -> Self {
         let mut token = Self {
@@ -130,14 +203,14 @@ impl BreakGlass {
                 expected: trust_domain.to_owned(),
             }));
         }
-        match payload.problem(node) {
+        match payload.problem().or_else(|| payload.other_node(node)) {
             Some(problem) => Err(BreakGlassError::Scope { problem }),
             None => Ok((payload, signers)),
         }
     }
 
     /// The distinct keys of the ring that signed these exact bytes.
-    fn signers(&self, ring: &KeyRing) -> Vec<KeyId> {
+    pub fn signers(&self, ring: &KeyRing) -> Vec<KeyId> {
         let message = [PREFIX, &self.payload].concat();
         let mut signers: Vec<KeyId> = Vec::new();
         for key in &ring.keys {
@@ -160,7 +233,8 @@ impl BreakGlass {
 }
 
 impl BreakGlassPayload {
-    fn problem(&self, node: &str) -> Option<String> {
+    /// What every node refuses about it, and the way out.
+    pub fn problem(&self) -> Option<String> {
         if self.open_for_ms == 0 || self.open_for_ms > MAX_OPEN_MS {
             return Some(format!(
                 "open_for_ms is {}; a token is open for 1..={MAX_OPEN_MS} ms",
@@ -170,6 +244,10 @@ impl BreakGlassPayload {
         if self.kinds.is_empty() {
             return Some("kinds is empty; name each kind of action that it is for".to_owned());
         }
+        None
+    }
+
+    fn other_node(&self, node: &str) -> Option<String> {
         if !self.nodes.is_empty() && !self.nodes.iter().any(|name| name == node) {
             return Some(format!("it is for {}, and this is `{node}`", self.nodes.join(", ")));
         }
@@ -179,6 +257,8 @@ impl BreakGlassPayload {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::bundle::{BundlePayload, SignedBundle};
     use crate::ids::Generation;
@@ -263,6 +343,44 @@ mod tests {
             other,
             Err(BreakGlassError::Signature(SignatureError::OtherDomain { .. }))
         ));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told() {
+        let good = token(&payload(), &[1, 2]);
+        assert_eq!(BreakGlass::decode(&good.encode()), Ok(good.clone()));
+        let parcel = crate::Parcel::default().encode();
+        type Change = fn(&mut Vec<u8>);
+        let cases: [(Change, &str); 6] = [
+            (Vec::clear, "not a break-glass token"),
+            (|bytes| bytes[0] = b'X', "not a break-glass token"),
+            (|bytes| bytes[8] = 9, "version 9"),
+            (|bytes| bytes.truncate(40), "copy it again"),
+            (|bytes| bytes.push(0), "copy it again"),
+            (|bytes| bytes[20] ^= 1, "checksum"),
+        ];
+        for (change, expected) in cases {
+            let mut bytes = good.encode();
+            change(&mut bytes);
+            let error = BreakGlass::decode(&bytes).expect_err("not as it was");
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        assert_eq!(BreakGlass::decode(&parcel), Err(TokenError::Other));
+        let mut large = payload();
+        large.reason = "x".repeat(MAX_TOKEN_BYTES);
+        let large = BreakGlass::decode(&token(&large, &[1]).encode());
+        assert!(matches!(large, Err(TokenError::Length { .. })), "{large:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_crash_the_reader(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>()) {
+            prop_assert!(BreakGlass::decode(&bytes).is_err());
+            let mut whole = token(&payload(), &[1, 2]).encode();
+            let at = at % whole.len();
+            whole[at] ^= 0x55;
+            prop_assert!(BreakGlass::decode(&whole).is_err());
+        }
     }
 
     #[test]

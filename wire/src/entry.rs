@@ -178,6 +178,30 @@ pub enum Event {
         /// Which.
         role: crate::roles::RoleName,
     },
+    /// A break-glass token was opened: what rules hold back may run while it lasts.
+    BreakGlassOpened {
+        /// Its number.
+        number: u64,
+        /// Who signed it, for people.
+        approvers: Vec<String>,
+        /// The kinds of action that it is for, by name.
+        kinds: Vec<String>,
+        /// Devices or classes of devices that it is for; all if empty.
+        targets: Vec<String>,
+        /// For how much longer it is open, in milliseconds.
+        left_ms: u64,
+        /// Why.
+        reason: String,
+    },
+    /// It was closed before its time.
+    BreakGlassClosed {
+        /// Its number.
+        number: u64,
+        /// Who.
+        who: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Which data is missing. The order is part of the wire format: add at the end only.

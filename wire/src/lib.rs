@@ -21,6 +21,7 @@ pub mod parcel;
 pub mod probe;
 pub mod reading;
 pub mod roles;
+mod sealed;
 pub mod telemetry;
 pub mod time;
 pub mod view;

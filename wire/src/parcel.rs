@@ -1,20 +1,21 @@
 //! Policy in one file: role documents, a bundle, a beacon, for nodes that no network reaches.
 //!
-//! Layout: magic, version (`u16`), length (`u32`), both little endian, the encoded [`Parcel`], BLAKE3 of all before it. The checksum
-//! finds a torn copy; trust comes from the signatures inside alone. Never decides whether any of it is accepted.
+//! The file's frame finds a torn copy; trust comes from the signatures inside alone. Never decides whether any of it is accepted.
 //!
-//! Read next: `roles.rs` and `bundle.rs` (what is inside), `edge-agent/core/src/bundles.rs` (who accepts it).
+//! Read next: `sealed.rs` (the frame), `roles.rs` and `bundle.rs` (what is inside), `edge-agent/core/src/bundles.rs` (who accepts it).
 
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Beacon, MAX_BUNDLE_BYTES, SignedBundle};
 use crate::codec::{self, DecodeError};
 use crate::roles::{MAX_ROLE_DOCUMENTS, MAX_ROLES_BYTES, SignedRoles};
+use crate::sealed::{Sealed, Torn};
 
-const MAGIC: &[u8; 8] = b"SNTLPRCL";
-const VERSION: u16 = 1;
-const HEADER_BYTES: usize = 14;
-const CHECKSUM_BYTES: usize = 32;
+const FILE: Sealed = Sealed {
+    magic: b"SNTLPRCL",
+    version: 1,
+    most_bytes: MAX_PARCEL_BYTES,
+};
 /// Longest parcel: a full chain of roles, a full bundle, and their signatures.
 pub const MAX_PARCEL_BYTES: usize = MAX_BUNDLE_BYTES + MAX_ROLE_DOCUMENTS * (MAX_ROLES_BYTES + 2 * 1024) + 64 * 1024;
 
@@ -36,7 +37,7 @@ pub enum ParcelError {
     #[error("not a parcel of Sentinel: `sentinel policy sign` and `sentinel policy export` make them")]
     Other,
     /// Of a later version.
-    #[error("a parcel of version {found}, this program reads {VERSION}: use the `sentinel` that made it")]
+    #[error("a parcel of version {found}, this program reads {}: use the `sentinel` that made it", FILE.version)]
     Version {
         /// Its version.
         found: u16,
@@ -64,43 +65,23 @@ pub enum ParcelError {
 impl Parcel {
     /// Whether bytes begin like a parcel; no bundle's text does.
     pub fn is_one(bytes: &[u8]) -> bool {
-        bytes.starts_with(MAGIC)
+        FILE.is_one(bytes)
     }
 
     /// The file's bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let body = codec::encode(self);
-        let length = u32::try_from(body.len()).expect("a parcel is far below 4 GiB: its parts are bounded");
-        let mut out = Vec::with_capacity(HEADER_BYTES + body.len() + CHECKSUM_BYTES);
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(&body);
-        let checksum = blake3::hash(&out);
-        out.extend_from_slice(checksum.as_bytes());
-        out
+        FILE.seal(&codec::encode(self))
     }
 
     /// Reads a file's bytes. Trusts nothing in it.
     pub fn decode(bytes: &[u8]) -> Result<Self, ParcelError> {
-        let (Some(header), true) = (bytes.first_chunk::<HEADER_BYTES>(), Self::is_one(bytes)) else {
-            return Err(ParcelError::Other);
-        };
-        let found = u16::from_le_bytes([header[8], header[9]]);
-        if found != VERSION {
-            return Err(ParcelError::Version { found });
-        }
-        let length = u32::from_le_bytes([header[10], header[11], header[12], header[13]]) as usize;
-        let needed = HEADER_BYTES + length + CHECKSUM_BYTES;
-        if bytes.len() != needed || needed > MAX_PARCEL_BYTES {
-            let found = bytes.len();
-            return Err(ParcelError::Length { found, needed });
-        }
-        let (signed, checksum) = bytes.split_at(HEADER_BYTES + length);
-        if blake3::hash(signed).as_bytes() != checksum {
-            return Err(ParcelError::Checksum);
-        }
-        codec::decode(&signed[HEADER_BYTES..]).map_err(|cause| ParcelError::Unreadable { cause })
+        let body = FILE.open(bytes).map_err(|torn| match torn {
+            Torn::Other => ParcelError::Other,
+            Torn::Version { found } => ParcelError::Version { found },
+            Torn::Length { found, needed } => ParcelError::Length { found, needed },
+            Torn::Checksum => ParcelError::Checksum,
+        })?;
+        codec::decode(body).map_err(|cause| ParcelError::Unreadable { cause })
     }
 }
 

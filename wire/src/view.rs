@@ -310,6 +310,29 @@ fn event_text(event: &Event) -> String {
             "the {} role has ended: only protective rules act until a newer role document comes",
             role.name()
         ),
+        Event::BreakGlassOpened {
+            number,
+            approvers,
+            kinds,
+            targets,
+            left_ms,
+            reason,
+        } => {
+            let on = match targets.as_slice() {
+                [] => String::new(),
+                targets => format!(" on {}", targets.join(", ")),
+            };
+            format!(
+                "break-glass token {number} opened by {} for {}{on}, for {}{}",
+                approvers.join(" and "),
+                kinds.join(", "),
+                span(*left_ms),
+                Because(reason)
+            )
+        }
+        Event::BreakGlassClosed { number, who, reason } => {
+            format!("break-glass token {number} closed by {who}{}", Because(reason))
+        }
     }
 }
 
@@ -500,6 +523,25 @@ mod tests {
                     reason: String::new(),
                 }),
                 "held by ann",
+            ),
+            (
+                event(Event::BreakGlassOpened {
+                    number: 7,
+                    approvers: vec!["key a".to_owned(), "key b".to_owned()],
+                    kinds: vec!["restart".to_owned(), "scale".to_owned()],
+                    targets: vec!["gpu".to_owned()],
+                    left_ms: 3_600_000,
+                    reason: "fire".to_owned(),
+                }),
+                "break-glass token 7 opened by key a and key b for restart, scale on gpu, for 1 h: fire",
+            ),
+            (
+                event(Event::BreakGlassClosed {
+                    number: 7,
+                    who: "ann".to_owned(),
+                    reason: "out".to_owned(),
+                }),
+                "break-glass token 7 closed by ann: out",
             ),
             (
                 event(Event::ClockStepped { by_ms: -90_000_000 }),

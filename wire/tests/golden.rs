@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use ed25519_dalek::SigningKey;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Serialize;
@@ -27,8 +28,8 @@ use wire::roles::{Role, RoleName, Roles, SignedRoles};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
-    AgentId, Beacon, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame, Generation, HubEpoch, Mono, Now,
-    Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
+    AgentId, Beacon, BreakGlass, BreakGlassPayload, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame,
+    Generation, HubEpoch, Mono, Now, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
 };
 
 macro_rules! golden {
@@ -262,6 +263,36 @@ fn a_parcel() {
     assert_eq!(Parcel::decode(&bytes_of(golden!("parcel"))), Ok(parcel));
 }
 
+#[test]
+fn a_break_glass_token() {
+    let token = token();
+    same(golden!("break-glass"), &token.encode());
+    assert_eq!(
+        BreakGlass::decode(&bytes_of(golden!("break-glass"))).as_ref(),
+        Ok(&token)
+    );
+    assert_eq!(token.peek(), Ok(token_payload()));
+}
+
+fn token() -> BreakGlass {
+    let mut token = BreakGlass::sign(&token_payload(), &SigningKey::from_bytes(&[1; 32]));
+    token.countersign(&SigningKey::from_bytes(&[2; 32]));
+    token
+}
+
+fn token_payload() -> BreakGlassPayload {
+    BreakGlassPayload {
+        number: 1_764_115_200_000,
+        trust_domain: "example".to_owned(),
+        nodes: vec!["edge-01".to_owned()],
+        targets: vec!["workload:train".to_owned()],
+        kinds: vec!["restart".to_owned(), "scale".to_owned()],
+        open_for_ms: 3_600_000,
+        issued_at: Wall(1_764_115_200_000),
+        reason: "fire".to_owned(),
+    }
+}
+
 fn roles() -> Roles {
     let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32])
         .verifying_key()
@@ -359,6 +390,25 @@ fn entries_of_every_kind() {
         (
             golden!("entry-role-ended"),
             event(Event::RoleEnded { role: RoleName::Policy }),
+        ),
+        (
+            golden!("entry-break-glass-opened"),
+            event(Event::BreakGlassOpened {
+                number: 7,
+                approvers: vec!["key a".to_owned(), "key b".to_owned()],
+                kinds: vec!["restart".to_owned()],
+                targets: vec!["workload".to_owned()],
+                left_ms: 3_600_000,
+                reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-break-glass-closed"),
+            event(Event::BreakGlassClosed {
+                number: 7,
+                who: text(),
+                reason: text(),
+            }),
         ),
         (
             golden!("entry-probe"),

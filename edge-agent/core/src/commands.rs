@@ -75,8 +75,12 @@ impl Agent {
         match what {
             LocalRequest::Import { parcel, who: _ } => self.on_parcel(parcel, request, now),
             LocalRequest::BreakGlass { token } => match self.open_glass(&token, now) {
-                Ok(entry) => self.wait(entry, request, LocalAnswer::Done),
-                Err(reason) => self.refuse(request, &reason),
+                Ok((entry, view)) => self.wait(entry, request, LocalAnswer::Glass { view }),
+                Err(reason) => self.refuse(request, reason),
+            },
+            LocalRequest::CloseGlass { who, reason } => match self.close_glass(who, reason, now) {
+                Some((entry, view)) => self.wait(entry, request, LocalAnswer::Glass { view }),
+                None => self.refuse(request, "no break-glass token is open here"),
             },
             LocalRequest::Order { who, reason, what } => match what {
                 Order::Act(action) => {

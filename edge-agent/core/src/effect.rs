@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wire::api::GlassView;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{DecisionId, Epoch, Seq};
@@ -113,6 +114,11 @@ pub enum LocalAnswer {
     },
     /// Done, and durable.
     Done,
+    /// A break-glass token was opened or closed, and that is durable.
+    Glass {
+        /// What is open, or was.
+        view: GlassView,
+    },
     /// It cannot be done.
     Refused {
         /// Why, and what to do.

@@ -1,21 +1,23 @@
-//! Opens a break-glass token that a person brought to the node.
+//! Opens a break-glass token that a person brought to the node, shows what is open, and closes it before its time.
 //!
 //! Decides whether it is signed by two distinct people whom the policy keys name, for this node, and not over. What it lifts is
-//! decided by `policy`. It is kept in the ledger, so it survives a restart and counts down by running time.
+//! decided by `policy`. It is kept in the ledger, so it survives a restart and counts down by running time. Whoever may act at the
+//! node's socket may close it: that only takes away.
 //!
 //! Read next: `policy/src/glass.rs`.
 
 use std::error::Error;
 
+use wire::api::GlassView;
 use wire::entry::Event;
-use wire::time::{ClockState, Now};
+use wire::time::{ClockState, Now, Wall};
 use wire::{BreakGlass, EntryBody, RoleName, Seq};
 
 use crate::agent::Agent;
 
 impl Agent {
-    /// Opens a token. Returns the entry that tells of it; an error says why nothing was opened.
-    pub(crate) fn open_glass(&mut self, token: &BreakGlass, now: Now) -> Result<Seq, String> {
+    /// Opens a token. Returns the entry that tells of it, and what is open; an error says why nothing was opened.
+    pub(crate) fn open_glass(&mut self, token: &BreakGlass, now: Now) -> Result<(Seq, GlassView), String> {
         if let Some(until) = self.ended(RoleName::Policy, now) {
             return Err(format!(
                 "the policy role ended at {until}: its keys open nothing any more"
@@ -35,14 +37,42 @@ impl Agent {
             .as_mut()
             .ok_or("no bundle is active, so there is nothing to lift")?;
         judge.break_glass(&payload, &approvers, now, clock_wrong)?;
-        let message = format!(
-            "break-glass token {} opened by {} for {}: {}",
-            payload.number,
-            approvers.join(" and "),
-            payload.kinds.join(", "),
-            payload.reason
-        );
-        Ok(self.push(EntryBody::Event(Event::Notified { message }), now))
+        let mut view = self.glass(now).ok_or("the token is over")?;
+        view.reason = Some(payload.reason.clone());
+        let event = Event::BreakGlassOpened {
+            number: payload.number,
+            approvers: view.approvers.clone(),
+            kinds: view.kinds.clone(),
+            targets: view.targets.clone(),
+            left_ms: view.left_ms,
+            reason: payload.reason,
+        };
+        Ok((self.push(EntryBody::Event(event), now), view))
+    }
+
+    /// Closes the open token. Returns the entry that tells of it, and what was open; `None` if nothing is.
+    pub(crate) fn close_glass(&mut self, who: String, reason: String, now: Now) -> Option<(Seq, GlassView)> {
+        let view = self.glass(now)?;
+        self.judge.as_mut()?.close_glass(now.mono)?;
+        let number = view.number;
+        let event = Event::BreakGlassClosed { number, who, reason };
+        Some((self.push(EntryBody::Event(event), now), view))
+    }
+
+    /// The break-glass token that is open now, for people.
+    pub fn glass(&self, now: Now) -> Option<GlassView> {
+        let open = self.judge.as_ref()?.open_glass(now.mono)?;
+        let left_ms = u64::try_from(open.left.as_millis()).unwrap_or(u64::MAX);
+        Some(GlassView {
+            node: self.settings.agent.clone(),
+            number: open.number,
+            kinds: open.kinds,
+            targets: open.targets,
+            until: Wall(now.wall.0.saturating_add_unsigned(left_ms)),
+            left_ms,
+            approvers: open.approvers,
+            reason: None,
+        })
     }
 }
 
@@ -84,6 +114,53 @@ mod tests {
         rig.agent.open_glass(token, now).err().unwrap_or_default()
     }
 
+    /// From here on the node trusts both people.
+    fn trust(rig: &mut Rig) {
+        let both = [key(), second()];
+        rig.agent.settings.policy_keys = KeyRing {
+            keys: both.iter().map(|key| key.verifying_key().to_bytes()).collect(),
+            threshold: 1,
+        };
+    }
+
+    #[test]
+    fn what_is_open_is_shown_and_ends_when_somebody_closes_it() {
+        let mut rig = Rig::new();
+        trust(&mut rig);
+        let now = rig.now;
+        assert_eq!(rig.agent.glass(now), None);
+        let close = |rig: &mut Rig| {
+            rig.log.clear();
+            rig.handle(Input::Local {
+                request: 6,
+                what: LocalRequest::CloseGlass {
+                    who: "ana".to_owned(),
+                    reason: "out".to_owned(),
+                },
+            });
+            rig.log.join(" | ")
+        };
+        assert_eq!(close(&mut rig), "refused", "nothing is open");
+        let good = token(2, now.wall, &[key(), second()]);
+        rig.handle(Input::Local {
+            request: 5,
+            what: LocalRequest::BreakGlass { token: good.clone() },
+        });
+        rig.crash();
+        trust(&mut rig);
+        let open = rig.agent.glass(now).expect("open");
+        assert_eq!((open.number, open.left_ms), (2, 60_000));
+        assert_eq!(open.until, Wall(now.wall.0 + 60_000));
+        assert_eq!((open.kinds.join(","), open.approvers.len()), ("restart".to_owned(), 2));
+        assert_eq!(close(&mut rig), "glass closed | glass done");
+        assert_eq!(rig.agent.glass(rig.now), None);
+        assert!(
+            refusal(&mut rig, &good).contains("is not newer than 2"),
+            "closed is used up"
+        );
+        assert_eq!(close(&mut rig), "refused");
+    }
+
     #[test]
     fn a_token_of_two_people_opens_once_and_survives_with_the_ledger() {
         let mut rig = Rig::new();
@@ -92,10 +169,7 @@ mod tests {
         let good = token(2, now, &both);
         assert!(refusal(&mut rig, &good).contains("1 of 2 needed signatures"));
 
-        rig.agent.settings.policy_keys = KeyRing {
-            keys: both.iter().map(|key| key.verifying_key().to_bytes()).collect(),
-            threshold: 1,
-        };
+        trust(&mut rig);
         assert!(refusal(&mut rig, &token(1, now, &both[..1])).contains("1 of 2 needed signatures"));
         assert!(refusal(&mut rig, &token(1, Wall(now.0 - 60_000), &both)).contains("is over"));
         rig.handle(Input::Local {
@@ -110,7 +184,7 @@ mod tests {
         assert!(refusal(&mut rig, &good).contains("is not newer than 2"));
 
         // It lives in the ledger, which comes back with the marks.
-        let ledger = rig.agent.judge.as_ref().map(policy::Judge::ledger);
-        assert!(ledger.is_some_and(|ledger| !ledger.is_empty()));
+        rig.crash();
+        assert_eq!(rig.agent.glass(rig.now).map(|open| open.number), Some(2));
     }
 }

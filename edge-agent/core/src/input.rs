@@ -189,6 +189,13 @@ pub enum LocalRequest {
         /// The token.
         token: BreakGlass,
     },
+    /// Close it before its time.
+    CloseGlass {
+        /// Who.
+        who: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What an actuator is to do.

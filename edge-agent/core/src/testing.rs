@@ -199,6 +199,7 @@ impl Rig {
                         crate::LocalAnswer::Refused { .. } => "refused".to_owned(),
                         crate::LocalAnswer::Decided { .. } => "answered".to_owned(),
                         crate::LocalAnswer::Done => "done".to_owned(),
+                        crate::LocalAnswer::Glass { .. } => "glass done".to_owned(),
                     });
                     self.replies.push(answer);
                 }
@@ -405,6 +406,8 @@ fn word(body: &EntryBody) -> Option<String> {
         EntryBody::Event(Event::CommandRefused { reason, .. }) => format!("command {reason}"),
         EntryBody::Event(Event::HubRestored { .. }) => "hub restored".to_owned(),
         EntryBody::Event(Event::AuthorityChanged { to, .. }) => format!("authority {}", to.name()),
+        EntryBody::Event(Event::BreakGlassOpened { .. }) => "glass opened".to_owned(),
+        EntryBody::Event(Event::BreakGlassClosed { .. }) => "glass closed".to_owned(),
         EntryBody::Event(Event::ClockStepped { .. }) => "clock stepped".to_owned(),
         EntryBody::Gap(Gap::Epoch { epoch, .. }) => format!("gap: epoch {epoch}"),
         EntryBody::Gap(Gap::Telemetry { from, to, .. }) => format!("gap: blocks {from}-{to}"),

@@ -101,6 +101,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         roles: core.roles().into(),
         unhealthy: core.unhealthy().map(str::to_owned),
         waits_for_turn: core.waits_for_turn(),
+        glass: core.glass(now),
         latest: Arc::default(),
     };
     let served = local_api::Settings {

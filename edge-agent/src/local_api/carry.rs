@@ -15,7 +15,7 @@ use wire::Parcel;
 use wire::api::ImportView;
 
 use super::answer::{Failure, bytes};
-use super::{App, Who, person};
+use super::{App, Who, person, told};
 
 /// How long the turn loop may take to show what it has answered.
 const SHOWN_WITHIN: Duration = Duration::from_secs(2);
@@ -51,7 +51,7 @@ pub(super) async fn import(
     };
     match person::ask(&app, what).await? {
         LocalAnswer::Refused { reason } => return Err(Failure::conflict(reason)),
-        LocalAnswer::Done | LocalAnswer::Decided { .. } => {}
+        LocalAnswer::Done | LocalAnswer::Decided { .. } | LocalAnswer::Glass { .. } => {}
     }
     let mut seen = app.snapshot.clone();
     let shown = seen.wait_for(|now| digest.is_none_or(|digest| now.status.bundle.digest == digest));
@@ -64,11 +64,4 @@ pub(super) async fn import(
         bundle: now.status.bundle,
         roles_version: newest.map_or(0, |roles| roles.version),
     }))
-}
-
-fn told(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }

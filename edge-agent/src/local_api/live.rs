@@ -141,6 +141,7 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         rejoins: status.rejoins,
         clock: status.clock,
         held_by: status.held_by.clone(),
+        break_glass: now.glass.clone(),
         // Whether the hub has it in quarantine, only the hub can say.
         quarantined: None,
         epoch: status.head.epoch,

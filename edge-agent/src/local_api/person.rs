@@ -56,7 +56,7 @@ pub(super) async fn act(
     let mut durable = app.durable.subscribe();
     let decision = match order(&app, &who, reason, Order::Act(action)).await? {
         LocalAnswer::Decided { decision } => decision,
-        LocalAnswer::Done => return Ok(Json(view("done", None, "done"))),
+        LocalAnswer::Done | LocalAnswer::Glass { .. } => return Ok(Json(view("done", None, "done"))),
         LocalAnswer::Refused { reason } => return Err(Failure::conflict(reason)),
     };
     let deadline = Instant::now() + wait;
@@ -144,7 +144,9 @@ async fn by_hand(
         Order::Release | Order::Act(_) => "released: the bundle's rules act again",
     };
     match order(app, who, checked(&request.reason)?, what).await? {
-        LocalAnswer::Done | LocalAnswer::Decided { .. } => Ok(Json(view("done", None, done))),
+        LocalAnswer::Done | LocalAnswer::Decided { .. } | LocalAnswer::Glass { .. } => {
+            Ok(Json(view("done", None, done)))
+        }
         LocalAnswer::Refused { reason } => Err(Failure::conflict(reason)),
     }
 }
@@ -168,7 +170,8 @@ pub(super) async fn ask(app: &App, what: LocalRequest) -> Result<LocalAnswer, Fa
     }
 }
 
-fn checked(reason: &str) -> Result<String, Failure> {
+/// A reason as it is journaled.
+pub(super) fn checked(reason: &str) -> Result<String, Failure> {
     match reason.trim() {
         "" => Err(Failure::field(
             "/reason",

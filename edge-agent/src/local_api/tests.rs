@@ -12,7 +12,9 @@ use wire::frame::Order;
 use wire::reading::{DeviceId, Quantity};
 use wire::telemetry::Encoder;
 use wire::time::{ClockState, Mono, Now};
-use wire::{Action, ActionKind, DecisionId, Digest, Generation, Origin, Outcome, OutcomeState};
+use wire::{
+    Action, ActionKind, BreakGlass, BreakGlassPayload, DecisionId, Digest, Generation, Origin, Outcome, OutcomeState,
+};
 
 use super::*;
 use crate::journal::{Done, Journal, Opened};
@@ -136,6 +138,66 @@ async fn a_person_at_the_socket_is_known_and_asked_for_a_reason() {
 }
 
 #[tokio::test]
+async fn a_break_glass_token_goes_to_the_core_and_what_it_opened_comes_back() {
+    let node = Node::start().await;
+    for (body, expected) in [
+        (Vec::new(), "not a break-glass token"),
+        (b"generation".to_vec(), "not a break-glass token"),
+        (token().encode()[..60].to_vec(), "copy it again"),
+        (wire::Parcel::default().encode(), "not a break-glass token"),
+    ] {
+        let foreign = node.ask("POST", "/api/v1/break-glass", body).await;
+        assert_eq!(foreign.status, 400, "{}", foreign.body);
+        assert!(foreign.body.contains(expected), "{}", foreign.body);
+    }
+    let large = node
+        .ask("POST", "/api/v1/break-glass", vec![0; MAX_TOKEN_BYTES + 1])
+        .await;
+    assert_eq!(large.status, 400, "{}", large.body);
+    let open = node.ask("POST", "/api/v1/break-glass", token().encode()).await;
+    let view = open.json();
+    assert_eq!(
+        (open.status, &view["until"]),
+        (200, &"2023-11-14T22:14:20.000Z".into()),
+        "{view}"
+    );
+    assert_eq!(
+        (&view["number"], &view["reason"]),
+        (&7.into(), &"fire".into()),
+        "{view}"
+    );
+    for path in ["/api/v1/break-glass", "/api/v1/break-glass?why=x"] {
+        assert_eq!(node.ask("DELETE", path, "").await.status, 400, "{path}");
+    }
+    let closed = node.ask("DELETE", "/api/v1/break-glass?reason=out", "").await;
+    assert_eq!(closed.status, 409);
+    assert!(closed.body.contains("nothing is open, and out"), "{}", closed.body);
+    assert_eq!(
+        node.browse("POST", "/api/v1/break-glass", "127.0.0.1").await.status,
+        403
+    );
+    let told = node.told.await.expect("the core lived");
+    assert_eq!(told[0], "1 signed");
+    assert!(told[1].contains("uid"), "{told:?}");
+}
+
+#[tokio::test]
+async fn an_open_token_is_in_the_nodes_row() {
+    let node = Node::start().await;
+    let row = node.read("/api/v1/nodes/edge-03").await;
+    assert!(row.get("break_glass").is_none(), "{row}");
+    let mut now = node.snapshot.clone();
+    let LocalAnswer::Glass { view } = opened(&token()) else {
+        panic!("it opens");
+    };
+    now.glass = Some(view);
+    node.feed.snapshot(now);
+    let row = node.read("/api/v1/nodes/edge-03").await;
+    assert_eq!(row["break_glass"]["kinds"], serde_json::json!(["restart"]), "{row}");
+    node.stop();
+}
+
+#[tokio::test]
 async fn the_socket_is_this_users_alone() {
     let node = Node::start().await;
     let mode = std::fs::metadata(&node.socket)
@@ -208,6 +270,7 @@ async fn a_watcher_is_greeted_and_told_of_decisions_and_their_outcomes() {
 struct Node {
     api: LocalApi,
     feed: Feed,
+    snapshot: Snapshot,
     socket: PathBuf,
     entries: Vec<RawEntry>,
     /// Who wanted the two things that the played core answers.
@@ -271,12 +334,13 @@ impl Node {
         };
         let (asks, asked) = mpsc::channel(4);
         let first = snapshot(&entries, (reference, Arc::new(signed)));
-        let (api, feed) = LocalApi::start(&settings, first, journal.reader(), asks)
+        let (api, feed) = LocalApi::start(&settings, first.clone(), journal.reader(), asks)
             .await
             .expect("it is served");
         Self {
             api,
             feed,
+            snapshot: first,
             socket,
             entries,
             told: tokio::spawn(play_core(asked)),
@@ -286,7 +350,7 @@ impl Node {
     }
 
     /// Over the socket.
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+    async fn ask(&self, method: &str, path: &str, body: impl AsRef<[u8]>) -> Answer {
         let stream = UnixStream::connect(&self.socket).await.expect("it listens");
         Client::Socket(stream).ask(method, path, "node", body).await
     }
@@ -312,22 +376,26 @@ impl Node {
     }
 }
 
-/// Answers a hold and an act, as the core would, and returns who wanted them.
+/// Answers two requests as the core would, and returns who wanted them; a token says so by its signatures alone.
 async fn play_core(mut asked: mpsc::Receiver<Ask>) -> Vec<String> {
     let mut told = Vec::new();
     while told.len() < 2 {
-        let Some(Ask {
-            what: LocalRequest::Order { who, what, .. },
-            answer,
-        }) = asked.recv().await
-        else {
+        let Some(Ask { what, answer }) = asked.recv().await else {
             break;
         };
-        told.push(who);
-        let answered = match what {
-            Order::Act(_) => LocalAnswer::Decided { decision: id() },
-            Order::Hold | Order::Release => LocalAnswer::Done,
+        let (who, answered) = match what {
+            LocalRequest::Order { who, what, .. } => match what {
+                Order::Act(_) => (who, LocalAnswer::Decided { decision: id() }),
+                Order::Hold | Order::Release => (who, LocalAnswer::Done),
+            },
+            LocalRequest::BreakGlass { token } => (format!("{} signed", token.signatures.len()), opened(&token)),
+            LocalRequest::CloseGlass { who, reason } => {
+                let reason = format!("nothing is open, and {reason}");
+                (who, LocalAnswer::Refused { reason })
+            }
+            LocalRequest::Import { .. } => panic!("nobody imports here"),
         };
+        told.push(who);
         // Whoever asked may be gone.
         drop(answer.send(answered));
     }
@@ -339,8 +407,38 @@ enum Client {
     Page(TcpStream),
 }
 
+fn opened(token: &BreakGlass) -> LocalAnswer {
+    let payload = token.peek().expect("our own bytes");
+    LocalAnswer::Glass {
+        view: GlassView {
+            node: agent(),
+            number: payload.number,
+            kinds: payload.kinds,
+            targets: payload.targets,
+            until: Wall(START_MS + 60_000),
+            left_ms: 60_000,
+            approvers: vec!["key a".to_owned(), "key b".to_owned()],
+            reason: Some(payload.reason),
+        },
+    }
+}
+
+fn token() -> BreakGlass {
+    let payload = BreakGlassPayload {
+        number: 7,
+        trust_domain: "test.internal".to_owned(),
+        nodes: vec!["edge-03".to_owned()],
+        targets: Vec::new(),
+        kinds: vec!["restart".to_owned()],
+        open_for_ms: 60_000,
+        issued_at: Wall(START_MS),
+        reason: "fire".to_owned(),
+    };
+    BreakGlass::sign(&payload, &ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
+}
+
 impl Client {
-    async fn ask(mut self, method: &str, path: &str, host: &str, body: &str) -> Answer {
+    async fn ask(mut self, method: &str, path: &str, host: &str, body: impl AsRef<[u8]>) -> Answer {
         self.say(method, path, host, body).await;
         let mut text = String::new();
         while self.more(&mut text).await {}
@@ -357,18 +455,19 @@ impl Client {
         }
     }
 
-    async fn say(&self, method: &str, path: &str, host: &str, body: &str) {
-        let length = body.len();
+    async fn say(&self, method: &str, path: &str, host: &str, body: impl AsRef<[u8]>) {
+        let length = body.as_ref().len();
         // HTTP/1.0: the answer ends with the connection, and is not cut into chunks.
-        let text = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let text = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n");
+        let text = [text.as_bytes(), body.as_ref()].concat();
         let written = match self {
             Self::Socket(stream) => {
                 stream.writable().await.expect("open");
-                stream.try_write(text.as_bytes())
+                stream.try_write(&text)
             }
             Self::Page(stream) => {
                 stream.writable().await.expect("open");
-                stream.try_write(text.as_bytes())
+                stream.try_write(&text)
             }
         };
         assert_eq!(written.expect("an empty buffer takes a request"), text.len());
@@ -580,6 +679,7 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         roles: Arc::from([]),
         unhealthy: None,
         waits_for_turn: false,
+        glass: None,
         latest: Arc::default(),
     }
 }

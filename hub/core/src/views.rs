@@ -146,6 +146,8 @@ impl Hub {
             rejoins: status.map_or(0, |status| status.rejoins),
             clock: node.clock(),
             held_by: status.and_then(|status| status.held_by.clone()),
+            // Only the node knows.
+            break_glass: None,
             quarantined: record.quarantined.clone().or_else(|| {
                 let denied = record.denied.as_ref()?;
                 Some(format!("denied: {denied}"))

@@ -3,6 +3,7 @@
 //! Invariant: whatever parses here names something that exists in `verbs/`; grammar that can be checked without a hub is
 //! checked here, so that a typing error never reaches a fleet.
 
+mod glass;
 mod policy;
 mod words;
 
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wire::reading::DeviceId;
 use wire::{AgentId, DecisionId};
 
+pub use self::glass::{At, BreakGlass, Make};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, span, target, victim};
 

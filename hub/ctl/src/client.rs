@@ -149,6 +149,11 @@ impl Client {
         self.parse(path, &answer)
     }
 
+    /// Deletes what a path names; what is told of it comes back.
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.parse(path, &self.ask(Method::DELETE, path, None, self.patience).await?)
+    }
+
     /// Opens the stream of events.
     pub async fn events(&self) -> Result<Events, Failure> {
         let answer = self

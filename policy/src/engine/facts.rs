@@ -3,10 +3,10 @@
 //! Gathers; never decides. Invariant: a judgement sees nothing that is not in the decision.
 
 use wire::decision::Fact;
-use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Now, Quantity};
+use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Mono, Now, Quantity};
 
 use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
-use crate::glass::{BREAK_GLASS, Glass};
+use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
 use crate::ledger::{NODE, World};
 use crate::rule::Asked;
@@ -60,6 +60,20 @@ impl Judge {
         self.glass = Some(Glass::take(token, approvers, self.glass.as_ref(), now, clock_wrong)?);
         self.reconsider();
         Ok(())
+    }
+
+    /// The break-glass token that is open now.
+    pub fn open_glass(&self, now: Mono) -> Option<OpenGlass> {
+        self.glass.as_ref().and_then(|glass| glass.shown(now))
+    }
+
+    /// Closes the open break-glass token before its time, and returns what was open.
+    pub fn close_glass(&mut self, now: Mono) -> Option<OpenGlass> {
+        let open = self.open_glass(now)?;
+        if let Some(glass) = &mut self.glass {
+            glass.close(now);
+        }
+        Some(open)
     }
 
     /// The labels of a target, if any rule asks for labels.

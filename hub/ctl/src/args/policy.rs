@@ -1,6 +1,6 @@
 //! The words of `sentinel policy`: what is done with a bundle before, while and after it is signed.
 //!
-//! All but `publish`, `export`, `import` and `simulate --since` work with no hub and no context.
+//! All but `publish`, `export`, `import`, `simulate --since` and `break-glass open` and `close` work with no hub and no context.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Subcommand, ValueEnum};
 use wire::{AgentId, Digest, RoleName, Wall};
 
+use super::glass::BreakGlass;
 use super::words::span;
 
 const DECIDE_HELP: &str = "\
@@ -124,6 +125,11 @@ pub enum Policy {
         #[arg(long, value_name = "PATH")]
         socket: Option<PathBuf>,
     },
+    /// Open what rules hold back, with a token of two people, for hours
+    BreakGlass {
+        #[command(subcommand)]
+        what: BreakGlass,
+    },
     /// List what a draft would have decided otherwise: of the hub's stored decisions, or of a JSONL of questions
     Simulate(Simulate),
     /// Show or change who may sign
@@ -140,6 +146,7 @@ impl Policy {
             Self::Publish { .. } | Self::Export { .. } => false,
             Self::Import { socket, .. } => socket.is_some(),
             Self::Simulate(simulate) => simulate.since.is_none(),
+            Self::BreakGlass { what } => what.is_offline(),
             _ => true,
         }
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use wire::AgentId;
+use wire::breakglass::MAX_OPEN_MS;
 use wire::reading::DeviceId;
 
 use super::{Target, Victim};
@@ -24,6 +25,19 @@ pub fn span(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     Ok(Duration::from_millis(ms))
+}
+
+/// How long a break-glass token is open: a span of 1 ms to 4 h.
+pub fn open_span(text: &str) -> Result<Duration, String> {
+    let most = Duration::from_millis(MAX_OPEN_MS);
+    match span(text)? {
+        Duration::ZERO => Err("a token that is open for no time opens nothing: give 1m to 4h".to_owned()),
+        long if long > most => Err(format!(
+            "a token is open for at most {}, and `{text}` is longer: give 1m to 4h, and make another one if that is not enough",
+            wire::view::span(MAX_OPEN_MS)
+        )),
+        span => Ok(span),
+    }
 }
 
 /// `NODE` or `NODE/DEVICE`.
@@ -94,6 +108,23 @@ mod tests {
         }
         for text in ["", "5", "5 days", "-1s", "99999999999999999999s"] {
             assert!(span(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_open_for_four_hours_at_most() {
+        for (text, expected) in [
+            ("1h", ""),
+            ("240m", ""),
+            ("5h", "at most 4 h"),
+            ("0s", "no time"),
+            ("1", "is not a span"),
+        ] {
+            let found = open_span(text).err().unwrap_or_default();
+            assert!(
+                found.contains(expected) && found.is_empty() == expected.is_empty(),
+                "{text}: {found}"
+            );
         }
     }
 

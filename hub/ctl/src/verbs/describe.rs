@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use wire::AgentId;
-use wire::api::{NodeState, NodeView};
+use wire::api::{GlassView, NodeState, NodeView};
 use wire::decision::Authority;
 use wire::reading::{Unit, human};
 use wire::time::ClockState;
@@ -11,7 +11,7 @@ use wire::view::span;
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row};
-use crate::rows::{UNKNOWN, ago, state, time, value};
+use crate::rows::{REDUCED, UNKNOWN, ago, state, time, value};
 use crate::session::Session;
 use crate::table::{Cell, Table};
 
@@ -39,6 +39,9 @@ fn text(node: &NodeView) -> String {
     row("clock", clock(node.clock).into());
     row("journal", journal(node).into());
     row("held", node.held_by.as_deref().unwrap_or("no").into());
+    if let Some(open) = &node.break_glass {
+        row("break-glass", Cell::styled(glass(open), REDUCED));
+    }
     row("quarantined", node.quarantined.as_deref().unwrap_or("no").into());
     row(
         "telemetry",
@@ -74,6 +77,26 @@ fn section<T: Row>(text: &mut String, title: &str, rows: &[T]) {
     }
     let cells: Vec<Vec<Cell>> = rows.iter().map(|row| row.cells(false)).collect();
     text.push_str(&Table::new(T::header(false), None).lines(&cells));
+}
+
+fn glass(open: &GlassView) -> String {
+    format!(
+        "token {} open until {} ({} left), by {}, for {}{}",
+        open.number,
+        time(open.until),
+        span(open.left_ms),
+        open.approvers.join(" and "),
+        open.kinds.join(", "),
+        on(&open.targets)
+    )
+}
+
+/// ` on gpu0, workload`, or nothing for everything.
+pub fn on(targets: &[String]) -> String {
+    match targets {
+        [] => String::new(),
+        targets => format!(" on {}", targets.join(", ")),
+    }
 }
 
 fn or_dash(text: Option<String>) -> String {

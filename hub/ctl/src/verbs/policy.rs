@@ -1,13 +1,14 @@
 //! `sentinel policy`: everything that is done with bundles, from the first line to the node that no network reaches.
 //!
-//! What is judged here is judged by the same `policy` crate that agents and hub use. Only `publish`, `export`, `import` and
-//! `simulate --since` ask anybody.
+//! What is judged here is judged by the same `policy` crate that agents and hub use. Only `publish`, `export`, `import`,
+//! `simulate --since` and `break-glass open` and `close` ask anybody.
 //!
 //! Read next: `policy/decide.rs` (questions in, decisions out), `policy/sign.rs` (who signs), `policy/publish.rs` (the hub).
 
 mod carry;
 mod decide;
 mod files;
+mod glass;
 mod keys;
 mod offline;
 mod publish;
@@ -41,6 +42,7 @@ pub async fn offline(what: &Policy, patience: Option<Duration>, output: &mut Out
             what: Keys::Rotate(rotate),
         } => keys::rotate(rotate, output),
         Policy::Import { file, socket, .. } => carry::import_at(file, socket.as_deref(), patience, output).await,
+        Policy::BreakGlass { what } => glass::offline(what, patience, output).await,
         Policy::Publish { .. } | Policy::Export { .. } => Err(Failure::new(
             Exit::Usage,
             "this verb asks a hub: give its context with --context",
@@ -54,6 +56,7 @@ pub async fn asked(session: &Session, what: &Policy, output: &mut Output) -> Res
         Policy::Publish { file, wait } => publish::publish(session, file, *wait, output).await,
         Policy::Export { out, node } => carry::export(session, out, node.as_ref(), output).await,
         Policy::Import { file, node, .. } => carry::import(session, file, node.as_ref(), output).await,
+        Policy::BreakGlass { what } => glass::asked(session, what, output).await,
         Policy::Simulate(simulate) => simulate::hub(session, simulate, output).await,
         other => offline(other, session.timeout, output).await,
     }

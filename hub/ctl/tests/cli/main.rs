@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod context;
+mod glass;
 mod lists;
 mod policy;
 mod rows;

@@ -11,7 +11,7 @@ use crate::rows;
 use crate::support::{Fake, Said, items, ok, run};
 
 /// A folder and `sentinel` in it, without any context.
-struct Desk(tempfile::TempDir);
+pub struct Desk(tempfile::TempDir);
 
 impl Desk {
     fn new() -> Self {
@@ -19,21 +19,21 @@ impl Desk {
     }
 
     /// A folder in which `init` was carried out.
-    fn begun(words: &str) -> Self {
+    pub fn begun(words: &str) -> Self {
         let desk = Self::new();
         assert_eq!(desk.line(&format!("policy init {words}")).code, 0);
         desk
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
 
-    fn line(&self, line: &str) -> Said {
+    pub fn line(&self, line: &str) -> Said {
         run(Command::new(env!("CARGO_BIN_EXE_sentinel"))
             .args(line.split_whitespace())
             .env_remove("SENTINEL_CONTEXT")
@@ -41,7 +41,7 @@ impl Desk {
     }
 
     /// Runs a line and expects its exit status, and parts of what it says.
-    fn check(&self, line: &str, code: i32, parts: &[&str]) {
+    pub fn check(&self, line: &str, code: i32, parts: &[&str]) {
         let said = self.line(line);
         let both = format!("{}{}", said.out, said.err);
         assert_eq!(said.code, code, "`{line}`: {both}");
@@ -50,7 +50,7 @@ impl Desk {
         }
     }
 
-    fn json(&self, line: &str) -> Value {
+    pub fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.line(line).out).unwrap()
     }
 }
