@@ -4,6 +4,8 @@ use crate::shell::{command, root};
 
 /// Benchmarks that look at libraries only, so that nothing that ships must be built for them.
 const WITHOUT_PROGRAMS: &[&str] = &["sim", "decide", "what-if", "canary"];
+/// Benchmarks that ask other policy engines the same.
+const WITH_PEERS: &[&str] = &["decide", "what-if"];
 
 /// `cargo xtask bench [--json] [NAME…]`: builds the shipping programs with the `dist` profile, then runs each benchmark with its peer.
 pub fn run(arguments: &[String]) -> Result<(), String> {
@@ -13,23 +15,17 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
     } else {
         root().join("target/dist-out")
     };
+    // What ships has the `dist` profile; what measures it, and both sides of what is compared as libraries, the same one.
+    let peers: &[&str] = if needs_peers(arguments) {
+        &["--features", "peers"]
+    } else {
+        &[]
+    };
     crate::shell::run(
         command("cargo")
-            .args([
-                "run",
-                "--quiet",
-                "--profile",
-                "dist",
-                "-p",
-                "testbed-bench",
-                // Other policy engines, which nothing but these benchmarks compiles.
-                "--features",
-                "peers",
-                "--bin",
-                "sentinel-bench",
-                "--",
-                "--programs",
-            ])
+            .args(["run", "--quiet", "--release", "-p", "testbed-bench"])
+            .args(peers)
+            .args(["--bin", "sentinel-bench", "--", "--programs"])
             .arg(programs)
             .arg("--work")
             .arg(root().join("target/bench"))
@@ -38,8 +34,18 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
 }
 
 fn needs_programs(arguments: &[String]) -> bool {
+    any_or_all(arguments, |name| !WITHOUT_PROGRAMS.contains(&name))
+}
+
+/// Whether other policy engines are asked, which nothing else compiles: they take ten minutes.
+fn needs_peers(arguments: &[String]) -> bool {
+    any_or_all(arguments, |name| WITH_PEERS.contains(&name))
+}
+
+/// Whether this is true of any benchmark that is named; without a name all of them run.
+fn any_or_all(arguments: &[String], is: impl Fn(&str) -> bool) -> bool {
     let mut names = arguments.iter().filter(|word| !word.starts_with("--")).peekable();
-    names.peek().is_none() || names.any(|name| !WITHOUT_PROGRAMS.contains(&name.as_str()))
+    names.peek().is_none() || names.any(|name| is(name))
 }
 
 #[cfg(test)]
@@ -51,5 +57,7 @@ mod tests {
         let needs = |words: &[&str]| needs_programs(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert!(needs(&[]) && needs(&["--json"]) && needs(&["decide", "act"]) && needs(&["novel"]));
         assert!(!needs(&["decide", "what-if", "canary"]) && !needs(&["--json", "sim"]));
+        let peers = |words: &[&str]| needs_peers(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert!(peers(&[]) && peers(&["sim", "decide"]) && !peers(&["sim", "act"]));
     }
 }
