@@ -467,6 +467,22 @@ fn every_end_of_a_command_is_one_answer() {
 }
 
 #[test]
+fn what_break_glass_could_lift_is_for_the_agent_to_say() {
+    let frozen = "bundle: frozen\npermits: [{ kinds: [restart], targets: [workload] }]\nrules:\n  - { id: sale, kind: change_freeze, \
+                  selector: { kinds: [restart] }, on_violation: deny, spans: [{ local_start: 1970-01-01, local_end: 2999-01-01 }] }\n";
+    let mut world = World::new(1);
+    let session = world.join(0).unwrap();
+    world.publish(frozen);
+    world.settle();
+    let frozen = world.order(0, restart_of("workload:train"), 60_000, 30_000);
+    let never = world.order(0, restart_of("gpu0"), 60_000, 30_000);
+    world.settle();
+    assert!(world.replies[&frozen].is_empty(), "a token may be open there");
+    assert!(matches!(world.replies[&never].as_slice(), [Answer::Vetoed { .. }]));
+    assert_eq!(world.heard[&session].commands().len(), 1);
+}
+
+#[test]
 fn a_break_glass_token_is_sent_as_it_is_and_its_opening_is_heard() {
     let payload = wire::BreakGlassPayload {
         number: 7,

@@ -152,5 +152,10 @@ fn two_people_open_what_a_freeze_holds_back_and_close_it_again() {
     check(&cluster.sentinel(&send), 0, &["✓ edge-01: open", "✓ edge-02: open"]);
     check(&cluster.sentinel(&send), 5, &["is not newer than"]);
     check(&restart(&cluster, "edge-02"), 0, &[]);
+    let through_hub = ["act", "edge-01/workload:train", "restart", "--reason", "it leaks"];
+    check(&cluster.sentinel(&through_hub), 0, &[]);
+    let close = ["policy", "break-glass", "close", "--node", "edge-01", "--reason", "dry"];
+    check(&cluster.sentinel(&close), 0, &["is closed"]);
+    check(&cluster.sentinel(&through_hub), 4, &["sale"]);
     cluster.must_be_whole();
 }
