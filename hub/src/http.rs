@@ -23,6 +23,7 @@ mod assets;
 pub mod auth;
 mod decisions;
 mod door;
+mod glass;
 mod health;
 mod login;
 pub mod nodes;

@@ -38,6 +38,22 @@ pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
 ///
 /// What it allows may still be denied by the agent, which has the last word.
 pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judgement {
+    vet_by(bundle, action, origin, now, Vec::new())
+}
+
+/// Whether the agent could still allow it: if nothing denies it but what an open break-glass token lifts.
+///
+/// Which tokens are open is in the agent's ledger alone, so the hub leaves it to the agent.
+pub fn may_be_lifted(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> bool {
+    let open = Fact {
+        rule: BREAK_GLASS.to_owned(),
+        name: "a token that may be open".to_owned(),
+        value: 1,
+    };
+    vet_by(bundle, action, origin, now, vec![open]).verdict.runs()
+}
+
+fn vet_by(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, facts: Vec<Fact>) -> Judgement {
     let inputs = Inputs {
         at: now,
         origin: origin.clone(),
@@ -50,7 +66,7 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
         held_by: None,
         hub_epoch: HubEpoch(0),
         readings: Vec::new(),
-        facts: Vec::new(),
+        facts,
     };
     Court::new(bundle, &inputs, &[], false).judge()
 }

@@ -26,6 +26,7 @@
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
+//! | the same at a hub | [`List`]<[`GlassSentView`]>: each node that the token names, or each connected one if it names none |
 //! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
 //! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
@@ -482,6 +483,20 @@ pub struct GlassView {
     /// Why; only in the answer to its opening: later the journal tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What became of a break-glass token on one of the nodes that a hub sent it to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GlassSentView {
+    /// Which node.
+    pub node: AgentId,
+    /// The command that carried it, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandId>,
+    /// `done`, `refused`, `waiting`, or `unreached`: it was not sent.
+    pub status: String,
+    /// For people.
+    pub detail: String,
 }
 
 /// A bundle was published.

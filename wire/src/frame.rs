@@ -280,6 +280,8 @@ pub enum Order {
     Hold,
     /// They give it back.
     Release,
+    /// Open what rules hold back, with a token of two people; the agent verifies both signatures itself.
+    BreakGlass(crate::BreakGlass),
 }
 
 /// The hub ends a session.

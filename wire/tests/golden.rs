@@ -201,6 +201,7 @@ fn commands_of_every_order() {
         (golden!("command-act"), act),
         (golden!("command-hold"), Order::Hold),
         (golden!("command-release"), Order::Release),
+        (golden!("command-break-glass"), Order::BreakGlass(token())),
     ] {
         check_frame(
             file,

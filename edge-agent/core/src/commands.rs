@@ -14,7 +14,7 @@ use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Order};
 use wire::ids::{CommandId, Seq};
 use wire::time::Now;
-use wire::{Action, Origin};
+use wire::{Action, BreakGlass, Origin};
 
 use crate::actions::MAX_OPEN;
 use crate::agent::Agent;
@@ -65,6 +65,12 @@ impl Agent {
                     self.refuse_command(id, "nobody holds the node", now);
                 }
             }
+            // Whoever sent it has no say: the token is judged by its own signatures.
+            Order::BreakGlass(token) => {
+                if let Err(reason) = self.open_glass(&token, now) {
+                    self.refuse_command(id, &reason, now);
+                }
+            }
         }
     }
 
@@ -74,10 +80,7 @@ impl Agent {
         }
         match what {
             LocalRequest::Import { parcel, who: _ } => self.on_parcel(parcel, request, now),
-            LocalRequest::BreakGlass { token } => match self.open_glass(&token, now) {
-                Ok((entry, view)) => self.wait(entry, request, LocalAnswer::Glass { view }),
-                Err(reason) => self.refuse(request, reason),
-            },
+            LocalRequest::BreakGlass { token } => self.open_for(&token, request, now),
             LocalRequest::CloseGlass { who, reason } => match self.close_glass(who, reason, now) {
                 Some((entry, view)) => self.wait(entry, request, LocalAnswer::Glass { view }),
                 None => self.refuse(request, "no break-glass token is open here"),
@@ -101,7 +104,15 @@ impl Agent {
                     Some(entry) => self.wait(entry, request, LocalAnswer::Done),
                     None => self.refuse(request, "nobody holds the node"),
                 },
+                Order::BreakGlass(token) => self.open_for(&token, request, now),
             },
+        }
+    }
+
+    fn open_for(&mut self, token: &BreakGlass, request: u64, now: Now) {
+        match self.open_glass(token, now) {
+            Ok((entry, view)) => self.wait(entry, request, LocalAnswer::Glass { view }),
+            Err(reason) => self.refuse(request, reason),
         }
     }
 

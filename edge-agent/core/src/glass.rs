@@ -80,8 +80,9 @@ impl Agent {
 mod tests {
     use ed25519_dalek::SigningKey;
     use wire::bundle::KeyRing;
+    use wire::frame::{Command, Order};
     use wire::time::Wall;
-    use wire::{BreakGlass, BreakGlassPayload};
+    use wire::{BreakGlass, BreakGlassPayload, CommandId, HubEpoch};
 
     use crate::testing::{Rig, key};
     use crate::{Input, LocalRequest};
@@ -159,6 +160,40 @@ mod tests {
             "closed is used up"
         );
         assert_eq!(close(&mut rig), "refused");
+    }
+
+    #[test]
+    fn a_token_that_the_hub_brings_is_judged_like_one_that_a_person_brings() {
+        let mut rig = Rig::new();
+        trust(&mut rig);
+        let now = rig.now.wall;
+        let mut order = |id: u8, token: BreakGlass| {
+            rig.log.clear();
+            let command = Command {
+                id: CommandId([id; 16]),
+                hub_epoch: HubEpoch(1),
+                valid_for_ms: 30_000,
+                who: "ana".to_owned(),
+                reason: "fire".to_owned(),
+                what: Order::BreakGlass(token),
+            };
+            let now = rig.now;
+            rig.agent.on_command(command, now);
+            rig.handle(Input::Tick);
+            let number = rig.agent.glass(rig.now).map(|open| open.number);
+            (rig.log.join(" | "), number)
+        };
+        let one = token(1, now, &[key()]);
+        let (log, number) = order(1, one);
+        assert!(log.contains("1 of 2 needed signatures") && number.is_none(), "{log}");
+        let both = token(2, now, &[key(), second()]);
+        assert_eq!(order(2, both.clone()), ("glass opened".to_owned(), Some(2)));
+        assert_eq!(
+            order(2, both.clone()),
+            (String::new(), Some(2)),
+            "a command is applied once"
+        );
+        assert!(order(3, both).0.contains("is not newer than 2"));
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn by_hand(
     let request: ReasonRequest = read_json(body)?;
     let done = match what {
         Order::Hold => "held: only protective rules act until it is released",
-        Order::Release | Order::Act(_) => "released: the bundle's rules act again",
+        Order::Release | Order::Act(_) | Order::BreakGlass(_) => "released: the bundle's rules act again",
     };
     match order(app, who, checked(&request.reason)?, what).await? {
         LocalAnswer::Done | LocalAnswer::Decided { .. } | LocalAnswer::Glass { .. } => {

@@ -467,6 +467,75 @@ fn every_end_of_a_command_is_one_answer() {
 }
 
 #[test]
+fn what_break_glass_could_lift_is_for_the_agent_to_say() {
+    let frozen = "bundle: frozen\npermits: [{ kinds: [restart], targets: [workload] }]\nrules:\n  - { id: sale, kind: change_freeze, \
+                  selector: { kinds: [restart] }, on_violation: deny, spans: [{ local_start: 1970-01-01, local_end: 2999-01-01 }] }\n";
+    let mut world = World::new(1);
+    let session = world.join(0).unwrap();
+    world.publish(frozen);
+    world.settle();
+    let frozen = world.order(0, restart_of("workload:train"), 60_000, 30_000);
+    let never = world.order(0, restart_of("gpu0"), 60_000, 30_000);
+    world.settle();
+    assert!(world.replies[&frozen].is_empty(), "a token may be open there");
+    assert!(matches!(world.replies[&never].as_slice(), [Answer::Vetoed { .. }]));
+    assert_eq!(world.heard[&session].commands().len(), 1);
+}
+
+#[test]
+fn a_break_glass_token_is_sent_as_it_is_and_its_opening_is_heard() {
+    let payload = wire::BreakGlassPayload {
+        number: 7,
+        trust_domain: "test".to_owned(),
+        nodes: Vec::new(),
+        targets: Vec::new(),
+        kinds: vec!["restart".to_owned()],
+        open_for_ms: 60_000,
+        issued_at: wire::Wall(0),
+        reason: "fire".to_owned(),
+    };
+    let token = wire::BreakGlass {
+        payload: wire::codec::encode(&payload),
+        signatures: Vec::new(),
+    };
+    let mut world = World::new(1);
+    let session = world.join(0).unwrap();
+    let request = world.order(0, Order::BreakGlass(token.clone()), 60_000, 30_000);
+    world.settle();
+    let sent: Vec<Order> = world.heard[&session]
+        .commands()
+        .iter()
+        .map(|c| c.what.clone())
+        .collect();
+    assert_eq!(
+        sent,
+        [Order::BreakGlass(token)],
+        "whose signatures count is for the node to say"
+    );
+    let mut hear = |number| {
+        let opened = Event::BreakGlassOpened {
+            number,
+            approvers: vec!["key a".to_owned(), "key b".to_owned()],
+            kinds: payload.kinds.clone(),
+            targets: Vec::new(),
+            left_ms: 60_000,
+            reason: "fire".to_owned(),
+        };
+        world.agents[0].push(EntryBody::Event(opened));
+        world.send_next(0, 1);
+        world.settle();
+        world.replies[&request].len()
+    };
+    assert_eq!(hear(6), 0, "another one");
+    assert_eq!(hear(7), 1);
+    assert!(matches!(
+        world.replies[&request].as_slice(),
+        [Answer::Done { decision: None, .. }]
+    ));
+    assert!(world.store.commands.is_empty());
+}
+
+#[test]
 fn four_words_for_a_node() {
     let mut world = World::new(1);
     world.settle();

@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use wire::reading::DeviceId;
 use wire::{AgentId, DecisionId};
 
-pub use self::glass::{At, BreakGlass, Make};
+pub use self::glass::{BreakGlass, Make};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, span, target, victim};
 

@@ -112,6 +112,12 @@ impl Client {
         }
     }
 
+    /// The same, for an answer that takes longer than most.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Gets JSON from a path below `/api/v1`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.parse(path, &self.bytes(path).await?)

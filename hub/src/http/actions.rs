@@ -110,16 +110,23 @@ fn span(pointer: &str, milliseconds: u64, least: u64, most: u64) -> Result<Durat
     Err(Failure::field(pointer, detail))
 }
 
-struct Ordered {
-    node: AgentId,
-    reason: String,
-    what: Order,
-    valid_for: Duration,
-    wait: Duration,
+/// An order for one node.
+pub struct Ordered {
+    /// Which node.
+    pub node: AgentId,
+    /// Why.
+    pub reason: String,
+    /// What.
+    pub what: Order,
+    /// For how long it may be sent.
+    pub valid_for: Duration,
+    /// How long its outcome is waited for.
+    pub wait: Duration,
 }
 
 impl Ordered {
-    async fn give(self, app: &App, who: Who) -> Result<Json<ActView>, Failure> {
+    /// Gives it, and waits for its outcome.
+    pub async fn give(self, app: &App, who: Who) -> Result<Json<ActView>, Failure> {
         let id = CommandId(*uuid::Uuid::now_v7().as_bytes());
         let node = self.node.clone();
         let request = Request::Order {

@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, health, login, nodes, parcels, policies, series, stream, tokens,
-    verify,
+    App, Failure, actions, assets, decisions, door, glass, health, login, nodes, parcels, policies, series, stream,
+    tokens, verify,
 };
 
 /// One route.
@@ -71,6 +71,7 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/policies/roles", || post(parcels::roles)),
     read("/api/v1/policies/export", || get(parcels::export)),
     read("/api/v1/verify", || get(verify::list)),
+    act("/api/v1/break-glass", || post(glass::open)),
     act("/api/v1/actions", || post(actions::act)),
     act("/api/v1/nodes/{name}/hold", || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", || post(actions::release)),

@@ -135,5 +135,27 @@ fn two_people_open_what_a_freeze_holds_back_and_close_it_again() {
     assert!(!shown(&cluster).out.contains("break-glass"));
     let entries = cluster.must(&["get", "entries", "--node", "edge-01", "--local"]);
     check(&entries, 0, &["opened by key", "closed by", "restarted"]);
+
+    // Through the hub: it carries a token, and cannot make one of one person's signature enough.
+    let make = "policy break-glass make --node edge-01 --node edge-02 --kind restart --for 1h --reason flood \
+                --key keys/policy-v2-2.key --out hub.glass";
+    check(&offline(&folder, make), 0, &["1 of 2 needed"]);
+    let token = folder.join("hub.glass").display().to_string();
+    let send = ["policy", "break-glass", "open", &token];
+    check(
+        &cluster.sentinel(&send),
+        5,
+        &["✕ edge-01: refused", "✕ edge-02: refused", "1 of 2 needed signatures"],
+    );
+    let approve = "policy break-glass approve hub.glass --key keys/policy-v2-1.key";
+    check(&offline(&folder, approve), 0, &["2 of 2 needed"]);
+    check(&cluster.sentinel(&send), 0, &["✓ edge-01: open", "✓ edge-02: open"]);
+    check(&cluster.sentinel(&send), 5, &["is not newer than"]);
+    check(&restart(&cluster, "edge-02"), 0, &[]);
+    let through_hub = ["act", "edge-01/workload:train", "restart", "--reason", "it leaks"];
+    check(&cluster.sentinel(&through_hub), 0, &[]);
+    let close = ["policy", "break-glass", "close", "--node", "edge-01", "--reason", "dry"];
+    check(&cluster.sentinel(&close), 0, &["is closed"]);
+    check(&cluster.sentinel(&through_hub), 4, &["sale"]);
     cluster.must_be_whole();
 }

@@ -32,12 +32,16 @@ pub enum BreakGlass {
         #[arg(long, value_name = "FILE")]
         roles: Option<PathBuf>,
     },
-    /// Bring a token to a node over its own socket
+    /// Bring a token to a node over its own socket, or have the hub send it to the nodes that it names
     Open {
         /// The token
         file: PathBuf,
-        #[command(flatten)]
-        at: At,
+        /// A node of the context
+        #[arg(long, conflicts_with = "socket")]
+        node: Option<AgentId>,
+        /// The node's socket itself; no context is needed
+        #[arg(long, value_name = "PATH")]
+        socket: Option<PathBuf>,
     },
     /// Close what is open on a node before its time; the token is used up
     Close {
@@ -54,7 +58,8 @@ impl BreakGlass {
     pub fn is_offline(&self) -> bool {
         match self {
             Self::Make(_) | Self::Approve { .. } | Self::Show { .. } => true,
-            Self::Open { at, .. } | Self::Close { at, .. } => at.socket.is_some(),
+            Self::Open { socket, .. } => socket.is_some(),
+            Self::Close { at, .. } => at.socket.is_some(),
         }
     }
 }

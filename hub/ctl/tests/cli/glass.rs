@@ -5,7 +5,7 @@ use wire::BreakGlass;
 
 use crate::policy::Desk;
 use crate::rows;
-use crate::support::{Fake, ok, problem};
+use crate::support::{Fake, items, ok, problem};
 
 const MAKE: &str = "policy break-glass make --node edge-01 --kind restart --for 1h --reason fire";
 
@@ -199,10 +199,34 @@ fn a_token_is_brought_to_a_node_and_closed_there() {
         "no break-glass token is open here",
     );
     check(&[&close[..], &[" "]].concat(), 2, "a reason is needed");
-    check(&["policy", "break-glass", "open", &file], 2, "--node");
+    check(&["policy", "break-glass", "close", "--reason", "out"], 2, "--node");
     desk.check(
         "policy break-glass open t.glass --socket nobody.sock",
         6,
         &["nobody.sock"],
     );
+}
+
+#[test]
+fn a_token_is_sent_through_the_hub_and_each_node_says_what_became_of_it() {
+    let desk = Desk::begun("--signers 2");
+    desk.check(&format!("{MAKE} --key keys/policy-1.key --out t.glass"), 0, &["1 of 2"]);
+    let file = desk.path("t.glass").display().to_string();
+    let row = |node: &str, status: &str| json!({"node": node, "status": status, "detail": "why"});
+    for (rows, code, expected) in [
+        (json!([row("a", "done"), row("b", "done")]), 0, "✓ a: open\n✓ b: open\n"),
+        (
+            json!([row("a", "done"), row("b", "refused")]),
+            5,
+            "✓ a: open\n✕ b: refused: why\n",
+        ),
+        (json!([row("a", "waiting")]), 7, "✕ a: waiting: why\n"),
+        (json!([row("a", "unreached")]), 6, "✕ a: unreached: why\n"),
+    ] {
+        let fake = Fake::hub(&[("POST /break-glass", items(rows))]);
+        let said = fake.sentinel(&["policy", "break-glass", "open", &file]);
+        assert_eq!((said.code, said.out.as_str()), (code, expected), "{}", said.err);
+    }
+    let said = Fake::nobody().sentinel(&["policy", "break-glass", "open", &file]);
+    assert_eq!(said.code, 6, "{}", said.err);
 }

@@ -241,7 +241,9 @@ fn describe_tells_everything_about_a_node() {
         0,
         "name         edge-03\n\
          site         site-a\n\
+         labels       rack=r7\n\
          state        ◐ working alone\n\
+         healthy      not reported: it counts as unhealthy while it is away\n\
          since        2026-11-24 12:00:00Z\n\
          as of        2026-11-24 12:01:07Z (2 min 14 s ago)\n\
          sync         3 entries wait for the hub; produced 12, stored 9 (epoch 1)\n\
@@ -270,4 +272,40 @@ fn describe_tells_everything_about_a_node() {
             .replace("DIGEST", &node.policy_digest.short())
             .as_str(),
     );
+}
+
+#[test]
+fn domains_tell_who_has_its_turn_and_who_waits() {
+    let rack = |value: &str, unhealthy: i64, turns: Value, waiting: Value| {
+        json!({
+            "domain": "rack", "value": value, "members": 12, "unhealthy": unhealthy, "in_flight": 1, "newly_faulty": 0,
+            "gives_turns": true, "turns": turns, "waiting": waiting,
+        })
+    };
+    let fake = Fake::hub(&[(
+        "GET /domains",
+        items([
+            rack("r7", 1, json!([]), json!(["edge-03", "edge-09"])),
+            rack(
+                "r8",
+                0,
+                json!([{ "node": "edge-14", "acts": true, "for_ms": 1_200 }]),
+                json!([]),
+            ),
+        ]),
+    )]);
+    check(
+        &fake,
+        "get domains",
+        0,
+        "DOMAIN   MEMBERS  UNHEALTHY  TOUCHED  NEWLY FAULTY  TURN                WAITING\n\
+         rack:r7  12       1          1        0             —                   edge-03, edge-09\n\
+         rack:r8  12       0          1        0             edge-14 acts 1.2 s  —\n",
+    );
+    check(&fake, "get domains rack:r8 -o name", 0, "rack:r8\n");
+    let none = fake.line("get domains rack:r9");
+    assert_eq!(none.code, 3, "{}", none.err);
+    let local = fake.line("get domains --local");
+    assert_eq!(local.code, 2, "{}", local.err);
+    assert!(local.err.contains("counted by the hub alone"), "{}", local.err);
 }

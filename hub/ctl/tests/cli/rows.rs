@@ -10,7 +10,7 @@ pub fn node(name: &str) -> NodeView {
         "name": name, "site": "site-a", "state": "connected",
         "state_since": "2026-11-24T12:00:00.000Z", "last_seen": "2026-11-24T12:01:07.250Z", "age_ms": 400,
         "policy_generation": 1, "policy_digest": Digest::of(b"bundle"), "policy_age_ms": 4_000,
-        "backlog_entries": 0, "authority": "full", "next_authority_in_ms": 21_596_000,
+        "backlog_entries": 0, "labels": { "rack": "r7" }, "authority": "full", "next_authority_in_ms": 21_596_000,
         "certificate_ends": "2026-11-25T12:00:00.000Z", "rejoins": 0, "clock": "steady",
         "held_by": null, "quarantined": null, "epoch": 1, "produced": 9, "stored": 9,
         "journal_bytes": 1_048_576, "journal_limit_bytes": 67_108_864, "journal_ok": true,

@@ -1,9 +1,11 @@
 //! From an agent's entry to what people read, and from a person's wish to an agent's outcome.
 
 use wire::action::{ActionKind, Outcome, OutcomeState};
+use wire::entry::Event;
 use wire::frame::Order;
 use wire::ids::DecisionId;
 use wire::reading::DeviceId;
+use wire::{BreakGlass, BreakGlassPayload};
 
 use super::*;
 
@@ -155,6 +157,67 @@ async fn an_action_reaches_its_node_and_its_outcome_comes_back() {
     assert_eq!(
         (&view["status"], &view["decision"]["outcome"]),
         (&"done".into(), &"verified".into()),
+        "{view}"
+    );
+    hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_break_glass_token_is_sent_to_the_nodes_that_it_names() {
+    let mut hub = TestHub::start().await;
+    let bundle = hub.publish().await;
+    let mut agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
+    let payload = BreakGlassPayload {
+        number: 7,
+        trust_domain: "test.internal".to_owned(),
+        nodes: vec!["edge-03".to_owned(), "edge-99".to_owned()],
+        targets: Vec::new(),
+        kinds: vec!["restart".to_owned()],
+        open_for_ms: 60_000,
+        issued_at: Wall(0),
+        reason: "fire".to_owned(),
+    };
+    let token = BreakGlass::sign(&payload, &SigningKey::from_bytes(&[7; 32]));
+    let request = Request::builder()
+        .method("POST")
+        .uri("/api/v1/break-glass")
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .body(Body::from(token.encode()))
+        .expect("a request");
+    let asked = tokio::spawn(super::router(hub.app.clone()).oneshot(request));
+    let command = hub
+        .frame(|frame| match frame {
+            Frame::Command(command) => Some(command),
+            _ => None,
+        })
+        .await;
+    assert_eq!((command.who.as_str(), command.reason.as_str()), ("admin", "fire"));
+    assert_eq!(command.what, Order::BreakGlass(token), "as it is: the node judges it");
+    let opened = agent.entry(EntryBody::Event(Event::BreakGlassOpened {
+        number: 7,
+        approvers: vec!["key a".to_owned(), "key b".to_owned()],
+        kinds: payload.kinds,
+        targets: Vec::new(),
+        left_ms: 60_000,
+        reason: payload.reason,
+    }));
+    agent.send(&mut hub, vec![opened]).await;
+    let response = tokio::time::timeout(PATIENCE, asked)
+        .await
+        .expect("in time")
+        .expect("asked")
+        .expect("answered");
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    let view: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let rows = view["items"].as_array().expect("a list");
+    let told: Vec<_> = rows.iter().map(|row| (&row["node"], &row["status"])).collect();
+    let expected = [
+        (&"edge-03".into(), &"done".into()),
+        (&"edge-99".into(), &"unreached".into()),
+    ];
+    assert_eq!(told, expected, "{view}");
+    assert!(
+        rows[1]["detail"].as_str().is_some_and(|text| text.contains("edge-99")),
         "{view}"
     );
     hub.stop().await;

@@ -32,6 +32,12 @@ async fn requests_that_are_not_valid_are_told_why() {
         (("GET", "/api/v1/entries", ""), 400, "/node", "name the node"),
         (("GET", "/api/v1/series", ""), 400, "/node", "name the node"),
         (("GET", "/api/v1/verify?node=edge-03", ""), 404, "", "no node"),
+        (
+            ("POST", "/api/v1/break-glass", "{}"),
+            400,
+            "",
+            "not a break-glass token",
+        ),
         (("POST", actions, "{"), 400, "", "EOF"),
         (("POST", actions, &act("")), 400, "", "reason"),
         (("POST", actions, &act(",\"reason\":\" \"")), 400, "/reason", "empty"),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
-use wire::api::GlassView;
+use wire::api::{GlassSentView, GlassView, List};
 use wire::breakglass::{APPROVERS, MAX_TOKEN_BYTES};
 use wire::bundle::KeyRing;
 use wire::ids::KeyId;
@@ -35,16 +35,26 @@ pub async fn offline(
         args::BreakGlass::Make(make) => self::make(make, output),
         args::BreakGlass::Approve { file, key, roles } => approve(file, key, roles.as_deref(), output),
         args::BreakGlass::Show { file, roles } => show(file, roles.as_deref(), output),
-        args::BreakGlass::Open { file, at } => open(&at_socket(at, patience)?, file, output).await,
-        args::BreakGlass::Close { at, reason } => close(&at_socket(at, patience)?, reason, output).await,
+        args::BreakGlass::Open { file, socket, .. } => {
+            open(&at_socket(socket.as_deref(), patience)?, file, output).await
+        }
+        args::BreakGlass::Close { at, reason } => {
+            close(&at_socket(at.socket.as_deref(), patience)?, reason, output).await
+        }
     }
 }
 
-/// The verbs that ask a node.
+/// The verbs that ask a node or a hub.
 pub async fn asked(session: &Session, what: &args::BreakGlass, output: &mut Output) -> Result<Exit, Failure> {
     match what {
-        args::BreakGlass::Open { file, at } => open(&at_node(session, at)?, file, output).await,
-        args::BreakGlass::Close { at, reason } => close(&at_node(session, at)?, reason, output).await,
+        args::BreakGlass::Open { file, node: None, .. } => send(session, file, output).await,
+        args::BreakGlass::Open {
+            file, node: Some(node), ..
+        } => open(&session.node(node)?, file, output).await,
+        args::BreakGlass::Close { at, reason } => {
+            let node = at.node.as_ref().ok_or_else(nowhere)?;
+            close(&session.node(node)?, reason, output).await
+        }
         other => offline(other, session.timeout, output).await,
     }
 }
@@ -53,13 +63,9 @@ fn nowhere() -> Failure {
     Failure::new(Exit::Usage, "give --node or --socket")
 }
 
-fn at_socket(at: &args::At, patience: Option<Duration>) -> Result<Client, Failure> {
-    let socket = at.socket.as_ref().ok_or_else(nowhere)?;
+fn at_socket(socket: Option<&Path>, patience: Option<Duration>) -> Result<Client, Failure> {
+    let socket = socket.ok_or_else(nowhere)?;
     Ok(Client::socket(socket, patience.unwrap_or(PATIENCE)))
-}
-
-fn at_node(session: &Session, at: &args::At) -> Result<Client, Failure> {
-    session.node(at.node.as_ref().ok_or_else(nowhere)?)
 }
 
 /// `sentinel policy break-glass make`.
@@ -156,6 +162,28 @@ async fn open(client: &Client, file: &Path, output: &mut Output) -> Result<Exit,
         view.node
     ));
     Ok(Exit::Ok)
+}
+
+/// The same through the hub: it sends the token to the nodes that it names, and each of them judges it.
+async fn send(session: &Session, file: &Path, output: &mut Output) -> Result<Exit, Failure> {
+    let token = read(file)?;
+    // The hub waits for the nodes' answers.
+    let client = session.hub()?.patient(session.patience() * 4);
+    let sent: List<GlassSentView> = client.post_bytes("/break-glass", token.encode()).await?;
+    output.one(&sent, &file.display().to_string(), || {
+        let lines = sent.items.iter().map(|one| match one.status.as_str() {
+            "done" => format!("✓ {}: open\n", one.node),
+            status => format!("✕ {}: {status}: {}\n", one.node, one.detail),
+        });
+        lines.collect()
+    })?;
+    let is = |status: &str| sent.items.iter().any(|one| one.status == status);
+    Ok(match (is("refused"), is("waiting"), is("unreached")) {
+        (true, ..) => Exit::Conflict,
+        (_, true, _) => Exit::TimedOut,
+        (_, _, true) => Exit::Unreachable,
+        (false, false, false) => Exit::Ok,
+    })
 }
 
 fn opened(view: &GlassView) -> String {
