@@ -193,6 +193,12 @@ impl Decider {
         answer
     }
 
+    /// Places of the rules that can say something about such an action.
+    pub(crate) fn places(&self, kind: usize) -> impl Iterator<Item = usize> {
+        let entries = self.by_kind.get(kind.min(KINDS.len() - 1));
+        entries.into_iter().flatten().map(|entry| usize::from(entry.index))
+    }
+
     pub(crate) fn asked<'a>(&self, question: &Question<'a>) -> Asked<'a> {
         Asked {
             kind: question.kind.min(KINDS.len() - 1),

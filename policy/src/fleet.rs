@@ -76,8 +76,14 @@ impl Fleet {
         if let Some(first) = plan.first() {
             self.decider.catch_up(first.now);
         }
+        let mut asked: Vec<usize> = plan
+            .iter()
+            .flat_map(|question| self.decider.places(question.kind))
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
         for (place, node) in nodes.into_iter().enumerate() {
-            self.take(node.facts);
+            self.take(&asked, node.facts);
             let numbers = &self.numbers;
             let answers = plan.iter().map(|question| {
                 let question = Question {
@@ -95,8 +101,10 @@ impl Fleet {
         }
     }
 
-    fn take(&mut self, facts: &[Option<i64>]) {
-        for (columns, numbers) in self.columns.iter().zip(&mut self.numbers) {
+    /// Takes a node's numbers, for the rules that are asked.
+    fn take(&mut self, asked: &[usize], facts: &[Option<i64>]) {
+        for place in asked {
+            let (columns, numbers) = (&self.columns[*place], &mut self.numbers[*place]);
             for (index, column) in columns.iter().enumerate() {
                 if *column == NONE {
                     break;

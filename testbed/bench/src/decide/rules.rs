@@ -166,8 +166,9 @@ pub fn bundle(rules: &[Rule]) -> String {
 /// The kinds and the source that a rule is about.
 pub fn scope(rule: &Rule) -> (Vec<&'static str>, Option<&'static str>) {
     match rule {
-        Rule::AtMost { kind, .. } | Rule::Burn { kind } => (vec![kind], None),
-        Rule::Sure { kind } => (vec![kind], Some("brain")),
+        Rule::AtMost { kind, .. } => (vec![kind], None),
+        // The fastest tier, the only one that a scale can meet, spares people.
+        Rule::Sure { kind } | Rule::Burn { kind } => (vec![kind], Some("brain")),
         Rule::Blast { kinds, .. } | Rule::Freeze { kinds, .. } => (kinds.to_vec(), None),
     }
 }
