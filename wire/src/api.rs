@@ -142,7 +142,7 @@ pub struct NodeView {
     pub clock: ClockState,
     /// The person who holds it.
     pub held_by: Option<String>,
-    /// The break-glass token that is open on it; only the node itself tells.
+    /// The break-glass token that is open on it; a hub knows it of connected nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<GlassView>,
     /// Quarantined, and why.

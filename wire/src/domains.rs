@@ -26,6 +26,23 @@ pub struct NodeFacts {
     pub asks: Option<Ask>,
     /// Actions under way that stop somebody's work.
     pub acting: u32,
+    /// The break-glass token that is open, for people who look at the fleet.
+    pub opened: Option<Opened>,
+}
+
+/// A break-glass token that is open on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Its number.
+    pub number: u64,
+    /// The kinds of action that it is for, by name.
+    pub kinds: Vec<String>,
+    /// Devices or classes of devices that it is for; all if empty.
+    pub targets: Vec<String>,
+    /// For how much longer it is open, in milliseconds from when this is told.
+    pub left_ms: u64,
+    /// Who signed it.
+    pub approvers: Vec<String>,
 }
 
 /// A decision that is held until few enough members of a domain are touched.

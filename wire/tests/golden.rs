@@ -182,6 +182,13 @@ fn frames_about_domains() {
                 rules: vec!["one-of-a-rack".to_owned()],
             }),
             acting: 1,
+            opened: Some(domains::Opened {
+                number: 7,
+                kinds: vec!["restart".to_owned()],
+                targets: vec!["workload:train".to_owned()],
+                left_ms: 60_000,
+                approvers: vec!["key 0a0b".to_owned(), "key 0c0d".to_owned()],
+            }),
         }),
     );
     check_frame(

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wire::decision::{Judgement, Verdict};
-use wire::domains::{Ask, FleetFacts, NodeFacts};
+use wire::domains::{Ask, FleetFacts, NodeFacts, Opened};
 use wire::frame::Frame;
 use wire::ids::DecisionId;
 use wire::time::{Mono, Now};
@@ -172,15 +172,22 @@ impl Agent {
         let acting = u32::try_from(acting).unwrap_or(u32::MAX);
         let unhealthy = self.unhealthy();
         let asks = self.domains.wish.as_ref().map(|wish| &wish.ask);
+        let opened = self.judge.as_ref().and_then(|judge| judge.open_glass(now.mono));
         let is_told = match &self.domains.told {
-            Some(told) => told.acting == acting && told.unhealthy.as_deref() == unhealthy && told.asks.as_ref() == asks,
+            Some(told) => {
+                let number = |opened: &Opened| opened.number;
+                told.acting == acting
+                    && told.unhealthy.as_deref() == unhealthy
+                    && told.asks.as_ref() == asks
+                    && told.opened.as_ref().map(number) == opened.as_ref().map(|open| open.number)
+            }
             // A node of no domain is counted nowhere.
             None => {
                 let counts = self
                     .judge
                     .as_ref()
                     .is_some_and(|judge| !judge.bundle().domains().is_empty());
-                !counts && self.settings.labels.is_empty()
+                !counts && self.settings.labels.is_empty() && opened.is_none()
             }
         };
         if is_told {
@@ -191,6 +198,13 @@ impl Agent {
             unhealthy: unhealthy.map(str::to_owned),
             asks: asks.cloned(),
             acting,
+            opened: opened.map(|open| Opened {
+                number: open.number,
+                kinds: open.kinds,
+                targets: open.targets,
+                left_ms: u64::try_from(open.left.as_millis()).unwrap_or(u64::MAX),
+                approvers: open.approvers,
+            }),
         };
         self.domains.told = Some(facts.clone());
         self.send(Frame::NodeFacts(facts));

@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use policy::{Bundle, Crowd};
-use wire::api::{DomainView, TurnView};
+use wire::api::{DomainView, GlassView, TurnView};
 use wire::domains::{FleetFacts, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
 use wire::ids::{Epoch, Seq};
-use wire::time::{Mono, Now};
+use wire::time::{Mono, Now, Wall};
 
 use crate::fleet::{Node, Place};
 use crate::hub::Hub;
@@ -61,6 +61,8 @@ pub(crate) struct Domains {
 struct Member {
     /// What it said in its present session.
     facts: Option<NodeFacts>,
+    /// When it said that.
+    said_at: Mono,
     /// When its present session began.
     welcomed: Option<Mono>,
     /// Its turn, until it has given it back, and since when.
@@ -152,13 +154,14 @@ impl Hub {
         let is_over = |turn: &mut ((Epoch, Seq), Mono)| asked != Some(turn.0) && facts.acting == 0;
         member.turn.take_if(is_over);
         let is_waiting = asked.is_some() && member.turn.is_none();
-        member.facts = Some(facts);
+        (member.facts, member.said_at) = (Some(facts), now.mono);
         match (is_waiting, domains.queue.contains(&place)) {
             (true, false) => domains.queue.push_back(place),
             (false, true) => domains.queue.retain(|asking| *asking != place),
             _ => {}
         }
         domains.changed = true;
+        self.touch(place);
     }
 
     /// It stopped in an orderly way: nothing is faulty.
@@ -375,6 +378,24 @@ impl Hub {
     /// Why a node that is connected is not healthy by its own word.
     pub(crate) fn unhealthy(&self, node: &Node) -> Option<&str> {
         self.said(node)?.unhealthy.as_deref()
+    }
+
+    /// The break-glass token that a connected node has open.
+    pub(crate) fn open_glass(&self, node: &Node, now: Now) -> Option<GlassView> {
+        let member = self.domains.members.get(&self.fleet.place(node.id())?)?;
+        let opened = member.facts.as_ref()?.opened.as_ref()?;
+        let passed = now.mono.0.saturating_sub(member.said_at.0);
+        let left_ms = opened.left_ms.checked_sub(passed).filter(|left| *left > 0)?;
+        Some(GlassView {
+            node: node.id().clone(),
+            number: opened.number,
+            kinds: opened.kinds.clone(),
+            targets: opened.targets.clone(),
+            until: Wall(now.wall.0.saturating_add_unsigned(left_ms)),
+            left_ms,
+            approvers: opened.approvers.clone(),
+            reason: None,
+        })
     }
 
     /// Whether a node waits for its turn.

@@ -147,7 +147,7 @@ impl Hub {
             clock: node.clock(),
             held_by: status.and_then(|status| status.held_by.clone()),
             // Only the node knows.
-            break_glass: None,
+            break_glass: self.open_glass(node, now),
             quarantined: record.quarantined.clone().or_else(|| {
                 let denied = record.denied.as_ref()?;
                 Some(format!("denied: {denied}"))

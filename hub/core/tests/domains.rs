@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use wire::api::DomainView;
-use wire::domains::{Ask, FleetFacts, NodeFacts};
+use wire::domains::{Ask, FleetFacts, NodeFacts, Opened};
 use wire::frame::Frame;
 use wire::{Epoch, Seq};
 
@@ -210,6 +210,28 @@ fn who_asks_by_a_rule_that_gives_no_turns_waits() {
         (None, Some(2)),
         "and holds up nobody"
     );
+}
+
+#[test]
+fn people_see_which_break_glass_token_is_open_and_for_how_long() {
+    let mut world = rack(1, ONE_OF_A_RACK);
+    let opened = Opened {
+        number: 7,
+        kinds: vec!["restart".to_owned()],
+        targets: Vec::new(),
+        left_ms: 60_000,
+        approvers: vec!["key a".to_owned(), "key b".to_owned()],
+    };
+    let facts = NodeFacts {
+        opened: Some(opened),
+        ..healthy()
+    };
+    say(&mut world, 0, &facts);
+    wait(&mut world, 20_000);
+    let seen = |world: &World| world.hub.node(&world.agents[0].id, world.now).unwrap().break_glass;
+    assert_eq!(seen(&world).map(|open| (open.number, open.left_ms)), Some((7, 40_000)));
+    wait(&mut world, 40_000);
+    assert_eq!(seen(&world), None);
 }
 
 #[test]

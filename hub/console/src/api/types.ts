@@ -76,6 +76,12 @@ export interface NodeView {
   rejoins: number;
   clock: ClockState;
   held_by: string | null;
+  /** Absent on an older hub. */
+  labels?: Record<string, string>;
+  unhealthy?: string | null;
+  waits_for_turn?: boolean;
+  /** The token that two people opened; absent where none is open. */
+  break_glass?: { number: number; kinds: string[]; targets: string[]; until: string; left_ms: number; approvers: string[] };
   quarantined: string | null;
   epoch: number;
   produced: number;

@@ -109,6 +109,18 @@ function Facts({ row, age_ms, fresh }: { row: Row; age_ms: number | null; fresh:
         <Num value={view.journal_bytes} unit="bytes" /> <span class="muted num">of {human(view.journal_limit_bytes, "bytes")}, {full < 1 ? "<1" : Math.floor(full)} %</span>
       </Fact>
       {view.unrecorded_actions === 0 ? null : <Fact name="Not yet recorded"><Toned tone="warn">{view.unrecorded_actions} protective actions</Toned></Fact>}
+      <Fact name="Healthy">
+        {view.state !== "connected" ? <span class="none">not reported</span> : view.unhealthy == null ? "yes" : <Toned tone="down">no: {view.unhealthy}</Toned>}
+        {view.waits_for_turn === true ? <Toned tone="warn"> an action waits for its turn</Toned> : null}
+      </Fact>
+      {view.break_glass === undefined ? null : (
+        <Fact name="Break-glass" title={`token ${view.break_glass.number} by ${view.break_glass.approvers.join(" and ")}`}>
+          <Toned tone="warn">open for {view.break_glass.kinds.join(", ")}</Toned> <span class="muted num">{span(Math.max(0, view.break_glass.left_ms - passed))} left</span>
+        </Fact>
+      )}
+      {Object.keys(view.labels ?? {}).length === 0 ? null : (
+        <Fact name="Labels">{Object.entries(view.labels ?? {}).map(([name, value]) => `${name}=${value}`).join(", ")}</Fact>
+      )}
       <Fact name="Sampling">every {human(view.telemetry_interval_ms, "milliseconds")}</Fact>
       <Fact name="Version">{view.version}</Fact>
     </dl>
