@@ -20,6 +20,8 @@ pub struct Fleet {
     columns: Vec<[u16; MAX_NUMBERS]>,
     /// The numbers of the node that is being judged, by rule.
     numbers: Vec<Numbers>,
+    /// Which rules the present plan concerns.
+    asked: Vec<bool>,
 }
 
 /// One node of a what-if.
@@ -55,6 +57,7 @@ impl Fleet {
             decider: decider.clone(),
             names,
             numbers: vec![Numbers::default(); columns.len()],
+            asked: vec![false; columns.len()],
             columns,
         }
     }
@@ -76,14 +79,12 @@ impl Fleet {
         if let Some(first) = plan.first() {
             self.decider.catch_up(first.now);
         }
-        let mut asked: Vec<usize> = plan
-            .iter()
-            .flat_map(|question| self.decider.places(question.kind))
-            .collect();
-        asked.sort_unstable();
-        asked.dedup();
+        self.asked.fill(false);
+        for place in plan.iter().flat_map(|question| self.decider.places(question.kind)) {
+            self.asked[place] = true;
+        }
         for (place, node) in nodes.into_iter().enumerate() {
-            self.take(&asked, node.facts);
+            self.take(node.facts);
             let numbers = &self.numbers;
             let answers = plan.iter().map(|question| {
                 let question = Question {
@@ -102,9 +103,9 @@ impl Fleet {
     }
 
     /// Takes a node's numbers, for the rules that are asked.
-    fn take(&mut self, asked: &[usize], facts: &[Option<i64>]) {
-        for place in asked {
-            let (columns, numbers) = (&self.columns[*place], &mut self.numbers[*place]);
+    fn take(&mut self, facts: &[Option<i64>]) {
+        let rules = self.asked.iter().zip(self.columns.iter().zip(&mut self.numbers));
+        for (_, (columns, numbers)) in rules.filter(|(is_asked, _)| **is_asked) {
             for (index, column) in columns.iter().enumerate() {
                 if *column == NONE {
                     break;

@@ -286,6 +286,12 @@ impl World {
         } else {
             self.faults.add(Fault::Leak);
             self.nodes[n].workload.leaking = true;
+            // Where turns are to be taken, a whole rack wants one at once.
+            if self.swarm.turns.is_some() {
+                for node in self.nodes.iter_mut().skip(n % 2).step_by(2) {
+                    node.workload.leaking = true;
+                }
+            }
         }
     }
 
