@@ -455,3 +455,27 @@ fn a_blast_radius_that_cannot_be_known_holds_small_changes_too() {
         "#,
     );
 }
+
+#[test]
+fn a_domain_of_one_asks_people_unless_the_rule_says_otherwise() {
+    let verdict = |alone: &str| {
+        let text = format!(
+            "bundle: x\nrules:\n  - {{ id: r, kind: blast_radius, domain: fleet, max_concurrent: {{ n: 1 }}{alone} }}\n"
+        );
+        let bundle = policy::Bundle::parse(text.as_bytes()).expect("a bundle");
+        let mut decider = policy::Decider::new(std::sync::Arc::new(bundle));
+        decider.set_fact("fleet.members", Some(1));
+        decider.set_fact("fleet.unhealthy", Some(0));
+        let kind = policy::KINDS.iter().position(|kind| kind.name == "restart");
+        let answer = decider.ask(&policy::Question {
+            kind: kind.expect("a kind"),
+            source: 0,
+            target: "workload:train",
+            amount: None,
+            now: wire::Now::default(),
+        });
+        answer.verdict
+    };
+    assert_eq!(verdict(""), wire::Verdict::RequireApproval);
+    assert_eq!(verdict(", alone: allow"), wire::Verdict::Allow);
+}

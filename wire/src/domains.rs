@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::action::RiskClass;
 use crate::ids::{Epoch, HubEpoch, Seq};
 
 /// Most labels that one node tells its hub.
@@ -52,6 +53,8 @@ pub struct Ask {
     pub decision: (Epoch, Seq),
     /// Ids of the rules that hold it, all of kind `blast_radius`.
     pub rules: Vec<String>,
+    /// How dangerous it is: what makes a domain's breaker open stops nothing below medium.
+    pub class: RiskClass,
 }
 
 /// What a hub counted of the domains that an agent is in. Replaces the former.

@@ -10,7 +10,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wire::action::{Action, ActionKind, Origin, Outcome, OutcomeState};
+use wire::action::{Action, ActionKind, Origin, Outcome, OutcomeState, RiskClass};
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing, KeySignature};
 use wire::codec::{self, DecodeError};
 use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Judgement, Observed};
@@ -180,6 +180,7 @@ fn frames_about_domains() {
             asks: Some(domains::Ask {
                 decision: (Epoch(3), Seq(41)),
                 rules: vec!["one-of-a-rack".to_owned()],
+                class: RiskClass::Low,
             }),
             acting: 1,
             opened: Some(domains::Opened {

@@ -95,7 +95,7 @@ impl Agent {
             _ => None,
         };
         if recorded {
-            self.note_turn(&decision, &judgement, now);
+            self.note_turn(&decision, &judgement, inputs.wanted.kind.risk(), now);
         }
         let judge = self.judge.as_mut()?;
         match granted {

@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use wire::action::RiskClass;
 use wire::decision::{Judgement, Verdict};
 use wire::domains::{Ask, FleetFacts, NodeFacts, Opened};
 use wire::frame::Frame;
@@ -115,7 +116,7 @@ impl Agent {
     }
 
     /// A decision was made: it may need a turn, or have used one.
-    pub(crate) fn note_turn(&mut self, decision: &DecisionId, judgement: &Judgement, now: Now) {
+    pub(crate) fn note_turn(&mut self, decision: &DecisionId, judgement: &Judgement, class: RiskClass, now: Now) {
         if let Some(action) = &judgement.granted {
             if action.kind.disruptive() && self.domains.wish.take().is_some() {
                 self.apply_counts();
@@ -146,7 +147,7 @@ impl Agent {
             None => {
                 let decision = (decision.epoch, decision.seq);
                 self.domains.wish = Some(Wish {
-                    ask: Ask { decision, rules },
+                    ask: Ask { decision, rules, class },
                     has_turn: false,
                     until: now.mono + ASK_FOR,
                 });

@@ -274,6 +274,7 @@ impl Hub {
             let crowd = Crowd {
                 members: counts.members,
                 touched: counts.unhealthy.saturating_add(counts.in_flight),
+                class: ask.class,
                 newly_faulty: counts.newly_faulty,
                 started: &started,
             };

@@ -6,6 +6,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use wire::action::RiskClass;
 use wire::api::DomainView;
 use wire::domains::{Ask, FleetFacts, NodeFacts, Opened};
 use wire::frame::Frame;
@@ -53,6 +54,7 @@ fn asks(seq: u64) -> NodeFacts {
         asks: Some(Ask {
             decision,
             rules: vec!["one-of-a-rack".to_owned()],
+            class: RiskClass::Low,
         }),
         ..healthy()
     }
@@ -133,7 +135,9 @@ fn a_member_that_is_sick_or_away_leaves_less_room() {
     };
     say(&mut world, 0, &sick);
     world.close(1, "lost");
-    say(&mut world, 2, &asks(1));
+    let mut risky = asks(1);
+    risky.asks.as_mut().unwrap().class = RiskClass::Medium;
+    say(&mut world, 2, &risky);
     wait(&mut world, 2_100);
     assert_eq!(turn(&world, 2), None);
     assert_eq!(number(&world, 2, "rack.unhealthy"), Some(2));
@@ -142,8 +146,14 @@ fn a_member_that_is_sick_or_away_leaves_less_room() {
     say(&mut world, 0, &healthy());
     wait(&mut world, 100);
     assert_eq!(turn(&world, 2), None, "a third is newly faulty");
+    say(&mut world, 2, &asks(1));
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 2), Some(1), "the breaker is no matter of small changes");
+    say(&mut world, 2, &healthy());
+    risky.asks.as_mut().unwrap().decision.1 = Seq(2);
+    say(&mut world, 2, &risky);
     wait(&mut world, 301_000);
-    assert_eq!(turn(&world, 2), Some(1), "one is away, and there is room for one more");
+    assert_eq!(turn(&world, 2), Some(2), "one is away, and there is room for one more");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Blast {
     reopen_ms: u64,
     /// So many of the domain in so long, and no more.
     max_per_window: Option<(u32, u64)>,
+    /// A domain of one needs no approval.
+    alone_runs: bool,
     on_missing: OnUnknown,
 }
 
@@ -79,6 +81,8 @@ pub struct Crowd<'a> {
     pub members: i64,
     /// Members besides the one that asks that are unhealthy or touched.
     pub touched: i64,
+    /// How dangerous what the member asks for is.
+    pub class: RiskClass,
     /// Members that became unhealthy in the last five minutes.
     pub newly_faulty: i64,
     /// How many were touched in the last so many milliseconds.
@@ -105,7 +109,7 @@ impl Blast {
         let (domain, names) = read_names(
             fields,
             "domain",
-            "node, rack, site, tenant, service, driver_version, or one of them by name",
+            "what is counted: fleet, site, or a label that nodes tell (rack, tenant, driver_version); `rack:r7` counts that one for everybody",
             &numbers,
         );
         let max = fields.map(
@@ -135,9 +139,15 @@ impl Blast {
                 (u32::try_from(n).unwrap_or(1), window)
             },
         );
+        let alone = fields.choice(
+            "alone",
+            &["require_approval", "allow"],
+            "what a domain of one says, which nothing else can stand in for; require_approval, unless it is unhealthy already",
+        );
         let on_missing = OnUnknown::read(fields);
         Some(Self {
             domain,
+            alone_runs: alone == Some(1),
             reopen_ms: reopen.unwrap_or(REOPEN_MS),
             max_per_window,
             names,
@@ -232,7 +242,7 @@ impl Blast {
                 )
             });
         }
-        if members == 1 {
+        if members == 1 && !self.alone_runs {
             let finding = Finding::pass(3, ">", Some(members), Some(1), Unit::Count);
             return push(if unhealthy > 0 {
                 Finding { holds: true, ..finding }
@@ -276,7 +286,8 @@ impl Blast {
         let is_full = self
             .max_per_window
             .is_some_and(|(limit, window)| (crowd.started)(window) >= limit);
-        if is_full || share_of(crowd.newly_faulty, crowd.members) >= self.breaker_bp {
+        let is_open = share_of(crowd.newly_faulty, crowd.members) >= self.breaker_bp;
+        if is_full || is_open && crowd.class >= RiskClass::Medium {
             return false;
         }
         // A domain of one asks people, not the hub.
