@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use policy::{Situation, Verify, Want};
 use serde::{Deserialize, Serialize};
-use wire::decision::{Authority, Decision};
+use wire::decision::{Authority, Decision, Judgement};
 use wire::entry::{EntryBody, Event};
 use wire::ids::{DecisionId, Seq};
 use wire::reading::{Reading, human};
@@ -76,16 +76,8 @@ impl Agent {
     ///
     /// `expires` is when whoever asked loses interest.
     pub(crate) fn decide(&mut self, want: Want, expires: Option<Mono>, now: Now) -> Option<DecisionId> {
-        let situation = Situation {
-            now,
-            policy_age_ms: self.policy_age_ms(now.mono),
-            connected: self.link.is_welcomed(),
-            clock: self.clock.state(),
-            journal_ok: self.record.takes_entries(),
-            held_by: self.marks.held.as_ref().map(|held| held.who.as_str()),
-            hub_epoch: self.marks.floor.hub_epoch,
-        };
-        let judge = self.judge.as_mut()?;
+        let situation = self.situation(now);
+        let judge = self.judge.as_ref()?;
         let inputs = judge.inputs(&want, &situation);
         let judgement = policy::judge(judge.bundle(), &inputs);
         let recorded = self.record.has_room();
@@ -124,6 +116,26 @@ impl Agent {
             self.push(decided, now);
         }
         Some(decision)
+    }
+
+    /// What would be decided of this now. Nothing is recorded or counted.
+    pub(crate) fn foresee(&self, want: &Want, now: Now) -> Option<Judgement> {
+        let situation = self.situation(now);
+        let judge = self.judge.as_ref()?;
+        let inputs = judge.inputs(want, &situation);
+        Some(policy::judge(judge.bundle(), &inputs))
+    }
+
+    fn situation(&self, now: Now) -> Situation<'_> {
+        Situation {
+            now,
+            policy_age_ms: self.policy_age_ms(now.mono),
+            connected: self.link.is_welcomed(),
+            clock: self.clock.state(),
+            journal_ok: self.record.takes_entries(),
+            held_by: self.marks.held.as_ref().map(|held| held.who.as_str()),
+            hub_epoch: self.marks.floor.hub_epoch,
+        }
     }
 
     /// Whether the same action of the same origin is under way already: a restart must not want it twice.

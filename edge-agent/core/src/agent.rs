@@ -26,6 +26,7 @@ use crate::effect::{Batch, Effect, Log, Token};
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
 use crate::marks::{Marks, Staged};
+use crate::orders::WaitingOrder;
 use crate::planted::Planted;
 use crate::record::{InFlight, Record};
 use crate::recover::{self, Start};
@@ -55,6 +56,8 @@ pub struct Agent {
     pub(crate) devices: Vec<DeviceInfo>,
     pub(crate) link: Link,
     pub(crate) domains: Domains,
+    /// Orders that wait for their turn, oldest first.
+    pub(crate) orders: VecDeque<WaitingOrder>,
     pub(crate) older: Vec<Older>,
     pub(crate) oldest_entry: Seq,
     pub(crate) released_entries: Seq,
@@ -131,6 +134,7 @@ impl Agent {
             devices: Vec::new(),
             link: Link::new(settings.seed, now.mono),
             domains: Domains::default(),
+            orders: VecDeque::new(),
             older,
             oldest_entry,
             released_entries,
@@ -213,6 +217,7 @@ impl Agent {
             self.next_bundle_at,
             self.link.due(),
             self.domains.due(),
+            self.next_order(),
         ];
         let due = due.into_iter().flatten().min();
         let due = due.map(|at| at.since(now.mono));
@@ -425,6 +430,7 @@ impl Agent {
             self.refuse_waiting();
         }
         self.retry_bundle(now);
+        self.expire_wishes(now);
         if self.authority.until.is_some_and(|until| now.mono >= until) {
             self.look_at_authority(now);
         }

@@ -41,6 +41,9 @@ impl Agent {
             return self.refuse_command(id, "fenced", now);
         }
         self.marks.floor.hub_epoch = command.hub_epoch;
+        if self.has_order(id) {
+            return;
+        }
         if !self.marks.remember(id) && !self.has_planted(Planted::CommandTwice) {
             // Its decision is in the journal and reaches the hub by itself.
             return;
@@ -53,7 +56,7 @@ impl Agent {
             Order::Act(action) => {
                 let origin = Origin::Command { id, who, reason };
                 let expires = now.mono + Duration::from_millis(command.valid_for_ms);
-                if let Err(reason) = self.order(action, origin, Some(expires), now) {
+                if let Err(reason) = self.order(action, origin, Some(expires), None, now) {
                     self.refuse_command(id, reason, now);
                 }
             }
@@ -88,11 +91,13 @@ impl Agent {
             LocalRequest::Order { who, reason, what } => match what {
                 Order::Act(action) => {
                     let origin = Origin::Local { who, reason };
-                    match self.order(action, origin, None, now) {
-                        Ok(decision) => {
+                    match self.order(action, origin, None, Some(request), now) {
+                        Ok(Some(decision)) => {
                             let entry = decision.seq;
                             self.wait(entry, request, LocalAnswer::Decided { decision });
                         }
+                        // Answered when its turn has come, or has not for too long.
+                        Ok(None) => {}
                         Err(reason) => self.refuse(request, reason),
                     }
                 }
@@ -158,8 +163,9 @@ impl Agent {
         action: Action,
         origin: Origin,
         expires: Option<wire::time::Mono>,
+        request: Option<u64>,
         now: Now,
-    ) -> Result<wire::DecisionId, &'static str> {
+    ) -> Result<Option<wire::DecisionId>, &'static str> {
         if self.marks.open.len() >= MAX_OPEN {
             return Err("too many actions are under way");
         }
@@ -170,8 +176,7 @@ impl Agent {
             rejected: Vec::new(),
             verify: None,
         };
-        self.decide(want, expires, now)
-            .ok_or("no bundle is active, so nothing can be judged")
+        self.take_order(want, expires, request, now)
     }
 
     fn hold(&mut self, who: String, reason: String, now: Now) -> Seq {

@@ -11,11 +11,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use policy::Want;
 use wire::action::RiskClass;
 use wire::decision::{Judgement, Verdict};
 use wire::domains::{Ask, FleetFacts, NodeFacts, Opened};
 use wire::frame::Frame;
-use wire::ids::DecisionId;
+use wire::ids::{DecisionId, Epoch, Seq};
 use wire::time::{Mono, Now};
 
 use crate::agent::Agent;
@@ -70,16 +71,18 @@ impl Agent {
             (wish.has_turn, wish.until) = (true, now.mono + TURN_FOR);
             self.apply_counts();
             self.reconsider();
+            self.use_turn(now);
         } else {
             self.apply_counts();
         }
     }
 
     /// The session is over: nothing of it is known any more, and no turn of it counts.
-    pub(crate) fn forget_domains(&mut self) {
+    pub(crate) fn forget_domains(&mut self, now: Now) {
         let domains = &mut self.domains;
         (domains.counted, domains.wish, domains.told) = (None, None, None);
         self.apply_counts();
+        self.end_waits(true, now);
     }
 
     /// A part of the node works or does not.
@@ -123,29 +126,54 @@ impl Agent {
             }
             return;
         }
-        if judgement.verdict != Verdict::Hold {
-            return;
+        let rules = self.held_for_turn(judgement);
+        if !rules.is_empty() {
+            self.ask(rules, (decision.epoch, decision.seq), class, now);
         }
+    }
+
+    /// Whether an order should wait for its turn before it is decided; asks for the turn if so. Nothing is recorded.
+    pub(crate) fn waits_first(&mut self, want: &Want, now: Now) -> bool {
+        if !want.action.kind.disruptive() || self.domains.counted.is_none() {
+            return false;
+        }
+        let Some(judgement) = self.foresee(want, now) else {
+            return false;
+        };
+        let rules = self.held_for_turn(&judgement);
+        if rules.is_empty() {
+            return false;
+        }
+        // No entry tells of it yet: the place of the next one tells this wish from those before it.
+        let made = self.record.made();
+        self.ask(rules, (made.epoch, made.seq.next()), want.action.kind.risk(), now);
+        true
+    }
+
+    /// The rules that hold an action for want of a turn; none if a turn would not help.
+    fn held_for_turn(&self, judgement: &Judgement) -> Vec<String> {
         let mut rules: Vec<String> = Vec::new();
+        if judgement.verdict != Verdict::Hold || self.domains.counted.is_none() {
+            return rules;
+        }
         for clause in judgement.clauses.iter().filter(|clause| !clause.shadow) {
             let objects = !clause.holds && clause.verdict >= Verdict::Hold;
             if objects && clause.kind != BLAST_RADIUS {
-                // A turn would not help.
-                return;
+                return Vec::new();
             }
             // A rule that had no room when this was judged may have some when it is this node's turn.
             if clause.kind == BLAST_RADIUS && rules.last() != Some(&clause.rule) {
                 rules.push(clause.rule.clone());
             }
         }
-        if rules.is_empty() || self.domains.counted.is_none() {
-            return;
-        }
+        rules
+    }
+
+    fn ask(&mut self, rules: Vec<String>, decision: (Epoch, Seq), class: RiskClass, now: Now) {
         match &mut self.domains.wish {
             Some(wish) if wish.has_turn => {}
             Some(wish) => wish.until = now.mono + ASK_FOR,
             None => {
-                let decision = (decision.epoch, decision.seq);
                 self.domains.wish = Some(Wish {
                     ask: Ask { decision, rules, class },
                     has_turn: false,
@@ -155,12 +183,17 @@ impl Agent {
         }
     }
 
-    /// What every turn ends with: a wish that has passed is withdrawn, and the hub hears what has changed.
-    pub(crate) fn turn_domains(&mut self, now: Now) {
+    /// Withdraws a wish that has passed, and decides orders that have waited for long enough.
+    pub(crate) fn expire_wishes(&mut self, now: Now) {
         if self.domains.due().is_some_and(|until| now.mono >= until) {
             self.domains.wish = None;
             self.apply_counts();
         }
+        self.end_waits(false, now);
+    }
+
+    /// What every turn ends with: the hub hears what has changed.
+    pub(crate) fn turn_domains(&mut self, now: Now) {
         if !self.link.is_welcomed() {
             return;
         }
@@ -229,8 +262,8 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use wire::domains::{FleetFacts, NodeFacts};
-    use wire::frame::{Ack, Frame, Welcome};
-    use wire::{BundleRef, HubEpoch, Now, Seq};
+    use wire::frame::{Ack, Command, Frame, Order, Welcome};
+    use wire::{Action, ActionKind, BundleRef, CommandId, DeviceId, HubEpoch, Now, Seq};
 
     use crate::Input;
     use crate::testing::{BUNDLE, Rig, carried, signed};
@@ -356,6 +389,80 @@ mod tests {
         assert_eq!(asked(&rig), None);
         rig.live(3, 60, 300);
         assert!(rig.acts.is_empty(), "it has to ask again: {:?}", rig.log);
+    }
+
+    fn restart(request: Option<u64>) -> Input {
+        let what = Order::Act(Action {
+            target: DeviceId::workload("job").expect("a name"),
+            kind: ActionKind::Restart,
+        });
+        let (who, reason) = ("ana".to_owned(), "test".to_owned());
+        match request {
+            Some(request) => Input::Local {
+                request,
+                what: crate::LocalRequest::Order { who, reason, what },
+            },
+            None => Input::Frame(Frame::Command(Command {
+                id: CommandId([7; 16]),
+                hub_epoch: HubEpoch(3),
+                valid_for_ms: 30_000,
+                who,
+                reason,
+                what,
+            })),
+        }
+    }
+
+    #[test]
+    fn an_order_waits_for_its_turn_and_is_answered_once() {
+        let mut rig = member();
+        rig.handle(restart(Some(7)));
+        assert!(rig.log.is_empty(), "not decided yet: {:?}", rig.log);
+        let ask = asked(&rig).expect("it asks");
+        rig.pass(3_000);
+        count(&mut rig, 0, Some(ask));
+        assert_eq!(rig.log, ["decided allow restart", "answered", "act restart", "applied"]);
+        assert_eq!(asked(&rig), None);
+    }
+
+    #[test]
+    fn an_order_whose_turn_does_not_come_is_decided_all_the_same() {
+        let mut rig = member();
+        rig.handle(restart(Some(7)));
+        rig.handle(restart(Some(8)));
+        rig.pass(9_999);
+        rig.handle(Input::Tick);
+        assert!(rig.log.is_empty());
+        rig.pass(1);
+        rig.handle(Input::Tick);
+        assert_eq!(
+            rig.log,
+            ["decided hold restart", "decided hold restart", "answered", "answered"]
+        );
+
+        // A hub that is gone gives no turns.
+        let mut rig = member();
+        rig.handle(restart(Some(7)));
+        rig.handle(Input::LinkDown {
+            reason: "test".to_owned(),
+        });
+        assert_eq!(rig.log, ["decided hold restart", "answered"]);
+    }
+
+    #[test]
+    fn a_command_that_waits_is_taken_once_also_over_a_crash() {
+        let mut rig = member();
+        rig.handle(restart(None));
+        rig.handle(restart(None));
+        rig.crash();
+        connect(&mut rig);
+        count(&mut rig, 0, None);
+        rig.log.clear();
+        rig.handle(restart(None));
+        let ask = asked(&rig).expect("it asks");
+        count(&mut rig, 0, Some(ask));
+        rig.handle(restart(None));
+        assert_eq!(rig.log, ["decided allow restart", "act restart", "applied"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod glass;
 mod input;
 mod link;
 mod marks;
+mod orders;
 mod planted;
 mod record;
 mod recover;

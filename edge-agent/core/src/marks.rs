@@ -144,6 +144,11 @@ impl Marks {
         self.commands.push_back(id);
         true
     }
+
+    /// A command was not applied after all.
+    pub(crate) fn forget_command(&mut self, id: CommandId) {
+        self.commands.retain(|known| *known != id);
+    }
 }
 
 /// A bundle on its way to become active: its batch is not durable yet.

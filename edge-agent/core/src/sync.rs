@@ -55,11 +55,11 @@ impl Agent {
     }
 
     pub(crate) fn on_link_down(&mut self, reason: String, now: Now) {
-        self.forget_domains();
         if self.link.went_down(now.mono) && self.record.has_room() {
             let event = Event::Disconnected { reason };
             self.push(EntryBody::Event(event), now);
         }
+        self.forget_domains(now);
     }
 
     pub(crate) fn on_frame(&mut self, frame: Frame, now: Now) {

@@ -78,7 +78,7 @@ fn nodes_that_leak_together_restart_one_after_the_other() {
         "test",
         "--local",
     ]);
-    check(&said, 4, &["one", "hold"]);
+    check(&said, 4, &["by rule one"]);
     // It counts as unhealthy, so it is nobody else's turn.
     cluster.until("edge-02 is missed", |cluster| {
         cluster.must(&["get", "domains", "-o", "json"]).items()[0]["unhealthy"] == 1
@@ -91,7 +91,7 @@ fn nodes_that_leak_together_restart_one_after_the_other() {
         "test",
         "--local",
     ]);
-    check(&said, 4, &["one", "hold"]);
+    check(&said, 4, &["by rule one"]);
     let waits = cluster.must(&["describe", "node", "edge-01"]);
     check(&waits, 0, &["an action waits for its turn"]);
     // Back, it is healthy again, and the one that waits has its turn.
