@@ -19,8 +19,9 @@ use super::answer::{Failure, bytes, read_json};
 use super::record::{only_this, story};
 use super::{App, Ask, Who};
 
-/// How long the core may take to make a decision durable: its own deadline for a slow disk, and some.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the core may take to make a decision durable: the wait for the node's turn (10 s), its own deadline for a slow disk, and
+/// some.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest wait for an outcome.
 const MOST_WAIT: Duration = Duration::from_secs(110);
 /// Longest reason, in bytes: it stands in one line.
