@@ -806,20 +806,22 @@ fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Action, state: 
     let verifies = condition.and_then(|condition| condition.verify);
     standing.refusals = 0;
     match state {
-        OutcomeState::Applied => {
+        // An agent tells of an action that is verified only once, at its end: then it is in force, too.
+        OutcomeState::Applied | OutcomeState::Verified => {
             engage(rule, standing, action);
             let lasting = action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
             standing.again_at = if lasting { now + again } else { Mono(0) };
             standing.since = None;
-            standing.acting =
-                verifies.map(|(_, within_ms)| (action.clone(), now + Duration::from_millis(within_ms) + LOST_AFTER));
-        }
-        OutcomeState::Verified => {
-            standing.acting = None;
-            standing.alternative = 0;
+            standing.acting = verifies
+                .filter(|_| state == OutcomeState::Applied)
+                .map(|(_, within_ms)| (action.clone(), now + Duration::from_millis(within_ms) + LOST_AFTER));
+            if state == OutcomeState::Verified {
+                standing.alternative = 0;
+            }
         }
         OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => {
-            if state == OutcomeState::Unknown {
+            // It did not help, or nobody knows; it may be in force all the same.
+            if state != OutcomeState::Failed {
                 engage(rule, standing, action);
             }
             standing.acting = None;

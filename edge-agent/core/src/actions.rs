@@ -436,7 +436,8 @@ fn unseen_text(verify: Option<&Verify>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::check;
+    use crate::Input;
+    use crate::testing::{BUNDLE, Rig, carried, check, signed};
 
     #[test]
     fn an_effect_is_told_in_the_unit_of_what_was_measured() {
@@ -525,6 +526,60 @@ mod tests {
             &format!("{start} | probe cannot tell | crash"),
             &format!("{before} | unknown"),
         );
+    }
+
+    #[test]
+    fn what_was_verified_is_taken_back_when_the_condition_clears() {
+        let text = BUNDLE.replace(
+            "    never_expires: true\n",
+            "    never_expires: true\n    undo_on_clear: true\n    clear_for: 5 s\n",
+        );
+        let told = |middle: &[&str], crash: bool| {
+            let mut rig = Rig::new();
+            rig.handle(Input::Local {
+                request: 2,
+                what: crate::LocalRequest::Import {
+                    who: "test".to_owned(),
+                    parcel: carried(signed(2, &text)),
+                },
+            });
+            rig.log.clear();
+            rig.live(3, 90, 100);
+            if crash {
+                rig.crash();
+            }
+            rig.live(30, 60, 100);
+            let undo = ["decided allow release_power_cap", "act release_power_cap", "applied"];
+            let all = [
+                &["decided allow power_cap", "act power_cap", "applied"][..],
+                middle,
+                &undo,
+            ]
+            .concat();
+            assert_eq!(rig.log, all);
+        };
+        told(&["verified"], false);
+        told(&["verified"], true);
+    }
+
+    #[test]
+    fn what_did_not_help_is_taken_back_too() {
+        let text = BUNDLE
+            .replace("within: 30 s", "within: 5 s")
+            .replace("    never_expires: true\n", "    undo_on_clear: true\n");
+        let mut rig = Rig::new();
+        rig.handle(Input::Local {
+            request: 2,
+            what: crate::LocalRequest::Import {
+                who: "test".to_owned(),
+                parcel: carried(signed(2, &text)),
+            },
+        });
+        rig.log.clear();
+        rig.live(9, 90, 100);
+        assert!(rig.log.contains(&"not_verified".to_owned()), "{:?}", rig.log);
+        rig.live(200, 60, 100);
+        assert!(rig.log.contains(&"act release_power_cap".to_owned()), "{:?}", rig.log);
     }
 
     #[test]
