@@ -2,7 +2,8 @@
 //!
 //! A node that must stop somebody's work asks for its turn; turns are given in the order of asking, as far as the newest bundle's
 //! `blast_radius` rules leave room. Nothing of this is stored: a node that is not connected counts as unhealthy, and one that has not
-//! yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many.
+//! yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once. Only
+//! what `max_per_window` counts begins anew with it.
 //!
 //! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
 //! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act.
@@ -199,6 +200,11 @@ impl Hub {
         let Some(rules) = self.bundles.rules().cloned() else {
             return;
         };
+        let is_asked = |member: &Member| member.told.is_some();
+        if rules.domains().is_empty() && !self.domains.members.values().any(is_asked) {
+            self.domains.spread_at = None;
+            return;
+        }
         let mut census = self.census(&rules, now.mono);
         let mut tell = self.give_turns(&rules, &mut census, now.mono);
         let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
@@ -471,13 +477,7 @@ impl Census {
     }
 
     fn of_or_new(&mut self, domain: &str, value: &str) -> &mut Counts {
-        if !self.counts.contains_key(domain) {
-            self.counts.insert(domain.to_owned(), BTreeMap::new());
-        }
         let values = self.counts.entry(domain.to_owned()).or_default();
-        if !values.contains_key(value) {
-            values.insert(value.to_owned(), Counts::default());
-        }
         values.entry(value.to_owned()).or_default()
     }
 }
