@@ -6,9 +6,11 @@
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
 //! rule engaged it takes back at most once.
 //!
-//! Read next: `engine/facts.rs` (what a decision keeps), `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+//! Read next: `engine/facts.rs` (what a decision keeps), `engine/settle.rs` (what an outcome means), `table.rs` (series),
+//! `ledger.rs` (memory), `kind/threshold.rs` (conditions).
 
 mod facts;
+mod settle;
 
 pub(crate) use facts::labels_in;
 
@@ -24,15 +26,15 @@ use wire::{
     Action, ActionKind, BundleRef, DecisionId, DeviceId, HubEpoch, Mono, Now, Origin, OutcomeState, Reading, Series,
 };
 
-use crate::actions;
 use crate::bundle::Bundle;
 use crate::glass::Glass;
 use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
-use crate::ledger::{Counters, Engaged, Flight, Known, Ledger, NODE, Standing};
+use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing};
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
+use settle::{is_same_lever, is_stricter, settle, settle_undo};
 
 /// How the message ends that tells of a fault on which waiting does not help.
 const STUCK: &str = "the fault is stuck";
@@ -796,82 +798,6 @@ impl Judge {
         if let Some((_, _, standing)) = self.stored.iter_mut().find(|(rule, _, s)| rule == id && is_it(s)) {
             change(bundle.rule(id), standing);
         }
-    }
-}
-
-/// What an outcome of a rule's action means for the rule.
-fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Action, state: OutcomeState, now: Mono) {
-    let condition = rule.and_then(|rule| rule.kind.condition());
-    let again = Duration::from_millis(condition.map_or(0, |condition| condition.again_after_ms));
-    let verifies = condition.and_then(|condition| condition.verify);
-    standing.refusals = 0;
-    match state {
-        // An agent tells of an action that is verified only once, at its end: then it is in force, too.
-        OutcomeState::Applied | OutcomeState::Verified => {
-            engage(rule, standing, action);
-            let lasting = action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
-            standing.again_at = if lasting { now + again } else { Mono(0) };
-            standing.since = None;
-            standing.acting = verifies
-                .filter(|_| state == OutcomeState::Applied)
-                .map(|(_, within_ms)| (action.clone(), now + Duration::from_millis(within_ms) + LOST_AFTER));
-            if state == OutcomeState::Verified {
-                standing.alternative = 0;
-            }
-        }
-        OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => {
-            // It did not help, or nobody knows; it may be in force all the same.
-            if state != OutcomeState::Failed {
-                engage(rule, standing, action);
-            }
-            standing.acting = None;
-            standing.again_at = Mono(0);
-            let alternatives = condition.map_or(0, |condition| condition.then.len());
-            let next = usize::from(standing.alternative) + 1;
-            standing.alternative = u8::try_from(next).ok().filter(|_| next < alternatives).unwrap_or(0);
-        }
-        OutcomeState::Dropped => standing.acting = None,
-    }
-}
-
-fn engage(rule: Option<&Rule>, standing: &mut Standing, action: &Action) {
-    let condition = rule.and_then(|rule| rule.kind.condition());
-    let undo = condition.is_some_and(|condition| condition.undo_on_clear) && action.kind.undo().is_some();
-    if !action.kind.reversible() {
-        return;
-    }
-    standing
-        .engaged
-        .retain(|engaged| !is_same_lever(&engaged.action, action));
-    standing.engaged.push(Engaged {
-        action: action.clone(),
-        undo,
-    });
-}
-
-fn settle_undo(standing: &mut Standing, failed: bool, now: Mono) {
-    standing.acting = None;
-    if failed {
-        let wait = (REFUSED_MS.0 << standing.refusals.min(10)).min(REFUSED_MS.1);
-        standing.refusals = standing.refusals.saturating_add(1);
-        standing.blocked_until = now + Duration::from_millis(wait);
-    } else {
-        standing.engaged.pop();
-        standing.refusals = 0;
-        standing.again_at = Mono(0);
-    }
-}
-
-/// Whether two actions move the same thing.
-fn is_same_lever(a: &Action, b: &Action) -> bool {
-    a.target == b.target && actions::wire_index(&a.kind) == actions::wire_index(&b.kind) && a.kind.undo().is_some()
-}
-
-/// Whether `a` leaves less power or share than `b`.
-fn is_stricter(a: &Action, b: &Action) -> bool {
-    match (actions::amount(&a.kind), actions::amount(&b.kind)) {
-        (Some((a, _)), Some((b, _))) => a < b,
-        _ => false,
     }
 }
 

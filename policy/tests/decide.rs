@@ -479,3 +479,27 @@ fn a_domain_of_one_asks_people_unless_the_rule_says_otherwise() {
     assert_eq!(verdict(""), wire::Verdict::RequireApproval);
     assert_eq!(verdict(", alone: allow"), wire::Verdict::Allow);
 }
+
+#[test]
+fn a_hub_leaves_to_the_agent_what_an_open_token_could_lift() {
+    let verdicts = |rule: &str| {
+        let text = format!("bundle: x\npermits: [{{ kinds: [restart] }}]\nrules:\n  - {rule}\n");
+        let bundle = policy::Bundle::parse(text.as_bytes()).expect("a bundle");
+        let action = wire::Action {
+            target: wire::DeviceId::workload("train").expect("a name"),
+            kind: wire::ActionKind::Restart,
+        };
+        let origin = wire::Origin::Local {
+            who: "ana".to_owned(),
+            reason: "test".to_owned(),
+        };
+        let now = wire::Now::default();
+        let runs = policy::vet(&bundle, &action, &origin, now).verdict.runs();
+        (runs, policy::may_be_lifted(&bundle, &action, &origin, now))
+    };
+    let freeze = "{ id: r, kind: change_freeze, on_violation: deny, spans: [{ local_start: 1960-01-01, local_end: 1990-01-01 }] }";
+    assert_eq!(verdicts(freeze), (false, true));
+    // What never may be is denied at once, token or not.
+    let never = "{ id: r, kind: cel, require: 'action.kind != \"restart\"' }";
+    assert_eq!(verdicts(never), (false, false));
+}

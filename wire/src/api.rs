@@ -45,8 +45,12 @@ use crate::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubE
 use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::{ClockState, Wall};
 
+mod domains;
+mod glass;
 mod policies;
 
+pub use domains::{DomainView, TurnView};
+pub use glass::{GlassSentView, GlassView};
 pub use policies::{
     CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
@@ -178,40 +182,6 @@ pub struct NodeView {
     /// Its last five, newest first; only in the answer for a single node.
     #[serde(default)]
     pub last_decisions: Vec<DecisionView>,
-}
-
-/// What nodes have in common, as rules of kind `blast_radius` count it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DomainView {
-    /// The domain as rules name it: `rack`, `site`, or one by name, `rack:r7`.
-    pub domain: String,
-    /// Which: the label's value that its members share.
-    pub value: String,
-    /// Nodes that share it and are not denied.
-    pub members: i64,
-    /// Members that are away, or say that they are not healthy.
-    pub unhealthy: i64,
-    /// Healthy members that are being touched, have their turn, or have not yet said how they stand.
-    pub in_flight: i64,
-    /// Members that became unhealthy in the last five minutes.
-    pub newly_faulty: i64,
-    /// Whether a rule in mode enforce counts it, so that its members need a turn.
-    pub gives_turns: bool,
-    /// Members that have their turn or act without one.
-    pub turns: Vec<TurnView>,
-    /// Members that wait for their turn, in the order of waiting.
-    pub waiting: Vec<AgentId>,
-}
-
-/// A member of a domain that may touch it, or does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TurnView {
-    /// Which.
-    pub node: AgentId,
-    /// An action that stops somebody's work is under way.
-    pub acts: bool,
-    /// For how long it has had its turn, in milliseconds; `None` if it acts without one.
-    pub for_ms: Option<u64>,
 }
 
 /// A GPU's latest values.
@@ -461,42 +431,6 @@ pub struct ImportView {
     pub bundle: BundleRef,
     /// Its newest role document; 0 if it has none.
     pub roles_version: u64,
-}
-
-/// A break-glass token that is open on a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GlassView {
-    /// Which node.
-    pub node: AgentId,
-    /// Its number.
-    pub number: u64,
-    /// The kinds of action that it is for, by name.
-    pub kinds: Vec<String>,
-    /// Devices or classes of devices that it is for; all if empty.
-    pub targets: Vec<String>,
-    /// When it is over, by the node's wall clock; it counts down by running time.
-    pub until: Wall,
-    /// For how much longer it is open.
-    pub left_ms: u64,
-    /// Who signed it.
-    pub approvers: Vec<String>,
-    /// Why; only in the answer to its opening: later the journal tells it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
-
-/// What became of a break-glass token on one of the nodes that a hub sent it to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GlassSentView {
-    /// Which node.
-    pub node: AgentId,
-    /// The command that carried it, for the record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<CommandId>,
-    /// `done`, `refused`, `waiting`, or `unreached`: it was not sent.
-    pub status: String,
-    /// For people.
-    pub detail: String,
 }
 
 /// A bundle was published.

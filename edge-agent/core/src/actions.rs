@@ -436,8 +436,7 @@ fn unseen_text(verify: Option<&Verify>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Input;
-    use crate::testing::{BUNDLE, Rig, carried, check, signed};
+    use crate::testing::{BUNDLE, Rig, check};
 
     #[test]
     fn an_effect_is_told_in_the_unit_of_what_was_measured() {
@@ -535,15 +534,7 @@ mod tests {
             "    never_expires: true\n    undo_on_clear: true\n    clear_for: 5 s\n",
         );
         let told = |middle: &[&str], crash: bool| {
-            let mut rig = Rig::new();
-            rig.handle(Input::Local {
-                request: 2,
-                what: crate::LocalRequest::Import {
-                    who: "test".to_owned(),
-                    parcel: carried(signed(2, &text)),
-                },
-            });
-            rig.log.clear();
+            let mut rig = Rig::under(&text);
             rig.live(3, 90, 100);
             if crash {
                 rig.crash();
@@ -567,15 +558,7 @@ mod tests {
         let text = BUNDLE
             .replace("within: 30 s", "within: 5 s")
             .replace("    never_expires: true\n", "    undo_on_clear: true\n");
-        let mut rig = Rig::new();
-        rig.handle(Input::Local {
-            request: 2,
-            what: crate::LocalRequest::Import {
-                who: "test".to_owned(),
-                parcel: carried(signed(2, &text)),
-            },
-        });
-        rig.log.clear();
+        let mut rig = Rig::under(&text);
         rig.live(9, 90, 100);
         assert!(rig.log.contains(&"not_verified".to_owned()), "{:?}", rig.log);
         rig.live(200, 60, 100);

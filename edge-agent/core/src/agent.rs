@@ -576,6 +576,9 @@ fn named(signed: &SignedBundle, expected: BundleRef) -> Option<(BundleRef, Vec<u
 }
 
 #[cfg(test)]
+mod promises;
+
+#[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -587,7 +590,7 @@ mod tests {
     use wire::{Action, ActionKind};
 
     use super::*;
-    use crate::testing::{BUNDLE, Disk, Rig, carried, check, signed};
+    use crate::testing::{BUNDLE, Disk, Rig, check, signed};
 
     fn welcome(holds: Vec<ChainHead>, hub_epoch: u64) -> Input {
         Input::Frame(Frame::Welcome(Welcome {
@@ -769,109 +772,6 @@ mod tests {
             "wait 21600 | wait 237600 | wait 2332800 | hot 3",
             "authority reversible | authority protective | authority observe | decided allow power_cap | act power_cap | applied",
         );
-    }
-
-    /// Plays a script under a bundle with an indicator and these rules besides one that restarts a leaking workload; expects the story.
-    fn promises(rules: &str, script: &str, story: &str) {
-        let text = format!(
-            "
-bundle: promises
-indicators:
-  - {{ id: gpu-cool, quantity: gpu.temperature, good: {{ below: 85 °C }}, target: 99.9 % }}
-rules:
-  - {{ id: leak, kind: threshold, quantity: workload.memory, above: 200 MiB, then: {{ action: restart }} }}
-{rules}"
-        );
-        let mut rig = Rig::new();
-        rig.handle(Input::Local {
-            request: 2,
-            what: crate::LocalRequest::Import {
-                who: "ana".to_owned(),
-                parcel: carried(signed(2, &text)),
-            },
-        });
-        rig.log.clear();
-        for step in script.split(" | ") {
-            rig.step(step);
-        }
-        assert_eq!(rig.log.join(" | "), story, "after `{script}` under {rules}");
-    }
-
-    #[test]
-    fn an_agent_alone_sees_its_promise_being_used_up_and_stops_interrupting() {
-        const RULE: &str =
-            "  - { id: promise, kind: sla, service: gpu-cool, target: 99.9 %, period: 1 d, lasts: 30 s }";
-        const RAN: &str = "decided allow restart | act restart | applied";
-        promises(RULE, "cool 5 | leak 1", RAN);
-        // A day may lose 86 s: after 30 s of heat a restart is half of what is left, after 60 s it is more.
-        promises(RULE, "hot 30 | leak 1", "decided require_approval restart");
-        promises(RULE, "hot 60 | leak 1", "decided deny restart");
-        promises(RULE, "hot 60 | cool 12 | crash | leak 1", "decided deny restart");
-        // Nobody says how long it lasts.
-        promises(
-            &RULE.replace(", lasts: 30 s", ""),
-            "cool 5 | leak 1",
-            "decided hold restart",
-        );
-    }
-
-    #[test]
-    fn an_agent_alone_holds_what_is_risky_while_its_budget_burns() {
-        const RULE: &str = "  - { id: calm, kind: slo_burn, sli: gpu-cool, from: low }";
-        const RAN: &str = "decided allow restart | act restart | applied";
-        promises(RULE, "cool 60 | leak 1", RAN);
-        promises(RULE, "cool 60 | hot 5 | cool 60 | leak 1", "decided hold restart");
-        promises(
-            RULE,
-            "cool 60 | hot 5 | cool 60 | crash | leak 1",
-            "decided hold restart",
-        );
-        // Restarts are of a low class, which the rule leaves alone by itself.
-        promises(
-            &RULE.replace(", from: low", ""),
-            "cool 60 | hot 5 | cool 60 | leak 1",
-            RAN,
-        );
-    }
-
-    #[test]
-    fn an_agent_whose_sensors_fall_silent_knows_nothing_any_more() {
-        let restart = |rig: &mut Rig| {
-            rig.handle(Input::Local {
-                request: 9,
-                what: crate::LocalRequest::Order {
-                    who: "ana".to_owned(),
-                    reason: "test".to_owned(),
-                    what: restart(),
-                },
-            });
-        };
-        let text = "
-bundle: promises
-indicators: { id: gpu-cool, quantity: gpu.temperature, good: { below: 85 °C }, target: 99.9 % }
-rules: { id: promise, kind: sla, service: gpu-cool, target: 99.9 %, lasts: 30 s }
-";
-        let mut rig = Rig::new();
-        rig.handle(Input::Local {
-            request: 2,
-            what: crate::LocalRequest::Import {
-                who: "ana".to_owned(),
-                parcel: carried(signed(2, text)),
-            },
-        });
-        rig.live(5, 60, 100);
-        let silent_in = rig.agent.poll_timeout(rig.now);
-        assert!(
-            silent_in.is_some_and(|wait| wait <= Duration::from_secs(30)),
-            "{silent_in:?}"
-        );
-        rig.log.clear();
-        rig.pass(29_000);
-        restart(&mut rig);
-        rig.pass(1_000);
-        restart(&mut rig);
-        let decided: Vec<_> = rig.log.iter().filter(|line| line.starts_with("decided")).collect();
-        assert_eq!(decided, ["decided allow restart", "decided hold restart"]);
     }
 
     #[test]

@@ -266,7 +266,7 @@ mod tests {
     use wire::{Action, ActionKind, BundleRef, CommandId, DeviceId, HubEpoch, Now, Seq};
 
     use crate::Input;
-    use crate::testing::{BUNDLE, Rig, carried, signed};
+    use crate::testing::{BUNDLE, Rig};
 
     const ONE_OF_A_RACK: &str = "
   - id: one-of-a-rack
@@ -293,14 +293,7 @@ mod tests {
 
     /// A connected node of a rack of three.
     fn member() -> Rig {
-        let mut rig = Rig::new();
-        rig.handle(Input::Local {
-            request: 2,
-            what: crate::LocalRequest::Import {
-                who: "test".to_owned(),
-                parcel: carried(signed(2, &format!("{BUNDLE}{ONE_OF_A_RACK}"))),
-            },
-        });
+        let mut rig = Rig::under(&format!("{BUNDLE}{ONE_OF_A_RACK}"));
         connect(&mut rig);
         count(&mut rig, 0, None);
         rig.log.clear();

@@ -138,16 +138,28 @@ impl Rig {
             replies: Vec::new(),
         };
         rig.settle();
-        rig.handle(Input::Local {
+        rig.import(1, BUNDLE);
+        rig
+    }
+
+    /// An agent that judges by this bundle.
+    pub(crate) fn under(text: &str) -> Self {
+        let mut rig = Self::new();
+        rig.import(2, text);
+        rig
+    }
+
+    fn import(&mut self, generation: u64, text: &str) {
+        self.handle(Input::Local {
             request: 1,
             what: LocalRequest::Import {
                 who: "test".to_owned(),
-                parcel: carried(signed(1, BUNDLE)),
+                parcel: carried(signed(generation, text)),
             },
         });
-        assert!(rig.agent.bundle().is_some(), "{:?}", rig.log);
-        rig.log.clear();
-        rig
+        let active = self.agent.bundle().map(|(_, reference)| reference.generation.0);
+        assert_eq!(active, Some(generation), "{:?}", self.log);
+        self.log.clear();
     }
 
     pub(crate) fn handle(&mut self, input: Input) {

@@ -255,6 +255,14 @@ pub fn limit(asked: Option<usize>, usual: usize, most: usize) -> Result<usize, F
     }
 }
 
+/// An error and its cause, in one line.
+pub fn chained(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,9 @@ use wire::frame::Order;
 use wire::{AgentId, BreakGlass, BreakGlassPayload};
 
 use super::actions::Ordered;
+use super::answer::{self, chained};
 use super::auth::Who;
-use super::{App, Failure, answer};
+use super::{App, Failure};
 
 /// As for a hold: a person waits for it.
 const VALID_FOR: Duration = Duration::from_secs(60);
@@ -106,12 +107,5 @@ async fn send(app: &App, who: Who, order: Ordered) -> GlassSentView {
             status: "unreached".to_owned(),
             detail: failure.detail().to_owned(),
         },
-    }
-}
-
-fn chained(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -12,9 +12,10 @@ use hub_core::{Answer, Request};
 use wire::Parcel;
 use wire::api::{PublishView, RolesView};
 
+use super::answer::{self, chained};
 use super::auth::Who;
 use super::policies::log_published;
-use super::{App, Failure, answer};
+use super::{App, Failure};
 use crate::keys::RoleFileError;
 
 /// Role documents, the newest bundle and the last beacon.
@@ -91,12 +92,5 @@ fn refused(error: RoleFileError) -> Failure {
             Failure::conflict(format!("the role documents are not accepted: {}", chained(&cause)))
         }
         other => Failure::internal(chained(&other)),
-    }
-}
-
-fn chained(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

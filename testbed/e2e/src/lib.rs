@@ -78,6 +78,21 @@ impl From<Output> for Said {
     }
 }
 
+/// Runs `sentinel` in a folder with no context at all.
+pub fn offline(folder: &Path, arguments: &[&str]) -> Said {
+    Command::new(program("sentinel"))
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("SENTINEL_CONTEXT")
+        .env("HOME", "/nonexistent")
+        .env("XDG_RUNTIME_DIR", "/nonexistent")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts")
+        .into()
+}
+
 /// Path of a program that lies beside this test program.
 pub fn program(name: &str) -> PathBuf {
     let mut folder = std::env::current_exe().expect("a running program has a path");

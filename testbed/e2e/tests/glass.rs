@@ -1,9 +1,8 @@
 //! Break-glass by hand: two people open what a freeze holds back, over the node's own socket, and close it again.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use testbed_e2e::{Cluster, Said, check, program};
+use testbed_e2e::{Cluster, Said, check};
 
 /// Restarts are frozen, and nothing but the freeze stands in their way.
 const FROZEN: &str = "\
@@ -15,19 +14,9 @@ rules:
   - { id: sale, kind: change_freeze, selector: { kinds: [restart] }, on_violation: deny, spans: [{ local_start: 2020-01-01, local_end: 2099-01-01 }] }
 ";
 
-/// `sentinel` in a folder, with no context at all.
+/// A line of words for `sentinel`, with no context at all.
 fn offline(folder: &Path, line: &str) -> Said {
-    Command::new(program("sentinel"))
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .env_remove("SENTINEL_CONTEXT")
-        .env("HOME", "/nonexistent")
-        .env("XDG_RUNTIME_DIR", "/nonexistent")
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("it starts")
-        .into()
+    testbed_e2e::offline(folder, &line.split_whitespace().collect::<Vec<_>>())
 }
 
 /// Two policy keys that are nowhere but in `keys/`, and a bundle of theirs in force.

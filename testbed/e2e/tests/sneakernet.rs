@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use testbed_e2e::{Cluster, Said, check, program};
+use testbed_e2e::{Cluster, Said, check, offline, program};
 
 /// An agent that has joined no hub.
 struct Alone {
@@ -39,7 +39,10 @@ impl Alone {
     }
 
     fn import(&self, parcel: &str) -> Said {
-        offline(&["policy", "import", parcel, "--socket", &self.socket()])
+        offline(
+            Path::new("."),
+            &["policy", "import", parcel, "--socket", &self.socket()],
+        )
     }
 }
 
@@ -49,20 +52,6 @@ impl Drop for Alone {
         drop(self.agent.kill());
         drop(self.agent.wait());
     }
-}
-
-/// `sentinel` with no context at all.
-fn offline(arguments: &[&str]) -> Said {
-    Command::new(program("sentinel"))
-        .args(arguments)
-        .env_remove("SENTINEL_CONTEXT")
-        .env("HOME", "/nonexistent")
-        .env("XDG_RUNTIME_DIR", "/nonexistent")
-        .env("NO_COLOR", "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("it starts")
-        .into()
 }
 
 fn carry(parcel: &str, state: &Path, pin: Option<&str>) -> Said {
@@ -82,7 +71,7 @@ fn policy_is_carried_to_a_machine_that_has_never_seen_a_network() {
         0,
         &["first.parcel: ok", "beacon"],
     );
-    let view = offline(&["policy", "verify", &first, "-o", "json"]).json();
+    let view = offline(Path::new("."), &["policy", "verify", &first, "-o", "json"]).json();
     let pin = view["root_pin"].as_str().expect("a pin").to_owned();
     assert_eq!(view["generation"], 1);
 
@@ -144,7 +133,7 @@ fn keys_are_replaced_while_agents_run_and_a_hub_without_a_policy_key_takes_signe
         "--keys",
         &keys,
     ];
-    check(&offline(&rotate), 0, &["made ", "policy-v2-1.key"]);
+    check(&offline(Path::new("."), &rotate), 0, &["made ", "policy-v2-1.key"]);
     let only_roles = path("only-roles.parcel");
     std::fs::write(&bundle, "bundle: signed elsewhere\npermits: [{ kinds: [notify] }]\n").expect("a file");
     let key = format!("{keys}/policy-v2-1.key");
@@ -161,7 +150,11 @@ fn keys_are_replaced_while_agents_run_and_a_hub_without_a_policy_key_takes_signe
         "--out",
         &only_roles,
     ];
-    check(&offline(&sign), 0, &["only-roles.parcel: ok", "document 2"]);
+    check(
+        &offline(Path::new("."), &sign),
+        0,
+        &["only-roles.parcel: ok", "document 2"],
+    );
     check(
         &cluster.must(&["policy", "publish", &only_roles, "--wait", "connected"]),
         0,

@@ -1,7 +1,7 @@
 //! Turns with real processes: every workload leaks at once, and the nodes restart theirs one after the other.
 
 use serde_json::Value;
-use testbed_e2e::{Cluster, check};
+use testbed_e2e::{Cluster, Said, check};
 
 const ONE_AT_A_TIME: &str = "\
 bundle: turns
@@ -33,6 +33,12 @@ fn restart(cluster: &Cluster, node: &str) -> Option<(String, String)> {
         .iter()
         .find(|entry| entry["kind"] == "outcome" && text(entry, "text").contains("verified"))?;
     Some((text(&entries[decided], "at"), text(ended, "at")))
+}
+
+/// A person at the node's own socket wants its workload restarted.
+fn act(cluster: &Cluster, node: &str) -> Said {
+    let target = format!("{node}/workload:train");
+    cluster.sentinel(&["act", &target, "restart", "--reason", "test", "--local"])
 }
 
 #[test]
@@ -70,42 +76,18 @@ fn nodes_that_leak_together_restart_one_after_the_other() {
             .json();
         own["state"] == "working_alone"
     });
-    let said = cluster.sentinel(&[
-        "act",
-        "edge-02/workload:train",
-        "restart",
-        "--reason",
-        "test",
-        "--local",
-    ]);
+    let said = act(&cluster, "edge-02");
     check(&said, 4, &["by rule one"]);
     // It counts as unhealthy, so it is nobody else's turn.
     cluster.until("edge-02 is missed", |cluster| {
         cluster.must(&["get", "domains", "-o", "json"]).items()[0]["unhealthy"] == 1
     });
-    let said = cluster.sentinel(&[
-        "act",
-        "edge-01/workload:train",
-        "restart",
-        "--reason",
-        "test",
-        "--local",
-    ]);
+    let said = act(&cluster, "edge-01");
     check(&said, 4, &["by rule one"]);
     let waits = cluster.must(&["describe", "node", "edge-01"]);
     check(&waits, 0, &["an action waits for its turn"]);
     // Back, it is healthy again, and the one that waits has its turn.
     cluster.demo("heal", "edge-02");
-    cluster.until("edge-01 has its turn", |cluster| {
-        let said = cluster.sentinel(&[
-            "act",
-            "edge-01/workload:train",
-            "restart",
-            "--reason",
-            "test",
-            "--local",
-        ]);
-        said.code == 0
-    });
+    cluster.until("edge-01 has its turn", |cluster| act(cluster, "edge-01").code == 0);
     cluster.must_be_whole();
 }

@@ -229,7 +229,8 @@ fn seen(readings: &Readings, total: u64) -> String {
     }
     let policies: Vec<_> = readings.compared_with.iter().map(u64::to_string).collect();
     let mut text = format!(
-        "{total} wishes that policy {} would not have had, in {} samples of {} nodes with {} gaps",
+        "{total} {} that policy {} would not have had, in {} samples of {} nodes with {} gaps",
+        if total == 1 { "wish" } else { "wishes" },
         policies.join(", "),
         readings.samples,
         readings.nodes,
