@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use policy::{Bundle, Crowd};
+use policy::{Bundle, Crowd, MAX_RULES};
 use wire::api::{DomainView, GlassView, TurnView};
 use wire::domains::{FleetFacts, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
@@ -137,6 +137,9 @@ impl Hub {
         let is_long = |text: &str| text.len() > MAX_LABEL_BYTES;
         if facts.labels.len() > MAX_LABELS || facts.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
             return self.broke_protocol(session, "more or longer labels than a node may have", now);
+        }
+        if facts.asks.as_ref().is_some_and(|ask| ask.rules.len() > MAX_RULES) {
+            return self.broke_protocol(session, "a turn by more rules than a bundle has", now);
         }
         let node = self.fleet.node_mut(place);
         if node.record.labels != facts.labels {

@@ -245,11 +245,17 @@ fn people_see_which_break_glass_token_is_open_and_for_how_long() {
 }
 
 #[test]
-fn too_many_labels_break_the_protocol() {
+fn too_many_labels_or_rules_break_the_protocol() {
     let mut world = rack(1, ONE_OF_A_RACK);
     let session = world.agents[0].session.unwrap();
     let labels = (0..33).map(|n| (format!("l{n}"), "x".to_owned())).collect();
     say(&mut world, 0, &NodeFacts { labels, ..healthy() });
+    assert!(world.heard[&session].closed);
+
+    let session = world.join(0).unwrap();
+    let mut facts = asks(1);
+    facts.asks.as_mut().unwrap().rules = vec!["one-of-a-rack".to_owned(); 257];
+    say(&mut world, 0, &facts);
     assert!(world.heard[&session].closed);
 }
 
