@@ -152,7 +152,7 @@ fn decisions_are_made_line_by_line_without_a_hub() {
     desk.check(
         "policy decide --bundle policy.yaml --input q.jsonl",
         0,
-        &["⏳ held", "restart-cooldown"],
+        &["⏳ held", "restart-cooldown", "workload:a: 10 s against "],
     );
     desk.write("bad.jsonl", &format!("{first}{{\"at\": 5}}\n"));
     desk.check(

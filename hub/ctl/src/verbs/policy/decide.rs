@@ -11,6 +11,7 @@ use std::sync::Arc;
 use policy::Decider;
 use serde::Serialize;
 use serde_json::Value;
+use wire::reading::{Unit, human};
 
 use super::offline::bundle;
 use super::simulate::{Differs, SimulateView, told};
@@ -22,6 +23,8 @@ use crate::table::Cell;
 
 /// Longest line that is read; the judge refuses shorter ones with its own words.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
+/// Rows of a table that are printed together.
+const ROWS_AT_ONCE: usize = 1_024;
 
 /// The lines of a file or of standard input.
 struct Lines {
@@ -100,8 +103,14 @@ impl Row for Decided {
         let first = deciding(&self.answer);
         let text = |value: &Value| value.as_str().unwrap_or(UNKNOWN).to_owned();
         let verdict = serde_json::from_value(self.answer["verdict"].clone()).map(verdict_cell);
+        let unit = serde_json::from_value(first["unit"].clone()).unwrap_or(Unit::Count);
         let why = match first["observed"].as_i64().zip(first["limit"].as_i64()) {
-            Some((observed, limit)) => format!("{}: {observed} against {limit}", text(&first["what"])),
+            Some((observed, limit)) => format!(
+                "{}: {} against {}",
+                text(&first["what"]),
+                human(observed, unit),
+                human(limit, unit)
+            ),
             None => text(&first["what"]),
         };
         vec![
@@ -129,26 +138,42 @@ fn deciding(answer: &Value) -> &Value {
 pub fn decide(file: &Path, input: &Path, output: &mut Output) -> Result<Exit, Failure> {
     let mut decider = Decider::new(Arc::new(bundle(file)?));
     let mut lines = Lines::open(input)?;
-    let mut all = Vec::new();
-    while let Some(line) = lines.next_line()? {
-        let answer = decider.decide_line(&line).map_err(|told| lines.wrong(&told))?;
+    let mut kept = Vec::new();
+    // A document is whole or it is none; rows of a file wait for each other, so that their columns stand in line.
+    let most = match (output.is_document(), input == Path::new("-")) {
+        (true, _) => usize::MAX,
+        (false, true) => 1,
+        (false, false) => ROWS_AT_ONCE,
+    };
+    let done = loop {
+        let line = match lines.next_line() {
+            Ok(Some(line)) => line,
+            Ok(None) => break Ok(Exit::Ok),
+            Err(failure) => break Err(failure),
+        };
+        let answer = match decider.decide_line(&line) {
+            Ok(answer) => answer,
+            Err(told) => break Err(lines.wrong(&told)),
+        };
         if output.format() == Format::Jsonl {
             output.bytes(format!("{answer}\n").as_bytes())?;
             continue;
         }
-        let decided = Decided {
+        kept.push(Decided {
             line: lines.number,
             answer: parsed(&answer)?,
-        };
-        match output.is_document() {
-            true => all.push(decided),
-            false => output.more(&[decided])?,
+        });
+        if kept.len() >= most {
+            output.more(&kept)?;
+            kept.clear();
         }
+    };
+    match output.is_document() {
+        true if done.is_ok() => output.list(&kept)?,
+        true => {}
+        false => output.more(&kept)?,
     }
-    if output.is_document() {
-        output.list(&all)?;
-    }
-    Ok(Exit::Ok)
+    done
 }
 
 fn parsed(answer: &str) -> Result<Value, Failure> {
