@@ -1,5 +1,7 @@
 //! What can stand in a bundle, told by the code that reads it: field lists for people, JSON Schema for editors.
 
+mod examples;
+
 use serde_json::{Map, Value, json};
 
 use crate::bundle::Bundle;
@@ -15,7 +17,8 @@ pub fn rule_kinds() -> Vec<(&'static str, &'static str)> {
     Kind::NAMES.iter().copied().zip(Kind::DOCS.iter().copied()).collect()
 }
 
-/// A kind of rule for people: what it does, and each of its fields; or the same of `indicators`. An error names the kinds there are.
+/// A kind of rule for people: what it does, each of its fields, and an example; or the same of `indicators`. An error names the kinds
+/// there are.
 pub fn explain_kind(name: &str) -> Result<String, String> {
     if name == INDICATORS {
         return Ok(explain_indicators());
@@ -39,6 +42,7 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         text.push('\n');
         text.push_str(&crate::cel::help());
     }
+    text.push_str(&format!("\nfor example\n{}", examples::OF_KINDS[index]));
     Ok(text)
 }
 
@@ -62,6 +66,7 @@ fn explain_indicators() -> String {
          events_short: events in the shortest window\n  \
          outage_ms: how long the latest reading of any of its series was bad in the period; an sla rule asks for its own period\n",
     );
+    text.push_str(&format!("\nfor example\n{}", examples::OF_INDICATORS));
     text
 }
 
@@ -206,6 +211,10 @@ mod tests {
         for (name, doc) in rule_kinds() {
             let explained = explain_kind(name).expect("a kind of ours");
             assert!(explained.contains(doc), "{explained}");
+            assert!(
+                explained.contains(&format!("\n  kind: {name}\n")),
+                "no example: {explained}"
+            );
             assert!(text.contains(&format!("\"const\":\"{name}\"")));
         }
         let threshold = explain_kind("threshold").expect("a kind of ours");
