@@ -315,6 +315,15 @@ impl Finding {
         self
     }
 
+    /// The same comparison, found false unless `holds`.
+    #[must_use]
+    pub fn fails_unless(self, holds: bool, verdict: Verdict, retry_after_ms: Option<u64>) -> Self {
+        match holds {
+            true => self,
+            false => self.fails(verdict, retry_after_ms),
+        }
+    }
+
     /// What would have to be different, found by the comparison itself.
     pub fn counterfactual(&self, what: &str) -> String {
         if self.holds {

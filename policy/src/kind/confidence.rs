@@ -80,17 +80,9 @@ impl Confidence {
         };
         let n = numbers.get(1).unwrap_or(0);
         let counted = Finding::pass(1, ">=", Some(n), Some(self.min_n), Unit::Count);
-        push(if n >= self.min_n {
-            counted
-        } else {
-            counted.fails(Verdict::RequireApproval, None)
-        });
+        push(counted.fails_unless(n >= self.min_n, Verdict::RequireApproval, None));
         let finding = Finding::pass(0, ">=", Some(p), Some(limit), Unit::BasisPoints);
-        push(if p >= limit {
-            finding
-        } else {
-            finding.fails(Verdict::RequireApproval, None)
-        });
+        push(finding.fails_unless(p >= limit, Verdict::RequireApproval, None));
         let value = (numbers.get(4), numbers.get(5), numbers.get(6));
         if let (Some(benefit), Some(harm), Some(cost)) = value {
             // p x benefit > (1 - p) x harm + what the action costs.
@@ -98,11 +90,7 @@ impl Confidence {
             let gain = mul_div(benefit, p, 10_000);
             let loss = mul_div(harm, 10_000 - p, 10_000).saturating_add(cost);
             let finding = Finding::pass(3, ">", Some(gain), Some(loss), Unit::Count);
-            push(if gain > loss {
-                finding
-            } else {
-                finding.fails(Verdict::RequireApproval, None)
-            });
+            push(finding.fails_unless(gain > loss, Verdict::RequireApproval, None));
         }
     }
 

@@ -43,10 +43,6 @@ impl Mutex {
         const RETRY_MS: u64 = 1_000;
         let Some(count) = numbers.get(0) else { return };
         let finding = Finding::pass(0, "=", Some(count), Some(0), Unit::Count);
-        push(if count == 0 {
-            finding
-        } else {
-            finding.fails(Verdict::Hold, Some(RETRY_MS))
-        });
+        push(finding.fails_unless(count == 0, Verdict::Hold, Some(RETRY_MS)));
     }
 }

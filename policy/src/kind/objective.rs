@@ -365,11 +365,7 @@ impl Slo {
         }
         if let Some(left) = numbers.get(BUDGET_LEFT).filter(|_| class >= RiskClass::Medium) {
             let finding = Finding::pass(BUDGET_LEFT as u8, ">=", Some(left), Some(0), Unit::BasisPoints);
-            push(if left >= 0 {
-                finding
-            } else {
-                finding.fails(Verdict::Deny, None)
-            });
+            push(finding.fails_unless(left >= 0, Verdict::Deny, None));
         }
     }
 

@@ -307,11 +307,7 @@ impl Threshold {
             let limit = as_number(self.stale_after_ms);
             let silent = age.is_none_or(|age| age >= self.stale_after_ms);
             let finding = Finding::pass(AGE, ">=", age.map(as_number), Some(limit), Unit::Milliseconds);
-            push(if acts && silent {
-                finding
-            } else {
-                finding.fails(Verdict::Deny, None)
-            });
+            push(finding.fails_unless(acts && silent, Verdict::Deny, None));
             return;
         }
         let (op, limit) = match self.condition {
@@ -321,27 +317,8 @@ impl Threshold {
         };
         let mut finding = Finding::pass(VALUE, op, value, Some(limit), self.unit());
         finding.age_ms = age;
-        let met = value.is_some_and(|value| self.is_met(value));
-        push(if met {
-            finding
-        } else {
-            finding.fails(Verdict::Deny, None)
-        });
-        if self.hold_ms > 0 {
-            let left = self.hold_ms.saturating_sub(held);
-            let finding = Finding::pass(
-                HELD,
-                ">=",
-                Some(as_number(held)),
-                Some(as_number(self.hold_ms)),
-                Unit::Milliseconds,
-            );
-            push(if left == 0 {
-                finding
-            } else {
-                finding.fails(Verdict::Hold, Some(left))
-            });
-        }
+        push(finding.fails_unless(value.is_some_and(|value| self.is_met(value)), Verdict::Deny, None));
+        assess_held(held, self.hold_ms, push);
     }
 
     fn assess_cleared(&self, value: Option<i64>, age: Option<u64>, held: u64, push: &mut impl FnMut(Finding)) {
@@ -353,37 +330,17 @@ impl Threshold {
             Condition::Missing => {
                 let limit = Some(as_number(self.stale_after_ms));
                 let finding = Finding::pass(AGE, "<", age.map(as_number), limit, Unit::Milliseconds);
-                let back = age.is_some_and(|age| age < self.stale_after_ms);
-                return push(if back {
-                    finding
-                } else {
-                    finding.fails(Verdict::Deny, None)
-                });
+                return push(finding.fails_unless(
+                    age.is_some_and(|age| age < self.stale_after_ms),
+                    Verdict::Deny,
+                    None,
+                ));
             }
         };
         let mut finding = Finding::pass(CLEARED, op, value, Some(self.clear), self.unit());
         finding.age_ms = age;
-        let clear = value.is_some_and(|value| self.is_clear(value));
-        push(if clear {
-            finding
-        } else {
-            finding.fails(Verdict::Deny, None)
-        });
-        if self.clear_hold_ms > 0 {
-            let left = self.clear_hold_ms.saturating_sub(held);
-            let finding = Finding::pass(
-                HELD,
-                ">=",
-                Some(as_number(held)),
-                Some(as_number(self.clear_hold_ms)),
-                Unit::Milliseconds,
-            );
-            push(if left == 0 {
-                finding
-            } else {
-                finding.fails(Verdict::Hold, Some(left))
-            });
-        }
+        push(finding.fails_unless(value.is_some_and(|value| self.is_clear(value)), Verdict::Deny, None));
+        assess_held(held, self.clear_hold_ms, push);
     }
 
     /// What a comparison compares, for people.
@@ -420,6 +377,16 @@ impl Threshold {
             })
             .collect();
         format!("{when}{held}: {}", wants.join(", else "))
+    }
+}
+
+/// Whether a condition has held for long enough, where it has to.
+fn assess_held(held_ms: u64, needed_ms: u64, push: &mut impl FnMut(Finding)) {
+    if needed_ms > 0 {
+        let left = needed_ms.saturating_sub(held_ms);
+        let (held, needed) = (Some(as_number(held_ms)), Some(as_number(needed_ms)));
+        let finding = Finding::pass(HELD, ">=", held, needed, Unit::Milliseconds);
+        push(finding.fails_unless(left == 0, Verdict::Hold, Some(left)));
     }
 }
 
