@@ -168,10 +168,12 @@ pub fn decide(file: &Path, input: &Path, output: &mut Output) -> Result<Exit, Fa
             kept.clear();
         }
     };
-    match output.is_document() {
-        true if done.is_ok() => output.list(&kept)?,
-        true => {}
-        false => output.more(&kept)?,
+    match (output.is_document(), done.is_ok()) {
+        (true, true) => output.list(&kept)?,
+        (true, false) => {}
+        // What was decided before the mistake is told.
+        (false, is_ok) if is_ok || !kept.is_empty() => output.more(&kept)?,
+        (false, _) => {}
     }
     done
 }
