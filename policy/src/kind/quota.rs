@@ -5,7 +5,8 @@
 //! the last of it, and what never starts is free again. 0 is a limit like any other.
 //!
 //! Nothing is exempt, neither safety reflexes nor the way back from a step: what is not there cannot be had by taking something back
-//! either. Giving back always fits.
+//! either. Giving back always fits. A power cap is told how much there is, so `on_violation: clamp` caps to that, and no other rule's
+//! clamp makes more of it.
 //!
 //! What is used comes from elsewhere by name; only `power_mw` of the scope `node` an agent observes itself: what the power limits of all
 //! its GPUs add up to. Reservations count on top of it until they are over, so for a while what was granted may count twice.
@@ -138,9 +139,7 @@ impl Quota {
             return;
         }
         for (index, resource) in self.resources.iter().enumerate() {
-            let wanted = asked.details.resource(&resource.name);
-            // Giving back is always within the quota.
-            let Some(more) = wanted.filter(|more| more.is_none_or(|more| more > 0)) else {
+            let Some(more) = asked.details.resource(&resource.name) else {
                 continue;
             };
             let part = index as u8;
@@ -150,18 +149,39 @@ impl Quota {
                 Unit::Count
             };
             let limit = resource.limit.saturating_add(self.borrow_max);
+            let is_less = more.is_some_and(|more| more <= 0);
             let (Some(used), Some(more)) = (numbers.get(index), more) else {
-                push(self.on_missing.finding(asked, part, "<=", Some(limit), unit));
+                if !is_less {
+                    push(self.on_missing.finding(asked, part, "<=", Some(limit), unit));
+                }
                 continue;
             };
+            let bounds = Self::bounds(resource, asked, more, limit.saturating_sub(used));
+            // Giving back is always within the quota; what clamps it must not make more of it than there is.
+            if is_less && bounds.is_none() {
+                continue;
+            }
+            let limit = if is_less { limit.max(used) } else { limit };
             let total = used.saturating_add(more);
-            let finding = Finding::pass(part, "<=", Some(total), Some(limit), unit);
+            let finding = Finding {
+                bounds,
+                ..Finding::pass(part, "<=", Some(total), Some(limit), unit)
+            };
             push(if total <= limit {
                 finding
             } else {
                 finding.fails(Verdict::Deny, None)
             });
         }
+    }
+
+    /// Where the number of the action is the new amount of the resource, as of a power cap: the range that it must lie in, given by how
+    /// much it changes and how much is left.
+    fn bounds(resource: &Resource, asked: &Asked<'_>, more: i64, left: i64) -> Option<(i64, i64)> {
+        let is_power = |(_, unit): &(i64, Unit)| resource.name == POWER && *unit == Unit::Milliwatt;
+        let (next, _) = asked.amount.filter(is_power)?;
+        let present = next.saturating_sub(more);
+        Some((i64::MIN, present.saturating_add(left.max(0))))
     }
 
     pub fn what(&self, part: u8) -> String {
