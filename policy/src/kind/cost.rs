@@ -36,6 +36,11 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 const SPENT: usize = 0;
 const RATE: usize = 2;
 
+/// Which comparison: with the soft limit, with the lease, and that of which only the change is not known.
+const SOFT: u8 = 1;
+const LEASE: u8 = 2;
+const CHANGE: u8 = 3;
+
 /// The ceiling of one scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cost {
@@ -202,18 +207,19 @@ impl Cost {
             // Away from the hub only the slice that it leased counts; what others spend meanwhile is not known.
             let left = self.left_ms(asked.now.wall.0).unwrap_or(self.window_ms);
             let more = mul_div(change, left, HOUR_MS);
-            let finding = Finding::pass(2, "<=", Some(more), Some(lease), Unit::Count);
+            let finding = Finding::pass(LEASE, "<=", Some(more), Some(lease), Unit::Count);
             return push(if more <= lease {
                 finding
             } else {
                 finding.fails(self.on_hard, None)
             });
         }
-        let (Some(change), Some(spent), Some(rate)) = (change, numbers.get(SPENT), numbers.get(RATE)) else {
-            return push(
-                self.on_missing
-                    .finding(asked, 0, "<=", Some(self.ceiling_micros), Unit::Count),
-            );
+        let (Some(spent), Some(rate)) = (numbers.get(SPENT), numbers.get(RATE)) else {
+            let limit = Some(self.ceiling_micros);
+            return push(self.on_missing.finding(asked, 0, "<=", limit, Unit::Count));
+        };
+        let Some(change) = change else {
+            return push(self.on_missing.finding(asked, CHANGE, "<=", None, Unit::Count));
         };
         let committed = numbers.get(1).unwrap_or(0);
         let rate = rate.saturating_add(change);
@@ -229,7 +235,7 @@ impl Cost {
         } else if projected > soft {
             push(
                 Finding {
-                    part: 1,
+                    part: SOFT,
                     limit: Some(soft),
                     ..hard
                 }
@@ -266,22 +272,23 @@ impl Cost {
     }
 
     pub fn what(&self, part: u8) -> String {
-        if part == 2 {
+        if part == LEASE {
             return format!(
                 "cost of this in what {} leased to the node, in millionths of {}",
                 self.scope, self.currency
             );
         }
-        let limit = if part == 1 { ", soft limit" } else { "" };
+        let limit = if part == SOFT { ", soft limit" } else { "" };
+        let change = if part == CHANGE { "change by this of the " } else { "" };
         let Self { scope, currency, .. } = self;
         match &self.meter {
             // With all that its numbers depend on: of another price or window they are other numbers.
             Some(meter) => format!(
-                "projected cost of {scope} at {}, in millionths of {currency}{limit}, in {}",
+                "{change}projected cost of {scope} at {}, in millionths of {currency}{limit}, in {}",
                 meter.price.text(currency),
                 self.window_text()
             ),
-            None => format!("projected cost of {scope} in millionths of {currency}{limit}"),
+            None => format!("{change}projected cost of {scope} in millionths of {currency}{limit}"),
         }
     }
 

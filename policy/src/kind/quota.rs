@@ -24,6 +24,8 @@ use crate::text::fields::Fields;
 const RESERVED: &str = "reserved";
 /// The scope that an agent observes itself.
 const NODE: &str = "node";
+/// Added to the part of a comparison of which only the change is not known.
+const CHANGE: u8 = 16;
 /// Resources of one rule: as many as a decision keeps numbers for.
 const MAX_RESOURCES: usize = 4;
 
@@ -150,10 +152,14 @@ impl Quota {
             };
             let limit = resource.limit.saturating_add(self.borrow_max);
             let is_less = more.is_some_and(|more| more <= 0);
-            let (Some(used), Some(more)) = (numbers.get(index), more) else {
+            let Some(used) = numbers.get(index) else {
                 if !is_less {
                     push(self.on_missing.finding(asked, part, "<=", Some(limit), unit));
                 }
+                continue;
+            };
+            let Some(more) = more else {
+                push(self.on_missing.finding(asked, part + CHANGE, "<=", None, unit));
                 continue;
             };
             let bounds = Self::bounds(resource, asked, more, limit.saturating_sub(used));
@@ -187,9 +193,12 @@ impl Quota {
     pub fn what(&self, part: u8) -> String {
         let name = self
             .resources
-            .get(usize::from(part))
+            .get(usize::from(part % CHANGE))
             .map_or("", |resource| &resource.name);
-        format!("{name} of {} with this", self.scope)
+        match part < CHANGE {
+            true => format!("{name} of {} with this", self.scope),
+            false => format!("change by this of {name} of {}", self.scope),
+        }
     }
 
     pub fn text(&self) -> String {

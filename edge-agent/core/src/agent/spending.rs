@@ -100,6 +100,13 @@ fn an_agent_alone_gives_no_power_back_that_its_energy_budget_does_not_bear() {
     let mut rig = Rig::under(CEILING);
     rig.handle(devices());
     round(&mut rig, &[(100, 200), (20, 350)]);
+    expect(
+        &told(&mut rig, 7),
+        &[
+            "hold by \"hour\"",
+            "would pass with change by this of the projected cost",
+        ],
+    );
     // 120 W and 150 W more for an hour.
     let text = told(&mut rig, 0);
     expect(
@@ -141,7 +148,13 @@ fn an_agent_alone_keeps_its_gpus_within_the_power_of_its_node() {
     expect(&told(&mut rig, 0), &["hold by \"node-power\""]);
     round(&mut rig, &[(1, 250)]);
     // The other one was heard of, and may draw anything.
-    expect(&told(&mut rig, 0), &["hold by \"node-power\""]);
+    expect(
+        &told(&mut rig, 0),
+        &[
+            "hold by \"node-power\"",
+            "would pass if power_mw of node with this <= 600 W",
+        ],
+    );
     round(&mut rig, &[(1, 250), (1, 250)]);
     expect(
         &told(&mut rig, 0),
