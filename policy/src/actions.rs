@@ -88,6 +88,13 @@ pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
     }
 }
 
+/// Whether it is a kind that an agent carries out itself and that leaves what devices may draw as it is.
+pub(crate) const fn keeps_power(kind: usize) -> bool {
+    const POWER_CAP: usize = 0;
+    const RELEASE: usize = 1;
+    kind < ActionKind::NAMES.len() && kind != POWER_CAP && kind != RELEASE
+}
+
 /// The number that a kind's envelope, step and clamp work on, with its unit.
 pub(crate) fn amount(kind: &ActionKind) -> Option<(i64, Unit)> {
     match kind {

@@ -14,6 +14,7 @@ use wire::decision::Authority;
 use crate::actions::KINDS;
 use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
+use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Asked, Mode, Rule, Selector};
 use crate::text::fields::{Fields, Problems};
 use crate::text::toml;
@@ -55,8 +56,11 @@ pub struct Bundle {
     pub(crate) reflexes_per_hour: u32,
     /// What agents observe by themselves.
     pub(crate) indicators: Vec<Indicator>,
+    pub(crate) meters: Vec<Meter>,
     /// Whether any rule or permit asks for labels.
     pub(crate) uses_labels: bool,
+    /// Whether any rule looks at what an action changes of the power that devices may draw.
+    pub(crate) uses_power: bool,
     /// Places of the rules that must be told how time passes.
     pub(crate) watchers: Vec<u16>,
 }
@@ -81,9 +85,11 @@ impl Bundle {
             rules: Vec::new(),
             permits: Vec::new(),
             indicators: Vec::new(),
+            meters: Vec::new(),
             ladder: Ladder::default(),
             reflexes_per_hour: REFLEXES_PER_HOUR,
             uses_labels: false,
+            uses_power: false,
             watchers: Vec::new(),
         }
     }
@@ -143,6 +149,7 @@ impl Bundle {
             "safety reflexes that one node may take in an hour; 30",
         );
         let indicators = read_indicators(fields);
+        let meters = read_meters(fields);
         let rules: Vec<_> = fields.maps("rules", false, "the rules", |f| {
             (f.place(), f.path().to_owned(), Rule::read(f))
         });
@@ -158,7 +165,7 @@ impl Bundle {
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         let mut kept = Vec::new();
         for (place, path, rule) in rules {
-            let Some(rule) = rule else { continue };
+            let Some(mut rule) = rule else { continue };
             if let Some(first) = seen.insert(rule.id.clone(), place) {
                 let message = format!("the rule in line {} is called `{}` too", first.line, rule.id);
                 fields.problem_at(place, &format!("{path}.id"), message);
@@ -167,6 +174,11 @@ impl Bundle {
                 && let Some(message) = sla.beyond(&indicators)
             {
                 fields.problem_at(place, &format!("{path}.period"), message);
+            }
+            if let Kind::CostCeiling(cost) = &mut rule.kind
+                && let Err(message) = cost.bind(&meters)
+            {
+                fields.problem_at(place, &format!("{path}.window"), message);
             }
             kept.push(rule);
         }
@@ -180,10 +192,12 @@ impl Bundle {
                 .filter(|(_, rule)| rule.kind.watches_time() && rule.mode != crate::rule::Mode::Off)
                 .map(|(place, _)| place)
                 .collect(),
+            uses_power: kept.iter().any(|rule| rule.kind.uses_power()),
             uses_labels: by_label || permits.iter().any(Selector::uses_labels),
             rules: kept,
             permits,
             indicators,
+            meters,
             ladder: ladder.unwrap_or_default(),
             reflexes_per_hour: reflexes
                 .and_then(|n| u32::try_from(n).ok())
@@ -216,11 +230,15 @@ impl Bundle {
                 ok: true,
                 errors: Vec::new(),
                 rules: bundle.rules(),
+                indicators: bundle.indicators.iter().map(Indicator::text).collect(),
+                meters: bundle.meters.iter().map(Meter::text).collect(),
             },
             Err(errors) => CheckView {
                 ok: false,
                 errors,
                 rules: Vec::new(),
+                indicators: Vec::new(),
+                meters: Vec::new(),
             },
         }
     }
@@ -340,27 +358,42 @@ pub struct Freeze {
 }
 
 fn read_indicators(fields: &mut Fields<'_>) -> Vec<Indicator> {
-    let read: Vec<_> = fields.maps(
-        "indicators",
-        false,
-        "what an agent observes of its own readings, for the rules slo_burn and sla; at most 8",
-        |f| (f.place(), f.path().to_owned(), Indicator::read(f)),
-    );
-    if read.len() > MAX_INDICATORS {
-        fields.problem(
-            "indicators",
-            format!("{} indicators; a bundle has at most {MAX_INDICATORS}", read.len()),
-        );
+    let doc = "what an agent observes of its own readings, for the rules slo_burn and sla; at most 8";
+    let read = fields.maps("indicators", false, doc, |f| {
+        (f.place(), f.path().to_owned(), Indicator::read(f))
+    });
+    named(fields, ("indicators", "indicator", MAX_INDICATORS), read, |indicator| {
+        &indicator.id
+    })
+}
+
+fn read_meters(fields: &mut Fields<'_>) -> Vec<Meter> {
+    let doc = "what energy costs, metered by an agent from its own readings, for the rule cost_ceiling; at most 4";
+    let read = fields.maps("meters", false, doc, |f| {
+        (f.place(), f.path().to_owned(), Meter::read(f))
+    });
+    named(fields, ("meters", "meter", MAX_METERS), read, |meter| &meter.id)
+}
+
+/// Of what was read of a list, what could be: not too many, and no two of one name.
+fn named<T>(
+    fields: &Fields<'_>,
+    (list, one, most): (&'static str, &str, usize),
+    read: Vec<(Place, String, Option<T>)>,
+    name: impl Fn(&T) -> &String,
+) -> Vec<T> {
+    if read.len() > most {
+        fields.problem(list, format!("{} {list}; a bundle has at most {most}", read.len()));
     }
     let mut seen: BTreeMap<String, Place> = BTreeMap::new();
     let mut kept = Vec::new();
-    for (place, path, indicator) in read {
-        let Some(indicator) = indicator else { continue };
-        if let Some(first) = seen.insert(indicator.id.clone(), place) {
-            let message = format!("the indicator in line {} is called `{}` too", first.line, indicator.id);
+    for (place, path, item) in read {
+        let Some(item) = item else { continue };
+        if let Some(first) = seen.insert(name(&item).clone(), place) {
+            let message = format!("the {one} in line {} is called `{}` too", first.line, name(&item));
             fields.problem_at(place, &format!("{path}.id"), message);
         }
-        kept.push(indicator);
+        kept.push(item);
     }
     kept
 }

@@ -230,6 +230,7 @@ pub(crate) struct Expression {
     patterns: Vec<Pattern>,
     root: Id,
     uses_labels: bool,
+    uses_resources: bool,
 }
 
 /// What is wrong with a text, and the byte at which it shows.
@@ -273,6 +274,11 @@ impl Expression {
     /// Whether it looks at labels.
     pub fn uses_labels(&self) -> bool {
         self.uses_labels
+    }
+
+    /// Whether it looks at what the action uses.
+    pub fn uses_resources(&self) -> bool {
+        self.uses_resources
     }
 
     /// Takes the numbers that it looks at.

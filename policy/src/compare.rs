@@ -92,6 +92,14 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Vec<Difference> {
             after: show(new),
         });
     }
+    if old.meters != new.meters {
+        let show = |b: &Bundle| b.meters.iter().map(|m| m.text()).collect::<Vec<_>>().join("; ");
+        found.push(Difference::Setting {
+            name: "meters",
+            before: show(old),
+            after: show(new),
+        });
+    }
     if old.permits != new.permits {
         let show = |b: &Bundle| b.permits.iter().map(|p| p.text()).collect::<Vec<_>>().join("; ");
         found.push(Difference::Setting {

@@ -285,6 +285,8 @@ impl Decider {
             present: self.present,
             readings: None,
             indicators: None,
+            meters: None,
+            power_limits_mw: None,
             now: asked.now.mono,
         };
         let open = |mode| {

@@ -6,13 +6,15 @@
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
 //! rule engaged it takes back at most once.
 //!
-//! Read next: `engine/facts.rs` (what a decision keeps), `engine/settle.rs` (what an outcome means), `table.rs` (series),
+//! Read next: `engine/facts.rs` (what a decision keeps), `engine/power.rs` (what an action changes), `engine/settle.rs` (what an outcome means), `table.rs` (series),
 //! `ledger.rs` (memory), `kind/threshold.rs` (conditions).
 
 mod facts;
+mod power;
 mod settle;
 
 pub(crate) use facts::labels_in;
+pub(crate) use power::{details_in, is_limit};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
 use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing};
+use crate::meter;
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
 use settle::{is_same_lever, is_stricter, settle, settle_undo};
@@ -117,6 +120,8 @@ pub struct Judge {
     pub(crate) known: Known,
     /// What was seen of the bundle's indicators.
     pub(crate) courses: Courses,
+    /// What the bundle's meters metered.
+    pub(crate) metered: meter::courses::Courses,
     /// Labels of a device, or of the whole node: which, name, value.
     labels: Vec<(Option<DeviceId>, String, String)>,
     /// The latest break-glass token, open or over.
@@ -137,6 +142,7 @@ impl Judge {
         let mut judge = Self {
             counters: vec![Counters::default(); bundle.rules.len()],
             courses: Courses::of(&bundle.indicators, Vec::new()),
+            metered: meter::courses::Courses::of(&bundle.meters, Vec::new()),
             bundle,
             reference,
             table: Table::default(),
@@ -157,8 +163,8 @@ impl Judge {
         judge
     }
 
-    /// Judges by another bundle from now on. Budgets, cooldowns and what is engaged stay, and so does what was seen of indicators that
-    /// count the same; what the new bundle no longer has a rule for is taken back.
+    /// Judges by another bundle from now on. Budgets, cooldowns and what is engaged stay, and so does what was seen of indicators and
+    /// meters that count the same; what the new bundle no longer has a rule for is taken back.
     pub fn replace_bundle(&mut self, bundle: Arc<Bundle>, reference: BundleRef) {
         let ledger = self.ledger();
         let table = std::mem::take(&mut self.table);
@@ -221,6 +227,7 @@ impl Judge {
             self.next_silence = self.next_silence.map(|_| now);
         }
         self.courses.begin(now);
+        self.metered.begin(now);
         for (position, reading) in readings.iter().enumerate() {
             let Some(slot) = self
                 .table
@@ -230,8 +237,10 @@ impl Judge {
             };
             let Some(value) = reading.value else { continue };
             let before = self.table.slots[slot].last.replace((value, now));
-            self.courses
-                .take(&self.bundle.indicators, self.table.slots[slot].indicators, value);
+            let (indicators, meters) = (self.table.slots[slot].indicators, self.table.slots[slot].meters);
+            self.courses.take(&self.bundle.indicators, indicators, value);
+            self.metered
+                .take(&self.bundle.meters, meters, &reading.series.device, value);
             for index in self.table.slots[slot].instances() {
                 self.step(index, value, before, now, wants);
             }
@@ -304,8 +313,10 @@ impl Judge {
             return;
         };
         let labels = labels_in(&inputs.facts);
+        let details = details_in(&inputs.facts, action);
         let asked = Asked {
             labels: &labels,
+            details: &details,
             ..Asked::of(action, &inputs.origin, inputs.at)
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
@@ -459,6 +470,7 @@ impl Judge {
             standings: standings.chain(self.stored.iter().cloned()).collect(),
             glass: self.glass.clone(),
             indicators: self.courses.kept(&self.bundle.indicators),
+            meters: self.metered.kept(&self.bundle.meters),
         }
     }
 
@@ -494,6 +506,7 @@ impl Judge {
         self.stored = ledger.standings;
         self.glass = ledger.glass;
         self.courses = Courses::of(&self.bundle.indicators, ledger.indicators);
+        self.metered = meter::courses::Courses::of(&self.bundle.meters, ledger.meters);
     }
 
     /// Series that rules name in full are watched from the start, so that one which never reports is missed.

@@ -9,7 +9,6 @@
 
 pub(crate) mod course;
 pub(crate) mod courses;
-mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -30,11 +29,11 @@ pub(crate) const MAX_PERIOD_MS: u64 = 31 * 86_400_000;
 /// The longest time that one reading can speak for.
 pub(crate) const MAX_STALE_MS: u64 = 3_600_000;
 
-const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 /// As the objective's own default.
 const PERIOD_MS: u64 = 30 * 86_400_000;
 /// Sensors are read once a second; thirty missed rounds are no hiccup.
-const STALE_AFTER_MS: u64 = 30_000;
+pub(crate) const STALE_AFTER_MS: u64 = 30_000;
 
 /// Every number that an indicator gives; each is called `ID.NAME`.
 pub(crate) const NUMBERS: [&str; 10] = [
@@ -195,7 +194,12 @@ impl Good {
 }
 
 /// A duration that lies between two others.
-fn within(fields: &mut Fields<'_>, name: &'static str, doc: &'static str, (low, high): (u64, u64)) -> Option<u64> {
+pub(crate) fn within(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    doc: &'static str,
+    (low, high): (u64, u64),
+) -> Option<u64> {
     let ms = fields.duration(name, doc)?;
     if !(low..=high).contains(&ms) {
         let range = format!("{}..={}", show_duration(low), show_duration(high));

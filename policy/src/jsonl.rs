@@ -10,7 +10,7 @@
 //! | `action.params` | `to` (`220 W`, or a number in the unit that is stored) or `replicas` |
 //! | `action.source` | `reflex`, `brain` (default), `human`, `hub`, `autoscaler`, `local` |
 //! | `action.labels` | of the targets |
-//! | `action.cost_delta_micros_per_h`, `.p95_ms`, `.rollback_ms`, `.resources` | what the change costs, how long it takes, what it uses |
+//! | `action.cost_delta_micros_per_h`, `.p95_ms`, `.rollback_ms`, `.resources` | what the change costs, how long it takes, what it uses (`null`: nobody knows) |
 //! | `action.reversible`, `.disruptive`, `.class` | accepted and not believed: they follow from the kind |
 //! | `facts` | observed numbers by name (`rack.members`), kept for later lines; `null` forgets one; `present` is the value before |
 //! | `policy_age_ms`, `clock_wrong`, `clock_error_ms` | age of the policy; the clock is wrong; by how much it may be off: kept for later lines |
@@ -263,7 +263,8 @@ impl Request {
             other => other.as_i64(),
         };
         let number = |(name, value): (&String, &Value)| match read(value) {
-            Some(number) => Ok((name.clone(), number)),
+            None if value.is_null() => Ok((name.clone(), None)),
+            Some(number) => Ok((name.clone(), Some(number))),
             None => Err(format!("`resources.{name}` is no whole number: {value}")),
         };
         Ok(Self {

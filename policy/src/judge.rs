@@ -16,12 +16,12 @@ use wire::{Action, BundleRef, HubEpoch, Now};
 
 use crate::actions;
 use crate::bundle::Bundle;
-use crate::engine::labels_in;
+use crate::engine::{details_in, labels_in};
 use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
-use crate::rule::{Asked, Finding, Mode, Rule};
+use crate::rule::{Asked, Details, Finding, Mode, Rule};
 
 /// How long a grant may wait for its turn. Source: `control.md` 9.2.
 const VALID_FOR_MS: u64 = 60_000;
@@ -31,7 +31,8 @@ const BUSY_RETRY_MS: u64 = 1_000;
 /// Judges what is wanted by the bundle. Pure: replaying a decision is calling this again.
 pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
     let labels = labels_in(&inputs.facts);
-    Court::new(bundle, inputs, &labels, true).judge()
+    let details = details_in(&inputs.facts, &inputs.wanted);
+    Court::new(bundle, inputs, (&labels, &details), true).judge()
 }
 
 /// The hub's own copy: everything that needs no agent's ledger (permits, envelopes, modes, the action itself).
@@ -68,7 +69,7 @@ fn vet_by(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, facts: Ve
         readings: Vec::new(),
         facts,
     };
-    Court::new(bundle, &inputs, &[], false).judge()
+    Court::new(bundle, &inputs, (&[], Details::NONE), false).judge()
 }
 
 /// What else a rule could have wanted, and why it did not. For [`Judgement::rejected`].
@@ -120,12 +121,18 @@ struct Court<'a> {
 }
 
 impl<'a> Court<'a> {
-    fn new(bundle: &'a Bundle, inputs: &'a Inputs, labels: &'a [(String, String)], has_ledger: bool) -> Self {
+    fn new(
+        bundle: &'a Bundle,
+        inputs: &'a Inputs,
+        (labels, details): (&'a [(String, String)], &'a Details),
+        has_ledger: bool,
+    ) -> Self {
         Self {
             bundle,
             inputs,
             asked: Asked {
                 labels,
+                details,
                 clock_wrong: inputs.clock == ClockState::BehindFloor,
                 ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
             },

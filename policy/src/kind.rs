@@ -228,6 +228,21 @@ impl Kind {
         }
     }
 
+    /// Whether a meter tells what it asks for.
+    pub fn is_metered(&self) -> bool {
+        matches!(self, Self::CostCeiling(cost) if cost.is_metered())
+    }
+
+    /// Whether it looks at what an action changes of the power that devices may draw.
+    pub fn uses_power(&self) -> bool {
+        match self {
+            Self::CostCeiling(_) => self.is_metered(),
+            Self::Quota(quota) => quota.is_about_power(),
+            Self::Cel(cel) => cel.uses_resources(),
+            _ => false,
+        }
+    }
+
     /// Whether it is a maintenance window.
     pub fn is_maintenance(&self) -> bool {
         matches!(self, Self::Maintenance(_))
@@ -332,6 +347,17 @@ impl Kind {
             Self::Sla(sla) => {
                 let mut numbers = self.look_up(world.known);
                 sla.recall(world, asked, &mut numbers);
+                numbers
+            }
+            Self::CostCeiling(cost) => {
+                let mut numbers = self.look_up(world.known);
+                cost.recall(world, asked, &mut numbers);
+                numbers
+            }
+            Self::Quota(quota) => {
+                let mut numbers = self.look_up(world.known);
+                quota.observe(world, &mut numbers);
+                quota.recall(counters, asked, &mut numbers);
                 numbers
             }
             _ => {

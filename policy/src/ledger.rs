@@ -13,6 +13,7 @@ use crate::actions::KINDS;
 use crate::glass::Glass;
 use crate::indicator::courses::{Courses, Kept};
 use crate::indicator::{Indicator, MAX_INDICATORS};
+use crate::meter::{self, MAX_METERS, Meter};
 use crate::rule::Asked;
 use crate::table::Table;
 
@@ -113,6 +114,9 @@ pub(crate) struct World<'a> {
     pub readings: Option<(&'a Table, &'a DeviceId)>,
     /// What the agent observes by itself; `None` where there are no readings to observe.
     pub indicators: Option<(&'a [Indicator], &'a Courses)>,
+    pub meters: Option<(&'a [Meter], &'a meter::courses::Courses)>,
+    /// What the power limits of all GPUs of the node add up to, if it is known; the outer `None` where nobody observes that.
+    pub power_limits_mw: Option<Option<i64>>,
     pub now: Mono,
 }
 
@@ -358,6 +362,8 @@ pub struct Ledger {
     pub(crate) glass: Option<Glass>,
     /// What was seen of the bundle's indicators.
     pub(crate) indicators: Vec<Kept>,
+    /// What the bundle's meters metered.
+    pub(crate) meters: Vec<meter::courses::Kept>,
 }
 
 impl Ledger {
@@ -376,6 +382,8 @@ impl Ledger {
         self.glass = self.glass.filter(Glass::is_sound);
         self.indicators.retain(|(_, _, course)| course.is_sound());
         self.indicators.truncate(MAX_INDICATORS);
+        self.meters.retain(|(_, _, course)| course.is_sound());
+        self.meters.truncate(MAX_METERS);
         self
     }
 }

@@ -20,11 +20,11 @@ use wire::view::Story;
 use wire::{Action, ActionKind, BundleRef, DeviceId, Epoch, Mono, Origin, OutcomeState};
 
 use crate::bundle::Bundle;
-use crate::engine::{Judge, Situation, Want, labels_in};
+use crate::engine::{Judge, Situation, Want, details_in, is_limit, labels_in};
 use crate::glass::BREAK_GLASS;
 use crate::judge::judge;
 use crate::kind::Kind;
-use crate::rule::{Asked, Finding, Mode, Rule};
+use crate::rule::{Asked, Details, Finding, Mode, Rule};
 
 /// Comparisons of one rule that can be told apart: a condition in CEL has at most so many parts.
 const MAX_PARTS: u8 = 64;
@@ -135,14 +135,11 @@ impl Rehearsal {
             hub_epoch: stored.hub_epoch,
         };
         let mut inputs = self.judge.inputs(&want, &situation);
-        // What was so then, whoever judges: the device's range, and a token of people that lifted rules.
-        let given = |fact: &&Fact| match fact.rule.as_str() {
-            "device" => matches!(fact.name.as_str(), "min" | "max"),
-            rule => rule == BREAK_GLASS,
-        };
+        // What was so then, whoever judges: the device's limits, and a token of people that lifted rules.
+        let given = |fact: &&Fact| is_limit(fact) || fact.rule == BREAK_GLASS;
         inputs.facts.extend(stored.facts.iter().filter(given).cloned());
-        let labels = labels_in(&inputs.facts);
-        let asked = asked(&inputs, &labels);
+        let (labels, details) = told(&inputs);
+        let asked = asked(&inputs, &labels, &details);
         let observed = self
             .draft
             .rules
@@ -187,8 +184,8 @@ impl Rehearsal {
 
     /// A rule that counts and whose numbers are not there, although they were not missing when the decision was made.
     fn missing(&self, inputs: &Inputs, stored: &Judgement) -> Option<String> {
-        let labels = labels_in(&inputs.facts);
-        let asked = asked(inputs, &labels);
+        let (labels, details) = told(inputs);
+        let asked = asked(inputs, &labels, &details);
         let is_known = |rule: &Rule| match rule.kind {
             Kind::Step(_) => inputs.facts.iter().any(|fact| fact.rule == rule.id),
             _ => was_judged(rule, &asked, stored),
@@ -228,10 +225,16 @@ impl Rehearsal {
     }
 }
 
-/// What is asked, with the labels that the decision was made with.
-fn asked<'a>(inputs: &'a Inputs, labels: &'a [(String, String)]) -> Asked<'a> {
+/// What a decision was made with, besides the numbers of its rules.
+fn told(inputs: &Inputs) -> (Vec<(String, String)>, Details) {
+    (labels_in(&inputs.facts), details_in(&inputs.facts, &inputs.wanted))
+}
+
+/// What is asked, with what the decision was made with.
+fn asked<'a>(inputs: &'a Inputs, labels: &'a [(String, String)], details: &'a Details) -> Asked<'a> {
     Asked {
         labels,
+        details,
         ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
     }
 }

@@ -86,9 +86,12 @@ pub(crate) struct Details {
     /// How long it takes in 19 of 20 cases, and how long the way back takes.
     pub lasts_ms: Option<i64>,
     pub rollback_ms: i64,
-    /// By how much each resource's use changes.
-    pub resources: Vec<(String, i64)>,
+    /// By how much each resource's use changes; `None` if nobody knows. One that is not in the list does not change.
+    pub resources: Vec<(String, Option<i64>)>,
 }
+
+/// The resource that is the power which devices may draw, in thousandths of a watt.
+pub(crate) const POWER: &str = "power_mw";
 
 impl Details {
     /// Nothing is said, and nothing is bought.
@@ -98,6 +101,12 @@ impl Details {
         rollback_ms: 0,
         resources: Vec::new(),
     };
+
+    /// By how much the use of this resource changes; the outer `None`: it does not.
+    pub fn resource(&self, name: &str) -> Option<Option<i64>> {
+        let found = self.resources.iter().find(|(known, _)| known == name);
+        found.map(|(_, change)| *change)
+    }
 }
 
 /// What is asked, as rules see it.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::bundle::Bundle;
 use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
+use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Rule, Selector};
 use crate::text::did_you_mean;
 use crate::text::fields::{Described, Fields, Problems, Shape};
@@ -17,18 +18,20 @@ pub fn rule_kinds() -> Vec<(&'static str, &'static str)> {
     Kind::NAMES.iter().copied().zip(Kind::DOCS.iter().copied()).collect()
 }
 
-/// A kind of rule for people: what it does, each of its fields, and an example; or the same of `indicators`. An error names the kinds
-/// there are.
+/// A kind of rule for people: what it does, each of its fields, and an example; or the same of `indicators` and `meters`. An error
+/// names the kinds there are.
 pub fn explain_kind(name: &str) -> Result<String, String> {
-    if name == INDICATORS {
-        return Ok(explain_indicators());
+    match name {
+        INDICATORS => return Ok(explain_indicators()),
+        METERS => return Ok(explain_meters()),
+        _ => {}
     }
     let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
-        let hint = did_you_mean(name, Kind::NAMES.iter().copied().chain([INDICATORS]));
+        let hint = did_you_mean(name, Kind::NAMES.iter().copied().chain([INDICATORS, METERS]));
         return Err(match hint {
             Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
             None => format!(
-                "unknown kind of rule `{name}`; one of {}, or {INDICATORS}",
+                "unknown kind of rule `{name}`; one of {}, {INDICATORS} or {METERS}",
                 Kind::NAMES.join(", ")
             ),
         });
@@ -46,8 +49,9 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
     Ok(text)
 }
 
-/// The list of a bundle that is explained besides the kinds of rule.
+/// The lists of a bundle that are explained besides the kinds of rule.
 const INDICATORS: &str = "indicators";
+const METERS: &str = "meters";
 
 /// What an indicator is: each of its fields, and the numbers that it gives.
 fn explain_indicators() -> String {
@@ -67,6 +71,28 @@ fn explain_indicators() -> String {
          outage_ms: how long the latest reading of any of its series was bad in the period; an sla rule asks for its own period\n",
     );
     text.push_str(&format!("\nfor example\n{}", examples::OF_INDICATORS));
+    text
+}
+
+/// What a meter is: each of its fields, and the numbers that it gives.
+fn explain_meters() -> String {
+    let problems = Problems::default();
+    let mut fields = Fields::describing(&problems);
+    Meter::read(&mut fields);
+    let mut text = format!(
+        "{METERS}: what energy costs, metered by an agent from its own readings, alone or connected. The latest power of each series speaks \
+         until its next reading; series are added up. `cost_ceiling` (scope: ID) looks at them; at most {MAX_METERS}\n\n"
+    );
+    list(&mut text, "fields of a meter", &fields.into_described(), 1);
+    text.push_str(
+        "\nwhat a cost_ceiling of that scope is told when it decides, in millionths of the currency, rounded up\n  \
+         spent in its own window: the hour in which the window begins counts in full; time in which the node was off does not pass\n  \
+         the run rate: what all series that speak say, for an hour. Nothing is known once none speaks any more\n  \
+         the change: what the action changes of the power that a metered device may draw (the new power cap, or the highest there is for \
+         release_power_cap, less the present one), for an hour\n\
+         another price is counted for the past too; another quantity, device or stale_after begins anew\n",
+    );
+    text.push_str(&format!("\nfor example\n{}", examples::OF_METERS));
     text
 }
 
@@ -229,7 +255,12 @@ mod tests {
         for word in ["good (required)", "below: value", "stale_after", "events_short"] {
             assert!(indicators.contains(word), "{indicators}");
         }
-        assert!(text.contains("\"indicators\""), "{text}");
+        let meters = explain_kind("meters").expect("it is explained too");
+        for word in ["price_micros_per_kwh (required)", "stale_after", "cost_ceiling"] {
+            assert!(meters.contains(word), "{meters}");
+        }
+        assert!(text.contains("\"indicators\"") && text.contains("\"meters\""), "{text}");
+        assert!(explain_kind("meter").is_err_and(|text| text.contains("did you mean `meters`")));
         assert!(explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`")));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Slot {
     pub last: Option<(i64, Mono)>,
     /// A bit for each indicator that counts it.
     pub indicators: u8,
+    /// A bit for each meter that meters it.
+    pub meters: u8,
     /// Instances `first..end` of the table.
     first: usize,
     end: usize,
@@ -105,6 +107,9 @@ impl Table {
             last: None,
             indicators: (0..).zip(&bundle.indicators).fold(0, |bits, (index, indicator)| {
                 bits | u8::from(indicator.watches(series)) << index
+            }),
+            meters: (0..).zip(&bundle.meters).fold(0, |bits, (index, meter)| {
+                bits | u8::from(meter.watches(series)) << index
             }),
             first,
             end: self.instances.len(),

@@ -35,6 +35,8 @@ const WORDS: &[&str] = &[
     "bundle: ",
     "rules:",
     "indicators:",
+    "meters:",
+    "price_micros_per_kwh: 1",
     "good: { below: 85 °C }",
     "id: ",
     "kind: ",

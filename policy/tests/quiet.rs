@@ -51,6 +51,24 @@ rules:
     quiet_rounds_allocate_nothing(&bundle);
 }
 
+#[test]
+fn a_quiet_round_allocates_nothing_while_energy_is_metered() {
+    let meters = "
+meters:
+  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 300000 }
+  - { id: allotted, quantity: gpu.power_cap, device: gpu1, price_micros_per_kwh: 100000, stale_after: 1 s }
+";
+    let rules = "
+rules:
+  - { id: hour, kind: cost_ceiling, scope: energy, ceiling_micros: 200000000, window: 1 h }
+  - { id: node-power, kind: quota, scope: node, nominal: { power_mw: 700000 } }
+";
+    let bundle = policy::DEMO_BUNDLE.replacen("\nmeters:\n", meters, 1);
+    let bundle = bundle.replacen("\nrules:\n", rules, 1);
+    assert!(bundle.contains(meters) && bundle.contains(rules));
+    quiet_rounds_allocate_nothing(&bundle);
+}
+
 fn quiet_rounds_allocate_nothing(bundle: &str) {
     let bundle = Arc::new(Bundle::parse(bundle.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}")));
     let mut judge = Judge::new(bundle, BundleRef::NONE);

@@ -216,62 +216,117 @@ fn a_number_that_nobody_recorded_is_not_guessed() {
     );
 }
 
+/// What `live` decides of an action now, as it would have stored it.
+fn decided(live: &Judge, seq: u64, seconds: u64, action: Action) -> Story {
+    let want = Want {
+        origin: Origin::Local {
+            who: "ann".to_owned(),
+            reason: "test".to_owned(),
+        },
+        action,
+        readings: Vec::new(),
+        rejected: Vec::new(),
+        verify: None,
+    };
+    let now = at(seconds);
+    let inputs = live.inputs(&want, &situation(now));
+    Story {
+        id: format!("edge-03.1.{seq}").parse().unwrap(),
+        at: now,
+        prev: Digest([0; 32]),
+        digest: Digest([0; 32]),
+        decision: Decision {
+            judgement: judge(live.bundle(), &inputs),
+            inputs,
+        },
+        outcomes: Vec::new(),
+    }
+}
+
+/// The verdicts of a draft on stories.
+fn verdicts(draft: &str, stories: &[Story]) -> String {
+    let bundle = Bundle::parse(draft.as_bytes()).unwrap_or_else(|p| panic!("{p:#?}"));
+    let mut rehearsal = Rehearsal::new(Arc::new(bundle));
+    let said = stories.iter().map(|story| match rehearsal.next(story) {
+        Rehearsed::Same => story.decision.judgement.verdict.name(),
+        Rehearsed::Differs { judgement, .. } => judgement.verdict.name(),
+        Rehearsed::Unknown { .. } => "unknown",
+    });
+    said.collect::<Vec<_>>().join(" ")
+}
+
+fn reading(gpu: u32, quantity: Quantity, value: i64) -> Reading {
+    Reading {
+        series: Series::new(DeviceId::gpu(gpu), quantity),
+        value: Some(value),
+    }
+}
+
 #[test]
 fn what_an_agent_observed_by_itself_is_taken_as_it_was() {
     let promise = |lasts: &str| {
-        let text = format!(
+        format!(
             "bundle: t
 indicators: {{ id: cool, quantity: gpu.temperature, good: {{ below: 85 °C }}, target: 99 % }}
 rules: {{ id: promise, kind: sla, service: cool, target: 99.9 %, period: 1 d, lasts: {lasts} }}
 "
-        );
-        Arc::new(Bundle::parse(text.as_bytes()).unwrap_or_else(|p| panic!("{p:#?}")))
+        )
     };
-    let mut live = Judge::new(promise("30 s"), BundleRef::NONE);
+    let bundle = Bundle::parse(promise("30 s").as_bytes()).unwrap();
+    let mut live = Judge::new(Arc::new(bundle), BundleRef::NONE);
     let mut stories = Vec::new();
     for seq in 1u64..=3 {
         for second in (seq - 1) * 30..seq * 30 {
-            let reading = Reading {
-                series: Series::new(DeviceId::gpu(0), Quantity::GpuTemperature),
-                value: Some(90_000),
-            };
-            live.observe(&[reading], at(second).mono, &mut Vec::new());
+            let hot = reading(0, Quantity::GpuTemperature, 90_000);
+            live.observe(&[hot], at(second).mono, &mut Vec::new());
         }
-        let want = Want {
-            origin: Origin::Local {
-                who: "ann".to_owned(),
-                reason: "test".to_owned(),
-            },
-            action: wanted(0),
-            readings: Vec::new(),
-            rejected: Vec::new(),
-            verify: None,
-        };
-        let now = at(seq * 30);
-        let inputs = live.inputs(&want, &situation(now));
-        stories.push(Story {
-            id: format!("edge-03.1.{seq}").parse().unwrap(),
-            at: now,
-            prev: Digest([0; 32]),
-            digest: Digest([0; 32]),
-            decision: Decision {
-                judgement: judge(live.bundle(), &inputs),
-                inputs,
-            },
-            outcomes: Vec::new(),
-        });
+        stories.push(decided(&live, seq, seq * 30, wanted(0)));
     }
-    let verdicts = |lasts: &str| {
-        let mut rehearsal = Rehearsal::new(promise(lasts));
-        let said = stories.iter().map(|story| match rehearsal.next(story) {
-            Rehearsed::Same => story.decision.judgement.verdict.name(),
-            Rehearsed::Differs { judgement, .. } => judgement.verdict.name(),
-            Rehearsed::Unknown { .. } => "unknown",
-        });
-        said.collect::<Vec<_>>().join(" ")
+    assert_eq!(verdicts(&promise("30 s"), &stories), "require_approval deny deny");
+    assert_eq!(verdicts(&promise("10 s"), &stories), "allow allow deny");
+}
+
+#[test]
+fn what_an_agent_metered_is_taken_as_it_was_and_only_at_its_price() {
+    const METERED: &str = "bundle: t
+meters: { id: energy, quantity: gpu.power, price_micros_per_kwh: 3600000 }
+rules:
+  - { id: hour, kind: cost_ceiling, scope: energy, ceiling_micros: 1000000, soft_bp: 10000, window: 1 h }
+  - { id: power, kind: quota, scope: node, nominal: { power_mw: 700000 } }
+";
+    let mut live = Judge::new(Arc::new(Bundle::parse(METERED.as_bytes()).unwrap()), BundleRef::NONE);
+    let mut stories = Vec::new();
+    let release = Action {
+        target: DeviceId::gpu(0),
+        kind: ActionKind::ReleasePowerCap,
     };
-    assert_eq!(verdicts("30 s"), "require_approval deny deny");
-    assert_eq!(verdicts("10 s"), "allow allow deny");
+    for (seq, watts) in [(1u64, 100), (2, 150), (3, 200)] {
+        live.set_device(&DeviceInfo {
+            id: DeviceId::gpu(0),
+            model: "card".to_owned(),
+            simulated: true,
+            power_cap_range_mw: Some((90_000, 350_000)),
+        });
+        let readings = [
+            reading(0, Quantity::GpuPower, watts * 1_000),
+            reading(0, Quantity::GpuPowerCap, 200_000),
+            reading(1, Quantity::GpuPowerCap, 300_000),
+        ];
+        // So far apart that none is under way any more.
+        live.observe(&readings, at(seq * 200).mono, &mut Vec::new());
+        stories.push(decided(&live, seq, seq * 200, release.clone()));
+    }
+    assert_eq!(verdicts(METERED, &stories), "allow deny deny");
+    for (change, with, expected) in [
+        ("ceiling_micros: 1000000", "ceiling_micros: 1100000", "allow allow deny"),
+        ("power_mw: 700000", "power_mw: 600000", "deny deny deny"),
+        // What was spent at one price is not what would have been spent at another.
+        ("3600000", "1800000", "unknown unknown unknown"),
+        ("window: 1 h", "window: 2 h", "unknown unknown unknown"),
+    ] {
+        let draft = METERED.replace(change, with);
+        assert_eq!(verdicts(&draft, &stories), expected, "{draft}");
+    }
 }
 
 proptest! {

@@ -397,6 +397,12 @@ pub struct CheckView {
     pub errors: Vec<BundleProblem>,
     /// Its rules, if it can be read.
     pub rules: Vec<RuleView>,
+    /// Its indicators, one line for people each; absent from older hubs.
+    #[serde(default)]
+    pub indicators: Vec<String>,
+    /// Its meters, the same.
+    #[serde(default)]
+    pub meters: Vec<String>,
 }
 
 /// One thing that is wrong with a bundle's text.

@@ -577,6 +577,8 @@ fn named(signed: &SignedBundle, expected: BundleRef) -> Option<(BundleRef, Vec<u
 
 #[cfg(test)]
 mod promises;
+#[cfg(test)]
+mod spending;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use crate::actions::Open;
 use crate::input::Floor;
 
 /// First byte of the encoding; a build that finds another one treats the marks as damaged.
-const LAYOUT: u8 = 4;
+const LAYOUT: u8 = 5;
 
 /// Commands whose ids are remembered. A command expires in minutes, and a hub sends some per second at most.
 const MAX_COMMANDS: usize = 1024;

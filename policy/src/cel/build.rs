@@ -26,6 +26,7 @@ pub(super) struct Builder {
     zones: Vec<(String, TimeZone)>,
     patterns: Vec<Pattern>,
     uses_labels: bool,
+    uses_resources: bool,
 }
 
 impl Type {
@@ -54,6 +55,7 @@ impl Builder {
             patterns: self.patterns,
             root,
             uses_labels: self.uses_labels,
+            uses_resources: self.uses_resources,
         }
     }
 
@@ -77,6 +79,7 @@ impl Builder {
             ));
         }
         self.uses_labels |= matches!(node.op, Op::Labels);
+        self.uses_resources |= matches!(node.op, Op::Resources);
         let part = Part {
             id: self.nodes.len() as Id,
             kind: node.kind,

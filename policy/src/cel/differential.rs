@@ -169,7 +169,7 @@ fn the_crate_cel_agrees() {
     context.add_variable("facts", facts).unwrap();
 
     let details = Details {
-        resources: resources.to_vec(),
+        resources: resources.map(|(name, number)| (name, Some(number))).to_vec(),
         ..Details::NONE.clone()
     };
     let asked = Asked {
@@ -196,6 +196,8 @@ fn the_crate_cel_agrees() {
         present: None,
         readings: None,
         indicators: None,
+        meters: None,
+        power_limits_mw: None,
         now: Mono(0),
     };
     let mut outcomes = BTreeMap::new();

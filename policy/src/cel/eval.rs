@@ -252,10 +252,7 @@ impl<'a> Scene<'a> {
                 Some((_, value)) if value.len() > limits::STRING => Err((Fault::Range, id)),
                 found => Ok(found.map(|(_, value)| Value::Text(value.as_str()))),
             },
-            _ => {
-                let found = asked.details.resources.iter().find(|(name, _)| name == key);
-                Ok(found.map(|(_, number)| Value::Int(*number)))
-            }
+            _ => Ok(asked.details.resource(key).flatten().map(Value::Int)),
         }
     }
 

@@ -96,7 +96,7 @@ pub(crate) fn help() -> String {
     }
     text.push_str(concat!(
         "  labels: the target's, string to string: labels.team, \"team\" in labels, labels.exists(k, …)\n",
-        "  resources: what the request uses, string to int: resources.gpu\n",
+        "  resources: what the request uses, string to int: resources.gpu; on an agent resources.power_mw of a power limit\n",
         "  facts: observed numbers by name: facts[\"rack.members\"], \"rack.members\" in facts\n",
         "  readings: the target's latest, in the stored unit: readings[\"gpu.temperature\"] > value(\"85 °C\")\n",
         "  ages: how old they are: ages[\"gpu.temperature\"] < duration(\"10s\")\n",

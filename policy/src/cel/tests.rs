@@ -38,7 +38,7 @@ fn outcome(text: &str) -> String {
     let labels = [("team", "ml"), ("zone", "a")].map(|(k, v)| (k.to_owned(), v.to_owned()));
     let details = Details {
         lasts_ms: Some(300_000),
-        resources: vec![("gpu".to_owned(), 4)],
+        resources: vec![("gpu".to_owned(), Some(4)), ("unsaid".to_owned(), None)],
         cost_delta_micros_per_h: None,
         rollback_ms: 0,
     };
@@ -57,6 +57,8 @@ fn outcome(text: &str) -> String {
         present: None,
         readings: None,
         indicators: None,
+        meters: None,
+        power_limits_mw: None,
         now: Mono(1_000),
     };
     let numbers = expression.gather(&world);
@@ -108,7 +110,7 @@ fn conditions_see_the_action_as_we_know_it() {
         ("labels.exists(k, k == 'zone' && labels[k] == 'a')", "true"),
         ("labels.all(k, labels[k] != 'a')", "false"),
         (
-            "resources.gpu <= 4 && !has(resources.cpu) && size(resources) == 1",
+            "resources.gpu <= 4 && !has(resources.cpu) && !has(resources.unsaid) && size(resources) == 2",
             "true",
         ),
         (

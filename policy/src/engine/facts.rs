@@ -5,6 +5,7 @@
 use wire::decision::Fact;
 use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Mono, Now, Quantity};
 
+use super::power::DEVICE;
 use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
 use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
@@ -108,20 +109,17 @@ impl Judge {
         for (name, value) in asked.labels {
             add(LABELS, &format!("{name}={value}"), Some(1));
         }
-        if let ActionKind::PowerCap { .. } = action.kind
-            && let Some((_, (min, max))) = self.ranges.iter().find(|(device, _)| *device == action.target)
-        {
-            add("device", "min", Some(i64::from(*min)));
-            add("device", "max", Some(i64::from(*max)));
-        }
         let now = asked.now.mono;
+        for (name, value) in self.limits(action, now) {
+            add(DEVICE, name, Some(value));
+        }
         let flying = self
             .flights
             .iter()
             .filter(|f| f.target == action.target && f.until > now)
             .count();
         if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
-            add("device", "in_flight", i64::try_from(flying).ok());
+            add(DEVICE, "in_flight", i64::try_from(flying).ok());
         }
         if is_reflex(asked) {
             let limit = self.bundle.reflexes_per_hour;
@@ -135,6 +133,8 @@ impl Judge {
             present: self.present(action),
             readings: Some((&self.table, &action.target)),
             indicators: Some((&self.bundle.indicators, &self.courses)),
+            meters: Some((&self.bundle.meters, &self.metered)),
+            power_limits_mw: self.power_limits_mw(now),
             now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {

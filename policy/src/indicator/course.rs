@@ -15,9 +15,9 @@
 use serde::{Deserialize, Serialize};
 use wire::Mono;
 
-use super::ring::Ring;
 use super::{Indicator, MAX_STALE_MS, NUMBERS};
 use crate::kind::objective::burn_milli;
+use crate::ring::Ring;
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 3_600_000;

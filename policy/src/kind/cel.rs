@@ -42,9 +42,14 @@ impl Cel {
         self.require.uses_labels()
     }
 
+    /// Whether it looks at what the action uses.
+    pub fn uses_resources(&self) -> bool {
+        self.require.uses_resources()
+    }
+
     /// Whether it looks at what is known only where the action would run.
     pub fn needs_world(&self) -> bool {
-        self.require.number_count() > 0 || self.require.uses_labels()
+        self.require.number_count() > 0 || self.require.uses_labels() || self.require.uses_resources()
     }
 
     /// The full name of the n-th number, where readings are told by name.

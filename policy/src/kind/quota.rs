@@ -3,18 +3,29 @@
 //! All resources of a request are checked together; one that does not fit refuses the whole, and with it every member of a gang.
 //! What is granted is set aside at once and for a while, until it is seen in use: two requests at the same moment cannot both have
 //! the last of it, and what never starts is free again. 0 is a limit like any other.
+//!
+//! Nothing is exempt, neither safety reflexes nor the way back from a step: what is not there cannot be had by taking something back
+//! either. Giving back always fits. A power cap is told how much there is, so `on_violation: clamp` caps to that, and no other rule's
+//! clamp makes more of it.
+//!
+//! What is used comes from elsewhere by name; only `power_mw` of the scope `node` an agent observes itself: what the power limits of all
+//! its GPUs add up to. Reservations count on top of it until they are over, so for a while what was granted may count twice.
 //! Source: `control.md` 9.4.
 
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::OnUnknown;
-use crate::ledger::{Counters, Numbers};
-use crate::rule::{Asked, Finding};
+use crate::ledger::{Counters, Numbers, World};
+use crate::rule::{Asked, Finding, POWER};
 use crate::text::fields::Fields;
 
 /// The text of the places of what is set aside.
 const RESERVED: &str = "reserved";
+/// The scope that an agent observes itself.
+const NODE: &str = "node";
+/// Added to the part of a comparison of which only the change is not known.
+const CHANGE: u8 = 16;
 /// Resources of one rule: as many as a decision keeps numbers for.
 const MAX_RESOURCES: usize = 4;
 
@@ -41,10 +52,13 @@ const RESERVE_MS: u64 = 60_000;
 
 impl Quota {
     pub fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let scope = fields.need_text("scope", "whose: a tenant or a namespace");
+        let scope = fields.need_text(
+            "scope",
+            "whose: a tenant or a namespace; or node, of which an agent observes power_mw itself",
+        );
         let nominal = fields.pairs(
             "nominal",
-            "how much of each resource: replicas, gpu, cpu_milli, memory_bytes",
+            "how much of each resource: replicas, gpu, cpu_milli, memory_bytes, power_mw",
         );
         let borrow_max = fields.number("borrow_max", 0, i64::MAX, "how much more of each may be borrowed; 0");
         let reserve_ms = fields.duration(
@@ -87,6 +101,20 @@ impl Quota {
         self.resources.get(index).map(|resource| resource.used.as_str())
     }
 
+    /// Whether it is about power.
+    pub fn is_about_power(&self) -> bool {
+        self.resources.iter().any(|resource| resource.name == POWER)
+    }
+
+    /// Takes what the agent observes itself, if it is about that.
+    pub fn observe(&self, world: &World<'_>, numbers: &mut Numbers) {
+        if let (NODE, Some(limits)) = (self.scope.as_str(), world.power_limits_mw)
+            && let Some(index) = self.resources.iter().position(|resource| resource.name == POWER)
+        {
+            numbers.set(index, limits);
+        }
+    }
+
     /// Adds what is set aside to what is used.
     pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
         for index in 0..self.resources.len() {
@@ -99,11 +127,11 @@ impl Quota {
     /// Sets aside everything that a granted request uses. All of it, or it was not granted.
     pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
         for (index, resource) in self.resources.iter().enumerate() {
-            let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
-            if let Some((_, more)) = wanted.filter(|(_, more)| *more > 0) {
+            let wanted = asked.details.resource(&resource.name).flatten();
+            if let Some(more) = wanted.filter(|more| *more > 0) {
                 let now = asked.now.mono;
                 let until = now.0.saturating_add(self.reserve_ms);
-                counters.reserve((index as u8, RESERVED), now, until, *more);
+                counters.reserve((index as u8, RESERVED), now, until, more);
             }
         }
     }
@@ -113,19 +141,38 @@ impl Quota {
             return;
         }
         for (index, resource) in self.resources.iter().enumerate() {
-            let wanted = asked.details.resources.iter().find(|(name, _)| *name == resource.name);
-            // Giving back is always within the quota.
-            let Some((_, more)) = wanted.filter(|(_, more)| *more > 0) else {
+            let Some(more) = asked.details.resource(&resource.name) else {
                 continue;
             };
             let part = index as u8;
+            let unit = if resource.name == POWER {
+                Unit::Milliwatt
+            } else {
+                Unit::Count
+            };
             let limit = resource.limit.saturating_add(self.borrow_max);
+            let is_less = more.is_some_and(|more| more <= 0);
             let Some(used) = numbers.get(index) else {
-                push(self.on_missing.finding(asked, part, "<=", Some(limit), Unit::Count));
+                if !is_less {
+                    push(self.on_missing.finding(asked, part, "<=", Some(limit), unit));
+                }
                 continue;
             };
-            let total = used.saturating_add(*more);
-            let finding = Finding::pass(part, "<=", Some(total), Some(limit), Unit::Count);
+            let Some(more) = more else {
+                push(self.on_missing.finding(asked, part + CHANGE, "<=", None, unit));
+                continue;
+            };
+            let bounds = Self::bounds(resource, asked, more, limit.saturating_sub(used));
+            // Giving back is always within the quota; what clamps it must not make more of it than there is.
+            if is_less && bounds.is_none() {
+                continue;
+            }
+            let limit = if is_less { limit.max(used) } else { limit };
+            let total = used.saturating_add(more);
+            let finding = Finding {
+                bounds,
+                ..Finding::pass(part, "<=", Some(total), Some(limit), unit)
+            };
             push(if total <= limit {
                 finding
             } else {
@@ -134,12 +181,24 @@ impl Quota {
         }
     }
 
+    /// Where the number of the action is the new amount of the resource, as of a power cap: the range that it must lie in, given by how
+    /// much it changes and how much is left.
+    fn bounds(resource: &Resource, asked: &Asked<'_>, more: i64, left: i64) -> Option<(i64, i64)> {
+        let is_power = |(_, unit): &(i64, Unit)| resource.name == POWER && *unit == Unit::Milliwatt;
+        let (next, _) = asked.amount.filter(is_power)?;
+        let present = next.saturating_sub(more);
+        Some((i64::MIN, present.saturating_add(left.max(0))))
+    }
+
     pub fn what(&self, part: u8) -> String {
         let name = self
             .resources
-            .get(usize::from(part))
+            .get(usize::from(part % CHANGE))
             .map_or("", |resource| &resource.name);
-        format!("{name} of {} with this", self.scope)
+        match part < CHANGE {
+            true => format!("{name} of {} with this", self.scope),
+            false => format!("change by this of {name} of {}", self.scope),
+        }
     }
 
     pub fn text(&self) -> String {

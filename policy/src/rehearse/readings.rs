@@ -255,6 +255,7 @@ fn reads(bundle: &Bundle, series: &Series) -> bool {
         let watched = rule.kind.condition();
         watched.is_some_and(|condition| condition.quantity == series.quantity && condition.watches(&series.device))
             || matches!(&rule.kind, Kind::Cel(cel) if !cel.numbers().is_empty())
-            || matches!(&rule.kind, Kind::Step(_)) && series.quantity == Quantity::GpuPowerCap
+            || (matches!(&rule.kind, Kind::Step(_)) || rule.kind.uses_power())
+                && series.quantity == Quantity::GpuPowerCap
     })
 }

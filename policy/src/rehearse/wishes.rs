@@ -14,7 +14,7 @@ use wire::{
     Action, AgentId, BundleRef, DecisionId, DeviceId, Epoch, HubEpoch, Now, Origin, OutcomeState, Reading, Seq,
 };
 
-use super::{Rehearsal, asked, is_observed, says_something};
+use super::{Rehearsal, asked, is_observed, says_something, told};
 use crate::bundle::Bundle;
 use crate::engine::{Situation, Want, labels_in};
 use crate::judge::judge;
@@ -143,10 +143,11 @@ impl Rehearsal {
         };
         let inputs = self.judge.inputs(&want, &situation);
         let judgement = judge(&self.draft, &inputs);
-        let labels = labels_in(&inputs.facts);
-        let asked = asked(&inputs, &labels);
+        let (labels, details) = told(&inputs);
+        let asked = asked(&inputs, &labels, &details);
         let lacks = |rule: &&Rule| {
-            let is_known = inputs.facts.iter().any(|fact| fact.rule == rule.id);
+            // What was metered since the first stored reading is not all that was spent.
+            let is_known = !rule.kind.is_metered() && inputs.facts.iter().any(|fact| fact.rule == rule.id);
             let counts = rule.mode == Mode::Enforce && is_observed(rule) && rule.applies(&asked);
             counts && !is_known && says_something(rule, &asked)
         };

@@ -1,8 +1,8 @@
-//! One rule of each kind as people write it, for `sentinel policy explain`. A test reads every one of them.
+//! Rules of each kind as people write them, for `sentinel policy explain`. A test reads every one of them.
 //!
 //! Decides nothing.
 
-/// An example of each kind, in the order of `Kind::NAMES`: an item of a bundle's `rules`.
+/// An example or two of each kind, in the order of `Kind::NAMES`: items of a bundle's `rules`.
 pub(super) const OF_KINDS: [&str; 17] = [
     r"- id: hot-gpu
   kind: threshold
@@ -72,15 +72,23 @@ pub(super) const OF_KINDS: [&str; 17] = [
   from: "02:00"
   to: "05:00"
 "#,
-    r"- id: month
+    r"- id: energy-of-a-month
   kind: cost_ceiling
-  scope: research
+  why: 200 EUR a month; the bundle has a meter with the id gpu-energy
+  selector: { kinds: [release_power_cap] }
+  scope: gpu-energy
   currency: EUR
-  ceiling_micros: 2000000000
+  ceiling_micros: 200000000
   window: month
   tz: Europe/Berlin
 ",
-    r"- id: research-quota
+    r"- id: power-of-the-node
+  kind: quota
+  why: the power supply gives 1,200 W to all GPUs together
+  selector: { kinds: [release_power_cap] }
+  scope: node
+  nominal: { power_mw: 1200000 }
+- id: research-quota
   kind: quota
   selector: { kinds: [scale] }
   scope: research
@@ -131,6 +139,12 @@ pub(super) const OF_INDICATORS: &str = r"- id: gpu-cool
   period: 30 d
 ";
 
+/// A meter: an item of a bundle's `meters`.
+pub(super) const OF_METERS: &str = r"- id: gpu-energy
+  quantity: gpu.power
+  price_micros_per_kwh: 300000
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,9 +161,12 @@ mod tests {
         assert_eq!(OF_KINDS.len(), Kind::NAMES.len());
         for (example, kind) in OF_KINDS.iter().zip(Kind::NAMES) {
             let bundle = bundle("rules", example);
-            assert_eq!(bundle.rules.len(), 1, "{example}");
-            assert_eq!(bundle.rules[0].kind.name(), *kind, "{example}");
+            assert!(!bundle.rules.is_empty(), "{example}");
+            for rule in &bundle.rules {
+                assert_eq!(rule.kind.name(), *kind, "{example}");
+            }
         }
         assert_eq!(bundle("indicators", OF_INDICATORS).indicators.len(), 1);
+        assert_eq!(bundle("meters", OF_METERS).meters.len(), 1);
     }
 }

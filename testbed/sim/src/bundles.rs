@@ -58,6 +58,11 @@ pub(crate) enum Demand {
     Open(u64, u64),
     /// Not before the hub has counted; what stops work only in its turn, and while at most so many are touched with it.
     Radius(i64),
+    /// Not while the facts of its decision say that a release, or any other action that is no reflex, costs more than this in an hour, or
+    /// do not say what it costs.
+    Paid(i64),
+    /// What raises a limit of power stays within this in milliwatts, with what all limits add up to; a release knows both.
+    Powered(i64),
     /// Not at all, because nobody observed what the rule asks for; `disruptive` says that it asks only for what stops work.
     Unobserved { disruptive: bool },
     /// Not while another of the selected actions is under way, on the whole node or on the same target.
@@ -165,11 +170,17 @@ impl Pool {
                 "indicators:\n  - { id: seen, quantity: gpu.temperature, good: { below: 80 °C }, target: 90 %, stale_after: 5 s }\n"
             }
         };
+        let meters = match self.random.below(3) {
+            0 => "",
+            1 => "meters:\n  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 3600000, stale_after: 5 s }\n",
+            // The same energy at another price.
+            _ => "meters:\n  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 7200000, stale_after: 5 s }\n",
+        };
         let lines: String = rules.iter().map(|rule| rule.text.as_str()).collect();
         let head = if rules.is_empty() { "" } else { "rules:\n" };
         Draft {
             text: format!(
-                "bundle: random-{}\n{permits}{indicators}{head}{lines}",
+                "bundle: random-{}\n{permits}{indicators}{meters}{head}{lines}",
                 self.random.below(1 << 32)
             ),
             rules,
@@ -346,6 +357,13 @@ fn maintenance(random: &mut Random) -> Body {
 }
 
 fn cost(random: &mut Random) -> Body {
+    if random.chance(600) {
+        // Of a joule for a millionth: from a GPU at rest to two that are busy.
+        let ceiling = random.between(100_000, 4_000_000);
+        let body = format!("    scope: energy\n    ceiling_micros: {ceiling}\n    window: 1 h\n");
+        let ceiling = i64::try_from(ceiling).unwrap_or(i64::MAX);
+        return (body, some(random), Demand::Paid(ceiling));
+    }
     let body = format!(
         "    scope: tenant\n    ceiling_micros: {}\n    window: day\n",
         random.between(1, 1 << 40)
@@ -354,6 +372,15 @@ fn cost(random: &mut Random) -> Body {
 }
 
 fn quota(random: &mut Random) -> Body {
+    if random.chance(600) {
+        let watts = random.between(100, 800);
+        let body = format!("    scope: node\n    nominal: {{ power_mw: {} }}\n", watts * 1_000);
+        return (
+            body,
+            vec!["power_cap", "release_power_cap"],
+            Demand::Powered(milli(watts)),
+        );
+    }
     (
         format!("    scope: tenant\n    nominal: {{ gpu: {} }}\n", random.below(9)),
         some(random),

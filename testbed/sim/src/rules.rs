@@ -35,9 +35,6 @@ pub(crate) struct Known {
 pub struct KindCounts(BTreeMap<String, (u64, u64)>);
 
 impl KindCounts {
-    /// Kinds that have nothing to say about what an agent does by itself: it uses no resource of a quota.
-    const SILENT: &'static [&'static str] = &["quota"];
-
     fn add(&mut self, kind: &str, spoke: bool) {
         let count = self.0.entry(kind.to_owned()).or_default();
         count.0 += 1;
@@ -63,11 +60,9 @@ impl KindCounts {
         })
     }
 
-    /// The kinds that never were in force, or never said anything although they could.
+    /// The kinds that never were in force, or never said anything.
     pub fn missing(&self) -> Vec<&'static str> {
-        let never = self
-            .all()
-            .filter(|(kind, in_force, spoke)| *in_force == 0 || *spoke == 0 && !Self::SILENT.contains(kind));
+        let never = self.all().filter(|(_, in_force, spoke)| *in_force == 0 || *spoke == 0);
         never.map(|(kind, ..)| kind).collect()
     }
 }
@@ -215,6 +210,8 @@ impl Deeds {
             Demand::Closed(from, to) => calm || !within(wall, *from, *to),
             Demand::Open(..) => calm || Self::is_open(known, kind.name(), wall),
             Demand::Radius(n) => kind.risk() == RiskClass::Safety || is_in_turn(rule, decision, *n),
+            Demand::Paid(ceiling) => calm || is_paid(rule, ran, decision, *ceiling),
+            Demand::Powered(limit) => is_powered(rule, ran, decision, *limit),
             Demand::Unobserved { disruptive: true } => calm || !kind.disruptive(),
             Demand::Unobserved { disruptive: false } => kind.risk() == RiskClass::Safety,
         };
@@ -245,12 +242,47 @@ impl Deeds {
 }
 
 /// Whether what a hub counted, as the decision has it, leaves room for what runs.
-fn is_in_turn(rule: &Written, decision: &Decision, n: i64) -> bool {
-    let fact = |name: &str| {
-        let mut facts = decision.inputs.facts.iter();
-        let found = facts.find(|fact| fact.rule == rule.id && fact.name == name);
-        found.map(|fact| fact.value)
+/// A fact of a decision, of a rule or of the device.
+fn fact(decision: &Decision, rule: &str, name: &str) -> Option<i64> {
+    let mut facts = decision.inputs.facts.iter();
+    let found = facts.find(|fact| fact.rule == rule && fact.name == name);
+    found.map(|fact| fact.value)
+}
+
+/// By how much an action changes the limit of its device's power, in milliwatts; 0 for one that does not, `None` if nobody knows.
+fn raise(ran: &Ran, decision: &Decision) -> Option<i64> {
+    let next = match &ran.action.kind {
+        ActionKind::PowerCap { milliwatts } => Some(i64::from(*milliwatts)),
+        ActionKind::ReleasePowerCap => fact(decision, "device", "max"),
+        ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
+            return Some(0);
+        }
     };
+    Some(next? - fact(decision, "device", "cap_mw")?)
+}
+
+/// Whether what was spent, and what is spent in an hour from now on with the action, are known and within a ceiling of an hour.
+fn is_paid(rule: &Written, ran: &Ran, decision: &Decision, ceiling: i64) -> bool {
+    let spent = fact(decision, &rule.id, "spent_micros");
+    let rate = fact(decision, &rule.id, "rate_micros_per_h");
+    let Some(((spent, rate), more)) = spent.zip(rate).zip(raise(ran, decision)) else {
+        return false;
+    };
+    // A milliwatt for an hour is 3.6 joules, and a joule costs a millionth at least. What lowers cost is exempt.
+    more < 0 || spent <= ceiling && rate + more * 36 / 10 <= ceiling
+}
+
+/// Whether a raise is known to fit into the power of the node. A cap is a reflex: of one nothing need be known.
+fn is_powered(rule: &Written, ran: &Ran, decision: &Decision, limit: i64) -> bool {
+    match (raise(ran, decision), fact(decision, &rule.id, "used_0")) {
+        (Some(more), _) if more <= 0 => true,
+        (Some(more), Some(used)) => used + more <= limit,
+        (None, _) | (_, None) => ran.action.kind.risk() == RiskClass::Safety,
+    }
+}
+
+fn is_in_turn(rule: &Written, decision: &Decision, n: i64) -> bool {
+    let fact = |name: &str| fact(decision, &rule.id, name);
     let (Some(members), Some(unhealthy)) = (fact("members"), fact("unhealthy")) else {
         return false;
     };

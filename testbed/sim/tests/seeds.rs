@@ -1,5 +1,5 @@
 //! The seeds that CI runs, and all that ever failed: every one must hold, twice, every class of fault must have happened, and every
-//! kind of rule must have been in force and, where it has something to say about an agent's own actions, must have said it.
+//! kind of rule must have been in force and must have said something.
 
 use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, Planted, Swarm, Tally, kept_seeds, run};
 

@@ -70,6 +70,28 @@ fn a_starter_bundle_is_made_checked_and_tested() {
         0,
         &["policy.yaml: ok, 6 rules", "calm (shadow)"],
     );
+    let text = std::fs::read_to_string(desk.path("policy.yaml")).unwrap();
+    let named = [
+        "# indicators:",
+        "#   - { id: gpu-cool",
+        "# meters:",
+        "#   - { id: gpu-energy",
+    ];
+    let lines = text
+        .lines()
+        .map(|line| match named.iter().any(|name| line.starts_with(name)) {
+            true => line.replacen("# ", "", 1),
+            false => line.to_owned(),
+        });
+    desk.write("observed.yaml", &lines.collect::<Vec<_>>().join("\n"));
+    desk.check(
+        "policy check observed.yaml",
+        0,
+        &[
+            "  indicator gpu-cool: gpu.temperature of gpu < 85 °C in 99.9 % of 30 d\n",
+            "  meter gpu-energy: gpu.power of gpu at 0.30 per kWh\n",
+        ],
+    );
     desk.check(
         "policy test policy.cases.yaml --bundle policy.yaml",
         0,
@@ -340,6 +362,7 @@ fn kinds_of_rule_are_explained_and_there_is_a_schema() {
     let desk = Desk::new();
     desk.check("policy explain", 0, &["cost_ceiling", "change_freeze"]);
     desk.check("policy explain cooldown", 0, &["after_success", "fields of every rule"]);
+    desk.check("policy explain meters", 0, &["price_micros_per_kwh (required)"]);
     desk.check("policy explain cooldonw", 2, &["did you mean `cooldown`"]);
     assert_eq!(desk.json("policy schema")["title"], "Sentinel policy bundle");
 }

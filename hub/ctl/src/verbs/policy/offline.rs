@@ -55,6 +55,9 @@ fn passed(file: &str, view: &CheckView) -> String {
         };
         let _infallible = writeln!(text, "  {}{mode}: {}", rule.id, rule.text);
     }
+    let lines = |kind, lines: &[String]| -> String { lines.iter().map(|line| format!("  {kind} {line}\n")).collect() };
+    text.push_str(&lines("indicator", &view.indicators));
+    text.push_str(&lines("meter", &view.meters));
     text
 }
 

@@ -8,12 +8,12 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What is kept of each stretch; the default is nothing.
-pub(super) trait Slot: Copy + Default + PartialEq {}
+pub(crate) trait Slot: Copy + Default + PartialEq {}
 
 impl<T: Copy + Default + PartialEq> Slot for T {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ring<T, const N: usize> {
+pub(crate) struct Ring<T, const N: usize> {
     slots: Box<[T]>,
     newest: u64,
 }
