@@ -101,7 +101,7 @@ impl Kind {
         "lets time pass after a completed action before the same one runs again on the same target; doubles after failures",
         "lets at most `limit` actions run in any interval of `window`; further ones are held until the window has slid",
         "lets at most `limit` actions run in any interval of `window`; further ones are denied",
-        "keeps the number of an action (watts, share of a core) within a range; clamps what lies outside",
+        "keeps the number of an action (watts, share of a core) within a range, besides that of the device and its firmware profile; clamps what lies outside",
         "keeps one decision from changing a value by more than a step; clamps larger changes",
         "holds changes while a window covers now, or would before they are over; safety reflexes and rollbacks are exempt",
         "holds changes outside the union of all maintenance windows; a change freeze beats it",

@@ -41,6 +41,7 @@ use std::collections::BTreeMap;
 
 use crate::bundle::BundleRef;
 use crate::decision::{Authority, Clause, Decision, Verdict};
+use crate::frame::DeviceInfo;
 use crate::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
 use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::{ClockState, Wall};
@@ -201,6 +202,29 @@ pub struct GpuView {
     pub power_cap_mw: Option<i64>,
     /// Utilisation, hundredths of a percent.
     pub used_bp: Option<i64>,
+    /// The power caps that it may be asked for, least and greatest, in milliwatts.
+    #[serde(default)]
+    pub power_caps_mw: Option<(u32, u32)>,
+    /// The profile that bounds it, for example `nvidia-l40s`; none if there is none of its model.
+    #[serde(default)]
+    pub profile: Option<String>,
+}
+
+impl GpuView {
+    /// What a device says of itself, with the latest values of its quantities and the id of its profile.
+    pub fn of(info: &DeviceInfo, profile: Option<&str>, value: impl Fn(Quantity) -> Option<i64>) -> Self {
+        Self {
+            id: info.id.clone(),
+            model: info.model.clone(),
+            simulated: info.simulated,
+            temperature_mc: value(Quantity::GpuTemperature),
+            power_mw: value(Quantity::GpuPower),
+            power_cap_mw: value(Quantity::GpuPowerCap),
+            used_bp: value(Quantity::GpuUsed),
+            power_caps_mw: info.power_cap_range_mw,
+            profile: profile.map(str::to_owned),
+        }
+    }
 }
 
 /// A supervised process's latest values.

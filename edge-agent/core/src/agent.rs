@@ -288,16 +288,6 @@ impl Agent {
         }
     }
 
-    fn on_devices(&mut self, devices: Vec<DeviceInfo>) {
-        if let Some(judge) = &mut self.judge {
-            for device in &devices {
-                judge.set_device(device);
-            }
-        }
-        self.devices = devices;
-        self.link.want_status();
-    }
-
     fn on_appended(&mut self, token: Token, used_bytes: u64, now: Now) {
         let was_ok = self.record.ok();
         let Some(done) = self.record.appended(token, used_bytes, now.mono) else {

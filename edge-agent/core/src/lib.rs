@@ -13,6 +13,7 @@ mod backoff;
 mod bundles;
 mod clock;
 mod commands;
+mod devices;
 mod domains;
 mod effect;
 mod glass;

@@ -38,19 +38,25 @@ impl<C: Caller> PowerCap<C> {
         probe.call(ask).map_err(|error| error.to_string())
     }
 
-    /// The default limit of a GPU.
-    fn default_cap(&self, gpu: u32) -> Result<u32, String> {
-        match self.call(Ask::Hello)? {
-            Reply::Hello { gpus, .. } => gpus
-                .get(gpu as usize)
-                .map(|gpu| gpu.default_power_cap_mw)
-                .ok_or_else(|| format!("the probe knows no gpu{gpu}")),
-            other => Err(unexpected(&other)),
-        }
+    /// What sets a GPU's own limit again, and the limit then: its default, within its profile.
+    fn release(&self, gpu: u32) -> Result<(Ask, u32), String> {
+        let Reply::Hello { gpus, .. } = self.call(Ask::Hello)? else {
+            return Err("the probe did not answer a greeting with one".to_owned());
+        };
+        let info = gpus
+            .get(gpu as usize)
+            .ok_or_else(|| format!("the probe knows no gpu{gpu}"))?;
+        let default = info.default_power_cap_mw;
+        let milliwatts = firmware_profiles::released_cap_mw(&info.model, default);
+        let ask = match milliwatts == default {
+            true => Ask::ResetPowerCap { gpu },
+            false => Ask::SetPowerCap { gpu, milliwatts },
+        };
+        Ok((ask, milliwatts))
     }
 
-    /// The limit that should be in force after the action.
-    fn wanted(&self, run: &Run) -> Result<(u32, u32), String> {
+    /// Which GPU, what to ask of it, and the limit that should be in force then.
+    fn wanted(&self, run: &Run) -> Result<(u32, Ask, u32), String> {
         let gpu = run
             .action
             .target
@@ -58,18 +64,14 @@ impl<C: Caller> PowerCap<C> {
             .parse()
             .map_err(|_| format!("{} is not a GPU", run.action.target))?;
         match &run.action.kind {
-            ActionKind::PowerCap { milliwatts } => Ok((gpu, *milliwatts)),
-            ActionKind::ReleasePowerCap => Ok((gpu, self.default_cap(gpu)?)),
+            &ActionKind::PowerCap { milliwatts } => Ok((gpu, Ask::SetPowerCap { gpu, milliwatts }, milliwatts)),
+            ActionKind::ReleasePowerCap => self.release(gpu).map(|(ask, milliwatts)| (gpu, ask, milliwatts)),
             other => Err(format!("`{}` is not a power limit", other.name())),
         }
     }
 
     fn try_apply(&self, run: &Run) -> Result<ActionResult, String> {
-        let (gpu, wanted) = self.wanted(run)?;
-        let ask = match run.action.kind {
-            ActionKind::PowerCap { milliwatts } => Ask::SetPowerCap { gpu, milliwatts },
-            _ => Ask::ResetPowerCap { gpu },
-        };
+        let (_, ask, wanted) = self.wanted(run)?;
         match self.call(ask)? {
             Reply::PowerCap { before, after } if after == wanted => Ok(ActionResult::Applied {
                 before: Some(i64::from(before)),
@@ -86,7 +88,7 @@ impl<C: Caller> PowerCap<C> {
     }
 
     fn try_probe(&self, run: &Run) -> Result<ProbeResult, String> {
-        let (gpu, wanted) = self.wanted(run)?;
+        let (gpu, _, wanted) = self.wanted(run)?;
         let Reply::Read(gpus) = self.call(Ask::Read)? else {
             return Err("the probe did not answer a reading with one".to_owned());
         };
@@ -137,11 +139,25 @@ mod tests {
     use super::*;
 
     /// A GPU that takes at least 150 W, whatever it is told.
-    struct Card(Mutex<u32>);
+    struct Card {
+        model: &'static str,
+        default_mw: u32,
+        cap_mw: Mutex<u32>,
+    }
+
+    impl Card {
+        fn new(model: &'static str, default_mw: u32) -> Self {
+            Self {
+                model,
+                default_mw,
+                cap_mw: Mutex::new(default_mw),
+            }
+        }
+    }
 
     impl Caller for Card {
         fn call(&self, ask: Ask) -> Result<Reply, ProbeError> {
-            let mut cap = self.0.lock().expect("whole");
+            let mut cap = self.cap_mw.lock().expect("whole");
             let before = *cap;
             Ok(match ask {
                 Ask::Hello => Reply::Hello {
@@ -150,10 +166,10 @@ mod tests {
                     simulated: true,
                     gpus: vec![GpuInfo {
                         uuid: String::new(),
-                        model: String::new(),
+                        model: self.model.to_owned(),
                         min_power_cap_mw: 100_000,
-                        max_power_cap_mw: 350_000,
-                        default_power_cap_mw: 350_000,
+                        max_power_cap_mw: self.default_mw,
+                        default_power_cap_mw: self.default_mw,
                     }],
                 },
                 Ask::Read => Reply::Read(vec![Ok(GpuValues {
@@ -165,7 +181,7 @@ mod tests {
                     Reply::PowerCap { before, after: *cap }
                 }
                 Ask::ResetPowerCap { .. } => {
-                    *cap = 350_000;
+                    *cap = self.default_mw;
                     Reply::PowerCap { before, after: *cap }
                 }
             })
@@ -194,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_cap_is_read_back_and_twice_is_once() {
-        let actuator = PowerCap::new(Some(Card(Mutex::new(350_000))));
+        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)));
         for before in [350_000, 220_000] {
             match actuator.apply(&run("gpu0", cap(220))) {
                 ActionResult::Applied {
@@ -222,8 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_back_stays_within_the_profile() {
+        let check = |model: &'static str, default_mw: u32, expected: i64| {
+            let actuator = PowerCap::new(Some(Card::new(model, default_mw)));
+            let release = run("gpu0", ActionKind::ReleasePowerCap);
+            actuator.apply(&run("gpu0", cap(220)));
+            let applied = actuator.apply(&release);
+            let is_it = matches!(applied, ActionResult::Applied { after, .. } if after == Some(expected));
+            assert!(is_it, "{model} {default_mw}: {applied:?}");
+            let probed = actuator.probe(&release);
+            assert_eq!(probed, ProbeResult::Done { value: Some(expected) });
+        };
+        check("NVIDIA L40S", 300_000, 300_000);
+        check("NVIDIA L40S", 600_000, 350_000);
+        check("a model of next year", 600_000, 600_000);
+    }
+
+    #[test]
     fn a_cap_that_reads_back_as_another_is_a_failure() {
-        let actuator = PowerCap::new(Some(Card(Mutex::new(350_000))));
+        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)));
         for (target, kind, part) in [
             ("gpu0", cap(120), "reads back as 150 W"),
             ("gpu7", ActionKind::ReleasePowerCap, "no gpu7"),

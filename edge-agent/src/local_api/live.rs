@@ -96,14 +96,9 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         .devices
         .iter()
         .filter(|info| info.id.class() == "gpu")
-        .map(|info| GpuView {
-            id: info.id.clone(),
-            model: info.model.clone(),
-            simulated: info.simulated,
-            temperature_mc: value(&info.id, Quantity::GpuTemperature),
-            power_mw: value(&info.id, Quantity::GpuPower),
-            power_cap_mw: value(&info.id, Quantity::GpuPowerCap),
-            used_bp: value(&info.id, Quantity::GpuUsed),
+        .map(|info| {
+            let profile = firmware_profiles::of(&info.model).map(|profile| profile.id.as_str());
+            GpuView::of(info, profile, |quantity| value(&info.id, quantity))
         });
     let workloads = now
         .latest

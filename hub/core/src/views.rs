@@ -195,16 +195,8 @@ fn milliseconds(span: Duration) -> u64 {
 fn gpus(node: &Node) -> Vec<GpuView> {
     let gpus = node.devices().iter().filter(|info| info.id.class() == "gpu");
     gpus.map(|info| {
-        let value = |quantity| node.feed.value(&info.id, quantity);
-        GpuView {
-            id: info.id.clone(),
-            model: info.model.clone(),
-            simulated: info.simulated,
-            temperature_mc: value(Quantity::GpuTemperature),
-            power_mw: value(Quantity::GpuPower),
-            power_cap_mw: value(Quantity::GpuPowerCap),
-            used_bp: value(Quantity::GpuUsed),
-        }
+        let profile = firmware_profiles::of(&info.model).map(|profile| profile.id.as_str());
+        GpuView::of(info, profile, |quantity| node.feed.value(&info.id, quantity))
     })
     .collect()
 }

@@ -361,11 +361,27 @@ impl Row for VerifyView {
 
 impl Row for GpuView {
     fn header(_wide: bool) -> Vec<&'static str> {
-        vec!["ID", "MODEL", "TEMPERATURE", "POWER", "CAP", "USED"]
+        vec![
+            "ID",
+            "MODEL",
+            "TEMPERATURE",
+            "POWER",
+            "CAP",
+            "USED",
+            "MAY BE CAPPED TO",
+            "PROFILE",
+        ]
     }
 
     fn cells(&self, _wide: bool) -> Vec<Cell> {
         let sim = if self.simulated { " [sim]" } else { "" };
+        let caps = |(min, max): (u32, u32)| {
+            let watts = |mw: u32| value(Some(i64::from(mw)), Unit::Milliwatt);
+            match min <= max {
+                true => format!("{}..={}", watts(min), watts(max)).into(),
+                false => Cell::styled("nothing", BAD),
+            }
+        };
         vec![
             self.id.as_str().into(),
             format!("{}{sim}", self.model).into(),
@@ -373,6 +389,8 @@ impl Row for GpuView {
             value(self.power_mw, Unit::Milliwatt).into(),
             value(self.power_cap_mw, Unit::Milliwatt).into(),
             value(self.used_bp, Unit::BasisPoints).into(),
+            self.power_caps_mw.map_or_else(|| UNKNOWN.into(), caps),
+            self.profile.as_deref().unwrap_or(UNKNOWN).into(),
         ]
     }
 

@@ -200,6 +200,16 @@ mod tests {
     }
 
     #[test]
+    fn it_accepts_what_the_card_that_it_plays_accepts() {
+        let info = Gpu::new(0).info();
+        let profile = firmware_profiles::of(&info.model).expect("a profile of the card");
+        let accepts = (info.min_power_cap_mw, info.max_power_cap_mw);
+        assert_eq!(accepts, profile.power.range_mw());
+        let default = profile.power.default.as_ref().map(|watts| watts.value * 1_000);
+        assert_eq!(default, Some(i64::from(info.default_power_cap_mw)));
+    }
+
+    #[test]
     fn the_same_orders_give_the_same_values() {
         let mut two = [Gpu::new(0), Gpu::new(0)];
         for gpu in &mut two {

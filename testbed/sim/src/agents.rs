@@ -73,7 +73,7 @@ impl Node {
     fn devices(&self) -> Vec<DeviceInfo> {
         let gpus = self.gpus.iter().map(|gpu| DeviceInfo {
             id: gpu.id().clone(),
-            model: "simulated".to_owned(),
+            model: "Sim L40S".to_owned(),
             simulated: true,
             power_cap_range_mw: Some(RANGE_MW),
         });

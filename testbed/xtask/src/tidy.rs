@@ -13,6 +13,7 @@ use crate::shell::{command, output, root};
 const LEVELS: &[(&str, u8, &[&str])] = &[
     ("wire", 0, &[]),
     ("policy", 1, &[]),
+    ("firmware-profiles", 1, &[]),
     ("edge-agent-core", 2, &[]),
     ("hub-core", 2, &[]),
     ("wire-transport", 3, &[]),
@@ -24,12 +25,22 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
 /// A shell that may name less than its level allows: the only house packages that it names.
 const ONLY: &[(&str, &[&str])] = &[
     ("hub-ctl", &["wire", "policy"]),
-    ("edge-agent", &["wire", "policy", "wire-transport", "edge-agent-core"]),
+    (
+        "edge-agent",
+        &[
+            "wire",
+            "policy",
+            "firmware-profiles",
+            "wire-transport",
+            "edge-agent-core",
+        ],
+    ),
     ("hub", &["wire", "policy", "wire-transport", "hub-core"]),
     ("wire-transport", &["wire"]),
-    ("edge-agent-core", &["wire", "policy"]),
-    ("hub-core", &["wire", "policy"]),
+    ("edge-agent-core", &["wire", "policy", "firmware-profiles"]),
+    ("hub-core", &["wire", "policy", "firmware-profiles"]),
     ("policy", &["wire"]),
+    ("firmware-profiles", &[]),
     ("wire", &[]),
 ];
 

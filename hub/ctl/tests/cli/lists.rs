@@ -259,8 +259,8 @@ fn describe_tells_everything_about_a_node() {
          version      0.1.0\n\
          \n\
          GPUs\n\
-         ID    MODEL           TEMPERATURE  POWER  CAP    USED\n\
-         gpu0  Sim L40S [sim]  45 °C        80 W   350 W  10 %\n\
+         ID    MODEL           TEMPERATURE  POWER  CAP    USED  MAY BE CAPPED TO  PROFILE\n\
+         gpu0  Sim L40S [sim]  45 °C        80 W   350 W  10 %  100 W..=350 W     nvidia-l40s\n\
          \n\
          Workloads\n\
          ID              PID   MEMORY  CPU    RESTARTS\n\

@@ -17,7 +17,7 @@ pub fn node(name: &str) -> NodeView {
         "unrecorded_actions": 0, "telemetry_interval_ms": 1_000, "version": "0.1.0",
         "gpus": [{
             "id": "gpu0", "model": "Sim L40S", "simulated": true, "temperature_mc": 45_000,
-            "power_mw": 80_000, "power_cap_mw": 350_000, "used_bp": 1_000,
+            "power_mw": 80_000, "power_cap_mw": 350_000, "used_bp": 1_000, "power_caps_mw": [100_000, 350_000], "profile": "nvidia-l40s",
         }],
         "workloads": [{
             "id": "workload:train", "pid": 4711, "memory_bytes": 20_971_520, "cpu_bp": 150, "restarts": 0,
