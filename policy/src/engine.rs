@@ -419,6 +419,9 @@ impl Judge {
         if let Some(index) = self.flights.iter().position(|flight| flight.target == action.target) {
             self.flights.swap_remove(index);
         }
+        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
+            rule.kind.ended(counters, action.target.as_str(), now);
+        }
         let failed = match state {
             OutcomeState::Applied | OutcomeState::Verified => false,
             OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => true,

@@ -433,7 +433,14 @@ impl Kind {
         }
     }
 
-    /// Writes into the ledger that an action has ended.
+    /// Writes into the ledger that an action is under way no more, whatever became of it.
+    pub fn ended(&self, counters: &mut Counters, target: &str, now: wire::Mono) {
+        if let Self::Quota(quota) = self {
+            quota.ended(counters, target, now);
+        }
+    }
+
+    /// Writes into the ledger that an action was carried out, or failed.
     pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
         if let Self::Cooldown(cooldown) = self {
             cooldown.finished(counters, asked, failed);

@@ -217,11 +217,22 @@ impl Counters {
         counter.grants.push_back(from.saturating_add(each_us));
     }
 
-    /// How much is set aside now.
-    pub fn reserved(&self, place: Place<'_>, now: Mono) -> i64 {
-        let Ok(index) = self.find(place) else { return 0 };
-        let open = self.0[index].reserved.iter().filter(|(until, _)| *until > now.0);
+    /// How much is set aside now, in all places of this number.
+    pub fn reserved(&self, kind: u8, now: Mono) -> i64 {
+        let places = self.0.iter().filter(|counter| counter.kind == kind);
+        let open = places
+            .flat_map(|counter| &counter.reserved)
+            .filter(|(until, _)| *until > now.0);
         open.fold(0, |sum, (_, amount)| sum.saturating_add(*amount))
+    }
+
+    /// What a place has set aside is set aside until then at most.
+    pub fn reserve_until(&mut self, place: Place<'_>, latest: u64) {
+        if let Ok(index) = self.find(place) {
+            for (until, _) in &mut self.0[index].reserved {
+                *until = latest.min(*until);
+            }
+        }
     }
 
     /// Sets an amount aside until a time.

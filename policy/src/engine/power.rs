@@ -11,8 +11,8 @@ use wire::decision::Fact;
 use wire::{Action, ActionKind, DeviceId, Mono, Quantity};
 
 use super::Judge;
-use crate::indicator::STALE_AFTER_MS;
 use crate::kind::Kind;
+use crate::kind::quota::SEEN_WITHIN_MS;
 use crate::rule::{Details, POWER, Rule};
 
 /// Under this name a decision keeps what was known of its target.
@@ -88,7 +88,7 @@ impl Judge {
     /// The limit of a device that is in force now.
     fn power_cap(&self, device: &DeviceId, now: Mono) -> Option<i64> {
         let age_ms = self.table.age_ms(device, Quantity::GpuPowerCap, now)?;
-        let is_fresh = u64::try_from(age_ms).is_ok_and(|age| age < STALE_AFTER_MS);
+        let is_fresh = u64::try_from(age_ms).is_ok_and(|age| age < SEEN_WITHIN_MS);
         self.table.latest(device, Quantity::GpuPowerCap).filter(|_| is_fresh)
     }
 }

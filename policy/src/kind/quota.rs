@@ -9,19 +9,23 @@
 //! clamp makes more of it.
 //!
 //! What is used comes from elsewhere by name; only `power_mw` of the scope `node` an agent observes itself: what the power limits of all
-//! its GPUs add up to. Reservations count on top of it until they are over, so for a while what was granted may count twice.
+//! its GPUs add up to. There what was granted is set aside until the action has ended and readings must have told of it: for some
+//! seconds it counts twice, and never not at all.
 //! Source: `control.md` 9.4.
 
+use wire::Mono;
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::OnUnknown;
-use crate::ledger::{Counters, Numbers, World};
+use crate::ledger::{Counters, Numbers, Place, World};
 use crate::rule::{Asked, Finding, POWER};
 use crate::text::fields::Fields;
 
 /// The text of the places of what is set aside.
 const RESERVED: &str = "reserved";
+/// So long after an action has ended the readings of its node tell of it; limits that were read longer ago are not known.
+pub(crate) const SEEN_WITHIN_MS: u64 = 10_000;
 /// The scope that an agent observes itself.
 const NODE: &str = "node";
 /// Added to the part of a comparison of which only the change is not known.
@@ -63,7 +67,7 @@ impl Quota {
         let borrow_max = fields.number("borrow_max", 0, i64::MAX, "how much more of each may be borrowed; 0");
         let reserve_ms = fields.duration(
             "reserve_for",
-            "how long what was granted counts as used until `used_` of the scope tells of it; 60 s",
+            "how long at most what was granted counts as used until `used_` of the scope tells of it; 60 s",
         );
         let on_missing = OnUnknown::read(fields);
         if fields.is_describing() {
@@ -108,8 +112,8 @@ impl Quota {
 
     /// Takes what the agent observes itself, if it is about that.
     pub fn observe(&self, world: &World<'_>, numbers: &mut Numbers) {
-        if let (NODE, Some(limits)) = (self.scope.as_str(), world.power_limits_mw)
-            && let Some(index) = self.resources.iter().position(|resource| resource.name == POWER)
+        if let Some(limits) = world.power_limits_mw
+            && let Some(index) = (0..self.resources.len()).find(|index| self.is_observed(*index))
         {
             numbers.set(index, limits);
         }
@@ -119,7 +123,7 @@ impl Quota {
     pub fn recall(&self, counters: &Counters, asked: &Asked<'_>, numbers: &mut Numbers) {
         for index in 0..self.resources.len() {
             let used = numbers.get(index);
-            let reserved = counters.reserved((index as u8, RESERVED), asked.now.mono);
+            let reserved = counters.reserved(index as u8, asked.now.mono);
             numbers.set(index, used.map(|used| used.saturating_add(reserved)));
         }
     }
@@ -131,9 +135,28 @@ impl Quota {
             if let Some(more) = wanted.filter(|more| *more > 0) {
                 let now = asked.now.mono;
                 let until = now.0.saturating_add(self.reserve_ms);
-                counters.reserve((index as u8, RESERVED), now, until, more);
+                counters.reserve(self.place(index, asked.target), now, until, more);
             }
         }
+    }
+
+    /// An action on a device of the node has ended, whatever became of it: soon its readings tell how much it uses.
+    pub fn ended(&self, counters: &mut Counters, target: &str, now: Mono) {
+        let seen_by = now.0.saturating_add(SEEN_WITHIN_MS);
+        for index in (0..self.resources.len()).filter(|index| self.is_observed(*index)) {
+            counters.reserve_until(self.place(index, target), seen_by);
+        }
+    }
+
+    /// Whether an agent observes the use of a resource itself.
+    fn is_observed(&self, index: usize) -> bool {
+        self.scope == NODE && self.resources[index].name == POWER
+    }
+
+    /// Where a resource is set aside: for each device, if the agent observes it.
+    fn place<'a>(&self, index: usize, target: &'a str) -> Place<'a> {
+        let text = if self.is_observed(index) { target } else { RESERVED };
+        (index as u8, text)
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
