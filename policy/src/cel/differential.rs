@@ -182,6 +182,7 @@ fn the_crate_cel_agrees() {
         earlier: 0,
         is_undo: false,
         clock_wrong: false,
+        clock_unknown: false,
         clock_error_ms: 0,
         now: Now {
             mono: Mono(0),

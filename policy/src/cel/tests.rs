@@ -20,6 +20,7 @@ fn asked<'a>(labels: &'a [(String, String)], details: &'a Details) -> Asked<'a> 
         earlier: 2,
         is_undo: false,
         clock_wrong: false,
+        clock_unknown: false,
         clock_error_ms: 0,
         now: Now {
             mono: Mono(1_000),
