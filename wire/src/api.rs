@@ -423,6 +423,9 @@ pub struct RolesView {
     /// The hub has a key of the beacon role in force; absent from older hubs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signs_beacons: Option<bool>,
+    /// The hub has a key that alone may sign bundles; absent from older hubs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_bundles: Option<bool>,
 }
 
 /// A node has imported a parcel.
