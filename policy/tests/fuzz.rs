@@ -60,6 +60,8 @@ const WORDS: &[&str] = &[
     "||",
     "?",
     ".exists(x, ",
+    ".filter(x, ",
+    ".map(x, ",
     "facts",
     "action",
     "now",
