@@ -324,6 +324,7 @@ impl Shell {
             acked: self.core.acked(),
             bundle: self.bundle.clone(),
             roles: self.core.roles().into(),
+            clock_error: self.core.clock_error(now),
             unhealthy: self.core.unhealthy().map(str::to_owned),
             waits_for_turn: self.core.waits_for_turn(),
             glass: self.core.glass(now),

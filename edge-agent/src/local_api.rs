@@ -36,6 +36,7 @@ use wire::breakglass::MAX_TOKEN_BYTES;
 use wire::frame::Status;
 use wire::parcel::MAX_PARCEL_BYTES;
 use wire::reading::{Reading, Series};
+use wire::time::ClockError;
 use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, SignedRoles, Wall};
 
 use crate::journal::Reader;
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub bundle: Option<(BundleRef, Arc<SignedBundle>)>,
     /// The trusted role documents, oldest first.
     pub roles: Arc<[SignedRoles]>,
+    /// By how much its wall clock may differ from the hub's.
+    pub clock_error: ClockError,
     /// Why it does not count itself as healthy.
     pub unhealthy: Option<String>,
     /// An action waits until it is its turn in a domain.

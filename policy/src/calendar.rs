@@ -150,18 +150,38 @@ impl Calendar {
 
     /// When the next window begins after `at`, if one does within 400 days.
     pub fn next_start(&self, at: i64) -> Option<i64> {
-        let spans = self.spans.iter().map(|(start, _)| *start).filter(|start| *start > at);
-        let horizon = at.saturating_add(i64::from(HORIZON_DAYS) * DAY_MS);
-        let single = spans.filter(|start| *start <= horizon).min();
+        self.start_between(at, at.saturating_add(i64::from(HORIZON_DAYS) * DAY_MS))
+    }
+
+    /// When the first window begins after `at` and not after `until`. Of recurring windows those of the first 400 days are looked at,
+    /// and no day after `until`.
+    pub fn start_between(&self, at: i64, until: i64) -> Option<i64> {
+        let is_between = |start: &i64| at < *start && *start <= until;
+        let single = self.spans.iter().map(|(start, _)| *start).filter(is_between).min();
+        if self.recurrence.is_none() && self.holidays.is_empty() {
+            return single;
+        }
         let mut day = self.local_date(at)?;
+        // A day later than the last: where midnight is shown twice, a window of the next day begins before this one ends.
+        let last = self.local_date(until)?.saturating_add(1.day());
         for _ in 0..=HORIZON_DAYS {
             let starts = self.windows_of(day).into_iter().flatten().map(|(start, _)| start);
-            if let Some(start) = starts.filter(|start| *start > at).min() {
+            if let Some(start) = starts.filter(is_between).min() {
                 return Some(single.map_or(start, |single| single.min(start)));
             }
-            day = day.tomorrow().ok()?;
+            match day.tomorrow() {
+                Ok(next) if next <= last => day = next,
+                _ => break,
+            }
         }
         single
+    }
+
+    /// When the first window ends that touches the time from `error` before `at` to `error` after it; `None` if none does.
+    pub fn may_cover(&self, at: i64, error: i64) -> Option<i64> {
+        let (from, until) = (at.saturating_sub(error), at.saturating_add(error));
+        let open = self.covers(from);
+        open.or_else(|| self.covers(self.start_between(from, until)?))
     }
 
     /// The windows that touch `[from, to)`, those that touch joined, ascending; and whether there are more than are listed.
@@ -238,6 +258,8 @@ impl Calendar {
     }
 
     fn local_date(&self, at: i64) -> Option<Date> {
+        // A clock beyond all calendars stands at their end.
+        let at = at.clamp(Timestamp::MIN.as_millisecond(), Timestamp::MAX.as_millisecond());
         let timestamp = Timestamp::from_millisecond(at).ok()?;
         Some(self.zone.to_datetime(timestamp).date())
     }

@@ -424,6 +424,7 @@ impl Run {
                 policy_age_ms: age + (at - from),
                 connected: self.connected,
                 clock: ClockState::Steady,
+                clock_error_ms: Some(0),
                 journal_ok: self.journal_ok,
                 held_by: held_by.as_deref(),
                 hub_epoch: HubEpoch(1),

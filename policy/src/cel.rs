@@ -2,9 +2,9 @@
 //!
 //! Supported is what a yes-or-no question about one action needs: `bool`, `int`, `string`, `duration`, `timestamp`, lists of these;
 //! `! - + * / % < <= > >= == != && || ?: in`, indexing, `has`, `size`, `startsWith`, `endsWith`, `contains`, `all`, `exists`,
-//! `exists_one`, `matches` of a pattern that is written out, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`, the calendar getters with a zone, and one function of ours:
+//! `exists_one`, `filter`, `map`, `matches` of a pattern that is written out, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`, the calendar getters with a zone, and one function of ours:
 //! `value("85 °C")`, the integer in the stored unit. Left out, and refused when the bundle is checked: `uint`, `double`, `bytes`,
-//! `null`, map literals, messages, lists of lists, comparing whole lists or maps, joining strings, `map`, `filter`, and
+//! `null`, map literals, messages, lists of lists, comparing whole lists or maps, joining strings, and
 //! conversions.
 //!
 //! Semantics are CEL's: `&&` and `||` are commutative and absorb errors (`false && error` is `false`), everything else passes an
@@ -44,7 +44,7 @@ pub(crate) mod limits {
     pub const NODES: usize = 240;
     /// Deepest nesting of operators and brackets.
     pub const DEPTH: usize = 24;
-    /// Deepest nesting of `all`, `exists` and `exists_one`.
+    /// Deepest nesting of `all`, `exists`, `exists_one`, `filter` and `map`.
     pub const NESTING: usize = 2;
     /// Most steps of one evaluation, known before it: about 50 µs.
     pub const COST: u32 = 10_000;
@@ -77,7 +77,7 @@ enum Scalar {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Type {
     One(Scalar),
-    /// A list; `None` if it is empty.
+    /// A list; `None` if it is written out and empty.
     List(Option<Scalar>),
     /// Labels of the target: text to text.
     Labels,
@@ -170,6 +170,14 @@ enum Op {
         len: u8,
         literal: bool,
     },
+    /// The items of a list, or keys of a map, for which `keep` holds, each as what `yields` makes of it. Nothing holds them: they are
+    /// computed anew when they are looked at.
+    Each {
+        over: Id,
+        keep: Option<Id>,
+        yields: Option<Id>,
+        variable: u8,
+    },
     Item(Id, Id),
     Not(Id),
     Negate(Id),
@@ -231,6 +239,9 @@ pub(crate) struct Expression {
     root: Id,
     uses_labels: bool,
     uses_resources: bool,
+    /// Most steps of an evaluation.
+    #[cfg(test)]
+    cost: u32,
 }
 
 /// What is wrong with a text, and the byte at which it shows.

@@ -86,6 +86,7 @@ pub struct Decider {
     pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
+    pub(crate) clock_unknown: bool,
     pub(crate) clock_error_ms: i64,
 }
 
@@ -133,6 +134,7 @@ impl Decider {
             glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
+            clock_unknown: false,
             clock_error_ms: 0,
         }
     }
@@ -210,6 +212,7 @@ impl Decider {
             earlier: 0,
             is_undo: false,
             clock_wrong: self.clock_wrong,
+            clock_unknown: self.clock_unknown,
             clock_error_ms: self.clock_error_ms,
             now: question.now,
         }
@@ -351,6 +354,7 @@ impl Decider {
         from <= now.saturating_sub(error)
             && now < until
             && !asked.clock_wrong
+            && !asked.clock_unknown
             && needs.saturating_add(error) <= until.saturating_sub(now)
     }
 

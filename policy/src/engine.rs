@@ -13,7 +13,7 @@ mod facts;
 mod power;
 mod settle;
 
-pub(crate) use facts::labels_in;
+pub(crate) use facts::{ClockError, labels_in};
 pub(crate) use power::{details_in, is_limit};
 
 use std::sync::Arc;
@@ -94,6 +94,8 @@ pub struct Situation<'a> {
     pub connected: bool,
     /// What it believes of its wall clock.
     pub clock: ClockState,
+    /// By how much that clock may be off, in milliseconds; `None`: it was compared with no hub since the start.
+    pub clock_error_ms: Option<u64>,
     /// Whether the journal accepts entries.
     pub journal_ok: bool,
     /// The person who holds the node.
@@ -291,6 +293,7 @@ impl Judge {
             clock_wrong: situation.clock == ClockState::BehindFloor,
             ..Asked::of(&want.action, &want.origin, situation.now)
         };
+        let facts = self.facts(&asked, &want.action, situation.clock_error_ms);
         Inputs {
             at: situation.now,
             origin: want.origin.clone(),
@@ -303,7 +306,7 @@ impl Judge {
             held_by: situation.held_by.map(str::to_owned),
             hub_epoch: situation.hub_epoch,
             readings: want.readings.clone(),
-            facts: self.facts(&asked, &want.action),
+            facts,
         }
     }
 

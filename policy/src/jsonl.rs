@@ -13,7 +13,7 @@
 //! | `action.cost_delta_micros_per_h`, `.p95_ms`, `.rollback_ms`, `.resources` | what the change costs, how long it takes, what it uses (`null`: nobody knows) |
 //! | `action.reversible`, `.disruptive`, `.class` | accepted and not believed: they follow from the kind |
 //! | `facts` | observed numbers by name (`rack.members`), kept for later lines; `null` forgets one; `present` is the value before |
-//! | `policy_age_ms`, `clock_wrong`, `clock_error_ms` | age of the policy; the clock is wrong; by how much it may be off: kept for later lines |
+//! | `policy_age_ms`, `clock_wrong`, `clock_unknown`, `clock_error_ms` | age of the policy; the clock is wrong; nothing is known of it; by how much it may be off: kept for later lines |
 //! | `dry_run`, `under_way` | count nothing; the action stays under way |
 //! | `break_glass` | a verified token, open from here on: `{approvers, kinds, until}`; two distinct approvers, at most 4 h; `null` closes it |
 //! | `end` | instead of `action`: `{kind, target, failed}` ends one that was under way |
@@ -49,6 +49,7 @@ struct Line {
     facts: Map<String, Value>,
     policy_age_ms: Option<u64>,
     clock_wrong: Option<bool>,
+    clock_unknown: Option<bool>,
     clock_error_ms: Option<u32>,
     #[serde(default, deserialize_with = "told")]
     break_glass: Option<Option<Token>>,
@@ -148,6 +149,7 @@ impl Decider {
         self.set_facts(facts);
         self.policy_age_ms = line.policy_age_ms.unwrap_or(self.policy_age_ms);
         self.clock_wrong = line.clock_wrong.unwrap_or(self.clock_wrong);
+        self.clock_unknown = line.clock_unknown.unwrap_or(self.clock_unknown);
         self.clock_error_ms = line.clock_error_ms.map_or(self.clock_error_ms, i64::from);
     }
 
@@ -157,7 +159,10 @@ impl Decider {
             .zip(&request.targets)
             .map(|(earlier, target)| Asked {
                 earlier,
-                ..request.asked(target, now, (self.clock_wrong, self.clock_error_ms))
+                clock_wrong: self.clock_wrong,
+                clock_unknown: self.clock_unknown,
+                clock_error_ms: self.clock_error_ms,
+                ..request.asked(target, now)
             })
             .collect();
         let mut worst: Option<Answer> = None;
@@ -290,14 +295,12 @@ impl Request {
         })
     }
 
-    fn asked<'a>(&'a self, target: &'a str, now: Now, (clock_wrong, clock_error_ms): (bool, i64)) -> Asked<'a> {
+    fn asked<'a>(&'a self, target: &'a str, now: Now) -> Asked<'a> {
         Asked {
             source: self.source,
             labels: &self.labels,
             amount: self.amount,
             details: &self.details,
-            clock_wrong,
-            clock_error_ms,
             ..plain(self.kind, target, now)
         }
     }
@@ -314,6 +317,7 @@ fn plain(kind: usize, target: &str, now: Now) -> Asked<'_> {
         earlier: 0,
         is_undo: false,
         clock_wrong: false,
+        clock_unknown: false,
         clock_error_ms: 0,
         now,
     }

@@ -16,7 +16,7 @@ use wire::{Action, BundleRef, HubEpoch, Now};
 
 use crate::actions;
 use crate::bundle::Bundle;
-use crate::engine::{details_in, labels_in};
+use crate::engine::{ClockError, details_in, labels_in};
 use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
 use crate::kind::threshold::as_number;
@@ -127,6 +127,7 @@ impl<'a> Court<'a> {
         (labels, details): (&'a [(String, String)], &'a Details),
         has_ledger: bool,
     ) -> Self {
+        let error = ClockError::of(&inputs.facts);
         Self {
             bundle,
             inputs,
@@ -134,6 +135,8 @@ impl<'a> Court<'a> {
                 labels,
                 details,
                 clock_wrong: inputs.clock == ClockState::BehindFloor,
+                clock_unknown: error.is_unknown,
+                clock_error_ms: error.ms,
                 ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
             },
             has_ledger,
@@ -480,12 +483,13 @@ impl<'a> Court<'a> {
         let until_step = self.until_next_step();
         let left = self.glass_left_ms.and_then(|ms| u64::try_from(ms).ok());
         let until_glass = left.unwrap_or(u64::MAX);
+        let until_freeze = self.until_freeze();
         Judgement {
             verdict: self.worst,
             rule: self.by.unwrap_or_else(|| asker(&self.inputs.origin)),
             granted,
             retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
-            valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass),
+            valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass).min(until_freeze),
             authority,
             clauses: self.clauses,
             rejected,
@@ -497,6 +501,21 @@ impl<'a> Court<'a> {
             Some(left) if !self.never_expires() => left,
             _ => u64::MAX,
         }
+    }
+
+    /// How long it is certain that no freeze begins that would hold the action back.
+    fn until_freeze(&self) -> u64 {
+        if !self.worst.runs() {
+            return u64::MAX;
+        }
+        let begun = Finding::pass(0, "=", Some(1), Some(0), Unit::Flag).fails(Verdict::Hold, None);
+        let holds = |rule: &&Rule| {
+            let applies = rule.kind.is_freeze() && rule.mode == Mode::Enforce && rule.applies(&self.asked);
+            applies && !self.lifted(rule.weigh(begun), true).verdict.runs()
+        };
+        let freezes = self.bundle.rules.iter().filter(holds);
+        let left = freezes.filter_map(|rule| rule.kind.quiet_for(&self.asked, as_number(VALID_FOR_MS)));
+        left.min().unwrap_or(u64::MAX)
     }
 
     fn clamped(&self) -> Option<Action> {

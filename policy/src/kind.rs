@@ -31,6 +31,7 @@ use confidence::{Confidence, PREDICTION};
 use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
+pub(crate) use freeze::FREEZE_HELP;
 use freeze::Windows;
 use mutex::Mutex;
 use objective::{SLO, Sla, Slo};
@@ -267,6 +268,19 @@ impl Kind {
     /// Whether it is a change freeze.
     pub fn is_freeze(&self) -> bool {
         matches!(self, Self::ChangeFreeze(_))
+    }
+
+    /// Whether the error of the wall clock changes what it says.
+    pub fn uses_clock_error(&self) -> bool {
+        matches!(self, Self::ChangeFreeze(_) | Self::Maintenance(_))
+    }
+
+    /// If it is a freeze that is not active: how long it is certain that it stays so, if that is less than `far_ms`.
+    pub fn quiet_for(&self, asked: &Asked<'_>, far_ms: i64) -> Option<u64> {
+        match self {
+            Self::ChangeFreeze(windows) => windows.quiet_for(asked, far_ms),
+            _ => None,
+        }
     }
 
     /// If it is a freeze: a stretch of time from `at` on in which it is not active.

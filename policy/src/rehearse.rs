@@ -20,7 +20,7 @@ use wire::view::Story;
 use wire::{Action, ActionKind, BundleRef, DeviceId, Epoch, Mono, Origin, OutcomeState};
 
 use crate::bundle::Bundle;
-use crate::engine::{Judge, Situation, Want, details_in, is_limit, labels_in};
+use crate::engine::{ClockError, Judge, Situation, Want, details_in, is_limit, labels_in};
 use crate::glass::BREAK_GLASS;
 use crate::judge::judge;
 use crate::kind::Kind;
@@ -130,6 +130,7 @@ impl Rehearsal {
             policy_age_ms: stored.policy_age_ms,
             connected: stored.connected,
             clock: stored.clock,
+            clock_error_ms: ClockError::of(&stored.facts).told(),
             journal_ok: stored.journal_ok,
             held_by: stored.held_by.as_deref(),
             hub_epoch: stored.hub_epoch,

@@ -128,7 +128,9 @@ pub(crate) struct Asked<'a> {
     pub is_undo: bool,
     /// The wall clock is certainly wrong.
     pub clock_wrong: bool,
-    /// By how much it may be off where it is right.
+    /// It was compared with no hub since the agent started, so that nobody knows how far it is off.
+    pub clock_unknown: bool,
+    /// By how much it may be off where that is known.
     pub clock_error_ms: i64,
     pub now: Now,
 }
@@ -145,6 +147,7 @@ impl<'a> Asked<'a> {
             earlier: 0,
             is_undo: matches!(origin, Origin::Cleared { .. }),
             clock_wrong: false,
+            clock_unknown: false,
             clock_error_ms: 0,
             now,
         }
@@ -509,6 +512,7 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "local",
     "labels",
     "break_glass",
+    "clock",
 ];
 
 /// Notes what is wrong with a name in the field `id`; `of` says of what, with its article.

@@ -45,6 +45,10 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         text.push('\n');
         text.push_str(&crate::cel::help());
     }
+    if name == "change_freeze" {
+        text.push('\n');
+        text.push_str(crate::kind::FREEZE_HELP);
+    }
     text.push_str(&format!("\nfor example\n{}", examples::OF_KINDS[index]));
     Ok(text)
 }
@@ -251,6 +255,8 @@ mod tests {
             cel.contains("action.amount: int") && cel.contains("labels.team"),
             "{cel}"
         );
+        let freeze = explain_kind("change_freeze").expect("a kind of ours");
+        assert!(freeze.contains("one step at a time"), "{freeze}");
         let indicators = explain_kind("indicators").expect("it is explained too");
         for word in ["good (required)", "below: value", "stale_after", "events_short"] {
             assert!(indicators.contains(word), "{indicators}");

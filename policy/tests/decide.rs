@@ -392,6 +392,55 @@ fn a_breaker_stays_open_until_the_domain_has_been_calm() {
 }
 
 #[test]
+fn a_clock_of_which_nothing_is_known_makes_a_freeze_within_a_day_count_from_class_medium_on() {
+    check(
+        r"{ id: sale, kind: change_freeze, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",
+        r#"
+        {"at":"2026-11-25T23:59:59Z","clock_unknown":true,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T00:00:00Z","action":{"kind":"update"}} => hold sale
+        {"at":"2026-11-26T23:59:59Z","action":{"kind":"restart"}} => allow
+        {"at":"2026-11-26T23:59:59Z","action":{"kind":"power_cap","targets":["gpu0"]}} => allow
+        {"at":"2026-11-27T00:00:00Z","action":{"kind":"restart"}} => hold sale
+        {"at":"2026-11-30T23:59:59Z","action":{"kind":"update"}} => hold sale
+        {"at":"2026-12-01T00:00:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T12:00:00Z","clock_unknown":false,"action":{"kind":"update"}} => allow
+        "#,
+    );
+}
+
+#[test]
+fn a_maintenance_window_is_as_much_shorter_as_the_clock_may_be_off() {
+    check(
+        r"{ id: nights, kind: maintenance_window, rrule: FREQ=DAILY, from: '22:00', to: '04:00' }",
+        r#"
+        {"at":"2026-12-02T22:00:00Z","clock_error_ms":0,"action":{"kind":"update"}} => allow
+        {"at":"2026-12-02T22:00:59Z","clock_error_ms":60000,"action":{"kind":"update"}} => hold nights
+        {"at":"2026-12-02T22:01:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-03T03:58:59Z","action":{"kind":"update"}} => allow
+        {"at":"2026-12-03T03:59:00Z","action":{"kind":"update"}} => hold nights
+        "#,
+    );
+}
+
+#[test]
+fn a_freeze_that_begins_and_ends_within_the_error_of_the_clock_counts() {
+    check(
+        r"
+        { id: short, kind: change_freeze, spans: [{ local_start: 2026-11-27T10:00, local_end: 2026-11-27T10:01 }] }
+        { id: daily, kind: change_freeze, rrule: FREQ=DAILY, from: '12:00', to: '12:01' }
+        ",
+        r#"
+        {"at":"2026-11-27T10:06:00Z","clock_error_ms":300000,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-27T10:05:59Z","action":{"kind":"update"}} => hold short 2026-11-27T10:06:00.000Z
+        {"at":"2026-11-27T09:55:00Z","action":{"kind":"update"}} => hold short
+        {"at":"2026-11-27T12:05:59Z","action":{"kind":"update"}} => hold daily 2026-11-27T12:06:00.000Z
+        {"at":"2026-11-27T11:54:59Z","action":{"kind":"update"}} => allow
+        {"at":"2026-11-27T11:55:00Z","action":{"kind":"update"}} => hold daily
+        "#,
+    );
+}
+
+#[test]
 fn a_freeze_is_as_much_longer_as_the_clock_may_be_off() {
     check(
         r"{ id: sale, kind: change_freeze, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",

@@ -62,6 +62,8 @@ const WORDS: &[&str] = &[
     "||",
     "?",
     ".exists(x, ",
+    ".filter(x, ",
+    ".map(x, ",
     "facts",
     "action",
     "now",

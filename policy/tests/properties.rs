@@ -120,6 +120,7 @@ fn situation(at: u64) -> Situation<'static> {
         policy_age_ms: 0,
         connected: false,
         clock: ClockState::Steady,
+        clock_error_ms: Some(0),
         journal_ok: true,
         held_by: None,
         hub_epoch: HubEpoch(0),

@@ -115,7 +115,7 @@ fn quiet_rounds_allocate_nothing(bundle: &str) {
 
 #[test]
 fn asking_allocates_nothing() {
-    let text = "bundle: q\nrules:\n  - { id: a, kind: rate_limit, limit: 2, window: 1 h }\n  - { id: b, kind: cooldown, after_success: 1 s }\n  - { id: c, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: d, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=WEEKLY;BYDAY=SA }\n  - { id: e, kind: cel, require: '[1, 2].exists(x, x == 2) && (action.kind.startsWith(\"dr\") && action.kind.matches(\"^d.*n$\") || now.getHours(\"Asia/Tokyo\") == 3) && facts[\"rack.members\"] + 1 < 50' }\n";
+    let text = "bundle: q\nrules:\n  - { id: a, kind: rate_limit, limit: 2, window: 1 h }\n  - { id: b, kind: cooldown, after_success: 1 s }\n  - { id: c, kind: blast_radius, domain: rack, max_concurrent: { n: 3 } }\n  - { id: d, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=WEEKLY;BYDAY=SA }\n  - { id: e, kind: cel, require: '[1, 2].exists(x, x == 2) && [1, 2].map(x, x * 2).filter(y, y > 2).size() == 1 && (action.kind.startsWith(\"dr\") && action.kind.matches(\"^d.*n$\") || now.getHours(\"Asia/Tokyo\") == 3) && facts[\"rack.members\"] + 1 < 50' }\n";
     let mut decider = policy::Decider::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()));
     decider.set_fact("rack.members", Some(20));
     decider.set_fact("rack.unhealthy", Some(0));

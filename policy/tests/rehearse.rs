@@ -136,6 +136,7 @@ fn situation(now: Now) -> Situation<'static> {
         policy_age_ms: 5,
         connected: true,
         clock: ClockState::Steady,
+        clock_error_ms: Some(0),
         journal_ok: true,
         held_by: None,
         hub_epoch: HubEpoch(1),

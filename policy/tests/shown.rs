@@ -51,6 +51,7 @@ fn shown(engine: &Judge, watts: u32) -> (Verdict, String) {
         policy_age_ms: 0,
         connected: true,
         clock: ClockState::Steady,
+        clock_error_ms: Some(0),
         journal_ok: true,
         held_by: None,
         hub_epoch: HubEpoch(0),

@@ -44,7 +44,7 @@ use crate::decision::{Authority, Clause, Decision, Verdict};
 use crate::frame::DeviceInfo;
 use crate::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
 use crate::reading::{DeviceId, Quantity, Unit};
-use crate::time::{ClockState, Wall};
+use crate::time::{ClockError, ClockState, Wall};
 
 mod domains;
 mod glass;
@@ -145,6 +145,9 @@ pub struct NodeView {
     pub rejoins: u32,
     /// What it believes of its wall clock.
     pub clock: ClockState,
+    /// By how much that clock may differ from the hub's; `None`: it has not told since the hub's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_error: Option<ClockError>,
     /// The person who holds it.
     pub held_by: Option<String>,
     /// The break-glass token that is open on it; a hub knows it of connected nodes.
@@ -450,6 +453,9 @@ pub struct RolesView {
     /// The hub has a key of the beacon role in force; absent from older hubs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signs_beacons: Option<bool>,
+    /// The hub has a key that alone may sign bundles; absent from older hubs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_bundles: Option<bool>,
 }
 
 /// A node has imported a parcel.

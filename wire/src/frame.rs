@@ -17,7 +17,7 @@ use crate::entry::{ChainHead, MAX_ENTRY_BYTES};
 use crate::ids::{CommandId, Epoch, Generation, HubEpoch, Seq};
 use crate::roles::SignedRoles;
 use crate::telemetry::MAX_BLOCK_BYTES;
-use crate::time::{ClockState, Now};
+use crate::time::{ClockState, Mono, Now};
 
 /// The newest version of this protocol. A hub speaks to agents one year older.
 pub const VERSION: u16 = 1;
@@ -133,6 +133,10 @@ frames! {
     NodeFacts(NodeFacts) = 9, Control;
     /// Hub: what it counted of the domains that the agent is in, and whether it is the agent's turn.
     FleetFacts(FleetFacts) = 10, Control;
+    /// Agent: what time is it? Only the latest counts.
+    AskTime(AskTime) = 11, Control;
+    /// Hub: the answer, at once.
+    HubTime(HubTime) = 12, Control;
     /// Agent: entries, in order.
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.
@@ -191,7 +195,7 @@ pub struct Welcome {
     pub bundle: BundleRef,
     /// A number for this session; the agent keeps it and shows it at the next hello.
     pub session: u64,
-    /// The hub's clocks, for people.
+    /// The hub's clocks: the agent learns by how much its wall clock may be off.
     pub now: Now,
 }
 
@@ -321,6 +325,24 @@ pub enum GoodbyeReason {
 pub struct AskBundle {
     /// Which.
     pub bundle: BundleRef,
+}
+
+/// An agent wants to compare its wall clock with the hub's. A hub that does not know the question passes over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskTime {
+    /// When it asks, on its own time line: the answer brings it back.
+    pub asked: Mono,
+    /// By how much its wall clock may differ from the hub's by what it knows already, in milliseconds.
+    pub error_ms: u64,
+}
+
+/// The hub's clocks as the question came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubTime {
+    /// As the question says.
+    pub asked: Mono,
+    /// The hub's clocks.
+    pub now: Now,
 }
 
 /// Role documents, oldest first; those that the agent knows are passed over.

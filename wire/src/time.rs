@@ -1,7 +1,7 @@
 //! The two times: one that orders and measures, and one for people.
 //!
 //! Invariant: nothing in the product orders, budgets or expires by [`Wall`]; it is shown, and it is checked against
-//! certificates. Everything else uses [`Mono`].
+//! certificates and calendars. Everything else uses [`Mono`].
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -121,6 +121,16 @@ pub enum ClockState {
     Stepped,
     /// The wall clock stands before the persisted floor (build time, last journaled time), so it is certainly wrong.
     BehindFloor,
+}
+
+/// By how much a node's wall clock may differ from its hub's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockError {
+    /// It was compared with no hub since the start.
+    NotCompared,
+    /// By at most so many milliseconds.
+    WithinMs(u64),
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use wire::domains::{self, FleetFacts, NodeFacts};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
-    Ack, AskBundle, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES, Hello,
-    Order, RoleDocuments, Status, TelemetryBlock, Welcome,
+    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES,
+    Hello, HubTime, Order, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -200,6 +200,13 @@ fn frames_about_domains() {
             turn: Some((Epoch(3), Seq(41))),
         }),
     );
+}
+
+#[test]
+fn frames_about_clocks() {
+    let asked = Mono(1_000_000);
+    check_frame(golden!("ask-time"), &Frame::AskTime(AskTime { asked, error_ms: 300 }));
+    check_frame(golden!("hub-time"), &Frame::HubTime(HubTime { asked, now: now() }));
 }
 
 #[test]
@@ -735,7 +742,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [11u16, 15, 64, u16::MAX] {
+    for kind in [13u16, 15, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

@@ -132,6 +132,7 @@ impl Agent {
             policy_age_ms: self.policy_age_ms(now.mono),
             connected: self.link.is_welcomed(),
             clock: self.clock.state(),
+            clock_error_ms: self.clock.error_ms(now),
             journal_ok: self.record.takes_entries(),
             held_by: self.marks.held.as_ref().map(|held| held.who.as_str()),
             hub_epoch: self.marks.floor.hub_epoch,

@@ -53,6 +53,8 @@ pub(crate) enum Stage {
 pub(crate) struct Session {
     pub(crate) since: Mono,
     pub(crate) hub_epoch: HubEpoch,
+    /// When the hub was asked for its time, until it answers.
+    pub(crate) time_asked: Option<Mono>,
     pub(crate) entries: Stream,
     pub(crate) blocks: Stream,
 }
@@ -267,6 +269,7 @@ mod tests {
         link.stage = Stage::Welcomed(Box::new(Session {
             since: Mono(now),
             hub_epoch: HubEpoch(1),
+            time_asked: None,
             entries: stream(),
             blocks: stream(),
         }));

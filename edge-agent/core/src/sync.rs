@@ -14,11 +14,11 @@ use std::time::Duration;
 use wire::bundle::BundleRef;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{
-    Ack, Entries, Frame, Goodbye, GoodbyeReason, Hello, MAX_ENTRIES_BYTES, OLDEST_VERSION, RoleDocuments,
-    TelemetryBlock, VERSION, Welcome,
+    Ack, AskTime, Entries, Frame, Goodbye, GoodbyeReason, Hello, HubTime, MAX_ENTRIES_BYTES, OLDEST_VERSION,
+    RoleDocuments, TelemetryBlock, VERSION, Welcome,
 };
 use wire::ids::{Epoch, HubEpoch, Seq};
-use wire::time::Now;
+use wire::time::{Mono, Now};
 
 use crate::agent::Agent;
 use crate::effect::{Effect, Log};
@@ -64,7 +64,10 @@ impl Agent {
 
     pub(crate) fn on_frame(&mut self, frame: Frame, now: Now) {
         match (&self.link.stage, frame) {
-            (Stage::Greeting { .. }, Frame::Welcome(welcome)) => self.on_welcome(&welcome, now),
+            (Stage::Greeting { since }, Frame::Welcome(welcome)) => {
+                let asked = *since;
+                self.on_welcome(&welcome, asked, now);
+            }
             (Stage::Greeting { .. } | Stage::Welcomed(_), Frame::Goodbye(goodbye)) => {
                 self.on_goodbye(goodbye);
             }
@@ -86,6 +89,7 @@ impl Agent {
             Frame::Bundle(signed) => self.on_bundle(signed, None, now),
             Frame::Roles(roles) => self.hear_roles(&roles, now),
             Frame::FleetFacts(facts) => self.on_fleet_facts(facts, now),
+            Frame::HubTime(time) => self.on_hub_time(time, now),
             Frame::AskBundle(ask) => {
                 let active = self.bundle.as_ref();
                 if let Some((signed, _)) = active.filter(|(_, held)| *held == ask.bundle) {
@@ -98,6 +102,7 @@ impl Agent {
             | Frame::Welcome(_)
             | Frame::Status(_)
             | Frame::NodeFacts(_)
+            | Frame::AskTime(_)
             | Frame::Goodbye(_)
             | Frame::Entries(_)
             | Frame::Telemetry(_) => {}
@@ -139,7 +144,8 @@ impl Agent {
             .map_or(BundleRef::NONE, |(_, reference)| *reference)
     }
 
-    fn on_welcome(&mut self, welcome: &Welcome, now: Now) {
+    /// `asked` is when the hello was sent.
+    fn on_welcome(&mut self, welcome: &Welcome, asked: Mono, now: Now) {
         if welcome.hub_epoch < self.marks.floor.hub_epoch {
             return self.disconnect("the hub is an older copy of the one that was followed before");
         }
@@ -151,6 +157,7 @@ impl Agent {
         }
         self.marks.floor.hub_epoch = welcome.hub_epoch;
         self.marks.session = welcome.session;
+        self.clock.compare(asked, welcome.now.wall, now);
         let away_ms = self.marks.hub_heard.replace(now.mono);
         self.push_if_room(
             Event::Connected {
@@ -164,6 +171,7 @@ impl Agent {
         self.link.stage = Stage::Welcomed(Box::new(Session {
             since: now.mono,
             hub_epoch: welcome.hub_epoch,
+            time_asked: None,
             entries,
             blocks,
         }));
@@ -335,6 +343,26 @@ impl Agent {
         let status = self.status(now);
         self.send(Frame::Status(status));
         self.link.status_sent(now.mono);
+        self.ask_time(now);
+    }
+
+    /// As often as a status: a welcome may have waited for the hub's disk, and clocks drift.
+    fn ask_time(&mut self, now: Now) {
+        let (Some(error_ms), Some(session)) = (self.clock.error_ms(now), self.link.session()) else {
+            return;
+        };
+        session.time_asked = Some(now.mono);
+        self.send(Frame::AskTime(AskTime {
+            asked: now.mono,
+            error_ms,
+        }));
+    }
+
+    fn on_hub_time(&mut self, time: HubTime, now: Now) {
+        let asked = self.link.session().map(|session| &mut session.time_asked);
+        if asked.is_some_and(|asked| asked.take_if(|asked| *asked == time.asked).is_some()) {
+            self.clock.compare(time.asked, time.now.wall, now);
+        }
     }
 
     fn pump_entries(&mut self, now: Now) {

@@ -9,7 +9,7 @@ use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::frame::{DeviceInfo, Status};
 use wire::ids::{DecisionId, HubEpoch, Seq};
-use wire::time::Now;
+use wire::time::{ClockError, Now};
 use wire::{Action, SignedBundle, SignedRoles};
 
 use crate::agent::Agent;
@@ -87,6 +87,13 @@ impl Agent {
         let present = self.record.made().seq.0 - self.marks.acked.0;
         let older = self.older.iter().map(|older| older.last.0 - older.first.0 + 1);
         present + older.sum::<u64>()
+    }
+
+    /// By how much the wall clock may differ from the hub's.
+    pub fn clock_error(&self, now: Now) -> ClockError {
+        self.clock
+            .error_ms(now)
+            .map_or(ClockError::NotCompared, ClockError::WithinMs)
     }
 
     /// The active bundle.

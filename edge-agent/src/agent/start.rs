@@ -99,6 +99,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         acked: core.acked(),
         bundle: None,
         roles: core.roles().into(),
+        clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),

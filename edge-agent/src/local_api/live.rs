@@ -135,6 +135,7 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         certificate_ends: Some(status.certificate_ends).filter(|ends| *ends != Wall(0)),
         rejoins: status.rejoins,
         clock: status.clock,
+        clock_error: Some(now.clock_error),
         held_by: status.held_by.clone(),
         break_glass: now.glass.clone(),
         // Whether the hub has it in quarantine, only the hub can say.

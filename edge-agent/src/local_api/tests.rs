@@ -11,7 +11,7 @@ use wire::entry::{ChainHead, Entry, EntryBody, Event};
 use wire::frame::Order;
 use wire::reading::{DeviceId, Quantity};
 use wire::telemetry::Encoder;
-use wire::time::{ClockState, Mono, Now};
+use wire::time::{ClockError, ClockState, Mono, Now};
 use wire::{
     Action, ActionKind, BreakGlass, BreakGlassPayload, DecisionId, Digest, Generation, Origin, Outcome, OutcomeState,
 };
@@ -678,6 +678,7 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         acked: last.seq,
         bundle: Some(bundle),
         roles: Arc::from([]),
+        clock_error: ClockError::NotCompared,
         unhealthy: None,
         waits_for_turn: false,
         glass: None,

@@ -168,8 +168,7 @@ impl Hub {
             Err(problems) => return self.reply(request, Answer::Invalid { problems }),
         };
         if self.signing_key().is_none() {
-            let reason = "this hub signs no bundles: sign it with `sentinel policy sign` and publish the parcel";
-            let reason = reason.to_owned();
+            let reason = self.signs_no_bundles();
             return self.reply(request, Answer::Rejected { reason });
         }
         if self.is_crowded(request) {

@@ -121,6 +121,8 @@ pub enum Answer {
         version: u64,
         /// There is a key here that may sign beacons.
         signs_beacons: bool,
+        /// There is a key here that alone may sign bundles.
+        signs_bundles: bool,
     },
     /// What a node without a network needs.
     Parcel(Box<Parcel>),

@@ -152,6 +152,8 @@ pub(crate) struct Node {
     pub(crate) bucket: Bucket,
     pub(crate) commands: Vec<CommandId>,
     pub(crate) last_decision: Option<Box<DecisionView>>,
+    /// By how much its wall clock may differ from ours, by its own word; `None`: not told since the start.
+    pub(crate) clock_error_ms: Option<u64>,
     /// What its queued entries will mean.
     pub(crate) notes: Notes,
     /// Its record differs from what is stored.
@@ -176,6 +178,7 @@ impl Node {
             bucket: Bucket::default(),
             commands: Vec::new(),
             last_decision: None,
+            clock_error_ms: None,
             notes: Notes::default(),
             record_changed: false,
             queued: false,

@@ -130,7 +130,14 @@ impl Hub {
         match what {
             Request::Publish { who, text } => self.publish(request, who, text, now),
             Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed),
-            Request::Roles { chain, beacon_key } => self.trust(request, chain, beacon_key, now),
+            Request::Roles {
+                chain,
+                policy_key,
+                beacon_key,
+            } => {
+                self.use_keys(policy_key, beacon_key);
+                self.trust(request, chain, now);
+            }
             Request::Export => self.export(request),
             Request::Order {
                 id,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wire::RawEntry;
 use wire::entry::EntryBody;
-use wire::frame::{Ack, Entries, Frame, GoodbyeReason, Status, TelemetryBlock};
+use wire::frame::{Ack, AskTime, Entries, Frame, GoodbyeReason, HubTime, Status, TelemetryBlock};
 use wire::ids::{AgentId, Epoch, Seq};
 use wire::telemetry::MAX_BLOCK_BYTES;
 use wire::time::Now;
@@ -51,6 +51,7 @@ impl Hub {
             Frame::Telemetry(block) => self.telemetry(session, place, block, now),
             Frame::Bundle(signed) => self.offered(session, signed, now),
             Frame::NodeFacts(facts) => self.node_facts(session, place, facts, now),
+            Frame::AskTime(ask) => self.tell_time(session, place, ask, now),
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Ack(_)
@@ -59,6 +60,7 @@ impl Hub {
             | Frame::Roles(_)
             | Frame::Goodbye(_)
             | Frame::FleetFacts(_)
+            | Frame::HubTime(_)
             | Frame::AskBundle(_) => {
                 self.broke_protocol(session, "a frame that only a hub sends", now);
             }
@@ -89,6 +91,13 @@ impl Hub {
             self.ask_if_newer(session, active);
         }
         self.touch(place);
+    }
+
+    fn tell_time(&mut self, session: SessionId, place: Place, ask: AskTime, now: Now) {
+        self.fleet.node_mut(place).clock_error_ms = Some(ask.error_ms);
+        self.touch(place);
+        let asked = ask.asked;
+        self.send(session, Frame::HubTime(HubTime { asked, now }));
     }
 
     fn entries(&mut self, session: SessionId, place: Place, entries: Entries, now: Now) {

@@ -96,6 +96,8 @@ pub enum Request {
     Roles {
         /// The whole chain.
         chain: RoleChain,
+        /// The shell's key of its policy role; `None` leaves the one that there is.
+        policy_key: Option<Box<ed25519_dalek::SigningKey>>,
         /// The shell's key of its beacon role; `None` leaves the one that there is, which counts as long as the roles name it.
         beacon_key: Option<Box<ed25519_dalek::SigningKey>>,
     },

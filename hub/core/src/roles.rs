@@ -10,7 +10,7 @@ use ed25519_dalek::SigningKey;
 use wire::SignedRoles;
 use wire::bundle::KeyRing;
 use wire::frame::{Frame, RoleDocuments};
-use wire::ids::Generation;
+use wire::ids::{Generation, KeyId};
 use wire::roles::RoleChain;
 use wire::time::Now;
 
@@ -50,6 +50,22 @@ impl Hub {
         (ring.threshold <= 1 && ring.keys.contains(key.verifying_key().as_bytes())).then_some(key)
     }
 
+    /// Why we sign no bundles, and what to do.
+    pub(crate) fn signs_no_bundles(&self) -> String {
+        let ring = policy_ring(&self.settings);
+        let elsewhere = "sign it with `sentinel policy sign` and publish the parcel";
+        if ring.threshold > 1 {
+            let needed = ring.threshold;
+            return format!("this hub signs no bundles, because {needed} keys of the policy role have to: {elsewhere}");
+        }
+        let names: Vec<_> = ring.keys.iter().map(|key| KeyId::of(key).to_string()).collect();
+        format!(
+            "this hub signs no bundles, because it has no key of the policy role ({}): put one into its pki folder as policy*.key and \
+             publish the role documents once more; or {elsewhere}",
+            names.join(", ")
+        )
+    }
+
     /// Our beacon key, if it may sign.
     pub(crate) fn beacon_key(&self) -> Option<&SigningKey> {
         let key = self.settings.beacon_key.as_ref()?;
@@ -76,13 +92,21 @@ impl Hub {
         chain.map_or_else(Vec::new, |chain| chain.documents().to_vec())
     }
 
+    /// Keys that lie at the hub: each takes the place of the one that there was.
+    pub(crate) fn use_keys(&mut self, policy: Option<Box<SigningKey>>, beacon: Option<Box<SigningKey>>) {
+        let settings = &mut self.settings;
+        let present = [(&mut settings.policy_key, policy), (&mut settings.beacon_key, beacon)];
+        for (place, given) in present {
+            if let Some(key) = given {
+                *place = Some(*key);
+            }
+        }
+    }
+
     /// Role documents are durable: they count, and everyone hears of them.
-    pub(crate) fn trust(&mut self, request: u64, chain: RoleChain, beacon_key: Option<Box<SigningKey>>, now: Now) {
+    pub(crate) fn trust(&mut self, request: u64, chain: RoleChain, now: Now) {
         let version = chain.newest().version;
         self.settings.roles = Some(chain);
-        if beacon_key.is_some() {
-            self.settings.beacon_key = beacon_key.map(|key| *key);
-        }
         let given = self.counted(self.bundles.given());
         self.bundles.beacon_again(given);
         self.wanted.generation_floor = self.counted(self.wanted.generation_floor);
@@ -92,7 +116,15 @@ impl Hub {
         // Behind the roles that name its key.
         self.beacon_if_due(now);
         let signs_beacons = self.beacon_key().is_some();
-        self.reply(request, Answer::Trusted { version, signs_beacons });
+        let signs_bundles = self.signing_key().is_some();
+        self.reply(
+            request,
+            Answer::Trusted {
+                version,
+                signs_beacons,
+                signs_bundles,
+            },
+        );
     }
 
     pub(crate) fn push_roles(&mut self, session: SessionId) {

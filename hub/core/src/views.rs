@@ -8,7 +8,7 @@ use wire::entry::ChainHead;
 use wire::frame::DeviceInfo;
 use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::reading::{DeviceId, Quantity, Series};
-use wire::time::{Mono, Now, Wall};
+use wire::time::{ClockError, Mono, Now, Wall};
 
 use crate::chain::Hole;
 use crate::fleet::Node;
@@ -145,6 +145,7 @@ impl Hub {
             certificate_ends: status.map(|status| status.certificate_ends),
             rejoins: status.map_or(0, |status| status.rejoins),
             clock: node.clock(),
+            clock_error: node.clock_error_ms.map(ClockError::WithinMs),
             held_by: status.and_then(|status| status.held_by.clone()),
             // Only the node knows.
             break_glass: self.open_glass(node, now),

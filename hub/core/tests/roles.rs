@@ -120,13 +120,38 @@ impl Desk {
 
     /// Whether the hub signs beacons from then on.
     fn trust(&mut self, chain: RoleChain, beacon_key: Option<u8>) -> bool {
-        let beacon_key = beacon_key.map(|seed| Box::new(key(seed)));
+        self.trust_with(chain, None, beacon_key).0
+    }
+
+    /// Whether the hub signs beacons and bundles from then on.
+    fn trust_with(&mut self, chain: RoleChain, policy_key: Option<u8>, beacon_key: Option<u8>) -> (bool, bool) {
+        let boxed = |seed: Option<u8>| seed.map(|seed| Box::new(key(seed)));
         let expected = chain.newest().version;
-        match self.ask(Request::Roles { chain, beacon_key }) {
-            Answer::Trusted { version, signs_beacons } => {
+        let request = Request::Roles {
+            chain,
+            policy_key: boxed(policy_key),
+            beacon_key: boxed(beacon_key),
+        };
+        match self.ask(request) {
+            Answer::Trusted {
+                version,
+                signs_beacons,
+                signs_bundles,
+            } => {
                 assert_eq!(version, expected);
-                signs_beacons
+                (signs_beacons, signs_bundles)
             }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What becomes of a text that the hub is to sign: the reason why it does not, or nothing.
+    fn publish_text(&mut self) -> Option<String> {
+        let who = "ann".to_owned();
+        let text = TEXT.as_bytes().to_vec();
+        match self.ask(Request::Publish { who, text }) {
+            Answer::Published { .. } => None,
+            Answer::Rejected { reason } => Some(reason),
             other => panic!("{other:?}"),
         }
     }
@@ -155,14 +180,52 @@ fn a_bundle_counts_when_enough_of_the_policy_role_signed_it() {
 #[test]
 fn a_hub_whose_key_is_not_enough_signs_no_bundle() {
     for policy_key in [None, Some(11), Some(99)] {
-        let mut desk = Desk::new(policy_key);
-        let who = "ann".to_owned();
-        let text = TEXT.as_bytes().to_vec();
-        let answer = desk.ask(Request::Publish { who, text });
+        let reason = Desk::new(policy_key).publish_text().expect("it signs nothing");
         assert!(
-            matches!(&answer, Answer::Rejected { reason } if reason.contains("sentinel policy sign")),
-            "{answer:?}"
+            reason.contains("2 keys of the policy role have to") && reason.contains("sentinel policy sign"),
+            "{reason}"
         );
+    }
+}
+
+#[test]
+fn a_new_policy_key_signs_as_soon_as_the_roles_name_it() {
+    let mut desk = Desk::new(Some(11));
+    let next = |version, seed| Roles {
+        version,
+        policy: role(&[seed], 1),
+        ..first()
+    };
+    let documents = [by_root(&first()), by_root(&next(2, 14)), by_root(&next(3, 15))];
+    for (known, given, signs) in [
+        (2, None, false),
+        (2, Some(14), true),
+        (2, None, true),
+        (3, None, false),
+        (3, Some(14), false),
+        (3, Some(15), true),
+    ] {
+        let chain = chain(&documents[..known]);
+        let ring = chain.newest().policy.ring.clone();
+        assert_eq!(
+            desk.trust_with(chain, given, None).1,
+            signs,
+            "document {known} with {given:?}"
+        );
+        match desk.publish_text() {
+            None => {
+                assert!(signs);
+                let signed = desk.export().bundle.expect("the newest");
+                assert!(signed.open(&ring, "test").is_ok(), "document {known} with {given:?}");
+            }
+            Some(reason) => {
+                let missing = wire::ids::KeyId::of(&ring.keys[0]).to_string();
+                assert!(
+                    !signs && reason.contains(&missing) && reason.contains("policy*.key"),
+                    "{reason}"
+                );
+            }
+        }
     }
 }
 

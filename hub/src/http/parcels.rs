@@ -9,8 +9,8 @@ use axum::extract::{Extension, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hub_core::{Answer, Request};
-use wire::Parcel;
 use wire::api::{PublishView, RolesView};
+use wire::{Parcel, RoleName};
 
 use super::answer::{self, chained};
 use super::auth::Who;
@@ -57,23 +57,36 @@ pub async fn publish(
 /// Trusts the role documents of a parcel, as far as they follow the present ones.
 pub async fn roles(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<RolesView>, Failure> {
     let documents = read(body)?.roles;
-    let (chain, beacon_key) = app
+    let request = app
         .blocking(move |app| {
             let chain = app.roles.extend(&documents, app.ca.trust_domain()).map_err(refused)?;
-            // The documents count whatever the keys are; that the hub signs no beacons is told.
-            let beacon_key = app.roles.beacon_key(&chain).unwrap_or_else(|error| {
-                tracing::error!(error = chained(&error), "the beacon key cannot be read");
-                None
-            });
+            // The documents count whatever the keys are; what the hub does not sign is told.
+            let key_of = |role: RoleName| {
+                let found = app.roles.key_of(role, &chain).unwrap_or_else(|error| {
+                    tracing::error!(role = role.name(), error = chained(&error), "a key cannot be read");
+                    None
+                });
+                found.map(Box::new)
+            };
+            let (policy_key, beacon_key) = (key_of(RoleName::Policy), key_of(RoleName::Beacon));
             // Whoever joins from here on begins at the newest root keys.
             app.enrollment.trust(chain.newest().root.ring.clone());
-            Ok((chain, beacon_key.map(Box::new)))
+            Ok(Request::Roles {
+                chain,
+                policy_key,
+                beacon_key,
+            })
         })
         .await?;
-    match app.hub.request(Request::Roles { chain, beacon_key }).await? {
-        Answer::Trusted { version, signs_beacons } => Ok(Json(RolesView {
+    match app.hub.request(request).await? {
+        Answer::Trusted {
+            version,
+            signs_beacons,
+            signs_bundles,
+        } => Ok(Json(RolesView {
             version,
             signs_beacons: Some(signs_beacons),
+            signs_bundles: Some(signs_bundles),
         })),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
         other => Err(Failure::internal(format!(

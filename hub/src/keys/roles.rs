@@ -2,7 +2,7 @@
 //!
 //! At the first start root, policy and beacon keys are made here, one each, so that a hub works at once. Whoever wants the root and
 //! policy keys elsewhere puts `roles.parcel` and `beacon.key` of `sentinel policy init` into the folder before the first start, or
-//! rotates the roles later: then the hub signs nothing but beacons.
+//! rotates the roles later and leaves the new policy key elsewhere: then the hub signs nothing but beacons.
 //!
 //! Invariants: documents are durable before anyone hears of them; the file only ever grows by what follows.
 //! Read next: `wire/src/roles.rs` (what a chain is), `hub/core/src/roles.rs` (what is done with it).
@@ -82,12 +82,8 @@ impl HubKeys {
             file.begin(folder, trust_domain, &policy, is_older)?;
         }
         let chain = file.read(trust_domain)?;
-        let mine = |name, role| -> Result<Option<SigningKey>, RoleFileError> {
-            let key = read_key(&folder.join(name)).map_err(Box::new)?;
-            Ok(key.filter(|key| names(&chain, role, key)))
-        };
-        let policy = mine("policy.key", RoleName::Policy)?;
-        let beacon = file.beacon_key(&chain)?;
+        let policy = file.key_of(RoleName::Policy, &chain)?;
+        let beacon = file.key_of(RoleName::Beacon, &chain)?;
         if beacon.is_none() {
             tracing::warn!(
                 folder = %folder.display(),
@@ -133,24 +129,26 @@ impl RoleFile {
         Ok(chain)
     }
 
-    /// The key of the folder that the newest document gives the beacon role: `beacon.key`, or another `beacon*.key`, so that a new
-    /// one can lie beside the present one before it counts. Blocks.
-    pub fn beacon_key(&self, chain: &RoleChain) -> Result<Option<SigningKey>, RoleFileError> {
+    /// The key of the folder that the newest document gives this role: of the beacon role `beacon.key`, or another `beacon*.key`, so
+    /// that a new one can lie beside the present one before it counts; of the policy role `policy*.key`. Blocks.
+    pub fn key_of(&self, role: RoleName, chain: &RoleChain) -> Result<Option<SigningKey>, RoleFileError> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let mut files = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(|cause| Box::new(io("list", folder)(cause)))? {
             let path = entry.map_err(|cause| Box::new(io("list", folder)(cause)))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            if name.starts_with("beacon") && name.ends_with(".key") {
+            if name.starts_with(role.name()) && name.ends_with(".key") {
                 files.push(path);
             }
         }
         files.sort();
-        // In a folder that is older than the roles one key does both, so that older agents still hear beacons.
-        files.push(folder.join("policy.key"));
+        if role == RoleName::Beacon {
+            // In a folder that is older than the roles one key does both, so that older agents still hear beacons.
+            files.push(folder.join("policy.key"));
+        }
         for file in files {
             let key = read_key(&file).map_err(Box::new)?;
-            if let Some(key) = key.filter(|key| names(chain, RoleName::Beacon, key)) {
+            if let Some(key) = key.filter(|key| names(chain, role, key)) {
                 return Ok(Some(key));
             }
         }
@@ -278,7 +276,12 @@ mod tests {
         assert_eq!(keys.chain, extended);
         // A new beacon key may lie beside the present one before it counts.
         std::fs::write(folder.path().join("beacon-v3-1.key"), [5; 32]).expect("written");
-        let beacon = |chain: &RoleChain| keys.file.beacon_key(chain).expect("keys").map(|key| key.to_bytes());
+        let beacon = |chain: &RoleChain| {
+            keys.file
+                .key_of(RoleName::Beacon, chain)
+                .expect("keys")
+                .map(|key| key.to_bytes())
+        };
         assert_eq!(beacon(&extended), Some([3; 32]));
         let third = Roles {
             version: 3,
@@ -290,5 +293,9 @@ mod tests {
         assert_eq!(beacon(&extended), Some([5; 32]));
         std::fs::remove_file(folder.path().join("beacon-v3-1.key")).expect("there");
         assert_eq!(beacon(&extended), None);
+        // And a policy key that is brought to the hub is one that it signs with, also after a restart.
+        std::fs::write(folder.path().join("policy-v2-1.key"), [4; 32]).expect("written");
+        let keys = HubKeys::open(folder.path(), "example", false).expect("it starts");
+        assert_eq!(keys.policy.map(|key| key.to_bytes()), Some([4; 32]));
     }
 }

@@ -15,7 +15,10 @@ pub(super) struct Part {
     /// Most items, if it is a list or map.
     pub len: u32,
     depth: usize,
+    /// Steps to compute it; of a list, with one look at each item.
     cost: u32,
+    /// Of a list or map: steps of a look at each item alone.
+    pass: u32,
 }
 
 #[derive(Default)]
@@ -45,7 +48,7 @@ impl Type {
 }
 
 impl Builder {
-    pub fn finish(self, text: &str, root: Id) -> Expression {
+    pub fn finish(self, text: &str, root: &Part) -> Expression {
         Expression {
             text: text.to_owned(),
             nodes: self.nodes,
@@ -53,9 +56,11 @@ impl Builder {
             numbers: self.numbers,
             zones: self.zones.into_iter().map(|(_, zone)| zone).collect(),
             patterns: self.patterns,
-            root,
+            root: root.id,
             uses_labels: self.uses_labels,
             uses_resources: self.uses_resources,
+            #[cfg(test)]
+            cost: root.cost,
         }
     }
 
@@ -88,6 +93,7 @@ impl Builder {
             len,
             depth,
             cost,
+            pass: len,
         };
         self.nodes.push(node);
         Ok(part)
@@ -125,7 +131,9 @@ impl Builder {
         let span = (c.span.0, b.span.1);
         let depth = c.depth.max(a.depth).max(b.depth) + 1;
         let op = Op::If(c.id, a.id, b.id);
-        self.add(Node { op, kind, unit, span }, a.len.max(b.len), depth, cost)
+        let part = self.add(Node { op, kind, unit, span }, a.len.max(b.len), depth, cost)?;
+        let pass = c.cost.saturating_add(a.pass.max(b.pass));
+        Ok(Part { pass, ..part })
     }
 
     /// The same node, whose text goes on to `end`.
@@ -178,12 +186,24 @@ impl Builder {
             span: (start as u16, end as u16),
         };
         // Each item is computed once to see that it can be, and once when it is looked at.
-        self.add(
-            node,
-            parts.len() as u32,
-            deepest(parts) + 1,
-            cost_of(parts).saturating_mul(2),
-        )
+        let pass = cost_of(parts);
+        let part = self.add(node, parts.len() as u32, deepest(parts) + 1, pass.saturating_mul(2))?;
+        Ok(Part { pass, ..part })
+    }
+
+    /// `filter` or `map`: what is kept and what is made of it is computed once an item, when the items are looked at.
+    pub fn each(&mut self, op: Op, over: Part, bodies: &[Part], kind: Type, end: usize) -> Result<Part, CelError> {
+        let rounds = over.len.saturating_mul(cost_of(bodies));
+        let pass = over.pass.saturating_add(rounds);
+        let cost = pass.saturating_add(1);
+        let node = Node {
+            op,
+            kind,
+            unit: None,
+            span: (over.span.0, end as u16),
+        };
+        let part = self.add(node, over.len, over.depth.max(deepest(bodies)) + 1, cost)?;
+        Ok(Part { pass, ..part })
     }
 
     /// A quantifier: its body runs once an item.

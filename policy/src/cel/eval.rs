@@ -4,7 +4,9 @@
 
 use jiff::Timestamp;
 
-use super::{Arithmetic, CalendarField, Comparison, Expression, Field, Id, Op, Quantifier, Search, limits};
+use super::{
+    Arithmetic, CalendarField, Comparison, Expression, Field, Id, Op, Quantifier, Scalar, Search, Type, limits,
+};
 use crate::ledger::Numbers;
 use crate::rule::{Asked, CLASSES};
 
@@ -18,7 +20,7 @@ pub(crate) enum Value<'a> {
     Duration(i64),
     /// Milliseconds since 1970.
     Time(i64),
-    /// The list that this node writes out.
+    /// The list that this node writes out, or makes of another.
     List(Id),
     Labels,
     Resources,
@@ -38,6 +40,14 @@ pub(crate) enum Fault {
 /// A fault and the node where it showed.
 pub(super) type Outcome<'a> = Result<Value<'a>, (Fault, Id)>;
 
+/// Whether the items that were seen are enough.
+type Flow = Result<bool, (Fault, Id)>;
+/// What is done with each item.
+type Visitor<'v, 'a> = &'v mut dyn FnMut(&mut Scene<'a>, Value<'a>) -> Flow;
+
+const NEXT: Flow = Ok(false);
+const ENOUGH: Flow = Ok(true);
+
 /// What an evaluation looks at.
 pub(super) struct Scene<'a> {
     pub expression: &'a Expression,
@@ -45,6 +55,9 @@ pub(super) struct Scene<'a> {
     pub numbers: &'a Numbers,
     /// Values of the variables of the quantifiers around.
     pub variables: [Value<'a>; limits::NESTING],
+    /// Nodes that were computed.
+    #[cfg(test)]
+    pub steps: u32,
 }
 
 impl<'a> Scene<'a> {
@@ -54,11 +67,17 @@ impl<'a> Scene<'a> {
             asked,
             numbers,
             variables: [Value::Bool(false); limits::NESTING],
+            #[cfg(test)]
+            steps: 0,
         }
     }
 
     /// The value of one node.
     pub fn eval(&mut self, id: Id) -> Outcome<'a> {
+        #[cfg(test)]
+        {
+            self.steps += 1;
+        }
         let expression = self.expression;
         let missing = Err((Fault::Missing, id));
         match &expression.node(id).op {
@@ -88,6 +107,8 @@ impl<'a> Scene<'a> {
                 }
                 Ok(Value::List(id))
             }
+            // Whoever looks at the items computes them.
+            Op::Each { .. } => Ok(Value::List(id)),
             Op::Item(list, index) => self.item(id, *list, *index),
             Op::Not(of) => Ok(Value::Bool(!self.is_true(*of)?)),
             Op::Negate(of) => match self.eval(*of)? {
@@ -110,10 +131,7 @@ impl<'a> Scene<'a> {
                 self.eval(taken)
             }
             Op::In(value, list) => self.contains(id, *value, *list),
-            Op::Size(of) => match self.eval(*of)? {
-                Value::Text(text) => Ok(Value::Int(text.chars().count() as i64)),
-                over => Ok(Value::Int(self.len(over) as i64)),
-            },
+            Op::Size(of) => self.size(*of, id),
             Op::Search(search, text, part) => match (self.eval(*text)?, self.eval(*part)?) {
                 (Value::Text(text), Value::Text(part)) => Ok(Value::Bool(match search {
                     Search::StartsWith => text.starts_with(part),
@@ -161,33 +179,30 @@ impl<'a> Scene<'a> {
     }
 
     fn quantify(&mut self, id: Id, quantifier: Quantifier, over: Id, body: Id, variable: usize) -> Outcome<'a> {
-        let over = self.eval(over)?;
-        let len = self.len(over);
-        if len > limits::ENTRIES.max(limits::NODES) {
-            return Err((Fault::Range, id));
-        }
-        let (mut fault, mut matching) = (None, 0);
-        for index in 0..len {
-            let value = self.nth(over, index).ok_or((Fault::Range, id))?;
-            self.variables[variable] = value;
-            match (self.is_true(body), quantifier) {
-                (Ok(false), Quantifier::All) => return Ok(Value::Bool(false)),
-                (Ok(true), Quantifier::Exists) => return Ok(Value::Bool(true)),
+        let (mut fault, mut matching, mut decided) = (None, 0, None);
+        let over = self.unseen(over)?;
+        self.look(over, id, &mut |scene, value| {
+            scene.variables[variable] = value;
+            match (scene.is_true(body), quantifier) {
+                (Ok(false), Quantifier::All) => decided = Some(Ok(false)),
+                (Ok(true), Quantifier::Exists) => decided = Some(Ok(true)),
                 (Ok(true), Quantifier::ExistsOne) => matching += 1,
                 (Ok(_), _) => {}
-                (Err(error), Quantifier::ExistsOne) => return Err(error),
+                (Err(error), Quantifier::ExistsOne) => decided = Some(Err(error)),
                 (Err(error), _) => fault = fault.or(Some(error)),
             }
-        }
-        match (fault, quantifier) {
-            (Some(fault), _) => Err(fault),
-            (None, Quantifier::All) => Ok(Value::Bool(true)),
-            (None, Quantifier::Exists) => Ok(Value::Bool(false)),
-            (None, Quantifier::ExistsOne) => Ok(Value::Bool(matching == 1)),
-        }
+            decided.is_some()
+        })?;
+        let undecided = match quantifier {
+            Quantifier::All => true,
+            Quantifier::Exists => false,
+            Quantifier::ExistsOne => matching == 1,
+        };
+        let undecided = || fault.map_or(Ok(undecided), Err);
+        decided.unwrap_or_else(undecided).map(Value::Bool)
     }
 
-    /// How many items a list or map has.
+    /// How many items a list that is written out, or a map, has.
     fn len(&self, over: Value<'a>) -> usize {
         match over {
             Value::List(id) => match self.expression.node(id).op {
@@ -200,41 +215,150 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// An item of a list, or a key of a map.
-    fn nth(&mut self, over: Value<'a>, index: usize) -> Option<Value<'a>> {
+    fn size(&mut self, of: Id, id: Id) -> Outcome<'a> {
+        if self.expression.node(of).kind == Type::One(Scalar::Text) {
+            return match self.eval(of)? {
+                Value::Text(text) => Ok(Value::Int(text.chars().count() as i64)),
+                _ => Err((Fault::Range, id)),
+            };
+        }
+        let over = self.unseen(of)?;
+        if !self.is_made(over) {
+            self.compute(over)?;
+            return Ok(Value::Int(self.len(over) as i64));
+        }
+        let mut count = 0;
+        self.look(over, id, &mut |_, _| {
+            count += 1;
+            false
+        })?;
+        Ok(Value::Int(count))
+    }
+
+    /// Whether it is a list that is made of another.
+    fn is_made(&self, over: Value<'a>) -> bool {
+        matches!(over, Value::List(id) if matches!(self.expression.node(id).op, Op::Each { .. }))
+    }
+
+    /// Gives each item of a list, or key of a map, to `visitor`, until that is enough. What cannot be computed of one item makes the
+    /// whole a fault, also after it was enough. `id` is who asks.
+    fn look(
+        &mut self,
+        over: Value<'a>,
+        id: Id,
+        visitor: &mut dyn FnMut(&mut Self, Value<'a>) -> bool,
+    ) -> Result<(), (Fault, Id)> {
+        if self.is_made(over) {
+            let mut enough = false;
+            self.visit(over, id, &mut |scene, value| {
+                enough = enough || visitor(scene, value);
+                NEXT
+            })?;
+            return Ok(());
+        }
+        self.compute(over)?;
+        self.visit(over, id, &mut |scene, value| Ok(visitor(scene, value)))?;
+        Ok(())
+    }
+
+    /// Computes what a list writes out: one item that cannot be makes the whole a fault.
+    fn compute(&mut self, over: Value<'a>) -> Result<(), (Fault, Id)> {
         match over {
-            Value::List(id) => match self.expression.node(id).op {
-                Op::List { first, len, .. } => {
-                    let member = *self.expression.list(first, len).get(index)?;
-                    self.eval(member).ok()
-                }
-                _ => None,
-            },
-            Value::Labels => Some(Value::Text(&self.asked.labels.get(index)?.0)),
-            Value::Resources => Some(Value::Text(&self.asked.details.resources.get(index)?.0)),
-            _ => None,
+            Value::List(written) => self.eval(written).map(drop),
+            _ => Ok(()),
         }
     }
 
-    fn item(&mut self, id: Id, list: Id, index: Id) -> Outcome<'a> {
-        let list = self.eval(list)?;
-        match self.eval(index)? {
-            Value::Int(index) => usize::try_from(index)
-                .ok()
-                .and_then(|index| self.nth(list, index))
-                .ok_or((Fault::Range, id)),
+    /// Gives each item of a list, or key of a map, to `visitor`; `id` is who asks.
+    fn visit(&mut self, over: Value<'a>, id: Id, visitor: Visitor<'_, 'a>) -> Flow {
+        let (expression, asked) = (self.expression, self.asked);
+        let resources = &asked.details.resources;
+        match over {
+            Value::List(list) => match &expression.node(list).op {
+                Op::List { first, len, .. } => {
+                    for member in expression.list(*first, *len) {
+                        let value = self.eval(*member)?;
+                        if visitor(self, value)? {
+                            return ENOUGH;
+                        }
+                    }
+                    NEXT
+                }
+                Op::Each {
+                    over,
+                    keep,
+                    yields,
+                    variable,
+                } => {
+                    let over = self.unseen(*over)?;
+                    self.visit(over, id, &mut |scene, value| {
+                        scene.variables[usize::from(*variable)] = value;
+                        if let Some(keep) = keep
+                            && !scene.is_true(*keep)?
+                        {
+                            return NEXT;
+                        }
+                        let made = yields.map_or(Ok(value), |yields| scene.eval(yields))?;
+                        visitor(scene, made)
+                    })
+                }
+                _ => Err((Fault::Range, id)),
+            },
+            Value::Labels if asked.labels.len() <= limits::NODES => {
+                self.visit_keys(asked.labels.iter().map(|(name, _)| name), visitor)
+            }
+            Value::Resources if resources.len() <= limits::NODES => {
+                self.visit_keys(resources.iter().map(|(name, _)| name), visitor)
+            }
             _ => Err((Fault::Range, id)),
         }
     }
 
+    fn visit_keys(&mut self, names: impl Iterator<Item = &'a String>, visitor: Visitor<'_, 'a>) -> Flow {
+        for name in names {
+            if visitor(self, Value::Text(name))? {
+                return ENOUGH;
+            }
+        }
+        NEXT
+    }
+
+    /// A list or map, before any of its items is computed.
+    fn unseen(&mut self, id: Id) -> Outcome<'a> {
+        match &self.expression.node(id).op {
+            Op::List { .. } | Op::Each { .. } => Ok(Value::List(id)),
+            Op::If(condition, yes, no) => {
+                let taken = if self.is_true(*condition)? { *yes } else { *no };
+                self.unseen(taken)
+            }
+            _ => self.eval(id),
+        }
+    }
+
+    fn item(&mut self, id: Id, list: Id, index: Id) -> Outcome<'a> {
+        let index = self.eval(index);
+        let list = self.unseen(list)?;
+        let (mut at, mut found) = (0, None);
+        self.look(list, id, &mut |_, value| {
+            let is_it = index == Ok(Value::Int(at));
+            if is_it {
+                found = Some(value);
+            }
+            at += 1;
+            is_it
+        })?;
+        index?;
+        found.ok_or((Fault::Range, id))
+    }
+
     fn contains(&mut self, id: Id, value: Id, list: Id) -> Outcome<'a> {
         let value = self.eval(value)?;
-        let list = self.eval(list)?;
-        let len = self.len(list);
-        if len > limits::ENTRIES.max(limits::NODES) {
-            return Err((Fault::Range, id));
-        }
-        let found = (0..len).any(|index| self.nth(list, index) == Some(value));
+        let list = self.unseen(list)?;
+        let mut found = false;
+        self.look(list, id, &mut |_, item| {
+            found = item == value;
+            found
+        })?;
         Ok(Value::Bool(found))
     }
 

@@ -4,7 +4,7 @@ use wire::Quantity;
 
 use super::build::Part;
 use super::lex::Token;
-use super::names::{ACTION, CALENDAR, MATCHES, QUANTIFIERS, SEARCHES};
+use super::names::{ACTION, CALENDAR, FILTER, LISTS, MATCHES, QUANTIFIERS, SEARCHES};
 use super::parse::{Parsed, Parser, Variable, fail_at, need};
 use super::{CelError, Op, Origin, Scalar, Type, limits};
 use crate::text::did_you_mean;
@@ -183,6 +183,9 @@ impl Parser {
         if let Some((_, quantifier)) = QUANTIFIERS.iter().find(|(known, _)| *known == name) {
             return self.quantifier(of, *quantifier);
         }
+        if LISTS.contains(&name) {
+            return self.each(of, name == FILTER);
+        }
         if let Some((_, search)) = SEARCHES.iter().find(|(known, _)| *known == name) {
             let part = self.expression()?;
             self.expect(")")?;
@@ -223,7 +226,7 @@ impl Parser {
             self.expect(")")?;
             return self.size(of, usize::from(of.span.0));
         }
-        let all = QUANTIFIERS.iter().map(|(name, _)| *name);
+        let all = QUANTIFIERS.iter().map(|(name, _)| *name).chain(LISTS.iter().copied());
         let all = all.chain(SEARCHES.iter().map(|(name, _)| *name));
         let all = all
             .chain(CALENDAR.iter().map(|(name, _)| *name))
@@ -247,6 +250,63 @@ impl Parser {
 
     /// `.all(x, …)`; its bracket is open.
     fn quantifier(&mut self, over: Part, quantifier: super::Quantifier) -> Parsed {
+        self.variable(&over)?;
+        let body = self.expression();
+        self.scope.pop();
+        let body = body?;
+        self.expect(")")?;
+        need(&body, Scalar::Bool, "what is asked of each item")?;
+        let op = Op::Quantify {
+            quantifier,
+            over: over.id,
+            body: body.id,
+            variable: self.scope.len() as u8,
+        };
+        self.build.quantify(op, over, body, self.end())
+    }
+
+    /// `.filter(x, …)`, `.map(x, …)` or `.map(x, …, …)`; its bracket is open.
+    fn each(&mut self, over: Part, is_filter: bool) -> Parsed {
+        self.variable(&over)?;
+        let bodies = self.bodies(is_filter);
+        self.scope.pop();
+        let (keep, yields) = bodies?;
+        self.expect(")")?;
+        if let Some(keep) = &keep {
+            need(keep, Scalar::Bool, "what is asked of each item")?;
+        }
+        let kind = match (&yields, over.kind) {
+            (None, Type::Labels | Type::Resources) => Type::List(Some(Scalar::Text)),
+            (None, kind) => kind,
+            (Some(yields), _) => match yields.kind {
+                Type::One(scalar) => Type::List(Some(scalar)),
+                _ => return fail_at(usize::from(yields.span.0), "a list holds single values only"),
+            },
+        };
+        let op = Op::Each {
+            over: over.id,
+            keep: keep.map(|keep| keep.id),
+            yields: yields.map(|yields| yields.id),
+            variable: self.scope.len() as u8,
+        };
+        let parts: Vec<Part> = keep.into_iter().chain(yields).collect();
+        self.build.each(op, over, &parts, kind, self.end())
+    }
+
+    /// What is asked of each item, and what is made of it.
+    fn bodies(&mut self, is_filter: bool) -> Result<(Option<Part>, Option<Part>), CelError> {
+        let first = self.expression()?;
+        if is_filter {
+            return Ok((Some(first), None));
+        }
+        Ok(match self.takes(",") {
+            true => (Some(first), Some(self.expression()?)),
+            false => (None, Some(first)),
+        })
+    }
+
+    /// The name that each item has from here on, in scope until it is taken out.
+    fn variable(&mut self, over: &Part) -> Result<(), CelError> {
         let kind = match over.kind {
             Type::List(item) => item.unwrap_or(Scalar::Int),
             Type::Labels | Type::Resources => Scalar::Text,
@@ -266,7 +326,7 @@ impl Parser {
             return fail_at(
                 at,
                 format!(
-                    "more than {} of all, exists and exists_one in each other",
+                    "more than {} of all, exists, exists_one, filter and map in each other",
                     limits::NESTING
                 ),
             );
@@ -274,18 +334,7 @@ impl Parser {
         self.advance();
         self.expect(",")?;
         self.scope.push(Variable { name, kind, unit: None });
-        let body = self.expression();
-        self.scope.pop();
-        let body = body?;
-        self.expect(")")?;
-        need(&body, Scalar::Bool, "what is asked of each item")?;
-        let op = Op::Quantify {
-            quantifier,
-            over: over.id,
-            body: body.id,
-            variable: self.scope.len() as u8,
-        };
-        self.build.quantify(op, over, body, self.end())
+        Ok(())
     }
 
     /// One of [`super::names::FUNCTIONS`].

@@ -31,6 +31,11 @@ pub(super) const QUANTIFIERS: &[(&str, Quantifier)] = &[
     ("exists_one", Quantifier::ExistsOne),
 ];
 
+/// Those that make a list of a list.
+pub(super) const LISTS: &[&str] = &[FILTER, MAP];
+pub(super) const FILTER: &str = "filter";
+pub(super) const MAP: &str = "map";
+
 pub(super) const SEARCHES: &[(&str, Search)] = &[
     ("startsWith", Search::StartsWith),
     ("endsWith", Search::EndsWith),
@@ -103,7 +108,7 @@ pub(crate) fn help() -> String {
         "  .matches: a pattern of RE2, found anywhere unless ^ and $ say where: action.target.matches(\"^gpu[0-9]+$\")\n",
         "  now: timestamp: now.getHours(\"Europe/Berlin\"), now.getDayOfWeek() (0 is Sunday)\n",
     ));
-    let functions = QUANTIFIERS.iter().map(|(name, _)| *name);
+    let functions = QUANTIFIERS.iter().map(|(name, _)| *name).chain(LISTS.iter().copied());
     let functions = functions.chain(SEARCHES.iter().map(|(name, _)| *name)).chain([MATCHES]);
     let functions: Vec<_> = functions.chain(CALENDAR.iter().map(|(name, _)| *name)).collect();
     text.push_str(&format!(
@@ -112,7 +117,7 @@ pub(crate) fn help() -> String {
         functions.join(", .")
     ));
     text.push_str(&format!(
-        "limits\n  {} bytes, {} nodes, {} levels, {} quantifiers in each other, {} facts, readings and ages, {} patterns, {} steps\n",
+        "limits\n  {} bytes, {} nodes, {} levels, {} of all, exists, exists_one, filter and map in each other, {} facts, readings and ages, {} patterns, {} steps\n",
         super::limits::TEXT,
         super::limits::NODES,
         super::limits::DEPTH,

@@ -68,7 +68,7 @@ pub(super) fn compile(text: &str) -> Result<Expression, CelError> {
             message: format!("a condition is true or false, and this is {}", root.kind.name()),
         });
     }
-    Ok(parser.build.finish(text, root.id))
+    Ok(parser.build.finish(text, &root))
 }
 
 impl Parser {

@@ -20,6 +20,7 @@ fn asked<'a>(labels: &'a [(String, String)], details: &'a Details) -> Asked<'a> 
         earlier: 2,
         is_undo: false,
         clock_wrong: false,
+        clock_unknown: false,
         clock_error_ms: 0,
         now: Now {
             mono: Mono(1_000),
@@ -173,6 +174,41 @@ fn the_semantics_are_those_of_cel() {
         ("[].all(x, false) && ![].exists(x, true)", "true"),
         ("[1, 2].exists(x, [2, 3].exists(y, x == y))", "true"),
         ("1 in [2, 1 / 0]", "arithmetic"),
+        (
+            "[1, 2, 3].filter(x, x > 1).size() == 2 && 3 in [1, 2, 3].filter(x, x > 1)",
+            "true",
+        ),
+        (
+            "[1, 2, 3].filter(x, x > 1)[0] == 2 && !(1 in [1, 2, 3].filter(x, x > 1))",
+            "true",
+        ),
+        ("[1, 2, 3].filter(x, x > 1)[2] == 3", "range"),
+        (
+            "[1, 2, 3].map(x, x * x).exists(y, y == 9) && [1, 2, 3].map(x, x > 1, x * 10)[0] == 20",
+            "true",
+        ),
+        (
+            "['a', 'bc'].map(t, size(t)).all(n, n < 3) && size([1].map(x, 'a')) == 1",
+            "true",
+        ),
+        (
+            "[1, 2, 3, 4].filter(x, x % 2 == 0).map(x, x + 1).filter(x, x > 3)[0] == 5",
+            "true",
+        ),
+        ("labels.filter(k, labels[k] == 'ml').exists_one(k, k == 'team')", "true"),
+        (
+            "labels.map(k, labels[k]).exists(v, v == 'ml') && resources.filter(r, r == 'gpu').map(r, resources[r])[0] == 4",
+            "true",
+        ),
+        ("[].filter(x, true).size() == 0 && [].map(x, 'a').all(t, false)", "true"),
+        ("[1, 2].exists(x, [1, 2, 3].filter(y, y > x).size() == 1)", "true"),
+        ("([1, 2].size() == 2 ? [1, 2].filter(x, x > 1) : [7])[0] == 2", "true"),
+        // What cannot be asked of one item is no list at all, whatever is done with it.
+        ("[1, 0].filter(x, 1 / x == 1).exists(y, y == 1)", "arithmetic"),
+        ("[1, 0].map(x, 1 / x).size() == 2", "arithmetic"),
+        ("[1, 0].map(x, x > 0, 1 / x).size() == 1", "true"),
+        ("[1, 0].filter(x, 1 / x == 1).size() == 1 || true", "true"),
+        ("labels.filter(k, labels.absent == k).size() == 0", "missing"),
         ("[10, 20][1] == 20", "true"),
         ("[10][1] == 20", "range"),
         ("size([1, 2]) == 2 && 'añb'.size() == 3 && size('') == 0", "true"),
@@ -218,6 +254,27 @@ fn what_is_wrong_is_said_with_its_place_and_the_way_out() {
         ("1 && true", "0 each side of `&&` must be a yes or no"),
         ("[1, 'a'].exists(x, true)", "4 this list began with a number"),
         (
+            "[1].filter(x, x).size() == 0",
+            "14 what is asked of each item must be a yes or no",
+        ),
+        (
+            "[1].map(x, x, x).size() == 0",
+            "11 what is asked of each item must be a yes or no",
+        ),
+        ("[1].map(x, [x]).size() == 1", "11 a list holds single values only"),
+        ("action.kind.filter(x, true).size() == 1", "0 a text has no items"),
+        ("[1].filter(x > 0).size() == 1", "`,` should stand here, not `>`"),
+        ("[1].filter(x, true, x).size() == 1", "`)` should stand here, not `,`"),
+        ("[1].filter(x, true) == [1]", "compares a list with a list"),
+        (
+            "[1].filter(x, true)",
+            "0 a condition is true or false, and this is a list",
+        ),
+        (
+            "[1].fliter(x, true).size() == 1",
+            "4 unknown method `fliter`; did you mean `filter`?",
+        ),
+        (
             "readings['gpu.temperature'] > value('3 W')",
             "30 one side is written as `85 °C`, this side as `220 W`",
         ),
@@ -261,6 +318,18 @@ fn hostile_texts_are_refused_within_bounds() {
         ),
         ("[1].all(a, [1].all(b, [1].all(c, true)))", "more than 2 of all, exists"),
         (
+            "[1].map(a, [1].filter(b, [1].map(c, 1).size() == 1).size()).size() == 1",
+            "more than 2 of all, exists, exists_one, filter and map",
+        ),
+        (
+            &format!("labels{}.size() == 0", ".filter(k, labels[k] == 'a')".repeat(3)),
+            "could take",
+        ),
+        (
+            "labels.filter(a, labels.filter(b, labels[a] == b).size() == 0).size() == 0",
+            "could take",
+        ),
+        (
             &format!("[{0}].all(a, [{0}].all(b, a == b))", vec!["1"; 100].join(",")),
             "could take",
         ),
@@ -272,6 +341,33 @@ fn hostile_texts_are_refused_within_bounds() {
             "more than 8 facts",
         ),
     ]);
+}
+
+#[test]
+fn no_evaluation_takes_more_steps_than_were_foreseen() {
+    let labels: Vec<_> = (0..64).map(|n| (format!("k{n:02}"), "v".to_owned())).collect();
+    let details = Details {
+        resources: labels.iter().map(|(name, _)| (name.clone(), Some(1))).collect(),
+        ..Details::NONE.clone()
+    };
+    let asked = asked(&labels, &details);
+    for text in [
+        "labels.all(k, k != 'x')",
+        "labels.filter(k, true).filter(k, k != 'x').map(k, size(k)).all(n, n == 3)",
+        "labels.map(k, size(k) == 3, size(k)).filter(n, n == 3).size() == 64",
+        "resources.map(k, k).filter(k, k.startsWith('k'))[63] == 'k63'",
+        "3 in (labels.map(k, k).size() == 64 ? labels.map(k, 2 + 1) : [1, 2, 3].filter(x, x > 1))",
+        "[1 + 1, 2 + 2, 3 + 3].filter(x, [x + 1, x + 2].filter(y, y > x).size() == 2).size() == 3",
+        "[1, 2, 3, 4].all(x, [5, 6, 7].map(y, y * x).filter(z, z > 0).exists(w, w > 6))",
+    ] {
+        let expression = Expression::compile(text).unwrap();
+        let numbers = Numbers::default();
+        let mut scene = eval::Scene::new(&expression, &asked, &numbers);
+        assert_eq!(scene.is_true(expression.root), Ok(true), "{text}");
+        let (steps, cost) = (scene.steps, expression.cost);
+        assert!(steps <= cost && cost <= limits::COST, "{text}: {steps} of {cost} steps");
+        assert!(steps * 4 >= cost, "{text}: {steps} steps, and {cost} were foreseen");
+    }
 }
 
 #[test]

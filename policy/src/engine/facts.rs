@@ -1,4 +1,5 @@
-//! What an agent's judge knows besides readings, and what of it a decision keeps: facts, labels, a break-glass token.
+//! What an agent's judge knows besides readings, and what of it a decision keeps: facts, labels, a break-glass token, by how much the
+//! clock may be off.
 //!
 //! Gathers; never decides. Invariant: a judgement sees nothing that is not in the decision.
 
@@ -20,6 +21,41 @@ pub(crate) fn labels_in(facts: &[Fact]) -> Vec<(String, String)> {
     let labels = facts.iter().filter(|fact| fact.rule == LABELS);
     let pairs = labels.filter_map(|fact| fact.name.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Under this name a decision keeps by how much its wall clock may have been off, if a rule of it asks and it is not nothing.
+const CLOCK: &str = "clock";
+/// By how much, in milliseconds.
+const ERROR_MS: &str = "error_ms";
+/// Nobody knew.
+const UNKNOWN: &str = "unknown";
+
+/// By how much the wall clock of a decision may have been off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClockError {
+    /// In milliseconds, where it is known.
+    pub ms: i64,
+    /// It is not.
+    pub is_unknown: bool,
+}
+
+impl ClockError {
+    /// As a decision keeps it.
+    pub fn of(facts: &[Fact]) -> Self {
+        let value = |name: &str| {
+            let mut kept = facts.iter().filter(|fact| fact.rule == CLOCK && fact.name == name);
+            kept.next().map(|fact| fact.value)
+        };
+        Self {
+            ms: value(ERROR_MS).unwrap_or(0).max(0),
+            is_unknown: value(UNKNOWN).is_some(),
+        }
+    }
+
+    /// As an agent tells it: [`super::Situation::clock_error_ms`].
+    pub fn told(self) -> Option<u64> {
+        (!self.is_unknown).then(|| u64::try_from(self.ms).unwrap_or(0))
+    }
 }
 
 impl Judge {
@@ -94,7 +130,7 @@ impl Judge {
     }
 
     /// Everything that a judgement of this action depends on besides readings.
-    pub(super) fn facts(&self, asked: &Asked<'_>, action: &Action) -> Vec<Fact> {
+    pub(super) fn facts(&self, asked: &Asked<'_>, action: &Action, clock_error_ms: Option<u64>) -> Vec<Fact> {
         let mut facts = Vec::new();
         let mut add = |rule: &str, name: &str, value: Option<i64>| {
             facts.extend(value.map(|value| Fact {
@@ -108,6 +144,13 @@ impl Judge {
         }
         for (name, value) in asked.labels {
             add(LABELS, &format!("{name}={value}"), Some(1));
+        }
+        let mut rules = self.bundle.rules.iter();
+        if clock_error_ms != Some(0) && rules.any(|rule| rule.kind.uses_clock_error() && rule.applies(asked)) {
+            match clock_error_ms {
+                Some(error_ms) => add(CLOCK, ERROR_MS, Some(as_number(error_ms))),
+                None => add(CLOCK, UNKNOWN, Some(1)),
+            }
         }
         let now = asked.now.mono;
         for (name, value) in self.limits(action, now) {

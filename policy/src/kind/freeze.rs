@@ -1,7 +1,11 @@
 //! `change_freeze` and `maintenance_window`: times in which changes do not begin, and times outside which they do not.
 //!
 //! Safety reflexes and rollbacks are exempt. A change that would still run when a freeze begins is not started.
-//! With a wall clock that is certainly wrong, a freeze within a day counts as active for class medium and above.
+//! The wall clock counts as standing anywhere within its error: a freeze is as much longer, a maintenance window as much shorter.
+//! With a clock that is certainly wrong, or of which nothing is known, a freeze within a day counts as active for class medium and
+//! above; for the lower classes it counts as right. Source: `control.md` 9.1 and 9.4.
+//!
+//! Invariant: what is granted does not stay valid into a freeze.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;
@@ -12,6 +16,18 @@ use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
 const DAY_MS: i64 = 86_400_000;
+
+/// What cannot be read off the fields of a freeze, for people.
+pub(crate) const FREEZE_HELP: &str = "\
+what is under way when a freeze begins
+  A node takes one step at a time. An action that has started is finished and its effect is verified; one that was allowed and has
+  not started by then does not start. Whatever comes next is judged anew, and waits. Safety reflexes and the way back from a step
+  already taken are exempt. So a node does the same for each `in_flight`; finish, pause and rollback are in the bundle for whoever
+  runs plans of several steps.
+whose clock counts
+  The node's, give or take by how much it may differ from its hub's (`sentinel describe node`): a freeze is as much longer. A node
+  that was compared with no hub since its start counts a freeze within 24 h as active for class medium and above.
+";
 
 /// Times, and what they are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,34 +75,29 @@ impl Windows {
             };
             return push(active.fails(Verdict::Hold, left));
         }
-        if asked.clock_wrong && asked.info().class >= RiskClass::Medium {
-            let near = self.calendar.next_start(now.saturating_sub(DAY_MS));
-            if near.is_some_and(|start| start <= now.saturating_add(DAY_MS)) {
-                let unsure = Finding {
-                    part: 1,
-                    observed: None,
-                    ..finding
-                };
-                return push(unsure.fails(Verdict::Hold, None));
-            }
+        if is_unsure(asked) && self.calendar.may_cover(now, DAY_MS).is_some() {
+            let unsure = Finding {
+                part: if asked.clock_wrong { 1 } else { 4 },
+                observed: None,
+                ..finding
+            };
+            return push(unsure.fails(Verdict::Hold, None));
         }
         let error = asked.clock_error_ms;
-        if error > 0 {
-            // A freeze is as much longer as the clock may be off.
-            let before = self.calendar.next_start(now).map(|start| start.saturating_sub(now));
-            let after = self.calendar.covers(now.saturating_sub(error));
-            if after.is_some() || before.is_some_and(|left| left <= error) {
-                let finding = Finding {
-                    part: 3,
-                    limit: Some(error),
-                    op: ">",
-                    unit: Unit::Milliseconds,
-                    observed: before.filter(|left| *left <= error),
-                    ..finding
-                };
-                let left = after.map_or(error, |end| end.saturating_sub(now).saturating_add(error));
-                return push(finding.fails(Verdict::Hold, u64::try_from(left).ok()));
-            }
+        if error > 0
+            && let Some(end) = self.calendar.may_cover(now, error)
+        {
+            let start = self.calendar.start_between(now, now.saturating_add(error));
+            let finding = Finding {
+                part: 3,
+                limit: Some(error),
+                op: ">",
+                unit: Unit::Milliseconds,
+                observed: start.map(|start| start.saturating_sub(now)),
+                ..finding
+            };
+            let left = end.saturating_sub(now).saturating_add(error);
+            return push(finding.fails(Verdict::Hold, u64::try_from(left).ok()));
         }
         push(finding);
         let Some(lasts_ms) = asked.details.lasts_ms else {
@@ -122,8 +133,19 @@ impl Windows {
         });
     }
 
+    /// Whether a window covers now, wherever within its error the clock stands.
     pub fn is_open(&self, asked: &Asked<'_>) -> bool {
-        self.calendar.covers(asked.now.wall.0).is_some()
+        let (now, error) = (asked.now.wall.0, asked.clock_error_ms);
+        let end = self.calendar.covers(now.saturating_sub(error));
+        end.is_some_and(|end| end > now.saturating_add(error))
+    }
+
+    /// How long it is certain that no freeze begins, if that is less than `far_ms`; none counts as active now.
+    pub fn quiet_for(&self, asked: &Asked<'_>, far_ms: i64) -> Option<u64> {
+        let unsure_ms = if is_unsure(asked) { DAY_MS } else { asked.clock_error_ms };
+        let from = asked.now.wall.0.saturating_add(unsure_ms);
+        let start = self.calendar.start_between(from, from.saturating_add(far_ms))?;
+        u64::try_from(start.saturating_sub(from)).ok()
     }
 
     /// A stretch of time from `at` on in which no window begins or is open; `None` if one covers `at`.
@@ -160,6 +182,7 @@ impl Windows {
         match part {
             0 => format!("{name} active"),
             1 => format!("{name} active (the clock is wrong, one lies within a day)"),
+            4 => format!("{name} active (the clock was compared with no hub yet, one lies within a day)"),
             3 => format!("time to {name}, by more than the clock may be off"),
             _ => format!("time that the change and its way back need before {name}"),
         }
@@ -173,4 +196,9 @@ impl Windows {
             self.calendar.zone_name()
         )
     }
+}
+
+/// Whether the clock says nothing, and the action is one that then waits for a freeze that may be there.
+fn is_unsure(asked: &Asked<'_>) -> bool {
+    (asked.clock_wrong || asked.clock_unknown) && asked.info().class >= RiskClass::Medium
 }

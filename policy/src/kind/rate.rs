@@ -230,6 +230,7 @@ mod tests {
             earlier: 0,
             is_undo: false,
             clock_wrong: false,
+            clock_unknown: false,
             clock_error_ms: 0,
             now: Now {
                 mono: Mono(at),

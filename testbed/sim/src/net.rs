@@ -76,6 +76,8 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
         | Frame::Beacon(_)
         | Frame::Status(_)
         | Frame::NodeFacts(_)
+        | Frame::AskTime(_)
+        | Frame::HubTime(_)
         | Frame::FleetFacts(_) => 30,
         Frame::Hello(_) | Frame::Welcome(_) | Frame::Goodbye(_) | Frame::AskBundle(_) | Frame::Bundle(_) => 0,
     }

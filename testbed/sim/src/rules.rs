@@ -5,7 +5,7 @@
 //!
 //! Invariants (A3, A7): a cap lies within every range and step of its bundle; no interval of a window holds more than its limit, whatever
 //! crashed in between and however often the bundle changed; the same action rests before it is repeated; what must not meet does not; nothing that freezes hold
-//! runs in one; nothing runs under a limit of the blast radius, a promise or a confidence of which nobody observed the state.
+//! runs in one, wherever the clock may stand by the decision's own record; nothing runs under a limit of the blast radius, a promise or a confidence of which nobody observed the state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -162,7 +162,7 @@ impl Deeds {
             ActionKind::PowerCap { milliwatts } => Some(i64::from(*milliwatts)),
             _ => None,
         };
-        let wall = decision.inputs.at.wall;
+        let walls = may_be(decision);
         let holds = match &rule.demand {
             Demand::None => true,
             Demand::Range(min, max) => cap.is_none_or(|cap| (*min..=*max).contains(&cap)),
@@ -207,8 +207,8 @@ impl Deeds {
                 };
                 !self.0.iter().any(|other| meets(&other))
             }
-            Demand::Closed(from, to) => calm || !within(wall, *from, *to),
-            Demand::Open(..) => calm || Self::is_open(known, kind.name(), wall),
+            Demand::Closed(from, to) => calm || !walls.iter().any(|wall| within(*wall, *from, *to)),
+            Demand::Open(..) => calm || walls.iter().all(|wall| Self::is_open(known, kind.name(), *wall)),
             Demand::Radius(n) => kind.risk() == RiskClass::Safety || is_in_turn(rule, decision, *n),
             Demand::Paid(ceiling) => calm || is_paid(rule, ran, decision, *ceiling),
             Demand::Powered(limit) => is_powered(rule, ran, decision, *limit),
@@ -301,6 +301,18 @@ fn same(by: By, a: &Action, b: &Action) -> bool {
         By::TargetKind => kind && target(&a.target, &b.target),
         By::Node => true,
     }
+}
+
+/// The wall clock of a decision, and where it may stand by what the node knew of its error.
+fn may_be(decision: &Decision) -> [Wall; 3] {
+    let (wall, mut facts) = (decision.inputs.at.wall, decision.inputs.facts.iter());
+    let kept = facts.find(|fact| fact.rule == "clock" && fact.name == "error_ms");
+    let error = kept.map_or(0, |fact| fact.value);
+    [
+        wall,
+        Wall(wall.0.saturating_sub(error)),
+        Wall(wall.0.saturating_add(error)),
+    ]
 }
 
 /// Whether a time lies within these hours of its UTC day; an end that is not later than the beginning is on the next day.

@@ -2,7 +2,7 @@
 //! its first frame goes out.
 //!
 //! One task owns a [`Session`] and calls [`Session::recv`] in a loop; that call also writes what [`Sender`]s have queued. Queues
-//! are bounded in bytes; the newest `Status` or `Beacon` takes the place of one that has not left yet. Nobody waits in `send`.
+//! are bounded in bytes; the newest `Status`, `Beacon` or question of the time takes the place of one that has not left yet. Nobody waits in `send`.
 //!
 //! Invariant: frames of one class arrive in the order in which they were queued, each once, or the session ends.
 //! Read next: `queue.rs` (what waits), `packed.rs` (the bytes of one stream), `limits.rs` (the bounds).

@@ -107,5 +107,8 @@ impl State {
 
 /// State, not history: only the newest counts.
 fn latest_only(frame: &Frame) -> bool {
-    matches!(frame, Frame::Status(_) | Frame::Beacon(_))
+    matches!(
+        frame,
+        Frame::Status(_) | Frame::Beacon(_) | Frame::AskTime(_) | Frame::HubTime(_)
+    )
 }

@@ -504,7 +504,7 @@ impl World {
                 self.agents[index].beacon = (payload.number, hub_epoch, self.restores);
             }
             Frame::AskBundle(ask) => self.asked.push((session, ask.bundle)),
-            Frame::Goodbye(_) | Frame::FleetFacts(_) => {}
+            Frame::Goodbye(_) | Frame::FleetFacts(_) | Frame::HubTime(_) => {}
             other => panic!("a hub does not send {other:?}"),
         }
     }

@@ -26,7 +26,8 @@ Each input line is a JSON object; every field but `at` and `action.kind` may be 
   facts                    observed numbers by name, kept for later lines; null forgets one
   policy_age_ms            age of the policy, for the authority ladder
   clock_wrong              the wall clock is known to be wrong
-  clock_error_ms           by how much it may be off; both are kept for later lines
+  clock_unknown            nobody knows how far it is off
+  clock_error_ms           by how much it may be off; all three are kept for later lines
   dry_run                  count nothing
   under_way                the action stays under way until an `end` line
   break_glass              a verified token, open from here on: {\"approvers\", \"kinds\", \"until\"}; null closes it

@@ -6,7 +6,7 @@ use wire::AgentId;
 use wire::api::{GlassView, NodeState, NodeView};
 use wire::decision::Authority;
 use wire::reading::{Unit, human};
-use wire::time::ClockState;
+use wire::time::{ClockError, ClockState};
 use wire::view::span;
 
 use crate::failure::{Exit, Failure};
@@ -36,7 +36,7 @@ fn text(node: &NodeView) -> String {
     row("policy", policy(node).into());
     row("authority", authority(node).into());
     row("certificate", certificate(node).into());
-    row("clock", clock(node.clock).into());
+    row("clock", clock(node).into());
     row("journal", journal(node).into());
     row("held", node.held_by.as_deref().unwrap_or("no").into());
     if let Some(open) = &node.break_glass {
@@ -183,11 +183,16 @@ fn healthy(node: &NodeView) -> String {
     }
 }
 
-fn clock(state: ClockState) -> &'static str {
-    match state {
+fn clock(node: &NodeView) -> String {
+    let state = match node.clock {
         ClockState::Steady => "steady",
         ClockState::Stepped => "stepped since start",
         ClockState::BehindFloor => "wrong: behind a time that has certainly passed",
+    };
+    match node.clock_error {
+        Some(ClockError::WithinMs(ms)) => format!("{state}, ± {} against the hub", span(ms)),
+        Some(ClockError::NotCompared) => format!("{state}, not compared with a hub since the start"),
+        None => state.to_owned(),
     }
 }
 

@@ -234,6 +234,7 @@ fn watching_prints_the_list_then_each_change_then_why_it_ended() {
 fn describe_tells_everything_about_a_node() {
     let mut node = rows::alone("edge-03");
     node.last_decisions = vec![rows::decision("edge-03.1.42")];
+    node.clock_error = Some(wire::time::ClockError::WithinMs(12));
     let fake = Fake::hub(&[("GET /nodes/edge-03", ok(&node))]);
     check(
         &fake,
@@ -250,7 +251,7 @@ fn describe_tells_everything_about_a_node() {
          policy       generation 1, digest DIGEST, last proof of freshness 4 s ago\n\
          authority    full; reversible in 5 h 59 min if nothing fresh arrives\n\
          certificate  ends 2026-11-25 12:00:00Z; never rejoined\n\
-         clock        steady\n\
+         clock        steady, ± 12 ms against the hub\n\
          journal      accepts entries; 1 MiB of 64 MiB\n\
          held         no\n\
          quarantined  no\n\

@@ -382,7 +382,7 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     let fake = Fake::hub(&[
         (
             "POST /policies/roles",
-            ok(json!({"version": 1, "signs_beacons": false})),
+            ok(json!({"version": 1, "signs_beacons": false, "signs_bundles": false})),
         ),
         (
             "POST /policies/signed",
@@ -402,6 +402,7 @@ fn a_signed_parcel_is_published_as_it_is_and_carried_to_a_node() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.err.starts_with("the hub trusts role document 1\n"), "{}", said.err);
     assert!(said.err.contains("pki folder as beacon*.key"), "{}", said.err);
+    assert!(said.err.contains("pki folder as policy*.key"), "{}", said.err);
     let said = fake.sentinel(&["policy", "import", &parcel, "--node", "edge-03"]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(said.out.starts_with("edge-03: generation 2 is active"), "{}", said.out);

@@ -25,6 +25,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 const NO_BEACONS: &str = "the hub has no key of its beacon role, so that the policy of every agent ages: put the key into the hub's \
                           pki folder as beacon*.key, and publish the document once more";
 
+/// What is said when roles name no policy key of the hub that alone may sign.
+const NO_BUNDLES: &str = "the hub signs no bundles itself: publish signed ones (sentinel policy sign); or, where one signature is \
+                          enough, put the key into the hub's pki folder as policy*.key, and publish the document once more";
+
 /// `sentinel policy publish FILE`. Ends `timed out` when a node that was waited for does not have it in time.
 pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
     let hub = session.hub()?;
@@ -42,6 +46,9 @@ pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut
                 say(&format!("the hub trusts role document {}", view.version));
                 if view.signs_beacons == Some(false) {
                     say(NO_BEACONS);
+                }
+                if view.signs_bundles == Some(false) {
+                    say(NO_BUNDLES);
                 }
             }
             if parcel.bundle.is_none() {
