@@ -32,6 +32,11 @@ impl Bundle {
         self.radius(rule).map(Blast::domain)
     }
 
+    /// How many turns a rule gives in a window of how many milliseconds, if it counts any.
+    pub fn window_of(&self, rule: &str) -> Option<(u32, u64)> {
+        self.radius(rule)?.window()
+    }
+
     /// Whether one more member of its domain may be touched. `false` for a rule that gives no turns.
     pub fn has_room(&self, rule: &str, crowd: &Crowd<'_>) -> bool {
         self.radius(rule).is_some_and(|blast| blast.has_room(crowd))

@@ -1,14 +1,16 @@
 //! Domains: what nodes have in common, how many of each are touched, and whose turn it is to be touched next.
 //!
 //! A node that must stop somebody's work asks for its turn; turns are given in the order of asking, as far as the newest bundle's
-//! `blast_radius` rules leave room. Nothing of this is stored: a node that is not connected counts as unhealthy, and one that has not
-//! yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once. Only
-//! what `max_per_window` counts begins anew with it.
+//! `blast_radius` rules leave room. Who is touched is not stored: a node that is not connected counts as unhealthy, and one that has
+//! not yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once.
+//! What windows count is stored, and a node hears of its turn only after that.
 //!
 //! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
-//! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act.
+//! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act; what a node asked for
+//! in a former session is worth nothing in this one.
 //!
-//! Read next: `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the other end).
+//! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
+//! other end).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::fleet::{Node, Place};
 use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
+use crate::windows::{Given, Key, USABLE_FOR, Windows};
 
 /// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
 const NEWLY: Duration = Duration::from_secs(300);
@@ -35,10 +38,6 @@ const SPREAD_EVERY: Duration = Duration::from_secs(2);
 const DECAY_EVERY: Duration = Duration::from_secs(15);
 /// An agent that tells nothing within this time is of an older build, and never asks.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
-/// Given turns that are remembered for `max_per_window`, for each domain; the largest limit of a window.
-const MAX_STARTS: usize = 1_024;
-/// Domains of which that is remembered.
-const MAX_DOMAINS: usize = 1_024;
 
 /// What the hub knows of the nodes as members of domains.
 #[derive(Debug, Default)]
@@ -46,8 +45,12 @@ pub(crate) struct Domains {
     members: BTreeMap<Place, Member>,
     /// Who asks, in the order of asking.
     queue: VecDeque<Place>,
-    /// When turns were given, by domain and value.
-    starts: BTreeMap<(String, String), VecDeque<Mono>>,
+    /// What windows count.
+    windows: Windows,
+    /// Turns whose rows are to be stored before anybody hears of them.
+    unstored: Vec<Given>,
+    /// Whose turn is stored, and who has not heard of it.
+    tell: BTreeSet<Place>,
     /// Something was said or happened that counts may depend on.
     changed: bool,
     /// A timer is set for the next count.
@@ -66,12 +69,32 @@ struct Member {
     said_at: Mono,
     /// When its present session began.
     welcomed: Option<Mono>,
-    /// Its turn, until it has given it back, and since when.
-    turn: Option<((Epoch, Seq), Mono)>,
+    /// Its turn, until it has given it back.
+    turn: Option<Turn>,
     /// Since when it is unhealthy, if the hub saw it begin.
     sick_since: Option<Mono>,
     /// What it was told last in its present session.
     told: Option<FleetFacts>,
+}
+
+/// A node's turn.
+#[derive(Debug, Clone)]
+struct Turn {
+    decision: (Epoch, Seq),
+    since: Mono,
+    /// The windows that count it.
+    keys: Vec<Key>,
+    /// Everything that counts it is stored.
+    stored: bool,
+    /// It was given in a session that is over: the node has forgotten it, and may still act in it.
+    former: bool,
+}
+
+/// Why a node cannot have its turn yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct NoRoom {
+    /// A window has room in so long.
+    free_in: Option<Duration>,
 }
 
 /// How a node counts.
@@ -103,6 +126,11 @@ impl Member {
         let ask = self.facts.as_ref()?.asks.as_ref()?;
         Some(ask.decision)
     }
+
+    /// The turn that it may hear of.
+    fn given(&self) -> Option<&Turn> {
+        self.turn.as_ref().filter(|turn| turn.stored && !turn.former)
+    }
 }
 
 /// The members of one domain as seen by one of them.
@@ -120,6 +148,9 @@ impl Hub {
     pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        if let Some(turn) = &mut member.turn {
+            turn.former = true;
+        }
         self.domains.changed = true;
     }
 
@@ -128,6 +159,10 @@ impl Hub {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, None);
         member.sick_since.get_or_insert(now.mono);
+        if let Some(turn) = &mut member.turn {
+            turn.former = true;
+            self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
+        }
         self.domains.queue.retain(|asking| *asking != place);
         self.domains.changed = true;
     }
@@ -155,8 +190,13 @@ impl Hub {
             Some(_) => drop(member.sick_since.get_or_insert(now.mono)),
         }
         let asked = facts.asks.as_ref().map(|ask| ask.decision);
-        let is_over = |turn: &mut ((Epoch, Seq), Mono)| asked != Some(turn.0) && facts.acting == 0;
-        member.turn.take_if(is_over);
+        if let Some(turn) = &member.turn
+            && (turn.former || asked != Some(turn.decision))
+        {
+            // It was used before this, if at all.
+            domains.windows.ends(&turn.keys, place, now.mono);
+            member.turn.take_if(|_| facts.acting == 0);
+        }
         let is_waiting = asked.is_some() && member.turn.is_none();
         (member.facts, member.said_at) = (Some(facts), now.mono);
         match (is_waiting, domains.queue.contains(&place)) {
@@ -203,14 +243,19 @@ impl Hub {
         let Some(rules) = self.bundles.rules().cloned() else {
             return;
         };
+        let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
+        if is_spread {
+            let window = |rule: &str| rules.window_of(rule).map(|(_, window_ms)| window_ms);
+            self.domains.windows.prune(window, now.mono);
+        }
         let is_asked = |member: &Member| member.told.is_some();
         if rules.domains().is_empty() && !self.domains.members.values().any(is_asked) {
             self.domains.spread_at = None;
             return;
         }
         let mut census = self.census(&rules, now.mono);
-        let mut tell = self.give_turns(&rules, &mut census, now.mono);
-        let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
+        let free_in = self.give_turns(&rules, &mut census, now.mono);
+        let mut tell = std::mem::take(&mut self.domains.tell);
         if is_spread {
             (self.domains.spread, self.domains.spread_at) = (now.mono, None);
         }
@@ -224,6 +269,9 @@ impl Hub {
         for place in tell {
             self.tell_counts(&rules, &census, place, now.mono);
         }
+        if let Some(free_in) = free_in {
+            self.count_domains_at(now.mono + free_in);
+        }
         if let Some(at) = self.domains.spread_at {
             self.count_domains_at(at);
         } else if let Some(wait) = census.again {
@@ -233,23 +281,39 @@ impl Hub {
     }
 
     /// Gives turns in the order of asking. One that finds no room does not hold up the next, whose domains may be others.
-    /// Returns who has got one.
-    fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> BTreeSet<Place> {
-        let mut given = BTreeSet::new();
+    /// Returns in how long a window has room for one that waits.
+    fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> Option<Duration> {
+        let mut free_in: Option<Duration> = None;
         for place in self.domains.queue.clone() {
-            let Some(domains) = self.has_room(rules, census, place, now) else {
-                continue;
+            let keys = match self.has_room(rules, census, place, now) {
+                Ok(keys) => keys,
+                Err(no_room) => {
+                    free_in = [free_in, no_room.free_in].into_iter().flatten().min();
+                    continue;
+                }
             };
             let before = self.standing(place, now);
-            let Some(member) = self.domains.members.get_mut(&place) else {
+            let domains = &mut self.domains;
+            let Some(member) = domains.members.get_mut(&place) else {
                 continue;
             };
             let Some(decision) = member.asks() else { continue };
-            member.turn = Some((decision, now));
-            self.domains.queue.retain(|asking| *asking != place);
-            for domain in domains {
-                self.domains.note_start(domain, now);
+            for (key, window_ms) in &keys {
+                domains.windows.give(key, place, *window_ms, now);
             }
+            let stored = keys.is_empty();
+            member.turn = Some(Turn {
+                decision,
+                since: now,
+                keys: keys.into_iter().map(|(key, _)| key).collect(),
+                stored,
+                former: false,
+            });
+            match stored {
+                true => drop(domains.tell.insert(place)),
+                false => domains.unstored.push((place, decision)),
+            }
+            domains.queue.retain(|asking| *asking != place);
             for domain in rules.domains() {
                 if let Some(counts) = self
                     .value(place, domain)
@@ -258,41 +322,77 @@ impl Hub {
                     counts.in_flight += i64::from(!before.touched);
                 }
             }
-            given.insert(place);
         }
-        given
+        free_in
     }
 
-    /// The domains in which a node would have its turn, if every rule that holds it leaves room in its own.
-    fn has_room(&self, rules: &Bundle, census: &Census, place: Place, now: Mono) -> Option<Vec<(String, String)>> {
-        let member = self.domains.members.get(&place)?;
-        let ask = member.facts.as_ref()?.asks.as_ref()?;
-        let mut domains = Vec::new();
+    /// The windows that would count a node's turn, each with its length, if every rule that holds it leaves room.
+    fn has_room(&self, rules: &Bundle, census: &Census, place: Place, now: Mono) -> Result<Vec<(Key, u64)>, NoRoom> {
+        let member = self.domains.members.get(&place);
+        let ask = member.and_then(|member| member.facts.as_ref()?.asks.as_ref());
+        let ask = ask.ok_or_else(NoRoom::default)?;
+        let windows = &self.domains.windows;
+        let mut keys = Vec::new();
         for rule in &ask.rules {
             // An agent whose bundle is another waits until it has this one.
-            let domain = rules.domain_of(rule)?;
-            let value = self.value(place, domain)?;
+            let domain = rules.domain_of(rule).ok_or_else(NoRoom::default)?;
+            let value = self.value(place, domain).ok_or_else(NoRoom::default)?;
             let counts = self.seen_by(census, place, domain, &value, now);
-            let key = (domain.to_owned(), value);
-            let starts = self.domains.starts.get(&key);
-            let started = |window_ms: u64| {
-                let in_window = |at: &&Mono| now.0.saturating_sub(at.0) < window_ms;
-                let count = starts.map_or(0, |starts| starts.iter().filter(in_window).count());
-                u32::try_from(count).unwrap_or(u32::MAX)
-            };
+            let key = (rule.clone(), value);
             let crowd = Crowd {
                 members: counts.members,
                 touched: counts.unhealthy.saturating_add(counts.in_flight),
                 class: ask.class,
                 newly_faulty: counts.newly_faulty,
-                started: &started,
+                started: &|window_ms| windows.count(&key, window_ms, now),
             };
             if !rules.has_room(rule, &crowd) {
-                return None;
+                let window = rules.window_of(rule);
+                return Err(NoRoom {
+                    free_in: window.and_then(|(limit, window_ms)| windows.free_in(&key, limit, window_ms, now)),
+                });
             }
-            domains.push(key);
+            if let Some((_, window_ms)) = rules.window_of(rule) {
+                if !windows.has_place(&key) {
+                    return Err(NoRoom::default());
+                }
+                keys.push((key, window_ms));
+            }
         }
-        Some(domains)
+        Ok(keys)
+    }
+
+    /// Turns are stored: their nodes hear of them now.
+    pub(crate) fn turns_stored(&mut self, turns: &[Given], now: Now) {
+        for (place, decision) in turns {
+            let member = self.domains.members.get_mut(place);
+            let turn = member.and_then(|member| member.turn.as_mut());
+            if let Some(turn) = turn.filter(|turn| turn.decision == *decision) {
+                turn.stored = true;
+                self.domains.tell.insert(*place);
+                self.count_domains_at(now.mono);
+            }
+        }
+    }
+
+    /// Turns could not be stored, so they were never given: their nodes wait again, before all others.
+    pub(crate) fn turns_not_stored(&mut self, keys: BTreeSet<Key>, turns: &[Given]) {
+        let domains = &mut self.domains;
+        domains.windows.not_stored(keys);
+        for (place, decision) in turns.iter().rev() {
+            let Some(member) = domains.members.get_mut(place) else {
+                continue;
+            };
+            let is_it = |turn: &mut Turn| turn.decision == *decision && !turn.stored;
+            let Some(turn) = member.turn.take_if(is_it) else {
+                continue;
+            };
+            domains.windows.withdraw(&turn.keys, *place);
+            if member.asks().is_some() && !domains.queue.contains(place) {
+                domains.queue.push_front(*place);
+            }
+            domains.changed = true;
+        }
     }
 
     /// What a node has in common with others under this name. `rack:r7` names one domain for everybody.
@@ -376,7 +476,7 @@ impl Hub {
         let facts = FleetFacts {
             hub_epoch,
             values,
-            turn: member.turn.map(|(decision, _)| decision),
+            turn: member.given().map(|turn| turn.decision),
         };
         let is_nothing = facts.values.is_empty() && member.told.is_none();
         if !is_nothing && member.told.as_ref() != Some(&facts) {
@@ -439,7 +539,8 @@ impl Hub {
         let turns = self.domains.members.iter().filter(|(place, _)| is_in(**place));
         let turns = turns.filter_map(|(place, member)| {
             let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0);
-            let since = member.turn.map(|(_, since)| since);
+            let turn = member.turn.as_ref().filter(|turn| turn.stored);
+            let since = turn.map(|turn| turn.since);
             (acts || since.is_some()).then(|| TurnView {
                 node: self.fleet.node(*place).id().clone(),
                 acts,
@@ -486,19 +587,27 @@ impl Census {
 }
 
 impl Domains {
-    fn note_start(&mut self, domain: (String, String), now: Mono) {
-        if self.starts.len() >= MAX_DOMAINS && !self.starts.contains_key(&domain) {
-            // The one that was quiet for longest is forgotten.
-            let oldest = self.starts.iter().min_by_key(|(_, starts)| starts.back().copied());
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                self.starts.remove(&key);
-            }
+    /// What the store holds.
+    pub(crate) fn recovered(turns: Vec<(String, String, Vec<u8>)>, now: Mono) -> Self {
+        Self {
+            windows: Windows::recovered(turns, now),
+            ..Self::default()
         }
-        let starts = self.starts.entry(domain).or_default();
-        if starts.len() == MAX_STARTS {
-            starts.pop_front();
-        }
-        starts.push_back(now);
+    }
+
+    /// Whether something is not on its way to the store.
+    pub(crate) fn is_unstored(&self) -> bool {
+        self.windows.is_unstored()
+    }
+
+    /// Windows whose rows are to be written now, and the turns that may be told after that.
+    pub(crate) fn take_unstored(&mut self) -> (BTreeSet<Key>, Vec<Given>) {
+        (self.windows.take_unstored(), std::mem::take(&mut self.unstored))
+    }
+
+    /// The row of a window; `None` if nothing is left of it.
+    pub(crate) fn row(&self, key: &Key) -> Option<Vec<u8>> {
+        self.windows.row(key)
     }
 }
 

@@ -85,7 +85,7 @@ pub struct Crowd<'a> {
     pub class: RiskClass,
     /// Members that became unhealthy in the last five minutes.
     pub newly_faulty: i64,
-    /// How many were touched in the last so many milliseconds.
+    /// How many turns the rule has given in the last so many milliseconds.
     pub started: &'a dyn Fn(u64) -> u32,
 }
 
@@ -274,6 +274,11 @@ impl Blast {
                 finding.fails(Verdict::Hold, Some(TURN_RETRY_MS))
             });
         }
+    }
+
+    /// So many of the domain in so many milliseconds.
+    pub fn window(&self) -> Option<(u32, u64)> {
+        self.max_per_window
     }
 
     /// The domain that it counts.
