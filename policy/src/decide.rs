@@ -16,7 +16,7 @@ use crate::actions::KINDS;
 use crate::bundle::Bundle;
 use crate::glass::{Glass, lift};
 use crate::kind::threshold::as_number;
-use crate::ledger::{Counters, Flight, Known, Numbers, World};
+use crate::ledger::{Counters, Flight, Known, Numbers, TurnOf, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
 
 /// Who asks for what, of a [`Decider`].
@@ -285,6 +285,7 @@ impl Decider {
             present: self.present,
             readings: None,
             indicators: None,
+            turn: TurnOf::NotNeeded,
             now: asked.now.mono,
         };
         let open = |mode| {

@@ -31,7 +31,7 @@ use crate::glass::Glass;
 use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
-use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing};
+use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing, Turns};
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
 use settle::{is_same_lever, is_stricter, settle, settle_undo};
@@ -115,6 +115,7 @@ pub struct Judge {
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
     pub(crate) known: Known,
+    turns: Turns,
     /// What was seen of the bundle's indicators.
     pub(crate) courses: Courses,
     /// Labels of a device, or of the whole node: which, name, value.
@@ -146,6 +147,7 @@ impl Judge {
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
+            turns: Turns::Nobody,
             labels: Vec::new(),
             glass: None,
             started: None,

@@ -1,13 +1,13 @@
 //! Domains: what nodes have in common, how many of each are touched, and whose turn it is to be touched next.
 //!
-//! A node that must stop somebody's work asks for its turn; turns are given in the order of asking, as far as the newest bundle's
-//! `blast_radius` rules leave room. Who is touched is not stored: a node that is not connected counts as unhealthy, and one that has
+//! A node that must stop somebody's work, or do what is counted over nodes, asks for its turn; turns are given in the order of asking,
+//! as far as the newest bundle's `blast_radius` rules and rates over nodes leave room, one at a time to each node. Who is touched is not stored: a node that is not connected counts as unhealthy, and one that has
 //! not yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once.
 //! What windows count is stored, and a node hears of its turn only after that.
 //!
 //! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
-//! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act; what a node asked for
-//! in a former session is worth nothing in this one.
+//! or have not said; no rate gives more turns in any window than its limit; a turn is free again only when its node, connected, no
+//! longer asks for it and does not act; what a node asked for in a former session is worth nothing in this one.
 //!
 //! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
 //! other end).
@@ -15,9 +15,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use policy::{Bundle, Crowd, MAX_RULES};
-use wire::api::{DomainView, GlassView, TurnView};
-use wire::domains::{FleetFacts, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
+use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
+use wire::api::{DomainView, GlassView, TurnView, WindowView};
+use wire::domains::{Ask, FleetFacts, MAX_ASKS, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
 use wire::ids::{Epoch, Seq};
 use wire::time::{Mono, Now, Wall};
@@ -73,7 +73,7 @@ struct Member {
     turn: Option<Turn>,
     /// Since when it is unhealthy, if the hub saw it begin.
     sick_since: Option<Mono>,
-    /// What it was told last in its present session.
+    /// What it was told last in its present session, without what changes by time alone.
     told: Option<FleetFacts>,
 }
 
@@ -84,10 +84,12 @@ struct Turn {
     since: Mono,
     /// The windows that count it.
     keys: Vec<Key>,
+    /// Its node is a touched member while it has it: some rule of it is a `blast_radius`.
+    touches: bool,
     /// Everything that counts it is stored.
     stored: bool,
-    /// It was given in a session that is over: the node has forgotten it, and may still act in it.
-    former: bool,
+    /// The node has used it, given it back or forgotten it with its session, and may still act in it.
+    over: bool,
 }
 
 /// Why a node cannot have its turn yet.
@@ -117,19 +119,18 @@ impl Member {
         Standing {
             silent,
             unhealthy,
-            touched: unhealthy || silent || acts || self.turn.is_some(),
+            touched: unhealthy || silent || acts || self.turn.as_ref().is_some_and(|turn| turn.touches),
             newly_faulty: unhealthy && self.sick_since.is_some_and(|since| now.since(since) < NEWLY),
         }
     }
 
-    fn asks(&self) -> Option<(Epoch, Seq)> {
-        let ask = self.facts.as_ref()?.asks.as_ref()?;
-        Some(ask.decision)
+    fn asks(&self) -> impl Iterator<Item = &Ask> {
+        self.facts.iter().flat_map(NodeFacts::all_asks)
     }
 
     /// The turn that it may hear of.
     fn given(&self) -> Option<&Turn> {
-        self.turn.as_ref().filter(|turn| turn.stored && !turn.former)
+        self.turn.as_ref().filter(|turn| turn.stored && !turn.over)
     }
 }
 
@@ -149,7 +150,7 @@ impl Hub {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
         if let Some(turn) = &mut member.turn {
-            turn.former = true;
+            turn.over = true;
         }
         self.domains.changed = true;
     }
@@ -160,7 +161,7 @@ impl Hub {
         (member.facts, member.told, member.welcomed) = (None, None, None);
         member.sick_since.get_or_insert(now.mono);
         if let Some(turn) = &mut member.turn {
-            turn.former = true;
+            turn.over = true;
             self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
         }
         self.domains.queue.retain(|asking| *asking != place);
@@ -173,8 +174,11 @@ impl Hub {
         if facts.labels.len() > MAX_LABELS || facts.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
             return self.broke_protocol(session, "more or longer labels than a node may have", now);
         }
-        if facts.asks.as_ref().is_some_and(|ask| ask.rules.len() > MAX_RULES) {
+        if facts.all_asks().any(|ask| ask.rules.len() > MAX_RULES) {
             return self.broke_protocol(session, "a turn by more rules than a bundle has", now);
+        }
+        if facts.all_asks().count() > MAX_ASKS {
+            return self.broke_protocol(session, "more turns at once than a node may ask for", now);
         }
         let node = self.fleet.node_mut(place);
         if node.record.labels != facts.labels {
@@ -189,15 +193,15 @@ impl Hub {
             None => member.sick_since = None,
             Some(_) => drop(member.sick_since.get_or_insert(now.mono)),
         }
-        let asked = facts.asks.as_ref().map(|ask| ask.decision);
-        if let Some(turn) = &member.turn
-            && (turn.former || asked != Some(turn.decision))
-        {
+        let is_asked = |turn: &Turn| facts.all_asks().any(|ask| ask.decision == turn.decision);
+        if let Some(turn) = member.turn.as_mut().filter(|turn| turn.over || !is_asked(turn)) {
             // It was used before this, if at all.
             domains.windows.ends(&turn.keys, place, now.mono);
-            member.turn.take_if(|_| facts.acting == 0);
+            turn.over = true;
+            member.turn.take_if(|turn| facts.acting == 0 || !turn.touches);
         }
-        let is_waiting = asked.is_some() && member.turn.is_none();
+        let has_turn = member.turn.as_ref().is_some_and(|turn| !turn.over);
+        let is_waiting = facts.all_asks().next().is_some() && !has_turn;
         (member.facts, member.said_at) = (Some(facts), now.mono);
         match (is_waiting, domains.queue.contains(&place)) {
             (true, false) => domains.queue.push_back(place),
@@ -249,12 +253,13 @@ impl Hub {
             self.domains.windows.prune(window, now.mono);
         }
         let is_asked = |member: &Member| member.told.is_some();
-        if rules.domains().is_empty() && !self.domains.members.values().any(is_asked) {
+        if !rules.counts_nodes() && !self.domains.members.values().any(is_asked) {
             self.domains.spread_at = None;
             return;
         }
         let mut census = self.census(&rules, now.mono);
         let free_in = self.give_turns(&rules, &mut census, now.mono);
+        self.count_rates(&rules, &mut census, now.mono);
         let mut tell = std::mem::take(&mut self.domains.tell);
         if is_spread {
             (self.domains.spread, self.domains.spread_at) = (now.mono, None);
@@ -285,41 +290,49 @@ impl Hub {
     fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> Option<Duration> {
         let mut free_in: Option<Duration> = None;
         for place in self.domains.queue.clone() {
-            let keys = match self.has_room(rules, census, place, now) {
-                Ok(keys) => keys,
-                Err(no_room) => {
-                    free_in = [free_in, no_room.free_in].into_iter().flatten().min();
-                    continue;
+            let Some(member) = self.domains.members.get(&place) else {
+                continue;
+            };
+            let mut room = None;
+            for ask in member.asks() {
+                match self.has_room(rules, census, place, ask, now) {
+                    Ok(keys) => {
+                        room = Some((ask.decision, keys, touches(rules, ask)));
+                        break;
+                    }
+                    Err(no_room) => free_in = [free_in, no_room.free_in].into_iter().flatten().min(),
                 }
+            }
+            let Some((decision, keys, touches)) = room else {
+                continue;
             };
             let before = self.standing(place, now);
             let domains = &mut self.domains;
-            let Some(member) = domains.members.get_mut(&place) else {
-                continue;
-            };
-            let Some(decision) = member.asks() else { continue };
             for (key, window_ms) in &keys {
                 domains.windows.give(key, place, *window_ms, now);
             }
             let stored = keys.is_empty();
-            member.turn = Some(Turn {
-                decision,
-                since: now,
-                keys: keys.into_iter().map(|(key, _)| key).collect(),
-                stored,
-                former: false,
-            });
             match stored {
                 true => drop(domains.tell.insert(place)),
                 false => domains.unstored.push((place, decision)),
             }
             domains.queue.retain(|asking| *asking != place);
-            for domain in rules.domains() {
+            if let Some(member) = domains.members.get_mut(&place) {
+                member.turn = Some(Turn {
+                    decision,
+                    since: now,
+                    keys: keys.into_iter().map(|(key, _)| key).collect(),
+                    touches,
+                    stored,
+                    over: false,
+                });
+            }
+            for domain in rules.domains().into_iter().filter(|_| touches && !before.touched) {
                 if let Some(counts) = self
                     .value(place, domain)
                     .and_then(|value| census.of_mut(domain, &value))
                 {
-                    counts.in_flight += i64::from(!before.touched);
+                    counts.in_flight += 1;
                 }
             }
         }
@@ -327,17 +340,31 @@ impl Hub {
     }
 
     /// The windows that would count a node's turn, each with its length, if every rule that holds it leaves room.
-    fn has_room(&self, rules: &Bundle, census: &Census, place: Place, now: Mono) -> Result<Vec<(Key, u64)>, NoRoom> {
+    fn has_room(
+        &self,
+        rules: &Bundle,
+        census: &Census,
+        place: Place,
+        ask: &Ask,
+        now: Mono,
+    ) -> Result<Vec<(Key, u64)>, NoRoom> {
         let member = self.domains.members.get(&place);
-        let ask = member.and_then(|member| member.facts.as_ref()?.asks.as_ref());
-        let ask = ask.ok_or_else(NoRoom::default)?;
+        // It still acts in its last turn.
+        if touches(rules, ask) && member.is_some_and(|member| member.turn.is_some()) {
+            return Err(NoRoom::default());
+        }
         let windows = &self.domains.windows;
         let mut keys = Vec::new();
         for rule in &ask.rules {
             // An agent whose bundle is another waits until it has this one.
-            let domain = rules.domain_of(rule).ok_or_else(NoRoom::default)?;
-            let value = self.value(place, domain).ok_or_else(NoRoom::default)?;
-            let counts = self.seen_by(census, place, domain, &value, now);
+            let (counts, value) = match (rules.domain_of(rule), rules.mesh_rate(rule)) {
+                (Some(domain), _) => {
+                    let value = self.value(place, domain).ok_or_else(NoRoom::default)?;
+                    (self.seen_by(census, place, domain, &value, now), value)
+                }
+                (None, Some(rate)) => (Counts::default(), self.scope_value(place, rate.scope)),
+                (None, None) => return Err(NoRoom::default()),
+            };
             let key = (rule.clone(), value);
             let crowd = Crowd {
                 members: counts.members,
@@ -360,6 +387,21 @@ impl Hub {
             }
         }
         Ok(keys)
+    }
+
+    /// What the rates over nodes have given, once everybody has the turn that there is room for.
+    fn count_rates(&self, rules: &Bundle, census: &mut Census, now: Mono) {
+        let windows = &self.domains.windows;
+        for rate in rules.mesh_rates() {
+            let given = census.given.entry(rate.rule.to_owned()).or_default();
+            for key in windows.values(rate.rule) {
+                let count = windows.count(key, rate.window_ms, now);
+                let free_in = windows.free_in(key, rate.limit, rate.window_ms, now);
+                // Who was told that there is no room hears when there is.
+                census.again = [census.again, free_in].into_iter().flatten().min();
+                given.insert(key.1.clone(), (count, free_in));
+            }
+        }
     }
 
     /// Turns are stored: their nodes hear of them now.
@@ -388,7 +430,7 @@ impl Hub {
                 continue;
             };
             domains.windows.withdraw(&turn.keys, *place);
-            if member.asks().is_some() && !domains.queue.contains(place) {
+            if member.asks().next().is_some() && !domains.queue.contains(place) {
                 domains.queue.push_front(*place);
             }
             domains.changed = true;
@@ -403,6 +445,11 @@ impl Hub {
         }
     }
 
+    /// What a node has in common with those that a rate counts together; nothing is in common too.
+    fn scope_value(&self, place: Place, scope: &str) -> String {
+        label(self.fleet.node(place), scope).unwrap_or_default().to_owned()
+    }
+
     fn standing(&self, place: Place, now: Mono) -> Standing {
         let nobody = Member::default();
         let member = self.domains.members.get(&place).unwrap_or(&nobody);
@@ -413,6 +460,10 @@ impl Hub {
     fn census(&self, rules: &Bundle, now: Mono) -> Census {
         let mut census = Census::default();
         let domains = rules.domains();
+        let mut scopes: Vec<&str> = rules.mesh_rates().map(|rate| rate.scope).collect();
+        scopes.retain(|scope| !domains.contains(scope));
+        scopes.sort_unstable();
+        scopes.dedup();
         for (place, node) in self.fleet.places().filter(|(_, node)| node.record.denied.is_none()) {
             let standing = self.standing(place, now);
             let wait = match standing {
@@ -425,8 +476,13 @@ impl Hub {
                 _ => None,
             };
             census.again = [census.again, wait].into_iter().flatten().min();
-            for domain in &domains {
-                let Some(value) = member_of(node, domain) else { continue };
+            let of_domains = domains
+                .iter()
+                .filter_map(|domain| Some((*domain, member_of(node, domain)?)));
+            let of_scopes = scopes
+                .iter()
+                .map(|scope| (*scope, label(node, scope).unwrap_or_default()));
+            for (domain, value) in of_domains.chain(of_scopes) {
                 let counts = census.of_or_new(domain, value);
                 counts.members += 1;
                 counts.unhealthy += i64::from(standing.unhealthy);
@@ -469,11 +525,22 @@ impl Hub {
             ];
             values.extend(numbers.map(|(name, number)| (format!("{domain}.{name}"), number)));
         }
+        let mut by_time = Vec::new();
+        for rate in rules.mesh_rates() {
+            let of_rule = census.given.get(rate.rule);
+            let given = of_rule.and_then(|given| given.get(&self.scope_value(place, rate.scope)));
+            let (count, free_in) = given.copied().unwrap_or_default();
+            values.push((given_name(rate.rule), i64::from(count)));
+            let free_in = free_in.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+            by_time.extend(free_in.map(|wait| (free_in_name(rate.rule), wait)));
+        }
         let hub_epoch = self.meta.hub_epoch;
         let Some(member) = self.domains.members.get_mut(&place) else {
             return;
         };
-        let facts = FleetFacts {
+        // That there is no room is news, how the time until then passes is none.
+        values.extend(by_time.iter().map(|(name, _)| (name.clone(), 0)));
+        let mut facts = FleetFacts {
             hub_epoch,
             values,
             turn: member.given().map(|turn| turn.decision),
@@ -481,6 +548,8 @@ impl Hub {
         let is_nothing = facts.values.is_empty() && member.told.is_none();
         if !is_nothing && member.told.as_ref() != Some(&facts) {
             member.told = Some(facts.clone());
+            facts.values.truncate(facts.values.len() - by_time.len());
+            facts.values.extend(by_time);
             self.send(session, Frame::FleetFacts(facts));
         }
     }
@@ -528,26 +597,53 @@ impl Hub {
         let mut views = Vec::new();
         for (domain, values) in &census.counts {
             for (value, counts) in values {
-                views.push(self.domain_view(domain, value, counts, rules.gives_turns(domain), now));
+                views.push(self.domain_view(rules, domain, value, counts, now));
             }
         }
         views
     }
 
-    fn domain_view(&self, domain: &str, value: &str, counts: &Counts, gives_turns: bool, now: Now) -> DomainView {
+    fn domain_view(&self, rules: &Bundle, domain: &str, value: &str, counts: &Counts, now: Now) -> DomainView {
+        let counting = rules.counting(domain);
         let is_in = |place: Place| self.value(place, domain).as_deref() == Some(value);
-        let turns = self.domains.members.iter().filter(|(place, _)| is_in(**place));
-        let turns = turns.filter_map(|(place, member)| {
-            let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0);
+        let is_touched = |place: Place| rules.domains().contains(&domain) && is_in(place);
+        let turns = self.domains.members.iter().filter_map(|(place, member)| {
             let turn = member.turn.as_ref().filter(|turn| turn.stored);
-            let since = turn.map(|turn| turn.since);
+            let is_counted = |turn: &Turn| {
+                let mut keys = turn.keys.iter();
+                keys.any(|(rule, shared)| shared == value && counting.contains(&rule.as_str()))
+            };
+            let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0) && is_touched(*place);
+            let since = turn.filter(|turn| turn.touches && is_touched(*place) || !turn.over && is_counted(turn));
+            let since = since.map(|turn| turn.since);
             (acts || since.is_some()).then(|| TurnView {
                 node: self.fleet.node(*place).id().clone(),
                 acts,
                 for_ms: since.map(|since| now.mono.0.saturating_sub(since.0)),
             })
         });
-        let waiting = self.domains.queue.iter().filter(|place| is_in(**place));
+        let waits = |place: Place| {
+            let member = self.domains.members.get(&place);
+            let mut rules_of = member.into_iter().flat_map(Member::asks).flat_map(|ask| &ask.rules);
+            rules_of.any(|rule| match (rules.domain_of(rule), rules.mesh_rate(rule)) {
+                (Some(of), _) => of == domain && is_in(place),
+                (None, Some(rate)) => rate.scope == domain && self.scope_value(place, domain) == value,
+                (None, None) => false,
+            })
+        };
+        let waiting = self.domains.queue.iter().filter(|place| waits(**place));
+        let windows = counting.iter().filter_map(|rule| {
+            let (limit, window_ms) = rules.window_of(rule)?;
+            let key = ((*rule).to_owned(), value.to_owned());
+            let free_in = self.domains.windows.free_in(&key, limit, window_ms, now.mono);
+            Some(WindowView {
+                rule: key.0.clone(),
+                given: self.domains.windows.count(&key, window_ms, now.mono),
+                limit,
+                window_ms,
+                free_in_ms: free_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            })
+        });
         DomainView {
             domain: domain.to_owned(),
             value: value.to_owned(),
@@ -555,17 +651,25 @@ impl Hub {
             unhealthy: counts.unhealthy,
             in_flight: counts.in_flight,
             newly_faulty: counts.newly_faulty,
-            gives_turns,
+            gives_turns: rules.gives_turns(domain) || !counting.is_empty(),
             turns: turns.collect(),
             waiting: waiting.map(|place| self.fleet.node(*place).id().clone()).collect(),
+            windows: windows.collect(),
         }
     }
+}
+
+/// Whether a node is a touched member while it has a turn for this.
+fn touches(rules: &Bundle, ask: &Ask) -> bool {
+    ask.rules.iter().any(|rule| rules.domain_of(rule).is_some())
 }
 
 /// Counts by domain and value.
 #[derive(Debug, Default)]
 struct Census {
     counts: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// What rates have given, by rule and by what those that they count together share, and in how long there is room again.
+    given: BTreeMap<String, BTreeMap<String, (u32, Option<Duration>)>>,
     /// The counts change by time alone, and should be taken again then.
     again: Option<Duration>,
 }

@@ -124,6 +124,15 @@ impl Windows {
         Some((start.at + Duration::from_millis(window_ms)).since(now))
     }
 
+    /// What has turns of a rule, each with its key.
+    pub(crate) fn values<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = &'a Key> {
+        let from = (rule.to_owned(), String::new());
+        self.keys
+            .range(from..)
+            .map(|(key, _)| key)
+            .take_while(move |key| key.0 == rule)
+    }
+
     /// Whether one more turn can be remembered.
     pub(crate) fn has_place(&self, key: &Key) -> bool {
         match self.keys.get(key) {

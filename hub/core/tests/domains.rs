@@ -328,6 +328,120 @@ fn too_many_labels_or_rules_break_the_protocol() {
     facts.asks.as_mut().unwrap().rules = vec!["one-of-a-rack".to_owned(); 257];
     say(&mut world, 0, &facts);
     assert!(world.heard[&session].closed);
+
+    let session = world.join(0).unwrap();
+    let mut facts = asks(1);
+    facts.more = vec![facts.asks.clone().unwrap(); 8];
+    say(&mut world, 0, &facts);
+    assert!(world.heard[&session].closed);
+}
+
+const TWO_A_MINUTE: &str = "
+bundle: test
+rules:
+  - { id: two-a-minute, kind: rate_limit, limit: 2, window: 1 min, key: global }
+";
+
+/// A node of a cluster, or of none, asks by a rate over nodes.
+fn asks_rate(cluster: Option<&str>, seq: u64) -> NodeFacts {
+    let mut facts = asks(seq);
+    facts
+        .labels
+        .extend(cluster.map(|name| ("cluster".to_owned(), name.to_owned())));
+    facts.asks.as_mut().unwrap().rules = vec!["two-a-minute".to_owned()];
+    facts
+}
+
+#[test]
+fn a_rate_counts_the_turns_of_all_nodes_and_tells_when_there_is_room_again() {
+    let mut world = rack(4, TWO_A_MINUTE);
+    assert_eq!(number(&world, 0, "rate:two-a-minute.given"), Some(0));
+    for n in 0..4 {
+        say(&mut world, n, &asks_rate(None, 10 + n as u64));
+    }
+    wait(&mut world, 100);
+    let turns = |world: &World| (0..4).map(|n| turn(world, n)).collect::<Vec<_>>();
+    assert_eq!(turns(&world), [Some(10), Some(11), None, None]);
+    // Who may do something that stops no work is not touched.
+    let [view] = &world.hub.domains(world.now)[..] else {
+        panic!("the fleet")
+    };
+    assert_eq!((view.domain.as_str(), view.members, view.in_flight), ("fleet", 4, 0));
+    assert_eq!((view.turns.len(), view.waiting.len(), view.gives_turns), (2, 2, true));
+    for n in 0..2 {
+        say(&mut world, n, &healthy());
+    }
+    wait(&mut world, 2_500);
+    assert_eq!(number(&world, 2, "rate:two-a-minute.given"), Some(2));
+    assert!(number(&world, 2, "rate:two-a-minute.free_in_ms").is_some_and(|ms| (50_000..=60_000).contains(&ms)));
+    let view = &world.hub.domains(world.now)[0];
+    assert!(view.turns.is_empty());
+    let window = &view.windows[0];
+    assert_eq!((window.given, window.limit, window.window_ms), (2, 2, 60_000));
+    assert!(window.free_in_ms.is_some_and(|ms| ms < 58_000));
+    wait(&mut world, 60_000);
+    assert_eq!(turns(&world)[2..], [Some(12), Some(13)]);
+    say(&mut world, 2, &healthy());
+    say(&mut world, 3, &healthy());
+    wait(&mut world, 62_000);
+    assert_eq!(number(&world, 0, "rate:two-a-minute.given"), Some(0));
+}
+
+#[test]
+fn a_rate_of_a_cluster_counts_its_nodes_and_those_without_one_together() {
+    let mut world = rack(
+        4,
+        &TWO_A_MINUTE
+            .replace("limit: 2", "limit: 1")
+            .replace("global", "cluster"),
+    );
+    for (n, cluster) in [(0, Some("a")), (1, Some("a")), (2, None), (3, None)] {
+        say(&mut world, n, &asks_rate(cluster, 10 + n as u64));
+    }
+    wait(&mut world, 100);
+    let turns: Vec<_> = (0..4).map(|n| turn(&world, n)).collect();
+    assert_eq!(turns, [Some(10), None, Some(12), None]);
+    let names: Vec<_> = world
+        .hub
+        .domains(world.now)
+        .into_iter()
+        .map(|view| (view.domain, view.value, view.members))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("cluster".to_owned(), String::new(), 2),
+            ("cluster".to_owned(), "a".to_owned(), 2)
+        ]
+    );
+}
+
+#[test]
+fn a_wish_by_a_rate_does_not_wait_for_one_that_finds_no_room() {
+    let both = format!("{ONE_OF_A_RACK}{}", TWO_A_MINUTE.split_once("rules:\n").unwrap().1);
+    let mut world = rack(2, &both);
+    say(&mut world, 0, &acts());
+    let mut facts = asks(1);
+    facts.more = asks_rate(None, 2).asks.into_iter().collect();
+    say(&mut world, 1, &facts);
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 1), Some(2));
+    // It has used this one, and goes on waiting for the other.
+    say(&mut world, 1, &asks(1));
+    wait(&mut world, 2_100);
+    assert_eq!(turn(&world, 1), None);
+    say(&mut world, 0, &healthy());
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 1), Some(1));
+}
+
+#[test]
+fn a_rate_that_is_only_tried_out_gives_no_turns() {
+    let mut world = rack(1, &TWO_A_MINUTE.replace("limit: 2", "mode: shadow, limit: 2"));
+    say(&mut world, 0, &asks_rate(None, 1));
+    wait(&mut world, 3_000);
+    assert_eq!(turn(&world, 0), None);
+    assert!(world.hub.domains(world.now).is_empty());
 }
 
 /// A node that keeps the rules of `edge-agent/core/src/domains.rs`.
@@ -557,6 +671,17 @@ proptest! {
     fn no_window_holds_more_turns_than_its_limit(moves in proptest::collection::vec(a_move(), 1..250)) {
         let text = format!("{}    max_per_window: {{ n: 2, window: 1 min }}\n", bundle(3));
         let (heard, used) = live(&text, |_, seq| asks(seq), moves);
+        prop_assert!(within(&heard, 2), "heard of at {:?}", heard);
+        prop_assert!(within(&used, 2), "used at {:?}", used);
+    }
+
+    #[test]
+    fn no_window_holds_more_of_a_rate_over_all_nodes_than_its_limit(
+        key in prop_oneof![Just("global"), Just("site"), Just("cluster")],
+        moves in proptest::collection::vec(a_move(), 1..250),
+    ) {
+        let text = TWO_A_MINUTE.replace("global", key);
+        let (heard, used) = live(&text, |_, seq| asks_rate(None, seq), moves);
         prop_assert!(within(&heard, 2), "heard of at {:?}", heard);
         prop_assert!(within(&used, 2), "used at {:?}", used);
     }

@@ -196,6 +196,7 @@ fn the_crate_cel_agrees() {
         present: None,
         readings: None,
         indicators: None,
+        turn: crate::ledger::TurnOf::NotNeeded,
         now: Mono(0),
     };
     let mut outcomes = BTreeMap::new();

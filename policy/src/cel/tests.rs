@@ -57,6 +57,7 @@ fn outcome(text: &str) -> String {
         present: None,
         readings: None,
         indicators: None,
+        turn: crate::ledger::TurnOf::NotNeeded,
         now: Mono(1_000),
     };
     let numbers = expression.gather(&world);

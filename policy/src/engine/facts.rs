@@ -8,7 +8,7 @@ use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Mono, Now, Quantity}
 use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
 use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
-use crate::ledger::{NODE, World};
+use crate::ledger::{NODE, TurnOf, Turns, World};
 use crate::rule::Asked;
 
 /// Under this name a decision keeps the labels of its target: facts called `name=value`.
@@ -26,6 +26,11 @@ impl Judge {
     /// `rack.members`, `rack.unhealthy`, `web.burn_1h`, `tenant.cost_spent_micros`.
     pub fn set_fact(&mut self, name: &str, value: Option<i64>) {
         self.known.set(name, value);
+    }
+
+    /// Says who gives turns, and what is known of them. At first nobody does.
+    pub fn set_turns(&mut self, turns: Turns) {
+        self.turns = turns;
     }
 
     /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
@@ -135,13 +140,18 @@ impl Judge {
             present: self.present(action),
             readings: Some((&self.table, &action.target)),
             indicators: Some((&self.bundle.indicators, &self.courses)),
+            turn: TurnOf::NotNeeded,
             now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
             if rule.kind.numbers().is_empty() || !rule.applies(asked) {
                 continue;
             }
-            let numbers = rule.kind.gather(counters, &world, asked);
+            let turn = match rule.needs_turn() {
+                true => self.turns.of(&rule.id),
+                false => TurnOf::NotNeeded,
+            };
+            let numbers = rule.kind.gather(counters, &World { turn, ..world }, asked);
             for (index, name) in rule.kind.numbers().iter().enumerate() {
                 add(&rule.id, name, numbers.get(index));
             }
