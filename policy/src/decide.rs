@@ -16,7 +16,7 @@ use crate::actions::KINDS;
 use crate::bundle::Bundle;
 use crate::glass::{Glass, lift};
 use crate::kind::threshold::as_number;
-use crate::ledger::{Counters, Flight, Known, Numbers, World};
+use crate::ledger::{Counters, Flight, Known, Numbers, TurnOf, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
 
 /// Who asks for what, of a [`Decider`].
@@ -290,6 +290,7 @@ impl Decider {
             indicators: None,
             meters: None,
             power_limits_mw: None,
+            turn: TurnOf::NotNeeded,
             now: asked.now.mono,
         };
         let open = |mode| {

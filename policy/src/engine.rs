@@ -33,7 +33,7 @@ use crate::glass::Glass;
 use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
-use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing};
+use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing, Turns};
 use crate::meter;
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
@@ -120,6 +120,7 @@ pub struct Judge {
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
     pub(crate) known: Known,
+    turns: Turns,
     /// What was seen of the bundle's indicators.
     pub(crate) courses: Courses,
     /// What the bundle's meters metered.
@@ -154,6 +155,7 @@ impl Judge {
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
+            turns: Turns::Nobody,
             labels: Vec::new(),
             glass: None,
             started: None,

@@ -194,7 +194,7 @@ impl Kind {
                 &[]
             }
             Self::Cooldown(_) => &["since_ms", "wait_ms"],
-            Self::RateLimit(_) | Self::Budget(_) => &["count", "free_in_ms"],
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.numbers(),
             Self::Step(_) => &["present"],
             Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
             Self::Quota(_) => &["used_0", "used_1", "used_2", "used_3"],
@@ -354,7 +354,7 @@ impl Kind {
     pub fn gather(&self, counters: &Counters, world: &World<'_>, asked: &Asked<'_>) -> Numbers {
         match self {
             Self::Cooldown(cooldown) => cooldown.gather(counters, asked),
-            Self::RateLimit(rate) | Self::Budget(rate) => rate.gather(counters, asked),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.gather(counters, world.turn, asked),
             Self::Step(_) => Numbers::of([world.present]),
             Self::Mutex(mutex) => mutex.gather(world, asked),
             Self::Cel(cel) => cel.gather(world),
@@ -377,8 +377,20 @@ impl Kind {
             _ => {
                 let mut numbers = self.look_up(world.known);
                 self.recall(counters, asked, &mut numbers);
+                if let Self::BlastRadius(blast) = self {
+                    blast.hear(world.turn, &mut numbers);
+                }
                 numbers
             }
+        }
+    }
+
+    /// Whether nodes of a hub need a turn to do what it selects.
+    pub fn needs_turn(&self) -> bool {
+        match self {
+            Self::BlastRadius(_) => true,
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.scope().is_some(),
+            _ => false,
         }
     }
 
@@ -412,8 +424,8 @@ impl Kind {
             // A condition is judged where its readings are, in `judge.rs`.
             Self::Threshold(_) | Self::Stale(_) => {}
             Self::Cooldown(cooldown) => cooldown.assess(numbers, push),
-            Self::RateLimit(rate) => rate.assess(wire::Verdict::Hold, numbers, push),
-            Self::Budget(rate) => rate.assess(wire::Verdict::Deny, numbers, push),
+            Self::RateLimit(rate) => rate.assess(asked, wire::Verdict::Hold, numbers, push),
+            Self::Budget(rate) => rate.assess(asked, wire::Verdict::Deny, numbers, push),
             Self::Envelope(envelope) => envelope.assess(asked, push),
             Self::Step(step) => step.assess(asked, numbers, push),
             Self::ChangeFreeze(windows) => windows.assess_freeze(asked, push),
@@ -468,7 +480,7 @@ impl Kind {
             Self::Cooldown(_) => {
                 format!("time since the last {} of {}", asked.info().name, asked.target)
             }
-            Self::RateLimit(rate) | Self::Budget(rate) => rate.what(asked),
+            Self::RateLimit(rate) | Self::Budget(rate) => rate.what(part, asked),
             Self::Envelope(_) => format!("{} of {}", asked.info().name, asked.target),
             Self::Step(_) => format!("change by {} of {}", asked.info().name, asked.target),
             Self::ChangeFreeze(windows) => windows.what(part, true),

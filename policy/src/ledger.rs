@@ -103,6 +103,55 @@ impl Known {
     }
 }
 
+/// What a hub says of one rule that needs turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// The rule's id.
+    pub rule: String,
+    /// It is this node's turn.
+    pub mine: bool,
+    /// How many turns the rule has given in its window, if it counts them.
+    pub given: Option<i64>,
+    /// When the window has room again, if it has none.
+    pub free_at: Option<Mono>,
+}
+
+/// Who gives turns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Turns {
+    /// Nobody: whoever judges sees everything that is counted.
+    #[default]
+    Nobody,
+    /// A hub, of which nothing is heard now.
+    Unheard,
+    /// A hub, and what it says of every rule that needs turns.
+    Heard(Vec<Turn>),
+}
+
+/// What is known of one rule's turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum TurnOf<'a> {
+    /// It needs none here.
+    NotNeeded,
+    /// No hub says anything.
+    Unheard,
+    Heard(&'a Turn),
+}
+
+impl Turns {
+    /// What is known of the turn of a rule that needs one.
+    pub(crate) fn of(&self, rule: &str) -> TurnOf<'_> {
+        match self {
+            Self::Nobody => TurnOf::NotNeeded,
+            Self::Unheard => TurnOf::Unheard,
+            Self::Heard(turns) => {
+                let turn = turns.iter().find(|turn| turn.rule == rule);
+                turn.map_or(TurnOf::Unheard, TurnOf::Heard)
+            }
+        }
+    }
+}
+
 /// What rules take their numbers from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct World<'a> {
@@ -117,6 +166,8 @@ pub(crate) struct World<'a> {
     pub meters: Option<(&'a [Meter], &'a meter::courses::Courses)>,
     /// What the power limits of all GPUs of the node add up to, if it is known; the outer `None` where nobody observes that.
     pub power_limits_mw: Option<Option<i64>>,
+    /// What a hub says of the turn of the rule that gathers.
+    pub turn: TurnOf<'a>,
     pub now: Mono,
 }
 

@@ -242,7 +242,8 @@ fn asked<'a>(inputs: &'a Inputs, labels: &'a [(String, String)], details: &'a De
 
 /// Whether a rule's numbers come from outside its own ledger.
 fn is_observed(rule: &Rule) -> bool {
-    !rule.kind.numbers().is_empty() && (rule.kind.is_looked_up() || matches!(rule.kind, Kind::Step(_)))
+    !rule.kind.numbers().is_empty()
+        && (rule.kind.is_looked_up() || rule.kind.needs_turn() || matches!(rule.kind, Kind::Step(_)))
 }
 
 /// Whether the stored trace has a comparison of this rule that compares the same thing: then the numbers with it are this rule's,

@@ -481,6 +481,11 @@ impl Rule {
             && !(self.kind.exempts_remedies() && asked.is_remedy())
     }
 
+    /// Whether nodes of a hub need a turn to do what it selects. A rule that is only tried out gives none.
+    pub fn needs_turn(&self) -> bool {
+        self.mode == Mode::Enforce && self.kind.needs_turn()
+    }
+
     /// The finding as this rule wants it to count.
     pub fn weigh(&self, mut finding: Finding) -> Finding {
         if finding.holds {

@@ -337,7 +337,7 @@ fn a_rate_is_counted_per_label_and_without_a_log() {
     );
     // Two at once and two more spread over 10 s: one free every 5 s.
     check(
-        r"{ id: g, kind: rate_limit, limit: 4, window: 10 s, algorithm: gcra, burst: 2, key: global }",
+        r"{ id: g, kind: rate_limit, limit: 4, window: 10 s, algorithm: gcra, burst: 2, key: node }",
         r#"
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale","targets":["a","b"]}} => allow
         {"at":"2026-12-02T12:00:00Z","action":{"kind":"scale"}} => hold g 2026-12-02T12:00:05.000Z

@@ -50,7 +50,7 @@ mod domains;
 mod glass;
 mod policies;
 
-pub use domains::{DomainView, TurnView};
+pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
 pub use policies::{
     CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,

@@ -16,6 +16,9 @@ pub const MAX_LABELS: usize = 32;
 /// Longest name or value of a label, in bytes.
 pub const MAX_LABEL_BYTES: usize = 128;
 
+/// Most wishes that one node asks turns for at the same time.
+pub const MAX_ASKS: usize = 8;
+
 /// What a hub must know of an agent to count it. Only the latest counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeFacts {
@@ -29,6 +32,15 @@ pub struct NodeFacts {
     pub acting: u32,
     /// The break-glass token that is open, for people who look at the fleet.
     pub opened: Option<Opened>,
+    /// Other decisions that wait for their turn, each by rules of its own; at most [`MAX_ASKS`] in all.
+    pub more: Vec<Ask>,
+}
+
+impl NodeFacts {
+    /// Every decision that it asks a turn for, in the order of asking.
+    pub fn all_asks(&self) -> impl Iterator<Item = &Ask> {
+        self.asks.iter().chain(&self.more)
+    }
 }
 
 /// A break-glass token that is open on a node.
@@ -51,7 +63,7 @@ pub struct Opened {
 pub struct Ask {
     /// Its place in the agent's journal, which names this wish.
     pub decision: (Epoch, Seq),
-    /// Ids of the rules that hold it, all of kind `blast_radius`.
+    /// Ids of the rules that hold it: `blast_radius`, or a rate that is counted over nodes.
     pub rules: Vec<String>,
     /// How dangerous it is: what makes a domain's breaker open stops nothing below medium.
     pub class: RiskClass,
@@ -62,7 +74,7 @@ pub struct Ask {
 pub struct FleetFacts {
     /// The hub's incarnation; ignored if the agent has seen a higher one.
     pub hub_epoch: HubEpoch,
-    /// Numbers by full name, for example `rack.members`.
+    /// Numbers by full name, for example `rack.members`, or `rate:one-an-hour.given`.
     pub values: Vec<(String, i64)>,
     /// Whose turn it is: the decision that the agent asked for.
     pub turn: Option<(Epoch, Seq)>,

@@ -190,6 +190,11 @@ fn frames_about_domains() {
                 left_ms: 60_000,
                 approvers: vec!["key 0a0b".to_owned(), "key 0c0d".to_owned()],
             }),
+            more: vec![domains::Ask {
+                decision: (Epoch(3), Seq(42)),
+                rules: vec!["one-an-hour".to_owned()],
+                class: RiskClass::Low,
+            }],
         }),
     );
     check_frame(

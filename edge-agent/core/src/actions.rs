@@ -86,9 +86,7 @@ impl Agent {
             Some(action) if judgement.verdict.runs() => Some(action.clone()),
             _ => None,
         };
-        if recorded {
-            self.note_turn(&decision, &judgement, inputs.wanted.kind.risk(), now);
-        }
+        self.note_turn(&decision, &judgement, inputs.wanted.kind.risk(), recorded, now);
         let judge = self.judge.as_mut()?;
         match granted {
             Some(_) => judge.granted(&inputs, &judgement, &decision),

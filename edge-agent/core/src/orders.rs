@@ -74,16 +74,12 @@ impl Agent {
         self.orders.iter().any(|order| order.command() == Some(id))
     }
 
-    /// It is this node's turn: one order is decided in it.
+    /// It is this node's turn: what waited for this one is decided in it; what needs another goes on waiting, or asks for the next.
     pub(crate) fn use_turn(&mut self, now: Now) {
-        if let Some(order) = self.orders.pop_front() {
-            self.decide_order(order, now);
-            // The turn is used; the others ask for the next.
-            for order in std::mem::take(&mut self.orders) {
-                match self.waits_first(&order.want, now) {
-                    true => self.orders.push_back(order),
-                    false => self.decide_order(order, now),
-                }
+        for order in std::mem::take(&mut self.orders) {
+            match self.waits_first(&order.want, now) {
+                true => self.orders.push_back(order),
+                false => self.decide_order(order, now),
             }
         }
     }

@@ -394,6 +394,18 @@ async function answer(request, response) {
     const from = Number(url.searchParams.get("before") ?? 0);
     return json(response, { items: all.slice(from, from + limit), ...(from + limit < all.length ? { next_cursor: String(from + limit) } : {}) });
   }
+  if (what === "domains") {
+    const rack = (value, others) => ({ domain: "rack", value, members: 12, unhealthy: 0, in_flight: 0, newly_faulty: 0, gives_turns: true, turns: [], waiting: [], windows: [], ...others });
+    const [first, second, third] = [...nodes.keys()];
+    const window = { rule: "three-an-hour", given: 3, limit: 3, window_ms: 3_600_000, free_in_ms: 720_000 };
+    return json(response, {
+      items: [
+        rack("all", { domain: "fleet", members: nodes.size, waiting: [second], windows: [window] }),
+        rack("r7", { unhealthy: 1, newly_faulty: 1, waiting: [second, third].filter((name) => name !== undefined) }),
+        rack("r8", { in_flight: 1, turns: [{ node: first, acts: true, for_ms: 1_200 }] }),
+      ],
+    });
+  }
   if (what === "policies" && id === undefined) return json(response, { items: policies });
   if (what === "policies") {
     const policy = policies.find((one) => String(one.generation) === id);

@@ -1,21 +1,23 @@
 //! Domains: what nodes have in common, how many of each are touched, and whose turn it is to be touched next.
 //!
-//! A node that must stop somebody's work asks for its turn; turns are given in the order of asking, as far as the newest bundle's
-//! `blast_radius` rules leave room. Nothing of this is stored: a node that is not connected counts as unhealthy, and one that has not
-//! yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once. Only
-//! what `max_per_window` counts begins anew with it.
+//! A node that must stop somebody's work, or do what is counted over nodes, asks for its turn; turns are given in the order of asking,
+//! as far as the newest bundle's `blast_radius` rules and rates over nodes leave room, one at a time to each node. Who is touched is not stored: a node that is not connected counts as unhealthy, and one that has
+//! not yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once.
+//! What windows count is stored, and a node hears of its turn only after that.
 //!
 //! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
-//! or have not said; a turn is free again only when its node, connected, no longer asks for it and does not act.
+//! or have not said; no rate gives more turns in any window than its limit; a turn is free again only when its node, connected, no
+//! longer asks for it and does not act; what a node asked for in a former session is worth nothing in this one.
 //!
-//! Read next: `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the other end).
+//! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
+//! other end).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use policy::{Bundle, Crowd, MAX_RULES};
-use wire::api::{DomainView, GlassView, TurnView};
-use wire::domains::{FleetFacts, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
+use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
+use wire::api::{DomainView, GlassView, TurnView, WindowView};
+use wire::domains::{Ask, FleetFacts, MAX_ASKS, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
 use wire::ids::{Epoch, Seq};
 use wire::time::{Mono, Now, Wall};
@@ -24,6 +26,7 @@ use crate::fleet::{Node, Place};
 use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
+use crate::windows::{Given, Key, USABLE_FOR, Windows};
 
 /// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
 const NEWLY: Duration = Duration::from_secs(300);
@@ -35,10 +38,6 @@ const SPREAD_EVERY: Duration = Duration::from_secs(2);
 const DECAY_EVERY: Duration = Duration::from_secs(15);
 /// An agent that tells nothing within this time is of an older build, and never asks.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
-/// Given turns that are remembered for `max_per_window`, for each domain; the largest limit of a window.
-const MAX_STARTS: usize = 1_024;
-/// Domains of which that is remembered.
-const MAX_DOMAINS: usize = 1_024;
 
 /// What the hub knows of the nodes as members of domains.
 #[derive(Debug, Default)]
@@ -46,8 +45,12 @@ pub(crate) struct Domains {
     members: BTreeMap<Place, Member>,
     /// Who asks, in the order of asking.
     queue: VecDeque<Place>,
-    /// When turns were given, by domain and value.
-    starts: BTreeMap<(String, String), VecDeque<Mono>>,
+    /// What windows count.
+    windows: Windows,
+    /// Turns whose rows are to be stored before anybody hears of them.
+    unstored: Vec<Given>,
+    /// Whose turn is stored, and who has not heard of it.
+    tell: BTreeSet<Place>,
     /// Something was said or happened that counts may depend on.
     changed: bool,
     /// A timer is set for the next count.
@@ -66,12 +69,34 @@ struct Member {
     said_at: Mono,
     /// When its present session began.
     welcomed: Option<Mono>,
-    /// Its turn, until it has given it back, and since when.
-    turn: Option<((Epoch, Seq), Mono)>,
+    /// Its turn, until it has given it back.
+    turn: Option<Turn>,
     /// Since when it is unhealthy, if the hub saw it begin.
     sick_since: Option<Mono>,
-    /// What it was told last in its present session.
+    /// What it was told last in its present session, without what changes by time alone.
     told: Option<FleetFacts>,
+}
+
+/// A node's turn.
+#[derive(Debug, Clone)]
+struct Turn {
+    decision: (Epoch, Seq),
+    since: Mono,
+    /// The windows that count it.
+    keys: Vec<Key>,
+    /// Its node is a touched member while it has it: some rule of it is a `blast_radius`.
+    touches: bool,
+    /// Everything that counts it is stored.
+    stored: bool,
+    /// The node has used it, given it back or forgotten it with its session, and may still act in it.
+    over: bool,
+}
+
+/// Why a node cannot have its turn yet.
+#[derive(Debug, Clone, Copy, Default)]
+struct NoRoom {
+    /// A window has room in so long.
+    free_in: Option<Duration>,
 }
 
 /// How a node counts.
@@ -94,14 +119,18 @@ impl Member {
         Standing {
             silent,
             unhealthy,
-            touched: unhealthy || silent || acts || self.turn.is_some(),
+            touched: unhealthy || silent || acts || self.turn.as_ref().is_some_and(|turn| turn.touches),
             newly_faulty: unhealthy && self.sick_since.is_some_and(|since| now.since(since) < NEWLY),
         }
     }
 
-    fn asks(&self) -> Option<(Epoch, Seq)> {
-        let ask = self.facts.as_ref()?.asks.as_ref()?;
-        Some(ask.decision)
+    fn asks(&self) -> impl Iterator<Item = &Ask> {
+        self.facts.iter().flat_map(NodeFacts::all_asks)
+    }
+
+    /// The turn that it may hear of.
+    fn given(&self) -> Option<&Turn> {
+        self.turn.as_ref().filter(|turn| turn.stored && !turn.over)
     }
 }
 
@@ -120,6 +149,9 @@ impl Hub {
     pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        if let Some(turn) = &mut member.turn {
+            turn.over = true;
+        }
         self.domains.changed = true;
     }
 
@@ -128,6 +160,10 @@ impl Hub {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, None);
         member.sick_since.get_or_insert(now.mono);
+        if let Some(turn) = &mut member.turn {
+            turn.over = true;
+            self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
+        }
         self.domains.queue.retain(|asking| *asking != place);
         self.domains.changed = true;
     }
@@ -138,8 +174,11 @@ impl Hub {
         if facts.labels.len() > MAX_LABELS || facts.labels.iter().any(|(name, value)| is_long(name) || is_long(value)) {
             return self.broke_protocol(session, "more or longer labels than a node may have", now);
         }
-        if facts.asks.as_ref().is_some_and(|ask| ask.rules.len() > MAX_RULES) {
+        if facts.all_asks().any(|ask| ask.rules.len() > MAX_RULES) {
             return self.broke_protocol(session, "a turn by more rules than a bundle has", now);
+        }
+        if facts.all_asks().count() > MAX_ASKS {
+            return self.broke_protocol(session, "more turns at once than a node may ask for", now);
         }
         let node = self.fleet.node_mut(place);
         if node.record.labels != facts.labels {
@@ -154,10 +193,15 @@ impl Hub {
             None => member.sick_since = None,
             Some(_) => drop(member.sick_since.get_or_insert(now.mono)),
         }
-        let asked = facts.asks.as_ref().map(|ask| ask.decision);
-        let is_over = |turn: &mut ((Epoch, Seq), Mono)| asked != Some(turn.0) && facts.acting == 0;
-        member.turn.take_if(is_over);
-        let is_waiting = asked.is_some() && member.turn.is_none();
+        let is_asked = |turn: &Turn| facts.all_asks().any(|ask| ask.decision == turn.decision);
+        if let Some(turn) = member.turn.as_mut().filter(|turn| turn.over || !is_asked(turn)) {
+            // It was used before this, if at all.
+            domains.windows.ends(&turn.keys, place, now.mono);
+            turn.over = true;
+            member.turn.take_if(|turn| facts.acting == 0 || !turn.touches);
+        }
+        let has_turn = member.turn.as_ref().is_some_and(|turn| !turn.over);
+        let is_waiting = facts.all_asks().next().is_some() && !has_turn;
         (member.facts, member.said_at) = (Some(facts), now.mono);
         match (is_waiting, domains.queue.contains(&place)) {
             (true, false) => domains.queue.push_back(place),
@@ -203,14 +247,20 @@ impl Hub {
         let Some(rules) = self.bundles.rules().cloned() else {
             return;
         };
+        let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
+        if is_spread {
+            let window = |rule: &str| rules.window_of(rule).map(|(_, window_ms)| window_ms);
+            self.domains.windows.prune(window, now.mono);
+        }
         let is_asked = |member: &Member| member.told.is_some();
-        if rules.domains().is_empty() && !self.domains.members.values().any(is_asked) {
+        if !rules.counts_nodes() && !self.domains.members.values().any(is_asked) {
             self.domains.spread_at = None;
             return;
         }
         let mut census = self.census(&rules, now.mono);
-        let mut tell = self.give_turns(&rules, &mut census, now.mono);
-        let is_spread = self.domains.spread_at.is_some_and(|at| now.mono >= at);
+        let free_in = self.give_turns(&rules, &mut census, now.mono);
+        self.count_rates(&rules, &mut census, now.mono);
+        let mut tell = std::mem::take(&mut self.domains.tell);
         if is_spread {
             (self.domains.spread, self.domains.spread_at) = (now.mono, None);
         }
@@ -224,6 +274,9 @@ impl Hub {
         for place in tell {
             self.tell_counts(&rules, &census, place, now.mono);
         }
+        if let Some(free_in) = free_in {
+            self.count_domains_at(now.mono + free_in);
+        }
         if let Some(at) = self.domains.spread_at {
             self.count_domains_at(at);
         } else if let Some(wait) = census.again {
@@ -233,66 +286,155 @@ impl Hub {
     }
 
     /// Gives turns in the order of asking. One that finds no room does not hold up the next, whose domains may be others.
-    /// Returns who has got one.
-    fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> BTreeSet<Place> {
-        let mut given = BTreeSet::new();
+    /// Returns in how long a window has room for one that waits.
+    fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> Option<Duration> {
+        let mut free_in: Option<Duration> = None;
         for place in self.domains.queue.clone() {
-            let Some(domains) = self.has_room(rules, census, place, now) else {
+            let Some(member) = self.domains.members.get(&place) else {
+                continue;
+            };
+            let mut room = None;
+            for ask in member.asks() {
+                match self.has_room(rules, census, place, ask, now) {
+                    Ok(keys) => {
+                        room = Some((ask.decision, keys, touches(rules, ask)));
+                        break;
+                    }
+                    Err(no_room) => free_in = [free_in, no_room.free_in].into_iter().flatten().min(),
+                }
+            }
+            let Some((decision, keys, touches)) = room else {
                 continue;
             };
             let before = self.standing(place, now);
-            let Some(member) = self.domains.members.get_mut(&place) else {
-                continue;
-            };
-            let Some(decision) = member.asks() else { continue };
-            member.turn = Some((decision, now));
-            self.domains.queue.retain(|asking| *asking != place);
-            for domain in domains {
-                self.domains.note_start(domain, now);
+            let domains = &mut self.domains;
+            for (key, window_ms) in &keys {
+                domains.windows.give(key, place, *window_ms, now);
             }
-            for domain in rules.domains() {
+            let stored = keys.is_empty();
+            match stored {
+                true => drop(domains.tell.insert(place)),
+                false => domains.unstored.push((place, decision)),
+            }
+            domains.queue.retain(|asking| *asking != place);
+            if let Some(member) = domains.members.get_mut(&place) {
+                member.turn = Some(Turn {
+                    decision,
+                    since: now,
+                    keys: keys.into_iter().map(|(key, _)| key).collect(),
+                    touches,
+                    stored,
+                    over: false,
+                });
+            }
+            for domain in rules.domains().into_iter().filter(|_| touches && !before.touched) {
                 if let Some(counts) = self
                     .value(place, domain)
                     .and_then(|value| census.of_mut(domain, &value))
                 {
-                    counts.in_flight += i64::from(!before.touched);
+                    counts.in_flight += 1;
                 }
             }
-            given.insert(place);
         }
-        given
+        free_in
     }
 
-    /// The domains in which a node would have its turn, if every rule that holds it leaves room in its own.
-    fn has_room(&self, rules: &Bundle, census: &Census, place: Place, now: Mono) -> Option<Vec<(String, String)>> {
-        let member = self.domains.members.get(&place)?;
-        let ask = member.facts.as_ref()?.asks.as_ref()?;
-        let mut domains = Vec::new();
+    /// The windows that would count a node's turn, each with its length, if every rule that holds it leaves room.
+    fn has_room(
+        &self,
+        rules: &Bundle,
+        census: &Census,
+        place: Place,
+        ask: &Ask,
+        now: Mono,
+    ) -> Result<Vec<(Key, u64)>, NoRoom> {
+        let member = self.domains.members.get(&place);
+        // It still acts in its last turn.
+        if touches(rules, ask) && member.is_some_and(|member| member.turn.is_some()) {
+            return Err(NoRoom::default());
+        }
+        let windows = &self.domains.windows;
+        let mut keys = Vec::new();
         for rule in &ask.rules {
             // An agent whose bundle is another waits until it has this one.
-            let domain = rules.domain_of(rule)?;
-            let value = self.value(place, domain)?;
-            let counts = self.seen_by(census, place, domain, &value, now);
-            let key = (domain.to_owned(), value);
-            let starts = self.domains.starts.get(&key);
-            let started = |window_ms: u64| {
-                let in_window = |at: &&Mono| now.0.saturating_sub(at.0) < window_ms;
-                let count = starts.map_or(0, |starts| starts.iter().filter(in_window).count());
-                u32::try_from(count).unwrap_or(u32::MAX)
+            let (counts, value) = match (rules.domain_of(rule), rules.mesh_rate(rule)) {
+                (Some(domain), _) => {
+                    let value = self.value(place, domain).ok_or_else(NoRoom::default)?;
+                    (self.seen_by(census, place, domain, &value, now), value)
+                }
+                (None, Some(rate)) => (Counts::default(), self.scope_value(place, rate.scope)),
+                (None, None) => return Err(NoRoom::default()),
             };
+            let key = (rule.clone(), value);
             let crowd = Crowd {
                 members: counts.members,
                 touched: counts.unhealthy.saturating_add(counts.in_flight),
                 class: ask.class,
                 newly_faulty: counts.newly_faulty,
-                started: &started,
+                started: &|window_ms| windows.count(&key, window_ms, now),
             };
             if !rules.has_room(rule, &crowd) {
-                return None;
+                let window = rules.window_of(rule);
+                return Err(NoRoom {
+                    free_in: window.and_then(|(limit, window_ms)| windows.free_in(&key, limit, window_ms, now)),
+                });
             }
-            domains.push(key);
+            if let Some((_, window_ms)) = rules.window_of(rule) {
+                if !windows.has_place(&key) {
+                    return Err(NoRoom::default());
+                }
+                keys.push((key, window_ms));
+            }
         }
-        Some(domains)
+        Ok(keys)
+    }
+
+    /// What the rates over nodes have given, once everybody has the turn that there is room for.
+    fn count_rates(&self, rules: &Bundle, census: &mut Census, now: Mono) {
+        let windows = &self.domains.windows;
+        for rate in rules.mesh_rates() {
+            let given = census.given.entry(rate.rule.to_owned()).or_default();
+            for key in windows.values(rate.rule) {
+                let count = windows.count(key, rate.window_ms, now);
+                let free_in = windows.free_in(key, rate.limit, rate.window_ms, now);
+                // Who was told that there is no room hears when there is.
+                census.again = [census.again, free_in].into_iter().flatten().min();
+                given.insert(key.1.clone(), (count, free_in));
+            }
+        }
+    }
+
+    /// Turns are stored: their nodes hear of them now.
+    pub(crate) fn turns_stored(&mut self, turns: &[Given], now: Now) {
+        for (place, decision) in turns {
+            let member = self.domains.members.get_mut(place);
+            let turn = member.and_then(|member| member.turn.as_mut());
+            if let Some(turn) = turn.filter(|turn| turn.decision == *decision) {
+                turn.stored = true;
+                self.domains.tell.insert(*place);
+                self.count_domains_at(now.mono);
+            }
+        }
+    }
+
+    /// Turns could not be stored, so they were never given: their nodes wait again, before all others.
+    pub(crate) fn turns_not_stored(&mut self, keys: BTreeSet<Key>, turns: &[Given]) {
+        let domains = &mut self.domains;
+        domains.windows.not_stored(keys);
+        for (place, decision) in turns.iter().rev() {
+            let Some(member) = domains.members.get_mut(place) else {
+                continue;
+            };
+            let is_it = |turn: &mut Turn| turn.decision == *decision && !turn.stored;
+            let Some(turn) = member.turn.take_if(is_it) else {
+                continue;
+            };
+            domains.windows.withdraw(&turn.keys, *place);
+            if member.asks().next().is_some() && !domains.queue.contains(place) {
+                domains.queue.push_front(*place);
+            }
+            domains.changed = true;
+        }
     }
 
     /// What a node has in common with others under this name. `rack:r7` names one domain for everybody.
@@ -301,6 +443,11 @@ impl Hub {
             Some((_, value)) => Some(value.to_owned()),
             None => label(self.fleet.node(place), domain).map(str::to_owned),
         }
+    }
+
+    /// What a node has in common with those that a rate counts together; nothing is in common too.
+    fn scope_value(&self, place: Place, scope: &str) -> String {
+        label(self.fleet.node(place), scope).unwrap_or_default().to_owned()
     }
 
     fn standing(&self, place: Place, now: Mono) -> Standing {
@@ -313,6 +460,10 @@ impl Hub {
     fn census(&self, rules: &Bundle, now: Mono) -> Census {
         let mut census = Census::default();
         let domains = rules.domains();
+        let mut scopes: Vec<&str> = rules.mesh_rates().map(|rate| rate.scope).collect();
+        scopes.retain(|scope| !domains.contains(scope));
+        scopes.sort_unstable();
+        scopes.dedup();
         for (place, node) in self.fleet.places().filter(|(_, node)| node.record.denied.is_none()) {
             let standing = self.standing(place, now);
             let wait = match standing {
@@ -325,8 +476,13 @@ impl Hub {
                 _ => None,
             };
             census.again = [census.again, wait].into_iter().flatten().min();
-            for domain in &domains {
-                let Some(value) = member_of(node, domain) else { continue };
+            let of_domains = domains
+                .iter()
+                .filter_map(|domain| Some((*domain, member_of(node, domain)?)));
+            let of_scopes = scopes
+                .iter()
+                .map(|scope| (*scope, label(node, scope).unwrap_or_default()));
+            for (domain, value) in of_domains.chain(of_scopes) {
                 let counts = census.of_or_new(domain, value);
                 counts.members += 1;
                 counts.unhealthy += i64::from(standing.unhealthy);
@@ -369,18 +525,31 @@ impl Hub {
             ];
             values.extend(numbers.map(|(name, number)| (format!("{domain}.{name}"), number)));
         }
+        let mut by_time = Vec::new();
+        for rate in rules.mesh_rates() {
+            let of_rule = census.given.get(rate.rule);
+            let given = of_rule.and_then(|given| given.get(&self.scope_value(place, rate.scope)));
+            let (count, free_in) = given.copied().unwrap_or_default();
+            values.push((given_name(rate.rule), i64::from(count)));
+            let free_in = free_in.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+            by_time.extend(free_in.map(|wait| (free_in_name(rate.rule), wait)));
+        }
         let hub_epoch = self.meta.hub_epoch;
         let Some(member) = self.domains.members.get_mut(&place) else {
             return;
         };
-        let facts = FleetFacts {
+        // That there is no room is news, how the time until then passes is none.
+        values.extend(by_time.iter().map(|(name, _)| (name.clone(), 0)));
+        let mut facts = FleetFacts {
             hub_epoch,
             values,
-            turn: member.turn.map(|(decision, _)| decision),
+            turn: member.given().map(|turn| turn.decision),
         };
         let is_nothing = facts.values.is_empty() && member.told.is_none();
         if !is_nothing && member.told.as_ref() != Some(&facts) {
             member.told = Some(facts.clone());
+            facts.values.truncate(facts.values.len() - by_time.len());
+            facts.values.extend(by_time);
             self.send(session, Frame::FleetFacts(facts));
         }
     }
@@ -428,25 +597,53 @@ impl Hub {
         let mut views = Vec::new();
         for (domain, values) in &census.counts {
             for (value, counts) in values {
-                views.push(self.domain_view(domain, value, counts, rules.gives_turns(domain), now));
+                views.push(self.domain_view(rules, domain, value, counts, now));
             }
         }
         views
     }
 
-    fn domain_view(&self, domain: &str, value: &str, counts: &Counts, gives_turns: bool, now: Now) -> DomainView {
+    fn domain_view(&self, rules: &Bundle, domain: &str, value: &str, counts: &Counts, now: Now) -> DomainView {
+        let counting = rules.counting(domain);
         let is_in = |place: Place| self.value(place, domain).as_deref() == Some(value);
-        let turns = self.domains.members.iter().filter(|(place, _)| is_in(**place));
-        let turns = turns.filter_map(|(place, member)| {
-            let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0);
-            let since = member.turn.map(|(_, since)| since);
+        let is_touched = |place: Place| rules.domains().contains(&domain) && is_in(place);
+        let turns = self.domains.members.iter().filter_map(|(place, member)| {
+            let turn = member.turn.as_ref().filter(|turn| turn.stored);
+            let is_counted = |turn: &Turn| {
+                let mut keys = turn.keys.iter();
+                keys.any(|(rule, shared)| shared == value && counting.contains(&rule.as_str()))
+            };
+            let acts = member.facts.as_ref().is_some_and(|facts| facts.acting > 0) && is_touched(*place);
+            let since = turn.filter(|turn| turn.touches && is_touched(*place) || !turn.over && is_counted(turn));
+            let since = since.map(|turn| turn.since);
             (acts || since.is_some()).then(|| TurnView {
                 node: self.fleet.node(*place).id().clone(),
                 acts,
                 for_ms: since.map(|since| now.mono.0.saturating_sub(since.0)),
             })
         });
-        let waiting = self.domains.queue.iter().filter(|place| is_in(**place));
+        let waits = |place: Place| {
+            let member = self.domains.members.get(&place);
+            let mut rules_of = member.into_iter().flat_map(Member::asks).flat_map(|ask| &ask.rules);
+            rules_of.any(|rule| match (rules.domain_of(rule), rules.mesh_rate(rule)) {
+                (Some(of), _) => of == domain && is_in(place),
+                (None, Some(rate)) => rate.scope == domain && self.scope_value(place, domain) == value,
+                (None, None) => false,
+            })
+        };
+        let waiting = self.domains.queue.iter().filter(|place| waits(**place));
+        let windows = counting.iter().filter_map(|rule| {
+            let (limit, window_ms) = rules.window_of(rule)?;
+            let key = ((*rule).to_owned(), value.to_owned());
+            let free_in = self.domains.windows.free_in(&key, limit, window_ms, now.mono);
+            Some(WindowView {
+                rule: key.0.clone(),
+                given: self.domains.windows.count(&key, window_ms, now.mono),
+                limit,
+                window_ms,
+                free_in_ms: free_in.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            })
+        });
         DomainView {
             domain: domain.to_owned(),
             value: value.to_owned(),
@@ -454,17 +651,25 @@ impl Hub {
             unhealthy: counts.unhealthy,
             in_flight: counts.in_flight,
             newly_faulty: counts.newly_faulty,
-            gives_turns,
+            gives_turns: rules.gives_turns(domain) || !counting.is_empty(),
             turns: turns.collect(),
             waiting: waiting.map(|place| self.fleet.node(*place).id().clone()).collect(),
+            windows: windows.collect(),
         }
     }
+}
+
+/// Whether a node is a touched member while it has a turn for this.
+fn touches(rules: &Bundle, ask: &Ask) -> bool {
+    ask.rules.iter().any(|rule| rules.domain_of(rule).is_some())
 }
 
 /// Counts by domain and value.
 #[derive(Debug, Default)]
 struct Census {
     counts: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// What rates have given, by rule and by what those that they count together share, and in how long there is room again.
+    given: BTreeMap<String, BTreeMap<String, (u32, Option<Duration>)>>,
     /// The counts change by time alone, and should be taken again then.
     again: Option<Duration>,
 }
@@ -486,19 +691,27 @@ impl Census {
 }
 
 impl Domains {
-    fn note_start(&mut self, domain: (String, String), now: Mono) {
-        if self.starts.len() >= MAX_DOMAINS && !self.starts.contains_key(&domain) {
-            // The one that was quiet for longest is forgotten.
-            let oldest = self.starts.iter().min_by_key(|(_, starts)| starts.back().copied());
-            if let Some(key) = oldest.map(|(key, _)| key.clone()) {
-                self.starts.remove(&key);
-            }
+    /// What the store holds.
+    pub(crate) fn recovered(turns: Vec<(String, String, Vec<u8>)>, now: Mono) -> Self {
+        Self {
+            windows: Windows::recovered(turns, now),
+            ..Self::default()
         }
-        let starts = self.starts.entry(domain).or_default();
-        if starts.len() == MAX_STARTS {
-            starts.pop_front();
-        }
-        starts.push_back(now);
+    }
+
+    /// Whether something is not on its way to the store.
+    pub(crate) fn is_unstored(&self) -> bool {
+        self.windows.is_unstored()
+    }
+
+    /// Windows whose rows are to be written now, and the turns that may be told after that.
+    pub(crate) fn take_unstored(&mut self) -> (BTreeSet<Key>, Vec<Given>) {
+        (self.windows.take_unstored(), std::mem::take(&mut self.unstored))
+    }
+
+    /// The row of a window; `None` if nothing is left of it.
+    pub(crate) fn row(&self, key: &Key) -> Option<Vec<u8>> {
+        self.windows.row(key)
     }
 }
 

@@ -103,6 +103,15 @@ pub enum Row {
     },
     /// The core's own record; replaces the former.
     Meta(Vec<u8>),
+    /// The turns that a rule has given; replaces the former, `None` removes them.
+    Turns {
+        /// Id of the rule.
+        rule: String,
+        /// What those that it counts together share.
+        value: String,
+        /// The record.
+        record: Option<Vec<u8>>,
+    },
 }
 
 /// The answer to a request.

@@ -66,7 +66,7 @@ impl Hub {
             sessions: Sessions::default(),
             bundles,
             commands: Commands::default(),
-            domains: Domains::default(),
+            domains: Domains::recovered(recovered.turns, now.mono),
             writer: Writer::default(),
             timers: Timers::default(),
             meta,

@@ -146,6 +146,8 @@ pub struct Recovered {
     pub bundle: Option<(BundleRef, SignedBundle)>,
     /// Commands that were not finished.
     pub commands: Vec<Vec<u8>>,
+    /// Turns that rules have given: each rule, what those that it counts together share, and the record.
+    pub turns: Vec<(String, String, Vec<u8>)>,
 }
 
 /// What the shell gives at start. Roles, and with them the beacon key, may be followed by newer ones.

@@ -24,6 +24,7 @@ mod roles;
 mod sessions;
 mod timers;
 mod views;
+mod windows;
 mod writer;
 
 pub use chain::Hole;

@@ -5,7 +5,7 @@
 //!
 //! Invariant: whatever is visible outside ([`Hub::stored`] makes it so) was in a batch that came back as stored.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ use crate::effect::{Answer, Batch, Change, Effect, Row, Token};
 use crate::feed::Block;
 use crate::fleet::{Node, Place};
 use crate::hub::Hub;
+use crate::windows::{Given, Key};
 
 /// A batch is closed beyond this: a commit of 8 MiB takes a tenth of a second on a slow disk.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
@@ -98,6 +99,9 @@ struct Writing {
     publications: Vec<Publication>,
     commands: Vec<CommandId>,
     removals: Vec<CommandId>,
+    windows: BTreeSet<Key>,
+    /// Turns that these rows count, and whose nodes may then hear of them.
+    turns: Vec<Given>,
 }
 
 impl Writer {
@@ -139,6 +143,7 @@ impl Hub {
             && writer.publications.is_empty()
             && writer.commands.is_empty()
             && writer.removals.is_empty()
+            && !self.domains.is_unstored()
             && self.wanted == self.meta
     }
 
@@ -157,6 +162,7 @@ impl Hub {
             return;
         }
         let meta = (self.wanted != self.meta).then_some(self.wanted);
+        let (windows, turns) = self.domains.take_unstored();
         let writer = &mut self.writer;
         writer.paused_until = None;
         writer.last_token += 1;
@@ -170,6 +176,8 @@ impl Hub {
             publications: std::mem::take(&mut writer.publications),
             commands: std::mem::take(&mut writer.commands),
             removals: std::mem::take(&mut writer.removals),
+            windows,
+            turns,
         };
         let mut rows = Vec::new();
         rows.extend(meta.map(|meta| Row::Meta(meta.encode())));
@@ -186,6 +194,11 @@ impl Hub {
         }
         for id in &writing.removals {
             rows.push(Row::Command { id: *id, record: None });
+        }
+        for (rule, value) in &writing.windows {
+            let (rule, value) = (rule.clone(), value.clone());
+            let record = self.domains.row(&(rule.clone(), value.clone()));
+            rows.push(Row::Turns { rule, value, record });
         }
         let mut bytes = 0;
         while bytes < BATCH_BYTES
@@ -248,6 +261,7 @@ impl Hub {
         for id in writing.commands {
             self.command_stored(id, now);
         }
+        self.turns_stored(&writing.turns, now);
         self.welcome_waiting(now);
         self.beacon_if_due(now);
     }
@@ -288,6 +302,7 @@ impl Hub {
             self.command_not_stored(&id, reason);
         }
         self.writer.removals.extend(writing.removals);
+        self.turns_not_stored(writing.windows, &writing.turns);
         let waiting = self.writer.publications.iter();
         let given = waiting.map(|publication| publication.newest.reference.generation).max();
         self.bundles.not_stored(given);

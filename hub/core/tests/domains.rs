@@ -202,9 +202,80 @@ fn a_window_is_counted_over_the_whole_domain() {
     assert_eq!(turn(&world, 1), None);
     say(&mut world, 1, &asks(3));
     wait(&mut world, 110_000);
-    say(&mut world, 1, &asks(4));
+    assert_eq!(turn(&world, 1), Some(3));
+}
+
+#[test]
+fn who_waits_for_a_window_has_its_turn_when_it_has_slid() {
+    let text = format!("{ONE_OF_A_RACK}    max_per_window: {{ n: 1, window: 10 min }}\n");
+    let mut world = rack(2, &text);
+    say(&mut world, 0, &asks(1));
+    wait(&mut world, 100);
+    say(&mut world, 0, &healthy());
+    say(&mut world, 1, &asks(2));
+    wait(&mut world, 599_000);
+    assert_eq!(turn(&world, 1), None);
+    wait(&mut world, 1_500);
+    assert_eq!(turn(&world, 1), Some(2), "nobody said anything meanwhile");
+}
+
+#[test]
+fn a_turn_that_a_window_counts_is_stored_before_its_node_hears_of_it() {
+    let text = format!("{ONE_OF_A_RACK}    max_per_window: {{ n: 1, window: 10 min }}\n");
+    let mut world = rack(2, &text);
+    let session = world.agents[0].session.unwrap();
+    world.frame(session, Frame::NodeFacts(asks(1)));
+    for _ in 0..30 {
+        world.advance(100);
+    }
+    assert!(world.store.turns.is_empty());
+    assert_eq!(turn(&world, 0), None, "the store is slow");
+    assert!(world.hub.domains(world.now)[0].turns.is_empty());
+    // A disk that is full gives no turns, and the node keeps its place.
+    world.fail();
     wait(&mut world, 3_000);
-    assert_eq!(turn(&world, 1), Some(4));
+    assert_eq!(turn(&world, 0), Some(1));
+    assert_eq!(world.store.turns.len(), 1);
+
+    // The next hub knows of it, and of nothing else.
+    world.restart(false);
+    world.settle();
+    for (index, facts) in [(0, healthy()), (1, asks(2))] {
+        world.join(index).unwrap();
+        say(&mut world, index, &facts);
+    }
+    wait(&mut world, 590_000);
+    assert_eq!(turn(&world, 1), None);
+    wait(&mut world, 75_000);
+    assert_eq!(turn(&world, 1), Some(2));
+}
+
+#[test]
+fn rules_of_one_domain_count_their_own_turns() {
+    let other = ONE_OF_A_RACK.split_once("rules:\n").unwrap().1;
+    let other = other.replace("one-of-a-rack", "other").replace("restart", "drain");
+    let window = "    max_per_window: { n: 1, window: 10 min }\n";
+    let mut world = rack(
+        2,
+        &format!("{ONE_OF_A_RACK}{window}{}{window}", other.trim_start_matches('\n')),
+    );
+    say(&mut world, 0, &asks(1));
+    wait(&mut world, 100);
+    say(&mut world, 0, &healthy());
+    let mut facts = asks(2);
+    facts.asks.as_mut().unwrap().rules = vec!["other".to_owned()];
+    say(&mut world, 1, &facts);
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 1), Some(2));
+    // A rule that is gone is forgotten when its window has passed.
+    say(&mut world, 1, &healthy());
+    world.publish(ONE_OF_A_RACK);
+    wait(&mut world, 3_000);
+    assert_eq!(world.store.turns.len(), 2);
+    wait(&mut world, 600_000);
+    say(&mut world, 1, &asks(3));
+    wait(&mut world, 3_000);
+    assert_eq!(world.store.turns.len(), 0);
 }
 
 #[test]
@@ -257,6 +328,120 @@ fn too_many_labels_or_rules_break_the_protocol() {
     facts.asks.as_mut().unwrap().rules = vec!["one-of-a-rack".to_owned(); 257];
     say(&mut world, 0, &facts);
     assert!(world.heard[&session].closed);
+
+    let session = world.join(0).unwrap();
+    let mut facts = asks(1);
+    facts.more = vec![facts.asks.clone().unwrap(); 8];
+    say(&mut world, 0, &facts);
+    assert!(world.heard[&session].closed);
+}
+
+const TWO_A_MINUTE: &str = "
+bundle: test
+rules:
+  - { id: two-a-minute, kind: rate_limit, limit: 2, window: 1 min, key: global }
+";
+
+/// A node of a cluster, or of none, asks by a rate over nodes.
+fn asks_rate(cluster: Option<&str>, seq: u64) -> NodeFacts {
+    let mut facts = asks(seq);
+    facts
+        .labels
+        .extend(cluster.map(|name| ("cluster".to_owned(), name.to_owned())));
+    facts.asks.as_mut().unwrap().rules = vec!["two-a-minute".to_owned()];
+    facts
+}
+
+#[test]
+fn a_rate_counts_the_turns_of_all_nodes_and_tells_when_there_is_room_again() {
+    let mut world = rack(4, TWO_A_MINUTE);
+    assert_eq!(number(&world, 0, "rate:two-a-minute.given"), Some(0));
+    for n in 0..4 {
+        say(&mut world, n, &asks_rate(None, 10 + n as u64));
+    }
+    wait(&mut world, 100);
+    let turns = |world: &World| (0..4).map(|n| turn(world, n)).collect::<Vec<_>>();
+    assert_eq!(turns(&world), [Some(10), Some(11), None, None]);
+    // Who may do something that stops no work is not touched.
+    let [view] = &world.hub.domains(world.now)[..] else {
+        panic!("the fleet")
+    };
+    assert_eq!((view.domain.as_str(), view.members, view.in_flight), ("fleet", 4, 0));
+    assert_eq!((view.turns.len(), view.waiting.len(), view.gives_turns), (2, 2, true));
+    for n in 0..2 {
+        say(&mut world, n, &healthy());
+    }
+    wait(&mut world, 2_500);
+    assert_eq!(number(&world, 2, "rate:two-a-minute.given"), Some(2));
+    assert!(number(&world, 2, "rate:two-a-minute.free_in_ms").is_some_and(|ms| (50_000..=60_000).contains(&ms)));
+    let view = &world.hub.domains(world.now)[0];
+    assert!(view.turns.is_empty());
+    let window = &view.windows[0];
+    assert_eq!((window.given, window.limit, window.window_ms), (2, 2, 60_000));
+    assert!(window.free_in_ms.is_some_and(|ms| ms < 58_000));
+    wait(&mut world, 60_000);
+    assert_eq!(turns(&world)[2..], [Some(12), Some(13)]);
+    say(&mut world, 2, &healthy());
+    say(&mut world, 3, &healthy());
+    wait(&mut world, 62_000);
+    assert_eq!(number(&world, 0, "rate:two-a-minute.given"), Some(0));
+}
+
+#[test]
+fn a_rate_of_a_cluster_counts_its_nodes_and_those_without_one_together() {
+    let mut world = rack(
+        4,
+        &TWO_A_MINUTE
+            .replace("limit: 2", "limit: 1")
+            .replace("global", "cluster"),
+    );
+    for (n, cluster) in [(0, Some("a")), (1, Some("a")), (2, None), (3, None)] {
+        say(&mut world, n, &asks_rate(cluster, 10 + n as u64));
+    }
+    wait(&mut world, 100);
+    let turns: Vec<_> = (0..4).map(|n| turn(&world, n)).collect();
+    assert_eq!(turns, [Some(10), None, Some(12), None]);
+    let names: Vec<_> = world
+        .hub
+        .domains(world.now)
+        .into_iter()
+        .map(|view| (view.domain, view.value, view.members))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            ("cluster".to_owned(), String::new(), 2),
+            ("cluster".to_owned(), "a".to_owned(), 2)
+        ]
+    );
+}
+
+#[test]
+fn a_wish_by_a_rate_does_not_wait_for_one_that_finds_no_room() {
+    let both = format!("{ONE_OF_A_RACK}{}", TWO_A_MINUTE.split_once("rules:\n").unwrap().1);
+    let mut world = rack(2, &both);
+    say(&mut world, 0, &acts());
+    let mut facts = asks(1);
+    facts.more = asks_rate(None, 2).asks.into_iter().collect();
+    say(&mut world, 1, &facts);
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 1), Some(2));
+    // It has used this one, and goes on waiting for the other.
+    say(&mut world, 1, &asks(1));
+    wait(&mut world, 2_100);
+    assert_eq!(turn(&world, 1), None);
+    say(&mut world, 0, &healthy());
+    wait(&mut world, 100);
+    assert_eq!(turn(&world, 1), Some(1));
+}
+
+#[test]
+fn a_rate_that_is_only_tried_out_gives_no_turns() {
+    let mut world = rack(1, &TWO_A_MINUTE.replace("limit: 2", "mode: shadow, limit: 2"));
+    say(&mut world, 0, &asks_rate(None, 1));
+    wait(&mut world, 3_000);
+    assert_eq!(turn(&world, 0), None);
+    assert!(world.hub.domains(world.now).is_empty());
 }
 
 /// A node that keeps the rules of `edge-agent/core/src/domains.rs`.
@@ -367,5 +552,137 @@ proptest! {
             say(&mut world, n, &acts());
             say(&mut world, n, &healthy());
         }
+    }
+}
+
+/// A node that may use its turn for 30 s, and for up to 25 s after its session was lost without its notice.
+#[derive(Debug, Clone, Default)]
+struct Late {
+    ask: Option<u64>,
+    session: Option<hub_core::SessionId>,
+    heard_at: Option<u64>,
+    lost_at: Option<u64>,
+}
+
+#[derive(Debug, Clone)]
+enum Move {
+    Want(usize),
+    Use(usize),
+    Withdraw(usize),
+    Say(usize),
+    Cut(usize),
+    Join(usize),
+    Wait(u64),
+    Commit,
+    Fail,
+    Restart(bool),
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    let node = || 0..4usize;
+    prop_oneof![
+        6 => node().prop_map(Move::Want),
+        8 => node().prop_map(Move::Use),
+        1 => node().prop_map(Move::Withdraw),
+        8 => node().prop_map(Move::Say),
+        1 => node().prop_map(Move::Cut),
+        4 => node().prop_map(Move::Join),
+        6 => (50u64..3_000).prop_map(Move::Wait),
+        2 => (3_000u64..40_000).prop_map(Move::Wait),
+        8 => Just(Move::Commit),
+        1 => Just(Move::Fail),
+        1 => any::<bool>().prop_map(Move::Restart),
+    ]
+}
+
+const WINDOW_MS: u64 = 60_000;
+
+/// No window holds more than the limit.
+fn within(times: &[u64], limit: usize) -> bool {
+    let held = |from: &u64| times.iter().filter(|at| (*from..from + WINDOW_MS).contains(at)).count();
+    times.iter().all(|from| held(from) <= limit)
+}
+
+/// Lets a fleet live through these moves. `ask` makes what a node says when it asks.
+/// Returns when each turn was heard of, and when each was used.
+fn live(text: &str, ask: impl Fn(usize, u64) -> NodeFacts, moves: Vec<Move>) -> (Vec<u64>, Vec<u64>) {
+    let mut world = rack(4, text);
+    let mut nodes = vec![Late::default(); 4];
+    for (n, node) in nodes.iter_mut().enumerate() {
+        node.session = world.agents[n].session;
+    }
+    let (mut next, mut heard, mut used) = (1, Vec::new(), Vec::new());
+    for step in moves {
+        match step {
+            Move::Want(n) => {
+                if nodes[n].ask.is_none() && world.agents[n].session.is_some() {
+                    (nodes[n].ask, nodes[n].heard_at) = (Some(next), None);
+                    next += 1;
+                }
+            }
+            Move::Use(n) => {
+                if nodes[n].heard_at.is_some() && nodes[n].ask.take().is_some() {
+                    used.push(world.now.mono.0);
+                }
+            }
+            Move::Withdraw(n) => nodes[n].ask = None,
+            Move::Say(n) => {
+                if let Some(session) = world.agents[n].session {
+                    let facts = nodes[n].ask.map_or_else(healthy, |seq| ask(n, seq));
+                    world.frame(session, Frame::NodeFacts(facts));
+                }
+            }
+            Move::Cut(n) => world.close(n, "lost"),
+            Move::Join(n) => {
+                if world.agents[n].session.is_none() && world.join(n).is_some() {
+                    // Nothing of a session outlives it.
+                    nodes[n] = Late::default();
+                    nodes[n].session = world.agents[n].session;
+                }
+            }
+            Move::Wait(ms) => world.advance(ms),
+            Move::Commit => world.commit(),
+            Move::Fail => world.fail(),
+            Move::Restart(written) => world.restart(written),
+        }
+        let now = world.now.mono.0;
+        for (n, node) in nodes.iter_mut().enumerate() {
+            if node.session != world.agents[n].session {
+                node.session = None;
+                node.lost_at.get_or_insert(now);
+            } else if node.ask.is_some() && node.heard_at.is_none() && turn(&world, n) == node.ask {
+                node.heard_at = Some(now);
+                heard.push(now);
+            }
+            let is_late = node.heard_at.is_some_and(|at| now > at + 30_000);
+            if is_late || node.lost_at.is_some_and(|at| now > at + 25_000) {
+                node.ask = None;
+            }
+        }
+    }
+    (heard, used)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// The disk is slow or full, hubs and sessions die at any point, nodes say late what they did and use a turn when its hub is
+    /// gone already.
+    #[test]
+    fn no_window_holds_more_turns_than_its_limit(moves in proptest::collection::vec(a_move(), 1..250)) {
+        let text = format!("{}    max_per_window: {{ n: 2, window: 1 min }}\n", bundle(3));
+        let (heard, used) = live(&text, |_, seq| asks(seq), moves);
+        prop_assert!(within(&heard, 2), "heard of at {:?}", heard);
+        prop_assert!(within(&used, 2), "used at {:?}", used);
+    }
+
+    #[test]
+    fn no_window_holds_more_of_a_rate_over_all_nodes_than_its_limit(
+        key in prop_oneof![Just("global"), Just("site"), Just("cluster")],
+        moves in proptest::collection::vec(a_move(), 1..250),
+    ) {
+        let text = TWO_A_MINUTE.replace("global", key);
+        let (heard, used) = live(&text, |_, seq| asks_rate(None, seq), moves);
+        prop_assert!(within(&heard, 2), "heard of at {:?}", heard);
+        prop_assert!(within(&used, 2), "used at {:?}", used);
     }
 }

@@ -269,6 +269,7 @@ impl Row for DomainView {
             "UNHEALTHY",
             "TOUCHED",
             "NEWLY FAULTY",
+            "IN WINDOW",
             "TURN",
             "WAITING",
         ]
@@ -286,6 +287,18 @@ impl Row for DomainView {
         });
         let turns: Vec<String> = turns.collect();
         let waiting: Vec<&str> = self.waiting.iter().map(wire::AgentId::as_str).collect();
+        let windows = self.windows.iter().map(|window| {
+            let free = window.free_in_ms.map(|ms| format!(", next in {}", span(ms)));
+            let free = free.unwrap_or_default();
+            format!(
+                "{} {}/{} in {}{free}",
+                window.rule,
+                window.given,
+                window.limit,
+                span(window.window_ms)
+            )
+        });
+        let windows: Vec<String> = windows.collect();
         let list = |items: String| match items.is_empty() {
             true => UNKNOWN.to_owned(),
             false => items,
@@ -296,6 +309,10 @@ impl Row for DomainView {
             counted(self.unhealthy, BAD),
             counted(self.in_flight, REDUCED),
             counted(self.newly_faulty, BAD),
+            match self.windows.iter().any(|window| window.given >= window.limit) {
+                true => Cell::styled(windows.join("; "), REDUCED),
+                false => list(windows.join("; ")).into(),
+            },
             match self.gives_turns {
                 true => list(turns.join(", ")).into(),
                 false => Cell::styled("only tried out", FAINT),
@@ -309,7 +326,10 @@ impl Row for DomainView {
             .domain
             .split_once(':')
             .map_or(self.domain.as_str(), |(name, _)| name);
-        format!("{domain}:{}", self.value)
+        match self.domain == "fleet" {
+            true => domain.to_owned(),
+            false => format!("{domain}:{}", self.value),
+        }
     }
 }
 

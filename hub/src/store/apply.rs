@@ -93,6 +93,13 @@ impl Tables<'_> {
                     self.commands.remove(&id.0[..])?;
                 }
                 Row::Meta(record) => put(&mut self.meta, "meta", b"core", record)?,
+                Row::Turns { rule, value, record } => {
+                    let name = rows::turns_name(rule, value);
+                    match record {
+                        Some(record) => put(&mut self.meta, "meta", name.as_bytes(), record)?,
+                        None => drop(self.meta.remove(name.as_bytes())?),
+                    }
+                }
             }
         }
         Ok(())

@@ -95,11 +95,19 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
         let (key, sealed) = row?;
         commands.push(unseal("commands", key.value(), sealed.value())?.to_vec());
     }
+    let mut turns = Vec::new();
+    let (start, end) = rows::turns_span();
+    for row in read.open_table(rows::META)?.range(start..end)? {
+        let (name, sealed) = row?;
+        let (rule, value) = rows::read_turns_name(name.value())?;
+        turns.push((rule, value, unseal("meta", name.value(), sealed.value())?.to_vec()));
+    }
     Ok(Recovered {
         meta: setting(read, "core")?,
         agents,
         bundle: bundles(read, 1)?.pop(),
         commands,
+        turns,
     })
 }
 

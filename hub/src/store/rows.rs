@@ -36,7 +36,7 @@ pub const AGENTS: Table = Table::new("agents");
 pub const BUNDLES: Table = Table::new("bundles");
 /// Command id -> the core's record.
 pub const COMMANDS: Table = Table::new("commands");
-/// Name -> value: format, counters, the core's own record, settings of the shell.
+/// Name -> value: format, counters, the core's own record, given turns, settings of the shell.
 pub const META: Table = Table::new("meta");
 /// Token hash -> enrolment's record.
 pub const TOKENS: Table = Table::new("tokens");
@@ -76,6 +76,28 @@ const OUTCOME_GROUP: u64 = 64;
 pub fn publisher_name(bundle: &BundleRef) -> String {
     // Among the shell's settings, where hubs before this one wrote it.
     format!("set:published-by:{}:{}", bundle.generation, bundle.digest)
+}
+
+/// What names of [`META`] begin with under which given turns are kept. Not a table of its own, so that stores of hubs before this
+/// one have all that there should be.
+const TURNS: &str = "turns:";
+
+/// Where [`META`] keeps the turns that a rule has given: (rule, value). A rule's id holds no zero byte.
+pub fn turns_name(rule: &str, value: &str) -> String {
+    format!("{TURNS}{rule}\0{value}")
+}
+
+/// The first name of given turns, and the first one after all of them.
+pub fn turns_span() -> (&'static [u8], &'static [u8]) {
+    (TURNS.as_bytes(), b"turns;")
+}
+
+/// Rule and value of a name.
+pub fn read_turns_name(name: &[u8]) -> Result<(String, String), StoreError> {
+    let name = std::str::from_utf8(name).ok();
+    let pair = name.and_then(|name| name.strip_prefix(TURNS)?.split_once('\0'));
+    let (rule, value) = pair.ok_or(StoreError::DamagedRow { table: "meta" })?;
+    Ok((rule.to_owned(), value.to_owned()))
 }
 
 /// (agent): sorts before everything of that agent.

@@ -164,8 +164,16 @@ fn what_was_stored_is_there_after_a_restart() {
         id: CommandId([id; 16]),
         record,
     };
+    let turns = |rule: &str, value: &str, record: Option<&[u8]>| Row::Turns {
+        rule: rule.to_owned(),
+        value: value.to_owned(),
+        record: record.map(<[u8]>::to_vec),
+    };
     bench
         .put(vec![
+            turns("one", "r7", Some(b"first")),
+            turns("one", "", Some(b"no label")),
+            turns("two", "r7", Some(b"gone")),
             Row::Agent {
                 agent: agent("edge-03"),
                 record: b"record".to_vec(),
@@ -181,13 +189,21 @@ fn what_was_stored_is_there_after_a_restart() {
             block(7),
         ])
         .expect("stored");
-    bench.put(vec![command(1, None), block(8)]).expect("stored");
+    let later = vec![
+        command(1, None),
+        block(8),
+        turns("one", "r7", Some(b"second")),
+        turns("two", "r7", None),
+    ];
+    bench.put(later).expect("stored");
     bench.store.put_setting("name", b"value").expect("stored");
 
     let bench = bench.reopen();
     let recovered = bench.store.recover().expect("whole");
     assert_eq!(recovered.meta.as_deref(), Some(&b"core"[..]));
     assert_eq!(recovered.commands, [b"two".to_vec()]);
+    let kept = |value: &str, record: &[u8]| ("one".to_owned(), value.to_owned(), record.to_vec());
+    assert_eq!(recovered.turns, [kept("", b"no label"), kept("r7", b"second")]);
     assert_eq!(recovered.bundle, Some((bundle, signed)));
     assert_eq!(recovered.agents.len(), 1);
     assert_eq!(recovered.agents[0].heads, [chain.head]);

@@ -75,7 +75,7 @@ pub fn batch_bytes(batch: &Batch) -> usize {
         Row::Telemetry { block, .. } => block.len() + 64,
         Row::Agent { record, .. } | Row::Meta(record) => record.len(),
         Row::Bundle { signed, who, .. } => signed.payload.len() + who.as_ref().map_or(0, String::len) + 128,
-        Row::Command { record, .. } => record.as_ref().map_or(0, Vec::len),
+        Row::Command { record, .. } | Row::Turns { record, .. } => record.as_ref().map_or(0, Vec::len),
     };
     // Keys, heads and indexes.
     batch.rows.iter().map(|row| row_bytes(row) + 128).sum()

@@ -225,6 +225,7 @@ fn the_crate_cel_agrees() {
         indicators: None,
         meters: None,
         power_limits_mw: None,
+        turn: crate::ledger::TurnOf::NotNeeded,
         now: Mono(0),
     };
     let (mut refused, mut made) = (0, 0);

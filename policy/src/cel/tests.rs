@@ -60,6 +60,7 @@ fn outcome(text: &str) -> String {
         indicators: None,
         meters: None,
         power_limits_mw: None,
+        turn: crate::ledger::TurnOf::NotNeeded,
         now: Mono(1_000),
     };
     let numbers = expression.gather(&world);

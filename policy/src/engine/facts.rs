@@ -10,7 +10,7 @@ use super::power::DEVICE;
 use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
 use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
-use crate::ledger::{NODE, World};
+use crate::ledger::{NODE, TurnOf, Turns, World};
 use crate::rule::Asked;
 
 /// Under this name a decision keeps the labels of its target: facts called `name=value`.
@@ -63,6 +63,11 @@ impl Judge {
     /// `rack.members`, `rack.unhealthy`, `web.burn_1h`, `tenant.cost_spent_micros`.
     pub fn set_fact(&mut self, name: &str, value: Option<i64>) {
         self.known.set(name, value);
+    }
+
+    /// Says who gives turns, and what is known of them. At first nobody does.
+    pub fn set_turns(&mut self, turns: Turns) {
+        self.turns = turns;
     }
 
     /// Sets, or with `None` forgets, a label of a device, or of every device of the node. A device's own label hides the node's of
@@ -178,13 +183,18 @@ impl Judge {
             indicators: Some((&self.bundle.indicators, &self.courses)),
             meters: Some((&self.bundle.meters, &self.metered)),
             power_limits_mw: self.power_limits_mw(now),
+            turn: TurnOf::NotNeeded,
             now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
             if rule.kind.numbers().is_empty() || !rule.applies(asked) {
                 continue;
             }
-            let numbers = rule.kind.gather(counters, &world, asked);
+            let turn = match rule.needs_turn() {
+                true => self.turns.of(&rule.id),
+                false => TurnOf::NotNeeded,
+            };
+            let numbers = rule.kind.gather(counters, &World { turn, ..world }, asked);
             for (index, name) in rule.kind.numbers().iter().enumerate() {
                 add(&rule.id, name, numbers.get(index));
             }

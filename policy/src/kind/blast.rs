@@ -9,7 +9,7 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
 use super::threshold::as_number;
-use crate::ledger::{Counters, Known, MAX_WINDOW, NODE, Numbers, Place};
+use crate::ledger::{Counters, Known, MAX_WINDOW, NODE, Numbers, Place, TurnOf};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
@@ -75,6 +75,18 @@ const COUNT: usize = 5;
 const FREE_IN: usize = 6;
 const BREAKER_OPEN: usize = 7;
 
+/// Whether it is this node's turn. Whatever the rule makes of a violation, to wait for a turn is none.
+pub(crate) fn turn_finding(part: u8, turn: i64) -> Finding {
+    let finding = Finding::pass(part, "=", Some(turn), Some(1), Unit::Flag);
+    match turn {
+        1 => finding,
+        _ => Finding {
+            unknown: true,
+            ..finding.fails(Verdict::Hold, Some(TURN_RETRY_MS))
+        },
+    }
+}
+
 /// A domain as a hub counts it, for one member that asks.
 pub struct Crowd<'a> {
     /// Members in all.
@@ -85,7 +97,7 @@ pub struct Crowd<'a> {
     pub class: RiskClass,
     /// Members that became unhealthy in the last five minutes.
     pub newly_faulty: i64,
-    /// How many were touched in the last so many milliseconds.
+    /// How many turns the rule has given in the last so many milliseconds.
     pub started: &'a dyn Fn(u64) -> u32,
 }
 
@@ -198,6 +210,13 @@ impl Blast {
         numbers.set(BREAKER_OPEN, is_open.then_some(1));
     }
 
+    /// Adds what a hub says of the turn.
+    pub fn hear(&self, turn: TurnOf<'_>, numbers: &mut Numbers) {
+        if let TurnOf::Heard(turn) = turn {
+            numbers.set(TURN, Some(i64::from(turn.mine)));
+        }
+    }
+
     /// Counts a disruptive change of the domain.
     pub fn debit(&self, counters: &mut Counters, asked: &Asked<'_>) {
         if let Some((limit, window_ms)) = self.max_per_window.filter(|_| asked.info().disruptive) {
@@ -267,13 +286,13 @@ impl Blast {
             });
         }
         if let Some(turn) = numbers.get(TURN) {
-            let finding = Finding::pass(5, "=", Some(turn), Some(1), Unit::Flag);
-            push(if turn == 1 {
-                finding
-            } else {
-                finding.fails(Verdict::Hold, Some(TURN_RETRY_MS))
-            });
+            push(turn_finding(5, turn));
         }
+    }
+
+    /// So many of the domain in so many milliseconds.
+    pub fn window(&self) -> Option<(u32, u64)> {
+        self.max_per_window
     }
 
     /// The domain that it counts.

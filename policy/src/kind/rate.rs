@@ -4,16 +4,25 @@
 //! old is out. Beyond, and where asked for, GCRA keeps one time instead: at most `burst` at once and the rest of the limit spread
 //! over the window, so the sum is never above the limit. Times are running time, so no step of the wall clock refills anything.
 //!
-//! Invariant: no interval of length `window` ever holds more than `limit` granted actions of one key.
+//! The keys `global`, `cluster` and `site` span nodes. Where one judge sees everything that is asked, it counts by itself; a node of a
+//! hub needs a turn, which the hub counts, and its own count stays a limit besides. A node that hears of no hub does what `on_missing`
+//! says.
+//!
+//! Invariant: no interval of length `window` ever holds more than `limit` granted actions of one key; of a key that spans nodes, more
+//! than `limit` that a hub has given turns for.
+//!
+//! Read next: `hub/core/src/windows.rs` (how a hub counts).
 
 use wire::reading::Unit;
 use wire::{Mono, Verdict};
 
-use crate::ledger::{Counters, MAX_WINDOW, Numbers, Place};
+use crate::ledger::{Counters, MAX_WINDOW, Numbers, Place, TurnOf};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
 
+use super::blast::turn_finding;
+use super::scope::OnUnknown;
 use super::threshold::as_number;
 
 /// What is counted together. The order is that of the names that a bundle may use.
@@ -28,7 +37,7 @@ enum Per {
 }
 
 /// Names in bundles, what each counts, and the label that it means.
-const KEYS: [(&str, Per, &str); 10] = [
+const KEYS: [(&str, Per, &str); 11] = [
     ("target", Per::Target, ""),
     ("kind", Per::Kind, ""),
     ("target_kind", Per::TargetKind, ""),
@@ -39,7 +48,18 @@ const KEYS: [(&str, Per, &str); 10] = [
     ("global", Per::Node, ""),
     ("label", Per::Label, ""),
     ("label_kind", Per::LabelKind, ""),
+    ("site", Per::Label, "site"),
 ];
+
+/// Keys that span nodes, and what those that are counted together have in common, as a hub names it.
+const SCOPES: [(&str, &str); 3] = [("global", "fleet"), ("cluster", "cluster"), ("site", "site")];
+
+/// The numbers of a rate; those that a hub gives come behind the own ones.
+const NUMBERS: [&str; 6] = ["count", "free_in_ms", "asks_hub", "turn", "given", "given_free_in_ms"];
+const ASKS_HUB: usize = 2;
+const TURN: usize = 3;
+const GIVEN: usize = 4;
+const GIVEN_FREE_IN: usize = 5;
 
 /// How many in how long, counted per what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +71,10 @@ pub(crate) struct Rate {
     label: String,
     /// Without a log: how many at once.
     burst: Option<u32>,
+    /// What nodes that are counted together have in common, if the key spans nodes.
+    scope: Option<&'static str>,
+    /// What a node does that hears of no hub.
+    on_missing: OnUnknown,
 }
 
 impl Rate {
@@ -60,10 +84,12 @@ impl Rate {
         let key = fields.choice(
             "key",
             &KEYS.map(|(name, ..)| name),
-            "counted per target (default; also called resource), kind, target_kind, for the whole node (also called global where a \
-             hub asks), per label, label_kind, or per the labels namespace or cluster",
+            "counted per target (default; also called resource), kind, target_kind, for the whole node, per label, label_kind or the \
+             label namespace; over all nodes of the hub (global), those of the same label cluster, or those of one site: then \
+             nodes take turns",
         );
-        let (_, per, usual) = KEYS[key.unwrap_or(0)];
+        let (name, per, usual) = KEYS[key.unwrap_or(0)];
+        let scope = SCOPES.iter().find(|(key, _)| *key == name).map(|(_, scope)| *scope);
         let label = fields.text(
             "label",
             "the label that is counted by, for the keys label and label_kind",
@@ -87,6 +113,25 @@ impl Rate {
                 format!("a log holds at most {MAX_WINDOW}; use `algorithm: gcra`"),
             );
         }
+        if let Some(scope) = scope.filter(|_| !is_log) {
+            let field = if algorithm.is_some() { "algorithm" } else { "limit" };
+            let message = format!(
+                "`key: {name}` is counted by the hub, over the nodes of a {scope}, with a log of at most {MAX_WINDOW} turns; take \
+                 `key: node`, or a limit of at most {MAX_WINDOW} with `algorithm: log`"
+            );
+            fields.problem(field, message);
+        }
+        let on_missing = OnUnknown::read_as(
+            fields,
+            "with a key that spans nodes: what a node does that hears of no hub; by class: safety allow, low and medium hold, \
+             above deny",
+        );
+        if scope.is_none() && fields.has("on_missing") {
+            fields.problem(
+                "on_missing",
+                "is for the keys global, cluster and site: what a node counts by itself is never missing; leave it out",
+            );
+        }
         let burst = fields.number(
             "burst",
             1,
@@ -105,6 +150,26 @@ impl Rate {
             per,
             label: label.unwrap_or_else(|| usual.to_owned()),
             burst: (!is_log).then(|| burst.unwrap_or(limit / 2).clamp(1, limit.max(2) - 1)),
+            scope,
+            on_missing,
+        }
+    }
+
+    /// What nodes that are counted together have in common: `fleet`, `cluster`, `site`; `None` if every node counts for itself.
+    pub fn scope(&self) -> Option<&'static str> {
+        self.scope
+    }
+
+    /// So many in so many milliseconds.
+    pub fn window(&self) -> (u32, u64) {
+        (self.limit, self.window_ms)
+    }
+
+    /// The names of its numbers.
+    pub fn numbers(&self) -> &'static [&'static str] {
+        match self.scope {
+            Some(_) => &NUMBERS,
+            None => &NUMBERS[..ASKS_HUB],
         }
     }
 
@@ -136,7 +201,22 @@ impl Rate {
         self.window_ms.saturating_mul(1_000).div_ceil(spread)
     }
 
-    pub fn gather(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
+    pub fn gather(&self, counters: &Counters, turn: TurnOf<'_>, asked: &Asked<'_>) -> Numbers {
+        let mut numbers = self.own(counters, asked);
+        if !matches!(turn, TurnOf::NotNeeded) {
+            numbers.set(ASKS_HUB, Some(1));
+        }
+        if let TurnOf::Heard(turn) = turn {
+            let free_in = turn.free_at.map(|at| as_number(at.0.saturating_sub(asked.now.mono.0)));
+            numbers.set(TURN, Some(i64::from(turn.mine)));
+            numbers.set(GIVEN, turn.given);
+            numbers.set(GIVEN_FREE_IN, free_in);
+        }
+        numbers
+    }
+
+    /// What is counted here.
+    fn own(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
         let place = self.place(asked);
         let Some(burst) = self.burst else {
             let (count, free_in_ms) = counters.window(place, asked.now.mono, self.window_ms, self.limit);
@@ -152,16 +232,29 @@ impl Rate {
         Numbers::of([Some(as_number(used)), Some(as_number(free)).filter(|free| *free > 0)])
     }
 
-    pub fn assess(&self, verdict: Verdict, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+    pub fn assess(&self, asked: &Asked<'_>, verdict: Verdict, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         // Without a count nothing is known of what ran: the hub's own copy does not ask at all.
         let Some(count) = numbers.get(0) else { return };
         let limit = i64::from(self.burst.unwrap_or(self.limit));
-        let finding = Finding::pass(0, "<", Some(count), Some(limit), Unit::Count);
-        push(if count < limit {
-            finding
-        } else {
-            finding.fails(verdict, numbers.get(1).and_then(|ms| u64::try_from(ms).ok()))
-        });
+        let below = |part: u8, count: i64, free_in: usize| {
+            let finding = Finding::pass(part, "<", Some(count), Some(limit), Unit::Count);
+            match count < limit {
+                true => finding,
+                false => finding.fails(verdict, numbers.get(free_in).and_then(|ms| u64::try_from(ms).ok())),
+            }
+        };
+        push(below(0, count, 1));
+        // What the own count refuses, no turn helps; and a remedy needs none.
+        if numbers.get(ASKS_HUB) != Some(1) || count >= limit || asked.is_remedy() {
+            return;
+        }
+        let Some(turn) = numbers.get(TURN) else {
+            return push(self.on_missing.finding(asked, 1, "<", Some(limit), Unit::Count));
+        };
+        if let Some(given) = numbers.get(GIVEN).filter(|_| turn != 1) {
+            push(below(1, given, GIVEN_FREE_IN));
+        }
+        push(turn_finding(2, turn));
     }
 
     /// Whether no key can have reached the limit.
@@ -180,7 +273,23 @@ impl Rate {
         }
     }
 
-    pub fn what(&self, asked: &Asked<'_>) -> String {
+    /// Those that are counted together, for people.
+    fn nodes(&self) -> &'static str {
+        match self.scope {
+            Some("cluster") => "the nodes of this cluster",
+            Some("site") => "the nodes of this site",
+            _ => "all nodes",
+        }
+    }
+
+    pub fn what(&self, part: u8, asked: &Asked<'_>) -> String {
+        match part {
+            1 => {
+                return format!("turns of {} in {}", self.nodes(), show_duration(self.window_ms));
+            }
+            2 => return format!("turn of this node among {}", self.nodes()),
+            _ => {}
+        }
         let kind = asked.info().name;
         let of = match self.per {
             Per::Node => "actions of this node".to_owned(),
@@ -196,6 +305,7 @@ impl Rate {
 
     pub fn text(&self) -> String {
         let per = match self.per {
+            Per::Node if self.scope.is_some() => ", all nodes together".to_owned(),
             Per::Node => String::new(),
             Per::Target => ", per target".to_owned(),
             Per::Kind => ", per kind".to_owned(),
@@ -248,14 +358,14 @@ mod tests {
             steps in proptest::collection::vec(0u64..200, 1..400)
         ) {
             let burst = share.min(limit - 1);
-            let rate = Rate { limit, window_ms, per: Per::Node, label: String::new(), burst: Some(burst) };
+            let rate = Rate { limit, window_ms, per: Per::Node, label: String::new(), burst: Some(burst), scope: None, on_missing: OnUnknown::default() };
             let (mut counters, mut at, mut ran) = (Counters::default(), 0, Vec::new());
             for step in steps {
                 at += step;
                 let asked = asked(at);
                 let mut passes = true;
                 let mut retry = None;
-                rate.assess(Verdict::Hold, &rate.gather(&counters, &asked), &mut |finding| {
+                rate.assess(&asked, Verdict::Hold, &rate.own(&counters, &asked), &mut |finding| {
                     passes = finding.holds;
                     retry = finding.retry_after_ms;
                 });
@@ -265,7 +375,7 @@ mod tests {
                 } else {
                     // Worth asking again exactly then.
                     let later = super::tests::asked(at + retry.unwrap());
-                    rate.assess(Verdict::Hold, &rate.gather(&counters, &later), &mut |finding| passes = finding.holds);
+                    rate.assess(&later, Verdict::Hold, &rate.own(&counters, &later), &mut |finding| passes = finding.holds);
                     proptest::prop_assert!(passes, "not free after {:?} ms", retry);
                 }
             }

@@ -16,12 +16,16 @@ pub(crate) struct OnUnknown(Option<Verdict>);
 
 impl OnUnknown {
     pub fn read(fields: &mut Fields<'_>) -> Self {
-        let words = &["allow", "hold", "require_approval", "deny"];
-        let choice = fields.choice(
-            "on_missing",
-            words,
+        Self::read_as(
+            fields,
             "what a missing number means; by class: safety allow, low and medium hold, above deny",
-        );
+        )
+    }
+
+    /// The same with another description.
+    pub fn read_as(fields: &mut Fields<'_>, doc: &'static str) -> Self {
+        let words = &["allow", "hold", "require_approval", "deny"];
+        let choice = fields.choice("on_missing", words, doc);
         let verdicts = [Verdict::Allow, Verdict::Hold, Verdict::RequireApproval, Verdict::Deny];
         Self(choice.map(|index| verdicts[index]))
     }

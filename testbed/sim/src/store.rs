@@ -25,6 +25,7 @@ pub(crate) struct Store {
     bundle: Option<(BundleRef, SignedBundle)>,
     commands: BTreeMap<CommandId, Vec<u8>>,
     meta: Option<Vec<u8>>,
+    turns: BTreeMap<(String, String), Vec<u8>>,
 }
 
 impl Store {
@@ -57,6 +58,20 @@ impl Store {
                 self.commands.remove(&id);
             }
             Row::Meta(meta) => self.meta = Some(meta),
+            Row::Turns {
+                rule,
+                value,
+                record: Some(record),
+            } => {
+                self.turns.insert((rule, value), record);
+            }
+            Row::Turns {
+                rule,
+                value,
+                record: None,
+            } => {
+                self.turns.remove(&(rule, value));
+            }
         }
         Ok(())
     }
@@ -129,6 +144,11 @@ impl Store {
             agents: agents.collect(),
             bundle: self.bundle.clone(),
             commands: self.commands.values().cloned().collect(),
+            turns: self
+                .turns
+                .iter()
+                .map(|((rule, value), record)| (rule.clone(), value.clone(), record.clone()))
+                .collect(),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::AgentId;
 
-/// What nodes have in common, as rules of kind `blast_radius` count it.
+/// What nodes have in common, as rules of kind `blast_radius` and rates over nodes count it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DomainView {
     /// The domain as rules name it: `rack`, `site`, or one by name, `rack:r7`.
@@ -25,6 +25,24 @@ pub struct DomainView {
     pub turns: Vec<TurnView>,
     /// Members that wait for their turn, in the order of waiting.
     pub waiting: Vec<AgentId>,
+    /// How many turns rules have given in their windows.
+    #[serde(default)]
+    pub windows: Vec<WindowView>,
+}
+
+/// What one rule has given in its window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowView {
+    /// The rule.
+    pub rule: String,
+    /// Turns given in the window that ends now.
+    pub given: u32,
+    /// At most so many.
+    pub limit: u32,
+    /// The window's length, in milliseconds.
+    pub window_ms: u64,
+    /// In how long there is room for one more, in milliseconds; `None` if there is now, or if that depends on who has a turn.
+    pub free_in_ms: Option<u64>,
 }
 
 /// A member of a domain that may touch it, or does.

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, CalendarView, DecisionDetail, DecisionView, List, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
+import type { ActView, CalendarView, DecisionDetail, DecisionView, DomainView, List, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -90,6 +90,9 @@ export const policy = (generation: number): Promise<PolicyDetailView> => ask(`ca
 /** The freezes between two wall times, milliseconds since 1970. */
 export const calendar = (generation: number, from_ms: number, to_ms: number): Promise<CalendarView> =>
   ask(`cannot read the freezes of generation ${generation}`, `/policies/${generation}/calendar?from=${new Date(from_ms).toISOString()}&to=${new Date(to_ms).toISOString()}`);
+
+/** What the active bundle's rules count of the nodes, and whose turn it is. */
+export const domains = (): Promise<DomainView[]> => all<DomainView>("cannot read the domains", "/domains");
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 

@@ -290,6 +290,35 @@ export interface CalendarView {
   next_open: string | null;
 }
 
+/** What nodes have in common, as the active bundle's rules count it. */
+export interface DomainView {
+  domain: string;
+  value: string;
+  members: number;
+  unhealthy: number;
+  in_flight: number;
+  newly_faulty: number;
+  gives_turns: boolean;
+  turns: TurnView[];
+  waiting: string[];
+  windows: WindowView[];
+}
+
+export interface TurnView {
+  node: string;
+  acts: boolean;
+  for_ms: number | null;
+}
+
+/** How many turns one rule has given in the window that ends now. */
+export interface WindowView {
+  rule: string;
+  given: number;
+  limit: number;
+  window_ms: number;
+  free_in_ms: number | null;
+}
+
 export interface ActView {
   command: string | null;
   status: string;

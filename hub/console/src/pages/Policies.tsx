@@ -12,6 +12,7 @@ import { clockTime, count, span } from "../text/format";
 import type { Part } from "../text/sentence";
 import { type Tone, verdictOf } from "../text/words";
 import { Calendar, frozen, useCalendar, useWeek } from "./Calendar";
+import { Domains, useDomains } from "./Domains";
 
 /** Counts are read again this often: each reading costs the hub some thousand decisions. */
 const COUNT_EVERY_MS = 15_000;
@@ -31,6 +32,7 @@ export function Policies() {
   const counted = useFetched(`${generation} ${Math.floor(tick / COUNT_EVERY_MS)}`, () => (generation === undefined ? Promise.resolve(null) : api.policy(generation)));
   const detail = useKept<PolicyDetailView>(String(generation), counted);
   const calendar = useCalendar(generation, Math.floor(tick / 60_000));
+  const counts = useDomains(shown?.active === true ? generation : undefined, tick);
   if (!read) return <p class="muted reading">Reading the policies…</p>;
   if (shown === undefined) {
     return (
@@ -75,6 +77,13 @@ export function Policies() {
       <Table label="rules" columns={detail === null ? RULES : COUNTED} rows={rows(shown, detail)} keyOf={(rule) => rule.id} heights={[32, 100]} keys>
         <p class="empty muted">This bundle has no rule.</p>
       </Table>
+
+      {at_hub && shown.active ? (
+        <>
+          <h2>Turns</h2>
+          <Domains domains={counts.domains} failure={counts.failure} />
+        </>
+      ) : null}
 
       {at_hub ? (
         <>

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
-import type { DecisionDetail, NodeView, Unit, Verdict } from "../api/types";
+import type { DecisionDetail, DomainView, NodeView, Unit, Verdict } from "../api/types";
 import { firstCadence, freshness, nextCadence } from "./age";
+import { domainName, isFull, turnsSentence, turnText, windowText } from "./domain";
 import { csv, csvField } from "./fields";
 import { parseFilter, valuesOf, withTerm } from "./filter";
 import { clockTime, delay, fineSpan, human, span } from "./format";
@@ -224,6 +225,40 @@ describe("words", () => {
     expect(actionText({ target: "gpu0", kind: { power_cap: { milliwatts: 220_000 } } })).toBe("gpu0 power_cap to 220 W");
     expect(actionText({ target: "workload:train", kind: { throttle: { share_bp: 5_000 } } })).toBe("workload:train throttle to 50 % of a core");
     expect(actionText({ target: "workload:train", kind: "restart" })).toBe("workload:train restart");
+  });
+});
+
+describe("domains", () => {
+  const rack = (with_: Partial<DomainView>): DomainView => ({ domain: "rack", value: "r7", members: 12, unhealthy: 1, in_flight: 0, newly_faulty: 0, gives_turns: true, turns: [], waiting: [], windows: [], ...with_ });
+
+  it("have the names that the command line gives them", () => {
+    const cases: [string, string, string][] = [
+      ["rack", "r7", "rack:r7"],
+      ["rack:r7", "r7", "rack:r7"],
+      ["fleet", "all", "fleet"],
+      ["cluster", "", "cluster:"],
+    ];
+    for (const [domain, value, name] of cases) expect(domainName({ domain, value })).toBe(name);
+  });
+
+  it("tell whose turn it is and what windows have left", () => {
+    expect(turnText({ acts: true, for_ms: 1_200 })).toBe("acts for 1.2 s");
+    expect(turnText({ acts: true, for_ms: null })).toBe("acts");
+    expect(turnText({ acts: false, for_ms: 90_000 })).toBe("has its turn for 1 min 30 s");
+    const window = { rule: "three-an-hour", given: 3, limit: 3, window_ms: 3_600_000, free_in_ms: 720_000 };
+    expect(windowText(window)).toBe("three-an-hour 3 of 3 in 1 h 00 min, next in 12 min 00 s");
+    expect(isFull(window)).toBe(true);
+    expect(isFull({ ...window, given: 2, free_in_ms: null })).toBe(false);
+    expect(windowText({ ...window, given: 2, free_in_ms: null })).toBe("three-an-hour 2 of 3 in 1 h 00 min");
+  });
+
+  it("say in one line who acts and who waits, each node once", () => {
+    const line = (domains: DomainView[]): string => turnsSentence(domains).map((part) => ("sim" in part ? "" : part.text)).join("");
+    const turn = { node: "edge-01", acts: true, for_ms: 1 };
+    expect(line([rack({})])).toBe("No node has its turn, and none waits.");
+    expect(line([rack({ turns: [turn] }), rack({ domain: "fleet", turns: [turn], waiting: ["edge-02"] })])).toBe("1 node has its turn; 1 node waits.");
+    expect(line([rack({ waiting: ["edge-02", "edge-03"] })])).toBe("No node has its turn; 2 nodes wait.");
+    expect(line([rack({ turns: [turn, { ...turn, node: "edge-02" }] })])).toBe("2 nodes have their turn; none waits.");
   });
 });
 

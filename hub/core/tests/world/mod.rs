@@ -24,6 +24,7 @@ pub struct Store {
     pub blocks: BTreeMap<(AgentId, Epoch), BTreeMap<Seq, Vec<u8>>>,
     pub bundles: BTreeMap<Generation, (BundleRef, SignedBundle)>,
     pub commands: BTreeMap<CommandId, Vec<u8>>,
+    pub turns: BTreeMap<(String, String), Vec<u8>>,
 }
 
 impl Store {
@@ -77,6 +78,12 @@ impl Store {
                     };
                 }
                 Row::Meta(meta) => self.meta = Some(meta),
+                Row::Turns { rule, value, record } => {
+                    match record {
+                        Some(record) => self.turns.insert((rule, value), record),
+                        None => self.turns.remove(&(rule, value)),
+                    };
+                }
             }
         }
     }
@@ -116,6 +123,11 @@ impl Store {
             agents: agents.collect(),
             bundle: self.bundles.values().next_back().cloned(),
             commands: self.commands.values().cloned().collect(),
+            turns: self
+                .turns
+                .iter()
+                .map(|((rule, value), record)| (rule.clone(), value.clone(), record.clone()))
+                .collect(),
         }
     }
 }

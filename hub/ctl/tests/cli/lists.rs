@@ -283,9 +283,18 @@ fn domains_tell_who_has_its_turn_and_who_waits() {
             "gives_turns": true, "turns": turns, "waiting": waiting,
         })
     };
+    let window = |given: u32, free_in_ms: Option<u64>| {
+        json!({
+            "domain": "fleet", "value": "all", "members": 24, "unhealthy": 1, "in_flight": 0, "newly_faulty": 0, "gives_turns": true,
+            "turns": [], "waiting": [],
+            "windows": [{ "rule": "three-an-hour", "given": given, "limit": 3, "window_ms": 3_600_000, "free_in_ms": free_in_ms }],
+        })
+    };
     let fake = Fake::hub(&[(
         "GET /domains",
         items([
+            window(3, Some(720_000)),
+            window(2, None),
             rack("r7", 1, json!([]), json!(["edge-03", "edge-09"])),
             rack(
                 "r8",
@@ -299,9 +308,11 @@ fn domains_tell_who_has_its_turn_and_who_waits() {
         &fake,
         "get domains",
         0,
-        "DOMAIN   MEMBERS  UNHEALTHY  TOUCHED  NEWLY FAULTY  TURN                WAITING\n\
-         rack:r7  12       1          1        0             —                   edge-03, edge-09\n\
-         rack:r8  12       0          1        0             edge-14 acts 1.2 s  —\n",
+        "DOMAIN   MEMBERS  UNHEALTHY  TOUCHED  NEWLY FAULTY  IN WINDOW                                 TURN                WAITING\n\
+         fleet    24       1          0        0             three-an-hour 3/3 in 1 h, next in 12 min  —                   —\n\
+         fleet    24       1          0        0             three-an-hour 2/3 in 1 h                  —                   —\n\
+         rack:r7  12       1          1        0             —                                         —                   edge-03, edge-09\n\
+         rack:r8  12       0          1        0             —                                         edge-14 acts 1.2 s  —\n",
     );
     check(&fake, "get domains rack:r8 -o name", 0, "rack:r8\n");
     let none = fake.line("get domains rack:r9");
