@@ -4,11 +4,13 @@ use edge_agent_core::{ActionResult, Agent, AppendError, Batch, Effect, Input, Pr
 use std::time::Duration;
 use wire::ActionKind;
 use wire::bundle::KeyRing;
+use wire::entry::EntryBody;
 use wire::frame::DeviceInfo;
 use wire::ids::AgentId;
 use wire::reading::Reading;
 use wire::time::Wall;
 
+use crate::bundles::OF_ALL;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::gpu::{Gpu, RANGE_MW, Workload};
@@ -355,6 +357,34 @@ impl World {
         self.invariants.turns += 1;
         self.invariants.require(touched.len() <= most, || {
             format!("A5: nodes {touched:?} of one rack are touched at once, and {most} may be")
+        });
+        self.look_at_rate(n, run);
+    }
+
+    /// No window holds more restarts of all nodes together than every bundle allows, by the times of their decisions.
+    fn look_at_rate(&mut self, n: usize, run: &Run) {
+        let node = &self.nodes[n];
+        let place = (run.decision.epoch, run.decision.seq);
+        let entry = node.disk.entries.get(&place).and_then(|raw| raw.decode().ok());
+        let Some(EntryBody::Decided(decision)) = entry.map(|entry| entry.body) else {
+            return;
+        };
+        let age_ms = node
+            .clock
+            .at(self.now_ms)
+            .mono
+            .since(decision.inputs.at.mono)
+            .as_millis();
+        let at_ms = self.now_ms.saturating_sub(u64::try_from(age_ms).unwrap_or(u64::MAX));
+        self.invariants.restarts.push(at_ms);
+        self.invariants.restarts.sort_unstable();
+        let (limit, window_ms) = OF_ALL;
+        let mut stretches = self.invariants.restarts.windows(limit + 1);
+        let crowded = stretches
+            .find(|times| times[limit] - times[0] < window_ms)
+            .map(<[u64]>::to_vec);
+        self.invariants.require(crowded.is_none(), || {
+            format!("A6: restarts were decided at {crowded:?} ms, and {limit} may be in {window_ms} ms")
         });
     }
 

@@ -20,6 +20,10 @@ pub(crate) const ACTIONS: [&str; 6] = [
     "notify",
 ];
 const MODES: [&str; 4] = ["enforce", "enforce", "shadow", "off"];
+/// The rate over all nodes that worlds with turns have in every bundle: so many restarts in so many milliseconds.
+pub(crate) const OF_ALL: (usize, u64) = (3, 60_000);
+/// Its rule.
+pub(crate) const OF_ALL_ID: &str = "turns-of-all";
 /// Rules of a kind in a pool.
 const OF_EACH: u64 = 2;
 
@@ -103,7 +107,8 @@ impl Draft {
         }
     }
 
-    /// The same with a rule that lets so many nodes of a rack restart something at once, and not more.
+    /// The same with a rule that lets so many nodes of a rack restart something at once, and not more, and one that lets all nodes
+    /// together restart so many things in a while.
     pub(crate) fn with_turns(mut self, n: usize) -> Self {
         if !self.text.contains("\nrules:") {
             self.text.push_str("rules:\n");
@@ -119,8 +124,25 @@ impl Draft {
                 "  - id: turns-of-a-rack\n    kind: blast_radius\n    selector: {{ kinds: [restart] }}\n{body}"
             ),
         };
-        self.text = format!("{}\n{}", self.text.trim_end(), written.text);
-        self.rules.push(written);
+        let (limit, window_ms) = OF_ALL;
+        let body = format!("    key: global\n    limit: {limit}\n    window: {window_ms} ms\n");
+        let rate = Written {
+            id: OF_ALL_ID.to_owned(),
+            kind: "rate_limit",
+            mode: "enforce",
+            actions: vec!["restart"],
+            demand: Demand::Rate {
+                limit: limit as u64,
+                window_ms,
+                by: By::Node,
+                all: false,
+            },
+            text: format!("  - id: {OF_ALL_ID}\n    kind: rate_limit\n    selector: {{ kinds: [restart] }}\n{body}"),
+        };
+        for written in [written, rate] {
+            self.text = format!("{}\n{}", self.text.trim_end(), written.text);
+            self.rules.push(written);
+        }
         self
     }
 }
@@ -295,6 +317,9 @@ fn rate(random: &mut Random, all: bool) -> Body {
         ("kind", By::Kind),
         ("target_kind", By::TargetKind),
         ("node", By::Node),
+        // Whatever the hub counts besides: no node does more than the limit by itself.
+        ("global", By::Node),
+        ("cluster", By::Node),
     ];
     let (key, by) = random.pick(&keys).copied().unwrap_or(keys[0]);
     let body = format!("    limit: {limit}\n    window: {window} s\n    key: {key}\n");

@@ -29,6 +29,8 @@ pub(crate) struct Invariants {
     pub(crate) checks: u64,
     /// How many actions ran in their turn.
     pub(crate) turns: u64,
+    /// When restarts were decided, of all nodes, ascending.
+    pub(crate) restarts: Vec<u64>,
 }
 
 impl Invariants {
