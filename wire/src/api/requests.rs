@@ -1,0 +1,127 @@
+//! What people and programs ask for by HTTP, and what they are told of it.
+//!
+//! Read next: `hub/src/http/actions.rs`, `hub/src/http/login.rs`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::DecisionView;
+use crate::decision::Clause;
+use crate::ids::{AgentId, CommandId};
+use crate::reading::DeviceId;
+use crate::time::Wall;
+
+/// A person or program wants something done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActRequest {
+    /// Where.
+    pub node: AgentId,
+    /// To what; `node` if absent.
+    #[serde(default = "DeviceId::node")]
+    pub device: DeviceId,
+    /// Which action, by name.
+    pub action: String,
+    /// Its parameters as text, for example `to` = `220 W`.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// Why. Not empty.
+    pub reason: String,
+    /// How long the command may wait for the node, in milliseconds.
+    #[serde(default = "default_valid_for_ms")]
+    pub valid_for_ms: u64,
+    /// How long the answer may wait for the outcome, in milliseconds.
+    #[serde(default = "default_wait_ms")]
+    pub wait_ms: u64,
+}
+
+/// One minute: a person waits for it.
+const fn default_valid_for_ms() -> u64 {
+    60_000
+}
+
+/// Half a minute: longer than any action here takes, shorter than most proxies' patience.
+const fn default_wait_ms() -> u64 {
+    30_000
+}
+
+/// A reason, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReasonRequest {
+    /// Why. Not empty.
+    pub reason: String,
+}
+
+/// What came of a request to act.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActView {
+    /// The command; absent at a node's own socket.
+    pub command: Option<CommandId>,
+    /// `done`, `denied` (by the node or already by the hub), `waiting` (nothing heard within `wait_ms`), `refused` (expired, fenced).
+    pub status: String,
+    /// The decision, once the node has made it.
+    pub decision: Option<DecisionView>,
+    /// For a denial: the clauses that determined it.
+    #[serde(default)]
+    pub clauses: Vec<Clause>,
+    /// For people.
+    pub detail: String,
+}
+
+/// Make a join token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenRequest {
+    /// The node's name; made by the hub if absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The node's site.
+    #[serde(default = "default_site")]
+    pub site: String,
+    /// How long it can be used, in milliseconds.
+    #[serde(default = "default_token_ttl_ms")]
+    pub ttl_ms: u64,
+}
+
+fn default_site() -> String {
+    "default".to_owned()
+}
+
+/// One hour: long enough to walk to a box.
+const fn default_token_ttl_ms() -> u64 {
+    3_600_000
+}
+
+/// A join token. It is shown once and not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// The token.
+    pub token: String,
+    /// Pin of the hub's CA.
+    pub ca_pin: String,
+    /// Where agents reach the hub: `HOST:PORT`, UDP.
+    pub address: String,
+    /// When it ends.
+    pub ends: Wall,
+    /// The whole line to type on the new node.
+    pub join_line: String,
+}
+
+/// A one-time link's code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The code after `#login=`.
+    pub code: String,
+}
+
+/// A one-time link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginLinkView {
+    /// The whole link.
+    pub url: String,
+    /// When it ends if nobody opens it.
+    pub ends: Wall,
+}
