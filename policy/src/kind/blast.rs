@@ -240,11 +240,7 @@ impl Blast {
             let is_open = numbers.get(BREAKER_OPEN) == Some(1);
             let limit = if is_open { self.breaker_bp / 2 } else { self.breaker_bp };
             let finding = Finding::pass(2, "<", Some(share), Some(limit), Unit::BasisPoints);
-            push(if share < self.breaker_bp && !is_open {
-                finding
-            } else {
-                finding.fails(Verdict::Hold, None)
-            });
+            push(finding.fails_unless(share < self.breaker_bp && !is_open, Verdict::Hold, None));
         }
         if !asked.info().disruptive {
             return;
@@ -252,14 +248,11 @@ impl Blast {
         if let Some((limit, _)) = self.max_per_window {
             let count = numbers.get(COUNT).unwrap_or(0);
             let finding = Finding::pass(4, "<", Some(count), Some(i64::from(limit)), Unit::Count);
-            push(if count < i64::from(limit) {
-                finding
-            } else {
-                finding.fails(
-                    Verdict::Hold,
-                    numbers.get(FREE_IN).and_then(|ms| u64::try_from(ms).ok()),
-                )
-            });
+            push(finding.fails_unless(
+                count < i64::from(limit),
+                Verdict::Hold,
+                numbers.get(FREE_IN).and_then(|ms| u64::try_from(ms).ok()),
+            ));
         }
         if members == 1 && !self.alone_runs {
             let finding = Finding::pass(3, ">", Some(members), Some(1), Unit::Count);
@@ -272,18 +265,10 @@ impl Blast {
         let room = self.room(members, touched);
         let (after, limit) = room.touched;
         let finding = Finding::pass(0, "<=", Some(after), Some(limit), Unit::Count);
-        push(if after <= limit {
-            finding
-        } else {
-            finding.fails(Verdict::Hold, None)
-        });
+        push(finding.fails_unless(after <= limit, Verdict::Hold, None));
         if let Some((healthy, needed)) = room.healthy {
             let finding = Finding::pass(1, ">=", Some(healthy), Some(needed), Unit::Count);
-            push(if healthy >= needed {
-                finding
-            } else {
-                finding.fails(Verdict::Hold, None)
-            });
+            push(finding.fails_unless(healthy >= needed, Verdict::Hold, None));
         }
         if let Some(turn) = numbers.get(TURN) {
             push(turn_finding(5, turn));

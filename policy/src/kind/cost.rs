@@ -208,11 +208,7 @@ impl Cost {
             let left = self.left_ms(asked.now.wall.0).unwrap_or(self.window_ms);
             let more = mul_div(change, left, HOUR_MS);
             let finding = Finding::pass(LEASE, "<=", Some(more), Some(lease), Unit::Count);
-            return push(if more <= lease {
-                finding
-            } else {
-                finding.fails(self.on_hard, None)
-            });
+            return push(finding.fails_unless(more <= lease, self.on_hard, None));
         }
         let (Some(spent), Some(rate)) = (numbers.get(SPENT), numbers.get(RATE)) else {
             let limit = Some(self.ceiling_micros);

@@ -196,11 +196,7 @@ impl Quota {
                 bounds,
                 ..Finding::pass(part, "<=", Some(total), Some(limit), unit)
             };
-            push(if total <= limit {
-                finding
-            } else {
-                finding.fails(Verdict::Deny, None)
-            });
+            push(finding.fails_unless(total <= limit, Verdict::Deny, None));
         }
     }
 

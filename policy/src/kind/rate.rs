@@ -238,10 +238,11 @@ impl Rate {
         let limit = i64::from(self.burst.unwrap_or(self.limit));
         let below = |part: u8, count: i64, free_in: usize| {
             let finding = Finding::pass(part, "<", Some(count), Some(limit), Unit::Count);
-            match count < limit {
-                true => finding,
-                false => finding.fails(verdict, numbers.get(free_in).and_then(|ms| u64::try_from(ms).ok())),
-            }
+            finding.fails_unless(
+                count < limit,
+                verdict,
+                numbers.get(free_in).and_then(|ms| u64::try_from(ms).ok()),
+            )
         };
         push(below(0, count, 1));
         // What the own count refuses, no turn helps; and a remedy needs none.
