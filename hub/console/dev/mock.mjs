@@ -125,7 +125,7 @@ for (let index = 1; index <= NODES; index += 1) {
     unrecorded_actions: 0,
     telemetry_interval_ms: 1_000,
     version: "0.1.0",
-    gpus: [0, 1].map((gpu) => ({ id: `gpu${gpu}`, model: "Sim L40S", simulated: true, temperature_mc: 45_000, power_mw: 81_000, power_cap_mw: 350_000, used_bp: 300 })),
+    gpus: [0, 1].map((gpu) => ({ id: `gpu${gpu}`, model: "Sim L40S", simulated: true, temperature_mc: 45_000, power_mw: 81_000, power_cap_mw: 350_000, used_bp: 300, power_caps_mw: [100_000, 350_000], profile: "nvidia-l40s" })),
     workloads: [{ id: "workload:train", pid: 40_000 + index, memory_bytes: 61_000_000, cpu_bp: 700, restarts: 0 }],
     cpu_used_bp: 900,
     memory_used_bp: 4_100,

@@ -37,6 +37,14 @@ pub(super) const OF_KINDS: [&str; 17] = [
   limit: 10
   window: 1 h
   key: node
+- id: three-an-hour
+  kind: rate_limit
+  why: the hub lets no more than three of all nodes restart something in an hour
+  selector: { kinds: [restart] }
+  limit: 3
+  window: 1 h
+  key: global
+  on_missing: hold
 ",
     r"- id: restart-budget
   kind: budget

@@ -24,6 +24,8 @@ export interface List<T> {
   next_cursor?: string;
 }
 
+export type ClockError = "not_compared" | { within_ms: number };
+
 export interface GpuView {
   id: string;
   model: string;
@@ -32,6 +34,10 @@ export interface GpuView {
   power_mw: number | null;
   power_cap_mw: number | null;
   used_bp: number | null;
+  /** Least and greatest power cap that it may be asked for, in milliwatts. */
+  power_caps_mw?: [number, number] | null;
+  /** The firmware profile that bounds it. */
+  profile?: string | null;
 }
 
 export interface WorkloadView {
@@ -75,6 +81,8 @@ export interface NodeView {
   certificate_ends: string | null;
   rejoins: number;
   clock: ClockState;
+  /** By how much it may differ from the hub's. */
+  clock_error?: ClockError | null;
   held_by: string | null;
   /** Absent on an older hub. */
   labels?: Record<string, string>;

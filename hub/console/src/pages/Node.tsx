@@ -22,7 +22,7 @@ import { ageNow, type Freshness, freshness } from "../text/age";
 import { csv } from "../text/fields";
 import { clockTime, human, span } from "../text/format";
 import { nodeSentence } from "../text/sentence";
-import { authorityMeans, authorityTone, clockTone, clockWord, stateOf } from "../text/words";
+import { authorityMeans, authorityTone, capsText, clockErrorText, clockTone, clockWord, stateOf } from "../text/words";
 import { DECISION_COLUMNS } from "./Decisions";
 
 export function Node({ name }: { name: string }) {
@@ -103,7 +103,7 @@ function Facts({ row, age_ms, fresh }: { row: Row; age_ms: number | null; fresh:
         <Toned tone={authorityTone(view.authority)}>{view.authority}</Toned> <span class="muted num">{next === null ? "the last step" : `next step in ${span(next)}`}</span>
       </Fact>
       <Fact name="Certificate" title={view.certificate_ends ?? undefined}><Certificate view={view} /></Fact>
-      <Fact name="Clock"><Toned tone={clockTone(view.clock)}>{clockWord(view.clock)}</Toned></Fact>
+      <Fact name="Clock"><Toned tone={clockTone(view.clock)}>{clockWord(view.clock)}</Toned><span class="muted">{clockErrorText(view.clock_error)}</span></Fact>
       <Fact name="Journal" title={`epoch ${view.epoch}`}>
         {view.journal_ok ? null : <Toned tone="down">accepts nothing </Toned>}
         <Num value={view.journal_bytes} unit="bytes" /> <span class="muted num">of {human(view.journal_limit_bytes, "bytes")}, {full < 1 ? "<1" : Math.floor(full)} %</span>
@@ -300,6 +300,7 @@ function gpuColumns(fresh: Freshness): Column<GpuView>[] {
     { id: "power", head: "Power", width: 96, right: true, cell: (gpu) => <Num value={gpu.power_mw} unit="milliwatt" fresh={fresh} /> },
     { id: "cap", head: "Cap", width: 96, right: true, cell: (gpu) => <Num value={gpu.power_cap_mw} unit="milliwatt" fresh={fresh} /> },
     { id: "used", head: "Used", width: 96, right: true, cell: (gpu) => <Num value={gpu.used_bp} unit="basis_points" fresh={fresh} /> },
+    { id: "caps", head: "May be capped to", about: "what the device accepts, within the firmware profile of its model", width: 160, right: true, cell: (gpu) => <span class="num" title={gpu.profile ? `profile ${gpu.profile}` : "no profile of this model"}>{capsText(gpu.power_caps_mw)}</span> },
   ];
 }
 

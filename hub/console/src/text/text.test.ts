@@ -7,7 +7,7 @@ import { csv, csvField } from "./fields";
 import { parseFilter, valuesOf, withTerm } from "./filter";
 import { clockTime, delay, fineSpan, human, span } from "./format";
 import { decisionSentence, fleetSentence, gist, margin, nodeSentence, plain } from "./sentence";
-import { actionText, stateOf, verdictOf } from "./words";
+import { actionText, capsText, clockErrorText, stateOf, verdictOf } from "./words";
 import { dayName, knowsZone, midnight, midnights, onDay, zonedTime } from "./zone";
 
 describe("format", () => {
@@ -225,6 +225,17 @@ describe("words", () => {
     expect(actionText({ target: "gpu0", kind: { power_cap: { milliwatts: 220_000 } } })).toBe("gpu0 power_cap to 220 W");
     expect(actionText({ target: "workload:train", kind: { throttle: { share_bp: 5_000 } } })).toBe("workload:train throttle to 50 % of a core");
     expect(actionText({ target: "workload:train", kind: "restart" })).toBe("workload:train restart");
+  });
+});
+
+describe("what a node says of its parts", () => {
+  it("is told in words", () => {
+    expect(capsText([100_000, 350_000])).toBe("100 W to 350 W");
+    expect(capsText([400_000, 350_000])).toBe("nothing");
+    expect(capsText(null)).toBe("—");
+    expect(clockErrorText({ within_ms: 12 })).toBe(", ± 12 ms to the hub's");
+    expect(clockErrorText("not_compared")).toBe(", not compared with the hub's since the start");
+    expect(clockErrorText(undefined)).toBe("");
   });
 });
 

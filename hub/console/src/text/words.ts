@@ -1,7 +1,7 @@
 // The words and signs of states, verdicts and outcomes: each state has a sign and a word, never a colour alone.
 
-import type { Action, Authority, ClockState, NodeView, Verdict } from "../api/types";
-import { human } from "./format";
+import type { Action, Authority, ClockError, ClockState, NodeView, Verdict } from "../api/types";
+import { delay, human } from "./format";
 
 /** A colour token's name. */
 export type Tone = "ok" | "alone" | "warn" | "down" | "unknown" | "plain";
@@ -92,6 +92,19 @@ const CLOCK: Record<ClockState, { tone: Tone; word: string }> = {
 };
 
 export const clockWord = (clock: ClockState): string => CLOCK[clock].word;
+/** What is known of its difference from the hub's clock, after the word; empty if nothing was told. */
+export function clockErrorText(error: ClockError | null | undefined): string {
+  if (error === null || error === undefined) return "";
+  return error === "not_compared" ? ", not compared with the hub's since the start" : `, ± ${delay(error.within_ms)} to the hub's`;
+}
+
+/** Which power caps a GPU may be asked for; the first above the second is none. */
+export function capsText(caps: [number, number] | null | undefined): string {
+  if (caps === null || caps === undefined) return "—";
+  const [least, greatest] = caps;
+  return least > greatest ? "nothing" : `${human(least, "milliwatt")} to ${human(greatest, "milliwatt")}`;
+}
+
 export const clockTone = (clock: ClockState): Tone => CLOCK[clock].tone;
 
 /** An action as the CLI and the journal write it: `gpu0 power_cap to 220 W`. */
