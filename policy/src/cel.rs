@@ -2,10 +2,10 @@
 //!
 //! Supported is what a yes-or-no question about one action needs: `bool`, `int`, `string`, `duration`, `timestamp`, lists of these;
 //! `! - + * / % < <= > >= == != && || ?: in`, indexing, `has`, `size`, `startsWith`, `endsWith`, `contains`, `all`, `exists`,
-//! `exists_one`, `filter`, `map`, `matches` of a pattern that is written out, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`, the calendar getters with a zone, and one function of ours:
-//! `value("85 °C")`, the integer in the stored unit. Left out, and refused when the bundle is checked: `uint`, `double`, `bytes`,
-//! `null`, map literals, messages, lists of lists, comparing whole lists or maps, joining strings, and
-//! conversions.
+//! `exists_one`, `filter`, `map`, `matches` of a pattern that is written out, `duration("5m")`, `timestamp("2026-01-01T00:00:00Z")`,
+//! the calendar getters with a zone, and one function of ours: `value("85 °C")`, the integer in the stored unit. Left out, and refused
+//! when the bundle is checked: `uint`, `double`, `bytes`, `null`, map literals, messages, lists of lists, comparing whole lists or
+//! maps, joining strings, and conversions.
 //!
 //! Semantics are CEL's: `&&` and `||` are commutative and absorb errors (`false && error` is `false`), everything else passes an
 //! error on; integers are 64 bit and an overflow is an error. What is missing is an error too, unless asked for with `has` or `in`.

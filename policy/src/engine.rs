@@ -6,8 +6,8 @@
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
 //! rule engaged it takes back at most once.
 //!
-//! Read next: `engine/facts.rs` (what a decision keeps), `engine/power.rs` (what an action changes), `engine/settle.rs` (what an outcome means), `table.rs` (series),
-//! `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+//! Read next: `engine/facts.rs` (what a decision keeps), `engine/power.rs` (what an action changes), `engine/settle.rs` (what an
+//! outcome means), `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
 
 mod facts;
 mod power;

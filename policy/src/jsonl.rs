@@ -28,6 +28,8 @@ use wire::{Mono, Now, Wall};
 use crate::actions::{KINDS, amount_unit, kind_index};
 use crate::decide::{Answer, Decider};
 use crate::glass::{BREAK_GLASS, Glass};
+use crate::kind::freeze::until_freeze;
+use crate::kind::threshold::as_number;
 use crate::rule::{Asked, Details, Finding, Mode, Source};
 use crate::text::did_you_mean;
 use crate::text::units;
@@ -184,7 +186,11 @@ impl Decider {
             self.set_state(before);
         }
         let open_for = |one: &Asked<'_>| self.glass.as_ref()?.covers(one).map(|(_, left_ms)| left_ms);
-        let valid_ms = asked.iter().filter_map(open_for).fold(VALID_FOR_MS, i64::min);
+        let until_end = |one: &Asked<'_>| {
+            // An open break-glass token lifts every freeze.
+            open_for(one).or_else(|| until_freeze(&self.bundle.rules, one, VALID_FOR_MS).map(as_number))
+        };
+        let valid_ms = asked.iter().filter_map(until_end).fold(VALID_FOR_MS, i64::min);
         let at = |ms: i64| Wall(now.wall.0.saturating_add(ms)).to_string();
         let held = answer.retry_after_ms.filter(|_| !answer.verdict.runs());
         json!({

@@ -19,6 +19,7 @@ use crate::bundle::Bundle;
 use crate::engine::{ClockError, details_in, labels_in};
 use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
+use crate::kind::freeze::until_freeze;
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
 use crate::rule::{Asked, Details, Finding, Mode, Rule};
@@ -505,17 +506,11 @@ impl<'a> Court<'a> {
 
     /// How long it is certain that no freeze begins that would hold the action back.
     fn until_freeze(&self) -> u64 {
-        if !self.worst.runs() {
+        // An open break-glass token lifts every freeze.
+        if !self.worst.runs() || self.glass_left_ms.is_some() {
             return u64::MAX;
         }
-        let begun = Finding::pass(0, "=", Some(1), Some(0), Unit::Flag).fails(Verdict::Hold, None);
-        let holds = |rule: &&Rule| {
-            let applies = rule.kind.is_freeze() && rule.mode == Mode::Enforce && rule.applies(&self.asked);
-            applies && !self.lifted(rule.weigh(begun), true).verdict.runs()
-        };
-        let freezes = self.bundle.rules.iter().filter(holds);
-        let left = freezes.filter_map(|rule| rule.kind.quiet_for(&self.asked, as_number(VALID_FOR_MS)));
-        left.min().unwrap_or(u64::MAX)
+        until_freeze(&self.bundle.rules, &self.asked, as_number(VALID_FOR_MS)).unwrap_or(u64::MAX)
     }
 
     fn clamped(&self) -> Option<Action> {

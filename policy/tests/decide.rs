@@ -42,6 +42,23 @@ fn check(rules: &str, lines: &str) {
 }
 
 #[test]
+fn what_is_allowed_is_not_valid_into_a_freeze() {
+    let text = "bundle: t\npermits: [{ classes: [safety, low, medium] }]\nrules:\n  - { id: sale, kind: change_freeze, spans: { local_start: '2026-11-27T12:00:30', local_end: '2026-11-30T00:00' } }\n";
+    let mut decider = Decider::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()));
+    let mut check = |more: &str, kind: &str, expected: &str| {
+        let line = format!(r#"{{"at":"2026-11-27T12:00:00Z"{more},"action":{{"kind":"{kind}","targets":["web"]}}}}"#);
+        let answer: Value = serde_json::from_str(&decider.decide_line(&line).unwrap()).unwrap();
+        assert_eq!(answer["valid_until"], expected, "{line}\n{answer}");
+    };
+    check("", "update", "2026-11-27T12:00:30.000Z");
+    // By a clock that may be off by 10 s the freeze begins 10 s earlier.
+    check(r#","clock_error_ms":10000"#, "update", "2026-11-27T12:00:20.000Z");
+    check("", "rollback", "2026-11-27T12:01:00.000Z");
+    let glass = r#","break_glass":{"approvers":["ana","ben"],"kinds":["update"],"until":"2026-11-27T12:00:50Z"}"#;
+    check(glass, "update", "2026-11-27T12:00:50.000Z");
+}
+
+#[test]
 fn a_freeze_holds_changes_and_lets_remedies_pass() {
     check(
         r"{ id: sale, kind: change_freeze, tz: Europe/Berlin, reason: peak sale, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",

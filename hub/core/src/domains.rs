@@ -1,9 +1,10 @@
 //! Domains: what nodes have in common, how many of each are touched, and whose turn it is to be touched next.
 //!
 //! A node that must stop somebody's work, or do what is counted over nodes, asks for its turn; turns are given in the order of asking,
-//! as far as the newest bundle's `blast_radius` rules and rates over nodes leave room, one at a time to each node. Who is touched is not stored: a node that is not connected counts as unhealthy, and one that has
-//! not yet said how it stands counts as touched, so a hub that begins anew gives too few turns at first and never too many at once.
-//! What windows count is stored, and a node hears of its turn only after that.
+//! as far as the newest bundle's `blast_radius` rules and rates over nodes leave room, one at a time to each node. Who is touched is
+//! not stored: a node that is not connected counts as unhealthy, and one that has not yet said how it stands counts as touched, so a
+//! hub that begins anew gives too few turns at first and never too many at once. What windows count is stored, and a node hears of
+//! its turn only after that.
 //!
 //! Invariants: a turn is given only where the rules leave room for one member more, counting all that are unhealthy, have a turn, act,
 //! or have not said; no rate gives more turns in any window than its limit; a turn is free again only when its node, connected, no

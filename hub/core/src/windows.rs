@@ -6,8 +6,9 @@
 //! left open is over when the node's session with it has surely ended.
 //!
 //! Times are those of the hub's own time line, which no wall clock moves and which counts too little over a reboot rather than too
-//! much; a stored time that lies far ahead of it is drawn near, so whatever happens to a clock can only tighten. A hub that was restored from an older copy (its hub epoch rises) has forgotten the
-//! turns that were given since: until a window has passed, as many again may be given.
+//! much; a stored time that lies far ahead of it is drawn near, so whatever happens to a clock can only tighten. A hub that was
+//! restored from an older copy (its hub epoch rises) has forgotten the turns that were given since: until a window has passed, as
+//! many again may be given.
 //!
 //! Invariants: in no interval of a window's length are more turns given, or used by nodes that keep the rules, than the limit says,
 //! whatever crashes; bounded by [`MAX_KEYS`] and [`MAX_STARTS`], where full means that no turn is given.

@@ -12,7 +12,7 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use crate::calendar::Calendar;
-use crate::rule::{Asked, Finding};
+use crate::rule::{Asked, Finding, Mode, Rule};
 use crate::text::fields::Fields;
 
 const DAY_MS: i64 = 86_400_000;
@@ -196,6 +196,17 @@ impl Windows {
             self.calendar.zone_name()
         )
     }
+}
+
+/// How long it is certain that none of these freezes begins that would hold an action back, in milliseconds, if that is less than `far_ms`.
+pub(crate) fn until_freeze(rules: &[Rule], asked: &Asked<'_>, far_ms: i64) -> Option<u64> {
+    let begun = Finding::pass(0, "=", Some(1), Some(0), Unit::Flag).fails(Verdict::Hold, None);
+    let holds = |rule: &&Rule| {
+        let counts = rule.kind.is_freeze() && rule.mode == Mode::Enforce && rule.applies(asked);
+        counts && !rule.weigh(begun).verdict.runs()
+    };
+    let freezes = rules.iter().filter(holds);
+    freezes.filter_map(|rule| rule.kind.quiet_for(asked, far_ms)).min()
 }
 
 /// Whether the clock says nothing, and the action is one that then waits for a freeze that may be there.

@@ -1,7 +1,8 @@
 //! `sla` and `slo_burn`: what is left of a promise, and how fast it is being used up.
 //!
 //! An SLA budget is time: (1 - target) x period - what was lost. An SLO burns at bad ratio / (1 - target); a tier counts only when
-//! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never blocked by the breach that they cure.
+//! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never
+//! blocked by the breach that they cure.
 //! The numbers come from an indicator of the bundle, which the agent observes itself (`indicator.rs`), or from elsewhere by name.
 //! Source: `control.md` 9.4.
 

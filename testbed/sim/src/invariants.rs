@@ -1,4 +1,5 @@
-//! What must hold in every world, looked at as things happen. The names are those of the reliability plan: D data, A action, T trust, V liveness.
+//! What must hold in every world, looked at as things happen. The names are those of the reliability plan: D data, A action, T trust, V
+//! liveness.
 //!
 //! The first violation is kept; the world stops there. Read next: `rules.rs` (what the rules of the bundles demand).
 

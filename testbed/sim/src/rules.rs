@@ -4,8 +4,9 @@
 //! counted here anew, from the numbers that `bundles.rs` wrote into the text and the entries on the disk.
 //!
 //! Invariants (A3, A7): a cap lies within every range and step of its bundle; no interval of a window holds more than its limit, whatever
-//! crashed in between and however often the bundle changed; the same action rests before it is repeated; what must not meet does not; nothing that freezes hold
-//! runs in one, wherever the clock may stand by the decision's own record; nothing runs under a limit of the blast radius, a promise or a confidence of which nobody observed the state.
+//! crashed in between and however often the bundle changed; the same action rests before it is repeated; what must not meet does not;
+//! nothing that freezes hold runs in one, wherever the clock may stand by the decision's own record; nothing runs under a limit of the
+//! blast radius, a promise or a confidence of which nobody observed the state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
