@@ -111,7 +111,8 @@ struct Court<'a> {
     /// Whether the facts are there; without them rules that count are skipped.
     has_ledger: bool,
     worst: Verdict,
-    by: Option<String>,
+    /// The rule that is named, and whether its comparison could not be made.
+    by: Option<(bool, String)>,
     retry_after_ms: Option<u64>,
     /// How long an open break-glass token for this action lasts.
     glass_left_ms: Option<i64>,
@@ -436,15 +437,17 @@ impl<'a> Court<'a> {
                 self.bounds = (self.bounds.0.max(low), self.bounds.1.min(high));
             }
         }
-        if finding.verdict > self.worst {
+        // Of several rules with the same verdict, what was compared is named before what is not known, or waits for its turn; and
+        // which one does not depend on their order.
+        let is_named = match &self.by {
+            Some((is_unknown, by)) if finding.verdict == self.worst => {
+                (finding.unknown, rule) < (*is_unknown, by.as_str())
+            }
+            _ => finding.verdict > self.worst,
+        };
+        if is_named {
             self.worst = finding.verdict;
-            self.by = Some(rule.to_owned());
-        } else if finding.verdict == self.worst
-            && finding.verdict != Verdict::Allow
-            && self.by.as_deref().is_some_and(|by| rule < by)
-        {
-            // Of several rules with the same verdict the one that is named does not depend on their order.
-            self.by = Some(rule.to_owned());
+            self.by = Some((finding.unknown, rule.to_owned()));
         }
         if !finding.verdict.runs() {
             match finding.retry_after_ms {
@@ -472,7 +475,7 @@ impl<'a> Court<'a> {
                         action: wanted.clone(),
                         because: format!(
                             "`{}` allows {} at most here",
-                            self.by.as_deref().unwrap_or_default(),
+                            self.by.as_ref().map_or("", |(_, rule)| rule.as_str()),
                             action.kind
                         ),
                     },
@@ -487,7 +490,7 @@ impl<'a> Court<'a> {
         let until_freeze = self.until_freeze();
         Judgement {
             verdict: self.worst,
-            rule: self.by.unwrap_or_else(|| asker(&self.inputs.origin)),
+            rule: self.by.map_or_else(|| asker(&self.inputs.origin), |(_, rule)| rule),
             granted,
             retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
             valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass).min(until_freeze),
@@ -529,7 +532,7 @@ impl<'a> Court<'a> {
     fn refuse_empty_range(&mut self) {
         let unit = self.asked.amount.map_or(Unit::Count, |(_, unit)| unit);
         let (low, high) = self.bounds;
-        let rule = self.by.clone().unwrap_or_default();
+        let rule = self.by.clone().map_or_else(String::new, |(_, rule)| rule);
         let finding = Finding::pass(0, "<=", Some(low), Some(high), unit).fails(Verdict::Deny, None);
         self.note(&rule, "envelope", "smallest value that all rules allow", finding, false);
     }

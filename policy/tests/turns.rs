@@ -105,6 +105,28 @@ fn a_node_of_a_hub_waits_for_its_turn() {
 }
 
 #[test]
+fn what_is_full_is_named_before_what_waits_for_its_turn() {
+    let text = "bundle: t\nrules:\n  - { id: full, kind: rate_limit, limit: 2, window: 1 h, key: global }\n  - { id: a-turn, kind: blast_radius, domain: fleet, max_concurrent: { n: 3 } }\n";
+    let mut node = Judge::new(Arc::new(Bundle::parse(text.as_bytes()).unwrap()), BundleRef::NONE);
+    node.set_fact("fleet.members", Some(4));
+    node.set_fact("fleet.unhealthy", Some(0));
+    let named = |node: &mut Judge, given: i64| {
+        let turn = |rule: &str, given| Turn {
+            rule: rule.to_owned(),
+            mine: false,
+            given,
+            free_at: Some(Mono(601_000)),
+        };
+        node.set_turns(Turns::Heard(vec![turn("full", Some(given)), turn("a-turn", None)]));
+        let (_, judgement) = ask(node, ActionKind::Restart, 1_000);
+        assert_eq!(judgement.verdict, Verdict::Hold);
+        judgement.rule
+    };
+    assert_eq!(named(&mut node, 1), "a-turn");
+    assert_eq!(named(&mut node, 2), "full");
+}
+
+#[test]
 fn a_rule_says_what_a_node_without_a_hub_does_and_who_needs_no_turn() {
     let check =
         |rule: &str, turns: Turns, kind, expected: &str| assert_eq!(said(rule, turns, kind), expected, "{rule}");
