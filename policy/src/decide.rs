@@ -174,7 +174,7 @@ impl Decider {
         for index in &self.bundle.watchers {
             let place = usize::from(*index);
             let kind = &self.bundle.rules[place].kind;
-            kind.observe(&mut self.counters[place], &self.known, now.mono);
+            kind.observe(&mut self.counters[place], &self.looked_up[place], now.mono);
         }
         for index in &self.freezes {
             let place = usize::from(*index);

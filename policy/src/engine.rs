@@ -33,7 +33,7 @@ use crate::glass::Glass;
 use crate::indicator::courses::Courses;
 use crate::judge::rejected;
 use crate::kind::threshold::{OnMissing, Threshold};
-use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Standing, Turns};
+use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Numbers, Standing, Turns};
 use crate::meter;
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
@@ -120,6 +120,9 @@ pub struct Judge {
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
     pub(crate) known: Known,
+    /// What is known of the numbers of each rule that watches them, in the order of the bundle's watchers, and as of which change.
+    looked_up: Vec<Numbers>,
+    looked_up_at: Option<u64>,
     turns: Turns,
     /// What was seen of the bundle's indicators.
     pub(crate) courses: Courses,
@@ -155,6 +158,8 @@ impl Judge {
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
+            looked_up: Vec::new(),
+            looked_up_at: None,
             turns: Turns::Nobody,
             labels: Vec::new(),
             glass: None,
@@ -178,6 +183,7 @@ impl Judge {
         }
         self.bundle = bundle;
         self.reference = reference;
+        self.looked_up_at = None;
         self.adopt(ledger);
         self.courses.tell(&self.bundle.indicators, &mut self.known);
         for slot in table.slots {
@@ -251,10 +257,17 @@ impl Judge {
         }
         let bundle = &self.bundle;
         self.courses.end(&bundle.indicators, &self.table, &mut self.known, now);
-        for place in &bundle.watchers {
+        if self.looked_up_at != Some(self.known.changes()) {
+            let watchers = bundle.watchers.iter();
+            let numbers = watchers.map(|place| bundle.rules[usize::from(*place)].kind.look_up(&self.known));
+            self.looked_up.clear();
+            self.looked_up.extend(numbers);
+            self.looked_up_at = Some(self.known.changes());
+        }
+        for (place, numbers) in bundle.watchers.iter().zip(&self.looked_up) {
             let place = usize::from(*place);
             let kind = &bundle.rules[place].kind;
-            kind.observe(&mut self.counters[place], &self.known, now);
+            kind.observe(&mut self.counters[place], numbers, now);
         }
         if !self.stuck.is_empty() {
             wants.append(&mut self.stuck);

@@ -410,10 +410,10 @@ impl Kind {
     }
 
     /// Lets time pass, for breakers and for alarms that clear only after a calm while.
-    pub fn observe(&self, counters: &mut Counters, known: &Known, now: wire::Mono) {
+    pub fn observe(&self, counters: &mut Counters, numbers: &Numbers, now: wire::Mono) {
         match self {
-            Self::BlastRadius(blast) => blast.observe(counters, known, now),
-            Self::SloBurn(slo) => slo.observe(counters, known, now),
+            Self::BlastRadius(blast) => blast.observe(counters, numbers, now),
+            Self::SloBurn(slo) => slo.observe(counters, numbers, now),
             _ => {}
         }
     }

@@ -78,28 +78,42 @@ impl Numbers {
 }
 
 /// Numbers that we observed of scopes, by full name, sorted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Known(Vec<(String, i64)>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Known {
+    numbers: Vec<(String, i64)>,
+    changes: u64,
+}
 
 impl Known {
     /// Most names: what 256 rules can ask for.
     const MAX_NAMES: usize = 2_048;
 
     pub fn get(&self, name: &str) -> Option<i64> {
-        let index = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
-        Some(self.0[index].1)
+        let index = self.find(name).ok()?;
+        Some(self.numbers[index].1)
+    }
+
+    /// How often a number has changed: as long as this stays the same, so does every number.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Sets or, with `None`, forgets a number. Ignored when there are too many names.
     pub fn set(&mut self, name: &str, value: Option<i64>) {
-        match (self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)), value) {
-            (Ok(index), Some(value)) => self.0[index].1 = value,
-            (Ok(index), None) => drop(self.0.remove(index)),
-            (Err(index), Some(value)) if self.0.len() < Self::MAX_NAMES => {
-                self.0.insert(index, (name.to_owned(), value));
+        match (self.find(name), value) {
+            (Ok(index), Some(value)) if self.numbers[index].1 == value => return,
+            (Ok(index), Some(value)) => self.numbers[index].1 = value,
+            (Ok(index), None) => drop(self.numbers.remove(index)),
+            (Err(index), Some(value)) if self.numbers.len() < Self::MAX_NAMES => {
+                self.numbers.insert(index, (name.to_owned(), value));
             }
-            (Err(_), _) => {}
+            (Err(_), _) => return,
         }
+        self.changes += 1;
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.numbers.binary_search_by(|(known, _)| known.as_str().cmp(name))
     }
 }
 

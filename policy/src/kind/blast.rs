@@ -9,7 +9,7 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
 use super::threshold::as_number;
-use crate::ledger::{Counters, Known, MAX_WINDOW, NODE, Numbers, Place, TurnOf};
+use crate::ledger::{Counters, MAX_WINDOW, NODE, Numbers, Place, TurnOf};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
@@ -176,9 +176,8 @@ impl Blast {
     }
 
     /// Lets time pass for the breaker: it opens with the share, and closes after the share has been below half for long enough.
-    pub fn observe(&self, counters: &mut Counters, known: &Known, now: Mono) {
-        let number = |index: usize| self.names.get(index).and_then(|name| known.get(name));
-        let (Some(members), Some(faulty)) = (number(0), number(3)) else {
+    pub fn observe(&self, counters: &mut Counters, numbers: &Numbers, now: Mono) {
+        let (Some(members), Some(faulty)) = (numbers.get(0), numbers.get(3)) else {
             return;
         };
         let share = share_of(faulty, members);

@@ -13,7 +13,7 @@ use wire::reading::Unit;
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
 use crate::calendar::Zone;
 use crate::indicator::{Indicator, MAX_PERIOD_MS};
-use crate::ledger::{Counters, Known, Numbers, World};
+use crate::ledger::{Counters, Numbers, World};
 use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
 use crate::text::units::{self, show_duration};
@@ -290,8 +290,8 @@ impl Slo {
     }
 
     /// Lets time pass: a tier fires when both windows exceed it, and clears when the short one has been calm for twice its length.
-    pub fn observe(&self, counters: &mut Counters, known: &Known, now: Mono) {
-        let number = |index: usize| self.names.get(index).and_then(|name| known.get(name));
+    pub fn observe(&self, counters: &mut Counters, numbers: &Numbers, now: Mono) {
+        let number = |index: usize| numbers.get(index);
         let few = number(EVENTS).is_some_and(|events| events < MIN_EVENTS);
         for (index, tier) in TIERS
             .iter()
