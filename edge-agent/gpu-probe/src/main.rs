@@ -1,0 +1,3 @@
+//! `sentinel-gpu-probe`.
+
+fn main() {}

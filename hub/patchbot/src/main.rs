@@ -1,0 +1,3 @@
+//! `sentinel-patchbot`.
+
+fn main() {}

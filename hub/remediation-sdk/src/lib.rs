@@ -1,0 +1,1 @@
+//! The contract a remediation agent speaks.

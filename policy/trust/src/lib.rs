@@ -1,0 +1,1 @@
+//! Predictions joined to outcomes.

@@ -1,0 +1,1 @@
+//! Starters of the real neighbours that tests use.
