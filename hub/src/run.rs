@@ -41,6 +41,9 @@ pub enum RunError {
     /// No store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A document of the store that this program cannot read.
+    #[error(transparent)]
+    Document(#[from] hub_core::Unreadable),
     /// No keys.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -202,7 +205,7 @@ impl Running {
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
-        let core = Hub::new(base.settings, base.recovered, clock.now());
+        let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,

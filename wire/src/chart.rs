@@ -116,7 +116,11 @@ impl Cuts {
                     self.spans.push((at_ms.max(self.since_ms), Some(end)));
                 }
             }
-            EntryBody::Event(_) | EntryBody::Decided(_) | EntryBody::Acted(_) | EntryBody::Gap(_) => {}
+            EntryBody::Event(_)
+            | EntryBody::Decided(_)
+            | EntryBody::Acted(_)
+            | EntryBody::Gap(_)
+            | EntryBody::Changed(_) => {}
         }
         at_ms >= self.since_ms || self.connected_at.is_some()
     }

@@ -5,10 +5,12 @@
 //!
 //! Read next: [`entry`] (what is journaled), [`frame`] (what travels), [`decision`] (what was judged and why).
 
+pub mod access;
 pub mod action;
 pub mod api;
 pub mod breakglass;
 pub mod bundle;
+pub mod change;
 pub mod chart;
 pub mod codec;
 pub mod decision;
@@ -26,9 +28,11 @@ pub mod telemetry;
 pub mod time;
 pub mod view;
 
+pub use access::{Permission, Role};
 pub use action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 pub use breakglass::{BreakGlass, BreakGlassPayload};
 pub use bundle::{Beacon, BundleRef, SignedBundle};
+pub use change::{Caller, ChangeRecord, DocumentRef, Via};
 pub use decision::{Decision, Verdict};
 pub use entry::{Entry, EntryBody, RawEntry};
 pub use frame::Frame;

@@ -195,6 +195,7 @@ pub fn text(body: &EntryBody) -> String {
         EntryBody::Acted(outcome) => acted(outcome),
         EntryBody::Event(event) => event_text(event),
         EntryBody::Gap(gap) => gap_text(gap),
+        EntryBody::Changed(change) => change.text(),
     }
 }
 

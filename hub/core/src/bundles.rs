@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
+use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::{AskBundle, Frame};
 use wire::ids::Generation;
 use wire::time::{Now, Wall};
@@ -178,7 +179,7 @@ impl Hub {
     }
 
     /// A person publishes a bundle that others have signed: it has its number, which must be above all that agents have heard of.
-    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle) {
+    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle, now: Now) {
         let opened = signed.open(&crate::roles::policy_ring(&self.settings), &self.settings.trust_domain);
         let payload = match opened {
             Ok(payload) => payload,
@@ -224,11 +225,14 @@ impl Hub {
             payload,
             parsed: Some(Arc::new(parsed)),
         };
-        self.writer.publish(Publication {
-            request: Some(request),
-            who: Some(who),
-            newest,
-        });
+        self.send_to_store(
+            Publication {
+                request: Some(request),
+                who: Some(who),
+                newest,
+            },
+            now,
+        );
     }
 
     fn is_crowded(&mut self, request: u64) -> bool {
@@ -268,8 +272,20 @@ impl Hub {
         if let Some(key) = self.signing_key() {
             let newest = Newest::sign(payload, parsed, key);
             let (request, who) = asked.unzip();
-            self.writer.publish(Publication { request, who, newest });
+            self.send_to_store(Publication { request, who, newest }, now);
         }
+    }
+
+    /// The bundle and the entry that explains it are one batch.
+    fn send_to_store(&mut self, publication: Publication, now: Now) {
+        let reference = publication.newest.reference;
+        let caller = match &publication.who {
+            Some(who) => Caller::new(who, Via::Api),
+            None => Caller::hub(),
+        };
+        let change = ChangeRecord::new(caller, "policy.publish", format!("policy/{}", reference.generation));
+        self.record(change.with("digest", reference.digest), now);
+        self.writer.publish(publication);
     }
 
     /// A bundle is durable: it becomes the newest and goes to everyone who has an older one.
@@ -378,11 +394,12 @@ impl Hub {
         let generation = newest.reference.generation;
         self.bundles.given = self.bundles.given.max(generation);
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
-        self.writer.publish(Publication {
+        let publication = Publication {
             request: None,
             who: None,
             newest,
-        });
+        };
+        self.send_to_store(publication, now);
     }
 
     /// It is time for the next beacon.

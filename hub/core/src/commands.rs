@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wire::change::{Caller, ChangeRecord, Via};
 use wire::codec;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Frame, Order};
@@ -113,6 +114,21 @@ impl Commands {
     }
 }
 
+/// The entry of a command's beginning: an order's whole life stands in the journal by its id.
+fn asked_for(record: &Record) -> ChangeRecord {
+    let caller = Caller::new(&record.who, Via::Api);
+    let what = match &record.what {
+        Order::Act(action) => action.to_string(),
+        Order::Hold => "hold".to_owned(),
+        Order::Release => "release".to_owned(),
+        Order::BreakGlass(_) => "break glass".to_owned(),
+    };
+    ChangeRecord::new(caller, "command.order", format!("node/{}", record.agent))
+        .because(&record.reason)
+        .with("command", record.id)
+        .with("what", what)
+}
+
 impl Hub {
     /// Commands that were not finished when the hub ended. One whose time line does not carry on counts as expired.
     pub(crate) fn recover_commands(&mut self, records: &[Vec<u8>], now: Now) {
@@ -163,6 +179,7 @@ impl Hub {
             made: now.mono,
             expires,
         };
+        self.record(asked_for(&record), now);
         self.begin(record, place, Stage::Storing, Some(request));
         self.timers.set(expires, Timer::Expire(id));
         self.timers.set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
