@@ -20,6 +20,7 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::random::Random;
+use crate::restore::Trust;
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
@@ -30,6 +31,7 @@ pub struct Hub {
     pub(crate) settings: Settings,
     pub(crate) random: Random,
     pub(crate) admission: Admission,
+    pub(crate) trust: Trust,
     pub(crate) fleet: Fleet,
     pub(crate) sessions: Sessions,
     pub(crate) bundles: Bundles,
@@ -62,6 +64,7 @@ impl Hub {
         let mut hub = Self {
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
+            trust: Trust::default(),
             fleet: Fleet::recovered(recovered.agents),
             sessions: Sessions::default(),
             bundles,
