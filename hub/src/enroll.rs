@@ -474,16 +474,13 @@ impl Answered {
                 answer: EnrollAnswer::Granted(Box::new(credentials)),
                 news,
             },
-            Err(No(no)) => {
-                tracing::info!(refusal = ?no.refusal, no.detail, "refused a certificate");
-                Self {
-                    answer: EnrollAnswer::Refused {
-                        refusal: no.refusal,
-                        detail: no.detail,
-                    },
-                    news: no.news,
-                }
-            }
+            Err(No(no)) => Self {
+                answer: EnrollAnswer::Refused {
+                    refusal: no.refusal,
+                    detail: no.detail,
+                },
+                news: no.news,
+            },
         }
     }
 }
