@@ -381,6 +381,11 @@ impl Fleet {
         &mut self.nodes[place]
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Nodes by place.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Place, &Node)> {
         self.nodes.iter().enumerate()

@@ -30,6 +30,16 @@ impl Timers {
         self.0.insert((at, timer));
     }
 
+    /// What was to happen then does not any more.
+    pub(crate) fn cancel(&mut self, at: Mono, timer: Timer) {
+        self.0.remove(&(at, timer));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn next(&self) -> Option<Mono> {
         self.0.first().map(|(at, _)| *at)
     }
