@@ -381,7 +381,7 @@ impl Enrollment {
     fn credentials(&self, record: &AgentRecord, key: &RequestedKey, now: Wall) -> Result<Credentials, No> {
         let certificate = self
             .ca
-            .agent_leaf(key, &record.agent, now, record.ends)
+            .agent_leaf(key, &record.agent, record.ends)
             .map_err(|cause| no(Refusal::Malformed, cause.to_string()))?;
         Ok(Credentials {
             agent: record.agent.clone(),
