@@ -35,11 +35,6 @@ impl Timers {
         self.0.remove(&(at, timer));
     }
 
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.0.len()
-    }
-
     pub(crate) fn next(&self) -> Option<Mono> {
         self.0.first().map(|(at, _)| *at)
     }
