@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Generation};
-use wire::time::Now;
+use wire::time::{Mono, Now};
 
 use crate::admission::Admission;
 use crate::bundles::Bundles;
@@ -24,6 +24,11 @@ use crate::restore::Trust;
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
+
+/// Watchers hear of the policy, and how many nodes have it, at most this often.
+const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
+/// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
+const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
 
 /// The hub's state.
 #[derive(Debug)]
@@ -47,6 +52,8 @@ pub struct Hub {
     pub(crate) effects: VecDeque<Effect>,
     changed_nodes: BTreeSet<Place>,
     pub(crate) policy_changed: bool,
+    /// Watchers hear of the policy again from then on.
+    policy_told_until: Mono,
 }
 
 impl Hub {
@@ -78,6 +85,7 @@ impl Hub {
             effects: VecDeque::new(),
             changed_nodes: BTreeSet::new(),
             policy_changed: false,
+            policy_told_until: Mono::default(),
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
@@ -103,7 +111,7 @@ impl Hub {
         self.run_timers(now);
         self.turn_domains(now);
         self.flush(now);
-        self.announce();
+        self.announce(now);
     }
 
     /// The next thing to do.
@@ -216,6 +224,8 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                // What it is for stands in `policy_changed`, which is looked at after every input.
+                Timer::Policy => {}
             }
         }
     }
@@ -225,14 +235,25 @@ impl Hub {
         self.changed_nodes.insert(place);
     }
 
-    fn announce(&mut self) {
+    fn announce(&mut self, now: Now) {
         while let Some(place) = self.changed_nodes.pop_first() {
             let agent = self.fleet.node(place).id().clone();
             self.effects.push_back(Effect::Changed(Change::Node(agent)));
         }
-        if std::mem::take(&mut self.policy_changed) {
-            self.effects.push_back(Effect::Changed(Change::Policy));
+        if self.policy_changed {
+            self.announce_policy(now);
         }
+    }
+
+    /// At once if nobody was told lately, else a little later: counting who has the bundle looks at every node.
+    fn announce_policy(&mut self, now: Now) {
+        if now.mono < self.policy_told_until {
+            return self.timers.set(self.policy_told_until, Timer::Policy);
+        }
+        let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
+        self.policy_told_until = now.mono + POLICY_TOLD_EVERY + POLICY_TOLD_EACH.saturating_mul(nodes);
+        self.policy_changed = false;
+        self.effects.push_back(Effect::Changed(Change::Policy));
     }
 
     pub(crate) fn send(&mut self, session: SessionId, frame: Frame) {

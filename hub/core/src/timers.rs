@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// Watchers may hear of the policy again.
+    Policy,
 }
 
 #[derive(Debug, Default)]

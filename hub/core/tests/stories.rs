@@ -486,6 +486,25 @@ fn a_command_that_is_over_leaves_no_timer_behind() {
 }
 
 #[test]
+fn however_often_a_node_comes_and_goes_watchers_hear_of_the_policy_at_a_measured_pace() {
+    let mut world = World::new(1);
+    world.publish(policy::DEMO_BUNDLE);
+    world.settle();
+    world.changes.clear();
+    for _ in 0..20 {
+        world.join(0).unwrap();
+        world.close(0, "cut");
+        world.advance(50);
+    }
+    let told = world.changes.iter().filter(|change| **change == Change::Policy).count();
+    assert!((2..=6).contains(&told), "told {told} times in a second");
+    world.advance(1_000);
+    world.changes.clear();
+    world.advance(1_000);
+    assert!(!world.changes.contains(&Change::Policy), "and no more when it is quiet");
+}
+
+#[test]
 fn what_break_glass_could_lift_is_for_the_agent_to_say() {
     let frozen = "bundle: frozen\npermits: [{ kinds: [restart], targets: [workload] }]\nrules:\n  - { id: sale, kind: change_freeze, \
                   selector: { kinds: [restart] }, on_violation: deny, spans: [{ local_start: 1970-01-01, local_end: 2999-01-01 }] }\n";
