@@ -28,6 +28,7 @@ mod health;
 mod login;
 pub mod nodes;
 mod parcels;
+mod places;
 mod policies;
 mod routes;
 mod series;

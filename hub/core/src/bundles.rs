@@ -312,7 +312,7 @@ impl Hub {
     pub(crate) fn offer_bundle(&mut self, session: SessionId, theirs: BundleRef, now: Now) {
         // Before the bundle, on the same stream: it may be signed by keys that they name.
         self.push_roles(session);
-        if self.forked(theirs) || self.is_below_their_floor(session, theirs) {
+        if self.is_below_their_floor(session, theirs) {
             self.publish_again(now);
         } else {
             self.push_bundle(session);
@@ -322,9 +322,10 @@ impl Hub {
         }
     }
 
-    /// An agent has a newer bundle than ours, of a hub that was restored: it is asked to give it back, once at a time.
+    /// An agent has a newer bundle than ours, or another one with its number, of a hub that was restored: it is asked to give it
+    /// back, once at a time. Nothing of what it names counts before.
     pub(crate) fn ask_if_newer(&mut self, session: SessionId, theirs: BundleRef) {
-        if !self.bundles.is_newer(theirs) {
+        if !self.bundles.is_newer(theirs) && !self.forked(theirs) {
             return;
         }
         if let Some(live) = self.sessions.live_mut(session).filter(|live| !live.asked) {
@@ -334,13 +335,15 @@ impl Hub {
     }
 
     /// The agent has lost its bundle and refuses ours, because it has heard of a newer one that we have lost: nobody gives that back,
-    /// and an agent without any bundle protects nothing.
+    /// and an agent without any bundle protects nothing. Only as far as its word was believed.
     fn is_below_their_floor(&self, session: SessionId, theirs: BundleRef) -> bool {
         let told = self
             .sessions
             .place(session)
             .and_then(|place| self.fleet.node(place).record.told.as_ref());
-        theirs == BundleRef::NONE && told.is_some_and(|told| told.generation_floor > self.bundles.newest_generation())
+        let heard = told.map_or(Generation(0), |told| told.generation_floor);
+        let is_believed = heard <= self.wanted.generation_floor;
+        theirs == BundleRef::NONE && is_believed && heard > self.bundles.newest_generation()
     }
 
     /// Our newest bundle has the number of another one that agents have and will not give up for it: the same text, which is the
@@ -387,6 +390,9 @@ impl Hub {
         let Some(newest) = Newest::open(signed, &ring, &self.settings.trust_domain) else {
             return;
         };
+        if self.forked(newest.reference) {
+            return self.publish_again(now);
+        }
         // Several agents may give back the same one, and a person may have published meanwhile.
         if !self.bundles.is_newer(newest.reference) || newest.parsed.is_none() {
             return;
@@ -420,7 +426,7 @@ impl Hub {
         if !self.bundles.beacon_due || bundle == BundleRef::NONE || self.stopping {
             return;
         }
-        let number = (self.bundles.last_beacon + 1).max(wall_number(now.wall));
+        let number = self.bundles.last_beacon.saturating_add(1).max(wall_number(now.wall));
         if number > self.meta.beacon_floor {
             self.wanted.beacon_floor = self.wanted.beacon_floor.max(number.saturating_add(RESERVED_BEACONS));
             return;

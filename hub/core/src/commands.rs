@@ -87,6 +87,8 @@ struct Pending {
     stage: Stage,
     /// Who waits for the answer.
     request: Option<u64>,
+    /// Until when.
+    waits_until: Mono,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,14 +146,14 @@ impl Hub {
             match place {
                 Some(place) if record.made <= now.mono && record.expires > now.mono => {
                     self.timers.set(record.expires, Timer::Expire(record.id));
-                    self.begin(record, place, Stage::Stored, None);
+                    self.begin(record, place, Stage::Stored, None, now.mono);
                 }
                 _ => self.writer.remove_command(record.id),
             }
         }
     }
 
-    fn begin(&mut self, record: Record, place: Place, stage: Stage, request: Option<u64>) {
+    fn begin(&mut self, record: Record, place: Place, stage: Stage, request: Option<u64>, waits_until: Mono) {
         let id = record.id;
         self.fleet.node_mut(place).commands.push(id);
         let pending = Pending {
@@ -159,6 +161,7 @@ impl Hub {
             place,
             stage,
             request,
+            waits_until,
         };
         self.commands.0.insert(id, pending);
     }
@@ -180,9 +183,10 @@ impl Hub {
             expires,
         };
         self.record(asked_for(&record), now);
-        self.begin(record, place, Stage::Storing, Some(request));
+        let waits_until = now.mono + wait.min(LONGEST_WAIT);
+        self.begin(record, place, Stage::Storing, Some(request), waits_until);
         self.timers.set(expires, Timer::Expire(id));
-        self.timers.set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
+        self.timers.set(waits_until, Timer::Wait(id));
         self.writer.store_command(id);
     }
 
@@ -359,6 +363,8 @@ impl Hub {
             .node_mut(pending.place)
             .commands
             .retain(|of_node| of_node != id);
+        self.timers.cancel(pending.record.expires, Timer::Expire(*id));
+        self.timers.cancel(pending.waits_until, Timer::Wait(*id));
         self.writer.remove_command(*id);
         if let Some(request) = pending.request {
             self.reply(request, answer);

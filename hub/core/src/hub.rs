@@ -11,7 +11,7 @@ use std::time::Duration;
 use wire::change::{Caller, ChangeRecord};
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
-use wire::time::Now;
+use wire::time::{Mono, Now};
 
 use crate::access::{Access, User};
 use crate::admission::Admission;
@@ -25,9 +25,15 @@ use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
 use crate::random::Random;
+use crate::restore::Trust;
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
+
+/// Watchers hear of the policy, and how many nodes have it, at most this often.
+const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
+/// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
+const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
 
 /// The hub's state.
 #[derive(Debug)]
@@ -35,6 +41,7 @@ pub struct Hub {
     pub(crate) settings: Settings,
     pub(crate) random: Random,
     pub(crate) admission: Admission,
+    pub(crate) trust: Trust,
     pub(crate) fleet: Fleet,
     pub(crate) sessions: Sessions,
     pub(crate) bundles: Bundles,
@@ -53,6 +60,8 @@ pub struct Hub {
     pub(crate) effects: VecDeque<Effect>,
     changed_nodes: BTreeSet<Place>,
     pub(crate) policy_changed: bool,
+    /// Watchers hear of the policy again from then on.
+    policy_told_until: Mono,
 }
 
 impl Hub {
@@ -74,6 +83,7 @@ impl Hub {
             access: recover::<User, _>(&mut recovered, Access::recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
+            trust: Trust::default(),
             fleet: Fleet::recovered(recovered.agents),
             sessions: Sessions::default(),
             bundles,
@@ -89,6 +99,7 @@ impl Hub {
             effects: VecDeque::new(),
             changed_nodes: BTreeSet::new(),
             policy_changed: false,
+            policy_told_until: Mono::default(),
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
@@ -116,7 +127,7 @@ impl Hub {
         self.journal.seal();
         self.journal.carry_on(Epoch(self.meta.hub_epoch.0), now);
         self.flush(now);
-        self.announce();
+        self.announce(now);
     }
 
     /// Changes of the hub's own journal are durable: their documents stand, and whoever waited for them is told.
@@ -304,6 +315,8 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                // What it is for stands in `policy_changed`, which is looked at after every input.
+                Timer::Policy => {}
             }
         }
     }
@@ -313,19 +326,30 @@ impl Hub {
         self.changed_nodes.insert(place);
     }
 
-    fn announce(&mut self) {
+    fn announce(&mut self, now: Now) {
         while let Some(place) = self.changed_nodes.pop_first() {
             let agent = self.fleet.node(place).id().clone();
             self.effects.push_back(Effect::Changed(Change::Node(agent)));
         }
-        if std::mem::take(&mut self.policy_changed) {
-            self.effects.push_back(Effect::Changed(Change::Policy));
+        if self.policy_changed {
+            self.announce_policy(now);
         }
     }
 
     /// Records in the hub's own journal why something changes, as a part of this input's change.
     pub(crate) fn record(&mut self, change: ChangeRecord, now: Now) {
         self.journal.open().record(now, change.into_body());
+    }
+
+    /// At once if nobody was told lately, else a little later: counting who has the bundle looks at every node.
+    fn announce_policy(&mut self, now: Now) {
+        if now.mono < self.policy_told_until {
+            return self.timers.set(self.policy_told_until, Timer::Policy);
+        }
+        let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
+        self.policy_told_until = now.mono + POLICY_TOLD_EVERY + POLICY_TOLD_EACH.saturating_mul(nodes);
+        self.policy_changed = false;
+        self.effects.push_back(Effect::Changed(Change::Policy));
     }
 
     pub(crate) fn send(&mut self, session: SessionId, frame: Frame) {
