@@ -18,6 +18,7 @@ mod hub;
 mod ingest;
 mod input;
 mod peek;
+pub mod plans;
 mod random;
 mod restore;
 mod roles;

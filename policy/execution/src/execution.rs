@@ -171,6 +171,16 @@ impl Execution {
         self.until
     }
 
+    /// How often taking it back was tried.
+    pub const fn undos(&self) -> u8 {
+        self.undos
+    }
+
+    /// Whether it will be taken back as soon as it is known to be done.
+    pub const fn is_unwanted(&self) -> bool {
+        self.unwanted
+    }
+
     /// Whether it is done and could be taken back.
     pub const fn can_undo(&self) -> bool {
         self.reversible && matches!(self.state, StepState::Done | StepState::Verifying)

@@ -162,13 +162,15 @@ impl PlanState {
     pub const fn successors(self) -> &'static [Self] {
         match self {
             Self::Received => &[Self::Validated, Self::Rejected],
-            Self::Validated => &[Self::Decided, Self::Rejected],
+            Self::Validated => &[Self::Decided, Self::Rejected, Self::Cancelled, Self::Superseded],
             Self::Decided => &[
                 Self::Held,
                 Self::AwaitingApproval,
                 Self::Scheduled,
                 Self::Rejected,
                 Self::Expired,
+                Self::Cancelled,
+                Self::Superseded,
             ],
             // A plan that has done steps is held between two of them, too: then it resumes or is undone.
             Self::Held => &[
@@ -191,7 +193,6 @@ impl PlanState {
             ],
             Self::Scheduled => &[
                 Self::Leased,
-                Self::Held,
                 Self::RollingBack,
                 Self::Expired,
                 Self::Cancelled,
