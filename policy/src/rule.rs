@@ -69,7 +69,8 @@ impl Source {
     pub fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
-            Origin::Command { .. } => Self::Human,
+            Origin::Plan { brain: true, .. } => Self::Brain,
+            Origin::Command { .. } | Origin::Plan { brain: false, .. } => Self::Human,
             Origin::Local { .. } => Self::Local,
         }
     }
@@ -145,7 +146,7 @@ impl<'a> Asked<'a> {
             amount: actions::amount(&action.kind),
             details: Details::NONE,
             earlier: 0,
-            is_undo: matches!(origin, Origin::Cleared { .. }),
+            is_undo: matches!(origin, Origin::Cleared { .. } | Origin::Plan { undo: true, .. }),
             clock_wrong: false,
             clock_unknown: false,
             clock_error_ms: 0,

@@ -56,6 +56,7 @@ impl Hub {
             | Frame::Welcome(_)
             | Frame::Ack(_)
             | Frame::Command(_)
+            | Frame::PlanCommand(_)
             | Frame::Beacon(_)
             | Frame::Roles(_)
             | Frame::Goodbye(_)

@@ -22,6 +22,7 @@ mod ingest;
 mod input;
 mod journal;
 mod peek;
+pub mod plans;
 mod random;
 mod restore;
 mod roles;
