@@ -23,7 +23,10 @@ use wire::frame::{
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
-use wire::probe::{self, Answer, Ask, GpuInfo, GpuValues, Reply, Request};
+use wire::probe::{
+    self, Answer, Ask, GpuDetails, GpuEvent, GpuEventKind, GpuInfo, GpuReport, GpuState, GpuValues, Reply, Request,
+    Write,
+};
 use wire::roles::{Role, RoleName, Roles, SignedRoles};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
@@ -602,6 +605,27 @@ fn messages_of_the_probe() {
             request(Ask::ResetPowerCap { gpu: 1 }),
         ],
     );
+    let write = |write| {
+        request(Ask::Write {
+            uuid: "GPU-0".to_owned(),
+            write,
+        })
+    };
+    check(
+        golden!("probe-requests-2"),
+        &vec![
+            request(Ask::Describe),
+            request(Ask::Measure { patience_ms: 250 }),
+            write(Write::PowerCap { milliwatts: 220_000 }),
+            write(Write::ResetPowerCap),
+            write(Write::ClockLock {
+                min_mhz: 210,
+                max_mhz: 1_200,
+            }),
+            write(Write::ResetClockLock),
+            write(Write::Persistence { on: true }),
+        ],
+    );
     let gpu = GpuInfo {
         uuid: "GPU-0".to_owned(),
         model: "Sim L40S".to_owned(),
@@ -630,6 +654,46 @@ fn messages_of_the_probe() {
             }),
             answer(Reply::Failed {
                 reason: "not permitted".to_owned(),
+            }),
+        ],
+    );
+    let report = |state, values| GpuReport {
+        uuid: "GPU-0".to_owned(),
+        state,
+        values,
+    };
+    let event = |what| GpuEvent {
+        uuid: "GPU-0".to_owned(),
+        what,
+    };
+    check(
+        golden!("probe-answers-2"),
+        &vec![
+            answer(Reply::Described(vec![GpuDetails {
+                uuid: "GPU-0".to_owned(),
+                pci: "0000:17:00".to_owned(),
+                serial: Some("1650".to_owned()),
+                vbios: None,
+                max_clock_mhz: Some(2_520),
+            }])),
+            answer(Reply::Measured {
+                gpus: vec![
+                    report(GpuState::Answers, vec![(50, Some(41_000)), (51, None)]),
+                    report(GpuState::Lost, Vec::new()),
+                    report(GpuState::ResetRequired, Vec::new()),
+                    report(GpuState::Hung { for_ms: 900 }, Vec::new()),
+                    report(
+                        GpuState::Unreadable {
+                            reason: "no data".to_owned(),
+                        },
+                        Vec::new(),
+                    ),
+                ],
+                events: vec![event(GpuEventKind::Xid(79)), event(GpuEventKind::RecoveryAction)],
+            }),
+            answer(Reply::Written {
+                before: Some(350_000),
+                after: None,
             }),
         ],
     );
