@@ -19,6 +19,7 @@ use wire::ids::{AgentId, HubEpoch};
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::metrics::{Meter, Meters, Queues};
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -124,6 +125,8 @@ pub struct Parts {
     pub outlet: Arc<dyn Outlet>,
     /// Who watches.
     pub feed: Feed,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// When to stop.
@@ -144,6 +147,7 @@ pub struct Turn {
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
     feed: Feed,
+    meter: Meter,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -163,6 +167,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meters,
         } = parts;
         let turn = Self {
             core,
@@ -172,6 +177,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meter: Meter::new(meters),
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -186,6 +192,11 @@ impl Turn {
         let mut stopping = false;
         self.effects();
         loop {
+            self.meter.queues(Queues {
+                inputs: self.inputs.len(),
+                asks: self.asks.len(),
+                batches: self.waiting.len(),
+            });
             let timeout = self.core.poll_timeout(self.clock.now());
             let tick = async {
                 match timeout {
@@ -214,6 +225,7 @@ impl Turn {
 
     /// One turn: feeds one input to the core, then starts its effects.
     fn turn(&mut self, input: Input) {
+        self.meter.told(&input);
         self.core.handle(input, self.clock.now());
         self.effects();
     }
@@ -234,6 +246,7 @@ impl Turn {
     }
 
     fn store(&mut self, batch: Batch) {
+        self.meter.begins(&batch);
         if !self.waiting.is_empty() {
             self.waiting.push_back(batch);
             return;
@@ -251,6 +264,7 @@ impl Turn {
             }
         }
         for Completion { token, result } in completions {
+            self.meter.ended(token, result.is_ok());
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },

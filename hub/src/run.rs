@@ -24,6 +24,7 @@ use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
 use crate::listen::{self, ListenError, Sockets};
+use crate::metrics::Meters;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -203,6 +204,7 @@ impl Running {
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
         let core = Hub::new(base.settings, base.recovered, clock.now());
+        let meters = Arc::new(Meters::default());
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -211,6 +213,7 @@ impl Running {
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -234,6 +237,8 @@ impl Running {
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
         let server = Server::new(tcp, leaf, router(app))?;
