@@ -25,6 +25,7 @@ pub mod auth;
 mod decisions;
 mod door;
 mod glass;
+mod handbook;
 mod health;
 mod login;
 pub mod metrics;

@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use wire::api::{NodeState, NodeView};
+use wire::decision::Verdict;
 use wire::exposition::{Buckets, Format, Kind, Page};
 
 use super::{App, Failure};
@@ -33,6 +34,14 @@ const STATES: [NodeState; 4] = [
     NodeState::WorkingAlone,
     NodeState::Unknown,
     NodeState::Down,
+];
+
+const VERDICTS: [Verdict; 5] = [
+    Verdict::Allow,
+    Verdict::Clamp,
+    Verdict::Hold,
+    Verdict::RequireApproval,
+    Verdict::Deny,
 ];
 
 /// The page as it was last written, in both formats.
@@ -220,8 +229,12 @@ fn of_store(page: &mut Page, app: &App) {
 fn of_decisions(page: &mut Page, counted: &Counted) {
     let help = "Decisions of nodes that became durable here, by verdict and by whether the node had a session.";
     let mut decisions = page.family("sentinel_hub_decisions", Kind::Counter, help);
-    for ((verdict, mode), count) in &counted.decisions {
-        decisions.count(&[("verdict", verdict), ("mode", mode)], *count);
+    // All of them from the start: a rate needs the 0 before the first one.
+    for verdict in VERDICTS.map(Verdict::name) {
+        for mode in ["connected", "disconnected"] {
+            let count = counted.decisions.get(&(verdict, mode)).copied().unwrap_or(0);
+            decisions.count(&[("verdict", verdict), ("mode", mode)], count);
+        }
     }
     let help = "Actions that policy denied, by kind of action.";
     let mut denied = page.family("sentinel_policy_violations", Kind::Counter, help);

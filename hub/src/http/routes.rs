@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, glass, health, login, metrics, nodes, parcels, policies, series,
-    stream, tokens, verify,
+    App, Failure, actions, assets, decisions, door, glass, handbook, health, login, metrics, nodes, parcels, policies,
+    series, stream, tokens, verify,
 };
 
 /// One route.
@@ -82,6 +82,8 @@ pub const ROUTES: &[Route] = &[
     open(read("/livez", || get(health::live))),
     open(read("/readyz", || get(health::ready))),
     open(read("/metrics", || get(metrics::page))),
+    open(read("/handbook", || get(handbook::first))),
+    open(read("/handbook/{*page}", || get(handbook::page))),
     read("/api/v1/metrics", || get(metrics::fleet)),
 ];
 

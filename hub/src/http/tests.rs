@@ -5,6 +5,7 @@ mod loop_closed;
 mod metrics;
 mod policies;
 mod readings;
+mod reference;
 mod requests;
 mod roles;
 
