@@ -19,6 +19,7 @@ use wire::ids::{AgentId, HubEpoch};
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::metrics::{Meter, Meters, Queues};
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -132,6 +133,8 @@ pub struct Parts {
     pub outlet: Arc<dyn Outlet>,
     /// Who watches.
     pub feed: Feed,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// When to stop.
@@ -152,6 +155,7 @@ pub struct Turn {
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
     feed: Feed,
+    meter: Meter,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -171,6 +175,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meters,
         } = parts;
         let turn = Self {
             core,
@@ -180,6 +185,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meter: Meter::new(meters),
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -194,6 +200,11 @@ impl Turn {
         let mut stopping = false;
         self.effects();
         loop {
+            self.meter.queues(Queues {
+                inputs: self.inputs.len(),
+                asks: self.asks.len(),
+                batches: self.waiting.len(),
+            });
             let timeout = self.core.poll_timeout(self.clock.now());
             let tick = async {
                 match timeout {
@@ -223,6 +234,7 @@ impl Turn {
 
     /// One turn: feeds one input to the core, then starts its effects.
     fn turn(&mut self, input: Input) {
+        self.meter.told(&input);
         self.core.handle(input, self.clock.now());
         self.effects();
     }
@@ -243,6 +255,7 @@ impl Turn {
     }
 
     fn store(&mut self, batch: Batch) {
+        self.meter.begins(&batch);
         if !self.waiting.is_empty() {
             self.waiting.push_back(batch);
             return;
@@ -260,6 +273,7 @@ impl Turn {
             }
         }
         for Completion { token, result } in completions {
+            self.meter.ended(token, result.is_ok());
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },

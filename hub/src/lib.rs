@@ -14,6 +14,7 @@ pub mod http;
 pub mod hub;
 pub mod keys;
 pub mod listen;
+pub mod metrics;
 pub mod quic;
 pub mod run;
 pub mod store;

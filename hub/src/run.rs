@@ -26,6 +26,7 @@ use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
 use crate::listen::{self, ListenError, Sockets};
+use crate::metrics::Meters;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -223,6 +224,7 @@ impl Running {
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
+        let meters = Arc::new(Meters::default());
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -231,6 +233,7 @@ impl Running {
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -254,6 +257,8 @@ impl Running {
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
         let server = Server::new(tcp, leaf, router(app))?;

@@ -17,6 +17,7 @@ pub mod decision;
 pub mod domains;
 pub mod enroll;
 pub mod entry;
+pub mod exposition;
 pub mod frame;
 pub mod ids;
 pub mod parcel;

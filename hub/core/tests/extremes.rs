@@ -293,7 +293,7 @@ impl Rig {
             wall: WALL,
         };
         let mut rig = Self {
-            hub: Hub::new(settings.clone(), Recovered::default(), now),
+            hub: Hub::new(settings.clone(), Recovered::default(), now).unwrap(),
             settings,
             now,
             meta: None,
@@ -369,7 +369,7 @@ impl Rig {
                         };
                         self.heads.insert((agent, epoch), head);
                     }
-                    Row::Telemetry { .. } | Row::Command { .. } | Row::Turns { .. } => {}
+                    Row::Telemetry { .. } | Row::Command { .. } | Row::Turns { .. } | Row::Put(_) => {}
                 }
             }
             self.tell(Input::Stored { token: batch.token });
@@ -408,9 +408,10 @@ impl Rig {
             meta: self.meta.clone(),
             agents: agents.collect(),
             bundle: self.bundle.clone(),
+            journal: self.heads.iter().filter(|((of, _), _)| of.is_hub()).map(|(_, head)| *head).collect(),
             ..Recovered::default()
         };
-        self.hub = Hub::new(self.settings.clone(), recovered, self.now);
+        self.hub = Hub::new(self.settings.clone(), recovered, self.now).unwrap();
         self.tell(Input::Tick);
     }
 
