@@ -235,6 +235,10 @@ hex_id! {
     CommandId, 16, "command id", "32 digits of 0-9 and a-f"
 }
 hex_id! {
+    /// A plan's id, drawn by the hub (UUIDv7 bytes, so that ids sort by time). 32 hex digits in text.
+    PlanId, 16, "plan id", "32 digits of 0-9 and a-f"
+}
+hex_id! {
     /// Names a signing key: the first 8 bytes of the BLAKE3 hash of the public key. 16 hex digits in text.
     KeyId, 8, "key id", "16 digits of 0-9 and a-f"
 }
