@@ -326,6 +326,7 @@ impl Shell {
             roles: self.core.roles().into(),
             clock_error: self.core.clock_error(now),
             unhealthy: self.core.unhealthy().map(str::to_owned),
+            findings: self.core.findings(),
             waits_for_turn: self.core.waits_for_turn(),
             glass: self.core.glass(now),
             latest: self.latest.clone(),

@@ -18,8 +18,8 @@ use wire::domains::{self, FleetFacts, NodeFacts};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
-    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES,
-    Hello, HubTime, Order, RoleDocuments, Status, TelemetryBlock, Welcome,
+    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
+    HEADER_BYTES, Hello, HubTime, Order, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -172,6 +172,12 @@ fn frames_of_the_control_stream() {
 
 #[test]
 fn frames_about_domains() {
+    check_frame(
+        golden!("findings"),
+        &Frame::Findings(Findings {
+            list: vec!["because".to_owned()],
+        }),
+    );
     check_frame(
         golden!("node-facts"),
         &Frame::NodeFacts(NodeFacts {
@@ -429,6 +435,13 @@ fn entries_of_every_kind() {
                 number: 7,
                 who: text(),
                 reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-finding"),
+            event(Event::Finding {
+                part: "gpu0".to_owned(),
+                why: Some(text()),
             }),
         ),
         (

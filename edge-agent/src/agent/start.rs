@@ -101,6 +101,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         roles: core.roles().into(),
         clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
+        findings: core.findings(),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),
         latest: Arc::default(),
