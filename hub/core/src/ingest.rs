@@ -53,6 +53,7 @@ impl Hub {
             Frame::Telemetry(block) => self.telemetry(session, place, block, now),
             Frame::Bundle(signed) => self.offered(session, signed, now),
             Frame::NodeFacts(facts) => self.node_facts(session, place, facts, now),
+            Frame::Findings(findings) => self.node_findings(session, place, findings, now),
             Frame::AskTime(ask) => self.tell_time(session, place, ask, now),
             Frame::Hello(_)
             | Frame::Welcome(_)
