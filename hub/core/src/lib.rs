@@ -18,6 +18,7 @@ mod hub;
 mod ingest;
 mod input;
 mod peek;
+pub mod placement;
 mod random;
 mod restore;
 mod roles;
