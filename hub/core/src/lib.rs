@@ -22,6 +22,7 @@ pub mod placement;
 mod random;
 mod restore;
 mod roles;
+pub mod rollouts;
 mod sessions;
 mod timers;
 mod views;
