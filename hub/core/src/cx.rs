@@ -16,6 +16,7 @@ use wire::entry::EntryBody;
 use wire::ids::AgentId;
 use wire::time::{Mono, Now};
 
+use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::effect::{Answer, Effect};
 use crate::fleet::Fleet;
@@ -31,6 +32,17 @@ pub(crate) enum Then {
         request: u64,
         /// What is answered when it is stored.
         answer: Box<Answer>,
+    },
+    /// A cluster has something to do or to tell.
+    Kube(Box<KubeEffect>),
+    /// A cluster has something to do that somebody waits for.
+    KubeFor {
+        /// Whose request.
+        request: u64,
+        /// Id of the change.
+        id: String,
+        /// What the cluster has to do.
+        effect: Box<KubeEffect>,
     },
 }
 

@@ -8,7 +8,9 @@ use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
 
 use crate::access::AccessRequest;
+use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
+use crate::rollouts::RolloutRequest;
 
 /// Names one session of one agent; never used twice by one hub process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +66,8 @@ pub enum Input {
         /// Why; `None` allows it again.
         reason: Option<String>,
     },
+    /// A cluster has done or told something.
+    Kube(KubeInput),
     /// A person or program wants something.
     Request {
         /// Repeated in [`crate::Effect::Reply`].
@@ -109,6 +113,20 @@ pub enum Request {
         caller: Caller,
         /// What.
         what: AccessRequest,
+    },
+    /// Register clusters, and change their deployments.
+    Clusters {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: ClusterRequest,
+    },
+    /// Start rollouts and tell them something.
+    Rollouts {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: RolloutRequest,
     },
     /// Give out everything that a node without a network needs.
     Export,

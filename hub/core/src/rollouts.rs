@@ -9,14 +9,16 @@
 //! another phase; a rollout is `Completed` only when the new image was seen to run on all replicas and nothing of the rollout is left.
 //!
 //! Read next: `rollouts/spec.rs` (what is asked), `rollouts/facts.rs` (what is observed, what is changed), `rollouts/machine.rs` (the
-//! moves), `rollouts/verdict.rs` (measurements), `rollouts/commands.rs` (people).
+//! moves), `rollouts/verdict.rs` (measurements), `rollouts/commands.rs` (people), `rollouts/subject.rs` (documents, entries and effects).
 
 mod commands;
 mod facts;
 mod machine;
 mod phase;
+mod record;
 mod sizes;
 mod spec;
+mod subject;
 mod verdict;
 
 #[cfg(test)]
@@ -26,5 +28,8 @@ pub use commands::{Command, Refused};
 pub use facts::{Change, Facts, Role, RoleFacts, Seen};
 pub use machine::{Advance, Moved, Rollout, Start, StartError};
 pub use phase::Phase;
+pub use record::RolloutRecord;
 pub use spec::{Analysis, Deadlines, RolloutSpec, SpecError, Step, Traffic};
+pub use subject::RolloutRequest;
+pub(crate) use subject::Rollouts;
 pub use verdict::{Check, Measured};

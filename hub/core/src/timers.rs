@@ -22,6 +22,10 @@ pub(crate) enum Timer {
     Domains,
     /// Watchers may hear of the policy again.
     Policy,
+    /// Rollouts are looked at.
+    Rollouts,
+    /// Nodes are marked in their clusters.
+    Clusters,
 }
 
 #[derive(Debug, Default)]

@@ -94,6 +94,17 @@ pub enum Change {
     },
 }
 
+impl Role {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Canary => "canary",
+            Self::Baseline => "baseline",
+        }
+    }
+}
+
 impl RoleFacts {
     /// Whether it is just so: this image on this many ready replicas and no others.
     pub fn is(&self, image: &str, replicas: u32) -> bool {
@@ -120,6 +131,11 @@ impl Facts {
                 Seen::Unread(why) => Some((role, why.as_str())),
                 Seen::Missing | Seen::There(_) => None,
             })
+    }
+
+    /// Ready replicas of all parts together.
+    pub fn ready(&self) -> u32 {
+        self.ready_with(Role::Stable, u32::MAX)
     }
 
     /// Ready replicas of all parts together, if one of them had at most `capped` of its own.

@@ -339,12 +339,8 @@ impl Rollout {
 
     fn change_stable(&self, facts: &Facts, sizes: Sizes, image: Option<&str>, changes: &mut Vec<Change>) {
         let Seen::There(stable) = &facts.stable else { return };
-        if stable.wanted < sizes.stable {
-            changes.push(Change::Scale {
-                role: Role::Stable,
-                replicas: sizes.stable,
-            });
-        } else if stable.wanted > sizes.stable && facts.ready_with(Role::Stable, sizes.stable) >= self.start.replicas {
+        let may_shrink = facts.ready_with(Role::Stable, sizes.stable) >= self.start.replicas;
+        if stable.wanted < sizes.stable || stable.wanted > sizes.stable && may_shrink {
             changes.push(Change::Scale {
                 role: Role::Stable,
                 replicas: sizes.stable,
@@ -414,7 +410,7 @@ impl Rollout {
         match self.last_set() {
             Some((replicas, _)) => {
                 let fresh = self.spec.analysis.fresh_baseline && self.analyses_before_next_set();
-                Sizes::at(self.start.replicas, replicas, self.spec.traffic, fresh)
+                Sizes::at(self.start.replicas, replicas, fresh)
             }
             None => Sizes::alone(self.start.replicas),
         }

@@ -26,12 +26,12 @@ pub struct RolloutSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Traffic {
-    /// By the number of replicas: what the canary gets, the stable side loses.
+    /// By the number of replicas: a service reaches all of them alike.
     #[default]
     Replicas,
-    /// By weights of a route; the stable side stays whole until the end.
+    /// By weights of a route.
     Weights,
-    /// All at once, by the selector of a service; the stable side stays whole until the end.
+    /// All at once, by the selector of a service.
     Selector,
 }
 

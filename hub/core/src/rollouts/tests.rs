@@ -551,6 +551,7 @@ enum Event {
     Lose,
     Do(Command),
     Measure(Option<u32>),
+    Crash,
     Restart,
 }
 
@@ -569,6 +570,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Lose),
         1 => command.prop_map(Event::Do),
         4 => proptest::option::of(0..=10_000_u32).prop_map(Event::Measure),
+        1 => Just(Event::Crash),
         1 => Just(Event::Restart),
     ]
 }
@@ -623,6 +625,7 @@ proptest! {
                 Event::Do(command) => drop(rollout.command(&command, world.now_ms)),
                 Event::Measure(Some(score)) => drop(rollout.measured(Measured::Health(score), world.now_ms)),
                 Event::Measure(None) => drop(rollout.measured(Measured::Nothing { why: "gone".to_owned() }, world.now_ms)),
+                Event::Crash => world.canary.iter_mut().for_each(|canary| canary.broken = true),
                 Event::Restart => rollout = rollout.clone(),
             }
             turn(&mut world, &mut rollout, &mut loses);
