@@ -22,6 +22,7 @@ mod actions;
 mod answer;
 mod assets;
 pub mod auth;
+mod clusters;
 mod decisions;
 mod door;
 mod glass;
@@ -33,6 +34,7 @@ pub mod nodes;
 mod parcels;
 mod places;
 mod policies;
+mod rollouts;
 mod routes;
 mod series;
 mod server;
@@ -53,6 +55,8 @@ pub struct App {
     pub hub: Handle,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Clients of the registered clusters.
+    pub clusters: crate::kube::Clusters,
     /// Tokens and identities of agents.
     pub enrollment: Arc<Enrollment>,
     /// The role documents, which people extend.
