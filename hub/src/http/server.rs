@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ca::Leaf;
+use super::certificate::Certificate;
 
 /// Connections at once: 40 browsers with six each, beside agents that never come here.
 const CONNECTIONS: usize = 256;
@@ -34,8 +34,8 @@ pub struct Server {
 /// Why HTTPS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The certificate does not fit.
-    #[error("cannot use the hub's certificate for HTTPS")]
+    /// TLS cannot be served.
+    #[error("cannot serve TLS 1.3")]
     Certificate {
         /// Why.
         #[source]
@@ -52,12 +52,13 @@ pub enum ServerError {
 
 impl Server {
     /// A server on a bound socket that does not block.
-    pub fn new(listener: TcpListener, leaf: Leaf, router: Router) -> Result<Self, ServerError> {
+    pub fn new(listener: TcpListener, certificate: Arc<Certificate>, router: Router) -> Result<Self, ServerError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(leaf.chain, leaf.key))
-            .map_err(|cause| ServerError::Certificate { cause })?;
+            .map_err(|cause| ServerError::Certificate { cause })?
+            .with_no_client_auth()
+            .with_cert_resolver(certificate);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let listener = tokio::net::TcpListener::from_std(listener).map_err(|cause| ServerError::Socket { cause })?;
         Ok(Self {
