@@ -32,6 +32,7 @@ mod login;
 pub mod metrics;
 pub mod nodes;
 mod parcels;
+mod places;
 mod policies;
 mod routes;
 mod series;

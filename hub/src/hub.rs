@@ -61,6 +61,14 @@ pub struct Handle {
 #[error("the hub stops")]
 pub struct Stopped;
 
+/// Why the loop ends without having been told to: the hub must not go on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Nothing becomes durable any more.
+    #[error("the store's thread is gone")]
+    Store,
+}
+
 impl Handle {
     /// Asks for something and waits for the answer.
     pub async fn request(&self, what: Request) -> Result<Answer, Stopped> {
@@ -186,8 +194,8 @@ impl Turn {
         (turn, Handle { asks })
     }
 
-    /// Runs until it is told to stop. A dropped loop loses nothing that anyone was promised.
-    pub async fn run(mut self, stop: Stop) {
+    /// Runs until it is told to stop, or the store's thread is gone. A dropped loop loses nothing that anyone was promised.
+    pub async fn run(mut self, stop: Stop) -> Result<(), Lost> {
         let mut frames = Vec::with_capacity(INPUTS_AT_ONCE);
         let mut stopping = false;
         self.effects();
@@ -210,7 +218,7 @@ impl Turn {
                     stopping = true;
                     self.turn(Input::Stop);
                 }
-                Some(completions) = self.done.recv() => self.completed(completions),
+                completions = self.done.recv() => self.completed(completions.ok_or(Lost::Store)?),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 _count = self.inputs.recv_many(&mut frames, INPUTS_AT_ONCE), if self.waiting.is_empty() && !self.inputs.is_closed() => {
                     for input in frames.drain(..) {
@@ -221,6 +229,7 @@ impl Turn {
             }
         }
         self.finish().await;
+        Ok(())
     }
 
     /// One turn: feeds one input to the core, then starts its effects.

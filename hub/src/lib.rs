@@ -7,6 +7,7 @@ mod base;
 pub mod ca;
 pub mod clock;
 pub mod config;
+pub mod doubts;
 pub mod enroll;
 pub mod feed;
 pub mod http;

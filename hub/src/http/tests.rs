@@ -91,7 +91,7 @@ impl TestHub {
             max_handshakes: 16,
             beacon_every: Duration::from_secs(3_600),
         };
-        let core = Hub::new(settings, store.recover().expect("empty"), clock.now());
+        let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
