@@ -181,6 +181,7 @@ mod tests {
     use super::*;
     use crate::enroll::Limits;
     use crate::enroll::tests::{Office, office};
+    use crate::http::certificate::Source;
 
     /// The answer of a health check, by a client that trusts the office's CA.
     async fn health(office: &Office, address: SocketAddr) -> String {
@@ -208,15 +209,17 @@ mod tests {
     #[tokio::test]
     async fn strangers_that_hold_the_port_open_keep_no_health_check_out() {
         let office = office(Limits::default());
-        let leaf = office
-            .ca
-            .https_leaf(&["localhost".to_owned()], crate::clock::wall())
-            .expect("a certificate");
+        let source = Source::Own {
+            ca: Arc::clone(&office.ca),
+            names: vec!["localhost".to_owned()],
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = Certificate::new(source, provider).expect("a certificate");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("bound");
         let router = Router::new().route("/livez", get(super::super::health::live));
-        let server = Server::new(listener, leaf, router).expect("a server");
+        let server = Server::new(listener, certificate, router).expect("a server");
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop.clone()));
         let mut silent = Vec::new();
