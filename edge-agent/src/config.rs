@@ -17,7 +17,7 @@ use wire::bundle::KeyRing;
 use wire::domains::{MAX_LABEL_BYTES, MAX_LABELS};
 use wire::{AgentId, DeviceId, Digest};
 
-use crate::probe::ProbeSettings;
+use crate::probe::{self, ProbeSettings};
 use crate::supervisor::WorkloadSettings;
 
 /// Where a service's state belongs (Filesystem Hierarchy Standard 5.8).
@@ -87,8 +87,10 @@ pub struct Config {
     /// What this node has in common with others, for rules that select by it (`labels: { rack: r7 }`) and that count a domain by it
     /// (`domain: rack`). `node`, `site` and `fleet` are known already.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Reads and sets GPUs. Absent: this node has none.
+    /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// The kernel's log, or a recording of it.
+    pub kernel_log: PathBuf,
     /// Processes to keep running.
     pub workload: Vec<Workload>,
     /// The node's name while it has not joined a hub; the machine's name if absent.
@@ -119,6 +121,7 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            kernel_log: "/dev/kmsg".into(),
             workload: Vec::new(),
             name: None,
             trust_domain: "sentinel".to_owned(),
@@ -129,12 +132,17 @@ impl Default for Config {
     }
 }
 
-/// A program that speaks the probe's protocol.
+/// What reads and sets GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GpuProbe {
-    /// Program and arguments.
-    pub command: Vec<String>,
+    /// `false`: nothing does, also where a driver is found.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// A program that speaks the probe's protocol, and its arguments; the agent's own if absent.
+    pub command: Option<Vec<String>>,
+    /// The driver's library; looked for where drivers put it if absent.
+    pub library: Option<PathBuf>,
     /// For each call. A healthy driver answers within 50 ms.
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
@@ -156,6 +164,10 @@ pub struct Workload {
     pub stop_with_agent: bool,
 }
 
+const fn yes() -> bool {
+    true
+}
+
 const fn second() -> Duration {
     Duration::from_secs(1)
 }
@@ -175,6 +187,7 @@ impl Config {
         config.state_dir = folder.join(&config.state_dir);
         config.socket = config.socket.map(|socket| folder.join(socket));
         config.bundle = config.bundle.map(|bundle| folder.join(bundle));
+        config.kernel_log = folder.join(config.kernel_log);
         config.check()?;
         Ok(config)
     }
@@ -207,7 +220,7 @@ impl Config {
             }
         }
         if let Some(probe) = &self.gpu_probe
-            && (probe.command.is_empty() || probe.deadline.is_zero())
+            && (probe.command.as_ref().is_some_and(Vec::is_empty) || probe.deadline.is_zero())
         {
             return value(
                 "gpu_probe",
@@ -258,12 +271,30 @@ impl Config {
         }
     }
 
-    /// How to start the GPU probe, if there is one.
-    pub fn probe(&self) -> Option<ProbeSettings> {
-        self.gpu_probe.as_ref().map(|probe| ProbeSettings {
-            command: probe.command.clone(),
-            deadline: probe.deadline,
-        })
+    /// How to start the GPU probe. None where settings say so, and where neither they nor this machine have a driver's library.
+    pub fn probe(&self) -> std::io::Result<Option<ProbeSettings>> {
+        let set = self.gpu_probe.as_ref();
+        if set.is_some_and(|probe| !probe.enabled) {
+            return Ok(None);
+        }
+        let deadline = set.map_or_else(second, |probe| probe.deadline);
+        if let Some(command) = set.and_then(|probe| probe.command.clone()) {
+            return Ok(Some(ProbeSettings {
+                command,
+                builtin: None,
+                deadline,
+            }));
+        }
+        let library = set.and_then(|probe| probe.library.clone()).or_else(probe::find_library);
+        let Some(library) = library else {
+            return Ok(None);
+        };
+        let (command, builtin) = probe::builtin_command(&library)?;
+        Ok(Some(ProbeSettings {
+            command,
+            builtin,
+            deadline,
+        }))
     }
 
     /// What to keep running.

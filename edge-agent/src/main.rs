@@ -8,6 +8,7 @@ mod carried;
 mod check;
 mod clock;
 mod config;
+mod faults;
 mod identity;
 mod journal;
 mod link;

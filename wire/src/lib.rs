@@ -15,6 +15,7 @@ pub mod decision;
 pub mod domains;
 pub mod enroll;
 pub mod entry;
+pub mod fault;
 pub mod frame;
 pub mod ids;
 pub mod parcel;

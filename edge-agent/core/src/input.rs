@@ -26,6 +26,10 @@ pub enum Input {
         /// For people.
         detail: String,
     },
+    /// A fault was seen, once or many times.
+    Fault(crate::faults::Fault),
+    /// A device answers and its driver wants nothing done.
+    DeviceWell(wire::DeviceId),
     /// A supervised process started or ended.
     Workload {
         /// Its name.

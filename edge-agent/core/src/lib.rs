@@ -16,6 +16,7 @@ mod commands;
 mod devices;
 mod domains;
 mod effect;
+pub mod faults;
 mod glass;
 mod input;
 mod link;

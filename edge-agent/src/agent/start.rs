@@ -17,6 +17,8 @@ use crate::actuators::throttle::Shares;
 use crate::carried::{self, Pinned};
 use crate::clock;
 use crate::config::Config;
+use crate::faults::Faults;
+use crate::faults::log::KernelLog;
 use crate::identity::Identity;
 use crate::journal::{Journal, Opened};
 use crate::link::{Link, LinkSettings};
@@ -28,6 +30,7 @@ use crate::supervisor::Supervisor;
 /// What is not part of a turn, and is taken down at the end.
 pub struct House {
     sampler: Sampler,
+    kernel_log: KernelLog,
     supervisor: Supervisor,
     api: LocalApi,
 }
@@ -68,9 +71,17 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         input_sender.clone(),
     )
     .map_err(system("start the supervisor"))?;
+    let faults = Faults::new(input_sender.clone());
+    let kernel_log = KernelLog::start(
+        config.kernel_log.clone(),
+        config.state_dir.join("kernel-log"),
+        faults.clone(),
+    )
+    .map_err(system("start the kernel log's thread"))?;
     let probe = config
         .probe()
-        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone()))
+        .map_err(system("prepare the GPU probe"))?
+        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), faults.clone()))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
     let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
@@ -150,6 +161,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     };
     let house = House {
         sampler,
+        kernel_log,
         supervisor,
         api,
     };
@@ -160,6 +172,7 @@ impl House {
     /// Takes everything down. The turn loop's ears are closed by now, so no thread waits for it.
     pub async fn end(self, shell: Shell) {
         self.sampler.stop();
+        self.kernel_log.stop();
         self.api.stop();
         if let Some(link) = shell.link {
             link.stop().await;
