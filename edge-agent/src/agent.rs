@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest, Token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::journal::{Done, Journal};
 use crate::link::Link;
 use crate::local_api::{Ask, Feed, Snapshot};
+use crate::service::Service;
 
 /// Inputs that may wait: a burst of finished actions and frames. Whoever sends more waits, which slows the sender and loses nothing.
 const INPUTS: usize = 256;
@@ -60,6 +61,9 @@ pub enum RunError {
         #[source]
         cause: std::io::Error,
     },
+    /// The export of telemetry cannot be set up.
+    #[error(transparent)]
+    Otlp(#[from] crate::telemetry::otlp::OtlpError),
     /// The parcel that the settings name cannot be read.
     #[error(transparent)]
     Carried(#[from] crate::carried::CarryError),
@@ -130,6 +134,7 @@ pub(super) struct Shell {
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    service: Service,
 }
 
 impl Shell {
@@ -138,6 +143,7 @@ impl Shell {
         let mut stop_by: Option<tokio::time::Instant> = None;
         self.carry_out();
         self.settle();
+        self.service.ready();
         while !self.stopped {
             let wait = self.core.poll_timeout(self.clock.now()).unwrap_or(LONG);
             tokio::select! {
@@ -151,6 +157,7 @@ impl Shell {
                         break;
                     }
                     tracing::info!("stopping");
+                    self.service.stopping();
                     stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
                     self.turn(Input::Stop);
                 }
@@ -238,6 +245,7 @@ impl Shell {
             }
         }
         let snapshot = self.snapshot();
+        self.service.alive(Instant::now(), || standing(&snapshot));
         self.feed.snapshot(snapshot);
     }
 
@@ -331,6 +339,16 @@ impl Shell {
             latest: self.latest.clone(),
         }
     }
+}
+
+/// How the node stands, in a line for `systemctl status`.
+fn standing(now: &Snapshot) -> String {
+    let hub = match now.connected {
+        true => "connected".to_owned(),
+        false => format!("alone, {} entries wait", now.backlog_entries),
+    };
+    let health = now.unhealthy.as_deref().unwrap_or("healthy");
+    format!("{hub}, policy generation {}, {health}", now.status.bundle.generation)
 }
 
 async fn until(at: Option<tokio::time::Instant>) {

@@ -18,6 +18,10 @@ use tokio::sync::mpsc;
 use wire::{DeviceId, Mono};
 
 use crate::clock;
+use crate::telemetry::samples::Names;
+
+/// Kinds of faults that are counted for telemetry; a line of the log can name any device.
+const MOST_COUNTED: usize = 256;
 
 /// Where faults are reported.
 #[derive(Debug, Clone)]
@@ -30,7 +34,17 @@ pub struct Faults {
 struct Shared {
     storm: Storm,
     gpus: BTreeMap<String, DeviceId>,
+    uuids: BTreeMap<DeviceId, String>,
     counts: BTreeMap<(DeviceId, String), u64>,
+}
+
+impl Shared {
+    fn count(&mut self, sighting: &Sighting) {
+        let key = (device_of(&sighting.place), sighting.code.clone());
+        if self.counts.len() < MOST_COUNTED || self.counts.contains_key(&key) {
+            *self.counts.entry(key).or_default() += 1;
+        }
+    }
 }
 
 impl Faults {
@@ -42,9 +56,11 @@ impl Faults {
         }
     }
 
-    /// These GPUs stand at these addresses.
-    pub fn know(&self, gpus: BTreeMap<String, DeviceId>) {
-        self.shared().gpus = gpus;
+    /// These GPUs stand at these addresses, and have these UUIDs.
+    pub fn know(&self, gpus: BTreeMap<String, DeviceId>, uuids: BTreeMap<DeviceId, String>) {
+        let mut shared = self.shared();
+        shared.gpus = gpus;
+        shared.uuids = uuids;
     }
 
     /// Takes one sighting: the first of its kind goes to the core at once. For threads, not for the turn loop.
@@ -56,8 +72,7 @@ impl Faults {
             {
                 sighting.place = Place::Device(gpu.clone());
             }
-            let key = (device_of(&sighting.place), sighting.code.clone());
-            *shared.counts.entry(key).or_default() += 1;
+            shared.count(&sighting);
             shared.storm.saw(sighting, now())
         };
         report.into_iter().for_each(|report| self.tell(report));
@@ -80,13 +95,16 @@ impl Faults {
         reports.into_iter().for_each(|report| self.tell(report));
     }
 
-    /// How often each fault was seen since the agent started.
-    pub fn counts(&self) -> Vec<(DeviceId, String, u64)> {
+    /// What telemetry needs to name things: UUIDs, and how often each fault was seen since the agent started.
+    pub fn names(&self) -> Names {
         let shared = self.shared();
         let counts = shared.counts.iter();
-        counts
-            .map(|((device, code), count)| (device.clone(), code.clone(), *count))
-            .collect()
+        Names {
+            uuids: shared.uuids.clone(),
+            faults: counts
+                .map(|((device, code), count)| (device.clone(), code.clone(), *count))
+                .collect(),
+        }
     }
 
     fn tell(&self, (sighting, count): (Sighting, u64)) {

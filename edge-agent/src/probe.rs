@@ -431,14 +431,17 @@ impl Keeper {
         }
     }
 
-    /// Says which GPU stands at which address of the PCI bus.
+    /// Says which GPU stands at which address of the PCI bus, and under which UUID.
     fn describe(&self, details: &[GpuDetails], gpus: &[GpuInfo]) {
+        let device = |index: usize| DeviceId::gpu(index as u32);
         let place = |uuid: &str| gpus.iter().position(|gpu| gpu.uuid == uuid);
         let known = details
             .iter()
             .filter(|details| !details.pci.is_empty())
-            .filter_map(|details| Some((details.pci.clone(), DeviceId::gpu(place(&details.uuid)? as u32))));
-        self.faults.know(known.collect());
+            .filter_map(|details| Some((details.pci.clone(), device(place(&details.uuid)?))));
+        let uuids = gpus.iter().enumerate();
+        let uuids = uuids.map(|(index, gpu)| (device(index), gpu.uuid.clone()));
+        self.faults.know(known.collect(), uuids.collect());
     }
 
     fn greeted(&mut self, version: u16, driver: &str, simulated: bool, gpus: Vec<GpuInfo>) {

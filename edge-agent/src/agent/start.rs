@@ -25,7 +25,9 @@ use crate::link::{Link, LinkSettings};
 use crate::local_api::{self, LocalApi, Snapshot};
 use crate::probe::Probe;
 use crate::sampler::Sampler;
+use crate::service::Service;
 use crate::supervisor::Supervisor;
+use crate::telemetry::otlp;
 
 /// What is not part of a turn, and is taken down at the end.
 pub struct House {
@@ -122,6 +124,12 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         agent: agent.clone(),
         site,
         labels,
+        telemetry: local_api::Telemetry {
+            metrics: config.metrics,
+            compat: config.metrics_compat.clone(),
+            otlp: otlp::Settings::read(|name| std::env::var(name).ok())?,
+            faults,
+        },
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
     let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender)
@@ -146,6 +154,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         since: None,
         stopped: false,
         damage: None,
+        service: Service::from_env(),
     };
     if let Some(parcel) = named {
         shell.import(parcel, None);
@@ -261,6 +270,9 @@ fn say_ready(config: &Config, api: &LocalApi) {
     let mut line = format!("ready {}", config.socket().display());
     if let Some(page) = api.page {
         line.push_str(&format!(" page http://{page}"));
+    }
+    if let Some(metrics) = api.metrics {
+        line.push_str(&format!(" metrics http://{metrics}/metrics"));
     }
     // Nobody may be listening, which is no reason not to run.
     let _ = writeln!(std::io::stdout(), "{line}");

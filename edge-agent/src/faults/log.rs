@@ -62,6 +62,20 @@ impl KernelLog {
     }
 }
 
+/// Every fault that the log has now. Reads to its end and does not wait for more.
+pub fn past(path: &Path) -> io::Result<Vec<Sighting>> {
+    let mut source = Device::open(path)?;
+    let (mut log, mut found) = (Log::default(), Vec::new());
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match source.next(&mut buffer, Duration::ZERO)? {
+            Got::Bytes(length) => log.read(&buffer[..length], |sighting| found.push(sighting)),
+            Got::Overwritten => {}
+            Got::Nothing => return Ok(found),
+        }
+    }
+}
+
 /// What a read of the log gives.
 #[derive(Debug)]
 enum Got {

@@ -76,6 +76,10 @@ const STEPS: &[Step] = &[
             "hub-ctl",
             "-p",
             "testbed-fakes",
+            "-p",
+            "edge-agent-gpu-probe",
+            "-p",
+            "testbed-fakes-nvml",
         ]))
     }),
     (
@@ -166,13 +170,7 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
 
 fn console(_: &mut Count) -> Result<(), String> {
     let node = setup::node()?;
-    let mut path = node.into_os_string();
-    if let Some(old) = std::env::var_os("PATH") {
-        if !path.is_empty() {
-            path.push(":");
-        }
-        path.push(old);
-    }
+    let path = setup::path_with(&node);
     for arguments in [
         &["ci", "--no-audit", "--no-fund"][..],
         &["run", "check"],

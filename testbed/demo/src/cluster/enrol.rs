@@ -131,6 +131,8 @@ impl Cluster {
              \n\
              # The faults of the machine under the demo are not this node's: it has a kernel log of its own, empty until somebody writes to it.\n\
              kernel_log = \"kernel.log\"\n\
+             # Metrics are on the node's own page.\n\
+             metrics = \"off\"\n\
              \n\
              # Simulated GPUs: another program that speaks the probe's protocol.\n\
              [gpu_probe]\n\
