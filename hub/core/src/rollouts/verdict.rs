@@ -129,7 +129,7 @@ impl Rollout {
         }
         let (failures, allowed) = (self.failures, self.spec.analysis.max_failures);
         let why = format!(
-            "health {} of 100, {} is needed; {failures} of {allowed} allowed checks failed",
+            "health {} of 100, {} is needed; {failures} checks failed, {allowed} may",
             percent(score_bp),
             percent(limit)
         );
