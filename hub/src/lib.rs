@@ -15,6 +15,7 @@ pub mod hub;
 pub mod keys;
 pub mod listen;
 pub mod metrics;
+mod notify;
 pub mod quic;
 pub mod run;
 pub mod store;
