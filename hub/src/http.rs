@@ -23,6 +23,7 @@ mod answer;
 mod assets;
 pub mod auth;
 pub mod certificate;
+mod clusters;
 mod decisions;
 mod door;
 mod glass;
@@ -34,6 +35,7 @@ pub mod nodes;
 mod parcels;
 mod places;
 mod policies;
+mod rollouts;
 mod routes;
 mod series;
 mod server;
@@ -54,6 +56,8 @@ pub struct App {
     pub hub: Handle,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Clients of the registered clusters.
+    pub clusters: crate::kube::Clusters,
     /// Tokens and identities of agents.
     pub enrollment: Arc<Enrollment>,
     /// The role documents, which people extend.

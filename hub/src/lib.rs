@@ -13,6 +13,7 @@ pub mod feed;
 pub mod http;
 pub mod hub;
 pub mod keys;
+pub mod kube;
 pub mod listen;
 pub mod metrics;
 mod notify;

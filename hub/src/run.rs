@@ -26,6 +26,7 @@ use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
+use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
 use crate::notify;
@@ -241,6 +242,8 @@ impl Running {
         let fresh = base.recovered.bundle.is_none();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let meters = Arc::new(Meters::default());
+        let (orders, kube) = Kube::new();
+        let clusters = kube.clusters();
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -248,6 +251,7 @@ impl Running {
             done: completions,
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
+            kube: orders,
             feed: feed.clone(),
             meters: Arc::clone(&meters),
         });
@@ -255,6 +259,7 @@ impl Running {
         let tasks = TaskTracker::new();
         let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
@@ -270,6 +275,7 @@ impl Running {
         let app = App {
             hub: handle.clone(),
             store,
+            clusters,
             enrollment: base.enrollment,
             roles: base.roles,
             ca: base.ca,

@@ -20,6 +20,7 @@ pub mod entry;
 pub mod exposition;
 pub mod frame;
 pub mod ids;
+pub mod kube;
 pub mod parcel;
 pub mod plan;
 pub mod probe;

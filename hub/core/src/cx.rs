@@ -18,6 +18,7 @@ use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, PlanId};
 use wire::time::{Mono, Now};
 
+use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::effect::{Answer, Effect};
 use crate::fleet::Fleet;
@@ -40,6 +41,17 @@ pub(crate) enum Then {
         id: PlanId,
         /// Which revision.
         revision: u64,
+    },
+    /// A cluster has something to do or to tell.
+    Kube(Box<KubeEffect>),
+    /// A cluster has something to do that somebody waits for.
+    KubeFor {
+        /// Whose request.
+        request: u64,
+        /// Id of the change.
+        id: String,
+        /// What the cluster has to do.
+        effect: Box<KubeEffect>,
     },
 }
 

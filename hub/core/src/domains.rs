@@ -200,6 +200,9 @@ impl Hub {
             self.enqueue(place);
             self.touch(place);
         }
+        let agent = self.fleet.node(place).id().clone();
+        let (clusters, _, mut cx) = self.kube_cx(now);
+        clusters.node_says(&agent, facts.unhealthy.clone(), &mut cx);
         let domains = &mut self.domains;
         let member = domains.members.entry(place).or_default();
         match facts.unhealthy {

@@ -16,6 +16,7 @@ use wire::time::{Mono, Now};
 use crate::access::{Access, User};
 use crate::admission::Admission;
 use crate::bundles::Bundles;
+use crate::clusters::{Attempt, Cluster, Clusters, KubeInput};
 use crate::commands::Commands;
 use crate::cx::{Ask, Cx, Then};
 use crate::documents::{Document, StoredDocument, Unreadable};
@@ -27,6 +28,7 @@ use crate::journal::{Journal, Settled};
 use crate::plans::{PlanRecord, Plans, StepAnswer};
 use crate::random::Random;
 use crate::restore::Trust;
+use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
@@ -71,6 +73,8 @@ pub struct Hub {
     pub(crate) fresh_readings: BTreeSet<Place>,
     /// Nodes whose session was just welcomed.
     pub(crate) came: BTreeSet<Place>,
+    clusters: Clusters,
+    rollouts: Rollouts,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -106,6 +110,11 @@ impl Hub {
             step_answers: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
             came: BTreeSet::new(),
+            clusters: {
+                let clusters = taken::<Cluster>(&mut recovered);
+                Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
+            },
+            rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -132,6 +141,11 @@ impl Hub {
         hub.pass_on(now);
         hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
+        let (clusters, _, mut cx) = hub.kube_cx(now);
+        clusters.start(&mut cx);
+        let (_, rollouts, mut cx) = hub.kube_cx(now);
+        rollouts.start(&mut cx);
+        hub.journal.seal();
         hub.flush(now);
         Ok(hub)
     }
@@ -146,6 +160,7 @@ impl Hub {
             Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
             Input::Enrolled { agent, site } => self.enrolled(&agent, site, now),
             Input::Denied { agent, reason } => self.denied(&agent, reason, now),
+            Input::Kube(told) => self.kube(told, now),
             Input::Request { request, what } => self.request(request, what, now),
             Input::Stop => self.stop(now),
             Input::Tick => {}
@@ -187,6 +202,8 @@ impl Hub {
             match *kind {
                 User::KIND => self.access.settle(id, *revision, is_stored),
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
+                Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
+                RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -196,6 +213,7 @@ impl Hub {
         match then {
             Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
+            Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
         }
     }
 
@@ -203,6 +221,13 @@ impl Hub {
         match then {
             Then::Plan { id, .. } => self.with_plans(now, |plans, cx| plans.not_stored(id, cx)),
             Then::Reply { request, .. } => {
+                let reason = reason.to_owned();
+                self.reply(request, Answer::Unavailable { reason });
+            }
+            // What was not recorded is not done; a rollout is looked at again in a moment.
+            Then::Kube(_) => {}
+            Then::KubeFor { request, id, .. } => {
+                self.clusters.dropped(&id);
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
             }
@@ -250,6 +275,14 @@ impl Hub {
             }
             Request::Plan { caller, what } => {
                 self.with_plans(now, |plans, cx| plans.handle(request, caller, what, cx));
+            }
+            Request::Clusters { caller, what } => {
+                let (clusters, _, mut cx) = self.kube_cx(now);
+                clusters.handle(request, caller, what, &mut cx);
+            }
+            Request::Rollouts { caller, what } => {
+                let (_, rollouts, mut cx) = self.kube_cx(now);
+                rollouts.handle(request, caller, what, &mut cx);
             }
             Request::Export => self.export(request),
             Request::Order {
@@ -308,6 +341,44 @@ impl Hub {
                 None => {}
             }
         }
+    }
+
+    pub(crate) fn kube_cx(&mut self, now: Now) -> (&mut Clusters, &mut Rollouts, Cx<'_>) {
+        let rules = self.bundles.rules();
+        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
+        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
+        (&mut self.clusters, &mut self.rollouts, cx)
+    }
+
+    /// A cluster has done or told something.
+    fn kube(&mut self, told: KubeInput, now: Now) {
+        let (clusters, rollouts, mut cx) = self.kube_cx(now);
+        match told {
+            KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
+            KubeInput::Marked {
+                node,
+                fault,
+                changed,
+                failed,
+            } => {
+                clusters.marked(&node, &fault, &changed, failed, &mut cx);
+            }
+            KubeInput::Observed {
+                rollout,
+                facts,
+                measured,
+            } => rollouts.observed(&rollout, &facts, measured, &mut cx),
+        }
+    }
+
+    /// Every stored cluster, by name.
+    pub fn clusters(&self) -> Vec<Cluster> {
+        self.clusters.clusters().cloned().collect()
+    }
+
+    /// Every stored rollout that is not finished.
+    pub fn rollouts(&self) -> Vec<wire::kube::RolloutView> {
+        self.rollouts.views().collect()
     }
 
     /// A stored person by name.
@@ -380,6 +451,14 @@ impl Hub {
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
+                Timer::Clusters => {
+                    let (clusters, _, mut cx) = self.kube_cx(now);
+                    clusters.due(&mut cx);
+                }
+                Timer::Rollouts => {
+                    let (_, rollouts, mut cx) = self.kube_cx(now);
+                    rollouts.due(&mut cx);
+                }
                 // What it is for stands in `policy_changed`, which is looked at after every input.
                 Timer::Policy => {}
             }
@@ -426,16 +505,21 @@ impl Hub {
     }
 }
 
-/// Takes the documents of one kind, with the unique keys of all of them, and makes their subject.
-fn recover<D: Document, S>(
-    recovered: &mut Recovered,
-    subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
-) -> Result<S, Unreadable> {
+/// Takes the documents of one kind, with the unique keys of all of them.
+fn taken<D: Document>(recovered: &mut Recovered) -> (Vec<StoredDocument>, Vec<(String, String)>) {
     let documents = recovered
         .documents
         .extract_if(.., |document| document.kind == D::KIND)
         .collect();
     let keys = recovered.document_keys.extract_if(.., |(kind, ..)| kind == D::KIND);
-    let keys = keys.map(|(_, key, id)| (key, id)).collect();
+    (documents, keys.map(|(_, key, id)| (key, id)).collect())
+}
+
+/// Takes the documents of one kind, and makes their subject.
+fn recover<D: Document, S>(
+    recovered: &mut Recovered,
+    subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
+) -> Result<S, Unreadable> {
+    let (documents, keys) = taken::<D>(recovered);
     subject(documents, keys)
 }

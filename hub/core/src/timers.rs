@@ -24,6 +24,10 @@ pub(crate) enum Timer {
     Plan(PlanId),
     /// Watchers may hear of the policy again.
     Policy,
+    /// Rollouts are looked at.
+    Rollouts,
+    /// Nodes are marked in their clusters.
+    Clusters,
 }
 
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, glass, handbook, health, login, metrics, nodes, parcels, policies,
-    series, stream, tokens, verify,
+    App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, login, metrics, nodes, parcels,
+    policies, rollouts, series, stream, tokens, verify,
 };
 
 /// One route.
@@ -76,6 +76,26 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/nodes/{name}/hold", || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", || post(actions::release)),
     act("/api/v1/tokens", || post(tokens::create)),
+    read("/api/v1/clusters", || get(clusters::list)),
+    act("/api/v1/clusters", || post(clusters::register)),
+    act("/api/v1/clusters/{name}/remove", || post(clusters::remove)),
+    read("/api/v1/deployments", || get(clusters::deployments)),
+    read("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
+        get(clusters::one)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
+        post(clusters::change)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}/scale", || {
+        post(clusters::scale)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}/rollback", || {
+        post(clusters::rollback)
+    }),
+    read("/api/v1/rollouts", || get(rollouts::list)),
+    act("/api/v1/rollouts", || post(rollouts::start)),
+    read("/api/v1/rollouts/{id}", || get(rollouts::one)),
+    act("/api/v1/rollouts/{id}/{verb}", || post(rollouts::command)),
     read("/api/v1/stream", || get(stream::stream)),
     open(act("/api/v1/login", || post(login::login))),
     act("/api/v1/login-links", || post(login::link)),

@@ -1,6 +1,7 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod door;
+mod kube;
 mod loop_closed;
 mod metrics;
 mod policies;
@@ -96,6 +97,8 @@ impl TestHub {
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
         let meters = Arc::new(crate::metrics::Meters::default());
+        let (orders, kube) = crate::kube::Kube::new();
+        let clusters = kube.clusters();
         let (turn, hub) = Turn::new(Parts {
             core,
             clock,
@@ -103,6 +106,7 @@ impl TestHub {
             done: completions,
             inputs: told,
             outlet: Arc::new(Sent(sent)),
+            kube: orders,
             feed: feed.clone(),
             meters: Arc::clone(&meters),
         });
@@ -110,8 +114,10 @@ impl TestHub {
         let tasks = TaskTracker::new();
         tasks.spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(hub.clone(), stop.begin.clone()));
         let app = App {
             hub,
+            clusters,
             store,
             enrollment: Arc::new(enrollment),
             ca,

@@ -19,6 +19,8 @@ pub struct GoBuild {
     pub cgo: bool,
     /// Build tags, separated by commas.
     pub tags: &'static str,
+    /// Values of string variables that a release sets while linking, such as a version: `import/path.name=value`.
+    pub values: &'static [&'static str],
     /// How long a first build takes on two cores, for people.
     pub takes: &'static str,
 }
@@ -30,16 +32,16 @@ impl GoBuild {
         let pins = ["go.mod", "go.sum"].map(|file| read(&folder.join(file)));
         let [go_mod, go_sum] = pins;
         let (go_mod, go_sum) = (go_mod?, go_sum?);
-        let version = kubernetes_version(self.package, &go_mod);
-        let linked = format!("-ldflags=-s -w{version}");
-        let mut made_from = vec![go_mod.as_str(), &go_sum, self.package, self.tags];
-        if !version.is_empty() {
-            made_from.push(&version);
-        }
+        let values = self.values.join(" ");
+        let made_from = [go_mod.as_str(), &go_sum, self.package, self.tags, &values];
         let made = cache.once(self.program, &made_from, self.takes, progress, |part| {
             let mut go = Command::new("go");
             go.current_dir(&folder)
-                .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", &linked, "-o"])
+                .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+                .arg(self.values.iter().fold("-ldflags=-s -w".to_owned(), |flags, value| {
+                    format!("{flags} -X {value}")
+                }))
+                .arg("-o")
                 .arg(part.join(self.program))
                 .env("CGO_ENABLED", if self.cgo { "1" } else { "0" });
             if !self.tags.is_empty() {
@@ -50,20 +52,6 @@ impl GoBuild {
         })?;
         Ok(made.join(self.program))
     }
-}
-
-/// Flags that tell a Kubernetes program its own version; without them it says 0.0.0, and Helm refuses it. Nothing for other packages.
-fn kubernetes_version(package: &str, go_mod: &str) -> String {
-    let lines = go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
-    let pinned = lines.filter_map(|line| line.strip_prefix("k8s.io/kubernetes v"));
-    let version = pinned.filter_map(|rest| rest.split_whitespace().next()).next();
-    let Some(version) = version.filter(|_| package.starts_with("k8s.io/kubernetes/")) else {
-        return String::new();
-    };
-    let mut parts = version.split('.');
-    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let own = "k8s.io/component-base/version";
-    format!(" -X {own}.gitVersion=v{version} -X {own}.gitMajor={major} -X {own}.gitMinor={minor}")
 }
 
 /// Where the files of a required Go module lie, after downloading it if need be.
@@ -107,20 +95,4 @@ fn output(name: &str, command: &mut Command) -> Result<String, ServiceError> {
         name: name.to_owned(),
         output,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_kubernetes_program_is_linked_with_the_version_that_is_pinned() {
-        let go_mod = "module x\n\nrequire (\n\tk8s.io/kubernetes v1.36.3\n)\n";
-        let flags = kubernetes_version("k8s.io/kubernetes/cmd/kube-apiserver", go_mod);
-        assert!(
-            flags.contains("gitVersion=v1.36.3") && flags.ends_with("gitMinor=36"),
-            "{flags}"
-        );
-        assert_eq!(kubernetes_version("sigs.k8s.io/kwok/cmd/kwok", go_mod), "");
-    }
 }

@@ -402,6 +402,8 @@ pub struct World {
     pub heard: BTreeMap<SessionId, Heard>,
     pub replies: BTreeMap<u64, Vec<Answer>>,
     pub changes: Vec<Change>,
+    /// What clusters are to do.
+    pub kube: Vec<hub_core::KubeEffect>,
     pub agents: Vec<Agent>,
     /// Where agents said that entries before are gone.
     pub holes: Vec<(AgentId, Epoch, Seq)>,
@@ -442,6 +444,7 @@ impl World {
             heard: BTreeMap::new(),
             replies: BTreeMap::new(),
             changes: Vec::new(),
+            kube: Vec::new(),
             agents: (0..agents).map(|n| Agent::new(&format!("edge-{n}"))).collect(),
             holes: Vec::new(),
             of_session: BTreeMap::new(),
@@ -504,6 +507,7 @@ impl World {
             Effect::Reply { request, answer } => {
                 self.replies.entry(request).or_default().push(answer);
             }
+            Effect::Kube(effect) => self.kube.push(effect),
             Effect::Changed(change) => self.changes.push(change),
         }
     }
