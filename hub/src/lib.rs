@@ -16,6 +16,7 @@ pub mod keys;
 pub mod kube;
 pub mod listen;
 pub mod metrics;
+mod notify;
 pub mod quic;
 pub mod run;
 pub mod store;

@@ -29,6 +29,7 @@ use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
+use crate::notify;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -161,11 +162,13 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
         announce(&hub.public)?;
+        notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
             lost = hub.lost() => return Err(lost),
         }
+        notify::stopping();
         hub.stop().await
     });
     // A request that waits for something that is gone must not keep the process.
