@@ -11,16 +11,18 @@ mod record;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use policy_execution::Answer as Carried;
 use wire::change::{Caller, ChangeRecord, Via};
-use wire::ids::AgentId;
+use wire::ids::{AgentId, PlanId};
 use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
 use wire::time::Wall;
 
 pub use record::{Attempt, Cluster};
 
-use crate::cx::{Cx, Then};
+use crate::cx::{Ask, Cx, DeploymentOrder, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::{Answer, Effect};
+use crate::plans::StepAnswer;
 use crate::rollouts::{Change, Facts, Measured};
 use crate::timers::Timer;
 
@@ -135,6 +137,8 @@ pub(crate) struct Clusters {
     attempts: Documents<Attempt>,
     /// Who waits for which change.
     waiting: BTreeMap<String, u64>,
+    /// Which steps of plans wait for which change.
+    steps: BTreeMap<String, (PlanId, usize)>,
     /// What nodes last said of themselves, and whether the clusters show it. Not stored: they say it again after a restart.
     faults: BTreeMap<AgentId, Fault>,
 }
@@ -154,6 +158,7 @@ impl Clusters {
             clusters: Documents::recovered(clusters.0, clusters.1)?,
             attempts: Documents::recovered(attempts.0, attempts.1)?,
             waiting: BTreeMap::new(),
+            steps: BTreeMap::new(),
             faults: BTreeMap::new(),
         })
     }
@@ -236,8 +241,42 @@ impl Clusters {
         if let Ok(put) = self.attempts.put(Attempt { ended: true, ..attempt }, 0) {
             cx.put(put);
         }
+        if let Some(step) = self.steps.remove(id) {
+            cx.asks.push_back(Ask::Answered(Box::new(step_answer(step, &outcome))));
+        }
         if let Some(request) = waiting {
             cx.reply_when_stored(request, Answer::Changed(outcome));
+        }
+    }
+
+    /// A plan asks for a change: its intent is stored with the plan's, and only then the cluster hears of it.
+    pub(crate) fn step(&mut self, order: DeploymentOrder, cx: &mut Cx<'_>) {
+        let step = (order.plan, order.step);
+        let attempt = Attempt {
+            id: order.command.to_string(),
+            target: order.target,
+            change: order.change,
+            caller: order.who.clone(),
+            asked_at: cx.now.wall,
+            ended: false,
+        };
+        let id = attempt.id.clone();
+        let effect = KubeEffect::Change {
+            id: id.clone(),
+            target: attempt.target.clone(),
+            change: attempt.change.clone(),
+        };
+        let caller = Caller::new(order.who, Via::Hub);
+        let reason = format!("plan {}: {}", order.plan, order.reason);
+        match self.begin(caller, attempt, reason, cx) {
+            Ok(()) => {
+                self.steps.insert(id, step);
+                cx.then(Then::Kube(Box::new(effect)));
+            }
+            Err(reason) => {
+                let outcome = ChangeOutcome::Refused { reason };
+                cx.asks.push_back(Ask::Answered(Box::new(step_answer(step, &outcome))));
+            }
         }
     }
 
@@ -347,6 +386,19 @@ impl Clusters {
         reason: String,
         cx: &mut Cx<'_>,
     ) -> Result<(), String> {
+        self.begin(caller, attempt.clone(), reason, cx)?;
+        let Attempt { id, target, change, .. } = attempt;
+        self.waiting.insert(id.clone(), request);
+        cx.then(Then::KubeFor {
+            request,
+            id: id.clone(),
+            effect: Box::new(KubeEffect::Change { id, target, change }),
+        });
+        Ok(())
+    }
+
+    /// Writes the intent of a change and why it is made.
+    fn begin(&mut self, caller: Caller, attempt: Attempt, reason: String, cx: &mut Cx<'_>) -> Result<(), String> {
         attempt.target.check().map_err(|problem| problem.to_string())?;
         if !self.knows(&attempt.target.cluster) {
             return Err(unknown(&attempt.target.cluster));
@@ -363,19 +415,28 @@ impl Clusters {
                 .fold(record, |record, (name, value)| record.with(name, value)),
         );
         cx.put(put);
-        let Attempt { id, target, change, .. } = attempt;
-        self.waiting.insert(id.clone(), request);
-        cx.then(Then::KubeFor {
-            request,
-            id: id.clone(),
-            effect: Box::new(KubeEffect::Change { id, target, change }),
-        });
         Ok(())
     }
 
     /// A change was not stored, so it is not made: nobody waits for it any more.
     pub(crate) fn dropped(&mut self, id: &str) {
         self.waiting.remove(id);
+    }
+}
+
+fn step_answer((plan, step): (PlanId, usize), outcome: &ChangeOutcome) -> StepAnswer {
+    let (answer, detail) = match outcome {
+        ChangeOutcome::Accepted { detail } => (Carried::Done, detail),
+        ChangeOutcome::Refused { reason } => (Carried::NotDone, reason),
+        ChangeOutcome::Unknown { reason } => (Carried::Unknown, reason),
+    };
+    StepAnswer {
+        plan,
+        step,
+        undo: false,
+        answer,
+        decision: None,
+        detail: detail.clone(),
     }
 }
 

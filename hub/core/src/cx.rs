@@ -16,6 +16,7 @@ use wire::change::ChangeRecord;
 use wire::entry::EntryBody;
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, PlanId};
+use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::time::{Mono, Now};
 
 use crate::clusters::KubeEffect;
@@ -23,6 +24,7 @@ use crate::documents::Put;
 use crate::effect::{Answer, Effect};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
+use crate::plans::StepAnswer;
 use crate::timers::{Timer, Timers};
 
 /// What is told when a change is stored, or when it was not: one variant for each subject that waits.
@@ -60,6 +62,22 @@ pub(crate) enum Then {
 pub(crate) enum Ask {
     /// Plans ask commands to bring a step to its node.
     Step(Box<StepOrder>),
+    /// Plans ask clusters to change a deployment.
+    Deployment(Box<DeploymentOrder>),
+    /// Clusters tell plans what came of that.
+    Answered(Box<StepAnswer>),
+}
+
+/// A step of a plan, on its way to a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct DeploymentOrder {
+    pub(crate) plan: PlanId,
+    pub(crate) step: usize,
+    pub(crate) command: CommandId,
+    pub(crate) target: DeploymentRef,
+    pub(crate) change: DeploymentChange,
+    pub(crate) who: String,
+    pub(crate) reason: String,
 }
 
 /// A step of a plan, on its way to a node.

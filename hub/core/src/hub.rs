@@ -25,7 +25,7 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
-use crate::plans::{PlanRecord, Plans, StepAnswer};
+use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
@@ -274,6 +274,9 @@ impl Hub {
                 self.access.handle(request, caller, what, &mut cx);
             }
             Request::Plan { caller, what } => {
+                if let Some(reason) = self.unknown_cluster(&what) {
+                    return self.reply(request, Answer::Rejected { reason });
+                }
                 self.with_plans(now, |plans, cx| plans.handle(request, caller, what, cx));
             }
             Request::Clusters { caller, what } => {
@@ -314,11 +317,23 @@ impl Hub {
         turn(&mut self.plans, &mut cx);
     }
 
+    /// A plan names a cluster that nobody has registered.
+    fn unknown_cluster(&self, what: &PlanAsk) -> Option<String> {
+        let PlanAsk::Submit { draft, .. } = what else {
+            return None;
+        };
+        let mut names = draft.steps.iter().filter_map(|step| step.target.cluster());
+        let name = names.find(|name| !self.clusters.knows(name))?;
+        Some(format!("target.cluster: {}", crate::clusters::unknown(name)))
+    }
+
     /// Carries on what subjects ask of each other, until nobody asks for more. The graph of asks:
     ///
     /// | who | asks | for |
     /// |---|---|---|
     /// | plans | commands | a step to be brought to its node |
+    /// | plans | clusters | a deployment to be changed |
+    /// | clusters | plans | nothing: they tell what came of a change |
     /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
     fn pass_on(&mut self, now: Now) {
         loop {
@@ -337,6 +352,11 @@ impl Hub {
             }
             match self.asks.pop_front() {
                 Some(Ask::Step(order)) => self.order_step(*order, now),
+                Some(Ask::Deployment(order)) => {
+                    let (clusters, _, mut cx) = self.kube_cx(now);
+                    clusters.step(*order, &mut cx);
+                }
+                Some(Ask::Answered(answer)) => self.step_answers.push_back(*answer),
                 None if self.step_answers.is_empty() => break,
                 None => {}
             }

@@ -20,6 +20,7 @@ use policy_execution::{Answer as Carried, Event as StepEvent, Task};
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, Digest, PlanId};
+use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
 use wire::time::Mono;
 use wire::{Action, Origin};
@@ -27,7 +28,7 @@ use wire::{Action, Origin};
 pub use machine::{PlanRecord, StepRecord};
 pub use view::{PlanClock, plan_view};
 
-use crate::cx::{Ask, Cx, StepOrder, Then};
+use crate::cx::{Ask, Cx, DeploymentOrder, StepOrder, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::Answer;
 use crate::timers::Timer;
@@ -383,11 +384,11 @@ impl Plans {
         };
         match want {
             Want::Judge => {
-                let judged = judge::whole(&record, cx.rules.map(|rules| &**rules), cx.now);
+                let judged = judge::whole(&record, cx.rules, cx.now);
                 self.tell(id, Event::Judged(judged), &Caller::hub(), cx);
             }
             Want::JudgeStep(step) => {
-                let judged = judge::step(&record, step, cx.rules.map(|rules| &**rules), cx.now);
+                let judged = judge::step(&record, step, cx.rules, cx.now);
                 self.tell(id, Event::StepJudged(judged), &Caller::hub(), cx);
             }
             Want::Reach => self.reach(id, cx),
@@ -433,6 +434,9 @@ impl Plans {
         let id = record.plan.id;
         let command = command_id(id, index, attempt);
         let undo = attempt > 0;
+        if let Some(order) = deployment_order(record, index, command).filter(|_| !undo) {
+            return cx.asks.push_back(Ask::Deployment(Box::new(order)));
+        }
         let Some(order) = step_order(record, index, undo) else {
             let detail = "no node can do that".to_owned();
             return self.answered(not_done(id, index, undo, detail), cx);
@@ -473,9 +477,12 @@ fn of_node(set: &BTreeSet<(AgentId, PlanId)>, node: &AgentId) -> Vec<PlanId> {
 /// A step that this hub can carry out: the node is known and its agents do that. Clusters are `Ask`s of their own.
 fn reachable_target(target: &Target, verb: &wire::plan::Verb, cx: &Cx<'_>) -> Result<(), String> {
     let Some(node) = target.node() else {
-        return Err(format!(
-            "target: {target} is of a cluster, and this hub has none: give a node of the mesh"
-        ));
+        let change = match target {
+            Target::Deployment { .. } => deployment_change(verb, ""),
+            Target::Device { .. } | Target::ClusterNode { .. } => None,
+        };
+        let problem = format!("verb: no plan does `{}` to {target}", verb.name());
+        return change.map(drop).ok_or(problem);
     };
     if !cx.knows(node) {
         return Err(format!(
@@ -505,6 +512,47 @@ fn command_id(plan: PlanId, step: usize, attempt: u8) -> CommandId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     CommandId(id)
+}
+
+/// A step that is a change of a deployment.
+fn deployment_order(record: &PlanRecord, index: usize, command: CommandId) -> Option<DeploymentOrder> {
+    let step = record.plan.steps.get(index)?;
+    let Target::Deployment {
+        cluster,
+        namespace,
+        name,
+    } = &step.target
+    else {
+        return None;
+    };
+    Some(DeploymentOrder {
+        plan: record.plan.id,
+        step: index,
+        command,
+        target: DeploymentRef {
+            cluster: cluster.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        },
+        change: deployment_change(&step.verb, &command.to_string())?,
+        who: record.runs_as().1,
+        reason: record.plan.reason.clone(),
+    })
+}
+
+/// What a verb means for a deployment; `mark` makes a restart the same one however often it is asked for.
+fn deployment_change(verb: &wire::plan::Verb, mark: &str) -> Option<DeploymentChange> {
+    use wire::plan::Verb;
+    match verb {
+        Verb::Scale { replicas } => Some(DeploymentChange::Scale { replicas: *replicas }),
+        Verb::Restart => Some(DeploymentChange::Restart { mark: mark.to_owned() }),
+        Verb::Update { image } => Some(DeploymentChange::SetImage { image: image.clone() }),
+        Verb::Rollback { revision } => {
+            let revision = revision.parse().ok()?;
+            Some(DeploymentChange::RollBack { revision })
+        }
+        _ => None,
+    }
 }
 
 fn step_order(record: &PlanRecord, index: usize, undo: bool) -> Option<StepOrder> {

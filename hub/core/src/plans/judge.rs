@@ -3,11 +3,14 @@
 //! Decides nothing that the agent would not decide again: facts that only a node has (budgets, cooldowns, readings) are judged there.
 //! Here count permits, envelopes, freezes, windows, and who stands behind the plan.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use policy::Bundle;
+use policy::{Bundle, Decider, Question};
 use wire::Action;
-use wire::decision::{Judgement, Verdict};
+use wire::decision::{Authority, Judgement, Verdict};
+use wire::plan::Verb;
+use wire::reading::Unit;
 use wire::time::Now;
 
 use super::machine::{Judged, PlanRecord};
@@ -23,19 +26,54 @@ pub(crate) fn judgement(record: &PlanRecord, index: usize, rules: &Bundle, now: 
     Some(policy::vet(rules, &action, &origin(record, index), now))
 }
 
+/// What policy says of a change of a cluster. What rules count over time (rates, cooldowns) begins with each question here: no node
+/// keeps such a ledger for a cluster.
+fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, now: Now) -> Option<Judged> {
+    let step = record.plan.steps.get(index)?;
+    let kind = policy::KINDS.iter().position(|kind| kind.name == step.verb.name())?;
+    let (brain, _) = record.runs_as();
+    let target = step.target.to_string();
+    let amount = match step.verb {
+        Verb::Scale { replicas } => Some((i64::from(replicas), Unit::Count)),
+        _ => None,
+    };
+    // `reflex`, `brain`, `human`: the order of the question.
+    let source = if brain { 1 } else { 2 };
+    let answer = Decider::new(Arc::clone(rules)).ask(&Question {
+        kind,
+        source,
+        target: &target,
+        amount,
+        now,
+    });
+    let all = rules.rules();
+    let rule = answer.rule.and_then(|place| all.get(usize::from(place)));
+    let judgement = Judgement {
+        verdict: answer.verdict,
+        rule: rule.map_or_else(|| "permits".to_owned(), |rule| rule.id.clone()),
+        granted: None,
+        retry_after_ms: answer.retry_after_ms,
+        valid_for_ms: 0,
+        authority: Authority::Full,
+        clauses: Vec::new(),
+        rejected: Vec::new(),
+    };
+    Some(judged(&judgement, index, rules, now))
+}
+
 /// The verdict of the next step.
-pub(super) fn step(record: &PlanRecord, index: usize, rules: Option<&Bundle>, now: Now) -> Judged {
+pub(super) fn step(record: &PlanRecord, index: usize, rules: Option<&Arc<Bundle>>, now: Now) -> Judged {
     let Some(rules) = rules else {
         return denied("no bundle was published yet: `sentinel policy publish` brings one");
     };
-    match judgement(record, index, rules, now) {
-        Some(judgement) => judged(&judgement, index, rules, now),
-        None => denied("no agent does that"),
+    if let Some(judgement) = judgement(record, index, rules, now) {
+        return judged(&judgement, index, rules, now);
     }
+    of_cluster(record, index, rules, now).unwrap_or_else(|| denied("neither agents nor clusters do that"))
 }
 
 /// The worst verdict of all steps that are still to come.
-pub(super) fn whole(record: &PlanRecord, rules: Option<&Bundle>, now: Now) -> Judged {
+pub(super) fn whole(record: &PlanRecord, rules: Option<&Arc<Bundle>>, now: Now) -> Judged {
     let rest = record.current()..record.plan.steps.len();
     let verdicts = rest.map(|index| step(record, index, rules, now));
     let worst = verdicts.max_by_key(|judged| judged.verdict);
