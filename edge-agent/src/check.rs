@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::identity::Identity;
 use crate::probe::Probe;
 use crate::sensors::{self, Round};
+use crate::watch::Watch;
 
 /// Prints one line for each part. Blocks for the probe's deadline at most.
 pub fn check(config: &Config) -> Result<(), RunError> {
@@ -44,13 +45,16 @@ fn series() -> usize {
 }
 
 fn gpus(config: &Config) -> String {
-    let Some(settings) = config.probe() else {
+    let Some(mut settings) = config.probe() else {
         return "no probe is set".to_owned();
     };
     // Nobody listens to what it tells; the room is enough for what it may say until it is dropped.
     let (inputs, _heard) = mpsc::channel(16);
+    // A check leaves no trace.
+    settings.names = None;
+    let (watch, _died) = Watch::new();
     let deadline = settings.deadline;
-    let probe = match Probe::start(settings, Vec::new(), inputs) {
+    let probe = match Probe::start(settings, Vec::new(), inputs, &watch) {
         Ok(probe) => probe,
         Err(error) => return format!("the probe's thread cannot start: {error}"),
     };

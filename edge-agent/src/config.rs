@@ -263,6 +263,7 @@ impl Config {
         self.gpu_probe.as_ref().map(|probe| ProbeSettings {
             command: probe.command.clone(),
             deadline: probe.deadline,
+            names: Some(self.state_dir.join("gpus")),
         })
     }
 

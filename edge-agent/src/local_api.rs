@@ -92,6 +92,8 @@ pub struct Snapshot {
     pub clock_error: ClockError,
     /// Why it does not count itself as healthy.
     pub unhealthy: Option<String>,
+    /// What is not as it should be, one sentence each.
+    pub findings: Vec<String>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
     /// The break-glass token that is open.

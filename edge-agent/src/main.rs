@@ -16,6 +16,7 @@ mod probe;
 mod sampler;
 mod sensors;
 mod supervisor;
+mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal;

@@ -4,13 +4,17 @@
 //! child is abandoned (killed, never waited for) and another is started with backoff, but never while an abandoned one still
 //! lingers in the kernel. Never blocks the turn loop, and never decides what a value means.
 //!
-//! Invariant: a call returns within its deadline, whatever the child does; at most one abandoned child exists.
+//! Invariants: a call returns within its deadline, whatever the child does; at most one abandoned child exists; outside of this file a GPU's
+//! number is its name for good, whatever place the driver gives it (`probe/names.rs`).
 //! Read next: `probe/pipe.rs` (one call), `wire::probe` (the protocol), `actuators/power_cap.rs` (who sets).
 
+mod names;
 mod pipe;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +27,8 @@ use wire::probe::{self, Ask, GpuInfo, GpuValues, Reply};
 use wire::{DeviceId, Quantity};
 
 use crate::sensors::Round;
+use crate::watch::Watch;
+use names::Names;
 use pipe::{CallError, Pipe};
 
 /// Calls that may wait: the sampler's, and one actuator's for each of a few GPUs.
@@ -35,6 +41,11 @@ const FIRST_RESTART: Duration = Duration::from_secs(1);
 /// A driver that does not come back is asked once a minute.
 const LAST_RESTART: Duration = Duration::from_secs(60);
 
+/// Reads after which the GPUs are listed anew.
+const LIST_EVERY: u32 = 60;
+/// Reads in a row that must fail before a GPU is said to be unreadable.
+const UNREAD: u32 = 3;
+
 /// How to start a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSettings {
@@ -42,6 +53,8 @@ pub struct ProbeSettings {
     pub command: Vec<String>,
     /// For each call.
     pub deadline: Duration,
+    /// Where the names of GPUs are kept; `None`: for as long as the process lives.
+    pub names: Option<PathBuf>,
 }
 
 /// Why a call has no answer.
@@ -62,7 +75,8 @@ struct Call {
 
 #[derive(Debug, Default)]
 struct Known {
-    gpus: Vec<GpuInfo>,
+    /// Numbers of all GPUs that were there since the start.
+    gpus: BTreeSet<u32>,
     answering: bool,
 }
 
@@ -77,12 +91,22 @@ pub struct Probe {
 impl Probe {
     /// Starts the thread, which starts the child. `others` are the devices that are not GPUs: whenever the GPUs are known anew, the core
     /// is told of all of them.
-    pub fn start(settings: ProbeSettings, others: Vec<DeviceInfo>, inputs: mpsc::Sender<Input>) -> io::Result<Self> {
+    pub fn start(
+        settings: ProbeSettings,
+        others: Vec<DeviceInfo>,
+        inputs: mpsc::Sender<Input>,
+        watch: &Watch,
+    ) -> io::Result<Self> {
         let (calls, waiting) = sync_channel(WAITING);
         let known = Arc::new(Mutex::new(Known::default()));
         let deadline = settings.deadline;
+        let names = Names::open(settings.names.clone())?;
         let keeper = Keeper {
             settings,
+            names,
+            listed: Vec::new(),
+            reads: 0,
+            unread: BTreeMap::new(),
             others,
             inputs,
             known: known.clone(),
@@ -93,9 +117,7 @@ impl Probe {
             misses: 0,
             told: None,
         };
-        std::thread::Builder::new()
-            .name("gpu-probe".to_owned())
-            .spawn(move || keeper.work(&waiting))?;
+        watch.thread("gpu-probe", move || keeper.work(&waiting))?;
         Ok(Self { calls, known, deadline })
     }
 
@@ -126,15 +148,15 @@ impl Probe {
             Ok(Reply::Read(gpus)) => gpus.as_slice(),
             Ok(_) | Err(_) => &[],
         };
-        for index in 0..known.gpus.len() {
-            let values = read.get(index).and_then(|gpu| gpu.as_ref().ok());
-            note(round, index as u32, values.unwrap_or(&GpuValues::default()));
+        for number in &known.gpus {
+            let values = read.get(*number as usize).and_then(|gpu| gpu.as_ref().ok());
+            note(round, *number, values.unwrap_or(&GpuValues::default()));
         }
     }
 }
 
-fn note(round: &mut Round, index: u32, values: &GpuValues) {
-    let device = DeviceId::gpu(index);
+fn note(round: &mut Round, number: u32, values: &GpuValues) {
+    let device = DeviceId::gpu(number);
     for (quantity, value) in [
         (Quantity::GpuTemperature, values.temperature_mc),
         (Quantity::GpuMemoryTemperature, values.memory_temperature_mc),
@@ -149,6 +171,17 @@ fn note(round: &mut Round, index: u32, values: &GpuValues) {
         (Quantity::GpuThrottleReasons, values.throttle_reasons),
     ] {
         round.note(&device, quantity, value);
+    }
+}
+
+/// Stands in a list for a GPU that is not there: nothing can be asked of it.
+fn nobody() -> GpuInfo {
+    GpuInfo {
+        uuid: String::new(),
+        model: String::new(),
+        min_power_cap_mw: 0,
+        max_power_cap_mw: 0,
+        default_power_cap_mw: 0,
     }
 }
 
@@ -167,6 +200,12 @@ struct Keeper {
     misses: u32,
     /// What the core was told last.
     told: Option<bool>,
+    names: Names,
+    /// What the driver listed last.
+    listed: Vec<GpuInfo>,
+    reads: u32,
+    /// How often in a row a GPU could not be read.
+    unread: BTreeMap<u32, u32>,
 }
 
 impl Keeper {
@@ -199,7 +238,91 @@ impl Keeper {
         }
     }
 
+    /// Answers in the node's own numbers: GPUs are asked for, and listed, by name.
     fn answer(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
+        if self.running.is_none() {
+            return Err(ProbeError::Silent);
+        }
+        let place = |number| self.names.place(number).map_err(ProbeError::Refused);
+        let asked = match *ask {
+            Ask::SetPowerCap { gpu, milliwatts } => Ask::SetPowerCap {
+                gpu: place(gpu)?,
+                milliwatts,
+            },
+            Ask::ResetPowerCap { gpu } => Ask::ResetPowerCap { gpu: place(gpu)? },
+            // A UUID names the same GPU everywhere.
+            Ask::Hello | Ask::Read | Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } => ask.clone(),
+        };
+        match self.call(&asked)? {
+            Reply::Hello {
+                version,
+                driver,
+                simulated,
+                gpus,
+            } => {
+                self.list(simulated, gpus.clone());
+                Ok(Reply::Hello {
+                    version,
+                    driver,
+                    simulated,
+                    gpus: self.names.by_number(gpus, |_| nobody()),
+                })
+            }
+            Reply::Read(gpus) => {
+                let gpus = self.names.by_number(gpus, Err);
+                self.note_unread(&gpus);
+                self.look_for_others();
+                Ok(Reply::Read(gpus))
+            }
+            reply @ (Reply::PowerCap { .. }
+            | Reply::Failed { .. }
+            | Reply::Described(_)
+            | Reply::Measured { .. }
+            | Reply::Written { .. }) => Ok(reply),
+        }
+    }
+
+    /// Lists the GPUs anew from time to time: one may have come.
+    fn look_for_others(&mut self) {
+        self.reads = self.reads.wrapping_add(1);
+        let Some((_, pipe)) = self.running.as_mut().filter(|_| self.reads.is_multiple_of(LIST_EVERY)) else {
+            return;
+        };
+        // A driver that lists slowly is not one that hangs.
+        let reply = pipe.call(&Ask::Hello, Instant::now() + self.settings.deadline);
+        if let Ok(Reply::Hello { simulated, gpus, .. }) = reply {
+            self.list(simulated, gpus);
+        }
+    }
+
+    /// A GPU that cannot be read again and again is a finding.
+    fn note_unread(&mut self, gpus: &[Result<GpuValues, String>]) {
+        for (number, read) in (0..).zip(gpus) {
+            if !self.names.present().contains(&number) {
+                continue;
+            }
+            let count = self.unread.entry(number).or_default();
+            let before = *count;
+            *count = match read {
+                Ok(_) => 0,
+                Err(_) => count.saturating_add(1),
+            };
+            match read {
+                Err(why) if before + 1 == UNREAD => {
+                    self.find(number, Some(format!("gpu{number} cannot be read: {why}")));
+                }
+                Ok(_) if before >= UNREAD => self.find(number, None),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn find(&self, number: u32, why: Option<String>) {
+        let part = DeviceId::gpu(number).as_str().to_owned();
+        self.tell(Input::Finding { part, why });
+    }
+
+    fn call(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
         let Some((_, pipe)) = &mut self.running else {
             return Err(ProbeError::Silent);
         };
@@ -280,24 +403,50 @@ impl Keeper {
     fn greeted(&mut self, driver: &str, simulated: bool, gpus: Vec<GpuInfo>) {
         self.misses = 0;
         self.backoff = FIRST_RESTART;
+        let count = gpus.len();
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).answering = true;
+        self.list(simulated, gpus);
+        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
+        self.report(true, format!("{driver}, {count} GPUs"));
+    }
+
+    /// The driver lists these GPUs: if they are others than before, the core is told, and which are not there.
+    fn list(&mut self, simulated: bool, gpus: Vec<GpuInfo>) {
+        if self.listed == gpus && self.names.present().len() == gpus.len() {
+            return;
+        }
+        if let Err(error) = self.names.list(&gpus) {
+            tracing::error!(%error, "the numbers of new GPUs cannot be kept; after a restart they may have others");
+        }
+        let numbers = self.names.present();
         let mut devices = self.others.clone();
-        devices.extend(gpus.iter().enumerate().map(|(index, gpu)| DeviceInfo {
-            id: DeviceId::gpu(index as u32),
+        devices.extend(numbers.iter().zip(&gpus).map(|(number, gpu)| DeviceInfo {
+            id: DeviceId::gpu(*number),
             model: gpu.model.clone(),
             simulated,
             power_cap_range_mw: Some((gpu.min_power_cap_mw, gpu.max_power_cap_mw)),
         }));
-        let count = gpus.len();
-        let changed = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.answering = true;
-            std::mem::replace(&mut known.gpus, gpus.clone()) != gpus
-        };
-        if changed {
-            self.tell(Input::Devices(devices));
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .gpus
+            .extend(numbers);
+        self.listed = gpus;
+        self.tell(Input::Devices(devices));
+        let file = self.settings.names.as_ref().map_or_else(String::new, |path| {
+            format!(
+                "; if it was taken out for good, take its line out of {} and start the agent again",
+                path.display()
+            )
+        });
+        let lost: Vec<(u32, String)> = self
+            .names
+            .missing()
+            .map(|(number, uuid)| (number, uuid.to_owned()))
+            .collect();
+        for (number, uuid) in &lost {
+            self.find(*number, Some(format!("gpu{number} ({uuid}) is not there{file}")));
         }
-        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
-        self.report(true, format!("{driver}, {count} GPUs"));
     }
 
     /// Gives a child up without waiting for it.
@@ -348,8 +497,9 @@ mod tests {
         let settings = ProbeSettings {
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             deadline: Duration::from_millis(60),
+            names: None,
         };
-        let probe = Probe::start(settings, Vec::new(), sender).expect("a thread");
+        let probe = Probe::start(settings, Vec::new(), sender, &Watch::new().0).expect("a thread");
         Running { probe, inputs }
     }
 
@@ -382,21 +532,16 @@ mod tests {
         let settings = ProbeSettings {
             command: vec!["/nonexistent/probe".to_owned()],
             deadline: Duration::from_millis(50),
+            names: None,
         };
-        let probe = Probe::start(settings, Vec::new(), sender).expect("a thread");
+        let probe = Probe::start(settings, Vec::new(), sender, &Watch::new().0).expect("a thread");
         assert!(finding(&mut Running { probe, inputs }).contains("cannot start"));
     }
 
     #[test]
     fn readings_of_a_silent_probe_are_missing() {
         let running = start("exec sleep 100");
-        running.probe.known.lock().expect("whole").gpus.push(GpuInfo {
-            uuid: String::new(),
-            model: String::new(),
-            min_power_cap_mw: 1,
-            max_power_cap_mw: 2,
-            default_power_cap_mw: 2,
-        });
+        running.probe.known.lock().expect("whole").gpus.insert(0);
         let mut round = Round::default();
         running.probe.sample(&mut round, Duration::from_millis(1));
         assert_eq!(round.readings[0].value, Some(0), "gpu.probe");

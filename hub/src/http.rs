@@ -22,6 +22,7 @@ mod actions;
 mod answer;
 mod assets;
 pub mod auth;
+pub mod certificate;
 mod clusters;
 mod decisions;
 mod door;

@@ -22,6 +22,7 @@ use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
+use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
@@ -65,6 +66,9 @@ pub enum RunError {
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
+    /// No certificate for people.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// No people's side.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -209,7 +213,16 @@ impl Running {
         let state = args.clone();
         let names = names(&public, address.ip());
         let base = blocking(move || Base::open(&state, done)).await??;
-        let leaf = base.ca.https_leaf(&names, crate::clock::wall())?;
+        let files = args.https_files();
+        let source = match files.clone() {
+            Some(files) => Source::Files(files),
+            None => Source::Own {
+                ca: Arc::clone(&base.ca),
+                names,
+            },
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
         let settings = QuicSettings::default();
@@ -249,9 +262,13 @@ impl Running {
             publish(&handle, path).await?;
         }
         let url = format!("https://{public}");
-        let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
+        let context = args.state.join("admin.json");
+        let mut trusted = base.ca.pem().to_owned();
+        if let Some(files) = files {
+            trusted.push_str(&blocking(move || files.trusted_pem()).await??);
+        }
         let settings = Arc::clone(&store);
-        let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let token = blocking(move || keys::admin_context(&context, &*settings, &url, &trusted)).await??;
         let app = App {
             hub: handle.clone(),
             store,
@@ -267,8 +284,9 @@ impl Running {
             metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
-        let server = Server::new(tcp, leaf, router(app))?;
+        let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
+        tasks.spawn(certificate.keep(http.clone()));
         tasks.close();
         tracing::info!(%address, %public, "hub runs");
         Ok(Self {

@@ -206,6 +206,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A part of the node is not as it should be, or is again.
+    Finding {
+        /// Which part: `sampler`, `gpu0`, `fs:/mnt/data`.
+        part: String,
+        /// What is wrong, for people; `None`: nothing any more.
+        why: Option<String>,
+    },
 }
 
 /// Which data is missing. The order is part of the wire format: add at the end only.

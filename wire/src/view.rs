@@ -349,6 +349,10 @@ fn event_text(event: &Event) -> String {
         Event::BreakGlassClosed { number, who, reason } => {
             format!("break-glass token {number} closed by {who}{}", Because(reason))
         }
+        Event::Finding { part, why } => match why {
+            Some(why) => format!("found: {why}"),
+            None => format!("{part} is as it should be again"),
+        },
     }
 }
 

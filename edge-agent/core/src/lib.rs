@@ -16,6 +16,7 @@ mod commands;
 mod devices;
 mod domains;
 mod effect;
+mod findings;
 mod glass;
 mod input;
 mod link;

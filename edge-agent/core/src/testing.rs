@@ -162,6 +162,22 @@ impl Rig {
         self.log.clear();
     }
 
+    /// A session with a hub comes up.
+    pub(crate) fn connect(&mut self) {
+        self.pass(400_000);
+        self.handle(Input::Tick);
+        self.handle(Input::LinkUp);
+        self.handle(Input::Frame(wire::Frame::Welcome(wire::frame::Welcome {
+            version: 1,
+            hub_epoch: wire::HubEpoch(3),
+            holds: Vec::new(),
+            telemetry: Seq(0),
+            bundle: wire::BundleRef::NONE,
+            session: 5,
+            now: Now::default(),
+        })));
+    }
+
     pub(crate) fn handle(&mut self, input: Input) {
         self.agent.handle(input, self.now);
         self.settle();

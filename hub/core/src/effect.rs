@@ -11,6 +11,7 @@ use crate::access::User;
 use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
+use crate::plans::PlanRecord;
 
 /// Pairs a request to the shell with its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +144,8 @@ pub enum Answer {
     },
     /// The person as they stand now; as they stood, for one who was removed.
     User(Box<User>),
+    /// The plan as it stands now.
+    Plan(Box<PlanRecord>),
     /// It is stored, and is being done.
     Accepted,
     /// What came of a change of a deployment.

@@ -25,6 +25,7 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
+use crate::plans::{PlanRecord, Plans, StepAnswer};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
@@ -36,6 +37,19 @@ use crate::writer::{Meta, Writer};
 const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
 /// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
 const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
+
+/// What a subject works with in this turn: everything of the hub but the subjects themselves.
+macro_rules! cx {
+    ($hub:ident, $now:expr) => {
+        Cx::new(
+            $now,
+            $hub.bundles.rules(),
+            &$hub.fleet,
+            &mut $hub.asks,
+            (&mut $hub.journal, &mut $hub.effects, &mut $hub.timers),
+        )
+    };
+}
 
 /// The hub's state.
 #[derive(Debug)]
@@ -52,6 +66,13 @@ pub struct Hub {
     pub(crate) writer: Writer,
     pub(crate) journal: Journal,
     pub(crate) access: Access,
+    plans: Plans,
+    /// What nodes said of steps, for their plans.
+    pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// Nodes with new stored readings.
+    pub(crate) fresh_readings: BTreeSet<Place>,
+    /// Nodes whose session was just welcomed.
+    pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
     asks: VecDeque<Ask>,
@@ -85,6 +106,10 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: recover::<User, _>(&mut recovered, Access::recovered)?,
+            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            step_answers: VecDeque::new(),
+            fresh_readings: BTreeSet::new(),
+            came: BTreeSet::new(),
             clusters: {
                 let clusters = taken::<Cluster>(&mut recovered);
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
@@ -112,6 +137,9 @@ impl Hub {
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
+        hub.with_plans(now, |plans, cx| plans.carry_on(cx));
+        hub.pass_on(now);
+        hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
         let (clusters, _, mut cx) = hub.kube_cx(now);
         clusters.start(&mut cx);
@@ -139,7 +167,10 @@ impl Hub {
         }
         self.run_timers(now);
         self.turn_domains(now);
-        self.journal.seal();
+        self.pass_on(now);
+        for then in self.journal.seal() {
+            self.told_stored(then, now);
+        }
         self.journal.carry_on(Epoch(self.meta.hub_epoch.0), now);
         self.flush(now);
         self.announce(now);
@@ -170,6 +201,7 @@ impl Hub {
         for (kind, id, revision) in &settled.documents {
             match *kind {
                 User::KIND => self.access.settle(id, *revision, is_stored),
+                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
                 other => unreachable!("no subject writes documents of kind `{other}`"),
@@ -177,15 +209,17 @@ impl Hub {
         }
     }
 
-    fn told_stored(&mut self, then: Then, _now: Now) {
+    fn told_stored(&mut self, then: Then, now: Now) {
         match then {
+            Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
             Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
         }
     }
 
-    fn told_failed(&mut self, then: Then, reason: &str, _now: Now) {
+    fn told_failed(&mut self, then: Then, reason: &str, now: Now) {
         match then {
+            Then::Plan { id, .. } => self.with_plans(now, |plans, cx| plans.not_stored(id, cx)),
             Then::Reply { request, .. } => {
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
@@ -236,8 +270,11 @@ impl Hub {
                 self.trust(request, chain, now);
             }
             Request::Access { caller, what } => {
-                let (access, mut cx) = self.access_cx(now);
-                access.handle(request, caller, what, &mut cx);
+                let mut cx = cx!(self, now);
+                self.access.handle(request, caller, what, &mut cx);
+            }
+            Request::Plan { caller, what } => {
+                self.with_plans(now, |plans, cx| plans.handle(request, caller, what, cx));
             }
             Request::Clusters { caller, what } => {
                 let (clusters, _, mut cx) = self.kube_cx(now);
@@ -272,11 +309,38 @@ impl Hub {
         }
     }
 
-    fn access_cx(&mut self, now: Now) -> (&mut Access, Cx<'_>) {
-        let rules = self.bundles.rules();
-        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
-        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
-        (&mut self.access, cx)
+    fn with_plans(&mut self, now: Now, turn: impl FnOnce(&mut Plans, &mut Cx<'_>)) {
+        let mut cx = cx!(self, now);
+        turn(&mut self.plans, &mut cx);
+    }
+
+    /// Carries on what subjects ask of each other, until nobody asks for more. The graph of asks:
+    ///
+    /// | who | asks | for |
+    /// |---|---|---|
+    /// | plans | commands | a step to be brought to its node |
+    /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
+    fn pass_on(&mut self, now: Now) {
+        loop {
+            while let Some(place) = self.came.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(place) = self.fresh_readings.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                if self.plans.looks_at(&node) {
+                    self.with_plans(now, |plans, cx| plans.readings(&node, cx));
+                }
+            }
+            while let Some(answer) = self.step_answers.pop_front() {
+                self.with_plans(now, |plans, cx| plans.answered(answer, cx));
+            }
+            match self.asks.pop_front() {
+                Some(Ask::Step(order)) => self.order_step(*order, now),
+                None if self.step_answers.is_empty() => break,
+                None => {}
+            }
+        }
     }
 
     pub(crate) fn kube_cx(&mut self, now: Now) -> (&mut Clusters, &mut Rollouts, Cx<'_>) {
@@ -386,6 +450,7 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.due(&mut cx);

@@ -10,6 +10,7 @@ use wire::{BundleRef, RoleChain, SignedBundle};
 use crate::access::AccessRequest;
 use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
+use crate::plans::PlanAsk;
 use crate::rollouts::RolloutRequest;
 
 /// Names one session of one agent; never used twice by one hub process.
@@ -113,6 +114,13 @@ pub enum Request {
         caller: Caller,
         /// What.
         what: AccessRequest,
+    },
+    /// Submit a plan, or say something to one.
+    Plan {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: PlanAsk,
     },
     /// Register clusters, and change their deployments.
     Clusters {

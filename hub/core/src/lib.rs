@@ -38,6 +38,7 @@ mod writer;
 pub use access::{AccessRequest, NewUser, User};
 pub use chain::Hole;
 pub use clusters::{Attempt, Cluster, ClusterRequest, KubeEffect, KubeInput};
+pub use documents::encode as encode_document;
 pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;

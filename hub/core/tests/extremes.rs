@@ -56,11 +56,15 @@ fn wall() -> impl Strategy<Value = i64> {
 #[derive(Debug, Clone)]
 enum Step {
     Open,
-    Say(Frame),
+    Say(Box<Frame>),
     Commit,
     Fail,
     Advance(u64),
     Restart,
+}
+
+fn say(frame: Frame) -> Step {
+    Step::Say(Box::new(frame))
 }
 
 fn hello() -> impl Strategy<Value = Frame> {
@@ -243,13 +247,13 @@ fn facts() -> impl Strategy<Value = Frame> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => Just(Step::Open),
-        2 => hello().prop_map(Step::Say),
-        4 => taken_hello().prop_map(Step::Say),
-        3 => status().prop_map(Step::Say),
-        4 => entries().prop_map(Step::Say),
-        3 => telemetry().prop_map(Step::Say),
-        2 => facts().prop_map(Step::Say),
-        1 => number().prop_map(|error_ms| Step::Say(Frame::AskTime(AskTime { asked: Mono(error_ms), error_ms }))),
+        2 => hello().prop_map(say),
+        4 => taken_hello().prop_map(say),
+        3 => status().prop_map(say),
+        4 => entries().prop_map(say),
+        3 => telemetry().prop_map(say),
+        2 => facts().prop_map(say),
+        1 => number().prop_map(|error_ms| say(Frame::AskTime(AskTime { asked: Mono(error_ms), error_ms }))),
         6 => Just(Step::Commit),
         1 => Just(Step::Fail),
         1 => (0u64..100_000).prop_map(Step::Advance),
@@ -408,7 +412,12 @@ impl Rig {
             meta: self.meta.clone(),
             agents: agents.collect(),
             bundle: self.bundle.clone(),
-            journal: self.heads.iter().filter(|((of, _), _)| of.is_hub()).map(|(_, head)| *head).collect(),
+            journal: self
+                .heads
+                .iter()
+                .filter(|((of, _), _)| of.is_hub())
+                .map(|(_, head)| *head)
+                .collect(),
             ..Recovered::default()
         };
         self.hub = Hub::new(self.settings.clone(), recovered, self.now).unwrap();
@@ -430,7 +439,7 @@ impl Rig {
         for step in steps {
             match step {
                 Step::Open => session = self.open("mallory"),
-                Step::Say(frame) => self.tell(Input::Frame { session, frame }),
+                Step::Say(frame) => self.tell(Input::Frame { session, frame: *frame }),
                 Step::Commit => self.commit(),
                 Step::Fail => self.fail(),
                 Step::Advance(span) => {
@@ -503,7 +512,7 @@ fn a_generation_floor_at_its_end_is_not_believed() {
             generation: Generation(1 << 40),
             digest: Digest([round as u8; 32]),
         };
-        [Step::Open, Step::Say(Frame::Hello(hello)), Step::Commit, Step::Commit]
+        [Step::Open, say(Frame::Hello(hello)), Step::Commit, Step::Commit]
     });
     rig.run(steps.flatten().collect());
     assert_eq!(rig.hub.next_generation(), before);
@@ -522,7 +531,7 @@ fn a_forged_digest_in_each_hello_publishes_nothing() {
             generation: Generation(1),
             digest: Digest([round; 32]),
         };
-        [Step::Open, Step::Say(Frame::Hello(hello)), Step::Commit, Step::Commit]
+        [Step::Open, say(Frame::Hello(hello)), Step::Commit, Step::Commit]
     });
     rig.run(steps.flatten().collect());
     assert_eq!((rig.bundles, rig.hub.next_generation()), before);
@@ -535,7 +544,7 @@ fn a_hub_epoch_beyond_all_is_told_back_and_not_followed() {
         unreachable!()
     };
     hello.hub_epoch = HubEpoch(1 << 62);
-    rig.run(vec![Step::Say(Frame::Hello(hello)), Step::Commit]);
+    rig.run(vec![say(Frame::Hello(hello)), Step::Commit]);
     assert_eq!(rig.hub.hub_epoch(), FIRST_EPOCH);
     let told = rig.sent.iter().find_map(|(_, frame)| match frame {
         Frame::Goodbye(goodbye) => Some(goodbye.detail.as_str()),

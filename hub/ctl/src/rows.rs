@@ -43,9 +43,15 @@ pub fn state(node: &NodeView) -> Cell {
         NodeState::Unknown => ("○ unknown", FAINT),
         NodeState::Down => ("✕ down", BAD),
     };
+    let found = match node.findings.len() {
+        0 => String::new(),
+        1 => " ▲ 1 finding".to_owned(),
+        count => format!(" ▲ {count} findings"),
+    };
     match node.held_by {
-        Some(_) => Cell::styled(format!("{word} ⏸ held"), REDUCED),
-        None => Cell::styled(word, style),
+        Some(_) => Cell::styled(format!("{word} ⏸ held{found}"), REDUCED),
+        None if found.is_empty() => Cell::styled(word, style),
+        None => Cell::styled(format!("{word}{found}"), BAD),
     }
 }
 

@@ -235,6 +235,22 @@ impl Tables<'_> {
     }
 }
 
+/// Makes a closed store what the format before was: without the tables that came with this one.
+#[cfg(test)]
+pub fn as_format_1(settings: &StoreSettings) {
+    let database = builder(settings).open(settings.file()).expect("a store");
+    let transaction = database.begin_write().expect("open");
+    for table in rows::SINCE_2 {
+        transaction.delete_table(table).expect("it was there");
+    }
+    {
+        let mut meta = transaction.open_table(rows::META).expect("it is there");
+        put(&mut meta, "meta", b"format", &BEFORE_DOCUMENTS.to_be_bytes()).expect("room");
+    }
+    transaction.commit().expect("room");
+    database.close().expect("whole");
+}
+
 fn builder(settings: &StoreSettings) -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes);

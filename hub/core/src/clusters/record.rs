@@ -46,8 +46,8 @@ impl Document for Cluster {
     /// Each is watched over connections of its own.
     const MOST_LIVE: usize = 1_000;
 
-    fn id(&self) -> &str {
-        &self.name
+    fn id(&self) -> String {
+        self.name.clone()
     }
 
     fn is_live(&self) -> bool {
@@ -61,8 +61,8 @@ impl Document for Attempt {
     /// Changes that clusters work on at the same time: each takes milliseconds, and people and programs ask for some a second.
     const MOST_LIVE: usize = 10_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {

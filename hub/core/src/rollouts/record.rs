@@ -56,8 +56,8 @@ impl Document for RolloutRecord {
     /// Each is looked at every other second.
     const MOST_LIVE: usize = 500;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {
