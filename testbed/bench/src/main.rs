@@ -1,5 +1,5 @@
-//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- --series FILE.csv… --pods FILE --nodes FILE]`,
-//! run by `cargo xtask bench`; what stands after `--` is for one benchmark: series for `forecast`, pods and nodes for `placement`.
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- OPTIONS]`, run by `cargo xtask bench`.
+//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast`, `--pods FILE --nodes FILE` of `placement`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
@@ -39,9 +39,9 @@ const NAMES: &[&str] = &[
     "decide",
     "what-if",
     "canary",
+    "placement",
     "forecast",
     "brain-trust",
-    "placement",
 ];
 
 fn main() -> ExitCode {
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
-    let mut series: Vec<PathBuf> = Vec::new();
     let (mut pods, mut nodes) = (None, None);
+    let mut series: Vec<PathBuf> = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -115,9 +115,9 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "decide" => decide::run(),
             "what-if" => what_if::run(),
             "canary" => canary::run(),
+            "placement" => placement::run(pods, nodes),
             "forecast" => forecast::run(&series),
             "brain-trust" => brain_trust::run(),
-            "placement" => placement::run(pods, nodes),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

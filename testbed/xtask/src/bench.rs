@@ -15,8 +15,7 @@ const WITHOUT_PROGRAMS: &[&str] = &[
 /// Benchmarks that ask other policy engines or forecasters the same.
 const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];
 
-/// `cargo xtask bench [--json] [NAME…] [-- --series FILE.csv… --pods FILE --nodes FILE]`: builds the shipping programs with the `dist`
-/// profile, then runs each benchmark with its peer. What stands after `--` is for a benchmark itself.
+/// `cargo xtask bench [--json] [NAME…] [-- OPTIONS]`: builds the shipping programs with the `dist` profile, then runs each benchmark with its peer.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let programs = if needs_programs(arguments) {
         crate::setup::debian_packages()?;
@@ -53,9 +52,8 @@ fn needs_peers(arguments: &[String]) -> bool {
 
 /// Whether this is true of any benchmark that is named; without a name all of them run.
 fn any_or_all(arguments: &[String], is: impl Fn(&str) -> bool) -> bool {
-    // What stands after `--` is for a benchmark itself.
-    let mine = arguments.iter().take_while(|word| *word != "--");
-    let mut names = mine.filter(|word| !word.starts_with("--")).peekable();
+    let names = arguments.iter().take_while(|word| *word != "--");
+    let mut names = names.filter(|word| !word.starts_with("--")).peekable();
     names.peek().is_none() || names.any(|name| is(name))
 }
 

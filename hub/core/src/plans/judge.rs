@@ -48,8 +48,13 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, now: Now) 
     });
     let all = rules.rules();
     let rule = answer.rule.and_then(|place| all.get(usize::from(place)));
+    // Nothing narrower than what was asked for is done to a cluster: whoever sent the plan asks for less.
+    let verdict = match answer.verdict {
+        Verdict::Clamp => Verdict::Deny,
+        verdict => verdict,
+    };
     let judgement = Judgement {
-        verdict: answer.verdict,
+        verdict,
         rule: rule.map_or_else(|| "permits".to_owned(), |rule| rule.id.clone()),
         granted: None,
         retry_after_ms: answer.retry_after_ms,
