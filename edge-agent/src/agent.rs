@@ -28,6 +28,7 @@ use crate::journal::{Done, Journal};
 use crate::link::Link;
 use crate::local_api::{Ask, Feed, Snapshot};
 use crate::sampler::Pulse;
+use crate::service::Service;
 
 /// Inputs that may wait: a burst of finished actions and frames. Whoever sends more waits, which slows the sender and loses nothing.
 const INPUTS: usize = 256;
@@ -61,6 +62,9 @@ pub enum RunError {
         #[source]
         cause: std::io::Error,
     },
+    /// The export of telemetry cannot be set up.
+    #[error(transparent)]
+    Otlp(#[from] crate::telemetry::otlp::OtlpError),
     /// The parcel that the settings name cannot be read.
     #[error(transparent)]
     Carried(#[from] crate::carried::CarryError),
@@ -139,6 +143,7 @@ pub(super) struct Shell {
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    service: Service,
 }
 
 impl Shell {
@@ -148,6 +153,7 @@ impl Shell {
         let mut look_at = Instant::now() + LOOK_EVERY;
         self.carry_out();
         self.settle();
+        self.service.ready();
         while !self.stopped {
             let due = self.core.poll_timeout(self.clock.now());
             let look = look_at.saturating_duration_since(Instant::now());
@@ -166,6 +172,7 @@ impl Shell {
                         break;
                     }
                     tracing::info!("stopping");
+                    self.service.stopping();
                     stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
                     self.turn(Input::Stop);
                 }
@@ -260,6 +267,7 @@ impl Shell {
             }
         }
         let snapshot = self.snapshot();
+        self.service.alive(Instant::now(), || standing(&snapshot));
         self.feed.snapshot(snapshot);
     }
 
@@ -359,6 +367,16 @@ impl Shell {
             latest: self.latest.clone(),
         }
     }
+}
+
+/// How the node stands, in a line for `systemctl status`.
+fn standing(now: &Snapshot) -> String {
+    let hub = match now.connected {
+        true => "connected".to_owned(),
+        false => format!("alone, {} entries wait", now.backlog_entries),
+    };
+    let health = now.unhealthy.as_deref().unwrap_or("healthy");
+    format!("{hub}, policy generation {}, {health}", now.status.bundle.generation)
 }
 
 async fn sleep(time: Option<Duration>) {

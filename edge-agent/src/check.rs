@@ -10,6 +10,7 @@ use wire::probe::{Ask, Reply};
 
 use crate::agent::RunError;
 use crate::config::Config;
+use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::probe::Probe;
 use crate::sensors::{self, Round};
@@ -45,8 +46,10 @@ fn series() -> usize {
 }
 
 fn gpus(config: &Config) -> String {
-    let Some(mut settings) = config.probe() else {
-        return "no probe is set".to_owned();
+    let mut settings = match config.probe() {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return "none: no GPU driver's library is found, and no probe is set".to_owned(),
+        Err(error) => return format!("the probe cannot be started: {error}"),
     };
     // Nobody listens to what it tells; the room is enough for what it may say until it is dropped.
     let (inputs, _heard) = mpsc::channel(16);
@@ -54,7 +57,8 @@ fn gpus(config: &Config) -> String {
     settings.names = None;
     let (watch, _died) = Watch::new();
     let deadline = settings.deadline;
-    let probe = match Probe::start(settings, Vec::new(), inputs, &watch) {
+    let faults = Faults::new(inputs.clone());
+    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, &watch)) {
         Ok(probe) => probe,
         Err(error) => return format!("the probe's thread cannot start: {error}"),
     };

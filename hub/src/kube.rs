@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use hub_core::{Input, KubeEffect, KubeInput};
 use hub_kube::{Cluster, ClusterSettings, KubeError, Kubeconfig, WorkloadKind, WorkloadRef, WorkloadSpec};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 64;
 
 /// Clients of the registered clusters, by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Clusters(Arc<RwLock<BTreeMap<String, Result<Cluster, String>>>>);
+pub struct Clusters(Arc<RwLock<BTreeMap<String, Result<Cluster, String>>>>, Arc<Notify>);
 
 impl Clusters {
     /// The client of a cluster, or why there is none.
@@ -70,6 +70,18 @@ impl Clusters {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(cluster.name, client);
+        self.1.notify_waiters();
+    }
+
+    /// Waits until a cluster that was just registered has its client, or the reason why it has none.
+    pub async fn opened(&self, name: &str) {
+        loop {
+            let changed = self.1.notified();
+            if self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(name) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn close(&self, name: &str) {

@@ -18,6 +18,7 @@ pub mod domains;
 pub mod enroll;
 pub mod entry;
 pub mod exposition;
+pub mod fault;
 pub mod frame;
 pub mod ids;
 pub mod kube;

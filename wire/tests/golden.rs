@@ -17,6 +17,7 @@ use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Jud
 use wire::domains::{self, FleetFacts, NodeFacts};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
+use wire::fault::{NextStep, Severity};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
     HEADER_BYTES, Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
@@ -466,6 +467,24 @@ fn entries_of_every_kind() {
             event(Event::Finding {
                 part: "gpu0".to_owned(),
                 why: Some(text()),
+            }),
+        ),
+        (
+            golden!("entry-fault"),
+            event(Event::Fault {
+                device: DeviceId::gpu(1),
+                code: "xid 48".to_owned(),
+                severity: Severity::High,
+                meaning: text(),
+                next: NextStep::DrainAndReset,
+                evidence: text(),
+                count: 300,
+            }),
+        ),
+        (
+            golden!("entry-fault-over"),
+            event(Event::FaultOver {
+                device: DeviceId::gpu(1),
             }),
         ),
         (

@@ -184,6 +184,8 @@ impl Agent {
                 self.note_trouble("probe", Some(why).filter(|_| !answering));
                 self.push_event(Event::Probe { answering, detail }, now);
             }
+            Input::Fault(fault) => self.on_fault(fault, now),
+            Input::DeviceWell(device) => self.on_device_well(device, now),
             Input::Workload { name, pid, detail } => {
                 let why = format!("workload {name} does not run: {detail}");
                 self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
@@ -250,7 +252,7 @@ impl Agent {
         token
     }
 
-    fn push_event(&mut self, event: Event, now: Now) {
+    pub(crate) fn push_event(&mut self, event: Event, now: Now) {
         if self.record.has_room() {
             self.push(EntryBody::Event(event), now);
         }

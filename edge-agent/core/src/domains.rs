@@ -116,6 +116,11 @@ impl Agent {
         }
     }
 
+    /// What was noted of a part, if it does not work.
+    pub(crate) fn trouble_of(&self, part: &str) -> Option<&str> {
+        self.domains.trouble.get(part).map(String::as_str)
+    }
+
     /// Gives the judge what is known of the domains. Call it too when the judge or its bundle is new.
     pub(crate) fn apply_counts(&mut self) {
         let takes_turn = self.has_planted(Planted::TakeTurn);

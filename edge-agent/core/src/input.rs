@@ -33,6 +33,10 @@ pub enum Input {
         /// What is wrong, for people; `None`: nothing any more.
         why: Option<String>,
     },
+    /// A fault was seen, once or many times.
+    Fault(crate::faults::Fault),
+    /// A device answers and its driver wants nothing done.
+    DeviceWell(wire::DeviceId),
     /// A supervised process started or ended.
     Workload {
         /// Its name.

@@ -436,6 +436,8 @@ fn word(body: &EntryBody) -> Option<String> {
         EntryBody::Event(Event::AuthorityChanged { to, .. }) => format!("authority {}", to.name()),
         EntryBody::Event(Event::BreakGlassOpened { .. }) => "glass opened".to_owned(),
         EntryBody::Event(Event::BreakGlassClosed { .. }) => "glass closed".to_owned(),
+        EntryBody::Event(Event::Fault { device, code, .. }) => format!("fault {device} {code}"),
+        EntryBody::Event(Event::FaultOver { device }) => format!("fault over {device}"),
         EntryBody::Event(Event::ClockStepped { .. }) => "clock stepped".to_owned(),
         EntryBody::Gap(Gap::Epoch { epoch, .. }) => format!("gap: epoch {epoch}"),
         EntryBody::Gap(Gap::Telemetry { from, to, .. }) => format!("gap: blocks {from}-{to}"),

@@ -245,31 +245,25 @@ impl Clusters {
     /// heard keeps the mark that it has.
     pub(crate) fn node_says(&mut self, node: &AgentId, fault: Option<String>, cx: &mut Cx<'_>) {
         let before = self.faults.get(node);
-        if self.clusters.is_empty() || before.is_some_and(|before| before.wanted == fault) {
+        if before.is_some_and(|before| before.wanted == fault) {
             return;
         }
-        let is_news = fault.is_some() || before.is_some_and(|before| before.wanted.is_some());
-        let effect = KubeEffect::Mark {
-            node: node.clone(),
-            fault: fault.clone(),
+        let was_faulty = before.is_some_and(|before| before.wanted.is_some());
+        let known = Fault {
+            wanted: fault.clone(),
+            is_shown: false,
         };
-        if is_news {
-            let verb = if fault.is_some() { "node.fault" } else { "node.well" };
-            let record = ChangeRecord::new(Caller::new(node.to_string(), Via::Agent), verb, format!("node/{node}"));
-            cx.record(record.because(fault.clone().unwrap_or_default()));
-            cx.then(Then::Kube(Box::new(effect)));
+        self.faults.insert(node.clone(), known);
+        if self.clusters.is_empty() {
+            return;
+        }
+        if fault.is_some() || was_faulty {
+            show(node, fault, cx);
         } else {
             // A mark from before the hub's last start is taken away; there is none mostly.
-            cx.effect(Effect::Kube(effect));
+            let node = node.clone();
+            cx.effect(Effect::Kube(KubeEffect::Mark { node, fault }));
         }
-        let is_shown = false;
-        self.faults.insert(
-            node.clone(),
-            Fault {
-                wanted: fault,
-                is_shown,
-            },
-        );
         cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
     }
 
@@ -326,6 +320,12 @@ impl Clusters {
         );
         cx.put(put);
         cx.then(Then::Kube(Box::new(KubeEffect::Open(cluster))));
+        // It has to show what nodes have said before it was known.
+        for (node, fault) in self.faults.iter_mut().filter(|(_, fault)| fault.wanted.is_some()) {
+            fault.is_shown = false;
+            show(node, fault.wanted.clone(), cx);
+        }
+        cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
         cx.reply_when_stored(request, Answer::Accepted);
         Ok(())
     }
@@ -377,6 +377,15 @@ impl Clusters {
     pub(crate) fn dropped(&mut self, id: &str) {
         self.waiting.remove(id);
     }
+}
+
+/// Records how a node is, and has the clusters show it when that is stored.
+fn show(node: &AgentId, fault: Option<String>, cx: &mut Cx<'_>) {
+    let verb = if fault.is_some() { "node.fault" } else { "node.well" };
+    let record = ChangeRecord::new(Caller::new(node.to_string(), Via::Agent), verb, format!("node/{node}"));
+    cx.record(record.because(fault.clone().unwrap_or_default()));
+    let node = node.clone();
+    cx.then(Then::Kube(Box::new(KubeEffect::Mark { node, fault })));
 }
 
 fn details(change: &DeploymentChange) -> Vec<(&'static str, String)> {

@@ -365,3 +365,17 @@ fn a_nodes_fault_becomes_a_mark_until_it_is_well_and_silence_changes_nothing() {
         .collect();
     assert_eq!(told, ["node.enrol", "node.fault", "node.taint", "node.well"]);
 }
+
+#[test]
+fn a_cluster_that_comes_later_shows_what_nodes_said_before() {
+    let mut world = World::new(1);
+    world.tell(Input::Tick);
+    world.settle();
+    world.join(0).unwrap();
+    says(&mut world, Some("the GPU probe does not answer"));
+    world.settle();
+    assert_eq!(marks(&mut world), []);
+    clusters(&mut world, ClusterRequest::Register(Cluster::new("edge", None)));
+    world.settle();
+    assert_eq!(marks(&mut world), [Some("the GPU probe does not answer".to_owned())]);
+}

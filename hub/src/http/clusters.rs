@@ -61,6 +61,8 @@ pub async fn register(
         ..Cluster::new(asked.name.clone(), asked.kubeconfig)
     };
     request(&app, who, ClusterRequest::Register(cluster)).await?;
+    // One that takes longer is shown as it is by then.
+    let _ = timeout(ONE_CLUSTER, app.clusters.opened(&asked.name)).await;
     let stored = app
         .hub
         .clusters()

@@ -1,4 +1,5 @@
-//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [--series FILE.csv…]`, run by `cargo xtask bench`.
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- --series FILE.csv… --pods FILE --nodes FILE]`,
+//! run by `cargo xtask bench`; what stands after `--` is for one benchmark: series for `forecast`, pods and nodes for `placement`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
@@ -12,6 +13,7 @@ mod fleet;
 mod forecast;
 mod lab;
 mod machine;
+mod placement;
 mod reconnect;
 mod report;
 mod sessions;
@@ -39,6 +41,7 @@ const NAMES: &[&str] = &[
     "canary",
     "forecast",
     "brain-trust",
+    "placement",
 ];
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
     let mut series: Vec<PathBuf> = Vec::new();
+    let (mut pods, mut nodes) = (None, None);
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -78,6 +82,8 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             // What `cargo xtask bench` hands on after it.
             "--" => {}
             "--series" => series.push(words.next().ok_or("--series is missing its FILE.csv")?.into()),
+            "--pods" => pods = Some(words.next().ok_or("--pods wants a file")?.as_str()),
+            "--nodes" => nodes = Some(words.next().ok_or("--nodes wants a file")?.as_str()),
             name if NAMES.contains(&name) => names.push(name),
             // `wire` comes with `agent`: both look at the same node.
             "wire" => names.push("agent"),
@@ -111,6 +117,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "canary" => canary::run(),
             "forecast" => forecast::run(&series),
             "brain-trust" => brain_trust::run(),
+            "placement" => placement::run(pods, nodes),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

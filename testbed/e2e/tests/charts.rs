@@ -41,16 +41,39 @@ fn the_charts_are_admitted_upgraded_rolled_back_and_removed() {
     }
     assert_eq!(log_level(&api), "info");
 
-    helm.must(&["upgrade", "hub", "sentinel-core", "-n", "sentinel", "--set", "hub.log=debug"]);
+    helm.must(&[
+        "upgrade",
+        "hub",
+        "sentinel-core",
+        "-n",
+        "sentinel",
+        "--set",
+        "hub.log=debug",
+    ]);
     assert_eq!(log_level(&api), "debug");
     ready(&api, CORE, "updatedReplicas", 1);
     helm.must(&["rollback", "hub", "1", "-n", "sentinel"]);
     assert_eq!(log_level(&api), "info");
-    let refused = helm.run(&["upgrade", "hub", "sentinel-core", "-n", "sentinel", "--set", "hub.trustDomain=A_B"]);
+    let refused = helm.run(&[
+        "upgrade",
+        "hub",
+        "sentinel-core",
+        "-n",
+        "sentinel",
+        "--set",
+        "hub.trustDomain=A_B",
+    ]);
     assert!(refused.is_err_and(|said| said.contains("trustDomain")));
 
     let pin = format!("hub.caPin=sha256:{}", "0".repeat(64));
-    let with = ["--set", "hub.address=hub:7443", "--set", &pin, "--set", "join.existingSecret=tokens"];
+    let with = [
+        "--set",
+        "hub.address=hub:7443",
+        "--set",
+        &pin,
+        "--set",
+        "join.existingSecret=tokens",
+    ];
     let install = [&["install", "agents", "sentinel-agent", "-n", "agents"][..], &with].concat();
     helm.must(&install);
     ready(&api, AGENTS, "numberReady", 3);
@@ -60,8 +83,12 @@ fn the_charts_are_admitted_upgraded_rolled_back_and_removed() {
     helm.must(&elsewhere);
     wait_until("the refusal of a pod", PATIENCE, || {
         let events = api.get("/api/v1/namespaces/sentinel/events")?;
-        let refusal = |event: &Value| event["reason"] == "FailedCreate" && event["message"].to_string().contains("violates PodSecurity");
-        let seen = events["items"].as_array().is_some_and(|items| items.iter().any(refusal));
+        let refusal = |event: &Value| {
+            event["reason"] == "FailedCreate" && event["message"].to_string().contains("violates PodSecurity")
+        };
+        let seen = events["items"]
+            .as_array()
+            .is_some_and(|items| items.iter().any(refusal));
         Ok((!seen).then(|| "no pod was refused".to_owned()))
     })
     .expect("a refusal");
@@ -79,9 +106,15 @@ fn what_helm_test_runs_succeeds_at_a_real_hub() {
         kubeconfig: PathBuf::from("/nonexistent"),
     };
     let rendered = helm.must(&["template", "hub", "sentinel-core", "-s", "templates/tests/nodes.yaml"]);
-    let line = rendered.lines().find_map(|line| line.trim().strip_prefix("command: [")).expect("the test's command");
+    let line = rendered
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("command: ["))
+        .expect("the test's command");
     let words: Vec<&str> = line.trim_end_matches(']').split(", ").collect();
-    assert_eq!(words[..3], ["/usr/bin/sentinel", "--context", "/var/lib/sentinel-hub/admin.json"]);
+    assert_eq!(
+        words[..3],
+        ["/usr/bin/sentinel", "--context", "/var/lib/sentinel-hub/admin.json"]
+    );
     let output = Command::new(program("sentinel"))
         .arg("--context")
         .arg(cluster.state("hub").join("admin.json"))
@@ -89,7 +122,10 @@ fn what_helm_test_runs_succeeds_at_a_real_hub() {
         .output()
         .expect("it starts");
     assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("edge-01"), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("edge-01"),
+        "{output:?}"
+    );
 }
 
 struct Helm {

@@ -3,11 +3,20 @@
 use crate::shell::{command, root};
 
 /// Benchmarks that look at libraries only, so that nothing that ships must be built for them.
-const WITHOUT_PROGRAMS: &[&str] = &["sim", "decide", "what-if", "canary", "forecast", "brain-trust"];
+const WITHOUT_PROGRAMS: &[&str] = &[
+    "sim",
+    "decide",
+    "what-if",
+    "canary",
+    "forecast",
+    "brain-trust",
+    "placement",
+];
 /// Benchmarks that ask other policy engines or forecasters the same.
 const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];
 
-/// `cargo xtask bench [--json] [NAME…] [-- --series FILE.csv…]`: builds the shipping programs with the `dist` profile, then runs each benchmark with its peer.
+/// `cargo xtask bench [--json] [NAME…] [-- --series FILE.csv… --pods FILE --nodes FILE]`: builds the shipping programs with the `dist`
+/// profile, then runs each benchmark with its peer. What stands after `--` is for a benchmark itself.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let programs = if needs_programs(arguments) {
         crate::setup::debian_packages()?;
@@ -44,8 +53,9 @@ fn needs_peers(arguments: &[String]) -> bool {
 
 /// Whether this is true of any benchmark that is named; without a name all of them run.
 fn any_or_all(arguments: &[String], is: impl Fn(&str) -> bool) -> bool {
-    let names = arguments.iter().take_while(|word| *word != "--");
-    let mut names = names.filter(|word| !word.starts_with("--")).peekable();
+    // What stands after `--` is for a benchmark itself.
+    let mine = arguments.iter().take_while(|word| *word != "--");
+    let mut names = mine.filter(|word| !word.starts_with("--")).peekable();
     names.peek().is_none() || names.any(|name| is(name))
 }
 
@@ -59,6 +69,15 @@ mod tests {
         assert!(needs(&[]) && needs(&["--json"]) && needs(&["decide", "act"]) && needs(&["novel"]));
         assert!(!needs(&["forecast", "--json", "--", "--series", "novel.csv"]));
         assert!(!needs(&["decide", "what-if", "canary"]) && !needs(&["--json", "sim"]));
+        assert!(!needs(&[
+            "placement",
+            "--json",
+            "--",
+            "--pods",
+            "a.csv",
+            "--nodes",
+            "b.csv"
+        ]));
         let peers = |words: &[&str]| needs_peers(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert!(peers(&[]) && peers(&["sim", "decide"]) && !peers(&["sim", "act"]));
     }

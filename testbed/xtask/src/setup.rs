@@ -165,6 +165,40 @@ pub fn python() -> Result<PathBuf, String> {
     Ok(program)
 }
 
+/// The folder that holds `cargo-zigbuild`, which links against any version of glibc. It comes from Python's registry with the compiler
+/// that it needs, into a folder of its own.
+pub fn zig() -> Result<PathBuf, String> {
+    let folder = root().join("target/zig");
+    let programs = folder.join("bin");
+    if programs.join("cargo-zigbuild").is_file() {
+        return Ok(programs);
+    }
+    if !has("python3") {
+        install(&["python3", "python3-venv"])?;
+    }
+    let made = run(command("python3").args(["-m", "venv"]).arg(&folder));
+    if made.is_err() {
+        // Debian's Python has the module in a package of its own.
+        install(&["python3-venv"])?;
+        run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    let pip = programs.join("pip").display().to_string();
+    run(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
+    Ok(programs)
+}
+
+/// The search path with a folder in front.
+pub fn path_with(folder: &std::path::Path) -> std::ffi::OsString {
+    let mut path = folder.as_os_str().to_owned();
+    if let Some(old) = std::env::var_os("PATH") {
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(old);
+    }
+    path
+}
+
 fn node_major(program: &str) -> Result<u32, String> {
     let version = output(command(program).arg("--version"))?;
     version

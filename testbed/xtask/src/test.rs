@@ -89,6 +89,10 @@ const STEPS: &[Step] = &[
             "hub-ctl",
             "-p",
             "testbed-fakes",
+            "-p",
+            "edge-agent-gpu-probe",
+            "-p",
+            "testbed-fakes-nvml",
         ]))
     }),
     ("docs", "the handbook's references are what the code says", |_| {
@@ -215,13 +219,7 @@ fn python(count: &mut Count) -> Result<(), String> {
 
 fn console(_: &mut Count) -> Result<(), String> {
     let node = setup::node()?;
-    let mut path = node.into_os_string();
-    if let Some(old) = std::env::var_os("PATH") {
-        if !path.is_empty() {
-            path.push(":");
-        }
-        path.push(old);
-    }
+    let path = setup::path_with(&node);
     for arguments in [
         &["ci", "--no-audit", "--no-fund"][..],
         &["run", "check"],

@@ -71,7 +71,7 @@ pub enum Step {
 pub struct Analysis {
     /// A fresh group of the old image, of the canary's size, is what the canary is compared with.
     pub fresh_baseline: bool,
-    /// How often it is looked at.
+    /// How often it is looked at; more often in short steps, so that there are several looks.
     pub check_every_ms: u64,
     /// Lowest health score that passes, in hundredths of a percent. Source: the original's 0.8.
     pub min_health_bp: u32,

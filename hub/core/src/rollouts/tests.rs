@@ -231,6 +231,18 @@ fn a_few_bad_checks_are_allowed_and_an_equal_score_passes() {
 }
 
 #[test]
+fn a_bad_check_at_the_end_of_a_step_does_not_pass_it() {
+    let mut world = World::new(4);
+    let mut rollout = started(&world, RolloutSpec::canary("web:2", 20, 80, 20_000));
+    // Good until just before the end, bad from there on.
+    let phases = world.run(&mut rollout, |check| {
+        Measured::Health(if check < 4 { 10_000 } else { 0 })
+    });
+    assert_eq!(phases, ["setting", "analysing", "rolling_back", "rolled_back"]);
+    assert!(world.is_as_before(4));
+}
+
+#[test]
 fn a_canary_that_never_becomes_ready_is_taken_back_in_time() {
     let mut world = World {
         broken_image: "web:2",

@@ -6,6 +6,9 @@ use super::machine::{Moved, Rollout};
 use super::phase::Phase;
 use super::spec::Step;
 
+/// Fewest looks at a canary in one step.
+const LOOKS: u64 = 6;
+
 /// What was measured since the step began.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Measured {
@@ -57,7 +60,9 @@ impl Rollout {
         if self.phase != Phase::Analysing {
             return None;
         }
-        let every = i64::try_from(self.spec.analysis.check_every_ms).unwrap_or(i64::MAX);
+        // However short the step is, it is looked at several times.
+        let every = self.spec.analysis.check_every_ms.min(step_ms / LOOKS).max(1);
+        let every = i64::try_from(every).unwrap_or(i64::MAX);
         self.next_check_ms = now_ms.saturating_add(every);
         let elapsed_ms = u64::try_from(now_ms.saturating_sub(self.since_ms)).unwrap_or(0);
         let before = self.phase.clone();
@@ -124,13 +129,14 @@ impl Rollout {
         }
         let (failures, allowed) = (self.failures, self.spec.analysis.max_failures);
         let why = format!(
-            "health {} of 100, {} is needed; {failures} of {allowed} allowed checks failed",
+            "health {} of 100, {} is needed; {failures} checks failed, {allowed} may",
             percent(score_bp),
             percent(limit)
         );
         if failures > allowed {
             self.roll_back(now_ms, &why);
-        } else if elapsed_ms >= step_ms {
+        } else if elapsed_ms >= step_ms && score_bp >= limit {
+            // Never on a bad check: it is looked at again until it is well, or too often bad.
             self.next_step(now_ms, &why);
         }
         why
