@@ -309,11 +309,13 @@ impl Config {
             return Ok(None);
         }
         let deadline = set.map_or_else(second, |probe| probe.deadline);
+        let names = Some(self.state_dir.join("gpus"));
         if let Some(command) = set.and_then(|probe| probe.command.clone()) {
             return Ok(Some(ProbeSettings {
                 command,
                 builtin: None,
                 deadline,
+                names,
             }));
         }
         let library = set.and_then(|probe| probe.library.clone()).or_else(probe::find_library);
@@ -325,6 +327,7 @@ impl Config {
             command,
             builtin,
             deadline,
+            names,
         }))
     }
 

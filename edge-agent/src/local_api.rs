@@ -7,6 +7,7 @@
 
 mod answer;
 mod carry;
+mod door;
 mod glass;
 mod live;
 mod metrics;
@@ -44,6 +45,7 @@ use crate::faults::Faults;
 use crate::journal::Reader;
 use crate::telemetry::otlp::{self, Exporter};
 use crate::telemetry::samples::Compat;
+use door::Bounded;
 
 /// Events that a watcher may be behind: a minute of samples and a burst of decisions.
 const BEHIND: usize = 128;
@@ -94,6 +96,8 @@ pub struct Snapshot {
     pub clock_error: ClockError,
     /// Why it does not count itself as healthy.
     pub unhealthy: Option<String>,
+    /// What is not as it should be, one sentence each.
+    pub findings: Vec<String>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
     /// The break-glass token that is open.
@@ -209,9 +213,9 @@ impl App {
 #[derive(Debug, Clone)]
 struct Peer(Arc<str>);
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let who = match stream.io().peer_cred() {
+impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded<UnixListener>>) -> Self {
+        let who = match stream.io().inner().peer_cred() {
             Ok(credentials) => person::name_of(credentials.uid()),
             // The kernel gives them for every Unix socket; without them the socket's mode is what let this one in.
             Err(_) => "someone at the socket".to_owned(),
@@ -254,7 +258,7 @@ impl LocalApi {
             faults: settings.telemetry.faults.clone(),
             compat: settings.telemetry.compat.as_slice().into(),
         };
-        let listener = listen(&settings.socket)?;
+        let listener = Bounded::new(listen(&settings.socket)?, door::SOCKET);
         let local = reading().merge(writing()).with_state(app.clone());
         let local = local.into_make_service_with_connect_info::<Peer>();
         let mut tasks = vec![tokio::spawn(ended(
@@ -274,6 +278,7 @@ impl LocalApi {
             let failed = |cause| ServeError::Page { address, cause };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             page = Some(listener.local_addr().map_err(failed)?);
+            let listener = Bounded::new(listener, door::PAGE);
             let shown = reading()
                 .fallback(answer::file)
                 .layer(middleware::from_fn(own_pages_only))

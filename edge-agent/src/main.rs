@@ -20,6 +20,7 @@ mod sensors;
 mod service;
 mod supervisor;
 mod telemetry;
+mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal;

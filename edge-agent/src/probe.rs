@@ -4,10 +4,12 @@
 //! child is abandoned (killed, never waited for) and another is started with backoff, but never while an abandoned one still
 //! lingers in the kernel. Never blocks the turn loop, and never decides what a value means.
 //!
-//! Invariant: a call returns within its deadline, whatever the child does; at most one abandoned child exists.
+//! Invariants: a call returns within its deadline, whatever the child does; at most one abandoned child exists; outside of this file a GPU's
+//! number is its name for good, whatever place the driver gives it (`probe/names.rs`).
 //! Read next: `probe/pipe.rs` (one call), `wire::probe` (the protocol), `actuators/power_cap.rs` (who sets).
 
 mod builtin;
+mod names;
 mod pipe;
 
 pub use builtin::{Builtin, command as builtin_command, find_library};
@@ -15,6 +17,7 @@ pub use builtin::{Builtin, command as builtin_command, find_library};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +32,8 @@ use wire::{DeviceId, Quantity};
 
 use crate::faults::Faults;
 use crate::sensors::Round;
+use crate::watch::Watch;
+use names::Names;
 use pipe::{CallError, Pipe};
 
 /// Calls that may wait: the sampler's, and one actuator's for each of a few GPUs.
@@ -41,6 +46,11 @@ const FIRST_RESTART: Duration = Duration::from_secs(1);
 /// A driver that does not come back is asked once a minute.
 const LAST_RESTART: Duration = Duration::from_secs(60);
 
+/// Reads after which the GPUs are listed anew.
+const LIST_EVERY: u32 = 60;
+/// Reads in a row that must fail before a GPU is said to be unreadable.
+const UNREAD: u32 = 3;
+
 /// How to start a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSettings {
@@ -50,6 +60,8 @@ pub struct ProbeSettings {
     pub builtin: Option<Builtin>,
     /// For each call.
     pub deadline: Duration,
+    /// Where the names of GPUs are kept; `None`: for as long as the process lives.
+    pub names: Option<PathBuf>,
 }
 
 /// Why a call has no answer.
@@ -70,9 +82,12 @@ struct Call {
 
 #[derive(Debug, Default)]
 struct Known {
-    gpus: Vec<GpuInfo>,
+    /// Numbers of all GPUs that were there since the start.
+    gpus: BTreeSet<u32>,
     answering: bool,
     version: u16,
+    /// The GPUs that are there, by UUID.
+    uuids: BTreeMap<String, DeviceId>,
     /// Of each GPU, what it was last seen to have, so that values that are gone are missing and not forgotten.
     quantities: BTreeMap<DeviceId, BTreeSet<Quantity>>,
     /// Of each GPU, calls in a row that it did not answer.
@@ -98,12 +113,18 @@ impl Probe {
         others: Vec<DeviceInfo>,
         inputs: mpsc::Sender<Input>,
         faults: Faults,
+        watch: &Watch,
     ) -> io::Result<Self> {
         let (calls, waiting) = sync_channel(WAITING);
         let known = Arc::new(Mutex::new(Known::default()));
         let deadline = settings.deadline;
+        let names = Names::open(settings.names.clone())?;
         let keeper = Keeper {
             settings,
+            names,
+            listed: Vec::new(),
+            reads: 0,
+            unread: BTreeMap::new(),
             others,
             inputs,
             known: known.clone(),
@@ -115,9 +136,7 @@ impl Probe {
             misses: 0,
             told: None,
         };
-        std::thread::Builder::new()
-            .name("gpu-probe".to_owned())
-            .spawn(move || keeper.work(&waiting))?;
+        watch.thread("gpu-probe", move || keeper.work(&waiting))?;
         Ok(Self {
             calls,
             known,
@@ -171,9 +190,9 @@ impl Probe {
                     Ok(Reply::Read(gpus)) => gpus.as_slice(),
                     Ok(_) | Err(_) => &[],
                 };
-                for index in 0..known.gpus.len() {
-                    let values = read.get(index).and_then(|gpu| gpu.as_ref().ok());
-                    note(round, index as u32, values.unwrap_or(&GpuValues::default()));
+                for number in &known.gpus {
+                    let values = read.get(*number as usize).and_then(|gpu| gpu.as_ref().ok());
+                    note(round, *number, values.unwrap_or(&GpuValues::default()));
                 }
             }
         }
@@ -195,13 +214,8 @@ struct Seen {
 fn measured(known: &mut Known, round: &mut Round, gpus: &[GpuReport], events: &[GpuEvent]) -> Seen {
     let mut seen = Seen::default();
     let hung = |report: &GpuReport| matches!(report.state, GpuState::Hung { .. });
-    let place = |uuid: &str| {
-        known
-            .gpus
-            .iter()
-            .position(|gpu| gpu.uuid == uuid)
-            .map(|index| DeviceId::gpu(index as u32))
-    };
+    let uuids = known.uuids.clone();
+    let place = |uuid: &str| uuids.get(uuid).cloned();
     let placed: Vec<(DeviceId, &GpuReport)> = gpus
         .iter()
         .filter_map(|report| Some((place(&report.uuid)?, report)))
@@ -274,8 +288,8 @@ fn missing(known: &Known, round: &mut Round) {
     }
 }
 
-fn note(round: &mut Round, index: u32, values: &GpuValues) {
-    let device = DeviceId::gpu(index);
+fn note(round: &mut Round, number: u32, values: &GpuValues) {
+    let device = DeviceId::gpu(number);
     for (quantity, value) in [
         (Quantity::GpuTemperature, values.temperature_mc),
         (Quantity::GpuMemoryTemperature, values.memory_temperature_mc),
@@ -290,6 +304,17 @@ fn note(round: &mut Round, index: u32, values: &GpuValues) {
         (Quantity::GpuThrottleReasons, values.throttle_reasons),
     ] {
         round.note(&device, quantity, value);
+    }
+}
+
+/// Stands in a list for a GPU that is not there: nothing can be asked of it.
+fn nobody() -> GpuInfo {
+    GpuInfo {
+        uuid: String::new(),
+        model: String::new(),
+        min_power_cap_mw: 0,
+        max_power_cap_mw: 0,
+        default_power_cap_mw: 0,
     }
 }
 
@@ -309,6 +334,12 @@ struct Keeper {
     misses: u32,
     /// What the core was told last.
     told: Option<bool>,
+    names: Names,
+    /// What the driver listed last.
+    listed: Vec<GpuInfo>,
+    reads: u32,
+    /// How often in a row a GPU could not be read.
+    unread: BTreeMap<u32, u32>,
 }
 
 impl Keeper {
@@ -341,7 +372,93 @@ impl Keeper {
         }
     }
 
+    /// Answers in the node's own numbers: GPUs are asked for, and listed, by name.
     fn answer(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
+        if self.running.is_none() {
+            return Err(ProbeError::Silent);
+        }
+        let place = |number| self.names.place(number).map_err(ProbeError::Refused);
+        let asked = match *ask {
+            Ask::SetPowerCap { gpu, milliwatts } => Ask::SetPowerCap {
+                gpu: place(gpu)?,
+                milliwatts,
+            },
+            Ask::ResetPowerCap { gpu } => Ask::ResetPowerCap { gpu: place(gpu)? },
+            // A UUID names the same GPU everywhere.
+            Ask::Hello | Ask::Read | Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } => ask.clone(),
+        };
+        match self.call(&asked)? {
+            Reply::Hello {
+                version,
+                driver,
+                simulated,
+                gpus,
+            } => {
+                self.list(simulated, gpus.clone());
+                Ok(Reply::Hello {
+                    version,
+                    driver,
+                    simulated,
+                    gpus: self.names.by_number(gpus, |_| nobody()),
+                })
+            }
+            Reply::Read(gpus) => {
+                let gpus = self.names.by_number(gpus, Err);
+                self.note_unread(&gpus);
+                self.look_for_others();
+                Ok(Reply::Read(gpus))
+            }
+            reply @ Reply::Measured { .. } => {
+                self.look_for_others();
+                Ok(reply)
+            }
+            reply @ (Reply::PowerCap { .. } | Reply::Failed { .. } | Reply::Described(_) | Reply::Written { .. }) => {
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Lists the GPUs anew from time to time: one may have come.
+    fn look_for_others(&mut self) {
+        self.reads = self.reads.wrapping_add(1);
+        let Some((_, pipe)) = self.running.as_mut().filter(|_| self.reads.is_multiple_of(LIST_EVERY)) else {
+            return;
+        };
+        // A driver that lists slowly is not one that hangs.
+        let reply = pipe.call(&Ask::Hello, Instant::now() + self.settings.deadline);
+        if let Ok(Reply::Hello { simulated, gpus, .. }) = reply {
+            self.list(simulated, gpus);
+        }
+    }
+
+    /// A GPU that cannot be read again and again is a finding.
+    fn note_unread(&mut self, gpus: &[Result<GpuValues, String>]) {
+        for (number, read) in (0..).zip(gpus) {
+            if !self.names.present().contains(&number) {
+                continue;
+            }
+            let count = self.unread.entry(number).or_default();
+            let before = *count;
+            *count = match read {
+                Ok(_) => 0,
+                Err(_) => count.saturating_add(1),
+            };
+            match read {
+                Err(why) if before + 1 == UNREAD => {
+                    self.find(number, Some(format!("gpu{number} cannot be read: {why}")));
+                }
+                Ok(_) if before >= UNREAD => self.find(number, None),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn find(&self, number: u32, why: Option<String>) {
+        let part = DeviceId::gpu(number).as_str().to_owned();
+        self.tell(Input::Finding { part, why });
+    }
+
+    fn call(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
         let Some((_, pipe)) = &mut self.running else {
             return Err(ProbeError::Silent);
         };
@@ -415,8 +532,8 @@ impl Keeper {
                         Err(CallError::Broken(what)) => return Err(what),
                     },
                 };
-                self.describe(&details, &gpus);
                 self.greeted(version, &driver, simulated, gpus);
+                self.describe(&details);
                 Ok(())
             }
             Ok(Reply::Hello { version, .. }) => Err(format!(
@@ -432,40 +549,71 @@ impl Keeper {
     }
 
     /// Says which GPU stands at which address of the PCI bus, and under which UUID.
-    fn describe(&self, details: &[GpuDetails], gpus: &[GpuInfo]) {
-        let device = |index: usize| DeviceId::gpu(index as u32);
-        let place = |uuid: &str| gpus.iter().position(|gpu| gpu.uuid == uuid);
+    fn describe(&self, details: &[GpuDetails]) {
+        let uuids = self.known.lock().unwrap_or_else(PoisonError::into_inner).uuids.clone();
         let known = details
             .iter()
             .filter(|details| !details.pci.is_empty())
-            .filter_map(|details| Some((details.pci.clone(), device(place(&details.uuid)?))));
-        let uuids = gpus.iter().enumerate();
-        let uuids = uuids.map(|(index, gpu)| (device(index), gpu.uuid.clone()));
-        self.faults.know(known.collect(), uuids.collect());
+            .filter_map(|details| Some((details.pci.clone(), uuids.get(&details.uuid)?.clone())))
+            .collect();
+        self.faults
+            .know(known, uuids.into_iter().map(|(uuid, device)| (device, uuid)).collect());
     }
 
     fn greeted(&mut self, version: u16, driver: &str, simulated: bool, gpus: Vec<GpuInfo>) {
         self.misses = 0;
         self.backoff = FIRST_RESTART;
+        let count = gpus.len();
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.answering = true;
+            known.version = version;
+        }
+        self.list(simulated, gpus);
+        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
+        self.report(true, format!("{driver}, {count} GPUs"));
+    }
+
+    /// The driver lists these GPUs: if they are others than before, the core is told, and which are not there.
+    fn list(&mut self, simulated: bool, gpus: Vec<GpuInfo>) {
+        if self.listed == gpus && self.names.present().len() == gpus.len() {
+            return;
+        }
+        if let Err(error) = self.names.list(&gpus) {
+            tracing::error!(%error, "the numbers of new GPUs cannot be kept; after a restart they may have others");
+        }
+        let numbers = self.names.present();
         let mut devices = self.others.clone();
-        devices.extend(gpus.iter().enumerate().map(|(index, gpu)| DeviceInfo {
-            id: DeviceId::gpu(index as u32),
+        devices.extend(numbers.iter().zip(&gpus).map(|(number, gpu)| DeviceInfo {
+            id: DeviceId::gpu(*number),
             model: gpu.model.clone(),
             simulated,
             power_cap_range_mw: Some((gpu.min_power_cap_mw, gpu.max_power_cap_mw)),
         }));
-        let count = gpus.len();
-        let changed = {
+        {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.answering = true;
-            known.version = version;
-            std::mem::replace(&mut known.gpus, gpus.clone()) != gpus
-        };
-        if changed {
-            self.tell(Input::Devices(devices));
+            let named = numbers.iter().zip(&gpus);
+            known.uuids = named
+                .map(|(number, gpu)| (gpu.uuid.clone(), DeviceId::gpu(*number)))
+                .collect();
+            known.gpus.extend(numbers);
         }
-        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
-        self.report(true, format!("{driver}, {count} GPUs"));
+        self.listed = gpus;
+        self.tell(Input::Devices(devices));
+        let file = self.settings.names.as_ref().map_or_else(String::new, |path| {
+            format!(
+                "; if it was taken out for good, take its line out of {} and start the agent again",
+                path.display()
+            )
+        });
+        let lost: Vec<(u32, String)> = self
+            .names
+            .missing()
+            .map(|(number, uuid)| (number, uuid.to_owned()))
+            .collect();
+        for (number, uuid) in &lost {
+            self.find(*number, Some(format!("gpu{number} ({uuid}) is not there{file}")));
+        }
     }
 
     /// Gives a child up without waiting for it.
@@ -511,25 +659,16 @@ mod tests {
         inputs: mpsc::Receiver<Input>,
     }
 
-    fn info(uuid: &str) -> GpuInfo {
-        GpuInfo {
-            uuid: uuid.to_owned(),
-            model: String::new(),
-            min_power_cap_mw: 1,
-            max_power_cap_mw: 2,
-            default_power_cap_mw: 2,
-        }
-    }
-
     fn start(script: &str) -> Running {
         let (sender, inputs) = mpsc::channel(64);
         let settings = ProbeSettings {
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
             builtin: None,
             deadline: Duration::from_millis(60),
+            names: None,
         };
         let faults = Faults::new(sender.clone());
-        let probe = Probe::start(settings, Vec::new(), sender, faults).expect("a thread");
+        let probe = Probe::start(settings, Vec::new(), sender, faults, &Watch::new().0).expect("a thread");
         Running { probe, inputs }
     }
 
@@ -563,16 +702,17 @@ mod tests {
             command: vec!["/nonexistent/probe".to_owned()],
             builtin: None,
             deadline: Duration::from_millis(50),
+            names: None,
         };
         let faults = Faults::new(sender.clone());
-        let probe = Probe::start(settings, Vec::new(), sender, faults).expect("a thread");
+        let probe = Probe::start(settings, Vec::new(), sender, faults, &Watch::new().0).expect("a thread");
         assert!(finding(&mut Running { probe, inputs }).contains("cannot start"));
     }
 
     #[test]
     fn readings_of_a_silent_probe_are_missing() {
         let running = start("exec sleep 100");
-        running.probe.known.lock().expect("whole").gpus.push(info("GPU-a"));
+        running.probe.known.lock().expect("whole").gpus.insert(0);
         let mut round = Round::default();
         running.probe.sample(&mut round, Duration::from_millis(1));
         assert_eq!(round.readings[0].value, Some(0), "gpu.probe");
@@ -583,7 +723,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_once_and_that_it_is_over_once() {
         let mut known = Known::default();
-        known.gpus = ["GPU-a", "GPU-b"].map(|uuid| info(uuid)).to_vec();
+        known.uuids = BTreeMap::from(
+            [0, 1].map(|number| (format!("GPU-{}", ["a", "b"][number as usize]), DeviceId::gpu(number))),
+        );
         let report = |uuid: &str, state, values: &[(Quantity, i64)]| GpuReport {
             uuid: uuid.to_owned(),
             state,

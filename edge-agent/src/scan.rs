@@ -17,6 +17,7 @@ use crate::agent::RunError;
 use crate::config::Config;
 use crate::faults::{Faults, log};
 use crate::probe::Probe;
+use crate::watch::Watch;
 
 /// Prints the look, and returns whether nothing grave was found. Blocks for a few of the probe's deadlines at most.
 pub fn scan(config: &Config) -> Result<bool, RunError> {
@@ -62,7 +63,11 @@ impl Look {
 
 fn gpus(config: &Config, look: &mut Look) {
     let settings = match config.probe() {
-        Ok(Some(settings)) => settings,
+        Ok(Some(mut settings)) => {
+            // A look leaves no trace.
+            settings.names = None;
+            settings
+        }
         Ok(None) => return look.well("no GPU driver on this machine"),
         Err(error) => return look.unknown(&format!("GPUs cannot be read: {error}")),
     };
@@ -70,7 +75,8 @@ fn gpus(config: &Config, look: &mut Look) {
     let (inputs, _heard) = mpsc::channel(64);
     let patience_ms = u32::try_from(settings.deadline.as_millis() / 2).unwrap_or(u32::MAX);
     let faults = Faults::new(inputs.clone());
-    let probe = match Probe::start(settings, Vec::new(), inputs, faults) {
+    let (watch, _died) = Watch::new();
+    let probe = match Probe::start(settings, Vec::new(), inputs, faults, &watch) {
         Ok(probe) => probe,
         Err(error) => return look.unknown(&format!("GPUs cannot be read: {error}")),
     };

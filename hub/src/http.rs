@@ -15,20 +15,27 @@ use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::hub::Handle;
 use crate::keys::RoleFile;
+use crate::metrics::Meters;
 use crate::store::{Store, StoreError};
 
 mod actions;
 mod answer;
 mod assets;
 pub mod auth;
+pub mod certificate;
+mod clusters;
 mod decisions;
 mod door;
 mod glass;
+mod handbook;
 mod health;
 mod login;
+pub mod metrics;
 pub mod nodes;
 mod parcels;
+mod places;
 mod policies;
+mod rollouts;
 mod routes;
 mod series;
 mod server;
@@ -49,6 +56,8 @@ pub struct App {
     pub hub: Handle,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Clients of the registered clusters.
+    pub clusters: crate::kube::Clusters,
     /// Tokens and identities of agents.
     pub enrollment: Arc<Enrollment>,
     /// The role documents, which people extend.
@@ -63,6 +72,10 @@ pub struct App {
     pub public: Public,
     /// Fleet table as it was last written out.
     pub fleet: Arc<nodes::FleetPage>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// The metrics as they were last written out.
+    pub metrics_page: Arc<metrics::Written>,
 }
 
 impl App {

@@ -10,15 +10,18 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId};
+use hub_core::{Answer, Batch, Cluster, Effect, Hub, Input, Reported, Request, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
+use wire::kube::RolloutView;
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::kube::Orders;
+use crate::metrics::{Meter, Meters, Queues};
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -45,6 +48,8 @@ enum Ask {
     Reported(AgentId, oneshot::Sender<Option<Reported>>),
     Policy(oneshot::Sender<Option<PolicyView>>),
     Domains(oneshot::Sender<Vec<DomainView>>),
+    Clusters(oneshot::Sender<Vec<Cluster>>),
+    Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Input(Box<Input>),
 }
@@ -59,6 +64,14 @@ pub struct Handle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the hub stops")]
 pub struct Stopped;
+
+/// Why the loop ends without having been told to: the hub must not go on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Nothing becomes durable any more.
+    #[error("the store's thread is gone")]
+    Store,
+}
 
 impl Handle {
     /// Asks for something and waits for the answer.
@@ -89,6 +102,16 @@ impl Handle {
     /// Every domain that the newest bundle counts.
     pub async fn domains(&self) -> Result<Vec<DomainView>, Stopped> {
         self.ask(Ask::Domains).await
+    }
+
+    /// Every registered cluster, by name.
+    pub async fn clusters(&self) -> Result<Vec<Cluster>, Stopped> {
+        self.ask(Ask::Clusters).await
+    }
+
+    /// Every rollout that is not finished.
+    pub async fn rollouts(&self) -> Result<Vec<RolloutView>, Stopped> {
+        self.ask(Ask::Rollouts).await
     }
 
     /// The hub's incarnation.
@@ -122,8 +145,12 @@ pub struct Parts {
     pub inputs: mpsc::Receiver<Input>,
     /// Where frames go.
     pub outlet: Arc<dyn Outlet>,
+    /// Where clusters' work goes.
+    pub kube: Orders,
     /// Who watches.
     pub feed: Feed,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// When to stop.
@@ -143,7 +170,9 @@ pub struct Turn {
     done: mpsc::Receiver<Vec<Completion>>,
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
+    kube: Orders,
     feed: Feed,
+    meter: Meter,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -162,7 +191,9 @@ impl Turn {
             done,
             inputs,
             outlet,
+            kube,
             feed,
+            meters,
         } = parts;
         let turn = Self {
             core,
@@ -171,7 +202,9 @@ impl Turn {
             done,
             inputs,
             outlet,
+            kube,
             feed,
+            meter: Meter::new(meters),
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -180,12 +213,17 @@ impl Turn {
         (turn, Handle { asks })
     }
 
-    /// Runs until it is told to stop. A dropped loop loses nothing that anyone was promised.
-    pub async fn run(mut self, stop: Stop) {
+    /// Runs until it is told to stop, or the store's thread is gone. A dropped loop loses nothing that anyone was promised.
+    pub async fn run(mut self, stop: Stop) -> Result<(), Lost> {
         let mut frames = Vec::with_capacity(INPUTS_AT_ONCE);
         let mut stopping = false;
         self.effects();
         loop {
+            self.meter.queues(Queues {
+                inputs: self.inputs.len(),
+                asks: self.asks.len(),
+                batches: self.waiting.len(),
+            });
             let timeout = self.core.poll_timeout(self.clock.now());
             let tick = async {
                 match timeout {
@@ -199,7 +237,7 @@ impl Turn {
                     stopping = true;
                     self.turn(Input::Stop);
                 }
-                Some(completions) = self.done.recv() => self.completed(completions),
+                completions = self.done.recv() => self.completed(completions.ok_or(Lost::Store)?),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 _count = self.inputs.recv_many(&mut frames, INPUTS_AT_ONCE), if self.waiting.is_empty() && !self.inputs.is_closed() => {
                     for input in frames.drain(..) {
@@ -210,10 +248,12 @@ impl Turn {
             }
         }
         self.finish().await;
+        Ok(())
     }
 
     /// One turn: feeds one input to the core, then starts its effects.
     fn turn(&mut self, input: Input) {
+        self.meter.told(&input);
         self.core.handle(input, self.clock.now());
         self.effects();
     }
@@ -225,6 +265,11 @@ impl Turn {
                 Effect::Send { session, frame } => self.outlet.send(session, &frame),
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Kube(effect) => {
+                    if let Some(refused) = self.kube.start(effect) {
+                        self.core.handle(refused, self.clock.now());
+                    }
+                }
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -234,6 +279,7 @@ impl Turn {
     }
 
     fn store(&mut self, batch: Batch) {
+        self.meter.begins(&batch);
         if !self.waiting.is_empty() {
             self.waiting.push_back(batch);
             return;
@@ -251,6 +297,7 @@ impl Turn {
             }
         }
         for Completion { token, result } in completions {
+            self.meter.ended(token, result.is_ok());
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },
@@ -274,6 +321,8 @@ impl Turn {
             Ask::Reported(agent, answer) => drop(answer.send(self.core.reported(&agent))),
             Ask::Policy(answer) => drop(answer.send(self.core.policy(now))),
             Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
+            Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
+            Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Input(input) => self.turn(*input),
         }

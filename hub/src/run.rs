@@ -7,10 +7,12 @@ use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::frame::Frame;
@@ -20,15 +22,20 @@ use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
+use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
-use crate::hub::{Handle, Outlet, Parts, Stop, Turn};
+use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
+use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
+use crate::metrics::Meters;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
 const INPUTS: usize = 1_024;
+/// Time for blocking threads to end with the process.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 /// Transactions whose completions wait: the writer makes one at a time.
 const COMPLETIONS: usize = 16;
 
@@ -41,6 +48,9 @@ pub enum RunError {
     /// No store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A document of the store that this program cannot read.
+    #[error(transparent)]
+    Document(#[from] hub_core::Unreadable),
     /// No keys.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -56,6 +66,9 @@ pub enum RunError {
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
+    /// No certificate for people.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// No people's side.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -75,6 +88,14 @@ pub enum RunError {
         path: PathBuf,
         /// Why not, each problem with its place.
         detail: String,
+    },
+    /// A part without which nothing works has ended by itself.
+    #[error("the {part} has ended, so the hub ends too: {reason}")]
+    Ended {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        reason: String,
     },
     /// The state folder belongs to another trust domain.
     #[error(
@@ -135,17 +156,21 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
             action: "start the runtime".to_owned(),
             cause,
         })?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-        let hub = Running::start(args).await?;
+        let mut hub = Running::start(args).await?;
         announce(&hub.public)?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+            lost = hub.lost() => return Err(lost),
         }
         hub.stop().await
-    })
+    });
+    // A request that waits for something that is gone must not keep the process.
+    runtime.shutdown_timeout(LAST_THREADS);
+    result
 }
 
 fn signals(cause: std::io::Error) -> RunError {
@@ -175,6 +200,7 @@ pub struct Running {
     quic: Quic,
     stop: Stop,
     http: CancellationToken,
+    turn: JoinHandle<Result<(), Lost>>,
     tasks: TaskTracker,
 }
 
@@ -187,7 +213,16 @@ impl Running {
         let state = args.clone();
         let names = names(&public, address.ip());
         let base = blocking(move || Base::open(&state, done)).await??;
-        let leaf = base.ca.https_leaf(&names, crate::clock::wall())?;
+        let files = args.https_files();
+        let source = match files.clone() {
+            Some(files) => Source::Files(files),
+            None => Source::Own {
+                ca: Arc::clone(&base.ca),
+                names,
+            },
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
         let settings = QuicSettings::default();
@@ -202,7 +237,10 @@ impl Running {
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
-        let core = Hub::new(base.settings, base.recovered, clock.now());
+        let core = Hub::new(base.settings, base.recovered, clock.now())?;
+        let meters = Arc::new(Meters::default());
+        let (orders, kube) = Kube::new();
+        let clusters = kube.clusters();
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -210,23 +248,31 @@ impl Running {
             done: completions,
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
+            kube: orders,
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
-        tasks.spawn(turn.run(stop.clone()));
+        let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
         let url = format!("https://{public}");
-        let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
+        let context = args.state.join("admin.json");
+        let mut trusted = base.ca.pem().to_owned();
+        if let Some(files) = files {
+            trusted.push_str(&blocking(move || files.trusted_pem()).await??);
+        }
         let settings = Arc::clone(&store);
-        let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let token = blocking(move || keys::admin_context(&context, &*settings, &url, &trusted)).await??;
         let app = App {
             hub: handle.clone(),
             store,
+            clusters,
             enrollment: base.enrollment,
             roles: base.roles,
             ca: base.ca,
@@ -234,10 +280,13 @@ impl Running {
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
-        let server = Server::new(tcp, leaf, router(app))?;
+        let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
+        tasks.spawn(certificate.keep(http.clone()));
         tasks.close();
         tracing::info!(%address, %public, "hub runs");
         Ok(Self {
@@ -247,8 +296,14 @@ impl Running {
             quic,
             stop,
             http,
+            turn,
             tasks,
         })
+    }
+
+    /// Waits until the core's loop ends by itself, which it does only when it must not go on: nothing here works without it.
+    pub async fn lost(&mut self) -> RunError {
+        ended((&mut self.turn).await)
     }
 
     /// Stops all parts in order.
@@ -260,12 +315,36 @@ impl Running {
         self.http.cancel();
         self.stop.end.cancel();
         drop(self.handle);
+        let turn = self.turn.await;
         self.tasks.wait().await;
+        if !matches!(turn, Ok(Ok(()))) {
+            return Err(ended(turn));
+        }
         let store = self.store;
         blocking(move || store.close()).await??;
         tracing::info!("hub stopped");
         Ok(())
     }
+}
+
+/// Why the core's loop is over.
+fn ended(turn: Result<Result<(), Lost>, JoinError>) -> RunError {
+    let reason = match turn {
+        Ok(Ok(())) => "it was told to".to_owned(),
+        Ok(Err(lost)) => lost.to_string(),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic_text(&*panic),
+            Err(error) => error.to_string(),
+        },
+    };
+    RunError::Ended { part: "core", reason }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without a word"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
@@ -318,5 +397,21 @@ impl Outlet for Frames {
 
     fn close(&self, session: SessionId, reason: &str) {
         self.0.close(session, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_core_that_panics_ends_the_hub_with_the_reason() {
+        let turn: JoinHandle<Result<(), Lost>> = tokio::spawn(async { panic!("entry {} of nothing", 7) });
+        let error = ended(turn.await);
+        assert_eq!(
+            error.line(),
+            "the core has ended, so the hub ends too: it panicked: entry 7 of nothing"
+        );
+        assert_eq!(error.exit_code(), 1);
     }
 }

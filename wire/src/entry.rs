@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Outcome;
 use crate::bundle::BundleRef;
+use crate::change::ChangeRecord;
 use crate::codec::{self, DecodeError};
 use crate::decision::Decision;
 use crate::ids::{Digest, Epoch, Generation, HubEpoch, Seq};
@@ -42,6 +43,8 @@ pub enum EntryBody {
     Event(Event),
     /// Data is missing here, and why.
     Gap(Gap),
+    /// Somebody caused something at the hub; in its own journal only.
+    Changed(Box<ChangeRecord>),
 }
 
 impl EntryBody {
@@ -52,6 +55,7 @@ impl EntryBody {
             Self::Acted(_) => "outcome",
             Self::Event(_) => "event",
             Self::Gap(_) => "gap",
+            Self::Changed(_) => "change",
         }
     }
 }
@@ -201,6 +205,13 @@ pub enum Event {
         who: String,
         /// Why.
         reason: String,
+    },
+    /// A part of the node is not as it should be, or is again.
+    Finding {
+        /// Which part: `sampler`, `gpu0`, `fs:/mnt/data`.
+        part: String,
+        /// What is wrong, for people; `None`: nothing any more.
+        why: Option<String>,
     },
     /// A device or the machine has a fault. Many alike are one entry with their number.
     Fault {

@@ -19,8 +19,8 @@ use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, R
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::fault::{NextStep, Severity};
 use wire::frame::{
-    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES,
-    Hello, HubTime, Order, RoleDocuments, Status, TelemetryBlock, Welcome,
+    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
+    HEADER_BYTES, Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -33,7 +33,7 @@ use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
     AgentId, Beacon, BreakGlass, BreakGlassPayload, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame,
-    Generation, HubEpoch, Mono, Now, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
+    Generation, HubEpoch, Mono, Now, PlanId, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
 };
 
 macro_rules! golden {
@@ -177,6 +177,12 @@ fn frames_of_the_control_stream() {
 #[test]
 fn frames_about_domains() {
     check_frame(
+        golden!("findings"),
+        &Frame::Findings(Findings {
+            list: vec!["because".to_owned()],
+        }),
+    );
+    check_frame(
         golden!("node-facts"),
         &Frame::NodeFacts(NodeFacts {
             labels: vec![("rack".to_owned(), "r7".to_owned())],
@@ -239,6 +245,27 @@ fn commands_of_every_order() {
             }),
         );
     }
+}
+
+#[test]
+fn a_command_of_a_plan() {
+    check_frame(
+        golden!("plan-command"),
+        &Frame::PlanCommand(PlanCommand {
+            plan: PlanId([9; 16]),
+            step: 2,
+            undo: true,
+            brain: true,
+            command: Command {
+                id: CommandId([0xa5; 16]),
+                hub_epoch: HubEpoch(2),
+                valid_for_ms: 60_000,
+                who: "embedded".to_owned(),
+                reason: "gpu0 will be too hot in 6 min".to_owned(),
+                what: Order::Act(action(ActionKind::PowerCap { milliwatts: 280_000 })),
+            },
+        }),
+    );
 }
 
 #[test]
@@ -436,6 +463,13 @@ fn entries_of_every_kind() {
             }),
         ),
         (
+            golden!("entry-finding"),
+            event(Event::Finding {
+                part: "gpu0".to_owned(),
+                why: Some(text()),
+            }),
+        ),
+        (
             golden!("entry-fault"),
             event(Event::Fault {
                 device: DeviceId::gpu(1),
@@ -569,6 +603,18 @@ fn actions_origins_and_outcomes_of_every_kind() {
                 reason: reason(),
             },
         ],
+    );
+    check(
+        golden!("origin-plan"),
+        &Origin::Plan {
+            id: CommandId([3; 16]),
+            plan: PlanId([9; 16]),
+            step: 2,
+            undo: false,
+            brain: true,
+            who: "embedded".to_owned(),
+            reason: "gpu0 will be too hot in 6 min".to_owned(),
+        },
     );
     use OutcomeState::{Applied, Dropped, Failed, NotVerified, Unknown, Verified};
     let states = [Applied, Verified, NotVerified, Failed, Unknown, Dropped];
@@ -830,7 +876,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [13u16, 15, 64, u16::MAX] {
+    for kind in [15u16, 63, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

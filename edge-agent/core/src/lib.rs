@@ -17,6 +17,7 @@ mod devices;
 mod domains;
 mod effect;
 pub mod faults;
+mod findings;
 mod glass;
 mod input;
 mod link;

@@ -162,6 +162,22 @@ impl Rig {
         self.log.clear();
     }
 
+    /// A session with a hub comes up.
+    pub(crate) fn connect(&mut self) {
+        self.pass(400_000);
+        self.handle(Input::Tick);
+        self.handle(Input::LinkUp);
+        self.handle(Input::Frame(wire::Frame::Welcome(wire::frame::Welcome {
+            version: 1,
+            hub_epoch: wire::HubEpoch(3),
+            holds: Vec::new(),
+            telemetry: Seq(0),
+            bundle: wire::BundleRef::NONE,
+            session: 5,
+            now: Now::default(),
+        })));
+    }
+
     pub(crate) fn handle(&mut self, input: Input) {
         self.agent.handle(input, self.now);
         self.settle();
@@ -426,6 +442,7 @@ fn word(body: &EntryBody) -> Option<String> {
         EntryBody::Gap(Gap::Epoch { epoch, .. }) => format!("gap: epoch {epoch}"),
         EntryBody::Gap(Gap::Telemetry { from, to, .. }) => format!("gap: blocks {from}-{to}"),
         EntryBody::Gap(Gap::Coarsened { interval_ms }) => format!("coarsened {interval_ms}"),
+        EntryBody::Changed(change) => change.text(),
         EntryBody::Event(_) => return None,
     })
 }

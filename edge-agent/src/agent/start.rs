@@ -28,6 +28,7 @@ use crate::sampler::Sampler;
 use crate::service::Service;
 use crate::supervisor::Supervisor;
 use crate::telemetry::otlp;
+use crate::watch::Watch;
 
 /// What is not part of a turn, and is taken down at the end.
 pub struct House {
@@ -41,6 +42,7 @@ pub struct House {
 pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let system = |what| move |cause| RunError::System { what, cause };
     let signals = Signals::listen().map_err(system("listen for signals"))?;
+    let (watch, died) = Watch::new();
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
     let (input_sender, inputs) = mpsc::channel(INPUTS);
     let (ask_sender, asks) = mpsc::channel(ASKS);
@@ -71,6 +73,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         workloads,
         shares.clone(),
         input_sender.clone(),
+        &watch,
     )
     .map_err(system("start the supervisor"))?;
     let faults = Faults::new(input_sender.clone());
@@ -78,12 +81,13 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         config.kernel_log.clone(),
         config.state_dir.join("kernel-log"),
         faults.clone(),
+        &watch,
     )
     .map_err(system("start the kernel log's thread"))?;
     let probe = config
         .probe()
         .map_err(system("prepare the GPU probe"))?
-        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), faults.clone()))
+        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), faults.clone(), &watch))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
     let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
@@ -99,7 +103,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             },
             seed,
         };
-        Link::start(identity, settings, input_sender.clone())
+        Link::start(identity, settings, input_sender.clone(), &watch)
     });
 
     let now = clock.now();
@@ -114,6 +118,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         roles: core.roles().into(),
         clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
+        findings: core.findings(),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),
         latest: Arc::default(),
@@ -132,7 +137,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         },
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
-    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender)
+    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender, &watch)
         .map_err(system("start the sampler"))?;
     say_ready(config, &api);
 
@@ -140,6 +145,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         core,
         agent,
         clock,
+        pulse: sampler.pulse(),
         journal,
         link,
         actuators,
@@ -166,6 +172,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         inputs,
         done,
         asks,
+        died,
         signals,
     };
     let house = House {

@@ -128,6 +128,7 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         backlog_entries: now.backlog_entries,
         labels: std::collections::BTreeMap::new(),
         unhealthy: now.unhealthy.clone(),
+        findings: now.findings.clone(),
         waits_for_turn: now.waits_for_turn,
         authority: status.authority,
         next_authority_in_ms: status.next_step_ms,
@@ -381,7 +382,7 @@ impl Watcher {
                 let id: DecisionId = outcome.decision;
                 self.app.read(move |reader| story(reader, &id)).await.ok()??.view()
             }
-            EntryBody::Event(_) | EntryBody::Gap(_) => return None,
+            EntryBody::Event(_) | EntryBody::Gap(_) | EntryBody::Changed(_) => return None,
         };
         Some(event_text(&StreamEvent::Decision(Box::new(view))).into())
     }

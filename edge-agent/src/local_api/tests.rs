@@ -735,6 +735,7 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         roles: Arc::from([]),
         clock_error: ClockError::NotCompared,
         unhealthy: None,
+        findings: Vec::new(),
         waits_for_turn: false,
         glass: None,
         latest: Arc::default(),

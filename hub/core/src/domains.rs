@@ -13,14 +13,16 @@
 //! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
 //! other end).
 
+mod queue;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
 use wire::domains::{Ask, FleetFacts, MAX_ASKS, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
+use wire::frame::{Findings, MAX_FINDING_BYTES, MAX_FINDINGS};
 use wire::ids::{Epoch, Seq};
 use wire::time::{Mono, Now};
 
@@ -29,13 +31,19 @@ use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
 use crate::windows::{Given, Key, USABLE_FOR, Windows};
+use queue::Queue;
 
 /// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
 const NEWLY: Duration = Duration::from_secs(300);
 /// Changes within this time are counted together.
 const GATHER: Duration = Duration::from_millis(50);
+/// And longer for each node of the fleet, because counting looks at each: about a microsecond of it, so counting takes a fiftieth
+/// of the time at most, however large the fleet is and however often whoever changes.
+const GATHER_EACH: Duration = Duration::from_micros(50);
 /// Counts travel to everyone at most this often; whose turn it is hears at once.
 const SPREAD_EVERY: Duration = Duration::from_secs(2);
+/// And less often for each node of the fleet: a thousand frames a second at most.
+const SPREAD_EACH: Duration = Duration::from_millis(1);
 /// While members are newly faulty the counts change by time alone.
 const DECAY_EVERY: Duration = Duration::from_secs(15);
 /// An agent that tells nothing within this time is of an older build, and never asks.
@@ -46,7 +54,7 @@ const SAYS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Domains {
     members: BTreeMap<Place, Member>,
     /// Who asks, in the order of asking.
-    queue: VecDeque<Place>,
+    queue: Queue,
     /// What windows count.
     windows: Windows,
     /// Turns whose rows are to be stored before anybody hears of them.
@@ -67,6 +75,8 @@ pub(crate) struct Domains {
 struct Member {
     /// What it said in its present session.
     facts: Option<NodeFacts>,
+    /// What is not as it should be, as it said last.
+    findings: Vec<String>,
     /// When it said that.
     said_at: Mono,
     /// When its present session began.
@@ -151,6 +161,7 @@ impl Hub {
     pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        member.findings.clear();
         if let Some(turn) = &mut member.turn {
             turn.over = true;
         }
@@ -166,7 +177,7 @@ impl Hub {
             turn.over = true;
             self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
         }
-        self.domains.queue.retain(|asking| *asking != place);
+        self.domains.queue.remove(place);
         self.domains.changed = true;
     }
 
@@ -189,6 +200,9 @@ impl Hub {
             self.enqueue(place);
             self.touch(place);
         }
+        let agent = self.fleet.node(place).id().clone();
+        let (clusters, _, mut cx) = self.kube_cx(now);
+        clusters.node_says(&agent, facts.unhealthy.clone(), &mut cx);
         let domains = &mut self.domains;
         let member = domains.members.entry(place).or_default();
         match facts.unhealthy {
@@ -205,12 +219,20 @@ impl Hub {
         let has_turn = member.turn.as_ref().is_some_and(|turn| !turn.over);
         let is_waiting = facts.all_asks().next().is_some() && !has_turn;
         (member.facts, member.said_at) = (Some(facts), now.mono);
-        match (is_waiting, domains.queue.contains(&place)) {
-            (true, false) => domains.queue.push_back(place),
-            (false, true) => domains.queue.retain(|asking| *asking != place),
-            _ => {}
+        match is_waiting {
+            true => domains.queue.join(place),
+            false => domains.queue.remove(place),
         }
         domains.changed = true;
+        self.touch(place);
+    }
+
+    /// What a node says is not as it should be.
+    pub(crate) fn node_findings(&mut self, session: SessionId, place: Place, findings: Findings, now: Now) {
+        if findings.list.len() > MAX_FINDINGS || findings.list.iter().any(|text| text.len() > MAX_FINDING_BYTES) {
+            return self.broke_protocol(session, "more or longer findings than a node may tell", now);
+        }
+        self.domains.members.entry(place).or_default().findings = findings.list;
         self.touch(place);
     }
 
@@ -227,9 +249,10 @@ impl Hub {
     /// After every input: has what changed counted, soon.
     pub(crate) fn turn_domains(&mut self, now: Now) {
         if std::mem::take(&mut self.domains.changed) {
-            let spread_at = self.domains.spread + SPREAD_EVERY;
+            let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
+            let spread_at = self.domains.spread + SPREAD_EVERY + SPREAD_EACH * nodes;
             self.domains.spread_at.get_or_insert(spread_at.max(now.mono));
-            self.count_domains_at(now.mono + GATHER);
+            self.count_domains_at(now.mono + GATHER + GATHER_EACH * nodes);
         }
     }
 
@@ -291,7 +314,7 @@ impl Hub {
     /// Returns in how long a window has room for one that waits.
     fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> Option<Duration> {
         let mut free_in: Option<Duration> = None;
-        for place in self.domains.queue.clone() {
+        for place in self.domains.queue.in_order() {
             let Some(member) = self.domains.members.get(&place) else {
                 continue;
             };
@@ -318,7 +341,7 @@ impl Hub {
                 true => drop(domains.tell.insert(place)),
                 false => domains.unstored.push((place, decision)),
             }
-            domains.queue.retain(|asking| *asking != place);
+            domains.queue.remove(place);
             if let Some(member) = domains.members.get_mut(&place) {
                 member.turn = Some(Turn {
                     decision,
@@ -382,7 +405,7 @@ impl Hub {
                 });
             }
             if let Some((_, window_ms)) = rules.window_of(rule) {
-                if !windows.has_place(&key) {
+                if !windows.has_place(&key, place) {
                     return Err(NoRoom::default());
                 }
                 keys.push((key, window_ms));
@@ -432,8 +455,8 @@ impl Hub {
                 continue;
             };
             domains.windows.withdraw(&turn.keys, *place);
-            if member.asks().next().is_some() && !domains.queue.contains(place) {
-                domains.queue.push_front(*place);
+            if member.asks().next().is_some() {
+                domains.queue.join_first(*place);
             }
             domains.changed = true;
         }

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use wire::change::Caller;
 use wire::frame::{Frame, Order};
 use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
 
+use crate::access::AccessRequest;
+use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
+use crate::plans::PlanAsk;
+use crate::rollouts::RolloutRequest;
 
 /// Names one session of one agent; never used twice by one hub process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +67,8 @@ pub enum Input {
         /// Why; `None` allows it again.
         reason: Option<String>,
     },
+    /// A cluster has done or told something.
+    Kube(KubeInput),
     /// A person or program wants something.
     Request {
         /// Repeated in [`crate::Effect::Reply`].
@@ -100,6 +107,34 @@ pub enum Request {
         policy_key: Option<Box<ed25519_dalek::SigningKey>>,
         /// The shell's key of its beacon role; `None` leaves the one that there is, which counts as long as the roles name it.
         beacon_key: Option<Box<ed25519_dalek::SigningKey>>,
+    },
+    /// Change people's accounts.
+    Access {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: AccessRequest,
+    },
+    /// Submit a plan, or say something to one.
+    Plan {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: PlanAsk,
+    },
+    /// Register clusters, and change their deployments.
+    Clusters {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: ClusterRequest,
+    },
+    /// Start rollouts and tell them something.
+    Rollouts {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: RolloutRequest,
     },
     /// Give out everything that a node without a network needs.
     Export,
@@ -148,6 +183,12 @@ pub struct Recovered {
     pub commands: Vec<Vec<u8>>,
     /// Turns that rules have given: each rule, what those that it counts together share, and the record.
     pub turns: Vec<(String, String, Vec<u8>)>,
+    /// The ends of the hub's own chains, by epoch.
+    pub journal: Vec<wire::entry::ChainHead>,
+    /// Live documents of every kind.
+    pub documents: Vec<crate::documents::StoredDocument>,
+    /// Unique keys of all documents, finished ones too: kind, key, id.
+    pub document_keys: Vec<(String, String, String)>,
 }
 
 /// What the shell gives at start. Roles, and with them the beacon key, may be followed by newer ones.

@@ -6,10 +6,14 @@
 //!
 //! Read next: `input.rs` and `effect.rs` (the border), `hub.rs` (the turn), `sessions.rs` (the conversation with one agent).
 
+mod access;
 mod admission;
 mod bundles;
 mod chain;
+mod clusters;
 mod commands;
+mod cx;
+mod documents;
 mod domains;
 mod effect;
 mod feed;
@@ -17,17 +21,25 @@ mod fleet;
 mod hub;
 mod ingest;
 mod input;
+mod journal;
 mod peek;
+pub mod placement;
+pub mod plans;
 mod random;
 mod restore;
 mod roles;
+pub mod rollouts;
 mod sessions;
 mod timers;
 mod views;
 mod windows;
 mod writer;
 
+pub use access::{AccessRequest, NewUser, User};
 pub use chain::Hole;
+pub use clusters::{Attempt, Cluster, ClusterRequest, KubeEffect, KubeInput};
+pub use documents::encode as encode_document;
+pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;
 pub use hub::Hub;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wire::ids::CommandId;
+use wire::ids::{CommandId, PlanId};
 use wire::time::Mono;
 
 use crate::input::SessionId;
@@ -20,6 +20,14 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// A plan's present state ends, or what holds it may have changed.
+    Plan(PlanId),
+    /// Watchers may hear of the policy again.
+    Policy,
+    /// Rollouts are looked at.
+    Rollouts,
+    /// Nodes are marked in their clusters.
+    Clusters,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +36,11 @@ pub(crate) struct Timers(BTreeSet<(Mono, Timer)>);
 impl Timers {
     pub(crate) fn set(&mut self, at: Mono, timer: Timer) {
         self.0.insert((at, timer));
+    }
+
+    /// What was to happen then does not any more.
+    pub(crate) fn cancel(&mut self, at: Mono, timer: Timer) {
+        self.0.remove(&(at, timer));
     }
 
     pub(crate) fn next(&self) -> Option<Mono> {

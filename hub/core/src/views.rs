@@ -139,6 +139,7 @@ impl Hub {
             backlog_entries: node.backlog(),
             labels: record.labels.iter().cloned().collect(),
             unhealthy: self.unhealthy(node).map(str::to_owned),
+            findings: self.findings(node),
             waits_for_turn: self.waits_for_turn(node),
             authority: step,
             next_authority_in_ms: next_step_ms,
@@ -184,8 +185,9 @@ impl Node {
             return 0;
         };
         let lacks = |epoch: Epoch, last: Seq| last.0.saturating_sub(self.durable(epoch).0);
-        let older: u64 = told.older.iter().map(|(epoch, _, last)| lacks(*epoch, *last)).sum();
-        older + lacks(told.head.epoch, told.head.seq)
+        let older = told.older.iter().map(|(epoch, _, last)| lacks(*epoch, *last));
+        // A record of an earlier version may hold any numbers.
+        older.fold(lacks(told.head.epoch, told.head.seq), u64::saturating_add)
     }
 }
 

@@ -1,3 +1,120 @@
-//! `sentinel-patchbot`.
+//! `sentinel-patchbot`: the remediation agent, and its parts by hand.
 
-fn main() {}
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use hub_patchbot::classify::classify;
+use hub_patchbot::verdict::Verdict;
+
+#[derive(Parser)]
+#[command(
+    name = "sentinel-patchbot",
+    version,
+    about = "Says what a failed CI run failed on, repairs what tools can repair, and proves it"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Say what each file (log, run archive, SARIF, JUnit, Checkstyle, annotations, Code Quality) says failed.
+    ///
+    /// One answer a file, in the order given. Exit status 0 when every file could be read, 1 when one could not.
+    Classify {
+        /// Files to read; `-` is standard input.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Name or command of the failed step, where the log does not show it.
+        #[arg(long)]
+        step: Option<String>,
+        /// Form of the answers.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    /// One JSON object a line.
+    Jsonl,
+    /// For people.
+    Text,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().verb {
+        Verb::Classify { files, step, output } => classify_files(&files, step.as_deref(), output),
+    }
+}
+
+fn classify_files(files: &[PathBuf], step: Option<&str>, output: Output) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let mut status = ExitCode::SUCCESS;
+    for file in files {
+        let name = file.display().to_string();
+        let bytes = if name == "-" {
+            read_standard_input()
+        } else {
+            std::fs::read(file)
+        };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(cause) => {
+                eprintln!("sentinel-patchbot: cannot read `{name}`: {cause}");
+                status = ExitCode::FAILURE;
+                continue;
+            }
+        };
+        // A closed pipe ends the work quietly, as people expect of a filter.
+        if print(&mut out, &classify(&name, &bytes, step), output).is_err() {
+            return status;
+        }
+    }
+    status
+}
+
+fn read_standard_input() -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes)?;
+    Ok(bytes)
+}
+
+fn print(out: &mut impl Write, verdict: &Verdict, output: Output) -> std::io::Result<()> {
+    match output {
+        Output::Jsonl => {
+            serde_json::to_writer(&mut *out, verdict)?;
+            writeln!(out)
+        }
+        Output::Text => {
+            let place = match (&verdict.path, verdict.line) {
+                (Some(path), Some(line)) => format!(" {path}:{line}"),
+                (Some(path), None) => format!(" {path}"),
+                _ => String::new(),
+            };
+            let tool = verdict
+                .tool
+                .as_deref()
+                .map(|tool| format!(" by {tool}"))
+                .unwrap_or_default();
+            let rule = verdict
+                .rule
+                .as_deref()
+                .map(|rule| format!(" {rule}"))
+                .unwrap_or_default();
+            let code = verdict.code.map(|code| format!(" [{code}]")).unwrap_or_default();
+            writeln!(
+                out,
+                "{}: {}{tool}{rule}{place}: {} (line {}, {:.0} % sure){code}",
+                verdict.file,
+                verdict.category.word(),
+                verdict.message,
+                verdict.evidence.first().copied().unwrap_or(0),
+                verdict.confidence * 100.0,
+            )
+        }
+    }
+}

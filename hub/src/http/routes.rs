@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, glass, health, login, nodes, parcels, policies, series, stream,
-    tokens, verify,
+    App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, login, metrics, nodes, parcels,
+    policies, rollouts, series, stream, tokens, verify,
 };
 
 /// One route.
@@ -76,11 +76,35 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/nodes/{name}/hold", || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", || post(actions::release)),
     act("/api/v1/tokens", || post(tokens::create)),
+    read("/api/v1/clusters", || get(clusters::list)),
+    act("/api/v1/clusters", || post(clusters::register)),
+    act("/api/v1/clusters/{name}/remove", || post(clusters::remove)),
+    read("/api/v1/deployments", || get(clusters::deployments)),
+    read("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
+        get(clusters::one)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
+        post(clusters::change)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}/scale", || {
+        post(clusters::scale)
+    }),
+    act("/api/v1/deployments/{cluster}/{namespace}/{name}/rollback", || {
+        post(clusters::rollback)
+    }),
+    read("/api/v1/rollouts", || get(rollouts::list)),
+    act("/api/v1/rollouts", || post(rollouts::start)),
+    read("/api/v1/rollouts/{id}", || get(rollouts::one)),
+    act("/api/v1/rollouts/{id}/{verb}", || post(rollouts::command)),
     read("/api/v1/stream", || get(stream::stream)),
     open(act("/api/v1/login", || post(login::login))),
     act("/api/v1/login-links", || post(login::link)),
     open(read("/livez", || get(health::live))),
     open(read("/readyz", || get(health::ready))),
+    open(read("/metrics", || get(metrics::page))),
+    open(read("/handbook", || get(handbook::first))),
+    open(read("/handbook/{*page}", || get(handbook::page))),
+    read("/api/v1/metrics", || get(metrics::fleet)),
 ];
 
 /// The whole service.
@@ -96,5 +120,6 @@ pub fn router(app: App) -> Router {
         .fallback(assets::file)
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
+        .layer(from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }

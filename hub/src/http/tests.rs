@@ -1,9 +1,12 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod door;
+mod kube;
 mod loop_closed;
+mod metrics;
 mod policies;
 mod readings;
+mod reference;
 mod requests;
 mod roles;
 
@@ -89,10 +92,13 @@ impl TestHub {
             max_handshakes: 16,
             beacon_every: Duration::from_secs(3_600),
         };
-        let core = Hub::new(settings, store.recover().expect("empty"), clock.now());
+        let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
+        let meters = Arc::new(crate::metrics::Meters::default());
+        let (orders, kube) = crate::kube::Kube::new();
+        let clusters = kube.clusters();
         let (turn, hub) = Turn::new(Parts {
             core,
             clock,
@@ -100,14 +106,18 @@ impl TestHub {
             done: completions,
             inputs: told,
             outlet: Arc::new(Sent(sent)),
+            kube: orders,
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
         tasks.spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(hub.clone(), stop.begin.clone()));
         let app = App {
             hub,
+            clusters,
             store,
             enrollment: Arc::new(enrollment),
             ca,
@@ -119,6 +129,8 @@ impl TestHub {
                 port: 7443,
             },
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         Self {
             router: router(app.clone()),

@@ -1,13 +1,15 @@
-//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…]`, run by `cargo xtask bench`.
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [--series FILE.csv…]`, run by `cargo xtask bench`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
 
 mod act;
 mod agent;
+mod brain_trust;
 mod canary;
 mod decide;
 mod fleet;
+mod forecast;
 mod lab;
 mod machine;
 mod reconnect;
@@ -35,6 +37,8 @@ const NAMES: &[&str] = &[
     "decide",
     "what-if",
     "canary",
+    "forecast",
+    "brain-trust",
 ];
 
 fn main() -> ExitCode {
@@ -64,12 +68,16 @@ fn main() -> ExitCode {
 
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
+    let mut series: Vec<PathBuf> = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--programs" => programs = words.next().map(PathBuf::from),
             "--work" => work = words.next().map(PathBuf::from),
             "--json" => json = true,
+            // What `cargo xtask bench` hands on after it.
+            "--" => {}
+            "--series" => series.push(words.next().ok_or("--series is missing its FILE.csv")?.into()),
             name if NAMES.contains(&name) => names.push(name),
             // `wire` comes with `agent`: both look at the same node.
             "wire" => names.push("agent"),
@@ -101,6 +109,8 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "decide" => decide::run(),
             "what-if" => what_if::run(),
             "canary" => canary::run(),
+            "forecast" => forecast::run(&series),
+            "brain-trust" => brain_trust::run(),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

@@ -17,6 +17,15 @@ impl Hub {
         self.said(node)?.unhealthy.as_deref()
     }
 
+    /// What is not as it should be on a node, as it said last.
+    pub(crate) fn findings(&self, node: &Node) -> Vec<String> {
+        let member = self
+            .fleet
+            .place(node.id())
+            .and_then(|place| self.domains.members.get(&place));
+        member.map_or_else(Vec::new, |member| member.findings.clone())
+    }
+
     /// The break-glass token that a connected node has open.
     pub(crate) fn open_glass(&self, node: &Node, now: Now) -> Option<GlassView> {
         let member = self.domains.members.get(&self.fleet.place(node.id())?)?;
@@ -38,7 +47,7 @@ impl Hub {
     /// Whether a node waits for its turn.
     pub(crate) fn waits_for_turn(&self, node: &Node) -> bool {
         let place = self.fleet.place(node.id());
-        place.is_some_and(|place| self.domains.queue.contains(&place))
+        place.is_some_and(|place| self.domains.queue.contains(place))
     }
 
     fn said(&self, node: &Node) -> Option<&NodeFacts> {
@@ -89,7 +98,7 @@ impl Hub {
                 (None, None) => false,
             })
         };
-        let waiting = self.domains.queue.iter().filter(|place| waits(**place));
+        let waiting = self.domains.queue.in_order().into_iter().filter(|place| waits(*place));
         let windows = counting.iter().filter_map(|rule| {
             let (limit, window_ms) = rules.window_of(rule)?;
             let key = ((*rule).to_owned(), value.to_owned());
@@ -111,7 +120,7 @@ impl Hub {
             newly_faulty: counts.newly_faulty,
             gives_turns: rules.gives_turns(domain) || !counting.is_empty(),
             turns: turns.collect(),
-            waiting: waiting.map(|place| self.fleet.node(*place).id().clone()).collect(),
+            waiting: waiting.map(|place| self.fleet.node(place).id().clone()).collect(),
             windows: windows.collect(),
         }
     }

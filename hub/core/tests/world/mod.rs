@@ -5,11 +5,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Change, Effect, Hub, Input, Recovered, Request, Row, SessionId, Settings, StoredAgent};
+use hub_core::{
+    Answer, Batch, Change, Effect, Hub, Input, Put, Recovered, Request, Row, SessionId, Settings, StoredAgent,
+    StoredDocument,
+};
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
-use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, Status, Welcome};
+use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, PlanCommand, Status, Welcome};
 use wire::time::ClockState;
 use wire::{AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
 
@@ -25,6 +28,7 @@ pub struct Store {
     pub bundles: BTreeMap<Generation, (BundleRef, SignedBundle)>,
     pub commands: BTreeMap<CommandId, Vec<u8>>,
     pub turns: BTreeMap<(String, String), Vec<u8>>,
+    pub documents: BTreeMap<(&'static str, String), Put>,
 }
 
 impl Store {
@@ -34,7 +38,10 @@ impl Store {
         for row in batch.rows {
             match row {
                 Row::Entries { agent, epoch, raw, .. } => {
-                    assert!(self.records.contains_key(&agent), "{agent} has no record");
+                    assert!(
+                        agent.is_hub() || self.records.contains_key(&agent),
+                        "{agent} has no record"
+                    );
                     let key = (agent.clone(), epoch);
                     let chain = self.entries.entry(key).or_default();
                     for entry in raw {
@@ -78,6 +85,12 @@ impl Store {
                     };
                 }
                 Row::Meta(meta) => self.meta = Some(meta),
+                Row::Put(put) => {
+                    let key = (put.kind, put.id.clone());
+                    let stored = self.documents.get(&key).map_or(0, |stored| stored.revision);
+                    assert_eq!(put.revision, stored + 1, "{} {}", put.kind, put.id);
+                    self.documents.insert(key, put);
+                }
                 Row::Turns { rule, value, record } => {
                     match record {
                         Some(record) => self.turns.insert((rule, value), record),
@@ -123,6 +136,27 @@ impl Store {
             agents: agents.collect(),
             bundle: self.bundles.values().next_back().cloned(),
             commands: self.commands.values().cloned().collect(),
+            journal: self
+                .entries
+                .keys()
+                .filter(|(of, _)| of.is_hub())
+                .map(|(of, epoch)| self.head(of, *epoch))
+                .collect(),
+            documents: self
+                .documents
+                .values()
+                .filter(|put| put.live)
+                .filter_map(stored_document)
+                .collect(),
+            document_keys: self
+                .documents
+                .values()
+                .flat_map(|put| {
+                    put.unique
+                        .iter()
+                        .map(|key| (put.kind.to_owned(), key.clone(), put.id.clone()))
+                })
+                .collect(),
             turns: self
                 .turns
                 .iter()
@@ -130,6 +164,15 @@ impl Store {
                 .collect(),
         }
     }
+}
+
+fn stored_document(put: &Put) -> Option<StoredDocument> {
+    Some(StoredDocument {
+        kind: put.kind.to_owned(),
+        id: put.id.clone(),
+        revision: put.revision,
+        record: put.record.clone()?,
+    })
 }
 
 /// What one session heard.
@@ -168,6 +211,14 @@ impl Heard {
             _ => None,
         });
         commands.collect()
+    }
+
+    pub fn steps(&self) -> Vec<&PlanCommand> {
+        let steps = self.frames.iter().filter_map(|frame| match frame {
+            Frame::PlanCommand(step) => Some(step),
+            _ => None,
+        });
+        steps.collect()
     }
 
     pub fn bundles(&self) -> usize {
@@ -351,6 +402,8 @@ pub struct World {
     pub heard: BTreeMap<SessionId, Heard>,
     pub replies: BTreeMap<u64, Vec<Answer>>,
     pub changes: Vec<Change>,
+    /// What clusters are to do.
+    pub kube: Vec<hub_core::KubeEffect>,
     pub agents: Vec<Agent>,
     /// Where agents said that entries before are gone.
     pub holes: Vec<(AgentId, Epoch, Seq)>,
@@ -381,7 +434,7 @@ impl World {
             mono: Mono(1_000_000),
             wall: Wall(1_795_521_667_250),
         };
-        let hub = Hub::new(settings.clone(), Recovered::default(), now);
+        let hub = Hub::new(settings.clone(), Recovered::default(), now).expect("an empty store");
         let mut world = Self {
             hub,
             settings,
@@ -391,6 +444,7 @@ impl World {
             heard: BTreeMap::new(),
             replies: BTreeMap::new(),
             changes: Vec::new(),
+            kube: Vec::new(),
             agents: (0..agents).map(|n| Agent::new(&format!("edge-{n}"))).collect(),
             holes: Vec::new(),
             of_session: BTreeMap::new(),
@@ -453,6 +507,7 @@ impl World {
             Effect::Reply { request, answer } => {
                 self.replies.entry(request).or_default().push(answer);
             }
+            Effect::Kube(effect) => self.kube.push(effect),
             Effect::Changed(change) => self.changes.push(change),
         }
     }
@@ -490,6 +545,14 @@ impl World {
                 assert!(self.store.commands.contains_key(&command.id));
                 assert_eq!(command.hub_epoch, self.hub.hub_epoch());
                 assert!(command.valid_for_ms > 0);
+            }
+            Frame::PlanCommand(step) => {
+                assert!(self.store.commands.contains_key(&step.command.id));
+                let plan = step.plan.to_string();
+                assert!(
+                    self.store.documents.contains_key(&("plan", plan)),
+                    "an unexplained step"
+                );
             }
             Frame::Bundle(signed) => {
                 let ring = self.ring();
@@ -584,7 +647,7 @@ impl World {
         for agent in &mut self.agents {
             agent.session = None;
         }
-        self.hub = Hub::new(self.settings.clone(), self.store.recover(), self.now);
+        self.hub = Hub::new(self.settings.clone(), self.store.recover(), self.now).expect("our own documents");
         self.drain();
     }
 

@@ -5,6 +5,7 @@
 
 use serde::de::DeserializeOwned;
 use wire::api::{DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView};
+use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId};
 
 use super::watch;
@@ -54,6 +55,9 @@ pub const ENTRIES: Path = Path {
 };
 const DOMAINS: Path = Path::plain("/domains");
 const POLICIES: Path = Path::plain("/policies");
+const CLUSTERS: Path = Path::plain("/clusters");
+const DEPLOYMENTS: Path = Path::plain("/deployments");
+const ROLLOUTS: Path = Path::plain("/rollouts");
 
 /// Rows of a list, and where it goes on.
 #[derive(Debug)]
@@ -113,6 +117,9 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
         (Resource::Domains, false) => domains(session, get, output).await,
+        (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, output).await,
+        (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, output).await,
+        (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, output).await,
     }
 }
 
@@ -213,6 +220,33 @@ async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         }
     }
     found.print(output, "no rule of kind blast_radius is published: nothing is counted")
+}
+
+/// A list that the hub alone has: clusters and what is in them.
+async fn of_hub<T: Row + DeserializeOwned>(
+    session: &Session,
+    get: &Get,
+    list: Path,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    if get.local || get.node.is_some() {
+        return Err(
+            Failure::new(Exit::Usage, "clusters are known to the hub alone").advise("leave out --local and --node")
+        );
+    }
+    let mut found = gather::<T>(session, get, list).await?;
+    if let Some(name) = &get.name {
+        found.rows.retain(|row| row.name() == *name);
+        if found.rows.is_empty() {
+            return Err(unknown(
+                "such thing called",
+                name,
+                &format!("sentinel get {}", list.path.trim_start_matches('/')),
+            ));
+        }
+    }
+    found.limit(get.limit);
+    found.print(output, "there is none yet: sentinel cluster add NAME --kubeconfig FILE")
 }
 
 /// What several sources said.

@@ -7,6 +7,7 @@ mod demo;
 mod describe;
 mod get;
 mod hold;
+mod kube;
 mod policy;
 mod replay;
 mod token;
@@ -16,6 +17,7 @@ mod why;
 
 use clap::CommandFactory as _;
 use serde::Serialize;
+use wire::kube::DeploymentChange;
 
 use crate::args::{Args, Describe, Verb};
 use crate::failure::{Exit, Failure};
@@ -51,6 +53,39 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
+        Verb::Cluster { what } => kube::cluster(session, what, output).await,
+        Verb::Deploy {
+            deployment,
+            image,
+            replicas,
+            reason,
+        } => {
+            let (image, replicas) = (image.clone(), *replicas);
+            kube::change(
+                session,
+                deployment,
+                DeploymentChange::Create { image, replicas },
+                reason,
+                output,
+            )
+            .await
+        }
+        Verb::Scale {
+            deployment,
+            replicas,
+            reason,
+        } => {
+            let replicas = *replicas;
+            kube::change(
+                session,
+                deployment,
+                DeploymentChange::Scale { replicas },
+                reason,
+                output,
+            )
+            .await
+        }
+        Verb::Rollout { what } => kube::rollout(session, what, output).await,
         Verb::Login => token::login(session, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
@@ -65,6 +100,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
+        Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

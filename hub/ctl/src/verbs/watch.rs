@@ -70,6 +70,11 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
+        (Resource::Clusters | Resource::Workloads | Resource::Rollouts, _) => Err(Failure::new(
+            Exit::Usage,
+            "what is in clusters cannot be watched as a list",
+        )
+        .advise("follow one rollout: sentinel rollout status ID -w")),
         (_, None) => Ok(get.node.clone()),
         (_, Some(name)) => Err(Failure::new(Exit::Usage, format!("`{name}` alone cannot be watched"))
             .advise("watch the list, with --node for one node")),
@@ -124,7 +129,7 @@ impl Watch<'_> {
                 output.more(&rows)
             }
             // Refused before the watch begins.
-            Resource::Domains => Ok(()),
+            Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {
