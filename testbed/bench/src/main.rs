@@ -6,6 +6,7 @@
 mod act;
 mod agent;
 mod canary;
+mod classify;
 mod decide;
 mod fleet;
 mod lab;
@@ -35,6 +36,7 @@ const NAMES: &[&str] = &[
     "decide",
     "what-if",
     "canary",
+    "classify",
 ];
 
 fn main() -> ExitCode {
@@ -101,6 +103,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "decide" => decide::run(),
             "what-if" => what_if::run(),
             "canary" => canary::run(),
+            "classify" => classify::run(),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

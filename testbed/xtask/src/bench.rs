@@ -3,7 +3,7 @@
 use crate::shell::{command, root};
 
 /// Benchmarks that look at libraries only, so that nothing that ships must be built for them.
-const WITHOUT_PROGRAMS: &[&str] = &["sim", "decide", "what-if", "canary"];
+const WITHOUT_PROGRAMS: &[&str] = &["sim", "decide", "what-if", "canary", "classify"];
 /// Benchmarks that ask other policy engines the same.
 const WITH_PEERS: &[&str] = &["decide", "what-if"];
 
