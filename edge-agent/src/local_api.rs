@@ -7,6 +7,7 @@
 
 mod answer;
 mod carry;
+mod door;
 mod glass;
 mod live;
 mod person;
@@ -40,6 +41,7 @@ use wire::time::ClockError;
 use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, SignedRoles, Wall};
 
 use crate::journal::Reader;
+use door::Bounded;
 
 /// Events that a watcher may be behind: a minute of samples and a burst of decisions.
 const BEHIND: usize = 128;
@@ -188,9 +190,9 @@ impl App {
 #[derive(Debug, Clone)]
 struct Peer(Arc<str>);
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let who = match stream.io().peer_cred() {
+impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded<UnixListener>>) -> Self {
+        let who = match stream.io().inner().peer_cred() {
             Ok(credentials) => person::name_of(credentials.uid()),
             // The kernel gives them for every Unix socket; without them the socket's mode is what let this one in.
             Err(_) => "someone at the socket".to_owned(),
@@ -229,7 +231,7 @@ impl LocalApi {
             asks,
             reader,
         };
-        let listener = listen(&settings.socket)?;
+        let listener = Bounded::new(listen(&settings.socket)?, door::SOCKET);
         let local = reading().merge(writing()).with_state(app.clone());
         let local = local.into_make_service_with_connect_info::<Peer>();
         let mut tasks = vec![tokio::spawn(ended(
@@ -241,6 +243,7 @@ impl LocalApi {
             let failed = |cause| ServeError::Page { address, cause };
             let listener = TcpListener::bind(address).await.map_err(failed)?;
             page = Some(listener.local_addr().map_err(failed)?);
+            let listener = Bounded::new(listener, door::PAGE);
             let shown = reading()
                 .fallback(answer::file)
                 .layer(middleware::from_fn(own_pages_only))

@@ -2,9 +2,11 @@
 //!
 //! A sensor only measures; what a value means is for the rules. To add one: a file here, one line in [`host`], a test on recorded bytes.
 //!
-//! Invariant: a value that could not be taken is reported as missing, never as 0; a series keeps its name for the life of the process.
+//! Invariants: a value that could not be taken is reported as missing, never as 0; two things never share a name; numbers of others are
+//! computed with checks; what is left out because of a bound is said ([`Round::limit`]).
 //! Read next: `sampler.rs` (who calls them).
 
+pub mod background;
 pub mod cpu;
 pub mod disk;
 pub mod filesystem;
@@ -20,13 +22,19 @@ use std::os::unix::fs::FileExt;
 
 use wire::{DeviceId, Quantity, Reading, Series};
 
-/// A file of procfs or sysfs is read in one piece up to here; the largest here is `/proc/stat` of a machine with hundreds of cores.
-const MOST_BYTES: usize = 256 * 1024;
+/// A file of procfs or sysfs is read in one piece up to here, and no line beyond: a mount table of tens of thousands of containers fits.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
 
 /// Measures some quantities.
 pub trait Sensor: Send {
-    /// Takes one round of readings. Reads procfs and sysfs only, so it does not wait for devices.
+    /// Takes one round of readings. Reads files of the kernel's memory only: what may wait for a device goes through [`background`].
     fn sample(&mut self, round: &mut Round);
+
+    /// What it is called when it fails, for people.
+    fn name(&self) -> &'static str {
+        let path = std::any::type_name::<Self>();
+        path.rsplit("::").next().unwrap_or(path)
+    }
 }
 
 /// All sensors of the machine itself. One that has nothing to read here is left out.
@@ -62,6 +70,8 @@ pub struct Round {
     pub elapsed_ms: Option<u64>,
     /// Counts rounds, for what is measured less often.
     pub number: u64,
+    /// Bounds that were hit in this round, and what does not answer, for people.
+    pub limits: Vec<String>,
     buffer: Vec<u8>,
 }
 
@@ -74,11 +84,24 @@ impl Round {
         });
     }
 
+    /// Notes that something is not looked at, and why. Said again each round for as long as it is so.
+    pub fn limit(&mut self, what: String) {
+        self.limits.push(what);
+    }
+
     /// Reads a whole file into the round's buffer and gives it to `parse` together with the round.
     pub fn read(&mut self, file: &ProcFile, parse: impl FnOnce(&mut Round, &[u8])) {
         let mut buffer = std::mem::take(&mut self.buffer);
         if let Some(length) = file.read(&mut buffer) {
-            parse(self, &buffer[..length]);
+            let is_whole = length < MOST_BYTES;
+            if !is_whole {
+                self.limit(format!(
+                    "a file of the kernel is longer than {MOST_BYTES} bytes: its end is not looked at"
+                ));
+            }
+            // A line that is cut in two would be another number.
+            let end = buffer[..length].iter().rposition(|byte| !is_whole && *byte == b'\n');
+            parse(self, &buffer[..end.unwrap_or(length)]);
         }
         self.buffer = buffer;
     }
@@ -97,9 +120,9 @@ impl ProcFile {
     fn read(&self, buffer: &mut Vec<u8>) -> Option<usize> {
         let mut length = 0;
         loop {
-            if buffer.len() - length < 4096 {
+            if buffer.len() == length || buffer.len() < MOST_BYTES && buffer.len() - length < 4096 {
                 if buffer.len() >= MOST_BYTES {
-                    return None;
+                    return Some(length);
                 }
                 buffer.resize((buffer.len() * 2).clamp(8 * 1024, MOST_BYTES), 0);
             }
@@ -202,12 +225,29 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
-/// A device id of a class and a name that the kernel gave; characters that an id cannot hold become `_`.
+/// The longest device id.
+const LONGEST_ID: usize = 128;
+
+/// A device id of a class and a name that the kernel gave. Bytes that an id cannot hold are written as `%` and two hexadecimal digits; of a
+/// name that is too long for an id, the end gives way to a digest of all of it.
 pub fn device(class: &str, name: &[u8]) -> DeviceId {
     let mut text = format!("{class}:");
-    for byte in name.iter().take(120 - class.len()) {
-        let held = byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\'');
-        text.push(if held { char::from(*byte) } else { '_' });
+    for byte in name {
+        match byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\'' | b'%') {
+            true => text.push(char::from(*byte)),
+            false => text.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if text.len() > LONGEST_ID {
+        text.truncate(LONGEST_ID - 17);
+        text.push('~');
+        text.extend(
+            wire::Digest::of(name)
+                .to_string()
+                .chars()
+                .filter(char::is_ascii_hexdigit)
+                .take(16),
+        );
     }
     DeviceId::new(text).unwrap_or_else(|_| DeviceId::node())
 }
@@ -273,8 +313,38 @@ mod tests {
 
     #[test]
     fn kernel_names_become_ids() {
-        assert_eq!(device("fs", b"/var/my disk").as_str(), "fs:/var/my_disk");
-        assert_eq!(device("net", &[b'x'; 300]).as_str().len(), 121);
+        assert_eq!(device("fs", b"/var/my disk").as_str(), "fs:/var/my%20disk");
+        assert_eq!(device("net", &[b'x'; 300]).as_str().len(), 128);
+    }
+
+    #[test]
+    fn two_names_never_become_one_id() {
+        let long = |end: u8| [vec![b'x'; 300], vec![end]].concat();
+        let pairs = [
+            (b"e\"0".to_vec(), b"e,0".to_vec()),
+            (b"e_0".to_vec(), b"e 0".to_vec()),
+            (b"e%200".to_vec(), b"e 0".to_vec()),
+            (long(1), long(2)),
+        ];
+        for (one, other) in pairs {
+            assert_ne!(device("net", &one), device("net", &other));
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_read_and_one_beyond_the_bound_is_read_to_a_whole_line_and_said_to_be() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("mounts");
+        for (count, whole) in [(40_000, true), (1_200_000, false)] {
+            std::fs::write(&path, "12345678\n".repeat(count)).expect("a file");
+            let file = ProcFile::open(path.to_str().expect("text")).expect("it is there");
+            let (mut round, mut read) = (Round::default(), 0);
+            round.read(&file, |_, bytes| {
+                assert!(lines(bytes).all(|line| line == b"12345678"));
+                read = lines(bytes).count();
+            });
+            assert_eq!((read == count, round.limits.is_empty()), (whole, whole), "{read} lines");
+        }
     }
 
     #[test]

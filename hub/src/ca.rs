@@ -34,10 +34,8 @@ use wire_transport::{Trust, agent_uri, hub_uri, pin_of};
 pub const HUB_LEAF_RENEWED_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Long enough for a hub that runs for months, short enough that a stolen key ends.
 const HUB_LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
-/// An agent's certificate begins this much before it is made, for a hub whose clock is later set back a little.
-const BACKDATE: Duration = Duration::from_secs(3600);
-/// The CA and the hub's certificates begin here: a machine whose clock is behind must still accept them, and nothing is gained
-/// by a later date.
+/// All certificates begin here: a machine whose clock is behind must still accept the hub's, a hub whose clock ran ahead once must
+/// accept what it issued then, and nothing is gained by a later date.
 const BEGIN_YEAR: i32 = 2024;
 /// The CA's end. It is replaced by rotation, not by expiry.
 const CA_END_YEAR: i32 = 2124;
@@ -269,12 +267,12 @@ impl Ca {
         self.server_leaf("HTTPS", names, now)
     }
 
-    /// A certificate for an agent: its SPIFFE id, clientAuth, from an hour before `now` until `ends`.
-    pub fn agent_leaf(&self, key: &RequestedKey, agent: &AgentId, now: Wall, ends: Wall) -> Result<Vec<u8>, CaError> {
+    /// A certificate for an agent: its SPIFFE id, clientAuth, until `ends`.
+    pub fn agent_leaf(&self, key: &RequestedKey, agent: &AgentId, ends: Wall) -> Result<Vec<u8>, CaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(&self.trust_domain, agent.as_str());
         params.subject_alt_names = vec![uri_name(&agent_uri(&self.trust_domain, agent))?];
-        params.not_before = date_time_ymd(1970, 1, 1) + since_1970(now).saturating_sub(BACKDATE);
+        params.not_before = date_time_ymd(BEGIN_YEAR, 1, 1);
         params.not_after = date_time_ymd(1970, 1, 1) + since_1970(ends);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         leaf_fields(&mut params);
@@ -456,8 +454,7 @@ mod tests {
         let csr = greedy.serialize_request(&key).unwrap();
         let requested = RequestedKey::read(csr.der()).unwrap();
         let agent = AgentId::new("edge-1").unwrap();
-        let now = Wall(1_800_000_000_000);
-        let der = ca.agent_leaf(&requested, &agent, now, Wall(now.0 + 60_000)).unwrap();
+        let der = ca.agent_leaf(&requested, &agent, Wall(1_800_000_060_000)).unwrap();
         let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
         let names = format!("{:?}", leaf.subject_alternative_name().unwrap().unwrap().value);
         assert!(
@@ -468,6 +465,11 @@ mod tests {
         let usage = leaf.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.client_auth && !usage.server_auth);
         assert_eq!(leaf.validity().not_after.timestamp(), 1_800_000_060);
+        let begins = leaf.validity().not_before.timestamp();
+        assert!(
+            begins < 1_710_000_000,
+            "whatever the hub's clock says later, it has begun: {begins}"
+        );
     }
 
     #[test]

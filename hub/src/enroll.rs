@@ -381,7 +381,7 @@ impl Enrollment {
     fn credentials(&self, record: &AgentRecord, key: &RequestedKey, now: Wall) -> Result<Credentials, No> {
         let certificate = self
             .ca
-            .agent_leaf(key, &record.agent, now, record.ends)
+            .agent_leaf(key, &record.agent, record.ends)
             .map_err(|cause| no(Refusal::Malformed, cause.to_string()))?;
         Ok(Credentials {
             agent: record.agent.clone(),
@@ -474,16 +474,13 @@ impl Answered {
                 answer: EnrollAnswer::Granted(Box::new(credentials)),
                 news,
             },
-            Err(No(no)) => {
-                tracing::info!(refusal = ?no.refusal, no.detail, "refused a certificate");
-                Self {
-                    answer: EnrollAnswer::Refused {
-                        refusal: no.refusal,
-                        detail: no.detail,
-                    },
-                    news: no.news,
-                }
-            }
+            Err(No(no)) => Self {
+                answer: EnrollAnswer::Refused {
+                    refusal: no.refusal,
+                    detail: no.detail,
+                },
+                news: no.news,
+            },
         }
     }
 }

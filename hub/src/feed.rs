@@ -39,6 +39,11 @@ impl Feed {
         (Self { events, stories }, reader)
     }
 
+    /// How many watch.
+    pub fn watchers(&self) -> usize {
+        self.events.receiver_count()
+    }
+
     /// One more watcher.
     pub fn watch(&self) -> broadcast::Receiver<Arc<str>> {
         self.events.subscribe()

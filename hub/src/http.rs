@@ -15,6 +15,7 @@ use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::hub::Handle;
 use crate::keys::RoleFile;
+use crate::metrics::Meters;
 use crate::store::{Store, StoreError};
 
 mod actions;
@@ -24,10 +25,13 @@ pub mod auth;
 mod decisions;
 mod door;
 mod glass;
+mod handbook;
 mod health;
 mod login;
+pub mod metrics;
 pub mod nodes;
 mod parcels;
+mod places;
 mod policies;
 mod routes;
 mod series;
@@ -63,6 +67,10 @@ pub struct App {
     pub public: Public,
     /// Fleet table as it was last written out.
     pub fleet: Arc<nodes::FleetPage>,
+    /// What is counted.
+    pub meters: Arc<Meters>,
+    /// The metrics as they were last written out.
+    pub metrics_page: Arc<metrics::Written>,
 }
 
 impl App {

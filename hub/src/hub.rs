@@ -19,6 +19,7 @@ use wire::ids::{AgentId, HubEpoch};
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::metrics::{Meter, Meters, Queues};
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -59,6 +60,14 @@ pub struct Handle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the hub stops")]
 pub struct Stopped;
+
+/// Why the loop ends without having been told to: the hub must not go on without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Nothing becomes durable any more.
+    #[error("the store's thread is gone")]
+    Store,
+}
 
 impl Handle {
     /// Asks for something and waits for the answer.
@@ -124,6 +133,8 @@ pub struct Parts {
     pub outlet: Arc<dyn Outlet>,
     /// Who watches.
     pub feed: Feed,
+    /// What is counted.
+    pub meters: Arc<Meters>,
 }
 
 /// When to stop.
@@ -144,6 +155,7 @@ pub struct Turn {
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
     feed: Feed,
+    meter: Meter,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -163,6 +175,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meters,
         } = parts;
         let turn = Self {
             core,
@@ -172,6 +185,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            meter: Meter::new(meters),
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -180,12 +194,17 @@ impl Turn {
         (turn, Handle { asks })
     }
 
-    /// Runs until it is told to stop. A dropped loop loses nothing that anyone was promised.
-    pub async fn run(mut self, stop: Stop) {
+    /// Runs until it is told to stop, or the store's thread is gone. A dropped loop loses nothing that anyone was promised.
+    pub async fn run(mut self, stop: Stop) -> Result<(), Lost> {
         let mut frames = Vec::with_capacity(INPUTS_AT_ONCE);
         let mut stopping = false;
         self.effects();
         loop {
+            self.meter.queues(Queues {
+                inputs: self.inputs.len(),
+                asks: self.asks.len(),
+                batches: self.waiting.len(),
+            });
             let timeout = self.core.poll_timeout(self.clock.now());
             let tick = async {
                 match timeout {
@@ -199,7 +218,7 @@ impl Turn {
                     stopping = true;
                     self.turn(Input::Stop);
                 }
-                Some(completions) = self.done.recv() => self.completed(completions),
+                completions = self.done.recv() => self.completed(completions.ok_or(Lost::Store)?),
                 Some(ask) = self.asks.recv() => self.asked(ask),
                 _count = self.inputs.recv_many(&mut frames, INPUTS_AT_ONCE), if self.waiting.is_empty() && !self.inputs.is_closed() => {
                     for input in frames.drain(..) {
@@ -210,10 +229,12 @@ impl Turn {
             }
         }
         self.finish().await;
+        Ok(())
     }
 
     /// One turn: feeds one input to the core, then starts its effects.
     fn turn(&mut self, input: Input) {
+        self.meter.told(&input);
         self.core.handle(input, self.clock.now());
         self.effects();
     }
@@ -234,6 +255,7 @@ impl Turn {
     }
 
     fn store(&mut self, batch: Batch) {
+        self.meter.begins(&batch);
         if !self.waiting.is_empty() {
             self.waiting.push_back(batch);
             return;
@@ -251,6 +273,7 @@ impl Turn {
             }
         }
         for Completion { token, result } in completions {
+            self.meter.ended(token, result.is_ok());
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },

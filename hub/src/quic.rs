@@ -14,24 +14,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hub_core::{Input, SessionId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use wire::enroll::{JoinRequest, RENEW_TAG, RejoinRequest, RenewRequest};
+use wire::enroll::{EnrollAnswer, JoinRequest, RENEW_TAG, RejoinRequest, RenewRequest};
 use wire::frame::Frame;
 use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{
-    Arrival, CertificateClock, CloseCode, Door, DoorError, End, Event, Guest, Pending, Sender, Server, ServerTls,
-    Session, Timing, TlsError,
+    Arrival, CertificateClock, CloseCode, Crowd, Door, DoorError, End, Event, Guest, Pending, Sender, Server,
+    ServerTls, Session, Timing, TlsError,
 };
 
 use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, random};
 use crate::clock::wall;
+use crate::doubts::Doubts;
 use crate::enroll::{Answered, Enrollment};
 
-/// Joins and rejoins at once: each holds a blocking thread for one commit. The next one waits in QUIC.
-const GUESTS: usize = 64;
+/// Joins and rejoins at once, each a connection and a task that waits. They never take an agent's place; surplus is closed at once.
+const GUESTS: usize = 256;
+/// Of these, from one address: a site that is set up at once. Whoever is sent away comes again a little later.
+const GUESTS_EACH: usize = 32;
+/// All that a join or a rejoin may take: three round trips over a bad line, and a commit.
+const VISIT: Duration = Duration::from_secs(20);
+/// Decisions about certificates at once, of guests and of agents each: they are made one after the other, and each holds a thread.
+const DECISIONS: usize = 8;
 /// How long the sessions may take to deliver their goodbyes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -83,6 +90,10 @@ impl Quic {
             enrollment,
             inputs,
             sessions: sessions.clone(),
+            guests: Crowd::default(),
+            doubts: Arc::default(),
+            of_guests: Arc::new(Semaphore::new(DECISIONS)),
+            of_agents: Arc::new(Semaphore::new(DECISIONS)),
         };
         let task = tokio::spawn(serve(server, desk, ca, clock, stopped));
         Ok(Self {
@@ -181,6 +192,18 @@ struct Desk {
     enrollment: Arc<Enrollment>,
     inputs: mpsc::Sender<Input>,
     sessions: Sessions,
+    /// Who joins and rejoins.
+    guests: Crowd,
+    doubts: Arc<Doubts>,
+    of_guests: Arc<Semaphore>,
+    of_agents: Arc<Semaphore>,
+}
+
+/// Which way in a guest has come.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Join,
+    Rejoin,
 }
 
 async fn serve(
@@ -195,16 +218,12 @@ async fn serve(
     let mut renew_at = Instant::now() + HUB_LEAF_RENEWED_EVERY;
     loop {
         tokio::select! {
-            arrival = server.accept(), if guests.len() < GUESTS => match arrival {
+            arrival = server.accept() => match arrival {
                 Some(Arrival::Session(pending)) => {
                     sessions.spawn(desk.clone().session(pending));
                 }
-                Some(Arrival::Join(guest)) => {
-                    guests.spawn(desk.clone().join(guest));
-                }
-                Some(Arrival::Rejoin(guest)) => {
-                    guests.spawn(desk.clone().rejoin(guest));
-                }
+                Some(Arrival::Join(guest)) => desk.receive(guest, Way::Join, &mut guests),
+                Some(Arrival::Rejoin(guest)) => desk.receive(guest, Way::Rejoin, &mut guests),
                 None => break,
             },
             Some(_) = sessions.join_next() => {}
@@ -263,7 +282,7 @@ impl Desk {
                     }
                 }
                 Event::Asked { tag: RENEW_TAG, door } => {
-                    if let Err(error) = self.renew(&agent, door).await {
+                    if let Err(error) = self.renew(&agent, session.remote_address(), door).await {
                         tracing::debug!(%agent, %error, "renewal broke off");
                     }
                 }
@@ -276,56 +295,85 @@ impl Desk {
         }
     }
 
-    async fn renew(&self, agent: &AgentId, mut door: Door) -> Result<(), DoorError> {
+    async fn renew(&self, agent: &AgentId, address: SocketAddr, mut door: Door) -> Result<(), DoorError> {
         let request: RenewRequest = door.read().await?;
         let agent = agent.clone();
-        let answered = self
-            .decide(move |enrollment| enrollment.renew(&agent, &request, wall()))
-            .await;
-        self.answer(door, answered).await
+        let work = move |enrollment: &Enrollment| enrollment.renew(&agent, &request, wall());
+        let answered = self.decide(&self.of_agents, work).await;
+        self.answer(door, address, answered).await
     }
 
-    async fn join(self, guest: Guest) {
-        let result = async {
-            let mut door = guest.listen().await?;
-            let request: JoinRequest = door.read().await?;
-            let answered = self.decide(move |enrollment| enrollment.join(&request, wall())).await;
-            self.answer(door, answered).await
-        };
-        if let Err(error) = result.await {
-            tracing::debug!(address = %guest.remote_address(), %error, "join broke off");
+    /// Shows a guest to a place, or the way out.
+    fn receive(&self, guest: Guest, way: Way, guests: &mut JoinSet<()>) {
+        let address = guest.remote_address().ip();
+        if !self.doubts.is_welcome(address, std::time::Instant::now()) {
+            return guest.refuse("too many refused tries from this address: wait a minute");
         }
-        guest.see_off().await;
+        let inside = (guests.len() < GUESTS).then(|| self.guests.enter(address, GUESTS_EACH));
+        let Some(inside) = inside.flatten() else {
+            return guest.refuse("too many join at once: come again");
+        };
+        let desk = self.clone();
+        guests.spawn(async move {
+            let _inside = inside;
+            let address = guest.remote_address();
+            let visit = async {
+                match way {
+                    Way::Join => desk.join(&guest).await,
+                    Way::Rejoin => desk.rejoin(&guest).await,
+                }
+            };
+            match timeout(VISIT, visit).await {
+                Ok(Ok(())) => guest.see_off().await,
+                Ok(Err(error)) => {
+                    tracing::debug!(%address, ?way, %error, "visit broke off");
+                    guest.refuse("the visit broke off");
+                }
+                Err(_) => {
+                    tracing::debug!(%address, ?way, "visit took too long");
+                    guest.refuse("the visit took too long");
+                }
+            }
+        });
     }
 
-    async fn rejoin(self, guest: Guest) {
-        let result = async {
-            let mut door = guest.challenge().await?;
-            let challenge: [u8; 32] = random();
-            door.write_raw(&challenge).await?;
-            let request: RejoinRequest = door.read().await?;
-            let exporter = door.exporter();
-            let answered = self
-                .decide(move |enrollment| enrollment.rejoin(&request, &challenge, &exporter, wall()))
-                .await;
-            self.answer(door, answered).await
-        };
-        if let Err(error) = result.await {
-            tracing::debug!(address = %guest.remote_address(), %error, "rejoin broke off");
-        }
-        guest.see_off().await;
+    async fn join(&self, guest: &Guest) -> Result<(), DoorError> {
+        let mut door = guest.listen().await?;
+        let request: JoinRequest = door.read().await?;
+        let work = move |enrollment: &Enrollment| enrollment.join(&request, wall());
+        let answered = self.decide(&self.of_guests, work).await;
+        self.answer(door, guest.remote_address(), answered).await
+    }
+
+    async fn rejoin(&self, guest: &Guest) -> Result<(), DoorError> {
+        let mut door = guest.challenge().await?;
+        let challenge: [u8; 32] = random();
+        door.write_raw(&challenge).await?;
+        let request: RejoinRequest = door.read().await?;
+        let exporter = door.exporter();
+        let work = move |enrollment: &Enrollment| enrollment.rejoin(&request, &challenge, &exporter, wall());
+        let answered = self.decide(&self.of_guests, work).await;
+        self.answer(door, guest.remote_address(), answered).await
     }
 
     /// Decides on a thread that may wait for the disk. `None` if that thread died; the agent asks again.
-    async fn decide(&self, work: impl FnOnce(&Enrollment) -> Answered + Send + 'static) -> Option<Answered> {
+    async fn decide(
+        &self,
+        places: &Semaphore,
+        work: impl FnOnce(&Enrollment) -> Answered + Send + 'static,
+    ) -> Option<Answered> {
+        let _place = places.acquire().await.ok()?;
         let enrollment = self.enrollment.clone();
         tokio::task::spawn_blocking(move || work(&enrollment)).await.ok()
     }
 
-    async fn answer(&self, mut door: Door, answered: Option<Answered>) -> Result<(), DoorError> {
+    async fn answer(&self, mut door: Door, address: SocketAddr, answered: Option<Answered>) -> Result<(), DoorError> {
         let Some(answered) = answered else {
             return Ok(());
         };
+        if let EnrollAnswer::Refused { refusal, detail } = &answered.answer {
+            self.doubts.refused(address.ip(), *refusal, detail);
+        }
         if let Some(news) = answered.news {
             // An error means that the turn loop has ended; what is stored counts.
             let _ = self.inputs.send(news).await;

@@ -7,10 +7,12 @@ use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::frame::Frame;
@@ -21,14 +23,17 @@ use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
-use crate::hub::{Handle, Outlet, Parts, Stop, Turn};
+use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
 use crate::listen::{self, ListenError, Sockets};
+use crate::metrics::Meters;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
 const INPUTS: usize = 1_024;
+/// Time for blocking threads to end with the process.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 /// Transactions whose completions wait: the writer makes one at a time.
 const COMPLETIONS: usize = 16;
 
@@ -41,6 +46,9 @@ pub enum RunError {
     /// No store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A document of the store that this program cannot read.
+    #[error(transparent)]
+    Document(#[from] hub_core::Unreadable),
     /// No keys.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -75,6 +83,14 @@ pub enum RunError {
         path: PathBuf,
         /// Why not, each problem with its place.
         detail: String,
+    },
+    /// A part without which nothing works has ended by itself.
+    #[error("the {part} has ended, so the hub ends too: {reason}")]
+    Ended {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        reason: String,
     },
     /// The state folder belongs to another trust domain.
     #[error(
@@ -135,17 +151,21 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
             action: "start the runtime".to_owned(),
             cause,
         })?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
-        let hub = Running::start(args).await?;
+        let mut hub = Running::start(args).await?;
         announce(&hub.public)?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+            lost = hub.lost() => return Err(lost),
         }
         hub.stop().await
-    })
+    });
+    // A request that waits for something that is gone must not keep the process.
+    runtime.shutdown_timeout(LAST_THREADS);
+    result
 }
 
 fn signals(cause: std::io::Error) -> RunError {
@@ -175,6 +195,7 @@ pub struct Running {
     quic: Quic,
     stop: Stop,
     http: CancellationToken,
+    turn: JoinHandle<Result<(), Lost>>,
     tasks: TaskTracker,
 }
 
@@ -202,7 +223,8 @@ impl Running {
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
-        let core = Hub::new(base.settings, base.recovered, clock.now());
+        let core = Hub::new(base.settings, base.recovered, clock.now())?;
+        let meters = Arc::new(Meters::default());
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -211,10 +233,11 @@ impl Running {
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
-        tasks.spawn(turn.run(stop.clone()));
+        let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
 
         if let Some(path) = args.bundle.filter(|_| fresh) {
@@ -234,6 +257,8 @@ impl Running {
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
         let server = Server::new(tcp, leaf, router(app))?;
@@ -247,8 +272,14 @@ impl Running {
             quic,
             stop,
             http,
+            turn,
             tasks,
         })
+    }
+
+    /// Waits until the core's loop ends by itself, which it does only when it must not go on: nothing here works without it.
+    pub async fn lost(&mut self) -> RunError {
+        ended((&mut self.turn).await)
     }
 
     /// Stops all parts in order.
@@ -260,12 +291,36 @@ impl Running {
         self.http.cancel();
         self.stop.end.cancel();
         drop(self.handle);
+        let turn = self.turn.await;
         self.tasks.wait().await;
+        if !matches!(turn, Ok(Ok(()))) {
+            return Err(ended(turn));
+        }
         let store = self.store;
         blocking(move || store.close()).await??;
         tracing::info!("hub stopped");
         Ok(())
     }
+}
+
+/// Why the core's loop is over.
+fn ended(turn: Result<Result<(), Lost>, JoinError>) -> RunError {
+    let reason = match turn {
+        Ok(Ok(())) => "it was told to".to_owned(),
+        Ok(Err(lost)) => lost.to_string(),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => panic_text(&*panic),
+            Err(error) => error.to_string(),
+        },
+    };
+    RunError::Ended { part: "core", reason }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("it panicked: {}", text.unwrap_or("without a word"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, RunError> {
@@ -318,5 +373,21 @@ impl Outlet for Frames {
 
     fn close(&self, session: SessionId, reason: &str) {
         self.0.close(session, reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_core_that_panics_ends_the_hub_with_the_reason() {
+        let turn: JoinHandle<Result<(), Lost>> = tokio::spawn(async { panic!("entry {} of nothing", 7) });
+        let error = ended(turn.await);
+        assert_eq!(
+            error.line(),
+            "the core has ended, so the hub ends too: it panicked: entry 7 of nothing"
+        );
+        assert_eq!(error.exit_code(), 1);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use hub_core::{Batch, Recovered, Token};
+use hub_core::{Batch, Recovered, StoredDocument, Token};
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::view::{Story, ViewError};
@@ -18,6 +18,7 @@ use crate::enroll::Registry;
 mod apply;
 #[cfg(test)]
 mod crash;
+mod documents;
 mod group;
 mod lists;
 mod open;
@@ -71,6 +72,37 @@ impl StoredDecision {
     }
 }
 
+/// A page of documents, newest id first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DocumentPage {
+    /// The documents.
+    pub rows: Vec<StoredDocument>,
+    /// Id to give as `before` for the next page, if there is one.
+    pub next: Option<String>,
+}
+
+/// A stored entry in the order of arrival, of any journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its place in the order; a consumer's cursor is the last one that it has done with.
+    pub cursor: Cursor,
+    /// Whose journal.
+    pub owner: AgentId,
+    /// Which epoch of it.
+    pub epoch: Epoch,
+    /// The entry.
+    pub entry: RawEntry,
+}
+
+/// A place in the order of arrival: a segment's number, and an entry of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct Cursor {
+    /// Arrival number of the segment.
+    pub arrival: u64,
+    /// Which entry of it, from 0.
+    pub index: u32,
+}
+
 /// Where a walk over entries goes on.
 pub type Walk = std::ops::ControlFlow<()>;
 
@@ -114,6 +146,27 @@ pub trait Store: Registry {
         limit: usize,
         each: &mut dyn FnMut(Epoch, Seq, &[u8]) -> Walk,
     ) -> Result<(), StoreError>;
+
+    /// A document in its newest stored revision; `None` if there is none.
+    fn document(&self, kind: &str, id: &str) -> Result<Option<StoredDocument>, StoreError>;
+
+    /// Documents of a kind before this id, newest id first; with `index`, those with this value of this list index.
+    fn documents(
+        &self,
+        kind: &str,
+        index: Option<(&str, &str)>,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<DocumentPage, StoreError>;
+
+    /// Id of the document that has this unique key.
+    fn document_by_key(&self, kind: &str, key: &str) -> Result<Option<String>, StoreError>;
+
+    /// Entries of all journals that arrived after a cursor, in the order of their arrival; `None` begins with the oldest.
+    fn arrived(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Arrived>, StoreError>;
+
+    /// Telemetry blocks that arrived after this number, oldest first: (number, agent, epoch, block).
+    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<(u64, AgentId, Epoch, Vec<u8>)>, StoreError>;
 
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
@@ -204,6 +257,30 @@ pub enum StoreError {
     Cursor {
         /// What was given.
         cursor: String,
+    },
+    /// A document's row does not follow what is stored.
+    #[error("revision {revision} of {kind} `{id}` does not follow {stored}, the stored one")]
+    Revision {
+        /// Which kind.
+        kind: &'static str,
+        /// Which.
+        id: String,
+        /// The row's revision.
+        revision: u64,
+        /// The stored revision; 0 for none.
+        stored: u64,
+    },
+    /// A unique key is another document's.
+    #[error("key `{key}` of {kind} `{id}` belongs to `{holder}`")]
+    Taken {
+        /// Which kind.
+        kind: &'static str,
+        /// Which.
+        id: String,
+        /// The key.
+        key: String,
+        /// Whose it is.
+        holder: String,
     },
     /// A batch does not follow what is stored.
     #[error("entries {first} and on of {agent} epoch {epoch} do not follow {stored}, the last one stored")]

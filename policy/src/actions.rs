@@ -88,6 +88,15 @@ pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
     }
 }
 
+/// The kind that this one takes back.
+pub(crate) const fn undone_by(kind: usize) -> Option<usize> {
+    match kind {
+        1 => Some(0),
+        4 => Some(3),
+        _ => None,
+    }
+}
+
 /// Whether it is a kind that an agent carries out itself and that leaves what devices may draw as it is.
 pub(crate) const fn keeps_power(kind: usize) -> bool {
     const POWER_CAP: usize = 0;

@@ -26,6 +26,8 @@ pub const MAX_RULES: usize = 256;
 const MAX_PERMITS: usize = 64;
 /// Safety reflexes that one node may take in an hour. Source: `control.md` 9.3, 4.
 const REFLEXES_PER_HOUR: u32 = 30;
+/// How long it must be clear before an action is taken back that was needed again soon after it had been taken back.
+const RELAPSE_WAIT_MS: u64 = 300_000;
 
 /// Until which age of the policy each step of the ladder lasts. Source: `edge.md` 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,7 @@ pub struct Bundle {
     pub(crate) permits: Vec<Selector>,
     pub(crate) ladder: Ladder,
     pub(crate) reflexes_per_hour: u32,
+    pub(crate) relapse_wait_ms: u64,
     /// What agents observe by themselves.
     pub(crate) indicators: Vec<Indicator>,
     pub(crate) meters: Vec<Meter>,
@@ -88,6 +91,7 @@ impl Bundle {
             meters: Vec::new(),
             ladder: Ladder::default(),
             reflexes_per_hour: REFLEXES_PER_HOUR,
+            relapse_wait_ms: RELAPSE_WAIT_MS,
             uses_labels: false,
             uses_power: false,
             watchers: Vec::new(),
@@ -146,7 +150,12 @@ impl Bundle {
             "reflexes_per_hour",
             1,
             1_000,
-            "safety reflexes that one node may take in an hour; 30",
+            "safety reflexes that one node may take in an hour before none is taken back any more; 30",
+        );
+        let relapse_wait_ms = fields.duration(
+            "relapse_wait",
+            "how long it must be clear before an action is taken back that was needed again within an hour after; twice as long each \
+             time, at most 1 h; 5 min",
         );
         let indicators = read_indicators(fields);
         let meters = read_meters(fields);
@@ -202,6 +211,7 @@ impl Bundle {
             reflexes_per_hour: reflexes
                 .and_then(|n| u32::try_from(n).ok())
                 .unwrap_or(REFLEXES_PER_HOUR),
+            relapse_wait_ms: relapse_wait_ms.unwrap_or(RELAPSE_WAIT_MS),
         }
     }
 

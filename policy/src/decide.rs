@@ -329,7 +329,7 @@ impl Decider {
                 if finding.holds && finding.bounds.is_none() {
                     return;
                 }
-                let weighed = rule.weigh(finding);
+                let weighed = rule.weigh(finding, asked);
                 let is_lifted = self.glass.is_some() && self.is_open_for(asked);
                 push(
                     Some(entry),

@@ -4,11 +4,12 @@
 //! every decision can be made again from what was journaled.
 //!
 //! Invariants: a round in which nothing is wanted allocates nothing; a rule has at most one action under way per device; what a
-//! rule engaged it takes back at most once.
+//! rule engaged it takes back at most once; no limit keeps a reflex from what is not in force.
 //!
 //! Read next: `engine/facts.rs` (what a decision keeps), `engine/power.rs` (what an action changes), `engine/standing.rs` (when a
-//! rule wants something), `engine/settle.rs` (what an outcome means), `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
+//! rule wants something), `engine/calm.rs` (what keeps it from flapping), `engine/settle.rs` (what an outcome means), `table.rs` (series), `ledger.rs` (memory), `kind/threshold.rs` (conditions).
 
+mod calm;
 mod facts;
 mod power;
 mod settle;
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::action::RiskClass;
 use wire::decision::{Alternative, Clause, Inputs, Judgement, Observed, Verdict};
 use wire::frame::DeviceInfo;
 use wire::time::ClockState;
@@ -36,6 +36,7 @@ use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Numbers, Standing, Tu
 use crate::meter;
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
+use calm::is_stand_in;
 use settle::{settle, settle_undo};
 
 /// How the message ends that tells of a fault on which waiting does not help.
@@ -139,6 +140,8 @@ pub struct Judge {
     orphans: bool,
     /// People are to be told that waiting does not help.
     stuck: Vec<Want>,
+    /// Who ordered the last change of a device besides rules.
+    ordered: Vec<(DeviceId, String)>,
 }
 
 impl Judge {
@@ -166,6 +169,7 @@ impl Judge {
             next_silence: None,
             orphans: false,
             stuck: Vec::new(),
+            ordered: Vec::new(),
         };
         judge.watch_named_devices();
         judge
@@ -211,6 +215,14 @@ impl Judge {
         self.reference
     }
 
+    /// Takes note of what the node consists of now: what is not among it has no range any more.
+    pub fn set_devices(&mut self, devices: &[DeviceInfo]) {
+        self.ranges.clear();
+        for device in devices {
+            self.set_device(device);
+        }
+    }
+
     /// Takes note of what a device says of itself.
     pub fn set_device(&mut self, info: &DeviceInfo) {
         self.ranges.retain(|(device, _)| *device != info.id);
@@ -235,6 +247,7 @@ impl Judge {
             self.started = Some(now);
             self.next_silence = self.next_silence.map(|_| now);
         }
+        self.look_at_effects(readings, now);
         self.courses.begin(now);
         self.metered.begin(now);
         for (position, reading) in readings.iter().enumerate() {
@@ -307,7 +320,8 @@ impl Judge {
             clock_wrong: situation.clock == ClockState::BehindFloor,
             ..Asked::of(&want.action, &want.origin, situation.now)
         };
-        let facts = self.facts(&asked, &want.action, situation.clock_error_ms);
+        let mut facts = self.facts(&asked, &want.action, situation.clock_error_ms);
+        self.calm_facts(want, &asked, &mut facts);
         Inputs {
             at: situation.now,
             origin: want.origin.clone(),
@@ -341,7 +355,7 @@ impl Judge {
                 rule.kind.debit(counters, &asked);
             }
         }
-        if is_reflex(&asked) {
+        if asked.is_reflex() {
             self.reflexes
                 .debit(NODE, asked.now.mono, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
         }
@@ -361,6 +375,7 @@ impl Judge {
         let device = inputs.readings.first().map(|seen| seen.series.device.clone());
         if let Some((_, standing)) = self.standing_of(inputs, device.as_ref()) {
             standing.acting = Some((action.clone(), now + LOST_AFTER));
+            calm::granted(standing, action);
         }
     }
 
@@ -377,6 +392,14 @@ impl Judge {
             return;
         };
         let condition = rule.as_ref().and_then(|rule| rule.kind.condition());
+        if condition.is_some_and(|condition| is_stand_in(condition, standing, &inputs.wanted)) {
+            let again = condition.map_or(0, |condition| condition.again_after_ms);
+            (standing.calm.tell, standing.calm.told_until) = (None, now + Duration::from_millis(again));
+            return;
+        }
+        if matches!(inputs.origin, Origin::Rule { .. }) {
+            standing.calm.refused_by = Some(judgement.rule.clone());
+        }
         let alternatives = condition.map_or(0, |condition| condition.then.len());
         let next = usize::from(standing.alternative) + 1;
         if rule.as_ref().is_some_and(|rule| rule.mode == Mode::Shadow) {
@@ -386,6 +409,7 @@ impl Judge {
         } else if judgement.verdict == Verdict::Hold && judgement.retry_after_ms.is_some() {
             let wait = judgement.retry_after_ms.unwrap_or(REFUSED_MS.0);
             standing.blocked_until = now + Duration::from_millis(wait);
+            calm::held_back(condition, standing, inputs, wait, now);
         } else if judgement.verdict != Verdict::Hold
             && matches!(inputs.origin, Origin::Rule { .. })
             && next < alternatives
@@ -397,6 +421,9 @@ impl Judge {
             standing.blocked_until = now + Duration::from_millis(wait);
             standing.refusals = standing.refusals.saturating_add(1);
             standing.alternative = 0;
+            if judgement.verdict == Verdict::Hold {
+                calm::held_back(condition, standing, inputs, wait, now);
+            }
         }
     }
 
@@ -433,7 +460,9 @@ impl Judge {
     /// An outcome of a granted action came. Cooldowns count from here; the rule may try again, the next alternative if this one
     /// did not help.
     pub fn finished(&mut self, action: &Action, origin: &Origin, state: OutcomeState, now: Mono) {
-        if let Some(index) = self.flights.iter().position(|flight| flight.target == action.target) {
+        let kind = crate::actions::wire_index(&action.kind);
+        let is_its = |flight: &Flight| flight.target == action.target && usize::from(flight.kind) == kind;
+        if let Some(index) = self.flights.iter().position(is_its) {
             self.flights.swap_remove(index);
         }
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
@@ -461,6 +490,7 @@ impl Judge {
                 rule.kind.finished(counters, &asked, failed);
             }
         }
+        self.note_order(action, origin, failed);
         match origin {
             Origin::Rule { .. } => self.with_acting(origin, action, |rule, standing| {
                 settle(rule, standing, action, state, now);
@@ -469,7 +499,7 @@ impl Judge {
                 self.with_acting(origin, action, |_, standing| settle_undo(standing, failed, now));
                 self.find_orphans();
             }
-            Origin::Command { .. } | Origin::Local { .. } => {}
+            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => {}
         }
     }
 
@@ -479,10 +509,15 @@ impl Judge {
         let own = rules
             .filter(|(_, c)| !c.is_empty())
             .map(|(rule, c)| (rule.id.clone(), c.clone()));
-        let standings = self.table.instances.iter().filter(|i| !i.standing.is_idle()).map(|i| {
-            let device = self.table.slots[i.slot].series.device.clone();
-            (self.bundle.rules[i.rule].id.clone(), device, i.standing.clone())
-        });
+        let standings = self
+            .table
+            .instances
+            .iter()
+            .filter(|i| !i.standing.is_forgotten())
+            .map(|i| {
+                let device = self.table.slots[i.slot].series.device.clone();
+                (self.bundle.rules[i.rule].id.clone(), device, i.standing.clone())
+            });
         Ledger {
             rules: own.chain(self.parked.iter().cloned()).collect(),
             reflexes: self.reflexes.clone(),
@@ -548,12 +583,6 @@ impl Judge {
         }
         self.next_silence = silence.then(|| self.started.unwrap_or(Mono(0)));
     }
-}
-
-/// Counts against the limit on safety reflexes. Telling people does not.
-fn is_reflex(asked: &Asked<'_>) -> bool {
-    let info = asked.info();
-    info.class == RiskClass::Safety && info.name != "notify" && asked.source == crate::rule::Source::Reflex
 }
 
 /// A shadow rule's counters follow the world in which it counts: only what it would have let run is debited.

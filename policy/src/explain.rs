@@ -50,6 +50,17 @@ fn header(text: &mut String, id: &DecisionId, entry_at: Now, decision: &Decision
         Origin::Cleared { rule } => format!("taken back by rule \"{rule}\""),
         Origin::Command { who, reason, .. } => format!("commanded by {who}: {reason}"),
         Origin::Local { who, reason } => format!("asked for on the node by {who}: {reason}"),
+        Origin::Plan {
+            plan,
+            step,
+            undo,
+            who,
+            reason,
+            ..
+        } => {
+            let back = if *undo { "taking back " } else { "" };
+            format!("{back}step {} of plan {plan} by {who}: {reason}", u32::from(*step) + 1)
+        }
     };
     let _ = writeln!(text, "  {id}  {who}");
     match (&judgement.granted, judgement.verdict) {

@@ -161,6 +161,7 @@ impl<'a> Court<'a> {
         self.hear_permits();
         self.hear_device();
         self.hear_reflexes();
+        self.hear_relapses();
         let bundle = self.bundle;
         for rule in &bundle.rules {
             self.hear_rule(rule);
@@ -193,7 +194,7 @@ impl<'a> Court<'a> {
         let (id, cleared) = match &self.inputs.origin {
             Origin::Rule { rule } => (rule, false),
             Origin::Cleared { rule } => (rule, true),
-            Origin::Command { .. } | Origin::Local { .. } => return,
+            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => return,
         };
         let bundle = self.bundle;
         let rule = bundle.rule(id);
@@ -339,7 +340,7 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Safety reflexes are exempt from much, so they have a limit of their own.
+    /// Safety reflexes are exempt from much, so they have a limit of their own: it holds back what is in force already, and the way back.
     fn hear_reflexes(&mut self) {
         let Some(count) = self.fact("reflexes", "count") else {
             return;
@@ -352,19 +353,47 @@ impl<'a> Court<'a> {
             .fact("reflexes", "free_in_ms")
             .and_then(|ms| u64::try_from(ms).ok());
         let finding = Finding::pass(0, "<", Some(count), Some(limit), Unit::Count);
+        // Protection that is not in force comes first. What is in force is neither set again nor taken back.
+        let needed = self.asked.is_reflex() && self.fact("reflexes", "engaged").is_none();
+        let finding = match needed {
+            true => finding.fails(Verdict::Allow, None),
+            false => finding.fails(Verdict::Hold, retry),
+        };
         self.note(
             "reflexes",
             "rate_limit",
             "safety reflexes of this node in 1 h",
-            finding.fails(Verdict::Hold, retry),
+            finding,
+            false,
+        );
+    }
+
+    /// What was needed again soon after it had been taken back is kept for longer.
+    fn hear_relapses(&mut self) {
+        let Some(wait) = self.fact("relapses", "wait_ms") else {
+            return;
+        };
+        let held = self.inputs.readings.first().map_or(0, |seen| seen.held_ms);
+        let left = u64::try_from(wait).unwrap_or(0).saturating_sub(held);
+        let finding = Finding::pass(0, ">=", Some(as_number(held)), Some(wait), Unit::Milliseconds);
+        let finding = finding.fails_unless(left == 0, Verdict::Hold, Some(left));
+        self.note(
+            "relapses",
+            "cooldown",
+            "clear since the last relapse for",
+            finding,
             false,
         );
     }
 
     fn hear_rule(&mut self, rule: &Rule) {
-        if rule.kind.condition().is_some() || !rule.applies(&self.asked) {
+        if rule.kind.condition().is_some() {
             return;
         }
+        let Some(asked) = rule.counted_as(&self.asked) else {
+            return;
+        };
+        let keeps = asked.is_undo != self.asked.is_undo;
         if rule.kind.needs_world() && !self.has_ledger {
             return;
         }
@@ -382,16 +411,20 @@ impl<'a> Court<'a> {
                 } else {
                     Verdict::Deny
                 };
-                self.note_rule(rule, finding.fails(verdict, None));
+                self.note_rule(rule, &asked, finding.fails(verdict, None));
             }
             return;
         }
         let mut findings = Findings::default();
         let open = rule.kind.is_maintenance() && self.is_maintenance_open(rule.mode);
         rule.kind
-            .assess(&self.asked, &numbers, open, &mut |finding| findings.push(finding));
+            .assess(&asked, &numbers, open, &mut |finding| findings.push(finding));
         for finding in findings.iter() {
-            self.note_rule(rule, rule.weigh(finding));
+            let finding = match keeps && !finding.holds {
+                true => finding.fails(Verdict::Hold, finding.retry_after_ms),
+                false => rule.weigh(finding, &asked),
+            };
+            self.note_rule(rule, &asked, finding);
         }
     }
 
@@ -403,8 +436,8 @@ impl<'a> Court<'a> {
             .any(|rule| rule.mode == mode && rule.applies(&self.asked) && rule.kind.is_open_maintenance(&self.asked))
     }
 
-    fn note_rule(&mut self, rule: &Rule, finding: Finding) {
-        let what = rule.kind.what(finding.part, &self.asked);
+    fn note_rule(&mut self, rule: &Rule, asked: &Asked<'_>, finding: Finding) {
+        let what = rule.kind.what(finding.part, asked);
         let finding = self.lifted(finding, rule.kind.is_freeze());
         self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
     }
@@ -544,6 +577,7 @@ fn asker(origin: &Origin) -> String {
         Origin::Rule { rule } | Origin::Cleared { rule } => rule.clone(),
         Origin::Command { .. } => "command".to_owned(),
         Origin::Local { .. } => "local".to_owned(),
+        Origin::Plan { .. } => "plan".to_owned(),
     }
 }
 

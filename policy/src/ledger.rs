@@ -385,6 +385,48 @@ pub(crate) struct Engaged {
     pub undo: bool,
 }
 
+/// What keeps a rule's protection of one device from flapping and from lapsing in silence. Not part of the encoding of
+/// [`Standing`], which is older: whoever stores a ledger stores [`Ledger::calms`] behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Calm {
+    /// How often in a row the condition came back soon after the action had been taken back.
+    pub relapses: u8,
+    /// When the action was taken back last.
+    pub given_back_at: Option<Mono>,
+    /// People were told that the rule's own choice is held back; not again before this.
+    pub told_until: Mono,
+    /// The alternative that tells people, to be asked for while the rule's own choice is held back.
+    #[serde(skip)]
+    pub tell: Option<u8>,
+    /// Which rule held the rule's own choice back.
+    #[serde(skip)]
+    pub refused_by: Option<String>,
+    /// What readings say of the engaged limit.
+    #[serde(skip)]
+    pub effect: Effect,
+}
+
+impl Calm {
+    /// Whether there is anything to remember.
+    pub fn is_idle(&self) -> bool {
+        self.relapses == 0 && self.given_back_at.is_none() && self.told_until == Mono(0)
+    }
+}
+
+/// What readings say of a limit that an action set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Not seen yet.
+    #[default]
+    Unseen,
+    /// One reading came without it: it may have been taken before the action.
+    Doubted,
+    /// Seen.
+    InForce,
+    /// No longer there: the device has this value instead.
+    Lost(i64),
+}
+
 /// How one rule stands with one device.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
@@ -404,6 +446,8 @@ pub(crate) struct Standing {
     pub alternative: u8,
     /// People were told that readings are missing; not again before this.
     pub alarmed_until: Mono,
+    #[serde(skip)]
+    pub calm: Calm,
 }
 
 impl Standing {
@@ -418,14 +462,29 @@ impl Standing {
             && self.alarmed_until == Mono(0)
     }
 
+    /// Whether nothing of it needs to be stored.
+    pub fn is_forgotten(&self) -> bool {
+        self.is_idle() && self.calm.is_idle()
+    }
+
     /// The condition has cleared: everything begins anew.
     pub fn reset(&mut self) {
         *self = Self {
             clear_since: self.clear_since,
+            calm: Calm {
+                tell: None,
+                refused_by: None,
+                effect: Effect::Unseen,
+                ..std::mem::take(&mut self.calm)
+            },
             ..Self::default()
         };
     }
 }
+
+/// What is stored behind a [`Ledger`]: relapses, and whom people were told of.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Calms(Vec<Calm>);
 
 /// Everything that the rules of one agent remember, to be stored with every decision and given back after a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -446,6 +505,25 @@ impl Ledger {
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What the encoding of a ledger leaves out, in the order of its standings: to be stored behind it.
+    pub fn calms(&self) -> Calms {
+        Calms(
+            self.standings
+                .iter()
+                .map(|(_, _, standing)| standing.calm.clone())
+                .collect(),
+        )
+    }
+
+    /// Takes back what was stored behind it. What does not fit to its standings is ignored.
+    pub fn set_calms(&mut self, calms: Calms) {
+        if calms.0.len() == self.standings.len() {
+            for ((_, _, standing), calm) in self.standings.iter_mut().zip(calms.0) {
+                standing.calm = calm;
+            }
+        }
     }
 
     /// Drops what no program of ours could have written; a torn ledger must not panic the judge.

@@ -49,7 +49,7 @@ pub use judge::{judge, may_be_lifted, vet};
 pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;
-pub use ledger::{Ledger, Turn, Turns};
+pub use ledger::{Calms, Ledger, Turn, Turns};
 pub use rehearse::readings::{ReadingCounts, Readings};
 pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};

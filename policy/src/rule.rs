@@ -69,7 +69,8 @@ impl Source {
     pub fn of(origin: &Origin) -> Self {
         match origin {
             Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
-            Origin::Command { .. } => Self::Human,
+            Origin::Plan { brain: true, .. } => Self::Brain,
+            Origin::Command { .. } | Origin::Plan { brain: false, .. } => Self::Human,
             Origin::Local { .. } => Self::Local,
         }
     }
@@ -145,7 +146,7 @@ impl<'a> Asked<'a> {
             amount: actions::amount(&action.kind),
             details: Details::NONE,
             earlier: 0,
-            is_undo: matches!(origin, Origin::Cleared { .. }),
+            is_undo: matches!(origin, Origin::Cleared { .. } | Origin::Plan { undo: true, .. }),
             clock_wrong: false,
             clock_unknown: false,
             clock_error_ms: 0,
@@ -155,6 +156,25 @@ impl<'a> Asked<'a> {
 
     pub fn info(&self) -> &'static KindInfo {
         &KINDS[self.kind]
+    }
+
+    /// A rule's own way to make things calmer. Telling people is none.
+    pub fn is_reflex(&self) -> bool {
+        let info = self.info();
+        info.class == wire::action::RiskClass::Safety && info.name != "notify" && self.source == Source::Reflex
+    }
+
+    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back.
+    pub fn forward(&self) -> Option<Self> {
+        let kind = actions::undone_by(self.kind).filter(|_| self.is_undo)?;
+        let forward = Self {
+            kind,
+            amount: None,
+            details: Details::NONE,
+            is_undo: false,
+            ..*self
+        };
+        forward.is_reflex().then_some(forward)
     }
 
     /// Exempt from what only keeps order: a safety reflex, or the way back from a step already taken.
@@ -481,15 +501,29 @@ impl Rule {
             && !(self.kind.exempts_remedies() && asked.is_remedy())
     }
 
+    /// What it is asked about, if it is evaluated for this action at all: the action, or for a budget the reflex that the action takes
+    /// back. While a budget has no room for doing that again, it must stay done.
+    pub fn counted_as<'a>(&self, asked: &Asked<'a>) -> Option<Asked<'a>> {
+        if self.applies(asked) {
+            return Some(*asked);
+        }
+        let forward = asked.forward().filter(|_| matches!(self.kind, Kind::Budget(_)))?;
+        self.applies(&forward).then_some(forward)
+    }
+
     /// Whether nodes of a hub need a turn to do what it selects. A rule that is only tried out gives none.
     pub fn needs_turn(&self) -> bool {
         self.mode == Mode::Enforce && self.kind.needs_turn()
     }
 
     /// The finding as this rule wants it to count.
-    pub fn weigh(&self, mut finding: Finding) -> Finding {
+    pub fn weigh(&self, mut finding: Finding, asked: &Asked<'_>) -> Finding {
         if finding.holds {
             return finding;
+        }
+        if asked.is_reflex() && matches!(self.kind, Kind::Budget(_)) {
+            // A budget never takes protection away: what it lacks, it holds back from the way back.
+            return finding.fails(Verdict::Allow, None);
         }
         match self.on_violation {
             // A clamp that has no range to clamp into is a denial.
@@ -513,6 +547,7 @@ pub(crate) const BUILT_IN: &[&str] = &[
     "device",
     "permits",
     "reflexes",
+    "relapses",
     "command",
     "local",
     "labels",

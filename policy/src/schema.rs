@@ -24,6 +24,7 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
     match name {
         INDICATORS => return Ok(explain_indicators()),
         METERS => return Ok(explain_meters()),
+        _ if let Some(text) = explain_built_in(name) => return Ok(text),
         _ => {}
     }
     let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
@@ -56,6 +57,44 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
 /// The lists of a bundle that are explained besides the kinds of rule.
 const INDICATORS: &str = "indicators";
 const METERS: &str = "meters";
+
+/// What a limit is that no rule needs to state, by the name under which decisions give it.
+fn explain_built_in(name: &str) -> Option<String> {
+    let text = match name {
+        "reflexes" => {
+            "reflexes: how many safety reflexes (power_cap, throttle) of its own rules a node takes in an hour before something is wrong
+
+Beyond the limit no reflex is taken back any more, and none is repeated that is in force already: what protects now goes on protecting
+until the hour has room again. A reflex that is not in force runs whatever the limit. A decision that is held back names `reflexes`,
+and the node is shown as not well while a limit of a rule is broken.
+
+field of the bundle
+  reflexes_per_hour: number 1..=1000
+      30
+
+for example
+  reflexes_per_hour: 30
+"
+        }
+        "relapses" => {
+            "relapses: how long a rule waits before it takes an action back that was needed again soon after it had been taken back
+
+The first time, `clear_below` and `clear_for` of the rule say when an action is taken back. If the condition holds again within an hour
+after that, it is a relapse: the condition must then have been clear for `relapse_wait`, after the next relapse for twice as long, and
+so on up to 1 h. After an hour without a relapse the rule begins anew. A decision that is held back names `relapses`.
+
+field of the bundle
+  relapse_wait: duration
+      5 min
+
+for example
+  relapse_wait: 5 min
+"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
 
 /// What an indicator is: each of its fields, and the numbers that it gives.
 fn explain_indicators() -> String {
@@ -266,6 +305,10 @@ mod tests {
             assert!(meters.contains(word), "{meters}");
         }
         assert!(text.contains("\"indicators\"") && text.contains("\"meters\""), "{text}");
+        for (name, word) in [("reflexes", "reflexes_per_hour"), ("relapses", "relapse_wait")] {
+            let explained = explain_kind(name).expect("a limit of ours");
+            assert!(explained.contains(word) && text.contains(word), "{explained}");
+        }
         assert!(explain_kind("meter").is_err_and(|text| text.contains("did you mean `meters`")));
         assert!(explain_kind("treshold").is_err_and(|text| text.contains("did you mean `threshold`")));
     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CommandId, DecisionId};
+use crate::ids::{CommandId, DecisionId, PlanId};
 use crate::reading::DeviceId;
 
 /// What to do. The order is part of the wire format: add at the end only.
@@ -166,7 +166,7 @@ impl fmt::Display for Action {
     }
 }
 
-/// Who wants an action.
+/// Who wants an action. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
@@ -196,6 +196,33 @@ pub enum Origin {
         /// Why, in their words.
         reason: String,
     },
+    /// A step of a plan, through the hub: taken and judged like any command.
+    Plan {
+        /// The command's id.
+        id: CommandId,
+        /// Which plan.
+        plan: PlanId,
+        /// Which of its steps, from 0.
+        step: u16,
+        /// It takes back what the step did.
+        undo: bool,
+        /// No person sent the plan.
+        brain: bool,
+        /// Who sent it.
+        who: String,
+        /// Why, in the plan's words.
+        reason: String,
+    },
+}
+
+impl Origin {
+    /// The command that brought the action here, if one did.
+    pub const fn command(&self) -> Option<CommandId> {
+        match self {
+            Self::Command { id, .. } | Self::Plan { id, .. } => Some(*id),
+            Self::Rule { .. } | Self::Cleared { .. } | Self::Local { .. } => None,
+        }
+    }
 }
 
 /// Where an action stands. The order is part of the wire format: add at the end only.

@@ -48,6 +48,7 @@ mod decisions;
 mod domains;
 mod glass;
 mod nodes;
+mod plans;
 mod policies;
 mod requests;
 
@@ -55,6 +56,10 @@ pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, Replay
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
 pub use nodes::{GpuView, NodeState, NodeView, WorkloadView};
+pub use plans::{
+    ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
+    ShadowStepView, ShadowView,
+};
 pub use policies::{
     CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,

@@ -3,7 +3,8 @@
 //! Pure. Never invents a value: a sample that is missing is a gap. Where several samples share a point, the highest value stands,
 //! so that no peak is lost.
 //!
-//! Invariant: a chart has at most [`POINTS`] points, however many samples it is made from.
+//! Invariant: a chart has at most [`POINTS`] points and [`LINES`] lines while it is made and afterwards, and reads at most [`VALUES`]
+//! values, however many samples somebody packed into blocks.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,11 @@ use crate::telemetry::Decoder;
 
 /// Points of a chart: about one for each pixel column that people look at.
 pub const POINTS: usize = 600;
+
+/// Lines of a chart: a node with 16 GPUs and a hundred workloads has half as many.
+const LINES: usize = 1_024;
+/// Values that are read for a chart: a day of 300 series, each new in each second, twice. A small block can hold half a million.
+const VALUES: usize = 64 * 1_024 * 1_024;
 
 /// Which lines people want to see without asking: whole devices, not each core, disk and interface.
 pub fn is_shown(series: &Series) -> bool {
@@ -29,28 +35,23 @@ pub fn chart<'a>(
     since_ms: i64,
     simulated: impl Fn(&DeviceId) -> bool,
 ) -> (Vec<i64>, Vec<LineView>) {
-    let mut times: Vec<i64> = Vec::new();
-    let mut samples: BTreeMap<Series, Vec<(usize, i64)>> = BTreeMap::new();
+    let mut drawing = Drawing::default();
     let mut decoder = Decoder::new();
     let mut before: Option<(Epoch, Seq)> = None;
+    let mut left = VALUES;
     for (epoch, seq, block) in blocks {
         if before != Some((epoch, Seq(seq.0.wrapping_sub(1)))) {
             decoder = Decoder::new();
         }
         before = Some((epoch, seq));
+        let holds = decoder.values_in(block);
+        left = match left.checked_sub(holds.unwrap_or(0)) {
+            Some(left) => left,
+            None => break,
+        };
         let read = decoder.read(block, |decoder, at| {
-            let later = times.last().is_none_or(|last| at.wall.0 > *last);
-            if at.wall.0 < since_ms || !later {
-                return;
-            }
-            times.push(at.wall.0);
-            for (series, value) in decoder.series().iter().zip(decoder.latest()) {
-                if let (true, Some(value)) = (is_shown(series), value) {
-                    match samples.get_mut(series) {
-                        Some(line) => line.push((times.len() - 1, *value)),
-                        None => drop(samples.insert(series.clone(), vec![(times.len() - 1, *value)])),
-                    }
-                }
+            if at.wall.0 >= since_ms {
+                drawing.sample(decoder, at.wall.0);
             }
         });
         if read.is_err() {
@@ -58,31 +59,76 @@ pub fn chart<'a>(
             before = None;
         }
     }
-    let each = times.len().div_ceil(POINTS).max(1);
-    let at_ms: Vec<i64> = times.iter().copied().step_by(each).collect();
-    let points = at_ms.len();
-    let lines = samples
-        .into_iter()
-        .map(|(series, values)| {
-            let simulated = simulated(&series.device);
-            line(series, &values, each, points, simulated)
-        })
-        .collect();
-    (at_ms, lines)
+    drawing.finish(simulated)
 }
 
-fn line(series: Series, values: &[(usize, i64)], each: usize, points: usize, simulated: bool) -> LineView {
-    let mut drawn: Vec<Option<i64>> = vec![None; points];
-    for (index, value) in values {
-        let point = &mut drawn[index / each];
-        *point = Some(point.map_or(*value, |highest: i64| highest.max(*value)));
+/// A chart while it is made: never more than [`POINTS`] points, each of so many samples that all have room.
+#[derive(Debug, Default)]
+struct Drawing {
+    at_ms: Vec<i64>,
+    /// Samples of a full point, as a power of two.
+    each: u32,
+    /// Samples of the last point.
+    last: u64,
+    newest_ms: Option<i64>,
+    lines: BTreeMap<Series, Vec<Option<i64>>>,
+}
+
+impl Drawing {
+    /// Adds a sample, unless it is older than the one before.
+    fn sample(&mut self, decoder: &Decoder, at_ms: i64) {
+        if self.newest_ms.is_some_and(|newest| at_ms <= newest) {
+            return;
+        }
+        self.newest_ms = Some(at_ms);
+        if self.at_ms.is_empty() || self.last == 1 << self.each {
+            self.next_point(at_ms);
+        }
+        self.last += 1;
+        let point = self.at_ms.len() - 1;
+        for (series, value) in decoder.series().iter().zip(decoder.latest()) {
+            let (true, Some(value)) = (is_shown(series), value) else {
+                continue;
+            };
+            if !self.lines.contains_key(series) && self.lines.len() < LINES {
+                self.lines.insert(series.clone(), Vec::new());
+            }
+            if let Some(line) = self.lines.get_mut(series) {
+                line.resize(point + 1, None);
+                line[point] = line[point].max(Some(*value));
+            }
+        }
     }
-    LineView {
-        unit: series.quantity.unit(),
-        quantity: series.quantity,
-        device: series.device,
-        simulated,
-        values: drawn,
+
+    fn next_point(&mut self, at_ms: i64) {
+        if self.at_ms.len() == POINTS {
+            self.each += 1;
+            self.at_ms = self.at_ms.iter().copied().step_by(2).collect();
+            for line in self.lines.values_mut() {
+                *line = line
+                    .chunks(2)
+                    .map(|pair| pair.iter().copied().max().flatten())
+                    .collect();
+            }
+        }
+        self.at_ms.push(at_ms);
+        self.last = 0;
+    }
+
+    fn finish(self, simulated: impl Fn(&DeviceId) -> bool) -> (Vec<i64>, Vec<LineView>) {
+        let points = self.at_ms.len();
+        let lines = self.lines.into_iter().map(|(series, mut values)| {
+            values.resize(points, None);
+            LineView {
+                unit: series.quantity.unit(),
+                quantity: series.quantity,
+                simulated: simulated(&series.device),
+                device: series.device,
+                values,
+            }
+        });
+        let lines = lines.collect();
+        (self.at_ms, lines)
     }
 }
 
@@ -116,7 +162,11 @@ impl Cuts {
                     self.spans.push((at_ms.max(self.since_ms), Some(end)));
                 }
             }
-            EntryBody::Event(_) | EntryBody::Decided(_) | EntryBody::Acted(_) | EntryBody::Gap(_) => {}
+            EntryBody::Event(_)
+            | EntryBody::Decided(_)
+            | EntryBody::Acted(_)
+            | EntryBody::Gap(_)
+            | EntryBody::Changed(_) => {}
         }
         at_ms >= self.since_ms || self.connected_at.is_some()
     }
@@ -183,9 +233,32 @@ mod tests {
     #[test]
     fn a_chart_has_a_bounded_number_of_points_and_keeps_the_peaks() {
         let (at_ms, lines) = check(&blocks(1_500), 0);
-        assert_eq!((at_ms.len(), lines.len()), (500, 1), "no line for each core");
-        assert_eq!(lines[0].values[499], Some(189_900), "the highest of its three");
+        assert_eq!((at_ms.len(), lines.len()), (375, 1), "no line for each core");
+        assert_eq!((at_ms[1], lines[0].values[1]), (4_000, Some(40_700)));
+        assert_eq!(lines[0].values[374], Some(189_900), "the highest of its four");
         assert_eq!(check(&blocks(20), 10_000).0.first(), Some(&10_000));
+    }
+
+    #[test]
+    fn names_that_change_all_the_time_make_no_more_lines() {
+        let mut encoder = Encoder::new();
+        let blocks = (0..3u32).map(|round| {
+            let mut encoder = std::mem::take(&mut encoder);
+            encoder.require_key();
+            let readings = (0..1_000).map(|index| Reading {
+                series: Series::new(DeviceId::gpu(round * 1_000 + index), Quantity::GpuTemperature),
+                value: Some(50_000),
+            });
+            encoder.observe(&readings.collect::<Vec<_>>());
+            let at = u64::from(round);
+            encoder.sample(Now {
+                mono: Mono(at),
+                wall: Wall(i64::from(round)),
+            });
+            (Epoch(1), Seq(at + 1), encoder.take_block().expect("a sample"))
+        });
+        let blocks: Vec<_> = blocks.collect();
+        assert_eq!(check(&blocks, 0).1.len(), LINES);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Outcome;
 use crate::bundle::BundleRef;
+use crate::change::ChangeRecord;
 use crate::codec::{self, DecodeError};
 use crate::decision::Decision;
 use crate::ids::{Digest, Epoch, Generation, HubEpoch, Seq};
@@ -42,6 +43,8 @@ pub enum EntryBody {
     Event(Event),
     /// Data is missing here, and why.
     Gap(Gap),
+    /// Somebody caused something at the hub; in its own journal only.
+    Changed(Box<ChangeRecord>),
 }
 
 impl EntryBody {
@@ -52,6 +55,7 @@ impl EntryBody {
             Self::Acted(_) => "outcome",
             Self::Event(_) => "event",
             Self::Gap(_) => "gap",
+            Self::Changed(_) => "change",
         }
     }
 }

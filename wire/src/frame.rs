@@ -14,7 +14,7 @@ use crate::codec::{self, DecodeError};
 use crate::decision::Authority;
 use crate::domains::{FleetFacts, NodeFacts};
 use crate::entry::{ChainHead, MAX_ENTRY_BYTES};
-use crate::ids::{CommandId, Epoch, Generation, HubEpoch, Seq};
+use crate::ids::{CommandId, Epoch, Generation, HubEpoch, PlanId, Seq};
 use crate::roles::SignedRoles;
 use crate::telemetry::MAX_BLOCK_BYTES;
 use crate::time::{ClockState, Mono, Now};
@@ -137,6 +137,8 @@ frames! {
     AskTime(AskTime) = 11, Control;
     /// Hub: the answer, at once.
     HubTime(HubTime) = 12, Control;
+    /// Hub: do this step of a plan. An agent that does not know the frame passes over it, and the step gets no answer.
+    PlanCommand(PlanCommand) = 13, Control;
     /// Agent: entries, in order.
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.
@@ -273,6 +275,21 @@ pub struct Command {
     pub reason: String,
     /// What.
     pub what: Order,
+}
+
+/// A command that is a step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanCommand {
+    /// Which plan.
+    pub plan: PlanId,
+    /// Which of its steps, from 0.
+    pub step: u16,
+    /// It takes back what the step did.
+    pub undo: bool,
+    /// No person sent the plan.
+    pub brain: bool,
+    /// The command: fenced, taken once and judged like any other.
+    pub command: Command,
 }
 
 /// What can be ordered. The order is part of the wire format: add at the end only.

@@ -48,11 +48,31 @@ impl AgentId {
         }
     }
 
+    /// Owner of the hub's own journal: `@hub`, outside the grammar of node names, so that no node can be called that.
+    pub fn hub() -> Self {
+        Self(HUB.to_owned())
+    }
+
+    /// A journal's owner: a node's name, or `@hub`. For what our own store and answers hold; a name that somebody chooses goes
+    /// through [`AgentId::new`].
+    pub fn owner(name: impl Into<String>) -> Result<Self, IdError> {
+        let name = name.into();
+        if name == HUB { Ok(Self(name)) } else { Self::new(name) }
+    }
+
+    /// Whether it owns the hub's own journal.
+    pub fn is_hub(&self) -> bool {
+        self.0 == HUB
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// Owner of the hub's own journal.
+const HUB: &str = "@hub";
 
 impl fmt::Display for AgentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,7 +89,7 @@ impl FromStr for AgentId {
 
 impl<'de> Deserialize<'de> for AgentId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::owner(String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -150,7 +170,7 @@ impl FromStr for DecisionId {
             _ => Err(wrong()),
         };
         Ok(Self {
-            agent: AgentId::new(agent)?,
+            agent: AgentId::owner(agent)?,
             epoch: Epoch(canonical(epoch)?),
             seq: Seq(canonical(seq)?),
         })
@@ -233,6 +253,10 @@ hex_id! {
 hex_id! {
     /// A command's id, drawn by the hub (UUIDv7 bytes); an agent applies each at most once. 32 hex digits in text.
     CommandId, 16, "command id", "32 digits of 0-9 and a-f"
+}
+hex_id! {
+    /// A plan's id, drawn by the hub (UUIDv7 bytes, so that ids sort by time). 32 hex digits in text.
+    PlanId, 16, "plan id", "32 digits of 0-9 and a-f"
 }
 hex_id! {
     /// Names a signing key: the first 8 bytes of the BLAKE3 hash of the public key. 16 hex digits in text.

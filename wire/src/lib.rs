@@ -5,19 +5,23 @@
 //!
 //! Read next: [`entry`] (what is journaled), [`frame`] (what travels), [`decision`] (what was judged and why).
 
+pub mod access;
 pub mod action;
 pub mod api;
 pub mod breakglass;
 pub mod bundle;
+pub mod change;
 pub mod chart;
 pub mod codec;
 pub mod decision;
 pub mod domains;
 pub mod enroll;
 pub mod entry;
+pub mod exposition;
 pub mod frame;
 pub mod ids;
 pub mod parcel;
+pub mod plan;
 pub mod probe;
 pub mod reading;
 pub mod roles;
@@ -26,14 +30,17 @@ pub mod telemetry;
 pub mod time;
 pub mod view;
 
+pub use access::{Permission, Role};
 pub use action::{Action, ActionKind, Origin, Outcome, OutcomeState};
 pub use breakglass::{BreakGlass, BreakGlassPayload};
 pub use bundle::{Beacon, BundleRef, SignedBundle};
+pub use change::{Caller, ChangeRecord, DocumentRef, Via};
 pub use decision::{Decision, Verdict};
 pub use entry::{Entry, EntryBody, RawEntry};
 pub use frame::Frame;
-pub use ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
+pub use ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, HubEpoch, PlanId, Seq};
 pub use parcel::Parcel;
+pub use plan::{Plan, PlanState, StepState};
 pub use reading::{DeviceId, Quantity, Reading, Series, Unit};
 pub use roles::{RoleChain, RoleName, Roles, SignedRoles};
 pub use time::{Mono, Now, Wall};

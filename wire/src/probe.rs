@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
 
-/// Version of this protocol.
-pub const VERSION: u16 = 1;
+/// Version of this protocol. Version 2 added [`Ask::Describe`], [`Ask::Measure`] and [`Ask::Write`].
+pub const VERSION: u16 = 2;
+/// The oldest version that an agent still speaks with a probe; it asks such a probe nothing newer.
+pub const OLDEST: u16 = 1;
 /// Longest message in bytes: 64 GPUs with all their values fit many times.
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
@@ -41,6 +43,46 @@ pub enum Ask {
     ResetPowerCap {
         /// Index of the GPU.
         gpu: u32,
+    },
+    /// Say more about each GPU than `Hello` does.
+    Describe,
+    /// Read every value of every GPU, and what happened to them since the last time.
+    Measure {
+        /// For how long to wait for a GPU, in milliseconds; one that has not answered by then is [`GpuState::Hung`].
+        patience_ms: u32,
+    },
+    /// Set something of a GPU; the answer carries what was read before and after.
+    Write {
+        /// Which: its UUID, because an index may mean another GPU after a driver was loaded anew.
+        uuid: String,
+        /// What.
+        write: Write,
+    },
+}
+
+/// What can be set. A probe sets nothing else, whoever asks. The order is part of the protocol: add at the end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Write {
+    /// Limit the power, within the range that the device names; read back in milliwatts.
+    PowerCap {
+        /// The limit in milliwatts.
+        milliwatts: u32,
+    },
+    /// Give the default limit back; read back in milliwatts.
+    ResetPowerCap,
+    /// Keep the SM clock between two values, at most the device's greatest; read back is the present clock in MHz.
+    ClockLock {
+        /// Least, MHz.
+        min_mhz: u32,
+        /// Greatest, MHz.
+        max_mhz: u32,
+    },
+    /// Let the SM clock go; read back is the present clock in MHz.
+    ResetClockLock,
+    /// Keep the driver loaded while nobody uses the GPU; read back is 0 or 1.
+    Persistence {
+        /// Whether.
+        on: bool,
     },
 }
 
@@ -81,6 +123,91 @@ pub enum Reply {
         /// Why.
         reason: String,
     },
+    /// To `Describe`: one for each GPU, in index order.
+    Described(Vec<GpuDetails>),
+    /// To `Measure`.
+    Measured {
+        /// One for each GPU, in index order.
+        gpus: Vec<GpuReport>,
+        /// What happened since the last time, oldest first; at most [`MAX_EVENTS`].
+        events: Vec<GpuEvent>,
+    },
+    /// To `Write`: what was read before and after, in the unit of the [`Write`]; `None` where it cannot be read.
+    Written {
+        /// Before.
+        before: Option<i64>,
+        /// After.
+        after: Option<i64>,
+    },
+}
+
+/// Events in one answer; a storm beyond it shows in the kernel log and in the counters.
+pub const MAX_EVENTS: usize = 64;
+
+/// More of what does not change while a GPU is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuDetails {
+    /// As in [`GpuInfo`].
+    pub uuid: String,
+    /// Place on the PCI bus as the kernel log writes it: `0000:17:00`; empty if unknown.
+    pub pci: String,
+    /// Serial number of the board.
+    pub serial: Option<String>,
+    /// Version of its firmware.
+    pub vbios: Option<String>,
+    /// Greatest SM clock, MHz.
+    pub max_clock_mhz: Option<u32>,
+}
+
+/// One GPU as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuReport {
+    /// As in [`GpuInfo`].
+    pub uuid: String,
+    /// Whether it could be read.
+    pub state: GpuState,
+    /// Number of the quantity, and its value; `None` is "could not be read this time". A quantity that the device does not support
+    /// is not in the list, and neither is any of a device that could not be read.
+    pub values: Vec<(u16, Option<i64>)>,
+}
+
+/// Whether a GPU could be read. The order is part of the protocol: add at the end only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GpuState {
+    /// It was.
+    Answers,
+    /// It fell off the bus.
+    Lost,
+    /// The driver wants it reset before anything else.
+    ResetRequired,
+    /// A call about it has not returned for so long.
+    Hung {
+        /// Milliseconds.
+        for_ms: u64,
+    },
+    /// Anything else.
+    Unreadable {
+        /// What the driver says.
+        reason: String,
+    },
+}
+
+/// Something that the driver told of a GPU by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuEvent {
+    /// As in [`GpuInfo`].
+    pub uuid: String,
+    /// What.
+    pub what: GpuEventKind,
+}
+
+/// What the driver tells. The order is part of the protocol: add at the end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GpuEventKind {
+    /// A critical error of this number.
+    Xid(u64),
+    /// It wants another recovery action than before; the action itself is among the values.
+    RecoveryAction,
 }
 
 /// What does not change while a GPU is there.

@@ -583,6 +583,66 @@ quantities! {
     SlabsScanned = "memory.slabs_scanned", MilliPerSecond;
     /// Pages moved to another place in memory.
     PagesMigrated = "memory.pages_migrated", MilliPerSecond;
+    /// Power limit in force after every other limit on the board.
+    GpuPowerEnforced = "gpu.power_enforced", Milliwatt;
+    /// Share of time in which device memory was read or written.
+    GpuMemoryBusy = "gpu.memory_busy", BasisPoints;
+    /// Share of time that the video encoder was busy.
+    GpuEncoderUsed = "gpu.encoder_used", BasisPoints;
+    /// Share of time that the video decoder was busy.
+    GpuDecoderUsed = "gpu.decoder_used", BasisPoints;
+    /// Memory clock.
+    GpuMemoryClock = "gpu.memory_clock", Megahertz;
+    /// Greatest SM clock.
+    GpuClockMax = "gpu.clock_max", Megahertz;
+    /// Core temperature at which the hardware slows down.
+    GpuTemperatureSlowdown = "gpu.temperature_slowdown", MilliCelsius;
+    /// As before, as a distance from the greatest operating temperature: negative is past it.
+    GpuTemperatureSlowdownMargin = "gpu.temperature_slowdown_margin", MilliCelsius;
+    /// Corrected ECC errors since the driver was loaded.
+    GpuEccCorrected = "gpu.ecc_corrected", Count;
+    /// Memory rows replaced after corrected errors.
+    GpuRowsRemappedCorrected = "gpu.rows_remapped_corrected", Count;
+    /// Memory rows replaced after uncorrected errors.
+    GpuRowsRemappedUncorrected = "gpu.rows_remapped_uncorrected", Count;
+    /// 1 while a row waits for a reset to be replaced.
+    GpuRowRemapPending = "gpu.row_remap_pending", Flag;
+    /// 1 when a row could not be replaced.
+    GpuRowRemapFailed = "gpu.row_remap_failed", Flag;
+    /// Memory pages retired, on GPUs that do so.
+    GpuPagesRetired = "gpu.pages_retired", Count;
+    /// 1 while a page waits for a reset to be retired.
+    GpuPagesPending = "gpu.pages_pending", Flag;
+    /// Bytes that the GPU sent over PCIe, over the last 20 ms.
+    GpuPcieSent = "gpu.pcie_sent", BytesPerSecond;
+    /// Bytes that it received.
+    GpuPcieReceived = "gpu.pcie_received", BytesPerSecond;
+    /// PCIe packets sent again.
+    GpuPcieReplays = "gpu.pcie_replays", Count;
+    /// Generation of its PCIe link.
+    GpuPcieGeneration = "gpu.pcie_generation", Count;
+    /// Greatest generation of it.
+    GpuPcieGenerationMax = "gpu.pcie_generation_max", Count;
+    /// Lanes of its PCIe link.
+    GpuPcieWidth = "gpu.pcie_width", Count;
+    /// Greatest number of lanes.
+    GpuPcieWidthMax = "gpu.pcie_width_max", Count;
+    /// NVLinks that it has.
+    GpuNvlinks = "gpu.nvlinks", Count;
+    /// CRC errors, replays and recoveries of all its NVLinks.
+    GpuNvlinkErrors = "gpu.nvlink_errors", Count;
+    /// What the driver wants done: 0 nothing, 1 GPU reset, 2 node reboot, 3 drain peers, 4 drain and reset.
+    GpuRecoveryAction = "gpu.recovery_action", Count;
+    /// 1 while the driver stays loaded without clients.
+    GpuPersistence = "gpu.persistence", Flag;
+    /// 1 while it is cut into instances (MIG).
+    GpuMig = "gpu.mig", Flag;
+    /// Processes with a compute context.
+    GpuProcesses = "gpu.processes", Count;
+    /// Performance state: 0 is the fastest.
+    GpuPerformanceState = "gpu.performance_state", Count;
+    /// Energy drawn since the driver was loaded, thousandths of a joule.
+    GpuEnergy = "gpu.energy", Count;
 }
 
 impl Quantity {

@@ -97,6 +97,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_block_expands_to_is_known_before() {
+        let mut encoder = Encoder::new();
+        for second in 0..4 {
+            encoder.observe(&[reading(0, Some(50_000 + 100 * second)), reading(1, Some(1_000))]);
+            encoder.sample(Now::default());
+        }
+        let key = encoder.take_block().expect("samples");
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.values_in(&key), Ok(8));
+        decoder.read(&key, |_, _| {}).expect("a key block");
+        encoder.observe(&[reading(0, Some(60_000))]);
+        encoder.sample(Now::default());
+        let difference = encoder.take_block().expect("a sample");
+        assert_eq!(decoder.values_in(&difference), Ok(1), "the other one did not change");
+        assert!(Decoder::new().values_in(&difference).is_err());
+    }
+
+    #[test]
     fn a_key_block_starts_anew_with_the_whole_dictionary() {
         let mut encoder = Encoder::new();
         encoder.observe(&[reading(0, Some(100)), reading(1, Some(200))]);

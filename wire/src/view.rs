@@ -195,6 +195,7 @@ pub fn text(body: &EntryBody) -> String {
         EntryBody::Acted(outcome) => acted(outcome),
         EntryBody::Event(event) => event_text(event),
         EntryBody::Gap(gap) => gap_text(gap),
+        EntryBody::Changed(change) => change.text(),
     }
 }
 
@@ -223,6 +224,21 @@ impl Display for WantedBy<'_> {
             Origin::Cleared { rule } => write!(f, "rule {rule}, which cleared"),
             Origin::Command { who, reason, .. } => write!(f, "{who} through the hub: {reason}"),
             Origin::Local { who, reason } => write!(f, "{who} at the node: {reason}"),
+            Origin::Plan {
+                plan,
+                step,
+                undo,
+                who,
+                reason,
+                ..
+            } => {
+                let back = if *undo { "taking back " } else { "" };
+                write!(
+                    f,
+                    "{back}step {} of plan {plan} by {who}: {reason}",
+                    u32::from(*step) + 1
+                )
+            }
         }
     }
 }

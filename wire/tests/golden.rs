@@ -19,17 +19,20 @@ use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, R
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES,
-    Hello, HubTime, Order, RoleDocuments, Status, TelemetryBlock, Welcome,
+    Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
-use wire::probe::{self, Answer, Ask, GpuInfo, GpuValues, Reply, Request};
+use wire::probe::{
+    self, Answer, Ask, GpuDetails, GpuEvent, GpuEventKind, GpuInfo, GpuReport, GpuState, GpuValues, Reply, Request,
+    Write,
+};
 use wire::roles::{Role, RoleName, Roles, SignedRoles};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
     AgentId, Beacon, BreakGlass, BreakGlassPayload, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame,
-    Generation, HubEpoch, Mono, Now, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
+    Generation, HubEpoch, Mono, Now, PlanId, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
 };
 
 macro_rules! golden {
@@ -235,6 +238,27 @@ fn commands_of_every_order() {
             }),
         );
     }
+}
+
+#[test]
+fn a_command_of_a_plan() {
+    check_frame(
+        golden!("plan-command"),
+        &Frame::PlanCommand(PlanCommand {
+            plan: PlanId([9; 16]),
+            step: 2,
+            undo: true,
+            brain: true,
+            command: Command {
+                id: CommandId([0xa5; 16]),
+                hub_epoch: HubEpoch(2),
+                valid_for_ms: 60_000,
+                who: "embedded".to_owned(),
+                reason: "gpu0 will be too hot in 6 min".to_owned(),
+                what: Order::Act(action(ActionKind::PowerCap { milliwatts: 280_000 })),
+            },
+        }),
+    );
 }
 
 #[test]
@@ -548,6 +572,18 @@ fn actions_origins_and_outcomes_of_every_kind() {
             },
         ],
     );
+    check(
+        golden!("origin-plan"),
+        &Origin::Plan {
+            id: CommandId([3; 16]),
+            plan: PlanId([9; 16]),
+            step: 2,
+            undo: false,
+            brain: true,
+            who: "embedded".to_owned(),
+            reason: "gpu0 will be too hot in 6 min".to_owned(),
+        },
+    );
     use OutcomeState::{Applied, Dropped, Failed, NotVerified, Unknown, Verified};
     let states = [Applied, Verified, NotVerified, Failed, Unknown, Dropped];
     check(golden!("outcomes"), &states.map(outcome).to_vec());
@@ -567,6 +603,27 @@ fn messages_of_the_probe() {
                 milliwatts: 220_000,
             }),
             request(Ask::ResetPowerCap { gpu: 1 }),
+        ],
+    );
+    let write = |write| {
+        request(Ask::Write {
+            uuid: "GPU-0".to_owned(),
+            write,
+        })
+    };
+    check(
+        golden!("probe-requests-2"),
+        &vec![
+            request(Ask::Describe),
+            request(Ask::Measure { patience_ms: 250 }),
+            write(Write::PowerCap { milliwatts: 220_000 }),
+            write(Write::ResetPowerCap),
+            write(Write::ClockLock {
+                min_mhz: 210,
+                max_mhz: 1_200,
+            }),
+            write(Write::ResetClockLock),
+            write(Write::Persistence { on: true }),
         ],
     );
     let gpu = GpuInfo {
@@ -597,6 +654,46 @@ fn messages_of_the_probe() {
             }),
             answer(Reply::Failed {
                 reason: "not permitted".to_owned(),
+            }),
+        ],
+    );
+    let report = |state, values| GpuReport {
+        uuid: "GPU-0".to_owned(),
+        state,
+        values,
+    };
+    let event = |what| GpuEvent {
+        uuid: "GPU-0".to_owned(),
+        what,
+    };
+    check(
+        golden!("probe-answers-2"),
+        &vec![
+            answer(Reply::Described(vec![GpuDetails {
+                uuid: "GPU-0".to_owned(),
+                pci: "0000:17:00".to_owned(),
+                serial: Some("1650".to_owned()),
+                vbios: None,
+                max_clock_mhz: Some(2_520),
+            }])),
+            answer(Reply::Measured {
+                gpus: vec![
+                    report(GpuState::Answers, vec![(50, Some(41_000)), (51, None)]),
+                    report(GpuState::Lost, Vec::new()),
+                    report(GpuState::ResetRequired, Vec::new()),
+                    report(GpuState::Hung { for_ms: 900 }, Vec::new()),
+                    report(
+                        GpuState::Unreadable {
+                            reason: "no data".to_owned(),
+                        },
+                        Vec::new(),
+                    ),
+                ],
+                events: vec![event(GpuEventKind::Xid(79)), event(GpuEventKind::RecoveryAction)],
+            }),
+            answer(Reply::Written {
+                before: Some(350_000),
+                after: None,
             }),
         ],
     );
@@ -747,7 +844,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [13u16, 15, 64, u16::MAX] {
+    for kind in [14u16, 15, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use policy::Want;
 use wire::entry::{EntryBody, Event};
-use wire::frame::{Command, Order};
+use wire::frame::{Command, Order, PlanCommand};
 use wire::ids::{CommandId, Seq};
 use wire::time::Now;
 use wire::{Action, BreakGlass, Origin};
@@ -35,7 +35,29 @@ pub(crate) struct Waiting {
 }
 
 impl Agent {
-    pub(crate) fn on_command(&mut self, command: Command, now: Now) {
+    /// A step of a plan: a command like any other, whose decision names the plan.
+    pub(crate) fn on_plan_command(&mut self, step: PlanCommand, now: Now) {
+        let PlanCommand {
+            plan,
+            step,
+            undo,
+            brain,
+            command,
+        } = step;
+        let origin = Origin::Plan {
+            id: command.id,
+            plan,
+            step,
+            undo,
+            brain,
+            who: command.who.clone(),
+            reason: command.reason.clone(),
+        };
+        self.on_command(command, Some(origin), now);
+    }
+
+    /// Takes a command, once; `origin` is who wants it where that is not the person that it names.
+    pub(crate) fn on_command(&mut self, command: Command, origin: Option<Origin>, now: Now) {
         let id = command.id;
         if command.hub_epoch < self.marks.floor.hub_epoch {
             return self.refuse_command(id, "fenced", now);
@@ -54,7 +76,7 @@ impl Agent {
         let Command { who, reason, .. } = command;
         match command.what {
             Order::Act(action) => {
-                let origin = Origin::Command { id, who, reason };
+                let origin = origin.unwrap_or(Origin::Command { id, who, reason });
                 let expires = now.mono + Duration::from_millis(command.valid_for_ms);
                 if let Err(reason) = self.order(action, origin, Some(expires), None, now) {
                     self.refuse_command(id, reason, now);

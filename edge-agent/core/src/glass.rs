@@ -178,7 +178,7 @@ mod tests {
                 what: Order::BreakGlass(token),
             };
             let now = rig.now;
-            rig.agent.on_command(command, now);
+            rig.agent.on_command(command, None, now);
             rig.handle(Input::Tick);
             let number = rig.agent.glass(rig.now).map(|open| open.number);
             (rig.log.join(" | "), number)

@@ -9,9 +9,9 @@
 use std::time::Duration;
 
 use policy::Want;
+use wire::DecisionId;
 use wire::ids::CommandId;
 use wire::time::{Mono, Now};
-use wire::{DecisionId, Origin};
 
 use crate::agent::Agent;
 use crate::effect::LocalAnswer;
@@ -35,10 +35,7 @@ pub(crate) struct WaitingOrder {
 
 impl WaitingOrder {
     fn command(&self) -> Option<CommandId> {
-        match &self.want.origin {
-            Origin::Command { id, .. } => Some(*id),
-            _ => None,
-        }
+        self.want.origin.command()
     }
 }
 

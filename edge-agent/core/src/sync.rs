@@ -84,7 +84,8 @@ impl Agent {
         self.marks.hub_heard = Some(now.mono);
         match frame {
             Frame::Ack(ack) => self.on_ack(ack, now),
-            Frame::Command(command) => self.on_command(command, now),
+            Frame::Command(command) => self.on_command(command, None, now),
+            Frame::PlanCommand(step) => self.on_plan_command(step, now),
             Frame::Beacon(beacon) => self.on_beacon(&beacon, now),
             Frame::Bundle(signed) => self.on_bundle(signed, None, now),
             Frame::Roles(roles) => self.hear_roles(&roles, now),

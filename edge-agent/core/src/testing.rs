@@ -424,6 +424,7 @@ fn word(body: &EntryBody) -> Option<String> {
         EntryBody::Gap(Gap::Epoch { epoch, .. }) => format!("gap: epoch {epoch}"),
         EntryBody::Gap(Gap::Telemetry { from, to, .. }) => format!("gap: blocks {from}-{to}"),
         EntryBody::Gap(Gap::Coarsened { interval_ms }) => format!("coarsened {interval_ms}"),
+        EntryBody::Changed(change) => change.text(),
         EntryBody::Event(_) => return None,
     })
 }

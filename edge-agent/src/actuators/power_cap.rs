@@ -184,6 +184,9 @@ mod tests {
                     *cap = self.default_mw;
                     Reply::PowerCap { before, after: *cap }
                 }
+                other @ (Ask::Describe | Ask::Measure { .. } | Ask::Write { .. }) => Reply::Failed {
+                    reason: format!("{other:?} is not about a power limit"),
+                },
             })
         }
     }

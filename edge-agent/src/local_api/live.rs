@@ -381,7 +381,7 @@ impl Watcher {
                 let id: DecisionId = outcome.decision;
                 self.app.read(move |reader| story(reader, &id)).await.ok()??.view()
             }
-            EntryBody::Event(_) | EntryBody::Gap(_) => return None,
+            EntryBody::Event(_) | EntryBody::Gap(_) | EntryBody::Changed(_) => return None,
         };
         Some(event_text(&StreamEvent::Decision(Box::new(view))).into())
     }

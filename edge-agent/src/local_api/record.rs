@@ -81,7 +81,7 @@ pub(super) fn newest(
                     found.push(story.view());
                 }
             }
-            EntryBody::Decided(_) | EntryBody::Event(_) | EntryBody::Gap(_) => {}
+            EntryBody::Decided(_) | EntryBody::Event(_) | EntryBody::Gap(_) | EntryBody::Changed(_) => {}
         }
         if found.len() == limit {
             ControlFlow::Break(())

@@ -4,7 +4,7 @@
 
 use wire::{DeviceId, Quantity};
 
-use super::{How, Metric, PER_SECOND, ProcFile, Round, Sensor, lines, number, words};
+use super::{How, Metric, PER_SECOND, ProcFile, Round, Sensor, device, lines, number, words};
 
 /// Columns that make up all of a core's time.
 const COLUMNS: usize = 8;
@@ -54,6 +54,7 @@ impl Sensor for Cpu {
 }
 
 struct Core {
+    name: Vec<u8>,
     device: DeviceId,
     last: Option<[u64; COLUMNS + 1]>,
 }
@@ -113,12 +114,19 @@ impl Parser {
     fn core(&mut self, index: usize, line: &[u8], round: &mut Round) {
         let mut found = words(line);
         let name = found.next().unwrap_or_default();
-        if index == self.cores.len() {
+        // A core that is taken offline has no line: those behind it move up.
+        if self.cores.get(index).is_none_or(|core| core.name != name) {
             let device = match std::str::from_utf8(name) {
-                Ok("cpu") | Err(_) => DeviceId::node(),
-                Ok(core) => DeviceId::new(core).unwrap_or_else(|_| DeviceId::node()),
+                Ok("cpu") => DeviceId::node(),
+                Ok(core) => DeviceId::new(core).unwrap_or_else(|_| device("cpu", name)),
+                Err(_) => device("cpu", name),
             };
-            self.cores.push(Core { device, last: None });
+            self.cores.truncate(index);
+            self.cores.push(Core {
+                name: name.to_vec(),
+                device,
+                last: None,
+            });
         }
         let mut now = [0; COLUMNS + 1];
         for (place, word) in now.iter_mut().zip(found) {
@@ -127,13 +135,19 @@ impl Parser {
         let core = &mut self.cores[index];
         let before = core.last.replace(now);
         let grown = |column: usize| before.map(|before| now[column].saturating_sub(before[column]));
-        let total: u64 = (0..COLUMNS).filter_map(grown).sum();
+        // A column that jumps beyond all time makes no share, and none of the others.
+        let total: u64 = (0..COLUMNS)
+            .filter_map(grown)
+            .try_fold(0, u64::checked_add)
+            .unwrap_or(0);
         let share = |ticks: Option<u64>| {
             ticks
                 .filter(|_| total > 0)
-                .map(|ticks| (ticks * 10_000 / total).min(10_000) as i64)
+                .map(|ticks| (u128::from(ticks) * 10_000 / u128::from(total)).min(10_000) as i64)
         };
-        let idle = grown(3).zip(grown(4)).map(|(idle, waiting)| idle + waiting);
+        let idle = grown(3)
+            .zip(grown(4))
+            .map(|(idle, waiting)| idle.saturating_add(waiting));
         let used = idle.map(|idle| total.saturating_sub(idle));
         round.note(&core.device, Quantity::CpuUsed, share(used));
         for (quantity, column) in SHARES {
@@ -167,7 +181,7 @@ impl Sensor for Clocks {
     fn sample(&mut self, round: &mut Round) {
         for (device, file) in &self.cores {
             round.read(file, |round, bytes| {
-                let megahertz = number(bytes).map(|kilohertz| (kilohertz / 1_000) as i64);
+                let megahertz = number(bytes).and_then(|kilohertz| i64::try_from(kilohertz / 1_000).ok());
                 round.note(device, Quantity::CpuClock, megahertz);
             });
         }
@@ -208,6 +222,30 @@ mod tests {
         ] {
             assert_eq!(value(&second, series), expected, "{series}");
         }
+    }
+
+    #[test]
+    fn a_number_beyond_all_time_leaves_the_other_cores_and_rounds_alone() {
+        let odd =
+            "cpu  18446744073709551600 18446744073709551600 60 850 60 0 0 0 5 0\ncpu0 130 0 60 850 60 0 0 0 5 0\n";
+        let mut parser = Parser::default();
+        parser.parse(FIRST, &mut Round::default());
+        let mut round = second_round();
+        parser.parse(odd.as_bytes(), &mut round);
+        let told = told(&mut round);
+        assert_eq!(value(&told, "node/cpu.used"), "-");
+        assert_eq!(value(&told, "cpu0/cpu.used"), "4000");
+    }
+
+    #[test]
+    fn a_core_that_goes_offline_gives_its_name_to_no_other() {
+        let mut parser = Parser::default();
+        parser.parse(b"cpu 0\ncpu0 0\ncpu1 0\ncpu2 0\n", &mut Round::default());
+        let mut round = second_round();
+        parser.parse(b"cpu 10\ncpu0 0\ncpu2 10\n", &mut round);
+        let told = told(&mut round);
+        assert_eq!(value(&told, "cpu1/cpu.used"), "absent");
+        assert_eq!(value(&told, "cpu2/cpu.used"), "-", "it begins anew");
     }
 
     #[test]

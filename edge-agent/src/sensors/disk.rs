@@ -3,7 +3,7 @@
 //! Source: `Documentation/admin-guide/iostats.rst`; sectors are 512 bytes whatever the device. Partitions are left out: their disk
 //! stands for them. So are RAM disks, and loop devices that nothing is attached to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use wire::{DeviceId, Quantity};
@@ -88,7 +88,7 @@ impl Disk {
         else {
             return;
         };
-        round.note(&self.device, Quantity::DiskInFlight, Some(in_flight as i64));
+        round.note(&self.device, Quantity::DiskInFlight, i64::try_from(in_flight).ok());
         // Milliseconds in a second, in ten-thousandths of it.
         let busy = rate(&mut self.busy, busy_ms, 10, round.elapsed_ms).map(|share| share.min(10_000));
         round.note(&self.device, Quantity::DiskBusy, busy);
@@ -99,7 +99,7 @@ impl Disk {
         for (quantity, place) in [(Quantity::DiskReadWait, 0), (Quantity::DiskWriteWait, 2)] {
             let mean = before.and_then(|before| {
                 let requests = now[place].checked_sub(before[place]).filter(|count| *count > 0)?;
-                Some((now[place + 1].checked_sub(before[place + 1])? / requests) as i64)
+                i64::try_from(now[place + 1].checked_sub(before[place + 1])? / requests).ok()
             });
             round.note(&self.device, quantity, mean);
         }
@@ -122,9 +122,11 @@ impl Parser {
 
     fn parse(&mut self, bytes: &[u8], round: &mut Round) {
         let mut columns = Vec::with_capacity(20);
+        let mut seen = 0;
         for line in lines(bytes) {
             let mut found = words(line).skip(2);
             let Some(name) = found.next() else { continue };
+            seen += 1;
             if !self.disks.contains_key(name) {
                 let wanted = std::str::from_utf8(name).is_ok_and(|name| !name.starts_with("ram") && (self.whole)(name));
                 self.disks.insert(name.to_vec(), wanted.then(|| Disk::new(name)));
@@ -139,6 +141,11 @@ impl Parser {
             if attached {
                 disk.take(&columns, round);
             }
+        }
+        if self.disks.len() > seen {
+            // Something is gone: forgotten, so that a name that comes again begins anew.
+            let names: BTreeSet<&[u8]> = lines(bytes).filter_map(|line| words(line).nth(2)).collect();
+            self.disks.retain(|name, _| names.contains(name.as_slice()));
         }
     }
 }

@@ -50,7 +50,11 @@ fn load(round: &mut Round, bytes: &[u8]) {
         .next()
         .and_then(|word| word.split(|byte| *byte == b'/').nth(1))
         .and_then(number);
-    round.note(&node, Quantity::TasksTotal, tasks.map(|tasks| tasks as i64));
+    round.note(
+        &node,
+        Quantity::TasksTotal,
+        tasks.and_then(|tasks| i64::try_from(tasks).ok()),
+    );
 }
 
 fn uptime(round: &mut Round, bytes: &[u8]) {

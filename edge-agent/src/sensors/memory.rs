@@ -99,11 +99,14 @@ fn memory(keyed: &mut Keyed, bytes: &[u8], round: &mut Round) {
         _ => {}
     });
     let used = total.filter(|total| *total > 0).zip(available);
-    let share = used.map(|(total, available)| (total.saturating_sub(available) * 10_000 / total) as i64);
+    let share = used.map(|(total, available)| {
+        let used = u128::from(total.saturating_sub(available));
+        (used * 10_000 / u128::from(total)) as i64
+    });
     round.note(&keyed.node, Quantity::MemoryUsedShare, share);
     let swapped = swap
         .zip(swap_free)
-        .map(|(all, free)| (all.saturating_sub(free) * 1_024) as i64);
+        .and_then(|(all, free)| i64::try_from(all.saturating_sub(free).checked_mul(1_024)?).ok());
     round.note(&keyed.node, Quantity::SwapUsed, swapped);
 }
 
@@ -223,6 +226,22 @@ mod tests {
             ("node/memory.active_file", "540758016"),
             ("node/memory.huge_pages_total", "3"),
             ("node/memory.cached", "absent"),
+        ] {
+            assert_eq!(value(&told, series), expected, "{series}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_no_machine_has_is_missing_and_the_rest_is_measured() {
+        let bytes = b"MemTotal: 9223372036854775807 kB\nMemAvailable: 4611686018427387904 kB\nMemFree: 23153060 kB\nSwapTotal: 18446744073709551600 kB\nSwapFree: 0 kB\n";
+        let mut round = Round::default();
+        memory(&mut meminfo(), bytes, &mut round);
+        let told = told(&mut round);
+        for (series, expected) in [
+            ("node/memory.total", "-"),
+            ("node/memory.used", "4999"),
+            ("node/swap.used", "-"),
+            ("node/memory.free", "23708733440"),
         ] {
             assert_eq!(value(&told, series), expected, "{series}");
         }

@@ -3,7 +3,10 @@
 //! Source: proc_pid_net(5). `snmp` and `netstat` are pairs of lines, names then values, whose columns grow with the kernel's version:
 //! columns are found by name, once for each shape of the header.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use wire::{DeviceId, Quantity};
 
@@ -30,19 +33,28 @@ impl Interfaces {
 impl Sensor for Interfaces {
     fn sample(&mut self, round: &mut Round) {
         let known = &mut self.known;
-        round.read(&self.file, |round, bytes| interfaces(known, bytes, round));
+        round.read(&self.file, |round, bytes| interfaces(known, bytes, is_card, round));
     }
+}
+
+/// Whether hardware stands behind an interface of this name, as sysfs says.
+fn is_card(name: &[u8]) -> bool {
+    let folder = Path::new("/sys/class/net").join(OsStr::from_bytes(name));
+    folder.join("device").exists()
 }
 
 struct Interface {
     device: DeviceId,
+    /// Hardware stands behind it.
+    is_card: bool,
     columns: [(usize, Metric); 10],
 }
 
 impl Interface {
-    fn new(name: &[u8]) -> Self {
+    fn new(name: &[u8], is_card: bool) -> Self {
         Self {
             device: device("net", name),
+            is_card,
             columns: [
                 (0, Metric::new(Quantity::NetReceived, How::Rate(1))),
                 (1, Metric::new(Quantity::NetPacketsReceived, PER_SECOND)),
@@ -59,20 +71,36 @@ impl Interface {
     }
 }
 
-/// Containers come and go: names beyond this are not followed.
-const MOST_INTERFACES: usize = 64;
+/// Containers come and go: virtual interfaces beyond this are not followed. Real cards always are.
+const MOST_VIRTUAL: usize = 64;
 
-fn interfaces(known: &mut BTreeMap<Vec<u8>, Interface>, bytes: &[u8], round: &mut Round) {
+fn interfaces(
+    known: &mut BTreeMap<Vec<u8>, Interface>,
+    bytes: &[u8],
+    is_card: impl Fn(&[u8]) -> bool,
+    round: &mut Round,
+) {
+    let name = |line: &[u8]| {
+        line.iter()
+            .rposition(|byte| *byte == b':')
+            .map(|colon| line[..colon].trim_ascii().to_vec())
+    };
+    // What is gone makes room, and begins anew when it comes again.
+    let listed: BTreeSet<Vec<u8>> = lines(bytes).skip(2).filter_map(name).collect();
+    known.retain(|name, _| listed.contains(name));
+    let mut left_out = 0;
     for line in lines(bytes).skip(2) {
         let Some(colon) = line.iter().rposition(|byte| *byte == b':') else {
             continue;
         };
         let name = line[..colon].trim_ascii();
         if !known.contains_key(name) {
-            if known.len() == MOST_INTERFACES {
+            let is_card = is_card(name);
+            if !is_card && known.values().filter(|one| !one.is_card).count() >= MOST_VIRTUAL {
+                left_out += 1;
                 continue;
             }
-            known.insert(name.to_vec(), Interface::new(name));
+            known.insert(name.to_vec(), Interface::new(name, is_card));
         }
         let Some(interface) = known.get_mut(name) else {
             continue;
@@ -88,6 +116,11 @@ fn interfaces(known: &mut BTreeMap<Vec<u8>, Interface>, bytes: &[u8], round: &mu
                 _ => {}
             }
         }
+    }
+    if left_out > 0 {
+        round.limit(format!(
+            "more than {MOST_VIRTUAL} virtual network interfaces: {left_out} are not looked at"
+        ));
     }
 }
 
@@ -291,9 +324,9 @@ mod tests {
             )
         };
         let mut known = BTreeMap::new();
-        interfaces(&mut known, file(1_000, 10).as_bytes(), &mut Round::default());
+        interfaces(&mut known, file(1_000, 10).as_bytes(), |_| true, &mut Round::default());
         let mut round = second_round();
-        interfaces(&mut known, file(3_000, 12).as_bytes(), &mut round);
+        interfaces(&mut known, file(3_000, 12).as_bytes(), |_| true, &mut round);
         let told = told(&mut round);
         for (series, expected) in [
             ("net:eth0/net.received", "2000"),
@@ -324,6 +357,27 @@ mod tests {
         pairs.parse(b"Tcp: New CurrEstab Newer RetransSegs\nTcp: 1 9 2 104\n", &mut round);
         assert_eq!(told(&mut round), ["node/tcp.established 9", "node/tcp.retransmits -"]);
         pairs.parse(b"Tcp: a\n", &mut second_round());
+    }
+
+    #[test]
+    fn a_card_is_seen_behind_a_hundred_containers_and_what_is_gone_is_forgotten() {
+        let table = |virtuals: std::ops::Range<u32>| {
+            let mut text = "head\nhead\n".to_owned();
+            virtuals.for_each(|number| text.push_str(&format!("veth{number}: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n")));
+            text + "eth0: 1 1 0 0 0 0 0 0 1 1 0 0 0 0 0 0\n"
+        };
+        let is_card = |name: &[u8]| name == b"eth0";
+        let mut known = BTreeMap::new();
+        let mut round = Round::default();
+        interfaces(&mut known, table(0..100).as_bytes(), is_card, &mut round);
+        assert!(known.contains_key(b"eth0".as_slice()));
+        assert_eq!(
+            round.limits,
+            ["more than 64 virtual network interfaces: 36 are not looked at"]
+        );
+        let mut round = Round::default();
+        interfaces(&mut known, table(90..110).as_bytes(), is_card, &mut round);
+        assert_eq!((known.len(), round.limits.len()), (21, 0));
     }
 
     #[test]

@@ -81,7 +81,11 @@ impl Sensor for Own {
         round.read(&self.stat, |_, bytes| found = parse(bytes));
         let page = rustix::param::page_size() as i64;
         let cpu = found.and_then(|found| cpu_share(&mut self.ticks, found.ticks, round.elapsed_ms));
-        round.note(&self.node, Quantity::AgentMemory, found.map(|found| found.pages * page));
+        round.note(
+            &self.node,
+            Quantity::AgentMemory,
+            found.and_then(|found| found.pages.checked_mul(page)),
+        );
         round.note(&self.node, Quantity::AgentCpu, cpu);
         round.note(&self.node, Quantity::AgentThreads, found.map(|found| found.threads));
         round.note(&self.node, Quantity::AgentFiles, self.files);
@@ -94,6 +98,8 @@ pub struct Workloads {
     /// Ticks at the round before, of the processes that were there then.
     ticks: BTreeMap<u32, u64>,
     buffer: Vec<u8>,
+    /// A workload has more processes than are looked at.
+    is_cut: bool,
 }
 
 impl Workloads {
@@ -103,6 +109,7 @@ impl Workloads {
             watched,
             ticks: BTreeMap::new(),
             buffer: Vec::new(),
+            is_cut: false,
         }
     }
 
@@ -112,6 +119,7 @@ impl Workloads {
         let mut waiting = vec![root];
         while let Some(pid) = waiting.pop() {
             if count as usize == MOST_PROCESSES {
+                self.is_cut = true;
                 break;
             }
             let Some(found) = self.read(&format!("/proc/{pid}/stat")).and_then(parse) else {
@@ -120,12 +128,13 @@ impl Workloads {
                 }
                 continue;
             };
-            grown += found
+            let growth = found
                 .ticks
                 .saturating_sub(self.ticks.get(&pid).copied().unwrap_or(found.ticks));
+            grown = u64::saturating_add(grown, growth);
             seen.insert(pid, found.ticks);
-            sum.threads += found.threads;
-            sum.pages += found.pages;
+            sum.threads = sum.threads.saturating_add(found.threads);
+            sum.pages = sum.pages.saturating_add(found.pages);
             count += 1;
             if let Some(children) = self.read(&format!("/proc/{pid}/task/{pid}/children")) {
                 waiting.extend(
@@ -151,10 +160,20 @@ impl Sensor for Workloads {
         let mut seen = BTreeMap::new();
         let page = rustix::param::page_size() as i64;
         for workload in watched {
+            self.is_cut = false;
             let used = workload.pid.and_then(|pid| self.tree(pid, &mut seen));
+            if self.is_cut {
+                let device = &workload.device;
+                round.limit(format!(
+                    "{device} has more than {MOST_PROCESSES} processes: the rest is not looked at"
+                ));
+            }
             let cpu = used.and_then(|(_, _, grown)| cpu_share(&mut Some(0), grown, round.elapsed_ms));
             for (quantity, value) in [
-                (Quantity::WorkloadMemory, used.map(|(sum, _, _)| sum.pages * page)),
+                (
+                    Quantity::WorkloadMemory,
+                    used.and_then(|(sum, _, _)| sum.pages.checked_mul(page)),
+                ),
                 (Quantity::WorkloadCpu, cpu),
                 (Quantity::WorkloadPid, workload.pid.map(i64::from)),
                 (Quantity::WorkloadRestarts, i64::try_from(workload.restarts).ok()),

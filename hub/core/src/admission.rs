@@ -28,7 +28,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Takes one token, or says how long until there is one.
-    fn take(&mut self, now: Mono, burst: u64, every_us: u64) -> Result<(), Duration> {
+    pub(crate) fn take(&mut self, now: Mono, burst: u64, every_us: u64) -> Result<(), Duration> {
         let now_us = now.0.saturating_mul(1_000);
         let full_at_us = self.full_at_us.max(now_us).saturating_add(every_us);
         let latest_us = now_us.saturating_add(burst.saturating_mul(every_us));
@@ -82,9 +82,9 @@ impl Admission {
     pub(crate) fn slot(&mut self, now: Mono) -> Duration {
         let now_us = now.0.saturating_mul(1_000);
         // Everything that was admitted or promised before comes first.
-        let begin_us = self.slots_until_us.max(now_us + 100_000);
+        let begin_us = self.slots_until_us.max(now_us.saturating_add(100_000));
         self.slots_until_us = begin_us.saturating_add(self.every_us());
-        Duration::from_micros(self.slots_until_us - now_us).min(FARTHEST_SLOT)
+        Duration::from_micros(self.slots_until_us.saturating_sub(now_us)).min(FARTHEST_SLOT)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
+use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::{AskBundle, Frame};
 use wire::ids::Generation;
 use wire::time::{Now, Wall};
@@ -178,7 +179,7 @@ impl Hub {
     }
 
     /// A person publishes a bundle that others have signed: it has its number, which must be above all that agents have heard of.
-    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle) {
+    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle, now: Now) {
         let opened = signed.open(&crate::roles::policy_ring(&self.settings), &self.settings.trust_domain);
         let payload = match opened {
             Ok(payload) => payload,
@@ -224,11 +225,14 @@ impl Hub {
             payload,
             parsed: Some(Arc::new(parsed)),
         };
-        self.writer.publish(Publication {
-            request: Some(request),
-            who: Some(who),
-            newest,
-        });
+        self.send_to_store(
+            Publication {
+                request: Some(request),
+                who: Some(who),
+                newest,
+            },
+            now,
+        );
     }
 
     fn is_crowded(&mut self, request: u64) -> bool {
@@ -268,8 +272,20 @@ impl Hub {
         if let Some(key) = self.signing_key() {
             let newest = Newest::sign(payload, parsed, key);
             let (request, who) = asked.unzip();
-            self.writer.publish(Publication { request, who, newest });
+            self.send_to_store(Publication { request, who, newest }, now);
         }
+    }
+
+    /// The bundle and the entry that explains it are one batch.
+    fn send_to_store(&mut self, publication: Publication, now: Now) {
+        let reference = publication.newest.reference;
+        let caller = match &publication.who {
+            Some(who) => Caller::new(who, Via::Api),
+            None => Caller::hub(),
+        };
+        let change = ChangeRecord::new(caller, "policy.publish", format!("policy/{}", reference.generation));
+        self.record(change.with("digest", reference.digest), now);
+        self.writer.publish(publication);
     }
 
     /// A bundle is durable: it becomes the newest and goes to everyone who has an older one.
@@ -296,7 +312,7 @@ impl Hub {
     pub(crate) fn offer_bundle(&mut self, session: SessionId, theirs: BundleRef, now: Now) {
         // Before the bundle, on the same stream: it may be signed by keys that they name.
         self.push_roles(session);
-        if self.forked(theirs) || self.is_below_their_floor(session, theirs) {
+        if self.is_below_their_floor(session, theirs) {
             self.publish_again(now);
         } else {
             self.push_bundle(session);
@@ -306,9 +322,10 @@ impl Hub {
         }
     }
 
-    /// An agent has a newer bundle than ours, of a hub that was restored: it is asked to give it back, once at a time.
+    /// An agent has a newer bundle than ours, or another one with its number, of a hub that was restored: it is asked to give it
+    /// back, once at a time. Nothing of what it names counts before.
     pub(crate) fn ask_if_newer(&mut self, session: SessionId, theirs: BundleRef) {
-        if !self.bundles.is_newer(theirs) {
+        if !self.bundles.is_newer(theirs) && !self.forked(theirs) {
             return;
         }
         if let Some(live) = self.sessions.live_mut(session).filter(|live| !live.asked) {
@@ -318,13 +335,15 @@ impl Hub {
     }
 
     /// The agent has lost its bundle and refuses ours, because it has heard of a newer one that we have lost: nobody gives that back,
-    /// and an agent without any bundle protects nothing.
+    /// and an agent without any bundle protects nothing. Only as far as its word was believed.
     fn is_below_their_floor(&self, session: SessionId, theirs: BundleRef) -> bool {
         let told = self
             .sessions
             .place(session)
             .and_then(|place| self.fleet.node(place).record.told.as_ref());
-        theirs == BundleRef::NONE && told.is_some_and(|told| told.generation_floor > self.bundles.newest_generation())
+        let heard = told.map_or(Generation(0), |told| told.generation_floor);
+        let is_believed = heard <= self.wanted.generation_floor;
+        theirs == BundleRef::NONE && is_believed && heard > self.bundles.newest_generation()
     }
 
     /// Our newest bundle has the number of another one that agents have and will not give up for it: the same text, which is the
@@ -371,6 +390,9 @@ impl Hub {
         let Some(newest) = Newest::open(signed, &ring, &self.settings.trust_domain) else {
             return;
         };
+        if self.forked(newest.reference) {
+            return self.publish_again(now);
+        }
         // Several agents may give back the same one, and a person may have published meanwhile.
         if !self.bundles.is_newer(newest.reference) || newest.parsed.is_none() {
             return;
@@ -378,11 +400,12 @@ impl Hub {
         let generation = newest.reference.generation;
         self.bundles.given = self.bundles.given.max(generation);
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
-        self.writer.publish(Publication {
+        let publication = Publication {
             request: None,
             who: None,
             newest,
-        });
+        };
+        self.send_to_store(publication, now);
     }
 
     /// It is time for the next beacon.
@@ -403,7 +426,7 @@ impl Hub {
         if !self.bundles.beacon_due || bundle == BundleRef::NONE || self.stopping {
             return;
         }
-        let number = (self.bundles.last_beacon + 1).max(wall_number(now.wall));
+        let number = self.bundles.last_beacon.saturating_add(1).max(wall_number(now.wall));
         if number > self.meta.beacon_floor {
             self.wanted.beacon_floor = self.wanted.beacon_floor.max(number.saturating_add(RESERVED_BEACONS));
             return;

@@ -17,6 +17,10 @@ use crate::peek::{self, Kind};
 /// Digests of the last accepted entries, to tell a repetition from a contradiction. A repeated frame ends within them.
 const RECENT: usize = 32;
 
+/// The last place that is believed: an agent that makes a million entries a second needs nine years for it, and sums of such
+/// numbers stay far from the end of theirs.
+pub(crate) const FARTHEST_SEQ: Seq = Seq(1 << 48);
+
 /// One chain.
 #[derive(Debug, Clone)]
 pub(crate) struct Chain {
@@ -101,8 +105,8 @@ impl Chain {
     ) -> (Taken, Result<(), Refusal>) {
         let mut taken = Taken::default();
         self.queued.raw.reserve(entries.len());
-        for (place, bytes) in (first.0..).zip(entries) {
-            let seq = Seq(place);
+        for (offset, bytes) in (0..).zip(entries) {
+            let seq = Seq(first.0.saturating_add(offset));
             if seq <= self.accepted.seq {
                 match self.repeats(seq, &bytes) {
                     Ok(()) => taken.repeated += 1,
@@ -124,8 +128,8 @@ impl Chain {
     /// An entry that is there already is the same one. Older ones than the last few cannot be compared, and need not be:
     /// nobody who follows our `Welcome` sends them, and they change nothing.
     fn repeats(&self, seq: Seq, bytes: &[u8]) -> Result<(), Refusal> {
-        let back = (self.accepted.seq.0 - seq.0) as usize;
-        let known = self.recent.len().checked_sub(back + 1);
+        let back = usize::try_from(self.accepted.seq.0 - seq.0).unwrap_or(usize::MAX);
+        let known = self.recent.len().checked_sub(back.saturating_add(1));
         match known.and_then(|index| self.recent.get(index)) {
             Some(digest) if *digest != Digest::of(bytes) => Err(Refusal::Diverged { seq }),
             _ => Ok(()),
@@ -144,7 +148,7 @@ impl Chain {
         if seq != expected && !declared {
             return Err(Refusal::OutOfOrder { expected, found: seq });
         }
-        if bytes.len() > MAX_ENTRY_BYTES {
+        if bytes.len() > MAX_ENTRY_BYTES || seq > FARTHEST_SEQ {
             return Err(Refusal::Unreadable { seq });
         }
         let digest = Digest::of(&bytes);
@@ -156,7 +160,7 @@ impl Chain {
         let hole = (seq != expected).then(|| Hole {
             epoch: self.accepted.epoch,
             from: expected,
-            to: Seq(seq.0 - 1),
+            to: Seq(seq.0.saturating_sub(1)),
         });
         if hole.is_none() && peek.prev != self.accepted.digest {
             return Err(Refusal::Diverged { seq });

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wire::change::{Caller, ChangeRecord, Via};
 use wire::codec;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Frame, Order};
@@ -86,6 +87,8 @@ struct Pending {
     stage: Stage,
     /// Who waits for the answer.
     request: Option<u64>,
+    /// Until when.
+    waits_until: Mono,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +116,21 @@ impl Commands {
     }
 }
 
+/// The entry of a command's beginning: an order's whole life stands in the journal by its id.
+fn asked_for(record: &Record) -> ChangeRecord {
+    let caller = Caller::new(&record.who, Via::Api);
+    let what = match &record.what {
+        Order::Act(action) => action.to_string(),
+        Order::Hold => "hold".to_owned(),
+        Order::Release => "release".to_owned(),
+        Order::BreakGlass(_) => "break glass".to_owned(),
+    };
+    ChangeRecord::new(caller, "command.order", format!("node/{}", record.agent))
+        .because(&record.reason)
+        .with("command", record.id)
+        .with("what", what)
+}
+
 impl Hub {
     /// Commands that were not finished when the hub ended. One whose time line does not carry on counts as expired.
     pub(crate) fn recover_commands(&mut self, records: &[Vec<u8>], now: Now) {
@@ -128,14 +146,14 @@ impl Hub {
             match place {
                 Some(place) if record.made <= now.mono && record.expires > now.mono => {
                     self.timers.set(record.expires, Timer::Expire(record.id));
-                    self.begin(record, place, Stage::Stored, None);
+                    self.begin(record, place, Stage::Stored, None, now.mono);
                 }
                 _ => self.writer.remove_command(record.id),
             }
         }
     }
 
-    fn begin(&mut self, record: Record, place: Place, stage: Stage, request: Option<u64>) {
+    fn begin(&mut self, record: Record, place: Place, stage: Stage, request: Option<u64>, waits_until: Mono) {
         let id = record.id;
         self.fleet.node_mut(place).commands.push(id);
         let pending = Pending {
@@ -143,6 +161,7 @@ impl Hub {
             place,
             stage,
             request,
+            waits_until,
         };
         self.commands.0.insert(id, pending);
     }
@@ -163,9 +182,11 @@ impl Hub {
             made: now.mono,
             expires,
         };
-        self.begin(record, place, Stage::Storing, Some(request));
+        self.record(asked_for(&record), now);
+        let waits_until = now.mono + wait.min(LONGEST_WAIT);
+        self.begin(record, place, Stage::Storing, Some(request), waits_until);
         self.timers.set(expires, Timer::Expire(id));
-        self.timers.set(now.mono + wait.min(LONGEST_WAIT), Timer::Wait(id));
+        self.timers.set(waits_until, Timer::Wait(id));
         self.writer.store_command(id);
     }
 
@@ -342,6 +363,8 @@ impl Hub {
             .node_mut(pending.place)
             .commands
             .retain(|of_node| of_node != id);
+        self.timers.cancel(pending.record.expires, Timer::Expire(*id));
+        self.timers.cancel(pending.waits_until, Timer::Wait(*id));
         self.writer.remove_command(*id);
         if let Some(request) = pending.request {
             self.reply(request, answer);

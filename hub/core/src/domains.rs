@@ -13,9 +13,10 @@
 //! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
 //! other end).
 
+mod queue;
 mod views;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
@@ -29,13 +30,19 @@ use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
 use crate::windows::{Given, Key, USABLE_FOR, Windows};
+use queue::Queue;
 
 /// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
 const NEWLY: Duration = Duration::from_secs(300);
 /// Changes within this time are counted together.
 const GATHER: Duration = Duration::from_millis(50);
+/// And longer for each node of the fleet, because counting looks at each: about a microsecond of it, so counting takes a fiftieth
+/// of the time at most, however large the fleet is and however often whoever changes.
+const GATHER_EACH: Duration = Duration::from_micros(50);
 /// Counts travel to everyone at most this often; whose turn it is hears at once.
 const SPREAD_EVERY: Duration = Duration::from_secs(2);
+/// And less often for each node of the fleet: a thousand frames a second at most.
+const SPREAD_EACH: Duration = Duration::from_millis(1);
 /// While members are newly faulty the counts change by time alone.
 const DECAY_EVERY: Duration = Duration::from_secs(15);
 /// An agent that tells nothing within this time is of an older build, and never asks.
@@ -46,7 +53,7 @@ const SAYS_WITHIN: Duration = Duration::from_secs(10);
 pub(crate) struct Domains {
     members: BTreeMap<Place, Member>,
     /// Who asks, in the order of asking.
-    queue: VecDeque<Place>,
+    queue: Queue,
     /// What windows count.
     windows: Windows,
     /// Turns whose rows are to be stored before anybody hears of them.
@@ -166,7 +173,7 @@ impl Hub {
             turn.over = true;
             self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
         }
-        self.domains.queue.retain(|asking| *asking != place);
+        self.domains.queue.remove(place);
         self.domains.changed = true;
     }
 
@@ -205,10 +212,9 @@ impl Hub {
         let has_turn = member.turn.as_ref().is_some_and(|turn| !turn.over);
         let is_waiting = facts.all_asks().next().is_some() && !has_turn;
         (member.facts, member.said_at) = (Some(facts), now.mono);
-        match (is_waiting, domains.queue.contains(&place)) {
-            (true, false) => domains.queue.push_back(place),
-            (false, true) => domains.queue.retain(|asking| *asking != place),
-            _ => {}
+        match is_waiting {
+            true => domains.queue.join(place),
+            false => domains.queue.remove(place),
         }
         domains.changed = true;
         self.touch(place);
@@ -227,9 +233,10 @@ impl Hub {
     /// After every input: has what changed counted, soon.
     pub(crate) fn turn_domains(&mut self, now: Now) {
         if std::mem::take(&mut self.domains.changed) {
-            let spread_at = self.domains.spread + SPREAD_EVERY;
+            let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
+            let spread_at = self.domains.spread + SPREAD_EVERY + SPREAD_EACH * nodes;
             self.domains.spread_at.get_or_insert(spread_at.max(now.mono));
-            self.count_domains_at(now.mono + GATHER);
+            self.count_domains_at(now.mono + GATHER + GATHER_EACH * nodes);
         }
     }
 
@@ -291,7 +298,7 @@ impl Hub {
     /// Returns in how long a window has room for one that waits.
     fn give_turns(&mut self, rules: &Bundle, census: &mut Census, now: Mono) -> Option<Duration> {
         let mut free_in: Option<Duration> = None;
-        for place in self.domains.queue.clone() {
+        for place in self.domains.queue.in_order() {
             let Some(member) = self.domains.members.get(&place) else {
                 continue;
             };
@@ -318,7 +325,7 @@ impl Hub {
                 true => drop(domains.tell.insert(place)),
                 false => domains.unstored.push((place, decision)),
             }
-            domains.queue.retain(|asking| *asking != place);
+            domains.queue.remove(place);
             if let Some(member) = domains.members.get_mut(&place) {
                 member.turn = Some(Turn {
                     decision,
@@ -382,7 +389,7 @@ impl Hub {
                 });
             }
             if let Some((_, window_ms)) = rules.window_of(rule) {
-                if !windows.has_place(&key) {
+                if !windows.has_place(&key, place) {
                     return Err(NoRoom::default());
                 }
                 keys.push((key, window_ms));
@@ -432,8 +439,8 @@ impl Hub {
                 continue;
             };
             domains.windows.withdraw(&turn.keys, *place);
-            if member.asks().next().is_some() && !domains.queue.contains(place) {
-                domains.queue.push_front(*place);
+            if member.asks().next().is_some() {
+                domains.queue.join_first(*place);
             }
             domains.changed = true;
         }

@@ -6,6 +6,8 @@ use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
 use wire::{BundleRef, Parcel, SignedBundle};
 
+use crate::access::User;
+use crate::documents::Put;
 use crate::input::SessionId;
 
 /// Pairs a request to the shell with its completion.
@@ -112,6 +114,8 @@ pub enum Row {
         /// The record.
         record: Option<Vec<u8>>,
     },
+    /// A document; replaces its former revision.
+    Put(Put),
 }
 
 /// The answer to a request.
@@ -133,6 +137,8 @@ pub enum Answer {
         /// There is a key here that alone may sign bundles.
         signs_bundles: bool,
     },
+    /// The person as they stand now; as they stood, for one who was removed.
+    User(Box<User>),
     /// What a node without a network needs.
     Parcel(Box<Parcel>),
     /// It is not accepted, and will not be as it is.

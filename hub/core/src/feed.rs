@@ -15,6 +15,12 @@ use wire::time::Wall;
 
 use crate::effect::Samples;
 
+/// Charted series of one node: 16 GPUs and a hundred workloads have half as many.
+const MOST_CHARTED: usize = 1_024;
+/// Changes of one block that watchers see one by one: 120 samples of a busy machine. A small block can hold many more; of those only
+/// what came out of them is shown.
+const MOST_CHANGES: usize = 16 * 1_024;
+
 /// One agent's blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
@@ -56,7 +62,7 @@ impl Layout {
         let mut charted = Vec::new();
         let mut devices: BTreeMap<DeviceId, Vec<(Quantity, u32)>> = BTreeMap::new();
         for (index, series) in (0u32..).zip(names.iter()) {
-            if is_charted(series) {
+            if is_charted(series) && charted.len() < MOST_CHARTED {
                 charted.push(index);
                 let of_device = devices.entry(series.device.clone()).or_default();
                 of_device.push((series.quantity, index));
@@ -177,17 +183,26 @@ impl Feed {
         let mut samples = Samples::new();
         let mut layout = Arc::clone(&self.layout);
         let mut last = self.values.take().unwrap_or_default();
+        let (mut changes, mut ends) = (0, None);
         let result = self.decoder.read(&block.bytes, |decoder, now| {
             if decoder.series() != layout.names.as_slice() {
                 layout = layouts.of(decoder.dictionary());
                 last.clear();
             }
             last.resize(layout.charted.len(), None);
-            samples.push((now.wall.0, layout.changed(decoder.latest(), &mut last)));
+            ends = Some(now.wall.0);
+            if changes < MOST_CHANGES {
+                let changed = layout.changed(decoder.latest(), &mut last);
+                changes += changed.len();
+                samples.push((now.wall.0, changed));
+            }
         });
         if result.is_err() {
             self.read = None;
             return Samples::new();
+        }
+        if let Some(end) = ends.filter(|_| changes >= MOST_CHANGES) {
+            samples.push((end, layout.changed(self.decoder.latest(), &mut last)));
         }
         self.decoder.share(&layout.names);
         self.read = Some((block.epoch, block.seq));
@@ -291,6 +306,38 @@ mod tests {
     #[test]
     fn a_repeated_block_is_taken_once() {
         check(&[(5, true), (6, false)], &[0, 0, 1, 1, 0], &[5, 6]);
+    }
+
+    #[test]
+    fn a_small_block_that_expands_shows_a_bounded_part_and_how_it_ends() {
+        let mut encoder = Encoder::new();
+        let mut value_of = |value: Option<i64>, samples: u64| {
+            for sample in 0..samples {
+                let readings = (0..4_096u32).map(|index| Reading {
+                    series: Series::new(DeviceId::gpu(index), Quantity::GpuTemperature),
+                    value: value.filter(|_| sample % 2 == 0),
+                });
+                encoder.observe(&readings.collect::<Vec<_>>());
+                encoder.sample(Now {
+                    mono: Mono(sample),
+                    wall: Wall(sample as i64),
+                });
+            }
+            encoder.take_block().expect("samples")
+        };
+        let bytes = value_of(Some(50_000), 120);
+        let block = Block {
+            epoch: Epoch(1),
+            seq: Seq(1),
+            bytes,
+        };
+        let mut feed = Feed::default();
+        feed.accept(block.clone());
+        let samples = feed.stored(&block, &mut Layouts::default());
+        let changes: usize = samples.iter().map(|(_, changed)| changed.len()).sum();
+        assert!(changes <= MOST_CHANGES + 2 * MOST_CHARTED, "{changes}");
+        assert_eq!(samples.last().map(|(at, _)| *at), Some(119));
+        assert_eq!(feed.latest_at, Some(Wall(119)));
     }
 
     #[test]

@@ -150,6 +150,8 @@ pub(crate) struct Node {
     /// Processes that were welcomed, newest last.
     processes: VecDeque<u64>,
     pub(crate) bucket: Bucket,
+    /// How often its unproven word may still be believed.
+    pub(crate) trust: Bucket,
     pub(crate) commands: Vec<CommandId>,
     pub(crate) last_decision: Option<Box<DecisionView>>,
     /// By how much its wall clock may differ from ours, by its own word; `None`: not told since the start.
@@ -176,6 +178,7 @@ impl Node {
             greeting: None,
             processes: VecDeque::new(),
             bucket: Bucket::default(),
+            trust: Bucket::default(),
             commands: Vec::new(),
             last_decision: None,
             clock_error_ms: None,
@@ -376,6 +379,11 @@ impl Fleet {
 
     pub(crate) fn node_mut(&mut self, place: Place) -> &mut Node {
         &mut self.nodes[place]
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.nodes.len()
     }
 
     /// Nodes by place.

@@ -8,21 +8,32 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use wire::change::{Caller, ChangeRecord};
 use wire::frame::{Frame, GoodbyeReason};
-use wire::ids::{AgentId, Generation};
-use wire::time::Now;
+use wire::ids::{AgentId, Epoch, Generation};
+use wire::time::{Mono, Now};
 
+use crate::access::{Access, User};
 use crate::admission::Admission;
 use crate::bundles::Bundles;
 use crate::commands::Commands;
+use crate::cx::{Ask, Cx, Then};
+use crate::documents::{Document, StoredDocument, Unreadable};
 use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
+use crate::journal::{Journal, Settled};
 use crate::random::Random;
+use crate::restore::Trust;
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
+
+/// Watchers hear of the policy, and how many nodes have it, at most this often.
+const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
+/// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
+const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
 
 /// The hub's state.
 #[derive(Debug)]
@@ -30,12 +41,16 @@ pub struct Hub {
     pub(crate) settings: Settings,
     pub(crate) random: Random,
     pub(crate) admission: Admission,
+    pub(crate) trust: Trust,
     pub(crate) fleet: Fleet,
     pub(crate) sessions: Sessions,
     pub(crate) bundles: Bundles,
     pub(crate) commands: Commands,
     pub(crate) domains: Domains,
     pub(crate) writer: Writer,
+    pub(crate) journal: Journal,
+    pub(crate) access: Access,
+    asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
     pub(crate) meta: Meta,
@@ -45,11 +60,16 @@ pub struct Hub {
     pub(crate) effects: VecDeque<Effect>,
     changed_nodes: BTreeSet<Place>,
     pub(crate) policy_changed: bool,
+    /// Watchers hear of the policy again from then on.
+    policy_told_until: Mono,
 }
 
 impl Hub {
     /// A hub that carries on from what its store holds.
-    pub fn new(settings: Settings, recovered: Recovered, now: Now) -> Self {
+    ///
+    /// Fails on a document that this program cannot read: then it is older than the one that wrote the store, and starting anyway
+    /// would forget people and plans.
+    pub fn new(settings: Settings, mut recovered: Recovered, now: Now) -> Result<Self, Unreadable> {
         let stored = recovered.meta.as_deref().and_then(Meta::decode);
         let meta = stored.unwrap_or_default();
         let mut wanted = meta;
@@ -57,17 +77,21 @@ impl Hub {
             wanted.hub_epoch = settings.first_hub_epoch;
             wanted.hub_epoch.0 = wanted.hub_epoch.0.max(1);
         }
-        let bundles = Bundles::recovered(recovered.bundle, meta, &settings.trust_domain);
+        let bundles = Bundles::recovered(recovered.bundle.take(), meta, &settings.trust_domain);
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
+            access: recover::<User, _>(&mut recovered, Access::recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
+            trust: Trust::default(),
             fleet: Fleet::recovered(recovered.agents),
             sessions: Sessions::default(),
             bundles,
             commands: Commands::default(),
             domains: Domains::recovered(recovered.turns, now.mono),
             writer: Writer::default(),
+            journal: Journal::recovered(&recovered.journal, Epoch(wanted.hub_epoch.0), now),
+            asks: VecDeque::new(),
             timers: Timers::default(),
             meta,
             wanted,
@@ -75,12 +99,13 @@ impl Hub {
             effects: VecDeque::new(),
             changed_nodes: BTreeSet::new(),
             policy_changed: false,
+            policy_told_until: Mono::default(),
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
         hub.timers.set(now.mono, Timer::Beacon);
         hub.flush(now);
-        hub
+        Ok(hub)
     }
 
     /// Tells it one thing that happened.
@@ -91,7 +116,7 @@ impl Hub {
             Input::Frame { session, frame } => self.frame(session, frame, now),
             Input::Stored { token } => self.stored(token, now),
             Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
-            Input::Enrolled { agent, site } => self.enrolled(&agent, site),
+            Input::Enrolled { agent, site } => self.enrolled(&agent, site, now),
             Input::Denied { agent, reason } => self.denied(&agent, reason, now),
             Input::Request { request, what } => self.request(request, what, now),
             Input::Stop => self.stop(now),
@@ -99,8 +124,55 @@ impl Hub {
         }
         self.run_timers(now);
         self.turn_domains(now);
+        self.journal.seal();
+        self.journal.carry_on(Epoch(self.meta.hub_epoch.0), now);
         self.flush(now);
-        self.announce();
+        self.announce(now);
+    }
+
+    /// Changes of the hub's own journal are durable: their documents stand, and whoever waited for them is told.
+    pub(crate) fn changes_stored(&mut self, now: Now) {
+        for settled in self.journal.stored() {
+            self.settle_documents(&settled, true);
+            for then in settled.thens {
+                self.told_stored(then, now);
+            }
+        }
+    }
+
+    /// Changes were not written: memory goes back to what the store holds, the latest first.
+    pub(crate) fn changes_failed(&mut self, reason: &str, now: Now) {
+        for settled in self.journal.failed() {
+            self.settle_documents(&settled, false);
+            for then in settled.thens.into_iter().rev() {
+                self.told_failed(then, reason, now);
+            }
+        }
+    }
+
+    /// Each kind of document belongs to one subject.
+    fn settle_documents(&mut self, settled: &Settled, is_stored: bool) {
+        for (kind, id, revision) in &settled.documents {
+            match *kind {
+                User::KIND => self.access.settle(id, *revision, is_stored),
+                other => unreachable!("no subject writes documents of kind `{other}`"),
+            }
+        }
+    }
+
+    fn told_stored(&mut self, then: Then, _now: Now) {
+        match then {
+            Then::Reply { request, answer } => self.reply(request, *answer),
+        }
+    }
+
+    fn told_failed(&mut self, then: Then, reason: &str, _now: Now) {
+        match then {
+            Then::Reply { request, .. } => {
+                let reason = reason.to_owned();
+                self.reply(request, Answer::Unavailable { reason });
+            }
+        }
     }
 
     /// The next thing to do.
@@ -129,7 +201,7 @@ impl Hub {
         }
         match what {
             Request::Publish { who, text } => self.publish(request, who, text, now),
-            Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed),
+            Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed, now),
             Request::Roles {
                 chain,
                 policy_key,
@@ -137,6 +209,10 @@ impl Hub {
             } => {
                 self.use_keys(policy_key, beacon_key);
                 self.trust(request, chain, now);
+            }
+            Request::Access { caller, what } => {
+                let (access, mut cx) = self.access_cx(now);
+                access.handle(request, caller, what, &mut cx);
             }
             Request::Export => self.export(request),
             Request::Order {
@@ -163,15 +239,37 @@ impl Hub {
         }
     }
 
-    fn enrolled(&mut self, agent: &AgentId, site: String) {
+    fn access_cx(&mut self, now: Now) -> (&mut Access, Cx<'_>) {
+        let rules = self.bundles.rules();
+        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
+        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
+        (&mut self.access, cx)
+    }
+
+    /// A stored person by name.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.access.user(name)
+    }
+
+    /// Every stored person, by id.
+    pub fn users(&self) -> Vec<User> {
+        self.access.users().cloned().collect()
+    }
+
+    fn enrolled(&mut self, agent: &AgentId, site: String, now: Now) {
+        let is_new = self.fleet.find(agent).is_none_or(|node| node.record.site != site);
         let place = self.fleet.place_or_new(agent, &site);
         let node = self.fleet.node_mut(place);
-        node.record.site = site;
+        node.record.site.clone_from(&site);
         node.record_changed = true;
         self.enqueue(place);
         self.touch(place);
         self.recount_domains();
         self.policy_changed = true;
+        if is_new {
+            let change = ChangeRecord::new(Caller::hub(), "node.enrol", format!("node/{agent}"));
+            self.record(change.with("site", site), now);
+        }
     }
 
     fn denied(&mut self, agent: &AgentId, reason: Option<String>, now: Now) {
@@ -183,6 +281,9 @@ impl Hub {
             node.forget_processes();
         }
         let sessions = [node.session, node.greeting];
+        let verb = if reason.is_some() { "node.deny" } else { "node.allow" };
+        let change = ChangeRecord::new(Caller::hub(), verb, format!("node/{agent}"));
+        let change = change.because(reason.clone().unwrap_or_default());
         node.record.denied = reason;
         node.record_changed = true;
         if let Some(reason) = node.record.denied.clone() {
@@ -194,6 +295,7 @@ impl Hub {
         self.enqueue(place);
         self.touch(place);
         self.recount_domains();
+        self.record(change, now);
     }
 
     fn stop(&mut self, now: Now) {
@@ -213,6 +315,8 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                // What it is for stands in `policy_changed`, which is looked at after every input.
+                Timer::Policy => {}
             }
         }
     }
@@ -222,14 +326,30 @@ impl Hub {
         self.changed_nodes.insert(place);
     }
 
-    fn announce(&mut self) {
+    fn announce(&mut self, now: Now) {
         while let Some(place) = self.changed_nodes.pop_first() {
             let agent = self.fleet.node(place).id().clone();
             self.effects.push_back(Effect::Changed(Change::Node(agent)));
         }
-        if std::mem::take(&mut self.policy_changed) {
-            self.effects.push_back(Effect::Changed(Change::Policy));
+        if self.policy_changed {
+            self.announce_policy(now);
         }
+    }
+
+    /// Records in the hub's own journal why something changes, as a part of this input's change.
+    pub(crate) fn record(&mut self, change: ChangeRecord, now: Now) {
+        self.journal.open().record(now, change.into_body());
+    }
+
+    /// At once if nobody was told lately, else a little later: counting who has the bundle looks at every node.
+    fn announce_policy(&mut self, now: Now) {
+        if now.mono < self.policy_told_until {
+            return self.timers.set(self.policy_told_until, Timer::Policy);
+        }
+        let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
+        self.policy_told_until = now.mono + POLICY_TOLD_EVERY + POLICY_TOLD_EACH.saturating_mul(nodes);
+        self.policy_changed = false;
+        self.effects.push_back(Effect::Changed(Change::Policy));
     }
 
     pub(crate) fn send(&mut self, session: SessionId, frame: Frame) {
@@ -239,4 +359,18 @@ impl Hub {
     pub(crate) fn reply(&mut self, request: u64, answer: Answer) {
         self.effects.push_back(Effect::Reply { request, answer });
     }
+}
+
+/// Takes the documents of one kind, with the unique keys of all of them, and makes their subject.
+fn recover<D: Document, S>(
+    recovered: &mut Recovered,
+    subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
+) -> Result<S, Unreadable> {
+    let documents = recovered
+        .documents
+        .extract_if(.., |document| document.kind == D::KIND)
+        .collect();
+    let keys = recovered.document_keys.extract_if(.., |(kind, ..)| kind == D::KIND);
+    let keys = keys.map(|(_, key, id)| (key, id)).collect();
+    subject(documents, keys)
 }

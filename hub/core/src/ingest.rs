@@ -16,7 +16,7 @@ use wire::telemetry::MAX_BLOCK_BYTES;
 use wire::time::Now;
 use wire::view;
 
-use crate::chain::{Chain, Queued, Refusal};
+use crate::chain::{Chain, FARTHEST_SEQ, Queued, Refusal};
 use crate::commands::Heard;
 use crate::effect::{Change, Effect};
 use crate::feed::Block;
@@ -56,6 +56,7 @@ impl Hub {
             | Frame::Welcome(_)
             | Frame::Ack(_)
             | Frame::Command(_)
+            | Frame::PlanCommand(_)
             | Frame::Beacon(_)
             | Frame::Roles(_)
             | Frame::Goodbye(_)
@@ -73,6 +74,9 @@ impl Hub {
         };
         if live.epoch(status.head.epoch).is_none() {
             return self.broke_protocol(session, "a status of an epoch that was not named", now);
+        }
+        if status.head.seq > FARTHEST_SEQ {
+            return self.broke_protocol(session, "a status with more entries than can have been made", now);
         }
         let node = self.fleet.node_mut(place);
         let bundle_before = node.bundle();
@@ -155,7 +159,7 @@ impl Hub {
         if live.and_then(|live| live.epoch(block.epoch)).is_none() {
             return self.broke_protocol(session, "telemetry of an epoch that was not named", now);
         }
-        if block.block.len() > MAX_BLOCK_BYTES || block.seq == Seq(0) {
+        if block.block.len() > MAX_BLOCK_BYTES || block.seq == Seq(0) || block.seq > FARTHEST_SEQ {
             return self.broke_protocol(session, "telemetry that is too long or has no place", now);
         }
         if self.full(session, place, now) {

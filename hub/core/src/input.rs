@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use wire::change::Caller;
 use wire::frame::{Frame, Order};
 use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
 
+use crate::access::AccessRequest;
 use crate::effect::Token;
 
 /// Names one session of one agent; never used twice by one hub process.
@@ -101,6 +103,13 @@ pub enum Request {
         /// The shell's key of its beacon role; `None` leaves the one that there is, which counts as long as the roles name it.
         beacon_key: Option<Box<ed25519_dalek::SigningKey>>,
     },
+    /// Change people's accounts.
+    Access {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: AccessRequest,
+    },
     /// Give out everything that a node without a network needs.
     Export,
     /// Have an agent do something.
@@ -148,6 +157,12 @@ pub struct Recovered {
     pub commands: Vec<Vec<u8>>,
     /// Turns that rules have given: each rule, what those that it counts together share, and the record.
     pub turns: Vec<(String, String, Vec<u8>)>,
+    /// The ends of the hub's own chains, by epoch.
+    pub journal: Vec<wire::entry::ChainHead>,
+    /// Live documents of every kind.
+    pub documents: Vec<crate::documents::StoredDocument>,
+    /// Unique keys of all documents, finished ones too: kind, key, id.
+    pub document_keys: Vec<(String, String, String)>,
 }
 
 /// What the shell gives at start. Roles, and with them the beacon key, may be followed by newer ones.

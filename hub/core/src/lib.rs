@@ -6,10 +6,13 @@
 //!
 //! Read next: `input.rs` and `effect.rs` (the border), `hub.rs` (the turn), `sessions.rs` (the conversation with one agent).
 
+mod access;
 mod admission;
 mod bundles;
 mod chain;
 mod commands;
+mod cx;
+mod documents;
 mod domains;
 mod effect;
 mod feed;
@@ -17,7 +20,9 @@ mod fleet;
 mod hub;
 mod ingest;
 mod input;
+mod journal;
 mod peek;
+pub mod plans;
 mod random;
 mod restore;
 mod roles;
@@ -27,7 +32,9 @@ mod views;
 mod windows;
 mod writer;
 
+pub use access::{AccessRequest, NewUser, User};
 pub use chain::Hole;
+pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;
 pub use hub::Hub;

@@ -61,10 +61,8 @@ pub(crate) fn acted_decision(body: &[u8]) -> Option<(Epoch, Seq)> {
 
 /// Which command wanted a decision, from the decision's body.
 pub(crate) fn decided_command(body: &[u8]) -> Option<CommandId> {
-    match codec::decode_prefix::<(Now, Origin)>(body).ok()? {
-        ((_, Origin::Command { id, .. }), _) => Some(id),
-        _ => None,
-    }
+    let ((_, origin), _rest) = codec::decode_prefix::<(Now, Origin)>(body).ok()?;
+    origin.command()
 }
 
 #[cfg(test)]

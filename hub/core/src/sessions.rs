@@ -15,6 +15,7 @@ use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::time::Now;
 
 use crate::admission::admit_identity;
+use crate::chain::FARTHEST_SEQ;
 use crate::effect::Effect;
 use crate::fleet::{Node, Place, Told};
 use crate::hub::Hub;
@@ -199,7 +200,10 @@ impl Hub {
                 now,
             );
         }
-        let needs = self.learn(place, &hello, now);
+        let needs = match self.learn(place, &hello, now) {
+            Ok(needs) => needs,
+            Err(detail) => return self.dismiss(session, GoodbyeReason::Protocol, DENIED_RETRY, &detail, now),
+        };
         let node = self.fleet.node_mut(place);
         node.record.told = Some(Told::of(&hello, now));
         node.record.program.clone_from(&hello.program);
@@ -365,18 +369,17 @@ impl Hub {
     }
 }
 
-/// Numbers that no honest agent can have reached, so that one sick agent cannot push the hub's counters to their end.
+/// Numbers that no honest agent can have reached, and that contradict each other.
 fn plausible(hello: &Hello) -> Result<(), &'static str> {
-    const COUNT_LIMIT: u64 = 1 << 48;
-    let generation = hello.generation_floor.max(hello.bundle.generation);
-    if generation.0 > COUNT_LIMIT {
-        return Err("a generation beyond all that can have been published");
+    let is_far = |seq: Seq| seq > FARTHEST_SEQ;
+    if is_far(hello.head.seq) || hello.older.iter().any(|(_, _, last)| is_far(*last)) {
+        return Err("more entries than can have been made");
     }
-    if hello.hub_epoch.0 > 1 << 62 {
-        return Err("a hub epoch beyond all that can have been");
-    }
-    if hello.acked > hello.head.seq || hello.oldest_entry.0 > hello.head.seq.0.saturating_add(1) {
+    if hello.acked > hello.head.seq || hello.oldest_entry > hello.head.seq.next() {
         return Err("more entries acknowledged or trimmed than made");
+    }
+    if hello.older.iter().any(|(_, first, last)| *first > last.next()) {
+        return Err("an older epoch that ends before it begins");
     }
     if hello.older.len() >= MAX_HOLDS {
         return Err("more than 16 older epochs");

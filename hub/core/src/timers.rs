@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// Watchers may hear of the policy again.
+    Policy,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +30,11 @@ pub(crate) struct Timers(BTreeSet<(Mono, Timer)>);
 impl Timers {
     pub(crate) fn set(&mut self, at: Mono, timer: Timer) {
         self.0.insert((at, timer));
+    }
+
+    /// What was to happen then does not any more.
+    pub(crate) fn cancel(&mut self, at: Mono, timer: Timer) {
+        self.0.remove(&(at, timer));
     }
 
     pub(crate) fn next(&self) -> Option<Mono> {

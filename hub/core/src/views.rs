@@ -184,8 +184,9 @@ impl Node {
             return 0;
         };
         let lacks = |epoch: Epoch, last: Seq| last.0.saturating_sub(self.durable(epoch).0);
-        let older: u64 = told.older.iter().map(|(epoch, _, last)| lacks(*epoch, *last)).sum();
-        older + lacks(told.head.epoch, told.head.seq)
+        let older = told.older.iter().map(|(epoch, _, last)| lacks(*epoch, *last));
+        // A record of an earlier version may hold any numbers.
+        older.fold(lacks(told.head.epoch, told.head.seq), u64::saturating_add)
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) const USABLE_FOR: Duration = Duration::from_secs(60);
 const MAX_STARTS: usize = 1_024;
 /// Keys: every rule of a bundle in 64 racks, or one rule in as many as a fleet has.
 const MAX_KEYS: usize = 16_384;
+/// Keys of one rule that one node has turns of at once: whoever carries a node to another rack does so less often than this in a
+/// window, and a node whose labels change all the time takes no room from the others.
+const VALUES_EACH: usize = 4;
 /// Version of a row's encoding, its first byte.
 const VERSION: u8 = 1;
 
@@ -45,6 +48,8 @@ const VERSION: u8 = 1;
 pub(crate) struct Windows {
     keys: BTreeMap<Key, Turns>,
     unstored: BTreeSet<Key>,
+    /// What each node has turns of, by rule, as far as this process gave them.
+    of_nodes: BTreeMap<(Place, String), BTreeSet<String>>,
 }
 
 /// The turns of one key.
@@ -135,7 +140,11 @@ impl Windows {
     }
 
     /// Whether one more turn can be remembered.
-    pub(crate) fn has_place(&self, key: &Key) -> bool {
+    pub(crate) fn has_place(&self, key: &Key, node: Place) -> bool {
+        let of_node = self.of_nodes.get(&(node, key.0.clone()));
+        if of_node.is_some_and(|values| values.len() >= VALUES_EACH && !values.contains(&key.1)) {
+            return false;
+        }
         match self.keys.get(key) {
             Some(turns) => turns.starts.len() < MAX_STARTS,
             None => self.keys.len() < MAX_KEYS,
@@ -151,6 +160,8 @@ impl Windows {
             at: now,
             open: true,
         });
+        let of_node = self.of_nodes.entry((node, key.0.clone())).or_default();
+        of_node.insert(key.1.clone());
         self.unstored.insert(key.clone());
     }
 
@@ -187,6 +198,14 @@ impl Windows {
             }
         }
         self.keys.retain(|_, turns| !turns.starts.is_empty());
+        let keys = &self.keys;
+        self.of_nodes.retain(|(node, rule), values| {
+            values.retain(|value| {
+                let turns = keys.get(&(rule.clone(), value.clone()));
+                turns.is_some_and(|turns| turns.starts.iter().any(|start| start.node == Some(*node)))
+            });
+            !values.is_empty()
+        });
     }
 
     /// Whether something is not on its way to the store.
@@ -249,6 +268,24 @@ mod tests {
         let next = Windows::recovered(row.unwrap_or_default(), Mono(5));
         assert_eq!(next.count(&key(), 1_000, Mono(61_004)), 1);
         assert_eq!(next.count(&key(), 1_000, Mono(61_005)), 0);
+    }
+
+    #[test]
+    fn a_node_whose_labels_change_takes_little_of_the_room() {
+        let mut windows = Windows::default();
+        let rack = |n: usize| ("one".to_owned(), format!("r{n}"));
+        for n in 0..100 {
+            if windows.has_place(&rack(n), 3) {
+                windows.give(&rack(n), 3, 1_000, Mono(0));
+                windows.ends(&[rack(n)], 3, Mono(0));
+            }
+        }
+        assert_eq!(windows.keys.len(), VALUES_EACH);
+        assert!(windows.has_place(&rack(0), 3), "where it was it may be again");
+        assert!(windows.has_place(&rack(50), 4), "and another one anywhere");
+        windows.prune(|_| None, Mono(1_000));
+        assert!(windows.has_place(&rack(50), 3));
+        assert!(windows.of_nodes.is_empty());
     }
 
     #[test]

@@ -102,6 +102,8 @@ struct Writing {
     windows: BTreeSet<Key>,
     /// Turns that these rows count, and whose nodes may then hear of them.
     turns: Vec<Given>,
+    /// The hub's own journal has changes in it.
+    has_changes: bool,
 }
 
 impl Writer {
@@ -144,6 +146,7 @@ impl Hub {
             && writer.commands.is_empty()
             && writer.removals.is_empty()
             && !self.domains.is_unstored()
+            && self.journal.is_settled()
             && self.wanted == self.meta
     }
 
@@ -178,6 +181,7 @@ impl Hub {
             removals: std::mem::take(&mut writer.removals),
             windows,
             turns,
+            has_changes: false,
         };
         let mut rows = Vec::new();
         rows.extend(meta.map(|meta| Row::Meta(meta.encode())));
@@ -200,6 +204,9 @@ impl Hub {
             let record = self.domains.row(&(rule.clone(), value.clone()));
             rows.push(Row::Turns { rule, value, record });
         }
+        let changes = self.journal.take_rows(BATCH_BYTES);
+        writing.has_changes = !changes.is_empty();
+        rows.extend(changes);
         let mut bytes = 0;
         while bytes < BATCH_BYTES
             && let Some(place) = self.writer.nodes.pop_front()
@@ -262,6 +269,9 @@ impl Hub {
             self.command_stored(id, now);
         }
         self.turns_stored(&writing.turns, now);
+        if writing.has_changes {
+            self.changes_stored(now);
+        }
         self.welcome_waiting(now);
         self.beacon_if_due(now);
     }
@@ -303,6 +313,9 @@ impl Hub {
         }
         self.writer.removals.extend(writing.removals);
         self.turns_not_stored(writing.windows, &writing.turns);
+        if writing.has_changes {
+            self.changes_failed(reason, now);
+        }
         let waiting = self.writer.publications.iter();
         let given = waiting.map(|publication| publication.newest.reference.generation).max();
         self.bundles.not_stored(given);

@@ -79,7 +79,7 @@ impl Desk {
             beacon_every: Duration::from_secs(15),
         };
         Self {
-            hub: Hub::new(settings, Recovered::default(), now),
+            hub: Hub::new(settings, Recovered::default(), now).expect("an empty store"),
             now,
             last: 0,
             published: Vec::new(),

@@ -3,6 +3,8 @@
 
 mod world;
 
+use std::time::Duration;
+
 use hub_core::{Answer, Change, Input, STOPPED, SessionId};
 use wire::api::NodeState;
 use wire::entry::{EntryBody, Event};
@@ -464,6 +466,42 @@ fn every_end_of_a_command_is_one_answer() {
     for answers in world.replies.values() {
         assert_eq!(answers.len(), 1);
     }
+}
+
+#[test]
+fn a_command_that_is_over_leaves_no_timer_behind() {
+    let mut world = World::new(1);
+    world.join(0).unwrap();
+    world.advance(15_000);
+    let before = world.hub.poll_timeout(world.now);
+    let asked = world.order(0, Order::Hold, 9_000, 4_000);
+    world.settle();
+    assert_eq!(world.hub.poll_timeout(world.now), Some(Duration::from_secs(4)));
+    let (who, reason) = ("ann".to_owned(), "test".to_owned());
+    world.agents[0].push(EntryBody::Event(Event::Held { who, reason }));
+    world.send_next(0, 1);
+    world.settle();
+    assert!(matches!(world.replies[&asked].as_slice(), [Answer::Done { .. }]));
+    assert_eq!(world.hub.poll_timeout(world.now), before);
+}
+
+#[test]
+fn however_often_a_node_comes_and_goes_watchers_hear_of_the_policy_at_a_measured_pace() {
+    let mut world = World::new(1);
+    world.publish(policy::DEMO_BUNDLE);
+    world.settle();
+    world.changes.clear();
+    for _ in 0..20 {
+        world.join(0).unwrap();
+        world.close(0, "cut");
+        world.advance(50);
+    }
+    let told = world.changes.iter().filter(|change| **change == Change::Policy).count();
+    assert!((2..=6).contains(&told), "told {told} times in a second");
+    world.advance(1_000);
+    world.changes.clear();
+    world.advance(1_000);
+    assert!(!world.changes.contains(&Change::Policy), "and no more when it is quiet");
 }
 
 #[test]

@@ -241,7 +241,7 @@ pub fn query<T>(query: Result<axum::extract::Query<T>, QueryRejection>) -> Resul
 
 /// A node's name in a path or query.
 pub fn node_name(text: &str) -> Result<AgentId, Failure> {
-    AgentId::new(text).map_err(|error| Failure::field("/node", error.to_string()))
+    AgentId::owner(text).map_err(|error| Failure::field("/node", error.to_string()))
 }
 
 /// How many rows a page has, within `1..=most`.

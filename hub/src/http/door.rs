@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::auth::{Auth, Who};
+use super::places::Place;
 use super::{App, Failure};
 
 /// Name of the session cookie. The prefix makes browsers refuse it without `Secure`, for another path, or from a subdomain.
@@ -40,6 +41,11 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
         Err(failure) => failure.into_response(),
         Ok(who) => {
             if let Some(who) = who {
+                let place = request.extensions().get::<Place>();
+                if place.is_some_and(|place| !place.is_known()) {
+                    return Failure::unavailable("too many people are connected: close a page and try again")
+                        .into_response();
+                }
                 request.extensions_mut().insert(who);
             }
             let patience = if may_wait(&path) { ACTION_PATIENCE } else { PATIENCE };

@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, decisions, door, glass, health, login, nodes, parcels, policies, series, stream,
-    tokens, verify,
+    App, Failure, actions, assets, decisions, door, glass, handbook, health, login, metrics, nodes, parcels, policies,
+    series, stream, tokens, verify,
 };
 
 /// One route.
@@ -81,6 +81,10 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/login-links", || post(login::link)),
     open(read("/livez", || get(health::live))),
     open(read("/readyz", || get(health::ready))),
+    open(read("/metrics", || get(metrics::page))),
+    open(read("/handbook", || get(handbook::first))),
+    open(read("/handbook/{*page}", || get(handbook::page))),
+    read("/api/v1/metrics", || get(metrics::fleet)),
 ];
 
 /// The whole service.
@@ -96,5 +100,6 @@ pub fn router(app: App) -> Router {
         .fallback(assets::file)
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
+        .layer(from_fn_with_state(app.clone(), metrics::count))
         .with_state(app)
 }

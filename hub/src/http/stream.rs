@@ -24,6 +24,9 @@ use crate::feed::event_text;
 /// Longest silence: shorter than the patience of proxies and of people.
 const TICK: Duration = Duration::from_secs(10);
 
+/// Streams at once: half the places of people, so that lists and actions always have some.
+const MOST_WATCHERS: usize = 128;
+
 type Next = Pin<Box<dyn Future<Output = (Receiver<Arc<str>>, Option<Bytes>)> + Send>>;
 
 struct Events {
@@ -69,6 +72,11 @@ impl HttpBody for Events {
 
 /// Opens a stream.
 pub async fn stream(State(app): State<App>) -> Result<Response, Failure> {
+    if app.feed.watchers() >= MOST_WATCHERS {
+        return Err(Failure::unavailable(
+            "too many pages watch this hub: close one and try again",
+        ));
+    }
     // First the subscription, then the hello: what changes in between is not lost.
     let events = app.feed.watch();
     let hello = StreamEvent::Hello {

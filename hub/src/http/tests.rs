@@ -2,8 +2,10 @@
 
 mod door;
 mod loop_closed;
+mod metrics;
 mod policies;
 mod readings;
+mod reference;
 mod requests;
 mod roles;
 
@@ -89,10 +91,11 @@ impl TestHub {
             max_handshakes: 16,
             beacon_every: Duration::from_secs(3_600),
         };
-        let core = Hub::new(settings, store.recover().expect("empty"), clock.now());
+        let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
+        let meters = Arc::new(crate::metrics::Meters::default());
         let (turn, hub) = Turn::new(Parts {
             core,
             clock,
@@ -101,6 +104,7 @@ impl TestHub {
             inputs: told,
             outlet: Arc::new(Sent(sent)),
             feed: feed.clone(),
+            meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -119,6 +123,8 @@ impl TestHub {
                 port: 7443,
             },
             fleet: nodes::empty(),
+            meters,
+            metrics_page: Arc::default(),
         };
         Self {
             router: router(app.clone()),

@@ -7,8 +7,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use hub_core::Reported;
 use serde::Deserialize;
-use wire::api::{EpochView, List, NodeView, VerifyView};
-use wire::ids::{Epoch, Seq};
+use wire::api::{EpochView, List, VerifyView};
+use wire::ids::{AgentId, Epoch, Seq};
 
 use super::answer::{node_name, query};
 use super::{App, Failure, nodes};
@@ -36,7 +36,7 @@ pub async fn list(
         // Asked before the scan: what a node makes while it runs is then not told of as missing.
         let reported = app.hub.reported(node.name.clone()).await?;
         let scan = app.read(move |store| store.verify(&name)).await?;
-        items.push(compare(&node, reported.as_ref(), &scan));
+        items.push(compare(&node.name, reported.as_ref(), &scan));
     }
     Ok(Json(List {
         items,
@@ -45,7 +45,7 @@ pub async fn list(
 }
 
 /// The comparison, from the node's last words and a scan.
-fn compare(node: &NodeView, reported: Option<&Reported>, scan: &Scan) -> VerifyView {
+fn compare(node: &AgentId, reported: Option<&Reported>, scan: &Scan) -> VerifyView {
     let mut made: BTreeMap<Epoch, Seq> = BTreeMap::new();
     let mut see = |epoch: Epoch, seq: Seq| {
         let last = made.entry(epoch).or_default();
@@ -64,12 +64,13 @@ fn compare(node: &NodeView, reported: Option<&Reported>, scan: &Scan) -> VerifyV
         }
     }
     let mut detail = Vec::new();
-    let mut missing = 0;
+    let mut missing: u64 = 0;
     let mut ends_agree = true;
     for (epoch, last) in &made {
         let found = scan.epochs.iter().find(|scanned| scanned.epoch == *epoch);
         let held = found.map_or(Seq(0), |found| found.last);
-        missing += last.0.saturating_sub(found.map_or(0, |found| found.count));
+        let lacks = last.0.saturating_sub(found.map_or(0, |found| found.count));
+        missing = missing.saturating_add(lacks);
         if *last > held {
             detail.push(format!("epoch {epoch}: entries {} to {last} are not here", held.next()));
         }
@@ -85,16 +86,21 @@ fn compare(node: &NodeView, reported: Option<&Reported>, scan: &Scan) -> VerifyV
     }
     scan.epochs.iter().for_each(|epoch| faults(epoch, &mut detail));
     VerifyView {
-        node: node.name.clone(),
-        produced: made.values().map(|last| last.0).sum(),
-        stored: scan.epochs.iter().map(|epoch| epoch.count).sum(),
+        node: node.clone(),
+        produced: total(made.values().map(|last| last.0)),
+        stored: total(scan.epochs.iter().map(|epoch| epoch.count)),
         missing,
-        double: scan.epochs.iter().map(|epoch| epoch.double).sum(),
+        double: total(scan.epochs.iter().map(|epoch| epoch.double)),
         chain_ok: ends_agree && scan.epochs.iter().all(ScannedEpoch::chain_ok),
         detail: detail.join("; "),
         as_of: reported.map(|reported| reported.as_of.wall),
         epochs: scan.epochs.iter().map(epoch_view).collect(),
     }
+}
+
+/// A sum of numbers that nodes tell.
+fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
 }
 
 fn faults(epoch: &ScannedEpoch, detail: &mut Vec<String>) {
@@ -128,5 +134,33 @@ fn epoch_view(epoch: &ScannedEpoch) -> EpochView {
         count: epoch.count,
         head: epoch.head,
         chain_ok: epoch.chain_ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::Digest;
+    use wire::entry::ChainHead;
+    use wire::time::Now;
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_node_tells_of_its_journal_has_an_answer() {
+        let last = Seq(u64::MAX);
+        let reported = Reported {
+            as_of: Now::default(),
+            head: ChainHead {
+                epoch: Epoch(u64::MAX),
+                seq: last,
+                digest: Digest::ZERO,
+            },
+            oldest: last,
+            older: vec![(Epoch(1), Seq(0), last), (Epoch(2), last, last)],
+            holes: Vec::new(),
+        };
+        let node = AgentId::new("mallory").expect("letters");
+        let view = compare(&node, Some(&reported), &Scan::default());
+        assert_eq!((view.produced, view.missing), (u64::MAX, u64::MAX));
     }
 }

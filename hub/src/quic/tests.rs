@@ -268,3 +268,58 @@ async fn an_agent_that_does_not_read_is_ended_and_the_turn_loop_never_waits() {
     assert!(matches!(hub.next().await, Input::SessionClosed { session, .. } if session == id));
     drop(session);
 }
+
+#[tokio::test]
+async fn strangers_that_say_nothing_keep_no_agent_out_and_surplus_is_closed_at_once() {
+    let mut hub = hub(Limits::default());
+    let mut machine = Machine::new(1);
+    let credentials = granted(hub.join(&mut machine, "edge-1").await);
+    assert!(matches!(hub.next().await, Input::Enrolled { .. }));
+    let tls = ClientTls::join(hub.office.ca.pin(), &clock()).unwrap();
+    let client = hub.client();
+    let mut silent = Vec::new();
+    for _ in 0..GUESTS_EACH + 8 {
+        silent.push(client.visit(hub.quic.local_addr(), &tls).await.unwrap());
+    }
+    // The hub opens a stream for nobody; whoever was sent away hears it as the end.
+    let mut closed = 0;
+    for visit in &silent[GUESTS_EACH..] {
+        let ended = timeout(DEADLINE, visit.answer())
+            .await
+            .expect("at once, not at a deadline");
+        closed += usize::from(ended.is_err());
+    }
+    assert!(closed >= 8, "{closed} of the surplus were closed");
+    let _session = hub
+        .session(&machine, &credentials)
+        .await
+        .expect("an agent's place is its own");
+    hub.quic.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_with_bad_tokens_waits_and_agents_there_do_not() {
+    let mut hub = hub(Limits::default());
+    let mut machine = Machine::new(1);
+    let credentials = granted(hub.join(&mut machine, "edge-1").await);
+    assert!(matches!(hub.next().await, Input::Enrolled { .. }));
+    let tls = ClientTls::join(hub.office.ca.pin(), &clock()).unwrap();
+    let client = hub.client();
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        let visit = client.visit(hub.quic.local_addr(), &tls).await.unwrap();
+        let request = machine.join(&wire::enroll::JoinToken([9; 16]), None);
+        let answer = async {
+            let mut door = visit.open().await?;
+            door.write(&request).await?;
+            door.read::<EnrollAnswer>().await
+        };
+        answers.push(timeout(DEADLINE, answer).await.unwrap().is_ok());
+    }
+    assert_eq!(answers, [vec![true; 10], vec![false; 2]].concat());
+    let _session = hub
+        .session(&machine, &credentials)
+        .await
+        .expect("sessions are another door");
+    hub.quic.stop().await;
+}

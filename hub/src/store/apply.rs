@@ -21,6 +21,9 @@ impl Tables<'_> {
     pub fn check(&self, batch: &Batch) -> Result<(), ApplyError> {
         let mut within: Vec<(&AgentId, Epoch, Seq)> = Vec::new();
         for row in &batch.rows {
+            if let Row::Put(row) = row {
+                self.check_put(row, &batch.rows)?;
+            }
             let Row::Entries { agent, epoch, raw, .. } = row else {
                 continue;
             };
@@ -93,6 +96,7 @@ impl Tables<'_> {
                     self.commands.remove(&id.0[..])?;
                 }
                 Row::Meta(record) => put(&mut self.meta, "meta", b"core", record)?,
+                Row::Put(row) => self.put_document(row)?,
                 Row::Turns { rule, value, record } => {
                     let name = rows::turns_name(rule, value);
                     match record {
@@ -156,6 +160,8 @@ impl Tables<'_> {
             let mut place = self.entries.insert_reserve(&key[..], rows::segment_bytes(segment))?;
             rows::write_segment(&key, segment, place.as_mut());
             drop(place);
+            let arrival = self.next_arrival();
+            put(&mut self.feed, "feed", &arrival, &key)?;
             let end = segment[segment.len() - 1].seq;
             let (here, later) = decisions.split_at(decisions.partition_point(|seq| *seq <= end));
             decisions = later;

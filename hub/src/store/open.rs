@@ -10,14 +10,16 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, StorageError};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableHandle};
 
 use super::StoreError;
-use super::rows::{self, unseal};
+use super::rows::{self, Table, unseal};
 use super::tables::{ApplyError, Tables, put};
 
-/// Format of the rows.
-const FORMAT: u32 = 1;
+/// Format of the rows: 2 has documents and the order of arrival.
+const FORMAT: u32 = 2;
+/// The format before, which is brought up to date when it is opened.
+const BEFORE_DOCUMENTS: u32 = 1;
 
 /// How much telemetry stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,7 @@ pub fn open(settings: &StoreSettings) -> Result<Database, StoreError> {
     }
     let marker = settings.marker();
     let database = open_checked(settings, &file, marker.exists())?;
+    upgrade(&file, &database)?;
     File::create(&marker)
         .and_then(|marker| marker.sync_all())
         .and_then(|()| sync_folder(folder))
@@ -168,10 +171,6 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
         detail,
     };
     let read = database.begin_read().map_err(|cause| damaged(cause.to_string()))?;
-    for table in rows::ALL {
-        // All tables are made before the file gets its name, so one that is missing was lost.
-        read.open_table(table).map_err(|cause| damaged(cause.to_string()))?;
-    }
     let meta = read
         .open_table(rows::META)
         .map_err(|cause| damaged(cause.to_string()))?;
@@ -180,15 +179,76 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
         .map_err(|cause| damaged(cause.to_string()))?
         .ok_or_else(|| damaged("it has no format row".to_owned()))?;
     let found = unseal("meta", b"format", sealed.value())?;
-    if found == FORMAT.to_be_bytes() {
-        Ok(())
-    } else {
-        Err(StoreError::Format {
+    let format = <[u8; 4]>::try_from(found).map(u32::from_be_bytes).unwrap_or(u32::MAX);
+    if !(BEFORE_DOCUMENTS..=FORMAT).contains(&format) {
+        return Err(StoreError::Format {
             path: file.to_owned(),
             found: format!("{found:?}"),
             known: FORMAT,
-        })
+        });
     }
+    let is_newer =
+        |table: &Table| format == BEFORE_DOCUMENTS && rows::SINCE_2.iter().any(|newer| newer.name() == table.name());
+    for table in rows::ALL.into_iter().filter(|table| !is_newer(table)) {
+        // All tables are made before the file gets its name, so one that is missing was lost.
+        read.open_table(table).map_err(|cause| damaged(cause.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Makes the tables that an older format lacks and puts every stored segment into the order of arrival, in one transaction: a
+/// crash leaves the older format whole. A program of that format refuses the file from then on.
+fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
+    let failed = |cause: redb::Error| StoreError::Database {
+        action: "be brought to the present format",
+        cause: Box::new(cause),
+    };
+    let read = database.begin_read().map_err(|cause| failed(cause.into()))?;
+    let is_present = read.open_table(rows::FEED).is_ok();
+    drop(read);
+    if is_present {
+        return Ok(());
+    }
+    tracing::info!(file = %file.display(), "bringing the store from format {BEFORE_DOCUMENTS} to {FORMAT}");
+    let transaction = database.begin_write().map_err(|cause| failed(cause.into()))?;
+    let result = Tables::open(&transaction)
+        .map_err(ApplyError::Spoilt)
+        .and_then(|mut tables| tables.into_format_2());
+    match result {
+        Ok(()) => transaction.commit().map_err(|cause| failed(cause.into())),
+        Err(ApplyError::Refused(error)) => Err(error),
+        Err(ApplyError::Spoilt(cause)) => Err(failed(cause)),
+    }
+}
+
+impl Tables<'_> {
+    fn into_format_2(&mut self) -> Result<(), ApplyError> {
+        let mut arrival = self.counters.arrival;
+        for row in self.entries.iter()? {
+            let (key, _) = row?;
+            put(&mut self.feed, "feed", &arrival.to_be_bytes(), key.value())?;
+            arrival += 1;
+        }
+        self.counters.arrival = arrival;
+        put(&mut self.meta, "meta", b"arrival", &arrival.to_be_bytes())?;
+        put(&mut self.meta, "meta", b"format", &FORMAT.to_be_bytes())
+    }
+}
+
+/// Makes a closed store what the format before was: without the tables that came with this one.
+#[cfg(test)]
+pub fn as_format_1(settings: &StoreSettings) {
+    let database = builder(settings).open(settings.file()).expect("a store");
+    let transaction = database.begin_write().expect("open");
+    for table in rows::SINCE_2 {
+        transaction.delete_table(table).expect("it was there");
+    }
+    {
+        let mut meta = transaction.open_table(rows::META).expect("it is there");
+        put(&mut meta, "meta", b"format", &BEFORE_DOCUMENTS.to_be_bytes()).expect("room");
+    }
+    transaction.commit().expect("room");
+    database.close().expect("whole");
 }
 
 fn builder(settings: &StoreSettings) -> Builder {

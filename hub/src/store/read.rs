@@ -11,10 +11,11 @@ use wire::ids::{AgentId, DecisionId, Digest, Epoch, Generation, Seq};
 use wire::telemetry::is_key;
 use wire::{BundleRef, SignedBundle};
 
+use super::documents;
 use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
-use super::{StoreError, StoredDecision, Walk};
+use super::{Arrived, Cursor, StoreError, StoredDecision, Walk};
 
 /// Why a read failed.
 #[derive(Debug)]
@@ -108,6 +109,9 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
         bundle: bundles(read, 1)?.pop(),
         commands,
         turns,
+        journal: heads(read, &AgentId::hub())?,
+        documents: documents::live(read)?,
+        document_keys: documents::keys(read)?,
     })
 }
 
@@ -222,6 +226,62 @@ pub fn entries(
                 return Ok(found);
             }
             found.push((epoch, raw_entry(bytes)?));
+        }
+    }
+    Ok(found)
+}
+
+/// Entries of all journals after a cursor, in the order of their arrival.
+pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> Read<Vec<Arrived>> {
+    let entries = read.open_table(rows::ENTRIES)?;
+    let from = after.map_or(0, |cursor| cursor.arrival).to_be_bytes();
+    let mut found = Vec::new();
+    for row in read.open_table(rows::FEED)?.range(&from[..]..)? {
+        let (arrival, sealed) = row?;
+        let key = unseal("feed", arrival.value(), sealed.value())?;
+        let arrival = number(arrival.value())?;
+        let (owner, epoch, _) = rows::read_place("feed", key)?;
+        let Some(segment) = entries.get(key)? else {
+            continue;
+        };
+        for (bytes, index) in open_segment(key, segment.value())?.into_iter().zip(0..) {
+            let cursor = Cursor { arrival, index };
+            if after.is_some_and(|after| cursor <= after) {
+                continue;
+            }
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            let (owner, entry) = (owner.clone(), raw_entry(bytes)?);
+            found.push(Arrived {
+                cursor,
+                owner,
+                epoch,
+                entry,
+            });
+        }
+    }
+    Ok(found)
+}
+
+fn number(key: &[u8]) -> Result<u64, StoreError> {
+    let bytes = key.try_into().map_err(|_| StoreError::DamagedRow { table: "feed" })?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+/// Blocks of all agents after an arrival number, oldest first.
+pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<Vec<(u64, AgentId, Epoch, Vec<u8>)>> {
+    let blocks = read.open_table(rows::BLOCKS)?;
+    let from = after.saturating_add(1).to_be_bytes();
+    let mut found = Vec::new();
+    for row in read.open_table(rows::BLOCK_ORDER)?.range(&from[..]..)?.take(limit) {
+        let (arrival, sealed) = row?;
+        let parts = unseal("block-order", arrival.value(), sealed.value())?;
+        let (_, _, key): (u64, u64, Vec<u8>) = decode("block-order", parts)?;
+        let (agent, epoch, _) = rows::read_place("blocks", &key)?;
+        if let Some(block) = blocks.get(&key[..])? {
+            let block = unseal("blocks", &key, block.value())?.to_vec();
+            found.push((number(arrival.value())?, agent, epoch, block));
         }
     }
     Ok(found)

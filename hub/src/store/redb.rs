@@ -8,13 +8,14 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use hub_core::{Batch, Recovered};
+use hub_core::{Batch, Recovered, StoredDocument};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::mpsc;
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle};
 
+use super::documents;
 use super::lists;
 use super::open;
 use super::read;
@@ -22,7 +23,9 @@ use super::rows;
 use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
-use super::{Completion, DecisionPage, Store, StoreError, StoreSettings, StoredDecision, Walk};
+use super::{
+    Arrived, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings, StoredDecision, Walk,
+};
 use crate::clock::Clock;
 
 /// Jobs that may wait. A group takes as many at once.
@@ -205,6 +208,32 @@ impl Store for RedbStore {
     fn published_by(&self, bundle: &BundleRef) -> Result<Option<String>, StoreError> {
         let name = self.read(|read| read::setting(read, &rows::publisher_name(bundle)))?;
         Ok(name.map(|name| String::from_utf8_lossy(&name).into_owned()))
+    }
+
+    fn document(&self, kind: &str, id: &str) -> Result<Option<StoredDocument>, StoreError> {
+        self.read(|read| documents::document(read, kind, id))
+    }
+
+    fn documents(
+        &self,
+        kind: &str,
+        index: Option<(&str, &str)>,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<DocumentPage, StoreError> {
+        self.read(|read| documents::page(read, kind, index, before, limit))
+    }
+
+    fn document_by_key(&self, kind: &str, key: &str) -> Result<Option<String>, StoreError> {
+        self.read(|read| documents::by_key(read, kind, key))
+    }
+
+    fn arrived(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Arrived>, StoreError> {
+        self.read(|read| read::arrived(read, after, limit))
+    }
+
+    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<(u64, AgentId, Epoch, Vec<u8>)>, StoreError> {
+        self.read(|read| read::blocks_arrived(read, after, limit))
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

@@ -43,8 +43,20 @@ pub const TOKENS: Table = Table::new("tokens");
 /// Agent -> enrolment's record.
 pub const IDENTITIES: Table = Table::new("identities");
 
+/// (kind, id) -> the newest revision of a document.
+pub const DOCUMENTS: Table = Table::new("documents");
+/// (kind, unique key) -> id of the document that has it.
+pub const DOCUMENT_KEYS: Table = Table::new("document-keys");
+/// (kind, index, value, id) -> nothing: list indexes, and under [`LIVE`] the documents that are loaded at the start.
+pub const DOCUMENT_INDEX: Table = Table::new("document-index");
+/// Arrival number -> key in [`ENTRIES`]: every segment of every journal in the order in which it was stored.
+pub const FEED: Table = Table::new("feed");
+
+/// Tables that stores of format 1 do not have.
+pub const SINCE_2: [Table; 4] = [DOCUMENTS, DOCUMENT_KEYS, DOCUMENT_INDEX, FEED];
+
 /// Every table, so that all exist from the first commit on.
-pub const ALL: [Table; 14] = [
+pub const ALL: [Table; 18] = [
     ENTRIES,
     HEADS,
     DECISIONS,
@@ -59,7 +71,14 @@ pub const ALL: [Table; 14] = [
     META,
     TOKENS,
     IDENTITIES,
+    DOCUMENTS,
+    DOCUMENT_KEYS,
+    DOCUMENT_INDEX,
+    FEED,
 ];
+
+/// Name of the index of live documents; no list index is called that.
+pub const LIVE: &str = "@live";
 
 /// Bytes of the checksum: truncated BLAKE3. 64 bits miss one damage in 10^19.
 pub const SEAL_BYTES: usize = 8;
@@ -136,6 +155,26 @@ pub fn outcome_key(agent: &AgentId, epoch: Epoch, decision: Seq) -> Vec<u8> {
     place_key(agent, epoch, Seq(decision.0 / OUTCOME_GROUP))
 }
 
+/// A key of several parts, none of which holds a zero byte; the core bounds them.
+pub fn parts_key(parts: &[&str]) -> Vec<u8> {
+    parts.join("\0").into_bytes()
+}
+
+/// The parts of such a key.
+pub fn read_parts<'a>(table: &'static str, key: &'a [u8]) -> Result<Vec<&'a str>, StoreError> {
+    let text = std::str::from_utf8(key).map_err(|_| StoreError::DamagedRow { table })?;
+    Ok(text.split('\0').collect())
+}
+
+/// Everything that begins with these parts: the first key, and the first one after all of them.
+pub fn parts_span(parts: &[&str]) -> (Vec<u8>, Vec<u8>) {
+    let mut start = parts_key(parts);
+    let mut end = start.clone();
+    start.push(0);
+    end.push(1);
+    (start, end)
+}
+
 /// Reads an (agent, epoch, place) key.
 pub fn read_place(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch, Seq), StoreError> {
     let damaged = || StoreError::DamagedRow { table };
@@ -147,7 +186,7 @@ pub fn read_place(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch, Se
             .fold(0, |value, byte| value << 8 | u64::from(*byte))
     };
     Ok((
-        AgentId::new(name).map_err(|_| damaged())?,
+        AgentId::owner(name).map_err(|_| damaged())?,
         Epoch(number(name_bytes + 1)),
         Seq(number(name_bytes + 9)),
     ))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hub_core::{Batch, Row, Token};
+use hub_core::{Batch, Put, Row, StoredDocument, Token};
 use tokio::sync::mpsc;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, Seq};
@@ -35,8 +35,12 @@ impl Bench {
         }
     }
 
-    fn reopen(mut self) -> Self {
+    fn reopen(self) -> Self {
         self.store.close().expect("closes");
+        self.reopen_closed()
+    }
+
+    fn reopen_closed(mut self) -> Self {
         (self.store, self.done) = open(self.folder.path(), Retention::default()).expect("opens again");
         self
     }
@@ -537,4 +541,132 @@ fn a_closed_store_refuses_and_does_not_hang() {
             .is_err()
     );
     bench.store.close().expect("twice is once");
+}
+
+fn document(id: &str, revision: u64, text: &str) -> Put {
+    Put {
+        kind: "note",
+        id: id.to_owned(),
+        revision,
+        live: true,
+        record: Some(text.as_bytes().to_vec()),
+        unique: vec![format!("key:{id}")],
+        indexes: vec![("colour", text.to_owned())],
+    }
+}
+
+fn ids(page: &super::DocumentPage) -> Vec<&str> {
+    page.rows.iter().map(|row| row.id.as_str()).collect()
+}
+
+#[test]
+fn a_document_is_found_by_id_key_and_index_in_its_newest_revision_only() {
+    let mut bench = Bench::new();
+    let notes = ["a", "b", "c"].map(|id| Row::Put(document(id, 1, "red")));
+    bench.put(notes.to_vec()).expect("stored");
+    bench.put(vec![Row::Put(document("b", 2, "blue"))]).expect("stored");
+    let done = Put {
+        live: false,
+        ..document("c", 2, "red")
+    };
+    bench.put(vec![Row::Put(done)]).expect("stored");
+    let bench = bench.reopen();
+    let store = &bench.store;
+    let blue = StoredDocument {
+        kind: "note".to_owned(),
+        id: "b".to_owned(),
+        revision: 2,
+        record: b"blue".to_vec(),
+    };
+    assert_eq!(store.document("note", "b").expect("whole"), Some(blue));
+    assert_eq!(store.document("note", "d").expect("whole"), None);
+    assert_eq!(
+        store.document_by_key("note", "key:b").expect("whole").as_deref(),
+        Some("b")
+    );
+    let of = |index, before, limit| store.documents("note", index, before, limit).expect("whole");
+    assert_eq!(ids(&of(Some(("colour", "red")), None, 9)), ["c", "a"]);
+    assert_eq!(ids(&of(Some(("colour", "blue")), None, 9)), ["b"]);
+    let page = of(None, None, 2);
+    assert_eq!((ids(&page), page.next.as_deref()), (vec!["c", "b"], Some("b")));
+    assert_eq!(ids(&of(None, page.next.as_deref(), 2)), ["a"]);
+    let recovered = store.recover().expect("whole");
+    let live: Vec<&str> = recovered.documents.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(live, ["a", "b"], "finished ones stay in the store");
+    assert_eq!(recovered.document_keys.len(), 3, "and keep their keys");
+}
+
+#[test]
+fn a_revision_that_does_not_follow_and_a_key_of_another_are_refused_and_leave_nothing() {
+    let mut bench = Bench::new();
+    bench.put(vec![Row::Put(document("a", 1, "red"))]).expect("stored");
+    let stale = bench.put(vec![Row::Put(document("a", 1, "blue"))]).expect_err("stale");
+    assert!(stale.contains("revision 1 of note `a` does not follow 1"), "{stale}");
+    let thief = Put {
+        unique: vec!["key:a".to_owned()],
+        ..document("b", 1, "red")
+    };
+    let taken = bench
+        .put(vec![Row::Put(document("c", 1, "red")), Row::Put(thief)])
+        .expect_err("taken");
+    assert!(taken.contains("key `key:a` of note `b` belongs to `a`"), "{taken}");
+    assert_eq!(
+        bench.store.document("note", "c").expect("whole"),
+        None,
+        "the same batch"
+    );
+    let gone = Put {
+        record: None,
+        unique: Vec::new(),
+        indexes: Vec::new(),
+        ..document("a", 2, "")
+    };
+    bench.put(vec![Row::Put(gone)]).expect("stored");
+    assert_eq!(bench.store.document_by_key("note", "key:a").expect("whole"), None);
+    bench
+        .put(vec![Row::Put(document("a", 1, "new"))])
+        .expect("its first revision again");
+}
+
+#[test]
+fn entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_cursor() {
+    let mut bench = Bench::new();
+    let mut node = Chain::new("edge-03", 1);
+    let mut own = Chain {
+        agent: AgentId::hub(),
+        head: ChainHead::empty(Epoch(10)),
+    };
+    for _ in 0..3 {
+        let (theirs, ours) = (node.notes(2), own.notes(1));
+        bench.put(vec![node.row(theirs), own.row(ours)]).expect("stored");
+    }
+    let all = bench.store.arrived(None, 100).expect("whole");
+    let order: Vec<(String, u64)> = all.iter().map(|one| (one.owner.to_string(), one.entry.seq.0)).collect();
+    let at = |owner: &str, seq| (owner.to_owned(), seq);
+    let round = |n| [at("edge-03", 2 * n - 1), at("edge-03", 2 * n), at("@hub", n)];
+    assert_eq!(order, [round(1), round(2), round(3)].concat());
+    let bench = bench.reopen();
+    for (index, one) in all.iter().enumerate() {
+        let rest = bench.store.arrived(Some(one.cursor), 2).expect("whole");
+        assert_eq!(rest[..], all[(index + 1).min(9)..(index + 3).min(9)]);
+    }
+}
+
+#[test]
+fn a_store_of_the_format_before_is_brought_up_to_date_with_everything_in_it() {
+    let mut bench = Bench::new();
+    let mut chain = Chain::new("edge-03", 1);
+    let raw = chain.notes(3);
+    bench.put(vec![chain.row(raw.clone())]).expect("stored");
+    bench.store.close().expect("closes");
+    super::open::as_format_1(&StoreSettings::new(bench.folder.path().join("store")));
+    let mut bench = bench.reopen_closed();
+    let arrived = bench.store.arrived(None, 10).expect("whole");
+    assert_eq!(
+        arrived.iter().map(|one| &one.entry).collect::<Vec<_>>(),
+        raw.iter().collect::<Vec<_>>()
+    );
+    bench
+        .put(vec![Row::Put(document("a", 1, "red"))])
+        .expect("has the new tables");
 }

@@ -37,6 +37,10 @@ pub struct Tables<'t> {
     pub tokens: Open<'t>,
     /// For enrolment.
     pub identities: Open<'t>,
+    pub(super) documents: Open<'t>,
+    pub(super) document_keys: Open<'t>,
+    pub(super) document_index: Open<'t>,
+    pub(super) feed: Open<'t>,
     /// As they will be after the commit.
     pub counters: Counters,
 }
@@ -65,6 +69,10 @@ impl<'t> Tables<'t> {
             meta,
             tokens: open(rows::TOKENS)?,
             identities: open(rows::IDENTITIES)?,
+            documents: open(rows::DOCUMENTS)?,
+            document_keys: open(rows::DOCUMENT_KEYS)?,
+            document_index: open(rows::DOCUMENT_INDEX)?,
+            feed: open(rows::FEED)?,
             counters,
         })
     }

@@ -44,14 +44,14 @@ pub struct ScannedEpoch {
 impl ScannedEpoch {
     fn new(epoch: Epoch, first: Seq) -> Self {
         let holes = if first.0 > 1 {
-            vec![(Seq(1), Seq(first.0 - 1))]
+            vec![(Seq(1), before(first))]
         } else {
             Vec::new()
         };
         Self {
             epoch,
             first,
-            last: Seq(first.0 - 1),
+            last: before(first),
             count: 0,
             double: 0,
             holes,
@@ -71,8 +71,8 @@ impl ScannedEpoch {
             self.double += 1;
             return;
         }
-        if seq.0 > self.last.0 + 1 {
-            self.holes.push((Seq(self.last.0 + 1), Seq(seq.0 - 1)));
+        if seq > self.last.next() {
+            self.holes.push((self.last.next(), before(seq)));
         } else if seq.0 == 1 || self.count > 0 {
             let expected = if seq.0 == 1 { Digest::ZERO } else { self.head };
             if prev != Some(expected) {
@@ -113,11 +113,15 @@ pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> 
     Ok(scan)
 }
 
+fn before(seq: Seq) -> Seq {
+    Seq(seq.0.saturating_sub(1))
+}
+
 fn compare(scan: &mut Scan, head: &ChainHead) {
     match scan.epochs.iter_mut().find(|found| found.epoch == head.epoch) {
         Some(found) => found.head_differs = (found.last, found.head) != (head.seq, head.digest),
         None if head.seq.0 > 0 => {
-            let mut lost = ScannedEpoch::new(head.epoch, Seq(head.seq.0 + 1));
+            let mut lost = ScannedEpoch::new(head.epoch, head.seq.next());
             lost.head_differs = true;
             scan.epochs.push(lost);
         }

@@ -75,6 +75,7 @@ pub fn batch_bytes(batch: &Batch) -> usize {
         Row::Telemetry { block, .. } => block.len() + 64,
         Row::Agent { record, .. } | Row::Meta(record) => record.len(),
         Row::Bundle { signed, who, .. } => signed.payload.len() + who.as_ref().map_or(0, String::len) + 128,
+        Row::Put(put) => put.bytes(),
         Row::Command { record, .. } | Row::Turns { record, .. } => record.as_ref().map_or(0, Vec::len),
     };
     // Keys, heads and indexes.

@@ -7,7 +7,7 @@ use wire::decision::Fact;
 use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Mono, Now, Quantity};
 
 use super::power::DEVICE;
-use super::{Judge, REFLEX_WINDOW_MS, is_reflex};
+use super::{Judge, REFLEX_WINDOW_MS};
 use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
 use crate::ledger::{NODE, TurnOf, Turns, World};
@@ -169,7 +169,7 @@ impl Judge {
         if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
             add(DEVICE, "in_flight", i64::try_from(flying).ok());
         }
-        if is_reflex(asked) {
+        if asked.is_reflex() || asked.forward().is_some() {
             let limit = self.bundle.reflexes_per_hour;
             let (count, free) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
             add("reflexes", "count", Some(i64::from(count)));
@@ -187,9 +187,9 @@ impl Judge {
             now,
         };
         for (rule, counters) in self.bundle.rules.iter().zip(&self.counters) {
-            if rule.kind.numbers().is_empty() || !rule.applies(asked) {
+            let Some(asked) = &rule.counted_as(asked).filter(|_| !rule.kind.numbers().is_empty()) else {
                 continue;
-            }
+            };
             let turn = match rule.needs_turn() {
                 true => self.turns.of(&rule.id),
                 false => TurnOf::NotNeeded,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wire::{Action, ActionKind, Mono, OutcomeState};
 
+use super::calm::{self, is_stand_in};
 use super::{LOST_AFTER, REFUSED_MS};
 use crate::actions;
 use crate::ledger::{Engaged, Standing};
@@ -16,11 +17,17 @@ pub(super) fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Acti
     let condition = rule.and_then(|rule| rule.kind.condition());
     let again = Duration::from_millis(condition.map_or(0, |condition| condition.again_after_ms));
     let verifies = condition.and_then(|condition| condition.verify);
+    if condition.is_some_and(|condition| is_stand_in(condition, standing, action)) {
+        // The rule's own choice is still held back.
+        standing.acting = None;
+        standing.calm.told_until = now + again;
+        return;
+    }
     standing.refusals = 0;
     match state {
         // An agent tells of an action that is verified only once, at its end: then it is in force, too.
         OutcomeState::Applied | OutcomeState::Verified => {
-            engage(rule, standing, action);
+            engage(rule, standing, action, now);
             let lasting = action.kind.idempotent() || matches!(action.kind, ActionKind::Notify { .. });
             standing.again_at = if lasting { now + again } else { Mono(0) };
             standing.since = None;
@@ -34,7 +41,7 @@ pub(super) fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Acti
         OutcomeState::NotVerified | OutcomeState::Failed | OutcomeState::Unknown => {
             // It did not help, or nobody knows; it may be in force all the same.
             if state != OutcomeState::Failed {
-                engage(rule, standing, action);
+                engage(rule, standing, action, now);
             }
             standing.acting = None;
             standing.again_at = Mono(0);
@@ -46,12 +53,13 @@ pub(super) fn settle(rule: Option<&Rule>, standing: &mut Standing, action: &Acti
     }
 }
 
-fn engage(rule: Option<&Rule>, standing: &mut Standing, action: &Action) {
+fn engage(rule: Option<&Rule>, standing: &mut Standing, action: &Action, now: Mono) {
     let condition = rule.and_then(|rule| rule.kind.condition());
     let undo = condition.is_some_and(|condition| condition.undo_on_clear) && action.kind.undo().is_some();
     if !action.kind.reversible() {
         return;
     }
+    calm::engages(standing, action, now);
     standing
         .engaged
         .retain(|engaged| !is_same_lever(&engaged.action, action));
@@ -69,6 +77,7 @@ pub(super) fn settle_undo(standing: &mut Standing, failed: bool, now: Mono) {
         standing.blocked_until = now + Duration::from_millis(wait);
     } else {
         standing.engaged.pop();
+        standing.calm.given_back_at = Some(now);
         standing.refusals = 0;
         standing.again_at = Mono(0);
     }

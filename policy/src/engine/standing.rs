@@ -9,6 +9,7 @@ use std::time::Duration;
 use wire::decision::{Inputs, Observed};
 use wire::{Action, ActionKind, DeviceId, Mono, Origin};
 
+use super::calm::{self, is_lost};
 use super::settle::{is_same_lever, is_stricter};
 use super::{Judge, SILENCE_CHECK, Verify, Want};
 use crate::judge::rejected;
@@ -46,6 +47,7 @@ impl Judge {
             return;
         }
         standing.since = None;
+        calm::expire(standing, now);
         if standing.is_idle() || !condition.is_clear(value) {
             standing.clear_since = None;
             return;
@@ -66,10 +68,16 @@ impl Judge {
         };
         let standing = &mut instance.standing;
         standing.acting.take_if(|(_, until)| now > *until);
-        if standing.acting.is_some() || now < standing.blocked_until || now < standing.again_at {
+        if standing.acting.is_some() {
             return;
         }
-        let Some(then) = condition.then.get(usize::from(standing.alternative)) else {
+        let waits = now < standing.blocked_until || now < standing.again_at;
+        let stand_in = standing.calm.tell.filter(|_| waits);
+        if waits && stand_in.is_none() {
+            return;
+        }
+        let alternative = stand_in.unwrap_or(standing.alternative);
+        let Some(then) = condition.then.get(usize::from(alternative)) else {
             standing.alternative = 0;
             return;
         };
@@ -81,7 +89,8 @@ impl Judge {
         if self.is_covered(index, &action) {
             return;
         }
-        let verify = condition.verify.map(|(falls_below, within_ms)| Verify {
+        let verify = condition.verify.filter(|_| stand_in.is_none());
+        let verify = verify.map(|(falls_below, within_ms)| Verify {
             series: slot.series.clone(),
             falls_below,
             within: Duration::from_millis(within_ms),
@@ -91,8 +100,10 @@ impl Judge {
         wants.push(Want {
             rejected: rejected(&bundle, &origin, &action),
             origin,
+            readings: std::iter::once(seen)
+                .chain(self.seen_instead(index, &action, now))
+                .collect(),
             action,
-            readings: vec![seen],
             verify,
         });
     }
@@ -104,7 +115,12 @@ impl Judge {
         if standing.acting.is_some() || now < standing.blocked_until {
             return;
         }
-        while standing.engaged.last().is_some_and(|engaged| !engaged.undo) {
+        // What is no longer in force is not taken back: what the device has now is somebody else's.
+        while standing
+            .engaged
+            .last()
+            .is_some_and(|engaged| !engaged.undo || is_lost(&standing.calm, &engaged.action))
+        {
             standing.engaged.pop();
         }
         let Some(engaged) = standing.engaged.last().cloned() else {

@@ -203,7 +203,7 @@ pub(crate) fn until_freeze(rules: &[Rule], asked: &Asked<'_>, far_ms: i64) -> Op
     let begun = Finding::pass(0, "=", Some(1), Some(0), Unit::Flag).fails(Verdict::Hold, None);
     let holds = |rule: &&Rule| {
         let counts = rule.kind.is_freeze() && rule.mode == Mode::Enforce && rule.applies(asked);
-        counts && !rule.weigh(begun).verdict.runs()
+        counts && !rule.weigh(begun, asked).verdict.runs()
     };
     let freezes = rules.iter().filter(holds);
     freezes.filter_map(|rule| rule.kind.quiet_for(asked, far_ms)).min()

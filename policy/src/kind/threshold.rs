@@ -352,6 +352,16 @@ impl Threshold {
         }
     }
 
+    /// That its limit is broken, for people.
+    pub fn broken(&self, device: &DeviceId) -> String {
+        let beyond = match self.condition {
+            Condition::Above(limit) => format!("above {}", show(limit, self.unit())),
+            Condition::Below(limit) => format!("below {}", show(limit, self.unit())),
+            Condition::Missing => "missing".to_owned(),
+        };
+        format!("{} of {device} is {beyond}", self.quantity)
+    }
+
     /// One line for people.
     pub fn text(&self) -> String {
         let when = match self.condition {

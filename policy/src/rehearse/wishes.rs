@@ -63,7 +63,7 @@ impl OnlyDraft {
     pub fn wanted_by(&self) -> &str {
         match &self.origin {
             Origin::Rule { rule } | Origin::Cleared { rule } => rule,
-            Origin::Command { who, .. } | Origin::Local { who, .. } => who,
+            Origin::Command { who, .. } | Origin::Local { who, .. } | Origin::Plan { who, .. } => who,
         }
     }
 

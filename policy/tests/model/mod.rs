@@ -290,6 +290,11 @@ fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option
                 }
             }
         };
+        let is_reflex = safety && SOURCES[asked.source] == "reflex";
+        if is_reflex && matches!(rule.spec, Spec::Rate { .. }) {
+            // A budget counts a reflex and never stops it.
+            verdict = Verdict::Allow;
+        }
         if verdict != Verdict::Allow {
             verdict = match VIOLATIONS[usize::from(rule.violation)] {
                 Some("warn") => Verdict::Allow,

@@ -47,7 +47,8 @@ impl World {
             beacon_every: Duration::from_millis(self.swarm.beacon_every_ms),
         };
         let now = self.hub_clock.at(self.now_ms);
-        self.hub = Some(Hub::new(settings, self.store.recover(), now));
+        let hub = Hub::new(settings, self.store.recover(), now);
+        self.hub = Some(hub.expect("the store holds what this program wrote"));
         for n in 0..self.nodes.len() {
             let agent = self.nodes[n].id.clone();
             let site = "site-a".to_owned();

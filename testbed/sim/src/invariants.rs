@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use edge_agent_core::{Agent, Batch, Run};
-use wire::action::{ActionKind, Origin};
+use wire::action::ActionKind;
 use wire::entry::EntryBody;
 use wire::frame::Ack;
 use wire::ids::{AgentId, Epoch, Seq};
@@ -105,7 +105,7 @@ impl Invariants {
         let twice = matches && !life.started.insert(run.decision.clone());
         self.require(!twice, || format!("A2: {run:?} starts twice"));
         if let Some(decision) = decided
-            && let Origin::Command { id, .. } = decision.inputs.origin
+            && let Some(id) = decision.inputs.origin.command()
         {
             let life = &mut self.lives[node];
             let former = life.commands.insert(id, run.decision.clone());

@@ -14,6 +14,7 @@ mod bundles;
 mod clock;
 mod disk;
 mod gpu;
+mod hostile;
 mod hubs;
 mod invariants;
 mod net;

@@ -69,7 +69,7 @@ fn short(frame: &Frame) -> String {
 fn repeats_per_mille(frame: &Frame) -> u64 {
     match frame {
         // Rare, and the ones that hurt.
-        Frame::Command(_) | Frame::Roles(_) => 300,
+        Frame::Command(_) | Frame::PlanCommand(_) | Frame::Roles(_) => 300,
         Frame::Entries(_)
         | Frame::Telemetry(_)
         | Frame::Ack(_)

@@ -52,7 +52,10 @@ impl Life {
             EntryBody::Acted(outcome) => {
                 self.unfinished.remove(&outcome.decision);
             }
-            EntryBody::Gap(Gap::Coarsened { .. }) | EntryBody::Decided(_) | EntryBody::Event(_) => {}
+            EntryBody::Gap(Gap::Coarsened { .. })
+            | EntryBody::Decided(_)
+            | EntryBody::Event(_)
+            | EntryBody::Changed(_) => {}
         }
         Ok(())
     }

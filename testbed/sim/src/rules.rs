@@ -100,7 +100,7 @@ impl Deeds {
                 self.end(&outcome.decision, (!dropped).then_some(entry.at.mono));
                 Ok(())
             }
-            EntryBody::Event(_) | EntryBody::Gap(_) => Ok(()),
+            EntryBody::Event(_) | EntryBody::Gap(_) | EntryBody::Changed(_) => Ok(()),
         }
     }
 

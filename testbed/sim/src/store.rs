@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hub_core::{Recovered, Row, StoredAgent};
+use hub_core::{Put, Recovered, Row, StoredAgent, StoredDocument};
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, CommandId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle};
@@ -26,6 +26,7 @@ pub(crate) struct Store {
     commands: BTreeMap<CommandId, Vec<u8>>,
     meta: Option<Vec<u8>>,
     turns: BTreeMap<(String, String), Vec<u8>>,
+    documents: BTreeMap<(&'static str, String), Put>,
 }
 
 impl Store {
@@ -58,6 +59,7 @@ impl Store {
                 self.commands.remove(&id);
             }
             Row::Meta(meta) => self.meta = Some(meta),
+            Row::Put(put) => return self.put(put),
             Row::Turns {
                 rule,
                 value,
@@ -72,6 +74,29 @@ impl Store {
             } => {
                 self.turns.remove(&(rule, value));
             }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, put: Put) -> Result<(), String> {
+        let key = (put.kind, put.id.clone());
+        let stored = self.documents.get(&key).map_or(0, |stored| stored.revision);
+        if put.revision != stored + 1 {
+            return Err(format!(
+                "D3: revision {} of {} {} after {stored}",
+                put.revision, put.kind, put.id
+            ));
+        }
+        let mut others = self
+            .documents
+            .values()
+            .filter(|other| other.kind == put.kind && other.id != put.id);
+        if let Some(other) = others.find(|other| other.unique.iter().any(|unique| put.unique.contains(unique))) {
+            return Err(format!("D3: {} {} has a key of {}", put.kind, put.id, other.id));
+        }
+        match put.record {
+            Some(_) => drop(self.documents.insert(key, put)),
+            None => drop(self.documents.remove(&key)),
         }
         Ok(())
     }
@@ -144,6 +169,26 @@ impl Store {
             agents: agents.collect(),
             bundle: self.bundle.clone(),
             commands: self.commands.values().cloned().collect(),
+            journal: self
+                .chains
+                .range((AgentId::hub(), Epoch(0))..=(AgentId::hub(), Epoch(u64::MAX)))
+                .map(|(_, chain)| chain.head)
+                .collect(),
+            documents: self
+                .documents
+                .values()
+                .filter(|put| put.live)
+                .filter_map(stored_document)
+                .collect(),
+            document_keys: self
+                .documents
+                .values()
+                .flat_map(|put| {
+                    put.unique
+                        .iter()
+                        .map(|key| (put.kind.to_owned(), key.clone(), put.id.clone()))
+                })
+                .collect(),
             turns: self
                 .turns
                 .iter()
@@ -151,4 +196,13 @@ impl Store {
                 .collect(),
         }
     }
+}
+
+fn stored_document(put: &Put) -> Option<StoredDocument> {
+    Some(StoredDocument {
+        kind: put.kind.to_owned(),
+        id: put.id.clone(),
+        revision: put.revision,
+        record: put.record.clone()?,
+    })
 }

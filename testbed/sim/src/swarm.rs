@@ -146,6 +146,8 @@ pub struct Swarm {
     pub journal_limit_bytes: u64,
     /// Time between two beacons, in milliseconds.
     pub beacon_every_ms: u64,
+    /// Whether one agent more is in the wrong hands.
+    pub hostile: bool,
     /// Whether the world's own events (heat, leaks, new bundles) happen.
     pub eventful: bool,
     /// Whether bundles are random ones; else the demo's.
@@ -180,6 +182,7 @@ impl Swarm {
                 4 << 20
             },
             beacon_every_ms: random.between(15, 60) * 1_000,
+            hostile: !quiet && seed % 3 == 0,
             eventful: true,
             // Drawn apart, so that what else a seed plays does not depend on it.
             random_bundles: Random::new(seed ^ 0xB0B).chance(700),
@@ -199,6 +202,7 @@ impl Swarm {
             latency_ms: 20,
             journal_limit_bytes: 4 << 20,
             beacon_every_ms: 60_000,
+            hostile: false,
             eventful: false,
             random_bundles: false,
             turns: None,

@@ -19,6 +19,7 @@ use wire::{BundleRef, Frame};
 use crate::agents::Node;
 use crate::bundles::{Draft, Pool};
 use crate::clock::Clock;
+use crate::hostile::Hostile;
 use crate::invariants::Invariants;
 use crate::net::{Session, Way};
 use crate::random::Random;
@@ -140,6 +141,7 @@ pub(crate) enum Event {
         tries: u32,
     },
     Fault,
+    Harm,
     Order,
     Weather,
     Publish,
@@ -205,6 +207,7 @@ pub(crate) struct World {
     pub(crate) events: u64,
     /// The node whose course is told on stderr.
     pub(crate) watched: Option<usize>,
+    pub(crate) hostile: Hostile,
     heap: BinaryHeap<Reverse<Planned>>,
     order: u64,
 }
@@ -248,6 +251,7 @@ impl World {
             watched: None,
             heap: BinaryHeap::new(),
             order: 0,
+            hostile: Hostile::new(seed),
             nodes,
             random,
             swarm,
@@ -267,6 +271,9 @@ impl World {
         self.at(15_000, Event::Order);
         if self.swarm.eventful {
             self.at(8_000, Event::Weather);
+        }
+        if self.swarm.hostile {
+            self.at(5_000, Event::Harm);
         }
         self.at(self.swarm.safety_ms, Event::Heal);
         self.at(self.swarm.safety_ms + LOOK_EVERY_MS, Event::Look);
@@ -356,6 +363,7 @@ impl World {
             }
             Event::CrashIfBusy { what, tries } => self.crash_if_busy(what, tries),
             Event::Fault => self.fault(),
+            Event::Harm => self.harm(),
             Event::Order => self.order(),
             Event::Weather => self.weather(),
             Event::Publish => self.publish(),

@@ -62,10 +62,19 @@ const ONLY: &[(&str, &[&str])] = &[
     ("hub-kube", &["wire"]),
     ("hub-remediation-sdk", &["wire"]),
     ("edge-agent-gpu-probe", &["wire"]),
-    ("edge-agent-core", &["wire", "policy", "policy-execution", "firmware-profiles"]),
+    (
+        "edge-agent-core",
+        &["wire", "policy", "policy-execution", "firmware-profiles"],
+    ),
     (
         "hub-core",
-        &["wire", "policy", "policy-trust", "policy-execution", "firmware-profiles"],
+        &[
+            "wire",
+            "policy",
+            "policy-trust",
+            "policy-execution",
+            "firmware-profiles",
+        ],
     ),
     ("hub-brain", &["wire"]),
     ("policy-trust", &["wire"]),

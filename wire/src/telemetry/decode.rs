@@ -63,6 +63,31 @@ impl Decoder {
         result
     }
 
+    /// How many values a block will expand to, at the cost of its head alone: a short block can hold [`MAX_SERIES`] x
+    /// [`MAX_SAMPLES`] of them.
+    pub fn values_in(&self, bytes: &[u8]) -> Result<usize, DecodeError> {
+        let (&flags, mut rest) = bytes.split_first().ok_or(DecodeError::Short)?;
+        let rest = &mut rest;
+        let known = if flags == KEY { 0 } else { self.names.len() as u64 };
+        let start_mono = take_varint(rest)?;
+        take_varint(rest)?;
+        if take_varint(rest)? != known {
+            return Err(malformed("the dictionary does not continue the one before"));
+        }
+        let count = take_varint(rest)?;
+        if known.saturating_add(count) > MAX_SERIES as u64 {
+            return Err(malformed("too many series"));
+        }
+        for _ in 0..count {
+            *rest = codec::decode_prefix::<Series>(rest)?.1;
+        }
+        let samples = take_times(rest, start_mono)?.len();
+        let names = usize::try_from(known + count).unwrap_or(MAX_SERIES);
+        let bitmap = take_bytes(rest, names.div_ceil(8))?;
+        let changed: u32 = bitmap.iter().map(|byte| byte.count_ones()).sum();
+        Ok(changed as usize * samples)
+    }
+
     fn try_read(&mut self, bytes: &[u8], each: &mut impl FnMut(&Decoder, Now)) -> Result<(), DecodeError> {
         if bytes.len() > MAX_BLOCK_BYTES {
             return Err(DecodeError::TooLong {

@@ -90,6 +90,13 @@ pub enum CertificateFault {
     },
 }
 
+impl CertificateFault {
+    /// Whether another clock could see it otherwise.
+    pub(crate) fn is_of_time(&self) -> bool {
+        matches!(self, Self::Expired { .. } | Self::NotYetValid { .. })
+    }
+}
+
 impl From<CertificateFault> for rustls::Error {
     /// Chosen so that the alert tells the other end which kind of fault it is; see `fault.rs`.
     fn from(fault: CertificateFault) -> Self {

@@ -3,6 +3,9 @@
 //! A machine whose clock stands in 1970, or years ahead, must still reach its hub. So a time that an authenticated hub told us,
 //! carried on by the monotonic clock, comes first; before the first such time, the wall clock counts, but never below a floor
 //! (build time, last journaled time) that is certainly past.
+//!
+//! Any of these may itself have come from a clock that ran ahead once. So that nobody is locked out for ever by that, a hub's
+//! certificate counts also where the machine's own clock, as it is now, says that it is valid.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,10 +46,19 @@ impl CertificateClock {
     }
 }
 
+/// What the machine's clock says now, whatever was learned.
+pub(crate) fn machine_time() -> UnixTime {
+    unix(system_now())
+}
+
+fn unix(wall: Wall) -> UnixTime {
+    let seconds = u64::try_from(wall.0 / 1000).unwrap_or(0);
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+}
+
 impl rustls::time_provider::TimeProvider for CertificateClock {
     fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.now().0 / 1000).unwrap_or(0);
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+        Some(unix(self.now()))
     }
 }
 

@@ -19,12 +19,13 @@ use wire::enroll::{ALPN_JOIN, ALPN_REJOIN, ALPN_SESSION};
 use wire::ids::AgentId;
 
 use crate::certificate::{agent_named, domain_named};
+use crate::crowd::Crowd;
 use crate::door::{Door, DoorError};
 use crate::fault::{CloseCode, ConnectError, End};
 use crate::framed::Session;
 use crate::limits::{
-    HANDSHAKE, LINGER, MAX_HANDSHAKES, RETRY_ABOVE, Timing, bound_server, client_transport, endpoint_config,
-    server_transport,
+    HANDSHAKE, HANDSHAKES_EACH, LINGER, MAX_HANDSHAKES, RETRY_ABOVE, Timing, bound_server, client_transport,
+    endpoint_config, server_transport,
 };
 use crate::tls::{ClientTls, ServerTls};
 
@@ -228,6 +229,11 @@ impl Guest {
         door(&self.connection, streams)
     }
 
+    /// Sends them away: there is no place.
+    pub fn refuse(self, reason: &str) {
+        close(&self.connection, CloseCode::Busy, reason);
+    }
+
     /// Waits, for two seconds at most, until they have left, then closes.
     pub async fn see_off(self) {
         let _ = timeout(LINGER, self.connection.closed()).await;
@@ -243,6 +249,8 @@ pub struct Server {
     trust_domain: Arc<str>,
     /// At most [`MAX_HANDSHAKES`].
     handshakes: JoinSet<Option<Arrival>>,
+    /// How many of them each place has.
+    shaking: Crowd,
 }
 
 impl Server {
@@ -267,6 +275,7 @@ impl Server {
             timing,
             trust_domain: tls.trust_domain.as_str().into(),
             handshakes: JoinSet::new(),
+            shaking: Crowd::default(),
         })
     }
 
@@ -310,10 +319,15 @@ impl Server {
             let _ = incoming.retry();
             return;
         }
+        let from = incoming.remote_address().ip();
+        let Some(inside) = self.shaking.enter(from, HANDSHAKES_EACH) else {
+            return incoming.refuse();
+        };
         let trust_domain = self.trust_domain.clone();
         self.handshakes.spawn(async move {
             let address = incoming.remote_address();
             let result = timeout(HANDSHAKE, shake_hands(incoming, &trust_domain)).await;
+            drop(inside);
             match result {
                 Ok(Ok(arrival)) => arrival,
                 Ok(Err(cause)) => {

@@ -10,12 +10,14 @@
 
 mod certificate;
 mod clock;
+mod crowd;
 mod door;
 mod endpoint;
 mod fault;
 mod framed;
 mod limits;
 mod nudge;
+mod paced;
 mod packed;
 mod queue;
 mod tls;
@@ -23,10 +25,12 @@ mod window;
 
 pub use certificate::{CertificateFault, Trust, agent_uri, hub_uri, pin_of};
 pub use clock::CertificateClock;
+pub use crowd::{Crowd, Inside, place};
 pub use door::{Door, DoorError};
 pub use endpoint::{Arrival, Client, Guest, Pending, Server, Visit};
 pub use fault::{CloseCode, ConnectError, End};
 pub use framed::{Event, SendError, Sender, Session};
 pub use limits::{Timing, queue_limit_bytes};
+pub use paced::Paced;
 pub use quinn::{AsyncUdpSocket, Runtime, UdpPoller};
 pub use tls::{ClientTls, Leaf, ServerTls, TlsError, provider};

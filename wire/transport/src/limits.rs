@@ -26,6 +26,8 @@ pub(crate) const MTU_BYTES: u16 = 1200;
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 /// Handshakes that a hub works on at once; later ones wait in quinn's queue. 375 us of CPU each makes this half a second of work.
 pub(crate) const MAX_HANDSHAKES: usize = 1024;
+/// Of these, one address has a quarter at most: wide enough for a site that comes back at once, and never all of them.
+pub(crate) const HANDSHAKES_EACH: usize = MAX_HANDSHAKES / 4;
 /// Above this many unfinished handshakes an address must first show, by a retry token, that it receives what we send there.
 pub(crate) const RETRY_ABOVE: usize = 256;
 /// Connects that wait to be accepted: a whole fleet that comes back at once, not quinn's 65,536.

@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use wire::enroll::{ALPN_JOIN, ALPN_REJOIN, ALPN_SESSION, CaPin};
 
 use crate::certificate::{CertificateFault, Expect, Trust};
-use crate::clock::CertificateClock;
+use crate::clock::{CertificateClock, machine_time};
 
 /// A certificate with what leads to its CA, and its key.
 #[derive(Debug)]
@@ -176,7 +176,19 @@ impl Verifier {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        let result = self.expect.check(leaf, chain, now, algorithms);
+        let mut result = self.expect.check(leaf, chain, now, algorithms);
+        if let (Err(fault), Expect::Hub(_) | Expect::PinnedHub(_)) = (&result, &self.expect)
+            && fault.is_of_time()
+        {
+            let by_machine = self.expect.check(leaf, chain, machine_time(), algorithms);
+            match by_machine {
+                Ok(()) => tracing::warn!(%fault, "the hub's certificate counts by this machine's own clock only"),
+                Err(_) => {
+                    tracing::warn!(%fault, "the hub's certificate is refused: check the clocks of this machine and of the hub")
+                }
+            }
+            result = by_machine.map_err(|_| fault.clone());
+        }
         result.map_err(|fault| {
             tracing::debug!(%fault, "certificate refused");
             *self.verdict.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());

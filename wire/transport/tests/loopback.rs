@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use wire::bundle::SignedBundle;
 use wire::enroll::RENEW_TAG;
 use wire::frame::Frame;
+use wire::time::Wall;
 use wire_transport::{
-    Arrival, Client, ClientTls, CloseCode, ConnectError, End, Event, Leaf, SendError, Server, ServerTls, Session,
-    Timing, pin_of,
+    Arrival, CertificateClock, Client, ClientTls, CloseCode, ConnectError, End, Event, Leaf, SendError, Server,
+    ServerTls, Session, Timing, pin_of,
 };
 
 /// Generous: only a hang reaches it.
@@ -453,5 +454,30 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_ran_ahead_once_locks_nobody_out() {
+    let ca = Ca::new();
+    let hub_uri = format!("spiffe://{DOMAIN}/hub");
+    let hub_leaf = ca.issue(Wanted {
+        uris: &[&hub_uri],
+        usage: SERVER,
+        years: (2020, 2090),
+    });
+    let hub = hub(&ServerTls::new(hub_leaf, ca.trust(), &clock()).unwrap());
+    // The year 2110: from a clock that was wrong once, as a floor and as what a hub said.
+    let ahead = Wall(4_418_000_000_000);
+    let floor = CertificateClock::new(ahead);
+    let learned = clock();
+    learned.learn(ahead);
+    for wrong in [floor, learned] {
+        let tls = ClientTls::session(ca.agent("a"), ca.trust(), &wrong).unwrap();
+        let client = Client::new(hub.address, timing()).unwrap();
+        client
+            .session(hub.address, &tls)
+            .await
+            .expect("the machine's own clock is right");
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use wire::entry::ChainHead;
-use wire::frame::{Ack, Command, Frame, Order, Welcome};
-use wire::ids::{DecisionId, HubEpoch};
+use wire::entry::{ChainHead, Entry};
+use wire::frame::{Ack, Command, Frame, Order, PlanCommand, Welcome};
+use wire::ids::{DecisionId, HubEpoch, PlanId};
 use wire::reading::DeviceId;
-use wire::{Action, ActionKind};
+use wire::{Action, ActionKind, Origin, RawEntry};
 
 use super::*;
 use crate::testing::{BUNDLE, Disk, Rig, check, signed};
@@ -142,6 +142,52 @@ fn a_command_is_applied_once_also_over_a_crash() {
         rig.log,
         ["decided allow restart", "act restart", "applied", "command fenced"]
     );
+}
+
+#[test]
+fn a_step_of_a_plan_is_taken_once_and_its_decision_names_the_plan() {
+    let mut rig = Rig::new();
+    connect(&mut rig, vec![], 3);
+    rig.log.clear();
+    let step = || {
+        let Input::Frame(Frame::Command(command)) = command(1, 3, restart()) else {
+            unreachable!("made so above");
+        };
+        let plan = PlanId([9; 16]);
+        let step = PlanCommand {
+            plan,
+            step: 2,
+            undo: false,
+            brain: true,
+            command,
+        };
+        Input::Frame(Frame::PlanCommand(step))
+    };
+    rig.handle(step());
+    rig.handle(step());
+    assert_eq!(rig.log, ["decided allow restart", "act restart", "applied"]);
+    let named = rig.frames.iter().any(|frame| match frame {
+        Frame::Entries(entries) => entries.raw.iter().any(|raw| {
+            let origin = match RawEntry::from_bytes(raw.clone()).and_then(|raw| raw.decode()) {
+                Ok(Entry {
+                    body: EntryBody::Decided(decision),
+                    ..
+                }) => decision.inputs.origin,
+                _ => return false,
+            };
+            matches!(
+                origin,
+                Origin::Plan {
+                    plan: PlanId([9, ..]),
+                    step: 2,
+                    brain: true,
+                    ..
+                }
+            )
+        }),
+        _ => false,
+    });
+    assert!(named, "{:?}", rig.frames);
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Hub {
     /// Whether a node waits for its turn.
     pub(crate) fn waits_for_turn(&self, node: &Node) -> bool {
         let place = self.fleet.place(node.id());
-        place.is_some_and(|place| self.domains.queue.contains(&place))
+        place.is_some_and(|place| self.domains.queue.contains(place))
     }
 
     fn said(&self, node: &Node) -> Option<&NodeFacts> {
@@ -89,7 +89,7 @@ impl Hub {
                 (None, None) => false,
             })
         };
-        let waiting = self.domains.queue.iter().filter(|place| waits(**place));
+        let waiting = self.domains.queue.in_order().into_iter().filter(|place| waits(*place));
         let windows = counting.iter().filter_map(|rule| {
             let (limit, window_ms) = rules.window_of(rule)?;
             let key = ((*rule).to_owned(), value.to_owned());
@@ -111,7 +111,7 @@ impl Hub {
             newly_faulty: counts.newly_faulty,
             gives_turns: rules.gives_turns(domain) || !counting.is_empty(),
             turns: turns.collect(),
-            waiting: waiting.map(|place| self.fleet.node(*place).id().clone()).collect(),
+            waiting: waiting.map(|place| self.fleet.node(place).id().clone()).collect(),
             windows: windows.collect(),
         }
     }

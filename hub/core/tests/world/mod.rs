@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Change, Effect, Hub, Input, Recovered, Request, Row, SessionId, Settings, StoredAgent};
+use hub_core::{
+    Answer, Batch, Change, Effect, Hub, Input, Put, Recovered, Request, Row, SessionId, Settings, StoredAgent,
+    StoredDocument,
+};
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
@@ -25,6 +28,7 @@ pub struct Store {
     pub bundles: BTreeMap<Generation, (BundleRef, SignedBundle)>,
     pub commands: BTreeMap<CommandId, Vec<u8>>,
     pub turns: BTreeMap<(String, String), Vec<u8>>,
+    pub documents: BTreeMap<(&'static str, String), Put>,
 }
 
 impl Store {
@@ -34,7 +38,10 @@ impl Store {
         for row in batch.rows {
             match row {
                 Row::Entries { agent, epoch, raw, .. } => {
-                    assert!(self.records.contains_key(&agent), "{agent} has no record");
+                    assert!(
+                        agent.is_hub() || self.records.contains_key(&agent),
+                        "{agent} has no record"
+                    );
                     let key = (agent.clone(), epoch);
                     let chain = self.entries.entry(key).or_default();
                     for entry in raw {
@@ -78,6 +85,12 @@ impl Store {
                     };
                 }
                 Row::Meta(meta) => self.meta = Some(meta),
+                Row::Put(put) => {
+                    let key = (put.kind, put.id.clone());
+                    let stored = self.documents.get(&key).map_or(0, |stored| stored.revision);
+                    assert_eq!(put.revision, stored + 1, "{} {}", put.kind, put.id);
+                    self.documents.insert(key, put);
+                }
                 Row::Turns { rule, value, record } => {
                     match record {
                         Some(record) => self.turns.insert((rule, value), record),
@@ -123,6 +136,27 @@ impl Store {
             agents: agents.collect(),
             bundle: self.bundles.values().next_back().cloned(),
             commands: self.commands.values().cloned().collect(),
+            journal: self
+                .entries
+                .keys()
+                .filter(|(of, _)| of.is_hub())
+                .map(|(of, epoch)| self.head(of, *epoch))
+                .collect(),
+            documents: self
+                .documents
+                .values()
+                .filter(|put| put.live)
+                .filter_map(stored_document)
+                .collect(),
+            document_keys: self
+                .documents
+                .values()
+                .flat_map(|put| {
+                    put.unique
+                        .iter()
+                        .map(|key| (put.kind.to_owned(), key.clone(), put.id.clone()))
+                })
+                .collect(),
             turns: self
                 .turns
                 .iter()
@@ -130,6 +164,15 @@ impl Store {
                 .collect(),
         }
     }
+}
+
+fn stored_document(put: &Put) -> Option<StoredDocument> {
+    Some(StoredDocument {
+        kind: put.kind.to_owned(),
+        id: put.id.clone(),
+        revision: put.revision,
+        record: put.record.clone()?,
+    })
 }
 
 /// What one session heard.
@@ -381,7 +424,7 @@ impl World {
             mono: Mono(1_000_000),
             wall: Wall(1_795_521_667_250),
         };
-        let hub = Hub::new(settings.clone(), Recovered::default(), now);
+        let hub = Hub::new(settings.clone(), Recovered::default(), now).expect("an empty store");
         let mut world = Self {
             hub,
             settings,
@@ -584,7 +627,7 @@ impl World {
         for agent in &mut self.agents {
             agent.session = None;
         }
-        self.hub = Hub::new(self.settings.clone(), self.store.recover(), self.now);
+        self.hub = Hub::new(self.settings.clone(), self.store.recover(), self.now).expect("our own documents");
         self.drain();
     }
 

@@ -4,7 +4,10 @@ use super::*;
 use crate::http::ROUTES;
 
 fn path_of(pattern: &str) -> String {
-    pattern.replace("{name}", "edge-03").replace("{id}", "edge-03.1.1")
+    pattern
+        .replace("{*page}", "introduction.html")
+        .replace("{name}", "edge-03")
+        .replace("{id}", "edge-03.1.1")
 }
 
 async fn session(hub: &TestHub) -> String {

@@ -203,7 +203,8 @@ fn reply(gpus: &mut [Gpu], ask: &Ask) -> Reply {
     };
     match ask {
         Ask::Hello => Reply::Hello {
-            version: probe::VERSION,
+            // Version 1 on purpose: it shows that an agent gets along with a probe that is older than itself.
+            version: probe::OLDEST,
             driver: "simulated GPUs".to_owned(),
             simulated: true,
             gpus: gpus.iter().map(Gpu::info).collect(),
@@ -211,6 +212,9 @@ fn reply(gpus: &mut [Gpu], ask: &Ask) -> Reply {
         Ask::Read => Reply::Read(gpus.iter().map(Gpu::read).collect()),
         Ask::SetPowerCap { gpu, milliwatts } => set(*gpu, *milliwatts),
         Ask::ResetPowerCap { gpu } => set(*gpu, MAX_CAP_MW),
+        Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } => Reply::Failed {
+            reason: "this probe speaks version 1 of the protocol".to_owned(),
+        },
     }
 }
 

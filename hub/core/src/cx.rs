@@ -1,0 +1,125 @@
+//! What a subject works with in one turn, and the words that subjects exchange.
+//!
+//! A subject is a folder with a struct that nobody else can write. The hub gives it an input together with a [`Cx`]; it changes its
+//! own documents, records why, and leaves everything that others must do to `asks`, which the hub carries on in the same turn, first
+//! in, first out. What becomes visible outside waits for [`Then`]: the subject is told when its change is stored, and only then
+//! queues effects.
+//!
+//! The graph of asks has no cycle; `hub.rs` has it as a table.
+//! Read next: `journal.rs` (changes), `documents.rs` (rows).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use wire::change::ChangeRecord;
+use wire::entry::EntryBody;
+use wire::ids::AgentId;
+use wire::time::{Mono, Now};
+
+use crate::documents::Put;
+use crate::effect::{Answer, Effect};
+use crate::fleet::Fleet;
+use crate::journal::Journal;
+use crate::timers::{Timer, Timers};
+
+/// What is told when a change is stored, or when it was not: one variant for each subject that waits.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Somebody waits for this answer, and for a refusal if the store takes nothing.
+    Reply {
+        /// Whose request.
+        request: u64,
+        /// What is answered when it is stored.
+        answer: Box<Answer>,
+    },
+}
+
+/// What one subject asks of another: one variant for each edge of the graph.
+#[derive(Debug)]
+pub(crate) enum Ask {}
+
+/// One turn of one subject.
+pub(crate) struct Cx<'a> {
+    /// When it is.
+    pub(crate) now: Now,
+    /// The rules that the hub judges by; `None` before the first bundle.
+    pub(crate) rules: Option<&'a Arc<policy::Bundle>>,
+    /// The nodes, to read.
+    pub(crate) fleet: &'a Fleet,
+    /// What others must do.
+    pub(crate) asks: &'a mut VecDeque<Ask>,
+    journal: &'a mut Journal,
+    effects: &'a mut VecDeque<Effect>,
+    timers: &'a mut Timers,
+}
+
+impl<'a> Cx<'a> {
+    pub(crate) fn new(
+        now: Now,
+        rules: Option<&'a Arc<policy::Bundle>>,
+        fleet: &'a Fleet,
+        asks: &'a mut VecDeque<Ask>,
+        (journal, effects, timers): (&'a mut Journal, &'a mut VecDeque<Effect>, &'a mut Timers),
+    ) -> Self {
+        Self {
+            now,
+            rules,
+            fleet,
+            asks,
+            journal,
+            effects,
+            timers,
+        }
+    }
+
+    /// Whether the hub has a node of this name.
+    pub(crate) fn knows(&self, node: &AgentId) -> bool {
+        self.fleet.find(node).is_some()
+    }
+
+    /// Records why something changes. The first record of a turn names every document that the turn writes.
+    pub(crate) fn record(&mut self, change: ChangeRecord) {
+        self.journal.open().record(self.now, change.into_body());
+    }
+
+    /// Records something else that the hub's journal holds: a decision, an outcome.
+    pub(crate) fn journal(&mut self, body: EntryBody) {
+        self.journal.open().record(self.now, body);
+    }
+
+    /// Writes a document's row with this turn's change.
+    pub(crate) fn put(&mut self, put: Put) {
+        self.journal.open().put(put);
+    }
+
+    /// What is told once this turn's change is stored, or was not.
+    pub(crate) fn then(&mut self, then: Then) {
+        self.journal.open().then(then);
+    }
+
+    /// Answers when this turn's change is stored; if it cannot be, the answer says so.
+    pub(crate) fn reply_when_stored(&mut self, request: u64, answer: Answer) {
+        let answer = Box::new(answer);
+        self.then(Then::Reply { request, answer });
+    }
+
+    /// Answers at once: for refusals and for what is stored already.
+    pub(crate) fn reply(&mut self, request: u64, answer: Answer) {
+        self.effects.push_back(Effect::Reply { request, answer });
+    }
+
+    /// Queues something that is visible outside. Only for what is stored.
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    /// Sets a timer, in this process only: a deadline that must survive stands in its document and is set again at the start.
+    pub(crate) fn at(&mut self, at: Mono, timer: Timer) {
+        self.timers.set(at, timer);
+    }
+
+    /// Whether so much waits for the store that people must come again.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.journal.is_crowded()
+    }
+}

@@ -1,0 +1,303 @@
+//! `/metrics`: what this hub knows of itself and of its fleet in numbers, for Prometheus.
+//!
+//! Anyone who reaches the port may ask, as with `/livez`: the page has counts only, no name of a node, a person or a rule. Values of
+//! single nodes are in `/api/v1/metrics` ([`fleet`]), behind the door. One page serves all who ask within a second.
+//!
+//! Read next: `crate::metrics` (the counters), `wire::exposition` (the format), `charts/observability` (who asks).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
+use axum::http::{HeaderMap, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use wire::api::{NodeState, NodeView};
+use wire::decision::Verdict;
+use wire::exposition::{Buckets, Format, Kind, Page};
+
+use super::{App, Failure};
+use crate::metrics::{BOUNDS, Counted, Histogram};
+
+mod fleet;
+mod process;
+
+pub use fleet::fleet;
+
+/// How old a page may be: whoever asks more often than Prometheus does costs one look at the fleet for each of these.
+const FRESH: Duration = Duration::from_secs(1);
+/// The states of a node, so that each has its row also when no node is in it.
+const STATES: [NodeState; 4] = [
+    NodeState::Connected,
+    NodeState::WorkingAlone,
+    NodeState::Unknown,
+    NodeState::Down,
+];
+
+const VERDICTS: [Verdict; 5] = [
+    Verdict::Allow,
+    Verdict::Clamp,
+    Verdict::Hold,
+    Verdict::RequireApproval,
+    Verdict::Deny,
+];
+
+/// The page as it was last written, in both formats.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<[Option<(Instant, String)>; 2]>);
+
+impl Written {
+    fn fresh(&self, format: Format) -> Option<String> {
+        let pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, text) = pages[usize::from(format == Format::Text)].as_ref()?;
+        (at.elapsed() < FRESH).then(|| text.clone())
+    }
+
+    fn keep(&self, format: Format, text: &str) {
+        let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pages[usize::from(format == Format::Text)] = Some((Instant::now(), text.to_owned()));
+    }
+}
+
+/// `GET /metrics`.
+pub async fn page(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
+    let format = format(&headers);
+    if let Some(text) = app.metrics_page.fresh(format) {
+        return Ok(answer(format, text));
+    }
+    let mut page = Page::new(format);
+    page.family("sentinel_build", Kind::Info, "Version of the running program.")
+        .count(&[("component", "hub"), ("version", env!("CARGO_PKG_VERSION"))], 1);
+    of_nodes(&mut page, &app.hub.nodes().await?);
+    of_policy(&mut page, &app).await?;
+    of_store(&mut page, &app);
+    let counted = app.meters.counted();
+    of_decisions(&mut page, &counted);
+    of_queues(&mut page, &app);
+    of_requests(&mut page, &counted);
+    process::write(&mut page);
+    let text = page.finish();
+    app.metrics_page.keep(format, &text);
+    Ok(answer(format, text))
+}
+
+fn format(headers: &HeaderMap) -> Format {
+    Format::accepted(
+        headers
+            .get(ACCEPT)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default(),
+    )
+}
+
+fn answer(format: Format, text: String) -> Response {
+    ([(CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+fn of_nodes(page: &mut Page, nodes: &[NodeView]) {
+    let among = |is: &dyn Fn(&NodeView) -> bool| nodes.iter().filter(|node| is(node)).count() as u64;
+    let mut states = page.family(
+        "sentinel_hub_nodes",
+        Kind::Gauge,
+        "Nodes by how they stand with this hub.",
+    );
+    for state in STATES {
+        states.count(&[("state", state.name())], among(&|node| node.state == state));
+    }
+    page.family(
+        "sentinel_hub_nodes_quarantined",
+        Kind::Gauge,
+        "Nodes that are quarantined.",
+    )
+    .count(&[], among(&|node| node.quarantined.is_some()));
+    page.family(
+        "sentinel_hub_nodes_unhealthy",
+        Kind::Gauge,
+        "Nodes that are not healthy by their own word.",
+    )
+    .count(&[], among(&|node| node.unhealthy.is_some()));
+    page.family("sentinel_hub_nodes_held", Kind::Gauge, "Nodes that a person holds.")
+        .count(&[], among(&|node| node.held_by.is_some()));
+    page.family(
+        "sentinel_hub_nodes_journal_failing",
+        Kind::Gauge,
+        "Nodes whose journal did not accept entries when they last told.",
+    )
+    .count(&[], among(&|node| !node.journal_ok && node.last_seen.is_some()));
+    page.family(
+        "sentinel_hub_gpus",
+        Kind::Gauge,
+        "GPUs of all nodes, simulated ones apart.",
+    )
+    .count(&[("simulated", "false")], gpus(nodes, false))
+    .count(&[("simulated", "true")], gpus(nodes, true));
+    page.family(
+        "sentinel_sync_backlog_entries",
+        Kind::Gauge,
+        "Entries that nodes are known to have made and this hub has not stored.",
+    )
+    .count(&[], nodes.iter().map(|node| node.backlog_entries).sum());
+    let oldest = nodes
+        .iter()
+        .filter(|node| node.state != NodeState::Down)
+        .filter_map(|node| node.age_ms)
+        .max();
+    page.family(
+        "sentinel_sync_age_seconds",
+        Kind::Gauge,
+        "Time since the node that was silent for longest was heard, without those that said that they stop.",
+    )
+    .value(&[], Duration::from_millis(oldest.unwrap_or(0)).as_secs_f64());
+}
+
+fn gpus(nodes: &[NodeView], simulated: bool) -> u64 {
+    let gpus = nodes.iter().flat_map(|node| &node.gpus);
+    gpus.filter(|gpu| gpu.simulated == simulated).count() as u64
+}
+
+async fn of_policy(page: &mut Page, app: &App) -> Result<(), Failure> {
+    let newest = app.hub.policy().await?;
+    let (generation, has, total) = newest.map_or((0, 0, 0), |policy| {
+        (policy.generation.0, policy.nodes, policy.nodes_total)
+    });
+    page.family(
+        "sentinel_policy_generation",
+        Kind::Gauge,
+        "Generation of the newest bundle, 0 before the first.",
+    )
+    .count(&[], generation);
+    page.family(
+        "sentinel_hub_policy_nodes",
+        Kind::Gauge,
+        "Nodes by the bundle that they have.",
+    )
+    .count(&[("bundle", "newest")], has)
+    .count(&[("bundle", "other")], total.saturating_sub(has));
+    Ok(())
+}
+
+fn of_store(page: &mut Page, app: &App) {
+    let meters = &app.meters;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    page.family(
+        "sentinel_hub_entries_stored",
+        Kind::Counter,
+        "Entries of journals that became durable here.",
+    )
+    .count(&[], count(&meters.entries));
+    page.family(
+        "sentinel_hub_telemetry_blocks_stored",
+        Kind::Counter,
+        "Telemetry blocks that became durable here.",
+    )
+    .count(&[], count(&meters.blocks));
+    page.family(
+        "sentinel_hub_store_batches",
+        Kind::Counter,
+        "Batches by what became of them.",
+    )
+    .count(&[("result", "stored")], count(&meters.stored))
+    .count(&[("result", "failed")], count(&meters.failed));
+    page.family(
+        "sentinel_hub_store_trouble",
+        Kind::Gauge,
+        "1 while the store accepts nothing, else 0.",
+    )
+    .count(&[], u64::from(app.store.trouble().is_some()));
+    page.family(
+        "sentinel_hub_sessions_opened",
+        Kind::Counter,
+        "Sessions of agents that were opened.",
+    )
+    .count(&[], count(&meters.opened));
+    page.family("sentinel_hub_sessions", Kind::Gauge, "Sessions of agents that are up.")
+        .count(&[], count(&meters.opened).saturating_sub(count(&meters.closed)));
+    page.family(
+        "sentinel_hub_enrolments",
+        Kind::Counter,
+        "Machines that were enrolled, or changed their site.",
+    )
+    .count(&[], count(&meters.enrolled));
+    let help = "Time from handing a batch to the store to its answer.";
+    let commits = meters.counted().commits;
+    page.family("sentinel_hub_store_batch_duration_seconds", Kind::Histogram, help)
+        .histogram(&[], buckets(&commits));
+}
+
+fn of_decisions(page: &mut Page, counted: &Counted) {
+    let help = "Decisions of nodes that became durable here, by verdict and by whether the node had a session.";
+    let mut decisions = page.family("sentinel_hub_decisions", Kind::Counter, help);
+    // All of them from the start: a rate needs the 0 before the first one.
+    for verdict in VERDICTS.map(Verdict::name) {
+        for mode in ["connected", "disconnected"] {
+            let count = counted.decisions.get(&(verdict, mode)).copied().unwrap_or(0);
+            decisions.count(&[("verdict", verdict), ("mode", mode)], count);
+        }
+    }
+    let help = "Actions that policy denied, by kind of action.";
+    let mut denied = page.family("sentinel_policy_violations", Kind::Counter, help);
+    for (kind, count) in &counted.denied {
+        denied.count(&[("type", kind)], *count);
+    }
+}
+
+fn of_queues(page: &mut Page, app: &App) {
+    let queues = app.meters.queues();
+    let help = "What waits before the turn loop: frames of agents, questions of people, batches for the store.";
+    page.family("sentinel_hub_queue_length", Kind::Gauge, help)
+        .count(&[("queue", "frames")], queues.inputs as u64)
+        .count(&[("queue", "questions")], queues.asks as u64)
+        .count(&[("queue", "batches")], queues.batches as u64);
+}
+
+fn of_requests(page: &mut Page, counted: &Counted) {
+    let mut requests = page.family("http_requests", Kind::Counter, "Requests by method, route and status.");
+    for ((method, route, status), count) in &counted.requests {
+        let labels = [
+            ("method", *method),
+            ("endpoint", route),
+            ("status", &status.to_string()),
+        ];
+        requests.count(&labels, *count);
+    }
+    let help = "Time to the head of the answer, by method and route.";
+    let mut waits = page.family("http_request_duration_seconds", Kind::Histogram, help);
+    for ((method, route), histogram) in &counted.waits {
+        waits.histogram(&[("method", method), ("endpoint", route)], buckets(histogram));
+    }
+}
+
+fn buckets(histogram: &Histogram) -> Buckets<'_> {
+    Buckets {
+        bounds: &BOUNDS,
+        counts: &histogram.counts,
+        sum: histogram.sum,
+    }
+}
+
+/// Counts every request by its route; whatever has none, the console's files among them, is one row.
+pub async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = method_name(request.method());
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map_or("other", MatchedPath::as_str).to_owned();
+    let begun = Instant::now();
+    let response = next.run(request).await;
+    app.meters
+        .answered((method, route, response.status().as_u16()), begun.elapsed());
+    response
+}
+
+/// A method's name; a stranger's invention is `OTHER`, so that nobody can add rows.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        _ => "OTHER",
+    }
+}

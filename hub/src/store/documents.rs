@@ -1,0 +1,227 @@
+//! Rows of documents: the newest revision of each, its unique keys and its list indexes, always written together.
+//!
+//! Decides nothing about documents; refuses a revision that does not follow the stored one and a unique key that is another's, so
+//! that a mistake in the core is found before it is durable.
+//!
+//! Invariant: every key and index row belongs to the stored revision of its document.
+
+use hub_core::{Put, StoredDocument};
+use redb::{ReadTransaction, ReadableTable};
+use serde::{Deserialize, Serialize};
+use wire::codec;
+
+use super::read::{Read, value};
+use super::rows::{self, LIVE, parts_key, parts_span, read_parts, unseal};
+use super::tables::{ApplyError, Tables, decode, put};
+use super::{DocumentPage, StoreError};
+
+/// A row of the table of documents.
+#[derive(Debug, Serialize, Deserialize)]
+struct Row {
+    revision: u64,
+    live: bool,
+    unique: Vec<String>,
+    indexes: Vec<(String, String)>,
+    record: Vec<u8>,
+}
+
+impl Tables<'_> {
+    fn document(&self, kind: &str, id: &str) -> Result<Option<Row>, ApplyError> {
+        let key = parts_key(&[kind, id]);
+        match self.documents.get(&key[..])? {
+            Some(sealed) => Ok(Some(decode("documents", unseal("documents", &key, sealed.value())?)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a document's row follows what is stored.
+    pub(super) fn check_put(&self, row: &Put, batch: &[hub_core::Row]) -> Result<(), ApplyError> {
+        let earlier = earlier(row, batch);
+        let stored = match earlier {
+            Some(earlier) => earlier.revision,
+            None => self.document(row.kind, &row.id)?.map_or(0, |row| row.revision),
+        };
+        if row.revision != stored + 1 {
+            return Err(ApplyError::Refused(StoreError::Revision {
+                kind: row.kind,
+                id: row.id.clone(),
+                revision: row.revision,
+                stored,
+            }));
+        }
+        for unique in &row.unique {
+            let key = parts_key(&[row.kind, unique]);
+            let Some(sealed) = self.document_keys.get(&key[..])? else {
+                continue;
+            };
+            let holder = String::from_utf8_lossy(unseal("document-keys", &key, sealed.value())?).into_owned();
+            // A document of the same batch may give its key up before this row is written.
+            let given_up = batch.iter().any(|other| {
+                matches!(other, hub_core::Row::Put(put) if put.kind == row.kind && put.id == holder && !put.unique.contains(unique))
+            });
+            if holder != row.id && !given_up {
+                return Err(ApplyError::Refused(StoreError::Taken {
+                    kind: row.kind,
+                    id: row.id.clone(),
+                    key: unique.clone(),
+                    holder,
+                }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a document's row, its keys and its indexes, and removes those of the former revision.
+    pub(super) fn put_document(&mut self, row: &Put) -> Result<(), ApplyError> {
+        let (kind, id) = (row.kind, row.id.as_str());
+        if let Some(former) = self.document(kind, id)? {
+            for unique in &former.unique {
+                self.document_keys.remove(&parts_key(&[kind, unique])[..])?;
+            }
+            for (index, of) in &former.indexes {
+                self.document_index.remove(&parts_key(&[kind, index, of, id])[..])?;
+            }
+            self.document_index.remove(&parts_key(&[kind, LIVE, "", id])[..])?;
+        }
+        let key = parts_key(&[kind, id]);
+        let Some(record) = &row.record else {
+            self.documents.remove(&key[..])?;
+            return Ok(());
+        };
+        let stored = Row {
+            revision: row.revision,
+            live: row.live,
+            unique: row.unique.clone(),
+            indexes: row
+                .indexes
+                .iter()
+                .map(|(index, of)| ((*index).to_owned(), of.clone()))
+                .collect(),
+            record: record.clone(),
+        };
+        put(&mut self.documents, "documents", &key, &codec::encode(&stored))?;
+        for unique in &row.unique {
+            put(
+                &mut self.document_keys,
+                "document-keys",
+                &parts_key(&[kind, unique]),
+                id.as_bytes(),
+            )?;
+        }
+        for (index, of) in &row.indexes {
+            put(
+                &mut self.document_index,
+                "document-index",
+                &parts_key(&[kind, index, of, id]),
+                &[],
+            )?;
+        }
+        if row.live {
+            put(
+                &mut self.document_index,
+                "document-index",
+                &parts_key(&[kind, LIVE, "", id]),
+                &[],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The row of the same document that stands before this one in its batch.
+fn earlier<'a>(row: &Put, batch: &'a [hub_core::Row]) -> Option<&'a Put> {
+    let puts = batch.iter().filter_map(|other| match other {
+        hub_core::Row::Put(put) => Some(put),
+        _ => None,
+    });
+    puts.filter(|put| put.kind == row.kind && put.id == row.id && put.revision < row.revision)
+        .max_by_key(|put| put.revision)
+}
+
+/// One document.
+pub fn document(read: &ReadTransaction, kind: &str, id: &str) -> Read<Option<StoredDocument>> {
+    let key = parts_key(&[kind, id]);
+    match value(read, rows::DOCUMENTS, "documents", &key)? {
+        Some(bytes) => Ok(Some(stored(kind, id, decode("documents", &bytes)?))),
+        None => Ok(None),
+    }
+}
+
+fn stored(kind: &str, id: &str, row: Row) -> StoredDocument {
+    StoredDocument {
+        kind: kind.to_owned(),
+        id: id.to_owned(),
+        revision: row.revision,
+        record: row.record,
+    }
+}
+
+/// Id of the document with a unique key.
+pub fn by_key(read: &ReadTransaction, kind: &str, key: &str) -> Read<Option<String>> {
+    let found = value(read, rows::DOCUMENT_KEYS, "document-keys", &parts_key(&[kind, key]))?;
+    Ok(found.map(|id| String::from_utf8_lossy(&id).into_owned()))
+}
+
+/// A page of a kind, or of what has one value of a list index, newest id first.
+pub fn page(
+    read: &ReadTransaction,
+    kind: &str,
+    index: Option<(&str, &str)>,
+    before: Option<&str>,
+    limit: usize,
+) -> Read<DocumentPage> {
+    let (table, name, prefix) = match index {
+        Some((index, of)) => (rows::DOCUMENT_INDEX, "document-index", vec![kind, index, of]),
+        None => (rows::DOCUMENTS, "documents", vec![kind]),
+    };
+    let (start, mut end) = parts_span(&prefix);
+    if let Some(before) = before {
+        let parts: Vec<&str> = prefix.iter().copied().chain([before]).collect();
+        end = parts_key(&parts);
+    }
+    let mut found = DocumentPage::default();
+    for row in read.open_table(table)?.range(&start[..]..&end[..])?.rev() {
+        let (key, _) = row?;
+        let parts = read_parts(name, key.value())?;
+        let id = parts.last().copied().unwrap_or_default();
+        if found.rows.len() >= limit {
+            found.next = found.rows.last().map(|row: &StoredDocument| row.id.clone());
+            break;
+        }
+        let document = document(read, kind, id)?.ok_or(StoreError::DamagedRow { table: name })?;
+        found.rows.push(document);
+    }
+    Ok(found)
+}
+
+/// Every live document, of every kind.
+pub fn live(read: &ReadTransaction) -> Read<Vec<StoredDocument>> {
+    let mut found = Vec::new();
+    for row in read.open_table(rows::DOCUMENT_INDEX)?.iter()? {
+        let (key, _) = row?;
+        if let [kind, LIVE, "", id] = read_parts("document-index", key.value())?[..] {
+            let damaged = StoreError::DamagedRow {
+                table: "document-index",
+            };
+            found.push(document(read, kind, id)?.ok_or(damaged)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Unique keys of all documents: kind, key, id.
+pub fn keys(read: &ReadTransaction) -> Read<Vec<(String, String, String)>> {
+    let mut found = Vec::new();
+    for row in read.open_table(rows::DOCUMENT_KEYS)?.iter()? {
+        let (key, sealed) = row?;
+        let id = unseal("document-keys", key.value(), sealed.value())?;
+        if let [kind, unique] = read_parts("document-keys", key.value())?[..] {
+            found.push((
+                kind.to_owned(),
+                unique.to_owned(),
+                String::from_utf8_lossy(id).into_owned(),
+            ));
+        }
+    }
+    Ok(found)
+}
