@@ -32,6 +32,11 @@ pub(crate) enum Then {
         /// What is answered when it is stored.
         answer: Box<Answer>,
     },
+    /// A patch that passed every gate may be published.
+    Publish {
+        /// Which task.
+        task: String,
+    },
 }
 
 /// What one subject asks of another: one variant for each edge of the graph.

@@ -27,6 +27,7 @@ use crate::journal::{Journal, Settled};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::sessions::Sessions;
+use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
 
@@ -50,6 +51,7 @@ pub struct Hub {
     pub(crate) writer: Writer,
     pub(crate) journal: Journal,
     pub(crate) access: Access,
+    pub(crate) tasks: Tasks,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -81,6 +83,7 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: recover::<User, _>(&mut recovered, Access::recovered)?,
+            tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -104,6 +107,8 @@ impl Hub {
         };
         hub.recover_commands(&recovered.commands, now);
         hub.timers.set(now.mono, Timer::Beacon);
+        let (tasks, mut cx) = hub.tasks_cx(now);
+        tasks.resume(&mut cx);
         hub.flush(now);
         Ok(hub)
     }
@@ -155,14 +160,19 @@ impl Hub {
         for (kind, id, revision) in &settled.documents {
             match *kind {
                 User::KIND => self.access.settle(id, *revision, is_stored),
+                Task::KIND => self.tasks.settle(id, *revision, is_stored),
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
     }
 
-    fn told_stored(&mut self, then: Then, _now: Now) {
+    fn told_stored(&mut self, then: Then, now: Now) {
         match then {
             Then::Reply { request, answer } => self.reply(request, *answer),
+            Then::Publish { task } => {
+                let (tasks, mut cx) = self.tasks_cx(now);
+                tasks.may_publish(&task, &mut cx);
+            }
         }
     }
 
@@ -172,6 +182,8 @@ impl Hub {
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
             }
+            // What was to be published is not stored, so it is not published.
+            Then::Publish { .. } => {}
         }
     }
 
@@ -214,6 +226,10 @@ impl Hub {
                 let (access, mut cx) = self.access_cx(now);
                 access.handle(request, caller, what, &mut cx);
             }
+            Request::Tasks { caller, what } => {
+                let (tasks, mut cx) = self.tasks_cx(now);
+                tasks.handle(request, caller, what, &mut cx);
+            }
             Request::Export => self.export(request),
             Request::Order {
                 id,
@@ -244,6 +260,23 @@ impl Hub {
         let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
         let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
         (&mut self.access, cx)
+    }
+
+    fn tasks_cx(&mut self, now: Now) -> (&mut Tasks, Cx<'_>) {
+        let rules = self.bundles.rules();
+        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
+        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
+        (&mut self.tasks, cx)
+    }
+
+    /// A stored task by id.
+    pub fn task(&self, id: &str) -> Option<&Task> {
+        self.tasks.task(id)
+    }
+
+    /// Every stored task, oldest first.
+    pub fn tasks(&self) -> Vec<Task> {
+        self.tasks.all().cloned().collect()
     }
 
     /// A stored person by name.
@@ -315,6 +348,10 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                Timer::Tasks => {
+                    let (tasks, mut cx) = self.tasks_cx(now);
+                    tasks.due(&mut cx);
+                }
                 // What it is for stands in `policy_changed`, which is looked at after every input.
                 Timer::Policy => {}
             }

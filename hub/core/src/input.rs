@@ -110,6 +110,13 @@ pub enum Request {
         /// What.
         what: AccessRequest,
     },
+    /// Take in a failed check, or change a task.
+    Tasks {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: crate::tasks::TaskRequest,
+    },
     /// Give out everything that a node without a network needs.
     Export,
     /// Have an agent do something.

@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Domains,
     /// Watchers may hear of the policy again.
     Policy,
+    /// Leases of tasks may be lost.
+    Tasks,
 }
 
 #[derive(Debug, Default)]

@@ -412,7 +412,12 @@ impl Rig {
             meta: self.meta.clone(),
             agents: agents.collect(),
             bundle: self.bundle.clone(),
-            journal: self.heads.iter().filter(|((of, _), _)| of.is_hub()).map(|(_, head)| *head).collect(),
+            journal: self
+                .heads
+                .iter()
+                .filter(|((of, _), _)| of.is_hub())
+                .map(|(_, head)| *head)
+                .collect(),
             ..Recovered::default()
         };
         self.hub = Hub::new(self.settings.clone(), recovered, self.now).unwrap();

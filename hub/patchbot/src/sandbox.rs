@@ -19,6 +19,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub use hub_remediation_sdk::certificate::Level;
 use serde::{Deserialize, Serialize};
 
 /// Output kept of one program, in bytes, at each end; the middle of more is dropped.
@@ -33,15 +34,6 @@ const FILE_BYTES: u64 = 256 << 20;
 const OPEN_FILES: u32 = 1024;
 /// Processor time of one process, in seconds.
 const CPU_S: u32 = 600;
-
-/// How much the sandbox holds back. Names as published to the hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Level {
-    /// Nothing is proven: nothing runs.
-    L0,
-    /// Namespaces, no network, seccomp and limits, every forbidden act tried and blocked.
-    L3,
-}
 
 /// What the self-test found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+pub use hub_remediation_sdk::certificate::{Change, patch_digest};
 
 /// The most bytes copied.
 const TREE_BYTES: u64 = 2 << 30;
@@ -14,19 +14,6 @@ const TREE_BYTES: u64 = 2 << 30;
 const TREE_FILES: usize = 200_000;
 /// The deepest folder.
 const DEPTH: usize = 64;
-
-/// One changed file of a patch: path, mode, the digest of what was there, and what is there now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// Path in the repository, with `/`.
-    pub path: String,
-    /// `100644` or `100755`, as git writes it.
-    pub mode: String,
-    /// Digest of the file before, hexadecimal.
-    pub base: String,
-    /// The file afterwards. Patches are text: a file that is not UTF-8 is never changed here.
-    pub text: String,
-}
 
 /// A tree cannot be copied or compared.
 #[derive(Debug, thiserror::Error)]
@@ -197,18 +184,6 @@ pub fn apply(changes: &[Change], folder: &Path) -> Result<(), WorkspaceError> {
         std::fs::write(&file, &change.text).map_err(|cause| WorkspaceError::Copy { path: file, cause })?;
     }
     Ok(())
-}
-
-/// Names a patch: its paths, modes and texts.
-pub fn patch_digest(changes: &[Change]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for change in changes {
-        for part in [&change.path, &change.mode, &change.base, &change.text] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-    }
-    hasher.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]
