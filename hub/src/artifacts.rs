@@ -28,7 +28,10 @@ impl Artifacts {
     /// Keeps bytes and returns their name. Blocks for a sync of the disk.
     pub fn keep(&self, bytes: &[u8]) -> std::io::Result<String> {
         if bytes.len() > MOST_BYTES {
-            return Err(std::io::Error::other(format!("{} bytes, the most is {MOST_BYTES}", bytes.len())));
+            return Err(std::io::Error::other(format!(
+                "{} bytes, the most is {MOST_BYTES}",
+                bytes.len()
+            )));
         }
         let name = Digest::of(bytes).to_string();
         let path = self.path(&name);

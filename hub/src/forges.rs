@@ -100,15 +100,24 @@ pub struct PullRequest<'a> {
 impl Forges {
     /// Reads the file and the tokens that it names.
     pub fn load(path: &Path) -> Result<Self, ForgesError> {
-        let failed = |reason: String| ForgesError { path: path.to_owned(), reason };
+        let failed = |reason: String| ForgesError {
+            path: path.to_owned(),
+            reason,
+        };
         let text = std::fs::read_to_string(path).map_err(|cause| failed(cause.to_string()))?;
         let file: File = toml::from_str(&text).map_err(|cause| failed(cause.to_string()))?;
         let mut sources = Vec::new();
         for source in file.source {
             if source.secret.len() < 8 {
-                return Err(failed(format!("secret of source `{}` has less than 8 letters: anybody could sign", source.id)));
+                return Err(failed(format!(
+                    "secret of source `{}` has less than 8 letters: anybody could sign",
+                    source.id
+                )));
             }
-            if sources.iter().any(|(known, _): &(Source, String)| known.id == source.id) {
+            if sources
+                .iter()
+                .any(|(known, _): &(Source, String)| known.id == source.id)
+            {
                 return Err(failed(format!("source `{}` stands there twice", source.id)));
             }
             let token = std::fs::read_to_string(&source.token_file)
@@ -125,31 +134,51 @@ impl Forges {
 
     /// One source.
     pub fn source(&self, id: &str) -> Option<&Source> {
-        self.sources.iter().map(|(source, _)| source).find(|source| source.id == id)
+        self.sources
+            .iter()
+            .map(|(source, _)| source)
+            .find(|source| source.id == id)
     }
 
     /// The source of this kind, if there is exactly one: what paths without a name mean.
     pub fn only(&self, providers: &[Provider]) -> Option<&Source> {
-        let mut found = self.sources.iter().map(|(source, _)| source).filter(|source| providers.contains(&source.provider));
+        let mut found = self
+            .sources
+            .iter()
+            .map(|(source, _)| source)
+            .filter(|source| providers.contains(&source.provider));
         found.next().filter(|_| found.next().is_none())
     }
 
     fn find(&self, id: &str) -> Result<(&Source, &str), ForgeError> {
         let found = self.sources.iter().find(|(source, _)| source.id == id);
-        let (source, token) = found.ok_or_else(|| lasting("repo_disabled", format!("there is no source `{id}` any more")))?;
-        Ok((source, token))
+        let (source, token) =
+            found.ok_or_else(|| lasting("repo_disabled", format!("there is no source `{id}` any more")))?;
+        Ok((source, token.as_str()))
     }
 
     /// The log at `url`. The token goes to the forge itself only; other hosts must be named in `log_hosts`.
     pub async fn log(&self, source: &str, url: &str) -> Result<Vec<u8>, ForgeError> {
         let (source, token) = self.find(source)?;
-        let address = reqwest::Url::parse(url).map_err(|_| lasting("no_log", format!("`{url}` is no address of a log")))?;
+        let address =
+            reqwest::Url::parse(url).map_err(|_| lasting("no_log", format!("`{url}` is no address of a log")))?;
         let own = reqwest::Url::parse(&source.url).is_ok_and(|forge| forge.origin() == address.origin());
-        if !own && !address.host_str().is_some_and(|host| source.log_hosts.iter().any(|known| known == host)) {
-            return Err(lasting("no_log", format!("`{url}` is on another host than the forge: name it in log_hosts")));
+        if !own
+            && !address
+                .host_str()
+                .is_some_and(|host| source.log_hosts.iter().any(|known| known == host))
+        {
+            return Err(lasting(
+                "no_log",
+                format!("`{url}` is on another host than the forge: name it in log_hosts"),
+            ));
         }
         let request = self.client.get(address);
-        let request = if own { request.header("authorization", format!("token {token}")) } else { request };
+        let request = if own {
+            request.header("authorization", format!("token {token}"))
+        } else {
+            request
+        };
         bytes(request, LOG_BYTES, "log_expired").await
     }
 
@@ -157,20 +186,34 @@ impl Forges {
     pub async fn tree(&self, source: &str, repository: &str, commit: &str) -> Result<Vec<u8>, ForgeError> {
         let (source, token) = self.find(source)?;
         let path = match source.provider {
-            Provider::Gitea | Provider::Forgejo => format!("{}/repos/{repository}/archive/{commit}.tar.gz", api(source)),
+            Provider::Gitea | Provider::Forgejo => {
+                format!("{}/repos/{repository}/archive/{commit}.tar.gz", api(source))
+            }
             Provider::Github => format!("{}/repos/{repository}/tarball/{commit}", api(source)),
             Provider::Gitlab => return Err(lasting("repo_disabled", "trees of GitLab are not fetched")),
         };
-        bytes(self.client.get(path).header("authorization", format!("token {token}")), TREE_BYTES, "host_error").await
+        bytes(
+            self.client.get(path).header("authorization", format!("token {token}")),
+            TREE_BYTES,
+            "host_error",
+        )
+        .await
     }
 
     /// Opens the pull request, or finds the one that is open. Returns its address and number.
     pub async fn open(&self, source: &str, wanted: &PullRequest<'_>) -> Result<(String, u64), ForgeError> {
         let (source, token) = self.find(source)?;
         if !matches!(source.provider, Provider::Gitea | Provider::Forgejo) {
-            return Err(lasting("repo_disabled", "pull requests are opened on Gitea and Forgejo only"));
+            return Err(lasting(
+                "repo_disabled",
+                "pull requests are opened on Gitea and Forgejo only",
+            ));
         }
-        let repo = Repository { client: &self.client, base: format!("{}/repos/{}", api(source), wanted.repository), token };
+        let repo = Repository {
+            client: &self.client,
+            base: format!("{}/repos/{}", api(source), wanted.repository),
+            token,
+        };
         let base = repo.base_branch(wanted).await?;
         if let Some(open) = repo.open_pull(wanted.branch).await? {
             return Ok(open);
@@ -199,17 +242,28 @@ struct Repository<'a> {
 impl Repository<'_> {
     async fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<(u16, Value), ForgeError> {
         let mut request = self.client.request(method, format!("{}{path}", self.base));
-        request = request.header("authorization", format!("token {}", self.token)).header("user-agent", "sentinel");
+        request = request
+            .header("authorization", format!("token {}", self.token))
+            .header("user-agent", "sentinel");
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.map_err(|cause| passing("host_error", format!("cannot reach the forge: {cause}")))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|cause| passing("host_error", format!("cannot reach the forge: {cause}")))?;
         let status = answer.status().as_u16();
         if status == 429 || status >= 500 {
-            return Err(passing("host_rate_limited", format!("the forge answers {status} to {path}")));
+            return Err(passing(
+                "host_rate_limited",
+                format!("the forge answers {status} to {path}"),
+            ));
         }
         if status == 401 || status == 403 {
-            return Err(lasting("permission_missing", format!("the forge answers {status} to {path}: the token may not do that")));
+            return Err(lasting(
+                "permission_missing",
+                format!("the forge answers {status} to {path}: the token may not do that"),
+            ));
         }
         Ok((status, answer.json().await.unwrap_or(Value::Null)))
     }
@@ -227,7 +281,13 @@ impl Repository<'_> {
             names = vec![wanted.base.to_owned()];
         } else {
             let (_, branches) = self.get("/branches?limit=50").await?;
-            names.extend(branches.as_array().into_iter().flatten().filter_map(|branch| branch["name"].as_str().map(str::to_owned)));
+            names.extend(
+                branches
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|branch| branch["name"].as_str().map(str::to_owned)),
+            );
         }
         for name in names {
             let (status, branch) = self.get(&format!("/branches/{name}")).await?;
@@ -235,7 +295,10 @@ impl Repository<'_> {
                 return Ok(name);
             }
         }
-        Err(lasting("base_moved", format!("no branch has {} as its head any more", wanted.commit)))
+        Err(lasting(
+            "base_moved",
+            format!("no branch has {} as its head any more", wanted.commit),
+        ))
     }
 
     async fn has_branch(&self, name: &str) -> Result<bool, ForgeError> {
@@ -244,7 +307,11 @@ impl Repository<'_> {
 
     async fn open_pull(&self, branch: &str) -> Result<Option<(String, u64)>, ForgeError> {
         let (_, pulls) = self.get("/pulls?state=open&limit=50").await?;
-        let ours = pulls.as_array().into_iter().flatten().find(|pull| pull["head"]["ref"].as_str() == Some(branch));
+        let ours = pulls
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|pull| pull["head"]["ref"].as_str() == Some(branch));
         Ok(ours.and_then(address))
     }
 
@@ -255,7 +322,10 @@ impl Repository<'_> {
         for (path, text) in wanted.files {
             let (status, old) = self.get(&format!("/contents/{path}?ref={}", wanted.commit)).await?;
             let Some(blob) = old["sha"].as_str().filter(|_| status == 200) else {
-                return Err(lasting("base_moved", format!("`{path}` is not in the failing commit any more")));
+                return Err(lasting(
+                    "base_moved",
+                    format!("`{path}` is not in the failing commit any more"),
+                ));
             };
             files.push(json!({"operation": "update", "path": path, "sha": blob, "content": base64.encode(text)}));
         }
@@ -265,7 +335,13 @@ impl Repository<'_> {
             200..=299 => Ok(()),
             // Somebody else, or we before a crash, made the branch in this moment.
             409 if self.has_branch(wanted.branch).await? => Ok(()),
-            _ => Err(lasting("push_rejected", format!("the forge answers {status}: {}", answer["message"].as_str().unwrap_or_default()))),
+            _ => Err(lasting(
+                "push_rejected",
+                format!(
+                    "the forge answers {status}: {}",
+                    answer["message"].as_str().unwrap_or_default()
+                ),
+            )),
         }
     }
 
@@ -277,7 +353,13 @@ impl Repository<'_> {
         }
         match self.open_pull(wanted.branch).await? {
             Some(open) => Ok(open),
-            None => Err(lasting("host_error", format!("the forge answers {status}: {}", answer["message"].as_str().unwrap_or_default()))),
+            None => Err(lasting(
+                "host_error",
+                format!(
+                    "the forge answers {status}: {}",
+                    answer["message"].as_str().unwrap_or_default()
+                ),
+            )),
         }
     }
 }
@@ -303,9 +385,17 @@ async fn bytes(request: reqwest::RequestBuilder, most: usize, code: &'static str
 }
 
 fn lasting(code: &'static str, reason: impl Into<String>) -> ForgeError {
-    ForgeError { code, reason: reason.into(), may_pass: false }
+    ForgeError {
+        code,
+        reason: reason.into(),
+        may_pass: false,
+    }
 }
 
 fn passing(code: &'static str, reason: impl Into<String>) -> ForgeError {
-    ForgeError { code, reason: reason.into(), may_pass: true }
+    ForgeError {
+        code,
+        reason: reason.into(),
+        may_pass: true,
+    }
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId};
+use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView};
@@ -46,6 +46,8 @@ enum Ask {
     Reported(AgentId, oneshot::Sender<Option<Reported>>),
     Policy(oneshot::Sender<Option<PolicyView>>),
     Domains(oneshot::Sender<Vec<DomainView>>),
+    Tasks(oneshot::Sender<Vec<Task>>),
+    Task(String, oneshot::Sender<Option<Task>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Input(Box<Input>),
 }
@@ -100,6 +102,16 @@ impl Handle {
         self.ask(Ask::Domains).await
     }
 
+    /// All tasks, oldest first.
+    pub async fn tasks(&self) -> Result<Vec<Task>, Stopped> {
+        self.ask(Ask::Tasks).await
+    }
+
+    /// One task.
+    pub async fn task(&self, id: String) -> Result<Option<Task>, Stopped> {
+        self.ask(|answer| Ask::Task(id, answer)).await
+    }
+
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
@@ -135,6 +147,8 @@ pub struct Parts {
     pub feed: Feed,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// Who opens pull requests.
+    pub publish: mpsc::Sender<Task>,
 }
 
 /// When to stop.
@@ -156,6 +170,7 @@ pub struct Turn {
     outlet: Arc<dyn Outlet>,
     feed: Feed,
     meter: Meter,
+    publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -176,6 +191,7 @@ impl Turn {
             outlet,
             feed,
             meters,
+            publish,
         } = parts;
         let turn = Self {
             core,
@@ -186,6 +202,7 @@ impl Turn {
             outlet,
             feed,
             meter: Meter::new(meters),
+            publish,
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -246,6 +263,11 @@ impl Turn {
                 Effect::Send { session, frame } => self.outlet.send(session, &frame),
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Publish(task) => {
+                    if self.publish.try_send(*task).is_err() {
+                        tracing::warn!("too many pull requests wait: the rest is asked for after the next start");
+                    }
+                }
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -297,6 +319,8 @@ impl Turn {
             Ask::Reported(agent, answer) => drop(answer.send(self.core.reported(&agent))),
             Ask::Policy(answer) => drop(answer.send(self.core.policy(now))),
             Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
+            Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
+            Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Input(input) => self.turn(*input),
         }

@@ -18,7 +18,12 @@ use crate::hub::Handle;
 /// Pull requests that wait here. The core leases three tasks at once, so as many can be asked for, and after a start a few more.
 pub const WAITING: usize = 256;
 /// Waits between tries.
-const WAITS: [Duration; 4] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
+const WAITS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
 /// Longest body; GitHub takes 65,536 letters.
 const BODY_BYTES: usize = 60_000;
 
@@ -57,7 +62,11 @@ impl Publisher {
             }
             Err(error) => {
                 tracing::warn!(task = %id, code = error.code, reason = %error.reason, "no pull request was opened");
-                TaskRequest::NotPublished { id, code: error.code.to_owned(), reason: error.reason }
+                TaskRequest::NotPublished {
+                    id,
+                    code: error.code.to_owned(),
+                    reason: error.reason,
+                }
             }
         };
         // A hub that stops asks again after its next start.
@@ -65,13 +74,26 @@ impl Publisher {
     }
 
     async fn open(&self, task: &Task) -> Result<(String, u64), ForgeError> {
-        let lost = |reason: String| ForgeError { code: "tree_mismatch", reason, may_pass: false };
-        let proposal = task.proposal.as_ref().ok_or_else(|| lost("the task has no patch".to_owned()))?;
+        let lost = |reason: String| ForgeError {
+            code: "tree_mismatch",
+            reason,
+            may_pass: false,
+        };
+        let proposal = task
+            .proposal
+            .as_ref()
+            .ok_or_else(|| lost("the task has no patch".to_owned()))?;
         let (artifacts, name) = (self.artifacts.clone(), proposal.certificate.clone());
         let read = tokio::task::spawn_blocking(move || artifacts.read(&name)).await;
-        let bytes = read.map_err(|cause| lost(cause.to_string()))?.map_err(|cause| lost(format!("the patch is gone: {cause}")))?;
+        let bytes = read
+            .map_err(|cause| lost(cause.to_string()))?
+            .map_err(|cause| lost(format!("the patch is gone: {cause}")))?;
         let certificate: Certificate = serde_json::from_slice(&bytes).map_err(|cause| lost(cause.to_string()))?;
-        let files: Vec<(String, String)> = certificate.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect();
+        let files: Vec<(String, String)> = certificate
+            .files
+            .iter()
+            .map(|file| (file.path.clone(), file.text.clone()))
+            .collect();
         let title = title(task, &certificate);
         let body = body(task, &certificate);
         let wanted = PullRequest {
@@ -97,7 +119,9 @@ impl Publisher {
 }
 
 fn title(task: &Task, certificate: &Certificate) -> String {
-    let (category, tool) = task.proposal.as_ref().map_or(("", ""), |proposal| (proposal.category.as_str(), proposal.tool.as_str()));
+    let (category, tool) = task.proposal.as_ref().map_or(("", ""), |proposal| {
+        (proposal.category.as_str(), proposal.tool.as_str())
+    });
     let scope = match certificate.files.as_slice() {
         [one] => plain(&one.path),
         many => format!("{} files", many.len()),
@@ -109,9 +133,16 @@ fn title(task: &Task, certificate: &Certificate) -> String {
 fn body(task: &Task, certificate: &Certificate) -> String {
     let mut text = format!("Check `{}` failed on {}.\n\n", plain(&task.check), plain(&task.commit));
     if !task.log_url.is_empty() {
-        text.push_str(&format!("Log: <{}>\n\n", task.log_url.replace(['<', '>', ' ', '\n'], "")));
+        text.push_str(&format!(
+            "Log: <{}>\n\n",
+            task.log_url.replace(['<', '>', ' ', '\n'], "")
+        ));
     }
-    text.push_str(&format!("Repaired by `{}` {}.\n\n", plain(&certificate.fixer), plain(&certificate.fixer_version)));
+    text.push_str(&format!(
+        "Repaired by `{}` {}.\n\n",
+        plain(&certificate.fixer),
+        plain(&certificate.fixer_version)
+    ));
     text.push_str("| what was run | result | time |\n|---|---|---|\n");
     for command in certificate.commands.iter().take(20) {
         let argv: Vec<String> = command.argv.iter().map(|word| plain(word)).collect();
@@ -124,10 +155,23 @@ fn body(task: &Task, certificate: &Certificate) -> String {
             Phase::Sibling => "another check",
         };
         let result = if command.passed { "passes" } else { "fails" };
-        text.push_str(&format!("| {why}: `{}` | {result} ({}) | {} ms |\n", argv.join(" "), command.status, command.wall_ms));
+        text.push_str(&format!(
+            "| {why}: `{}` | {result} ({}) | {} ms |\n",
+            argv.join(" "),
+            command.status,
+            command.wall_ms
+        ));
     }
-    text.push_str(&format!("\nThe check was seen to look at: {}.\n", list(&certificate.examined)));
-    text.push_str(&format!("Sandbox level {:?}, network {}, self-test `{}`.\n", certificate.sandbox, plain(&certificate.network), plain(&certificate.self_test)));
+    text.push_str(&format!(
+        "\nThe check was seen to look at: {}.\n",
+        list(&certificate.examined)
+    ));
+    text.push_str(&format!(
+        "Sandbox level {:?}, network {}, self-test `{}`.\n",
+        certificate.sandbox,
+        plain(&certificate.network),
+        plain(&certificate.self_test)
+    ));
     text.push_str("\nNot verified: anything that this check does not look at. Your own checks decide.\n");
     text.push_str("\nTo run the proof again: `sentinel-patchbot verify-cert FILE --repo PATH`.\n");
     let trailer = format!(
@@ -135,7 +179,10 @@ fn body(task: &Task, certificate: &Certificate) -> String {
         plain(&task.id),
         plain(&certificate.fingerprint),
         plain(&certificate.patch),
-        task.proposal.as_ref().map(|proposal| plain(&proposal.certificate)).unwrap_or_default(),
+        task.proposal
+            .as_ref()
+            .map(|proposal| plain(&proposal.certificate))
+            .unwrap_or_default(),
     );
     let mut end = text.len().min(BODY_BYTES - trailer.len());
     while !text.is_char_boundary(end) {
@@ -146,7 +193,11 @@ fn body(task: &Task, certificate: &Certificate) -> String {
 }
 
 fn list(paths: &[String]) -> String {
-    paths.iter().map(|path| format!("`{}`", plain(path))).collect::<Vec<_>>().join(", ")
+    paths
+        .iter()
+        .map(|path| format!("`{}`", plain(path)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Text of the repository, harmless in Markdown: no mention, no reference, no fence, no markup, one line.

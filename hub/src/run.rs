@@ -17,16 +17,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::frame::Frame;
 
+use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
+use crate::forges::{Forges, ForgesError};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
+use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -67,6 +70,9 @@ pub enum RunError {
     /// No people's side.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// No forges.
+    #[error(transparent)]
+    Forges(#[from] ForgesError),
     /// The system refuses something else.
     #[error("cannot {action}")]
     System {
@@ -202,6 +208,10 @@ pub struct Running {
 impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let forges = Arc::new(match &args.forges {
+            Some(path) => Forges::load(path)?,
+            None => Forges::default(),
+        });
         let Sockets { udp, tcp, address } = listen::bind(args.listen)?;
         let public = public_address(&args, address);
         let (done, completions) = mpsc::channel(COMPLETIONS);
@@ -225,6 +235,7 @@ impl Running {
         let fresh = base.recovered.bundle.is_none();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let meters = Arc::new(Meters::default());
+        let (to_publisher, wanted) = mpsc::channel(publisher::WAITING);
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -234,6 +245,7 @@ impl Running {
             outlet: Arc::new(Frames(quic.sessions())),
             feed: feed.clone(),
             meters: Arc::clone(&meters),
+            publish: to_publisher,
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -247,6 +259,20 @@ impl Running {
         let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
         let settings = Arc::clone(&store);
         let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let state = args.state.clone();
+        let (artifacts, remediation_token) = blocking(move || {
+            let artifacts = Artifacts::open(&state).map_err(|cause| RunError::System {
+                action: format!("make the folder `artifacts` in `{}`", state.display()),
+                cause,
+            })?;
+            Ok::<_, RunError>((artifacts, keys::remediation_token(&state.join("remediation.token"))?))
+        })
+        .await??;
+        let publisher = Publisher {
+            forges: Arc::clone(&forges),
+            artifacts: artifacts.clone(),
+            hub: handle.clone(),
+        };
         let app = App {
             hub: handle.clone(),
             store,
@@ -259,7 +285,12 @@ impl Running {
             fleet: nodes::empty(),
             meters,
             metrics_page: Arc::default(),
+            forges,
+            artifacts,
+            remediation_token,
+            work: Arc::default(),
         };
+        tasks.spawn(publisher.run(wanted));
         let http = CancellationToken::new();
         let server = Server::new(tcp, leaf, router(app))?;
         tasks.spawn(server.run(http.clone()));

@@ -61,13 +61,22 @@ impl Headers for axum::http::HeaderMap {
 
 /// Checks that whoever holds one of `secrets` sent `body`. `now_s` is Unix time. All secrets are tried, so that the time taken does
 /// not tell which one fits.
-pub fn verify(provider: Provider, headers: &impl Headers, body: &[u8], secrets: &[&str], now_s: i64) -> Result<(), Refusal> {
+pub fn verify(
+    provider: Provider,
+    headers: &impl Headers,
+    body: &[u8],
+    secrets: &[&str],
+    now_s: i64,
+) -> Result<(), Refusal> {
     let is_ours = match provider {
         Provider::Gitea | Provider::Forgejo => match headers.text("x-gitea-signature") {
             Some(signature) => any(secrets, |secret| is_hmac(secret.as_bytes(), &[body], signature)),
             None => false,
         },
-        Provider::Github => match headers.text("x-hub-signature-256").and_then(|text| text.strip_prefix("sha256=")) {
+        Provider::Github => match headers
+            .text("x-hub-signature-256")
+            .and_then(|text| text.strip_prefix("sha256="))
+        {
             Some(signature) => any(secrets, |secret| is_hmac(secret.as_bytes(), &[body], signature)),
             None => false,
         },
@@ -89,7 +98,10 @@ pub fn delivery_id(provider: Provider, headers: &impl Headers, body: &[u8]) -> S
         Provider::Github => &["x-github-delivery"],
         Provider::Gitlab => &["webhook-id", "idempotency-key", "x-gitlab-event-uuid"],
     };
-    let given = names.iter().find_map(|name| headers.text(name)).filter(|id| !id.is_empty() && id.len() <= 100);
+    let given = names
+        .iter()
+        .find_map(|name| headers.text(name))
+        .filter(|id| !id.is_empty() && id.len() <= 100);
     given.map_or_else(|| wire::ids::Digest::of(body).to_string(), str::to_owned)
 }
 
@@ -104,14 +116,23 @@ pub fn event_name(provider: Provider, headers: &impl Headers) -> String {
 }
 
 /// Standard Webhooks: `v1,<base64>` of `id.timestamp.body`, several of them separated by blanks.
-fn standard(headers: &impl Headers, body: &[u8], secrets: &[&str], signatures: &str, now_s: i64) -> Result<(), Refusal> {
+fn standard(
+    headers: &impl Headers,
+    body: &[u8],
+    secrets: &[&str],
+    signatures: &str,
+    now_s: i64,
+) -> Result<(), Refusal> {
     let (Some(id), Some(time)) = (headers.text("webhook-id"), headers.text("webhook-timestamp")) else {
         return Err(Refusal::BadSignature);
     };
     let signed: [&[u8]; 5] = [id.as_bytes(), b".", time.as_bytes(), b".", body];
     let base64 = &base64::engine::general_purpose::STANDARD;
     let is_ours = any(secrets, |secret| {
-        let key = secret.strip_prefix("whsec_").and_then(|text| base64.decode(text).ok()).unwrap_or_else(|| secret.as_bytes().to_vec());
+        let key = secret
+            .strip_prefix("whsec_")
+            .and_then(|text| base64.decode(text).ok())
+            .unwrap_or_else(|| secret.as_bytes().to_vec());
         signatures
             .split(' ')
             .filter_map(|signature| base64.decode(signature.strip_prefix("v1,")?).ok())
@@ -127,7 +148,10 @@ fn standard(headers: &impl Headers, body: &[u8], secrets: &[&str], signatures: &
 }
 
 fn any(secrets: &[&str], fits: impl Fn(&str) -> bool) -> bool {
-    secrets.iter().filter(|secret| !secret.is_empty()).fold(false, |found, secret| found | fits(secret))
+    secrets
+        .iter()
+        .filter(|secret| !secret.is_empty())
+        .fold(false, |found, secret| found | fits(secret))
 }
 
 fn is_hmac(key: &[u8], parts: &[&[u8]], signature: &str) -> bool {
@@ -153,16 +177,25 @@ mod tests {
 
     impl Headers for &[(&str, String)] {
         fn text(&self, name: &str) -> Option<&str> {
-            self.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+            self.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.as_str())
         }
     }
 
     fn hex(secret: &str, body: &[u8]) -> String {
-        hmac(secret.as_bytes(), &[body]).iter().map(|byte| format!("{byte:02x}")).collect()
+        hmac(secret.as_bytes(), &[body])
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn check(provider: Provider, headers: &[(&str, String)], secrets: &[&str], expected: Result<(), Refusal>) {
-        assert_eq!(verify(provider, &headers, b"body", secrets, 1_000), expected, "{headers:?}");
+        assert_eq!(
+            verify(provider, &headers, b"body", secrets, 1_000),
+            expected,
+            "{headers:?}"
+        );
     }
 
     #[test]
@@ -170,7 +203,13 @@ mod tests {
         // Source: GitHub's documentation, "Validating webhook deliveries", testing values.
         let signature = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17".to_owned();
         let headers = [("x-hub-signature-256", signature)];
-        let result = verify(Provider::Github, &&headers[..], b"Hello, World!", &["It's a Secret to Everybody"], 0);
+        let result = verify(
+            Provider::Github,
+            &&headers[..],
+            b"Hello, World!",
+            &["It's a Secret to Everybody"],
+            0,
+        );
         assert_eq!(result, Ok(()));
     }
 
@@ -183,13 +222,31 @@ mod tests {
             check(provider, &[("x-gitea-signature", good.clone())], &["new", "s"], Ok(()));
             check(provider, &[("x-gitea-signature", hex("t", b"body"))], &["s"], bad);
             // GitHub's header beside a wrong one of its own excuses nothing.
-            check(provider, &[("x-gitea-signature", "00".repeat(32)), ("x-hub-signature-256", format!("sha256={good}"))], &["s"], bad);
+            check(
+                provider,
+                &[
+                    ("x-gitea-signature", "00".repeat(32)),
+                    ("x-hub-signature-256", format!("sha256={good}")),
+                ],
+                &["s"],
+                bad,
+            );
         }
-        for header in ["nonsense".to_owned(), "sha256=00".to_owned(), format!("sha1={good}"), good.clone()] {
+        for header in [
+            "nonsense".to_owned(),
+            "sha256=00".to_owned(),
+            format!("sha1={good}"),
+            good.clone(),
+        ] {
             check(Provider::Github, &[("x-hub-signature-256", header)], &["s"], bad);
         }
         check(Provider::Github, &[], &["s"], bad);
-        check(Provider::Github, &[("x-hub-signature-256", format!("sha256={}", hex("", b"body")))], &[""], bad);
+        check(
+            Provider::Github,
+            &[("x-hub-signature-256", format!("sha256={}", hex("", b"body")))],
+            &[""],
+            bad,
+        );
         check(Provider::Gitlab, &[("x-gitlab-token", "t".to_owned())], &["s"], bad);
         check(Provider::Gitlab, &[("x-gitlab-token", "s".to_owned())], &["s"], Ok(()));
     }
@@ -208,6 +265,11 @@ mod tests {
         let secret = format!("whsec_{}", base64.encode(b"key"));
         check(Provider::Gitlab, &signed("1200"), &[&secret], Ok(()));
         check(Provider::Gitlab, &signed("1301"), &[&secret], Err(Refusal::Stale));
-        check(Provider::Gitlab, &signed("1200"), &["other"], Err(Refusal::BadSignature));
+        check(
+            Provider::Gitlab,
+            &signed("1200"),
+            &["other"],
+            Err(Refusal::BadSignature),
+        );
     }
 }

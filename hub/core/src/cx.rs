@@ -11,9 +11,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wire::Series;
 use wire::change::ChangeRecord;
 use wire::entry::EntryBody;
-use wire::ids::AgentId;
+use wire::frame::Order;
+use wire::ids::{AgentId, CommandId, PlanId};
 use wire::time::{Mono, Now};
 
 use crate::documents::Put;
@@ -37,11 +39,39 @@ pub(crate) enum Then {
         /// Which task.
         task: String,
     },
+    /// A plan goes on from this revision of its record.
+    Plan {
+        /// Which.
+        id: PlanId,
+        /// Which revision.
+        revision: u64,
+    },
 }
 
 /// What one subject asks of another: one variant for each edge of the graph.
 #[derive(Debug)]
-pub(crate) enum Ask {}
+pub(crate) enum Ask {
+    /// Plans ask commands to bring a step to its node.
+    Step(Box<StepOrder>),
+}
+
+/// A step of a plan, on its way to a node.
+#[derive(Debug, Clone)]
+pub(crate) struct StepOrder {
+    pub(crate) plan: PlanId,
+    pub(crate) step: u16,
+    /// It takes back what the step did.
+    pub(crate) undo: bool,
+    /// No person stands behind it.
+    pub(crate) brain: bool,
+    pub(crate) command: CommandId,
+    pub(crate) node: AgentId,
+    pub(crate) order: Order,
+    pub(crate) who: String,
+    pub(crate) reason: String,
+    /// The node does not begin it later.
+    pub(crate) until: Mono,
+}
 
 /// One turn of one subject.
 pub(crate) struct Cx<'a> {
@@ -50,7 +80,7 @@ pub(crate) struct Cx<'a> {
     /// The rules that the hub judges by; `None` before the first bundle.
     pub(crate) rules: Option<&'a Arc<policy::Bundle>>,
     /// The nodes, to read.
-    pub(crate) fleet: &'a Fleet,
+    fleet: &'a Fleet,
     /// What others must do.
     pub(crate) asks: &'a mut VecDeque<Ask>,
     journal: &'a mut Journal,
@@ -80,6 +110,16 @@ impl<'a> Cx<'a> {
     /// Whether the hub has a node of this name.
     pub(crate) fn knows(&self, node: &AgentId) -> bool {
         self.fleet.find(node).is_some()
+    }
+
+    /// Whether a node's session is up.
+    pub(crate) fn is_connected(&self, node: &AgentId) -> bool {
+        self.fleet.find(node).is_some_and(|node| node.session.is_some())
+    }
+
+    /// The latest stored value of a node's series, in the unit of its quantity.
+    pub(crate) fn latest(&self, node: &AgentId, series: &Series) -> Option<i64> {
+        self.fleet.find(node)?.feed.value(&series.device, series.quantity)
     }
 
     /// Records why something changes. The first record of a turn names every document that the turn writes.

@@ -9,6 +9,7 @@ use wire::{BundleRef, Parcel, SignedBundle};
 use crate::access::User;
 use crate::documents::Put;
 use crate::input::SessionId;
+use crate::plans::PlanRecord;
 
 /// Pairs a request to the shell with its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +153,8 @@ pub enum Answer {
     NoTask,
     /// The lease is not the task's present one: whoever holds it must drop the work.
     Fenced,
+    /// The plan as it stands now.
+    Plan(Box<PlanRecord>),
     /// What a node without a network needs.
     Parcel(Box<Parcel>),
     /// It is not accepted, and will not be as it is.

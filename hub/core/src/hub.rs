@@ -24,6 +24,7 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
+use crate::plans::{PlanRecord, Plans, StepAnswer};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::sessions::Sessions;
@@ -35,6 +36,19 @@ use crate::writer::{Meta, Writer};
 const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
 /// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
 const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
+
+/// What a subject works with in this turn: everything of the hub but the subjects themselves.
+macro_rules! cx {
+    ($hub:ident, $now:expr) => {
+        Cx::new(
+            $now,
+            $hub.bundles.rules(),
+            &$hub.fleet,
+            &mut $hub.asks,
+            (&mut $hub.journal, &mut $hub.effects, &mut $hub.timers),
+        )
+    };
+}
 
 /// The hub's state.
 #[derive(Debug)]
@@ -52,6 +66,13 @@ pub struct Hub {
     pub(crate) journal: Journal,
     pub(crate) access: Access,
     pub(crate) tasks: Tasks,
+    plans: Plans,
+    /// What nodes said of steps, for their plans.
+    pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// Nodes with new stored readings.
+    pub(crate) fresh_readings: BTreeSet<Place>,
+    /// Nodes whose session was just welcomed.
+    pub(crate) came: BTreeSet<Place>,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -84,6 +105,10 @@ impl Hub {
         let mut hub = Self {
             access: recover::<User, _>(&mut recovered, Access::recovered)?,
             tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
+            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            step_answers: VecDeque::new(),
+            fresh_readings: BTreeSet::new(),
+            came: BTreeSet::new(),
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -106,6 +131,9 @@ impl Hub {
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
+        hub.with_plans(now, |plans, cx| plans.carry_on(cx));
+        hub.pass_on(now);
+        hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
         let (tasks, mut cx) = hub.tasks_cx(now);
         tasks.resume(&mut cx);
@@ -129,7 +157,10 @@ impl Hub {
         }
         self.run_timers(now);
         self.turn_domains(now);
-        self.journal.seal();
+        self.pass_on(now);
+        for then in self.journal.seal() {
+            self.told_stored(then, now);
+        }
         self.journal.carry_on(Epoch(self.meta.hub_epoch.0), now);
         self.flush(now);
         self.announce(now);
@@ -161,6 +192,7 @@ impl Hub {
             match *kind {
                 User::KIND => self.access.settle(id, *revision, is_stored),
                 Task::KIND => self.tasks.settle(id, *revision, is_stored),
+                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -168,6 +200,7 @@ impl Hub {
 
     fn told_stored(&mut self, then: Then, now: Now) {
         match then {
+            Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
             Then::Publish { task } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
@@ -176,8 +209,9 @@ impl Hub {
         }
     }
 
-    fn told_failed(&mut self, then: Then, reason: &str, _now: Now) {
+    fn told_failed(&mut self, then: Then, reason: &str, now: Now) {
         match then {
+            Then::Plan { id, .. } => self.with_plans(now, |plans, cx| plans.not_stored(id, cx)),
             Then::Reply { request, .. } => {
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
@@ -223,8 +257,11 @@ impl Hub {
                 self.trust(request, chain, now);
             }
             Request::Access { caller, what } => {
-                let (access, mut cx) = self.access_cx(now);
-                access.handle(request, caller, what, &mut cx);
+                let mut cx = cx!(self, now);
+                self.access.handle(request, caller, what, &mut cx);
+            }
+            Request::Plan { caller, what } => {
+                self.with_plans(now, |plans, cx| plans.handle(request, caller, what, cx));
             }
             Request::Tasks { caller, what } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
@@ -255,11 +292,38 @@ impl Hub {
         }
     }
 
-    fn access_cx(&mut self, now: Now) -> (&mut Access, Cx<'_>) {
-        let rules = self.bundles.rules();
-        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
-        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
-        (&mut self.access, cx)
+    fn with_plans(&mut self, now: Now, turn: impl FnOnce(&mut Plans, &mut Cx<'_>)) {
+        let mut cx = cx!(self, now);
+        turn(&mut self.plans, &mut cx);
+    }
+
+    /// Carries on what subjects ask of each other, until nobody asks for more. The graph of asks:
+    ///
+    /// | who | asks | for |
+    /// |---|---|---|
+    /// | plans | commands | a step to be brought to its node |
+    /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
+    fn pass_on(&mut self, now: Now) {
+        loop {
+            while let Some(place) = self.came.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(place) = self.fresh_readings.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                if self.plans.looks_at(&node) {
+                    self.with_plans(now, |plans, cx| plans.readings(&node, cx));
+                }
+            }
+            while let Some(answer) = self.step_answers.pop_front() {
+                self.with_plans(now, |plans, cx| plans.answered(answer, cx));
+            }
+            match self.asks.pop_front() {
+                Some(Ask::Step(order)) => self.order_step(*order, now),
+                None if self.step_answers.is_empty() => break,
+                None => {}
+            }
+        }
     }
 
     fn tasks_cx(&mut self, now: Now) -> (&mut Tasks, Cx<'_>) {
@@ -352,6 +416,7 @@ impl Hub {
                     let (tasks, mut cx) = self.tasks_cx(now);
                     tasks.due(&mut cx);
                 }
+                Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 // What it is for stands in `policy_changed`, which is looked at after every input.
                 Timer::Policy => {}
             }

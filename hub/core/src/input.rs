@@ -9,6 +9,7 @@ use wire::{BundleRef, RoleChain, SignedBundle};
 
 use crate::access::AccessRequest;
 use crate::effect::Token;
+use crate::plans::PlanAsk;
 
 /// Names one session of one agent; never used twice by one hub process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,6 +117,13 @@ pub enum Request {
         caller: Caller,
         /// What.
         what: crate::tasks::TaskRequest,
+    },
+    /// Submit a plan, or say something to one.
+    Plan {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: PlanAsk,
     },
     /// Give out everything that a node without a network needs.
     Export,

@@ -35,6 +35,7 @@ mod writer;
 
 pub use access::{AccessRequest, NewUser, User};
 pub use chain::Hole;
+pub use documents::encode as encode_document;
 pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wire::ids::CommandId;
+use wire::ids::{CommandId, PlanId};
 use wire::time::Mono;
 
 use crate::input::SessionId;
@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// A plan's present state ends, or what holds it may have changed.
+    Plan(PlanId),
     /// Watchers may hear of the policy again.
     Policy,
     /// Leases of tasks may be lost.

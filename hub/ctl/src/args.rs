@@ -96,6 +96,11 @@ pub enum Verb {
     Hold(Reasoned),
     /// Take a hold back
     Release(Reasoned),
+    /// Failed checks that became tasks: show, cancel, try again
+    Task {
+        #[command(subcommand)]
+        what: Task,
+    },
     /// Make a join token
     Token {
         #[command(subcommand)]
@@ -132,6 +137,31 @@ pub enum Resource {
     /// What nodes have in common and rules count: racks, sites; who has its turn, and who waits
     #[value(alias = "domain")]
     Domains,
+    /// Failed checks that became tasks, newest first
+    #[value(aliases = ["task", "failures"])]
+    Tasks,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// What happened to one
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Stop one that waits or is being worked on
+    Cancel {
+        /// Its id
+        id: String,
+        /// Why, for the journal
+        #[arg(long)]
+        reason: String,
+    },
+    /// Try one again that ended without a pull request
+    Retry {
+        /// Its id
+        id: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

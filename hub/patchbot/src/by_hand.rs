@@ -2,14 +2,18 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use hub_patchbot::agent::Agent;
 use hub_patchbot::certificate::{self, Certificate};
 use hub_patchbot::classify;
 use hub_patchbot::fixers;
 use hub_patchbot::keys;
 use hub_patchbot::repair::{Request, repair};
 use hub_patchbot::sandbox::{Level, Sandbox, tool_folders};
+use hub_remediation_sdk::client::Client;
 
 /// Wall-clock limit of each command.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -23,6 +27,28 @@ fn probe() -> Sandbox {
         .collect();
     programs.extend(["go", "node", "rustc"]);
     Sandbox::probe(tool_folders(&programs))
+}
+
+/// `run`.
+pub fn run(hub: &str, ca: &Path, token_file: &Path, key: &Path) -> ExitCode {
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))
+    };
+    let start = || -> Result<(), String> {
+        let client = Client::new(hub, read(token_file)?.trim(), &read(ca)?).map_err(|cause| cause.to_string())?;
+        let key = keys::load_or_make(key).map_err(|cause| cause.to_string())?;
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| cause.to_string())?;
+        }
+        Agent::new(client, probe(), key)
+            .run(&stop)
+            .map_err(|cause| cause.to_string())
+    };
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => failed(&reason),
+    }
 }
 
 /// `sandbox`.

@@ -6,6 +6,7 @@
 //!
 //! Read next: `classify.rs` (from files to one verdict), `repair.rs` (from a failure to a proven patch), `sandbox.rs`.
 
+pub mod agent;
 pub mod archive;
 pub mod certificate;
 pub mod classify;

@@ -37,6 +37,21 @@ enum Verb {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Work on tasks of a hub until told to stop (SIGTERM or Ctrl-C).
+    Run {
+        /// The hub, `https://HOST:PORT`.
+        #[arg(long)]
+        hub: String,
+        /// File with the hub's CA, PEM.
+        #[arg(long)]
+        ca: PathBuf,
+        /// File with the remediation token: `remediation.token` of the hub's state folder.
+        #[arg(long)]
+        token_file: PathBuf,
+        /// File with the agent's key; made if it is not there.
+        #[arg(long, default_value = "patchbot.key")]
+        key: PathBuf,
+    },
     /// Try every forbidden act in the sandbox of this machine and say what was blocked.
     ///
     /// Exit status 0 at level 3, 1 below it.
@@ -85,8 +100,19 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SENTINEL_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match Arguments::parse().verb {
         Verb::Classify { files, step, output } => classify_files(&files, step.as_deref(), output),
+        Verb::Run {
+            hub,
+            ca,
+            token_file,
+            key,
+        } => by_hand::run(&hub, &ca, &token_file, &key),
         Verb::Sandbox { output } => by_hand::sandbox(matches!(output, Output::Jsonl)),
         Verb::Fix {
             log,

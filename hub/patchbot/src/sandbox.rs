@@ -4,7 +4,7 @@
 //! Level 3 is proven or there is none: below it nothing of a repository runs, and nothing ever runs unsandboxed in silence.
 //!
 //! The sandbox sees `/usr` and the folders of the tools read-only, an empty `/tmp`, and one writable folder, the workspace at
-//! `/work`. Environment and home are empty; no file of the host, no process, no socket is in reach.
+//! `/repo`. Environment and home are empty; no file of the host, no process, no socket is in reach.
 //!
 //! Read next: `sandbox/seccomp.rs` (the filter), `sandbox/acts.rs` (the proof).
 
@@ -75,9 +75,9 @@ pub enum SandboxError {
 pub struct Job<'a> {
     /// Program and arguments.
     pub argv: &'a [String],
-    /// The folder of the host that becomes `/work`.
+    /// The folder of the host that becomes `/repo`.
     pub workspace: &'a Path,
-    /// Folder below `/work` in which the program starts; empty for `/work` itself.
+    /// Folder below `/repo` in which the program starts; empty for `/repo` itself.
     pub folder: &'a str,
     /// Wall-clock limit. The whole tree is killed at its end.
     pub limit: Duration,
@@ -253,8 +253,8 @@ impl Sandbox {
             path.push_str(&format!("{}/bin:", tool.display()));
         }
         path.push_str("/usr/local/bin:/usr/local/go/bin:/usr/bin:/bin");
-        command.arg("--bind").arg(job.workspace).args(["/work", "--chdir"]);
-        command.arg(Path::new("/work").join(job.folder));
+        command.arg("--bind").arg(job.workspace).args(["/repo", "--chdir"]);
+        command.arg(Path::new("/repo").join(job.folder));
         for (name, value) in [
             ("PATH", path.as_str()),
             ("HOME", "/home"),

@@ -1,5 +1,6 @@
 //! A blocking client of the contract.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,6 +10,9 @@ use crate::contract::{Extend, Extended, Finish, LeaseRequest, Leased, Propose, P
 
 /// The largest answer read, in bytes: a repository's tree.
 const ANSWER_BYTES: u64 = 512 << 20;
+
+/// Longest call: a repository's tree on a slow line.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A call that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +40,11 @@ pub enum CallError {
     },
 }
 
+/// The hub's CA cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the CA is no PEM certificate: {0}")]
+pub struct CaError(String);
+
 /// A hub, and the right to ask it.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -45,17 +54,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the hub at `base` (`https://host:port`). `configure` may add a trusted CA.
-    pub fn new(base: &str, token: &str, config: ureq::config::ConfigBuilder<ureq::typestate::AgentScope>) -> Self {
-        let config = config
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(120)))
+    /// A client of the hub at `base` (`https://host:port`) that trusts `ca_pem` alone.
+    pub fn new(base: &str, token: &str, ca_pem: &str) -> Result<Self, CaError> {
+        let ca = ureq::tls::Certificate::from_pem(ca_pem.as_bytes()).map_err(|cause| CaError(cause.to_string()))?;
+        let tls = ureq::tls::TlsConfig::builder()
+            .root_certs(ureq::tls::RootCerts::from(vec![ca]))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
-        Self {
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build();
+        Ok(Self {
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             agent: config.into(),
-        }
+        })
     }
 
     /// Says who this agent is.

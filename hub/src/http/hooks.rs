@@ -18,7 +18,12 @@ use crate::webhooks::event::{self, Event, Failed};
 use crate::webhooks::{self, Provider};
 
 /// `POST /hooks/v1/{source}`.
-pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn source(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     match app.forges.source(&id).cloned() {
         Some(source) => take(&app, &source, &headers, body).await,
         None => unauthorized(),
@@ -26,7 +31,12 @@ pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: Hea
 }
 
 /// `POST /webhooks/{provider}` and, as the system before this one had them, `/webhooks/{provider}/{event}`: the one source of that kind.
-pub async fn provider(State(app): State<App>, Path(path): Path<String>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn provider(
+    State(app): State<App>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let kinds: &[Provider] = match path.split('/').next().unwrap_or_default() {
         "github" => &[Provider::Github],
         "gitlab" => &[Provider::Gitlab],
@@ -64,7 +74,10 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
         Err(rejection) => return rejection.into_response(),
     };
     let now_s = app.now().0.div_euclid(1_000);
-    let secrets: Vec<&str> = [Some(source.secret.as_str()), source.previous_secret.as_deref()].into_iter().flatten().collect();
+    let secrets: Vec<&str> = [Some(source.secret.as_str()), source.previous_secret.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
     if let Err(refusal) = webhooks::verify(source.provider, headers, &body, &secrets, now_s) {
         tracing::debug!(source = %source.id, %refusal, bytes = body.len(), "a delivery was refused");
         return unauthorized();
@@ -73,11 +86,29 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
     let delivery = webhooks::delivery_id(source.provider, headers, &body);
     match event::read(source.provider, &name, &body) {
         Ok(Event::Failed(failed)) => failure(app, source, delivery, failed).await,
-        Ok(Event::PullRequestEnded { repository, number, merged }) => {
-            let what = TaskRequest::PullRequestEnded { source: source.id.clone(), repository, number, merged };
-            let answer = app.hub.request(Request::Tasks { caller: forge(&source.id), what }).await;
+        Ok(Event::PullRequestEnded {
+            repository,
+            number,
+            merged,
+        }) => {
+            let what = TaskRequest::PullRequestEnded {
+                source: source.id.clone(),
+                repository,
+                number,
+                merged,
+            };
+            let answer = app
+                .hub
+                .request(Request::Tasks {
+                    caller: forge(&source.id),
+                    what,
+                })
+                .await;
             match answer {
-                Ok(Answer::Task(task)) => answered(StatusCode::OK, json!({"status": "outcome", "task_id": task.id, "outcome": task.state.name()})),
+                Ok(Answer::Task(task)) => answered(
+                    StatusCode::OK,
+                    json!({"status": "outcome", "task_id": task.id, "outcome": task.state.name()}),
+                ),
                 Ok(Answer::Unavailable { reason }) => Failure::unavailable(reason).into_response(),
                 _ => answered(StatusCode::OK, json!({"status": "ignored", "reason": "not ours"})),
             }
@@ -104,13 +135,25 @@ async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -
         priority: if is_default { Priority::High } else { Priority::Normal },
     };
     let what = TaskRequest::Received(Box::new(new));
-    match app.hub.request(Request::Tasks { caller: forge(&source.id), what }).await {
+    match app
+        .hub
+        .request(Request::Tasks {
+            caller: forge(&source.id),
+            what,
+        })
+        .await
+    {
         Ok(Answer::Task(task)) => {
             app.work.notify_one();
-            answered(StatusCode::OK, json!({"status": "task_created", "task_id": task.id, "repository": repository, "failure_type": "unknown"}))
+            answered(
+                StatusCode::OK,
+                json!({"status": "task_created", "task_id": task.id, "repository": repository, "failure_type": "unknown"}),
+            )
         }
         Ok(Answer::KnownTask { id }) => answered(StatusCode::OK, json!({"status": "duplicate", "task_id": id})),
-        Ok(Answer::Rejected { reason } | Answer::Unavailable { reason }) => Failure::unavailable(reason).into_response(),
+        Ok(Answer::Rejected { reason } | Answer::Unavailable { reason }) => {
+            Failure::unavailable(reason).into_response()
+        }
         Ok(other) => Failure::internal(format!("the core answered {other:?}")).into_response(),
         Err(stopped) => Failure::unavailable(stopped.to_string()).into_response(),
     }

@@ -16,7 +16,9 @@ use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
 use hub_core::tasks::{ChangedFile, Proposal, queue};
 use hub_core::{Answer, Request, Right, Task, TaskRequest};
-use hub_remediation_sdk::contract::{Extend, Extended, Finish, LeaseRequest, Leased, Propose, Proposed, Registered, Registration};
+use hub_remediation_sdk::contract::{
+    Extend, Extended, Finish, LeaseRequest, Leased, Propose, Proposed, Registered, Registration,
+};
 use serde_json::json;
 use wire::change::{Caller, Via};
 use wire::ids::Digest;
@@ -32,12 +34,18 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 type Body = Result<Bytes, BytesRejection>;
 
 fn admit(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(|text| text.strip_prefix("Bearer "));
-    let is_ours = bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
+    let bearer = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.strip_prefix("Bearer "));
+    let is_ours =
+        bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
     if is_ours {
         return Ok(());
     }
-    Err(Failure::unauthorized("the remediation token is not this hub's: the file remediation.token of its state folder has it"))
+    Err(Failure::unauthorized(
+        "the remediation token is not this hub's: the file remediation.token of its state folder has it",
+    ))
 }
 
 /// `POST /agent/v1/register`.
@@ -45,10 +53,20 @@ pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) ->
     admit(&app, &headers)?;
     let registration: Registration = read_json(body)?;
     if !registration.protocol.contains(&PROTOCOL) {
-        return Err(Failure::field("/protocol", format!("{:?} does not hold {PROTOCOL}, which this hub speaks", registration.protocol)));
+        return Err(Failure::field(
+            "/protocol",
+            format!(
+                "{:?} does not hold {PROTOCOL}, which this hub speaks",
+                registration.protocol
+            ),
+        ));
     }
     tracing::info!(agent = %registration.name, version = %registration.version, sandbox = ?registration.sandbox, "a remediation agent is here");
-    let registered = Registered { protocol: PROTOCOL, lease_ms: queue::LEASE_MS.unsigned_abs(), deadline_ms: queue::DEADLINE_MS.unsigned_abs() };
+    let registered = Registered {
+        protocol: PROTOCOL,
+        lease_ms: queue::LEASE_MS.unsigned_abs(),
+        deadline_ms: queue::DEADLINE_MS.unsigned_abs(),
+    };
     Ok(Json(registered).into_response())
 }
 
@@ -59,7 +77,10 @@ pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Re
     let until = tokio::time::Instant::now() + Duration::from_millis(wanted.wait_ms).min(LONGEST_WAIT);
     loop {
         let lease = super::auth::random_text().map_err(|cause| Failure::internal(cause.to_string()))?;
-        let what = TaskRequest::Lease { agent: wanted.agent.clone(), lease };
+        let what = TaskRequest::Lease {
+            agent: wanted.agent.clone(),
+            lease,
+        };
         match ask(&app, &wanted.agent, what).await? {
             Answer::Task(task) => return Ok(Json(leased(&task)?).into_response()),
             Answer::NoTask => {}
@@ -72,12 +93,25 @@ pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Re
 }
 
 /// `POST /agent/v1/tasks/{id}/extend`.
-pub async fn extend(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub async fn extend(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     admit(&app, &headers)?;
-    let Extend { lease, epoch, phase, progress } = read_json(body)?;
+    let Extend {
+        lease,
+        epoch,
+        phase,
+        progress,
+    } = read_json(body)?;
     let right = Right { task: id, lease, epoch };
     match ask(&app, "agent", TaskRequest::Extend { right, phase, progress }).await? {
-        Answer::Task(_) => Ok(Json(Extended { lease_ms: queue::LEASE_MS.unsigned_abs() }).into_response()),
+        Answer::Task(_) => Ok(Json(Extended {
+            lease_ms: queue::LEASE_MS.unsigned_abs(),
+        })
+        .into_response()),
         other => stand(other),
     }
 }
@@ -87,7 +121,8 @@ pub async fn log(State(app): State<App>, Path(id): Path<String>, headers: Header
     admit(&app, &headers)?;
     let task = stored(&app, &id).await?;
     let log = app.forges.log(&task.source, &task.log_url).await;
-    log.map(IntoResponse::into_response).or_else(|error| Ok(forge_problem(&error)))
+    log.map(IntoResponse::into_response)
+        .or_else(|error| Ok(forge_problem(&error)))
 }
 
 /// `GET /agent/v1/tasks/{id}/source`.
@@ -95,26 +130,59 @@ pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: Hea
     admit(&app, &headers)?;
     let task = stored(&app, &id).await?;
     let tree = app.forges.tree(&task.source, &task.repository, &task.commit).await;
-    tree.map(IntoResponse::into_response).or_else(|error| Ok(forge_problem(&error)))
+    tree.map(IntoResponse::into_response)
+        .or_else(|error| Ok(forge_problem(&error)))
 }
 
 /// `POST /agent/v1/tasks/{id}/finish`.
-pub async fn finish(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub async fn finish(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     admit(&app, &headers)?;
-    let Finish { lease, epoch, code, reason, retry } = read_json(body)?;
+    let Finish {
+        lease,
+        epoch,
+        code,
+        reason,
+        retry,
+    } = read_json(body)?;
     let right = Right { task: id, lease, epoch };
-    stand(ask(&app, "agent", TaskRequest::Finish { right, code, reason, retry }).await?)
+    stand(
+        ask(
+            &app,
+            "agent",
+            TaskRequest::Finish {
+                right,
+                code,
+                reason,
+                retry,
+            },
+        )
+        .await?,
+    )
 }
 
 /// `POST /agent/v1/tasks/{id}/propose`.
-pub async fn propose(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+pub async fn propose(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
     admit(&app, &headers)?;
     let wanted: Propose = read_json(body)?;
     let mut codes = proof(&id, &wanted);
     let files = patch(&wanted);
     codes.extend(refusals(&files, &wanted.category));
     let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
-    let keep = move |app: &App| app.artifacts.keep(&bytes).map_err(|cause| Failure::unavailable(format!("cannot keep the patch: {cause}")));
+    let keep = move |app: &App| {
+        app.artifacts
+            .keep(&bytes)
+            .map_err(|cause| Failure::unavailable(format!("cannot keep the patch: {cause}")))
+    };
     let certificate = app.blocking(keep).await?;
     let fingerprint = wanted.certificate.fingerprint.clone();
     let proposal = Proposal {
@@ -126,8 +194,23 @@ pub async fn propose(State(app): State<App>, Path(id): Path<String>, headers: He
         tool: wanted.tool,
         fingerprint,
     };
-    let right = Right { task: id, lease: wanted.lease, epoch: wanted.epoch };
-    stand(ask(&app, &wanted.certificate.agent, TaskRequest::Propose { right, proposal: Box::new(proposal), refusals: codes }).await?)
+    let right = Right {
+        task: id,
+        lease: wanted.lease,
+        epoch: wanted.epoch,
+    };
+    stand(
+        ask(
+            &app,
+            &wanted.certificate.agent,
+            TaskRequest::Propose {
+                right,
+                proposal: Box::new(proposal),
+                refusals: codes,
+            },
+        )
+        .await?,
+    )
 }
 
 /// What is wrong with the proof.
@@ -137,7 +220,11 @@ fn proof(task: &str, wanted: &Propose) -> Vec<String> {
     if !certificate.problems().is_empty() {
         codes.push("vacuous_pass".to_owned());
     }
-    let before: BTreeMap<&str, &str> = wanted.before.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let before: BTreeMap<&str, &str> = wanted
+        .before
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     let fits = certificate.files.iter().all(|file| {
         let text = before.get(file.path.as_str());
         text.is_some_and(|text| blake3::hash(text.as_bytes()).to_hex().as_str() == file.base)
@@ -149,7 +236,11 @@ fn proof(task: &str, wanted: &Propose) -> Vec<String> {
 }
 
 fn patch(wanted: &Propose) -> Vec<PatchFile> {
-    let before: BTreeMap<&str, &str> = wanted.before.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let before: BTreeMap<&str, &str> = wanted
+        .before
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     let file = |change: &hub_remediation_sdk::certificate::Change| PatchFile {
         path: change.path.clone(),
         mode: change.mode.clone(),
@@ -162,17 +253,29 @@ fn patch(wanted: &Propose) -> Vec<PatchFile> {
 fn counted(file: &PatchFile) -> ChangedFile {
     let (added, removed) = changed_lines(file);
     let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    ChangedFile { path: file.path.clone(), added: narrow(added), removed: narrow(removed) }
+    ChangedFile {
+        path: file.path.clone(),
+        added: narrow(added),
+        removed: narrow(removed),
+    }
 }
 
 /// One branch for each failure: its name is the key by which publishing is idempotent.
 fn branch(category: &str, fingerprint: &str) -> String {
-    let word = |text: &str, most: usize| text.chars().filter(char::is_ascii_alphanumeric).take(most).collect::<String>();
+    let word = |text: &str, most: usize| {
+        text.chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(most)
+            .collect::<String>()
+    };
     format!("patchbot/{}/{}", word(category, 20), word(fingerprint, 10))
 }
 
 fn leased(task: &Task) -> Result<Leased, Failure> {
-    let lease = task.lease.as_ref().ok_or_else(|| Failure::internal("a leased task has no lease"))?;
+    let lease = task
+        .lease
+        .as_ref()
+        .ok_or_else(|| Failure::internal("a leased task has no lease"))?;
     Ok(Leased {
         task: task.id.clone(),
         lease: lease.id.clone(),
@@ -191,14 +294,25 @@ async fn ask(app: &App, agent: &str, what: TaskRequest) -> Result<Answer, Failur
 }
 
 async fn stored(app: &App, id: &str) -> Result<Task, Failure> {
-    app.hub.task(id.to_owned()).await?.ok_or_else(|| Failure::not_found(format!("there is no task `{id}`")))
+    app.hub
+        .task(id.to_owned())
+        .await?
+        .ok_or_else(|| Failure::not_found(format!("there is no task `{id}`")))
 }
 
 /// How a task stands, as the answer to an agent.
 fn stand(answer: Answer) -> Result<Response, Failure> {
     match answer {
-        Answer::Task(task) => Ok(Json(Proposed { state: task.state.name().to_owned(), codes: task.codes }).into_response()),
-        Answer::Fenced => Ok((StatusCode::CONFLICT, Json(json!({"code": "fenced", "detail": "another lease has this task: drop the work"}))).into_response()),
+        Answer::Task(task) => Ok(Json(Proposed {
+            state: task.state.name().to_owned(),
+            codes: task.codes,
+        })
+        .into_response()),
+        Answer::Fenced => Ok((
+            StatusCode::CONFLICT,
+            Json(json!({"code": "fenced", "detail": "another lease has this task: drop the work"})),
+        )
+            .into_response()),
         other => Err(unexpected(other)),
     }
 }
@@ -212,5 +326,9 @@ fn unexpected(answer: Answer) -> Failure {
 }
 
 fn forge_problem(error: &crate::forges::ForgeError) -> Response {
-    (StatusCode::BAD_GATEWAY, Json(json!({"code": error.code, "detail": error.reason}))).into_response()
+    (
+        StatusCode::BAD_GATEWAY,
+        Json(json!({"code": error.code, "detail": error.reason})),
+    )
+        .into_response()
 }

@@ -30,15 +30,29 @@ pub struct Page {
 pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
     let limit = page.limit.unwrap_or(100);
     if limit == 0 || limit > MOST {
-        return Err(Failure::field("/limit", format!("limit is {limit}, it must be 1 to {MOST}")));
+        return Err(Failure::field(
+            "/limit",
+            format!("limit is {limit}, it must be 1 to {MOST}"),
+        ));
     }
     let wanted = |task: &&Task| {
-        page.status.as_ref().is_none_or(|status| task.state.name() == status || original_status(task.state) == status)
-            && page.repository.as_ref().is_none_or(|repository| task.repository == *repository)
+        page.status
+            .as_ref()
+            .is_none_or(|status| task.state.name() == status || original_status(task.state) == status)
+            && page
+                .repository
+                .as_ref()
+                .is_none_or(|repository| task.repository == *repository)
     };
     let mut tasks = app.hub.tasks().await?;
     tasks.reverse();
-    let shown: Vec<Value> = tasks.iter().filter(wanted).skip(page.offset.unwrap_or(0)).take(limit).map(view).collect();
+    let shown: Vec<Value> = tasks
+        .iter()
+        .filter(wanted)
+        .skip(page.offset.unwrap_or(0))
+        .take(limit)
+        .map(view)
+        .collect();
     Ok(Json(Value::Array(shown)))
 }
 
@@ -52,17 +66,29 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<
 pub async fn certificate(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
     let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
     let Some(proposal) = task.proposal else {
-        return Err(Failure::not_found(format!("task `{id}` has no certificate: nothing was proposed")));
+        return Err(Failure::not_found(format!(
+            "task `{id}` has no certificate: nothing was proposed"
+        )));
     };
-    let read = move |app: &App| app.artifacts.read(&proposal.certificate).map_err(|cause| Failure::not_found(format!("its certificate is gone: {cause}")));
+    let read = move |app: &App| {
+        app.artifacts
+            .read(&proposal.certificate)
+            .map_err(|cause| Failure::not_found(format!("its certificate is gone: {cause}")))
+    };
     let bytes = app.blocking(read).await?;
     Ok(([("content-type", "application/json")], bytes).into_response())
 }
 
 /// `POST /api/v1/tasks/{id}/cancel`.
-pub async fn cancel(State(app): State<App>, Path(id): Path<String>, body: Result<Bytes, BytesRejection>) -> Result<Response, Failure> {
+pub async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Failure> {
     let reason = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-    let reason = reason.and_then(|value| value["reason"].as_str().map(str::to_owned)).unwrap_or_default();
+    let reason = reason
+        .and_then(|value| value["reason"].as_str().map(str::to_owned))
+        .unwrap_or_default();
     change(&app, TaskRequest::Cancel { id, reason }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -75,7 +101,14 @@ pub async fn retry(State(app): State<App>, Path(id): Path<String>) -> Result<Jso
 }
 
 async fn change(app: &App, what: TaskRequest) -> Result<Task, Failure> {
-    match app.hub.request(Request::Tasks { caller: Caller::new("admin", Via::Api), what }).await? {
+    match app
+        .hub
+        .request(Request::Tasks {
+            caller: Caller::new("admin", Via::Api),
+            what,
+        })
+        .await?
+    {
         Answer::Task(task) => Ok(*task),
         Answer::Rejected { reason } => Err(Failure::field("/id", reason)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),

@@ -105,6 +105,7 @@ impl TestHub {
             outlet: Arc::new(Sent(sent)),
             feed: feed.clone(),
             meters: Arc::clone(&meters),
+            publish: mpsc::channel(4).0,
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -125,6 +126,10 @@ impl TestHub {
             fleet: nodes::empty(),
             meters,
             metrics_page: Arc::default(),
+            forges: Arc::default(),
+            artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
+            remediation_token: Digest::of(b"remediation"),
+            work: Arc::default(),
         };
         Self {
             router: router(app.clone()),

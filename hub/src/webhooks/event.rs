@@ -103,7 +103,10 @@ fn status(value: &Value) -> Event {
         return ignored(format!("not_candidate({state})"));
     }
     let repository = &value["repository"];
-    let branch = value["branches"].as_array().and_then(|branches| branches.first()).map(|branch| text(&branch["name"]));
+    let branch = value["branches"]
+        .as_array()
+        .and_then(|branches| branches.first())
+        .map(|branch| text(&branch["name"]));
     failed(Failed {
         repository: text(&repository["full_name"]),
         commit: text(&value["sha"]),
@@ -177,7 +180,10 @@ fn gitlab_job(value: &Value) -> Event {
     if value["build_allow_failure"].as_bool() == Some(true) {
         return ignored("allowed_failure");
     }
-    if value["build_failure_reason"].as_str().is_some_and(|reason| GITLAB_INFRA.contains(&reason)) {
+    if value["build_failure_reason"]
+        .as_str()
+        .is_some_and(|reason| GITLAB_INFRA.contains(&reason))
+    {
         return ignored("infra");
     }
     failed(Failed {
@@ -217,42 +223,76 @@ mod tests {
     #[test]
     fn a_failed_run_is_a_failure_and_others_say_why_not() {
         let read = |conclusion: &str| super::read(Provider::Github, "workflow_run", github_run(conclusion).as_bytes());
-        let Ok(Event::Failed(failed)) = read("failure") else { panic!("no failure") };
-        assert_eq!((failed.repository.as_str(), failed.commit.as_str(), failed.branch.as_str()), ("org/repo", "abc123", "main"));
+        let Ok(Event::Failed(failed)) = read("failure") else {
+            panic!("no failure")
+        };
+        assert_eq!(
+            (
+                failed.repository.as_str(),
+                failed.commit.as_str(),
+                failed.branch.as_str()
+            ),
+            ("org/repo", "abc123", "main")
+        );
         assert!(matches!(read("timed_out"), Ok(Event::Failed(_))));
         assert_eq!(read("cancelled"), Ok(ignored("not_candidate(cancelled)")));
         assert_eq!(super::read(Provider::Github, "ping", b"{}"), Ok(ignored("event(ping)")));
-        assert_eq!(super::read(Provider::Github, "workflow_run", b"[]"), Err(Refusal::NotAnObject));
-        assert_eq!(super::read(Provider::Github, "workflow_run", b"{}"), Ok(ignored("not_candidate(not completed)")));
+        assert_eq!(
+            super::read(Provider::Github, "workflow_run", b"[]"),
+            Err(Refusal::NotAnObject)
+        );
+        assert_eq!(
+            super::read(Provider::Github, "workflow_run", b"{}"),
+            Ok(ignored("not_candidate(not completed)"))
+        );
     }
 
     #[test]
     fn gitea_s_commit_status_names_commit_check_and_log() {
         let body = br#"{"sha": "c0ffee", "state": "failure", "context": "lint", "target_url": "http://forge/log.txt",
             "repository": {"full_name": "a/b", "default_branch": "main"}}"#;
-        let Ok(Event::Failed(failed)) = read(Provider::Gitea, "status", body) else { panic!("no failure") };
-        assert_eq!((failed.check.as_str(), failed.log_url.as_str()), ("lint", "http://forge/log.txt"));
+        let Ok(Event::Failed(failed)) = read(Provider::Gitea, "status", body) else {
+            panic!("no failure")
+        };
+        assert_eq!(
+            (failed.check.as_str(), failed.log_url.as_str()),
+            ("lint", "http://forge/log.txt")
+        );
     }
 
     #[test]
     fn gitlab_s_own_trouble_and_allowed_failures_are_no_task() {
-        let job = |extra: &str| format!(r#"{{"object_kind": "build", "build_status": "failed", "build_name": "t", "sha": "1", "project": {{"path_with_namespace": "a/b"}}{extra}}}"#);
+        let job = |extra: &str| {
+            format!(
+                r#"{{"object_kind": "build", "build_status": "failed", "build_name": "t", "sha": "1", "project": {{"path_with_namespace": "a/b"}}{extra}}}"#
+            )
+        };
         let read = |extra: &str| super::read(Provider::Gitlab, "Job Hook", job(extra).as_bytes());
         assert!(matches!(read(""), Ok(Event::Failed(_))));
         assert_eq!(read(r#", "build_allow_failure": true"#), Ok(ignored("allowed_failure")));
-        assert_eq!(read(r#", "build_failure_reason": "runner_system_failure""#), Ok(ignored("infra")));
+        assert_eq!(
+            read(r#", "build_failure_reason": "runner_system_failure""#),
+            Ok(ignored("infra"))
+        );
     }
 
     #[test]
     fn a_failure_of_our_own_branch_makes_no_task() {
         let body = github_run("failure").replace("\"main\", \"head_sha\"", "\"patchbot/lint/1\", \"head_sha\"");
-        assert_eq!(read(Provider::Github, "workflow_run", body.as_bytes()), Ok(ignored("bot_loop")));
+        assert_eq!(
+            read(Provider::Github, "workflow_run", body.as_bytes()),
+            Ok(ignored("bot_loop"))
+        );
     }
 
     #[test]
     fn the_end_of_a_pull_request_is_told() {
         let body = br#"{"action": "closed", "pull_request": {"number": 3, "merged": true}, "repository": {"full_name": "a/b"}}"#;
-        let expected = Event::PullRequestEnded { repository: "a/b".to_owned(), number: 3, merged: true };
+        let expected = Event::PullRequestEnded {
+            repository: "a/b".to_owned(),
+            number: 3,
+            merged: true,
+        };
         assert_eq!(read(Provider::Gitea, "pull_request", body), Ok(expected));
     }
 }

@@ -1,14 +1,16 @@
-//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…]`, run by `cargo xtask bench`.
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [--series FILE.csv…]`, run by `cargo xtask bench`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
 
 mod act;
 mod agent;
+mod brain_trust;
 mod canary;
 mod classify;
 mod decide;
 mod fleet;
+mod forecast;
 mod lab;
 mod machine;
 mod reconnect;
@@ -37,6 +39,8 @@ const NAMES: &[&str] = &[
     "what-if",
     "canary",
     "classify",
+    "forecast",
+    "brain-trust",
 ];
 
 fn main() -> ExitCode {
@@ -66,12 +70,16 @@ fn main() -> ExitCode {
 
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
+    let mut series: Vec<PathBuf> = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--programs" => programs = words.next().map(PathBuf::from),
             "--work" => work = words.next().map(PathBuf::from),
             "--json" => json = true,
+            // What `cargo xtask bench` hands on after it.
+            "--" => {}
+            "--series" => series.push(words.next().ok_or("--series is missing its FILE.csv")?.into()),
             name if NAMES.contains(&name) => names.push(name),
             // `wire` comes with `agent`: both look at the same node.
             "wire" => names.push("agent"),
@@ -104,6 +112,8 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "what-if" => what_if::run(),
             "canary" => canary::run(),
             "classify" => classify::run(),
+            "forecast" => forecast::run(&series),
+            "brain-trust" => brain_trust::run(),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

@@ -177,7 +177,8 @@ impl World {
                 }
             }
             Effect::Reply { .. } => self.replies += 1,
-            Effect::Changed(_) => {}
+            // No forge takes part here.
+            Effect::Changed(_) | Effect::Publish(_) => {}
         }
     }
 

@@ -45,8 +45,8 @@ impl Document for User {
     /// A large organisation with everybody in it; each takes about 300 bytes of memory.
     const MOST_LIVE: usize = 10_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {

@@ -173,8 +173,8 @@ impl Document for Task {
     /// Unfinished ones and the last finished ones, which people look at; a few kilobytes each.
     const MOST_LIVE: usize = 10_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {

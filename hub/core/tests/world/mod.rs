@@ -12,7 +12,7 @@ use hub_core::{
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
-use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, Status, Welcome};
+use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, PlanCommand, Status, Welcome};
 use wire::time::ClockState;
 use wire::{AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
 
@@ -211,6 +211,14 @@ impl Heard {
             _ => None,
         });
         commands.collect()
+    }
+
+    pub fn steps(&self) -> Vec<&PlanCommand> {
+        let steps = self.frames.iter().filter_map(|frame| match frame {
+            Frame::PlanCommand(step) => Some(step),
+            _ => None,
+        });
+        steps.collect()
     }
 
     pub fn bundles(&self) -> usize {
@@ -497,6 +505,7 @@ impl World {
                 self.replies.entry(request).or_default().push(answer);
             }
             Effect::Changed(change) => self.changes.push(change),
+            Effect::Publish(_) => {}
         }
     }
 
@@ -533,6 +542,14 @@ impl World {
                 assert!(self.store.commands.contains_key(&command.id));
                 assert_eq!(command.hub_epoch, self.hub.hub_epoch());
                 assert!(command.valid_for_ms > 0);
+            }
+            Frame::PlanCommand(step) => {
+                assert!(self.store.commands.contains_key(&step.command.id));
+                let plan = step.plan.to_string();
+                assert!(
+                    self.store.documents.contains_key(&("plan", plan)),
+                    "an unexplained step"
+                );
             }
             Frame::Bundle(signed) => {
                 let ring = self.ring();

@@ -113,6 +113,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
         (Resource::Domains, false) => domains(session, get, output).await,
+        (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.limit, output).await,
     }
 }
 

@@ -9,6 +9,7 @@ mod get;
 mod hold;
 mod policy;
 mod replay;
+mod task;
 mod token;
 mod verify;
 mod watch;
@@ -50,6 +51,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
+        Verb::Task { what } => task::run(session, what, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
         Verb::Login => token::login(session, output).await,
         // The demo answers for itself, whether its hub runs or not.
@@ -64,7 +66,12 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
-        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
+        Verb::Policy { .. }
+        | Verb::Verify(_)
+        | Verb::Token { .. }
+        | Verb::Task { .. }
+        | Verb::Login
+        | Verb::Demo(_) => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

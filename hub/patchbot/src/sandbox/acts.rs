@@ -32,9 +32,9 @@ const ACTS: &[(&str, &str)] = &[
     ("read temporary files of the host", "ls \"$(dirname \"$SECRET\")\"/*"),
     (
         "follow a link out of the workspace",
-        "ln -s \"$SECRET\" /work/link && cat /work/link",
+        "ln -s \"$SECRET\" /repo/link && cat /repo/link",
     ),
-    ("climb out of the workspace", "cat \"/work/../../../../../..$SECRET\""),
+    ("climb out of the workspace", "cat \"/repo/../../../../../..$SECRET\""),
     ("write beside the workspace", "touch /usr/made-here"),
     ("write into the tools", "touch /usr/bin/made-here"),
     (
@@ -44,7 +44,7 @@ const ACTS: &[(&str, &str)] = &[
     ("change the owner of a program", "chown 1:1 /usr/bin/env"),
     (
         "make a program that runs as root",
-        "cp /usr/bin/env /work/e && chown 0:0 /work/e && chmod u+s /work/e && /work/e unshare -m true",
+        "cp /usr/bin/env /repo/e && chown 0:0 /repo/e && chmod u+s /repo/e && /repo/e unshare -m true",
     ),
     ("see processes of the host", "test -e /proc/$PID/status"),
     (
@@ -84,10 +84,10 @@ const ACTS: &[(&str, &str)] = &[
     ("make a mount namespace", "unshare -m true"),
     ("make a network namespace", "unshare -n true"),
     ("enter another namespace", "nsenter -t 1 -m true"),
-    ("mount a file system", "mount -t tmpfs none /work"),
-    ("mount over the root", "mount --bind /work /usr"),
-    ("change the root", "python3 -c \"import os; os.chroot('/work')\""),
-    ("make a device", "mknod /work/disk b 8 0"),
+    ("mount a file system", "mount -t tmpfs none /repo"),
+    ("mount over the root", "mount --bind /repo /usr"),
+    ("change the root", "python3 -c \"import os; os.chroot('/repo')\""),
+    ("make a device", "mknod /repo/disk b 8 0"),
     (
         "read a disk",
         "head -c 1 /dev/sda /dev/vda /dev/nvme0n1 /dev/mem 2>/dev/null | grep -q .",
@@ -119,7 +119,7 @@ const ACTS: &[(&str, &str)] = &[
     ("write 3 GiB of memory", "python3 -c \"x = bytearray(3 << 30)\""),
     (
         "write a file of 300 MiB",
-        "python3 -c \"open('/work/big', 'wb').write(b'x' * (300 << 20))\"",
+        "python3 -c \"open('/repo/big', 'wb').write(b'x' * (300 << 20))\"",
     ),
     (
         "open 2000 files",
