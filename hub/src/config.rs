@@ -56,6 +56,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub bundle: Option<PathBuf>,
 
+    /// File that names the forges whose failed checks become tasks: address, token file and webhook secret of each.
+    #[arg(long, value_name = "FILE")]
+    pub forges: Option<PathBuf>,
+
     /// Name of the trust domain, part of every identity. It cannot change after the first start.
     #[arg(long, value_name = "NAME", default_value = "sentinel.internal", value_parser = parse_domain)]
     pub trust_domain: String,

@@ -7,12 +7,15 @@
 
 use std::sync::Arc;
 
+use wire::ids::Digest;
 use wire::time::Wall;
 
+use crate::artifacts::Artifacts;
 use crate::ca::Ca;
 use crate::config::Public;
 use crate::enroll::Enrollment;
 use crate::feed::Feed;
+use crate::forges::Forges;
 use crate::hub::Handle;
 use crate::keys::RoleFile;
 use crate::metrics::Meters;
@@ -29,17 +32,20 @@ mod door;
 mod glass;
 mod handbook;
 mod health;
+mod hooks;
 mod login;
 pub mod metrics;
 pub mod nodes;
 mod parcels;
 mod places;
 mod policies;
+mod remediation;
 mod rollouts;
 mod routes;
 mod series;
 mod server;
 mod stream;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -76,6 +82,14 @@ pub struct App {
     pub meters: Arc<Meters>,
     /// The metrics as they were last written out.
     pub metrics_page: Arc<metrics::Written>,
+    /// The forges.
+    pub forges: Arc<Forges>,
+    /// Patches with their certificates.
+    pub artifacts: Artifacts,
+    /// Hash of the token of remediation agents.
+    pub remediation_token: Digest,
+    /// Told when a task may be waiting.
+    pub work: Arc<tokio::sync::Notify>,
 }
 
 impl App {

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Cluster, Effect, Hub, Input, Reported, Request, SessionId};
+use hub_core::{Answer, Batch, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView};
@@ -50,6 +50,8 @@ enum Ask {
     Domains(oneshot::Sender<Vec<DomainView>>),
     Clusters(oneshot::Sender<Vec<Cluster>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
+    Tasks(oneshot::Sender<Vec<Task>>),
+    Task(String, oneshot::Sender<Option<Task>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Input(Box<Input>),
 }
@@ -114,6 +116,16 @@ impl Handle {
         self.ask(Ask::Rollouts).await
     }
 
+    /// All tasks, oldest first.
+    pub async fn tasks(&self) -> Result<Vec<Task>, Stopped> {
+        self.ask(Ask::Tasks).await
+    }
+
+    /// One task.
+    pub async fn task(&self, id: String) -> Result<Option<Task>, Stopped> {
+        self.ask(|answer| Ask::Task(id, answer)).await
+    }
+
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
@@ -151,6 +163,8 @@ pub struct Parts {
     pub feed: Feed,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// Who opens pull requests.
+    pub publish: mpsc::Sender<Task>,
 }
 
 /// When to stop.
@@ -173,6 +187,7 @@ pub struct Turn {
     kube: Orders,
     feed: Feed,
     meter: Meter,
+    publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -194,6 +209,7 @@ impl Turn {
             kube,
             feed,
             meters,
+            publish,
         } = parts;
         let turn = Self {
             core,
@@ -205,6 +221,7 @@ impl Turn {
             kube,
             feed,
             meter: Meter::new(meters),
+            publish,
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -270,6 +287,11 @@ impl Turn {
                         self.core.handle(refused, self.clock.now());
                     }
                 }
+                Effect::Publish(task) => {
+                    if self.publish.try_send(*task).is_err() {
+                        tracing::warn!("too many pull requests wait: the rest is asked for after the next start");
+                    }
+                }
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -323,6 +345,8 @@ impl Turn {
             Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
             Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
             Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
+            Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
+            Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Input(input) => self.turn(*input),
         }

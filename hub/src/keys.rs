@@ -137,6 +137,18 @@ pub fn admin_context(path: &Path, store: &dyn Store, hub: &str, ca_pem: &str) ->
     Ok(hash)
 }
 
+/// Hash of the token of remediation agents; its file is made if it is not there. Blocks.
+pub fn remediation_token(path: &Path) -> Result<Digest, KeyError> {
+    if let Ok(text) = std::fs::read_to_string(path)
+        && !text.trim().is_empty()
+    {
+        return Ok(Digest::of(text.trim().as_bytes()));
+    }
+    let token = format!("srt_{}", random_text().map_err(|cause| KeyError::Random { cause })?);
+    write_secret(path, token.as_bytes())?;
+    Ok(Digest::of(token.as_bytes()))
+}
+
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
     let fresh = path.with_extension("new");
     // Left by a start that was killed half-way, perhaps with other permissions.

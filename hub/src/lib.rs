@@ -3,6 +3,7 @@
 //! This crate is the shell: sockets, disks, clocks and signals. What a hub decides is decided in `hub-core`.
 //! Read next: `run.rs` (from start to stop), `base.rs` (what a first start makes), `hub.rs` (the turn), `store.rs`, `http.rs`.
 
+pub mod artifacts;
 mod base;
 pub mod ca;
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod config;
 pub mod doubts;
 pub mod enroll;
 pub mod feed;
+pub mod forges;
 pub mod http;
 pub mod hub;
 pub mod keys;
@@ -17,6 +19,8 @@ pub mod kube;
 pub mod listen;
 pub mod metrics;
 mod notify;
+pub mod publisher;
 pub mod quic;
 pub mod run;
 pub mod store;
+pub mod webhooks;

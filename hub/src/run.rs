@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::frame::Frame;
 
+use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
+use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
@@ -30,6 +32,7 @@ use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
 use crate::notify;
+use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -73,6 +76,9 @@ pub enum RunError {
     /// No people's side.
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// No forges.
+    #[error(transparent)]
+    Forges(#[from] ForgesError),
     /// The system refuses something else.
     #[error("cannot {action}")]
     System {
@@ -210,6 +216,10 @@ pub struct Running {
 impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let forges = Arc::new(match &args.forges {
+            Some(path) => Forges::load(path)?,
+            None => Forges::default(),
+        });
         let Sockets { udp, tcp, address } = listen::bind(args.listen)?;
         let public = public_address(&args, address);
         let (done, completions) = mpsc::channel(COMPLETIONS);
@@ -244,6 +254,7 @@ impl Running {
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
+        let (to_publisher, wanted) = mpsc::channel(publisher::WAITING);
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -254,6 +265,7 @@ impl Running {
             kube: orders,
             feed: feed.clone(),
             meters: Arc::clone(&meters),
+            publish: to_publisher,
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -272,6 +284,20 @@ impl Running {
         }
         let settings = Arc::clone(&store);
         let token = blocking(move || keys::admin_context(&context, &*settings, &url, &trusted)).await??;
+        let state = args.state.clone();
+        let (artifacts, remediation_token) = blocking(move || {
+            let artifacts = Artifacts::open(&state).map_err(|cause| RunError::System {
+                action: format!("make the folder `artifacts` in `{}`", state.display()),
+                cause,
+            })?;
+            Ok::<_, RunError>((artifacts, keys::remediation_token(&state.join("remediation.token"))?))
+        })
+        .await??;
+        let publisher = Publisher {
+            forges: Arc::clone(&forges),
+            artifacts: artifacts.clone(),
+            hub: handle.clone(),
+        };
         let app = App {
             hub: handle.clone(),
             store,
@@ -285,7 +311,12 @@ impl Running {
             fleet: nodes::empty(),
             meters,
             metrics_page: Arc::default(),
+            forges,
+            artifacts,
+            remediation_token,
+            work: Arc::default(),
         };
+        tasks.spawn(publisher.run(wanted));
         let http = CancellationToken::new();
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));

@@ -37,6 +37,11 @@ pub(crate) enum Then {
         /// What is answered when it is stored.
         answer: Box<Answer>,
     },
+    /// A patch that passed every gate may be published.
+    Publish {
+        /// Which task.
+        task: String,
+    },
     /// A plan goes on from this revision of its record.
     Plan {
         /// Which.

@@ -246,7 +246,7 @@ impl<D: Document> Documents<D> {
     }
 
     /// Every live document in its newest revision, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &D> {
+    pub fn iter(&self) -> impl Iterator<Item = &D> + Clone {
         self.rows.values().filter_map(Versions::newest)
     }
 

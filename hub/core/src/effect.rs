@@ -45,6 +45,8 @@ pub enum Effect {
     },
     /// A cluster has something to do or to tell.
     Kube(KubeEffect),
+    /// Open the pull request of this task, unless it is open already, then tell [`crate::TaskRequest::Published`] or why not.
+    Publish(Box<crate::tasks::Task>),
     /// Something that watchers want to see has changed.
     Changed(Change),
 }
@@ -144,6 +146,17 @@ pub enum Answer {
     },
     /// The person as they stand now; as they stood, for one who was removed.
     User(Box<User>),
+    /// The task as it stands now.
+    Task(Box<crate::tasks::Task>),
+    /// The delivery, or the check of the commit that it tells of, has a task already.
+    KnownTask {
+        /// Which.
+        id: String,
+    },
+    /// There is no such task, or none that may be leased now.
+    NoTask,
+    /// The lease is not the task's present one: whoever holds it must drop the work.
+    Fenced,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
     /// It is stored, and is being done.

@@ -30,6 +30,7 @@ use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
+use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
 
@@ -66,6 +67,7 @@ pub struct Hub {
     pub(crate) writer: Writer,
     pub(crate) journal: Journal,
     pub(crate) access: Access,
+    pub(crate) tasks: Tasks,
     plans: Plans,
     /// What nodes said of steps, for their plans.
     pub(crate) step_answers: VecDeque<StepAnswer>,
@@ -106,6 +108,7 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: recover::<User, _>(&mut recovered, Access::recovered)?,
+            tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
             plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
             step_answers: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
@@ -145,6 +148,8 @@ impl Hub {
         clusters.start(&mut cx);
         let (_, rollouts, mut cx) = hub.kube_cx(now);
         rollouts.start(&mut cx);
+        let (tasks, mut cx) = hub.tasks_cx(now);
+        tasks.resume(&mut cx);
         hub.journal.seal();
         hub.flush(now);
         Ok(hub)
@@ -201,6 +206,7 @@ impl Hub {
         for (kind, id, revision) in &settled.documents {
             match *kind {
                 User::KIND => self.access.settle(id, *revision, is_stored),
+                Task::KIND => self.tasks.settle(id, *revision, is_stored),
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
@@ -214,6 +220,10 @@ impl Hub {
             Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
             Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
+            Then::Publish { task } => {
+                let (tasks, mut cx) = self.tasks_cx(now);
+                tasks.may_publish(&task, &mut cx);
+            }
         }
     }
 
@@ -231,6 +241,8 @@ impl Hub {
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
             }
+            // What was to be published is not stored, so it is not published.
+            Then::Publish { .. } => {}
         }
     }
 
@@ -286,6 +298,10 @@ impl Hub {
             Request::Rollouts { caller, what } => {
                 let (_, rollouts, mut cx) = self.kube_cx(now);
                 rollouts.handle(request, caller, what, &mut cx);
+            }
+            Request::Tasks { caller, what } => {
+                let (tasks, mut cx) = self.tasks_cx(now);
+                tasks.handle(request, caller, what, &mut cx);
             }
             Request::Export => self.export(request),
             Request::Order {
@@ -401,6 +417,23 @@ impl Hub {
         self.rollouts.views().collect()
     }
 
+    fn tasks_cx(&mut self, now: Now) -> (&mut Tasks, Cx<'_>) {
+        let rules = self.bundles.rules();
+        let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
+        let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
+        (&mut self.tasks, cx)
+    }
+
+    /// A stored task by id.
+    pub fn task(&self, id: &str) -> Option<&Task> {
+        self.tasks.task(id)
+    }
+
+    /// Every stored task, oldest first.
+    pub fn tasks(&self) -> Vec<Task> {
+        self.tasks.all().cloned().collect()
+    }
+
     /// A stored person by name.
     pub fn user(&self, name: &str) -> Option<&User> {
         self.access.user(name)
@@ -470,6 +503,10 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                Timer::Tasks => {
+                    let (tasks, mut cx) = self.tasks_cx(now);
+                    tasks.due(&mut cx);
+                }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {
                     let (clusters, _, mut cx) = self.kube_cx(now);

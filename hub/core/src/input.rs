@@ -115,6 +115,13 @@ pub enum Request {
         /// What.
         what: AccessRequest,
     },
+    /// Take in a failed check, or change a task.
+    Tasks {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: crate::tasks::TaskRequest,
+    },
     /// Submit a plan, or say something to one.
     Plan {
         /// Who asks.

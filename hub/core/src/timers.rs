@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Rollouts,
     /// Nodes are marked in their clusters.
     Clusters,
+    /// Leases of tasks may be lost.
+    Tasks,
 }
 
 #[derive(Debug, Default)]

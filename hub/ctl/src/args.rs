@@ -99,6 +99,11 @@ pub enum Verb {
     Hold(Reasoned),
     /// Take a hold back
     Release(Reasoned),
+    /// Failed checks that became tasks: show, cancel, try again
+    Task {
+        #[command(subcommand)]
+        what: Task,
+    },
     /// Make a join token
     Token {
         #[command(subcommand)]
@@ -178,6 +183,31 @@ pub enum Resource {
     /// Rollouts under way and the last finished ones, newest first
     #[value(alias = "rollout")]
     Rollouts,
+    /// Failed checks that became tasks, newest first
+    #[value(aliases = ["task", "failures"])]
+    Tasks,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Task {
+    /// What happened to one
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Stop one that waits or is being worked on
+    Cancel {
+        /// Its id
+        id: String,
+        /// Why, for the journal
+        #[arg(long)]
+        reason: String,
+    },
+    /// Try one again that ended without a pull request
+    Retry {
+        /// Its id
+        id: String,
+    },
 }
 
 #[derive(Debug, clap::Args)]

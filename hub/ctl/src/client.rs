@@ -141,6 +141,14 @@ impl Client {
         self.parse(path, &self.ask(Method::POST, path, body, patience).await?)
     }
 
+    /// Posts JSON to which nothing is answered.
+    pub async fn tell<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|cause| Failure::new(Exit::Failure, "cannot write the request as JSON").because(cause))?;
+        let body = Some(("application/json", Bytes::from(body)));
+        self.ask(Method::POST, path, body, self.patience).await.map(drop)
+    }
+
     /// Posts a text as it is.
     pub async fn post_text<T: DeserializeOwned>(&self, path: &str, text: Vec<u8>) -> Result<T, Failure> {
         let body = Some(("text/plain; charset=utf-8", Bytes::from(text)));

@@ -1,5 +1,7 @@
 //! `sentinel-patchbot`: the remediation agent, and its parts by hand.
 
+mod by_hand;
+
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,58 @@ enum Verb {
         #[arg(short, long, value_enum, default_value = "text")]
         output: Output,
     },
+    /// Work on tasks of a hub until told to stop (SIGTERM or Ctrl-C).
+    Run {
+        /// The hub, `https://HOST:PORT`.
+        #[arg(long)]
+        hub: String,
+        /// File with the hub's CA, PEM.
+        #[arg(long)]
+        ca: PathBuf,
+        /// File with the remediation token: `remediation.token` of the hub's state folder.
+        #[arg(long)]
+        token_file: PathBuf,
+        /// File with the agent's key; made if it is not there.
+        #[arg(long, default_value = "patchbot.key")]
+        key: PathBuf,
+    },
+    /// Try every forbidden act in the sandbox of this machine and say what was blocked.
+    ///
+    /// Exit status 0 at level 3, 1 below it.
+    Sandbox {
+        /// Form of the answer.
+        #[arg(short, long, value_enum, default_value = "text")]
+        output: Output,
+    },
+    /// Repair what one log names in a copy of a repository, prove it, and print the certificate with the patch.
+    ///
+    /// The repository is only read. Exit status 0 with a certificate, 2 with a code that says why there is none.
+    Fix {
+        /// The log of the failed step.
+        log: PathBuf,
+        /// The repository at the failing commit.
+        #[arg(long)]
+        repo: PathBuf,
+        /// Command of the failed step; without it the fixer's own check is used on the files that the log names.
+        #[arg(long)]
+        command: Option<String>,
+        /// The code comes from a fork: only fixers that run none of it.
+        #[arg(long)]
+        fork: bool,
+        /// File with the agent's key, 32 bytes in hexadecimal; made if it is not there.
+        #[arg(long, default_value = "patchbot.key")]
+        key: PathBuf,
+    },
+    /// Run a certificate again on the repository that it was made for, and say what differs.
+    ///
+    /// Exit status 0 when it holds, 2 when it does not, 1 when it could not be tried.
+    VerifyCert {
+        /// The certificate.
+        file: PathBuf,
+        /// The repository at the certificate's base.
+        #[arg(long)]
+        repo: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -46,8 +100,28 @@ enum Output {
 }
 
 fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SENTINEL_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match Arguments::parse().verb {
         Verb::Classify { files, step, output } => classify_files(&files, step.as_deref(), output),
+        Verb::Run {
+            hub,
+            ca,
+            token_file,
+            key,
+        } => by_hand::run(&hub, &ca, &token_file, &key),
+        Verb::Sandbox { output } => by_hand::sandbox(matches!(output, Output::Jsonl)),
+        Verb::Fix {
+            log,
+            repo,
+            command,
+            fork,
+            key,
+        } => by_hand::fix(&log, &repo, command.as_deref(), fork, &key),
+        Verb::VerifyCert { file, repo } => by_hand::verify(&file, &repo),
     }
 }
 

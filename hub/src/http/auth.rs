@@ -121,7 +121,7 @@ pub fn random_text() -> Result<String, getrandom::Error> {
 }
 
 /// Compares without telling by its time where they differ.
-fn same(left: &Digest, right: &Digest) -> bool {
+pub(super) fn same(left: &Digest, right: &Digest) -> bool {
     let differences = left.0.iter().zip(&right.0).fold(0, |all, (a, b)| all | (a ^ b));
     std::hint::black_box(differences) == 0
 }

@@ -6,8 +6,8 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
 
 use super::{
-    App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, login, metrics, nodes, parcels,
-    policies, rollouts, series, stream, tokens, verify,
+    App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, hooks, login, metrics, nodes,
+    parcels, policies, remediation, rollouts, series, stream, tasks, tokens, verify,
 };
 
 /// One route.
@@ -19,6 +19,8 @@ pub struct Route {
     pub path: &'static str,
     /// Anyone may ask.
     pub open: bool,
+    /// Open at the door, because its handler asks for a signature or a token of its own.
+    pub has_own_door: bool,
     handler: fn() -> MethodRouter<App>,
 }
 
@@ -33,6 +35,7 @@ const fn read(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
         method: "GET",
         path,
         open: false,
+        has_own_door: false,
         handler,
     }
 }
@@ -42,7 +45,17 @@ const fn act(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
         method: "POST",
         path,
         open: false,
+        has_own_door: false,
         handler,
+    }
+}
+
+/// Signed by a forge, or let in by the remediation token.
+const fn own_door(route: Route) -> Route {
+    Route {
+        open: true,
+        has_own_door: true,
+        ..route
     }
 }
 
@@ -105,7 +118,32 @@ pub const ROUTES: &[Route] = &[
     open(read("/handbook", || get(handbook::first))),
     open(read("/handbook/{*page}", || get(handbook::page))),
     read("/api/v1/metrics", || get(metrics::fleet)),
+    read("/api/v1/tasks", || get(tasks::list)),
+    read("/api/v1/tasks/{id}", || get(tasks::one)),
+    read("/api/v1/tasks/{id}/certificate", || get(tasks::certificate)),
+    act("/api/v1/tasks/{id}/cancel", || post(tasks::cancel)),
+    act("/api/v1/tasks/{id}/retry", || post(tasks::retry)),
+    // Signed by a forge instead of let in by the door.
+    own_door(act("/hooks/v1/{source}", || large(post(hooks::source)))),
+    own_door(act("/webhooks/{*path}", || {
+        large(post(hooks::provider).get(hooks::health))
+    })),
+    // Let in by the remediation token.
+    own_door(act("/agent/v1/register", || post(remediation::register))),
+    own_door(act("/agent/v1/lease", || post(remediation::lease))),
+    own_door(act("/agent/v1/tasks/{id}/extend", || post(remediation::extend))),
+    own_door(read("/agent/v1/tasks/{id}/log", || get(remediation::log))),
+    own_door(read("/agent/v1/tasks/{id}/source", || get(remediation::source))),
+    own_door(act("/agent/v1/tasks/{id}/propose", || {
+        large(post(remediation::propose))
+    })),
+    own_door(act("/agent/v1/tasks/{id}/finish", || post(remediation::finish))),
 ];
+
+/// For bodies as large as forges send them.
+fn large(route: MethodRouter<App>) -> MethodRouter<App> {
+    route.layer(DefaultBodyLimit::max(crate::webhooks::BODY_BYTES))
+}
 
 /// The whole service.
 pub fn router(app: App) -> Router {

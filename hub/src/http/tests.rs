@@ -109,6 +109,7 @@ impl TestHub {
             kube: orders,
             feed: feed.clone(),
             meters: Arc::clone(&meters),
+            publish: mpsc::channel(4).0,
         });
         let stop = Stop::default();
         let tasks = TaskTracker::new();
@@ -131,6 +132,10 @@ impl TestHub {
             fleet: nodes::empty(),
             meters,
             metrics_page: Arc::default(),
+            forges: Arc::default(),
+            artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
+            remediation_token: Digest::of(b"remediation"),
+            work: Arc::default(),
         };
         Self {
             router: router(app.clone()),

@@ -8,6 +8,7 @@ mod act;
 mod agent;
 mod brain_trust;
 mod canary;
+mod classify;
 mod decide;
 mod fleet;
 mod forecast;
@@ -40,6 +41,7 @@ const NAMES: &[&str] = &[
     "what-if",
     "canary",
     "placement",
+    "classify",
     "forecast",
     "brain-trust",
 ];
@@ -116,6 +118,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "what-if" => what_if::run(),
             "canary" => canary::run(),
             "placement" => placement::run(pods, nodes),
+            "classify" => classify::run(),
             "forecast" => forecast::run(&series),
             "brain-trust" => brain_trust::run(),
             other => Err(format!("`{other}` has no body")),

@@ -10,6 +10,7 @@
 
 mod cache;
 mod error;
+mod gitea;
 mod go;
 mod kubernetes;
 mod process;
@@ -17,6 +18,7 @@ mod run_folder;
 
 pub use cache::Cache;
 pub use error::ServiceError;
+pub use gitea::Gitea;
 pub use go::{GoBuild, go_module_folder};
 pub use kubernetes::{API_USERS, ControlPlane, KubeApi};
 pub use process::{Process, free_port, wait_until};

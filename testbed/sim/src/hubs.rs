@@ -177,7 +177,8 @@ impl World {
                 }
             }
             Effect::Reply { .. } => self.replies += 1,
-            Effect::Kube(_) | Effect::Changed(_) => {}
+            // No forge and no cluster takes part here.
+            Effect::Kube(_) | Effect::Changed(_) | Effect::Publish(_) => {}
         }
     }
 

@@ -11,6 +11,7 @@ const WITHOUT_PROGRAMS: &[&str] = &[
     "forecast",
     "brain-trust",
     "placement",
+    "classify",
 ];
 /// Benchmarks that ask other policy engines or forecasters the same.
 const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];

@@ -54,6 +54,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "hub-core",
             "hub-brain",
             "hub-kube",
+            "hub-remediation-sdk",
         ],
     ),
     ("hub-patchbot", &["wire", "hub-remediation-sdk"]),

@@ -509,6 +509,7 @@ impl World {
             }
             Effect::Kube(effect) => self.kube.push(effect),
             Effect::Changed(change) => self.changes.push(change),
+            Effect::Publish(_) => {}
         }
     }
 

@@ -120,6 +120,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, output).await,
         (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, output).await,
         (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, output).await,
+        (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.limit, output).await,
     }
 }
 

@@ -10,6 +10,7 @@ mod hold;
 mod kube;
 mod policy;
 mod replay;
+mod task;
 mod token;
 mod verify;
 mod watch;
@@ -52,6 +53,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
+        Verb::Task { what } => task::run(session, what, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
         Verb::Deploy {
@@ -100,7 +102,9 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
-        Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
+        Verb::Task { .. } | Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => {
+            false
+        }
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

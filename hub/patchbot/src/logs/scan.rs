@@ -22,6 +22,9 @@ pub const FINDINGS: usize = 4096;
 /// The longest line looked at, in bytes; the rest of a longer one (minified code, base64) is skipped.
 const LINE_BYTES: usize = 4096;
 
+/// Literals of lines that name a place without a digit after a sign.
+const PLACE_WORDS: &[&str] = &[" line ", "file=", ".scala: ", ".rb ", ": T", ": B"];
+
 /// What one pass found.
 pub struct Scan {
     /// In the order of the log.
@@ -42,6 +45,8 @@ struct Rules {
     anchors: AhoCorasick,
     /// Places in `PHRASES` of each anchor's phrases.
     phrases: Vec<Vec<usize>>,
+    /// Anchors from here on are `PLACE_WORDS`.
+    first_place_word: usize,
     set: RegexSet,
 }
 
@@ -57,6 +62,11 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
             }
         }
     }
+    let first_place_word = anchors.len();
+    for word in PLACE_WORDS {
+        anchors.push(word);
+        phrases.push(Vec::new());
+    }
     let anchors = AhoCorasick::builder()
         .match_kind(MatchKind::Standard)
         .kind(Some(AhoCorasickKind::DFA))
@@ -68,7 +78,12 @@ static RULES: LazyLock<Rules> = LazyLock::new(|| {
         .dfa_size_limit(64 << 20)
         .build()
         .expect("literals that the tests compile");
-    Rules { anchors, phrases, set }
+    Rules {
+        anchors,
+        phrases,
+        first_place_word,
+        set,
+    }
 });
 
 fn anchored(grammar: &Grammar) -> String {
@@ -173,12 +188,13 @@ impl State {
             }
             return;
         }
-        let mut found = self.phrases(text, mark, at);
+        let (mut found, mut located) = self.phrases(text, mark, at);
         if let Some(finding) = self.blocks.line(text, at, self.findings.last_mut()) {
             self.keep(finding);
             found = true;
         }
-        if !found && has_location(text) {
+        located |= has_location(text);
+        if !found && located {
             found = self.grammars(text, at);
         }
         if !found && self.hint.is_some_and(|(tool, _)| tool == "gofmt") && is_path(text) && text.ends_with(b".go") {
@@ -190,11 +206,15 @@ impl State {
         }
     }
 
-    /// Result lines. The heaviest of the phrases that fit becomes a finding.
-    fn phrases(&mut self, text: &[u8], mark: Mark, at: u32) -> bool {
+    /// Result lines. The heaviest of the phrases that fit becomes a finding. The answer: whether one did, and whether the line may
+    /// name a place in words.
+    fn phrases(&mut self, text: &[u8], mark: Mark, at: u32) -> (bool, bool) {
         let mut best: Option<Finding> = None;
+        let mut located = false;
         for hit in RULES.anchors.find_overlapping_iter(text) {
-            for place in &RULES.phrases[hit.pattern().as_usize()] {
+            let anchor = hit.pattern().as_usize();
+            located |= anchor >= RULES.first_place_word;
+            for place in &RULES.phrases[anchor] {
                 if best.as_ref().is_some_and(|best| best.weight >= PHRASES[*place].weight) {
                     continue;
                 }
@@ -203,7 +223,9 @@ impl State {
                 }
             }
         }
-        let Some(mut finding) = best else { return false };
+        let Some(mut finding) = best else {
+            return (false, located);
+        };
         if finding.path.is_none()
             && finding.tool == "python"
             && let Some((path, line)) = self.blocks.take_frame(at)
@@ -216,7 +238,7 @@ impl State {
         // An exception of no known kind may still be how a tool names a file and a line.
         let conclusive = finding.category != Category::Unknown;
         self.keep(finding);
-        conclusive
+        (conclusive, located)
     }
 
     /// `path:line: text` in all its forms: the first grammar that fits.
@@ -370,13 +392,7 @@ fn is_download(path: &str) -> bool {
     path.starts_with("http") || path.starts_with("Download")
 }
 
-/// True when a digit stands right after `:`, `(` or `[`, after `line ` or `=`, or where a code may follow a place.
+/// True when a digit stands right after `:`, `(` or `[`, as where a place is named in signs.
 fn has_location(line: &[u8]) -> bool {
-    let digit = |at: usize| line.get(at + 1).is_some_and(u8::is_ascii_digit);
-    memchr::memchr3_iter(b':', b'(', b'[', line).any(digit)
-        || memchr::memmem::find(line, b" line ").is_some()
-        || memchr::memmem::find(line, b"file=").is_some()
-        || memchr::memmem::find(line, b".scala: ").is_some()
-        || (line.first().is_some_and(|byte| byte.is_ascii_digit()) && memchr::memmem::find(line, b": ").is_some())
-        || memchr::memmem::find(line, b".rb ").is_some()
+    memchr::memchr3_iter(b':', b'(', b'[', line).any(|at| line.get(at + 1).is_some_and(u8::is_ascii_digit))
 }

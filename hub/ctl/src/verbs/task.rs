@@ -1,0 +1,155 @@
+//! `task` and `get tasks`: failed checks on their way to a pull request, or to a code that says why there is none.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::args::Task;
+use crate::client::escaped;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, Row, say};
+use crate::rows::{BAD, FAINT, GOOD, REDUCED, UNKNOWN};
+use crate::session::Session;
+use crate::table::Cell;
+
+/// A task as the list shows it; the rest of its members is kept for JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TaskRow {
+    id: String,
+    state: String,
+    repository: String,
+    check: String,
+    commit: String,
+    #[serde(default)]
+    codes: Vec<String>,
+    #[serde(default)]
+    pull_request: Option<String>,
+    #[serde(default)]
+    error_message: Option<String>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+impl TaskRow {
+    fn outcome(&self) -> String {
+        match (&self.pull_request, self.codes.is_empty()) {
+            (Some(url), _) => url.clone(),
+            (None, false) => self.codes.join(" "),
+            (None, true) => UNKNOWN.to_owned(),
+        }
+    }
+}
+
+impl Row for TaskRow {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec!["ID", "STATE", "REPOSITORY", "CHECK", "OUTCOME"];
+        if wide {
+            header.extend(["COMMIT", "REASON"]);
+        }
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let (sign, style) = match self.state.as_str() {
+            "proposed" | "merged" => ("✓", GOOD),
+            "queued" | "leased" | "publishing" => ("◐", REDUCED),
+            "cancelled" | "closed" | "no_fix" => ("○", FAINT),
+            _ => ("✕", BAD),
+        };
+        let mut cells = vec![
+            Cell::from(self.id.clone()),
+            Cell::styled(format!("{sign} {}", self.state), style),
+            Cell::from(self.repository.clone()),
+            Cell::from(self.check.clone()),
+            Cell::from(self.outcome()),
+        ];
+        if wide {
+            cells.push(Cell::from(self.commit.clone()));
+            cells.push(Cell::from(self.error_message.clone().unwrap_or_default()));
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// `sentinel get tasks`.
+pub async fn list(session: &Session, name: Option<&str>, limit: usize, output: &mut Output) -> Result<Exit, Failure> {
+    if let Some(id) = name {
+        return show(session, id, output).await;
+    }
+    let limit = if limit == 0 { 1_000 } else { limit.min(1_000) };
+    let rows: Vec<TaskRow> = session.hub()?.get(&format!("/tasks?limit={limit}")).await?;
+    output.list(&rows)?;
+    Ok(Exit::Ok)
+}
+
+/// `sentinel task …`.
+pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<Exit, Failure> {
+    match what {
+        Task::Show { id } => show(session, id, output).await,
+        Task::Cancel { id, reason } => {
+            let body = serde_json::json!({ "reason": reason });
+            session
+                .hub()?
+                .tell(&format!("/tasks/{}/cancel", escaped(id)), &body)
+                .await?;
+            say(&format!("✓ task {id} is cancelled"));
+            Ok(Exit::Ok)
+        }
+        Task::Retry { id } => {
+            let path = format!("/tasks/{}/retry", escaped(id));
+            let row: TaskRow = session
+                .hub()?
+                .post(&path, &serde_json::json!({}), session.patience())
+                .await?;
+            output.single(&row)?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+async fn show(session: &Session, id: &str, output: &mut Output) -> Result<Exit, Failure> {
+    let row: TaskRow = session.hub()?.get(&format!("/tasks/{}", escaped(id))).await?;
+    let text = story(&row);
+    output.one(&row, id, || text)?;
+    Ok(Exit::Ok)
+}
+
+/// What happened to a task, for people.
+fn story(row: &TaskRow) -> String {
+    let mut text = format!("{} {}\n", row.state, row.id);
+    text.push_str(&format!(
+        "check `{}` of {} failed on {}\n",
+        row.check, row.repository, row.commit
+    ));
+    if let Some(proposal) = row.rest.get("proposal").filter(|proposal| !proposal.is_null()) {
+        let word = |name: &str| proposal[name].as_str().unwrap_or(UNKNOWN).to_owned();
+        text.push_str(&format!(
+            "{} found by {}, repaired by {}\n",
+            word("category"),
+            word("tool"),
+            word("fixer")
+        ));
+        for file in proposal["files"].as_array().into_iter().flatten() {
+            text.push_str(&format!(
+                "  {} +{} -{}\n",
+                file["path"].as_str().unwrap_or(UNKNOWN),
+                file["added"],
+                file["removed"]
+            ));
+        }
+        text.push_str(&format!("certificate {}\n", word("certificate")));
+    }
+    if !row.codes.is_empty() {
+        text.push_str(&format!("codes: {}\n", row.codes.join(" ")));
+    }
+    if let Some(reason) = &row.error_message {
+        text.push_str(&format!("because {reason}\n"));
+    }
+    if let Some(url) = &row.pull_request {
+        text.push_str(&format!("pull request {url}\n"));
+    }
+    text
+}

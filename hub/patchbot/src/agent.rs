@@ -1,0 +1,239 @@
+//! The agent: leases a task, reads log and tree through the hub, classifies, repairs, and hands in a patch or a code.
+//!
+//! One task at a time. While it works, a thread of its own extends the lease; when the hub says that the lease is lost, the result is
+//! dropped. It holds no secret but its token, which lets it do just this.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use ed25519_dalek::SigningKey;
+use hub_remediation_sdk::client::{CallError, Client};
+use hub_remediation_sdk::contract::{Extend, Finish, LeaseRequest, Leased, Propose, Registration};
+
+use crate::certificate::hex;
+use crate::classify;
+use crate::fixers;
+use crate::repair::{Outcome, Request, repair};
+use crate::sandbox::{Job, Sandbox};
+use crate::verdict::Verdict;
+
+/// How long one question for work waits, in milliseconds.
+const WAIT_MS: u64 = 5_000;
+/// A lease of a minute is extended this often.
+const EXTEND_EVERY: Duration = Duration::from_secs(20);
+/// Wall-clock limit of each command of a repair.
+const LIMIT: Duration = Duration::from_secs(300);
+/// Pause after the hub was not reached.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A remediation agent.
+pub struct Agent {
+    client: Client,
+    sandbox: Sandbox,
+    key: SigningKey,
+    name: String,
+}
+
+impl Agent {
+    /// An agent that works for the hub of `client`.
+    pub fn new(client: Client, sandbox: Sandbox, key: SigningKey) -> Self {
+        let name = format!("patchbot/{}/{}", env!("CARGO_PKG_VERSION"), std::process::id());
+        Self {
+            client,
+            sandbox,
+            key,
+            name,
+        }
+    }
+
+    /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for.
+    pub fn run(&self, stop: &AtomicBool) -> Result<(), CallError> {
+        let mut is_known = false;
+        while !stop.load(Ordering::Relaxed) {
+            let result = if is_known { self.once() } else { self.register() };
+            match result {
+                Ok(()) => is_known = true,
+                Err(CallError::Unreachable { path, cause }) => {
+                    tracing::warn!(%path, %cause, "the hub is not reached");
+                    is_known = false;
+                    std::thread::park_timeout(PAUSE);
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+        Ok(())
+    }
+
+    fn register(&self) -> Result<(), CallError> {
+        let report = self.sandbox.report();
+        self.client.register(&Registration {
+            name: "patchbot".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.name.clone(),
+            public_key: hex(self.key.verifying_key().as_bytes()),
+            sandbox: report.level,
+            fixers: fixers::all().iter().map(|fixer| fixer.id.clone()).collect(),
+            protocol: vec![1],
+        })?;
+        tracing::info!(level = ?report.level, reason = %report.reason, "registered");
+        Ok(())
+    }
+
+    /// One task, if one waits.
+    fn once(&self) -> Result<(), CallError> {
+        let Some(leased) = self.client.lease(&LeaseRequest {
+            agent: self.name.clone(),
+            wait_ms: WAIT_MS,
+        })?
+        else {
+            return Ok(());
+        };
+        let (ended, ends) = mpsc::channel::<()>();
+        let result = std::thread::scope(|scope| {
+            let (client, task) = (&self.client, &leased);
+            scope.spawn(move || keep(client, task, &ends));
+            let result = self.work(&leased);
+            drop(ended);
+            result
+        });
+        match result {
+            Ok(()) | Err(CallError::Fenced) => Ok(()),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn work(&self, leased: &Leased) -> Result<(), CallError> {
+        let log = match self.client.log(&leased.task) {
+            Ok(log) => log,
+            Err(CallError::Refused { detail, .. }) => return self.finish(leased, "no_log", &detail, false),
+            Err(other) => return Err(other),
+        };
+        let verdict = classify::classify(&leased.check, &log, None);
+        if let Some(code) = verdict.code {
+            return self.finish(leased, code, &told(&verdict), false);
+        }
+        let tree = match self.client.source(&leased.task) {
+            Ok(tree) => tree,
+            Err(CallError::Refused { detail, .. }) => return self.finish(leased, "host_error", &detail, true),
+            Err(other) => return Err(other),
+        };
+        match self.repair(leased, &log, &verdict, &tree) {
+            Ok(propose) => {
+                let stands = self.client.propose(&leased.task, &propose)?;
+                tracing::info!(task = %leased.task, state = %stands.state, "patch handed in");
+                Ok(())
+            }
+            Err(outcome) => self.finish(leased, outcome.code, &outcome.reason, outcome.code == "fixer_timeout"),
+        }
+    }
+
+    fn repair(&self, leased: &Leased, log: &[u8], verdict: &Verdict, tree: &[u8]) -> Result<Propose, Outcome> {
+        let folder = tempfile::tempdir().map_err(|cause| crashed(&cause))?;
+        let repository = self.unpack(folder.path(), tree)?;
+        let findings = classify::findings(log, None);
+        let request = Request {
+            task: &leased.task,
+            repository: &repository,
+            verdict,
+            findings: &findings,
+            command: None,
+            fork: leased.from_fork,
+            agent: &self.name,
+            limit: LIMIT,
+        };
+        let certificate = repair(&request, &self.sandbox, &self.key)?;
+        let read = |path: &String| std::fs::read_to_string(repository.join(path)).map(|text| (path.clone(), text));
+        let before = certificate
+            .files
+            .iter()
+            .map(|file| read(&file.path))
+            .collect::<Result<_, _>>();
+        Ok(Propose {
+            lease: leased.lease.clone(),
+            epoch: leased.epoch,
+            category: verdict.category.word().to_owned(),
+            tool: verdict.tool.clone().unwrap_or_default(),
+            message: verdict.message.clone(),
+            before: before.map_err(|cause| crashed(&cause))?,
+            certificate,
+        })
+    }
+
+    /// Unpacks a tree in the sandbox, since who packed it is not trusted; returns its single top folder.
+    fn unpack(&self, folder: &Path, tree: &[u8]) -> Result<std::path::PathBuf, Outcome> {
+        std::fs::write(folder.join("tree.tar.gz"), tree).map_err(|cause| crashed(&cause))?;
+        let argv = ["tar", "--no-same-owner", "--no-same-permissions", "-xzf", "tree.tar.gz"].map(str::to_owned);
+        let ran = self.sandbox.run(&Job {
+            argv: &argv,
+            workspace: folder,
+            folder: "",
+            limit: LIMIT,
+        })?;
+        if ran.status != Some(0) {
+            let reason = format!("the tree cannot be unpacked: {}", String::from_utf8_lossy(&ran.output));
+            return Err(Outcome {
+                code: "fixer_crashed",
+                reason,
+            });
+        }
+        let mut folders = std::fs::read_dir(folder).map_err(|cause| crashed(&cause))?.flatten();
+        let top = folders.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        top.map(|entry| entry.path()).ok_or_else(|| Outcome {
+            code: "fixer_crashed",
+            reason: "the tree is empty".to_owned(),
+        })
+    }
+
+    fn finish(&self, leased: &Leased, code: &str, reason: &str, retry: bool) -> Result<(), CallError> {
+        tracing::info!(task = %leased.task, %code, %reason, "no patch");
+        let (code, reason) = (code.to_owned(), reason.to_owned());
+        let finish = Finish {
+            lease: leased.lease.clone(),
+            epoch: leased.epoch,
+            code,
+            reason,
+            retry,
+        };
+        self.client.finish(&leased.task, &finish)?;
+        Ok(())
+    }
+}
+
+/// What failed, for people: the diagnosis stays useful where nothing is repaired.
+fn told(verdict: &Verdict) -> String {
+    let place = match (&verdict.path, verdict.line) {
+        (Some(path), Some(line)) => format!(" at {path}:{line}"),
+        (Some(path), None) => format!(" in {path}"),
+        _ => String::new(),
+    };
+    format!(
+        "{} {}{place}: {}",
+        verdict.category.word(),
+        verdict.tool.as_deref().unwrap_or_default(),
+        verdict.message
+    )
+}
+
+fn crashed(cause: &std::io::Error) -> Outcome {
+    Outcome {
+        code: "fixer_crashed",
+        reason: cause.to_string(),
+    }
+}
+
+/// Extends the lease until the work has ended. A lease that is lost is not extended any more; the work's own next call is refused.
+fn keep(client: &Client, leased: &Leased, ends: &mpsc::Receiver<()>) {
+    while let Err(mpsc::RecvTimeoutError::Timeout) = ends.recv_timeout(EXTEND_EVERY) {
+        let extend = Extend {
+            lease: leased.lease.clone(),
+            epoch: leased.epoch,
+            phase: "repairing".to_owned(),
+            progress: 500,
+        };
+        if let Err(CallError::Fenced) = client.extend(&leased.task, &extend) {
+            return;
+        }
+    }
+}

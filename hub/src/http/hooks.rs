@@ -1,0 +1,164 @@
+//! Webhooks of forges come in here: signature first, then one change in the core, then the answer.
+//!
+//! Nothing is parsed or logged before the signature is good. Nothing is asked of the forge while it waits. Everything authentic is
+//! answered with 2xx, because forges switch hooks off that answer otherwise; a store that takes nothing is 503.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hub_core::tasks::{Priority, forge};
+use hub_core::{Answer, NewTask, Request, TaskRequest};
+use serde_json::json;
+
+use super::{App, Failure};
+use crate::forges::Source;
+use crate::webhooks::event::{self, Event, Failed};
+use crate::webhooks::{self, Provider};
+
+/// `POST /hooks/v1/{source}`.
+pub async fn source(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    match app.forges.source(&id).cloned() {
+        Some(source) => take(&app, &source, &headers, body).await,
+        None => unauthorized(),
+    }
+}
+
+/// `POST /webhooks/{provider}` and, as the system before this one had them, `/webhooks/{provider}/{event}`: the one source of that kind.
+pub async fn provider(
+    State(app): State<App>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let kinds: &[Provider] = match path.split('/').next().unwrap_or_default() {
+        "github" => &[Provider::Github],
+        "gitlab" => &[Provider::Gitlab],
+        "gitea" | "forgejo" => &[Provider::Gitea, Provider::Forgejo],
+        _ => &[],
+    };
+    match app.forges.only(kinds).cloned() {
+        Some(source) => take(&app, &source, &headers, body).await,
+        None => unauthorized(),
+    }
+}
+
+/// `GET /webhooks/{provider}/health`.
+pub async fn health(State(app): State<App>, Path(path): Path<String>) -> Response {
+    let Some(name) = path.strip_suffix("/health") else {
+        return Failure::not_found("webhooks are sent with POST").into_response();
+    };
+    let kinds = match name {
+        "github" => &[Provider::Github][..],
+        "gitlab" => &[Provider::Gitlab],
+        "gitea" => &[Provider::Gitea, Provider::Forgejo],
+        _ => return Failure::not_found(format!("there is no kind of forge `{name}`")).into_response(),
+    };
+    axum::Json(json!({"status": "healthy", "enabled": app.forges.only(kinds).is_some()})).into_response()
+}
+
+/// No source and no good signature look alike: a stranger learns nothing.
+fn unauthorized() -> Response {
+    StatusCode::UNAUTHORIZED.into_response()
+}
+
+async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let now_s = app.now().0.div_euclid(1_000);
+    let secrets: Vec<&str> = [Some(source.secret.as_str()), source.previous_secret.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    if let Err(refusal) = webhooks::verify(source.provider, headers, &body, &secrets, now_s) {
+        tracing::debug!(source = %source.id, %refusal, bytes = body.len(), "a delivery was refused");
+        return unauthorized();
+    }
+    let name = webhooks::event_name(source.provider, headers);
+    let delivery = webhooks::delivery_id(source.provider, headers, &body);
+    match event::read(source.provider, &name, &body) {
+        Ok(Event::Failed(failed)) => failure(app, source, delivery, failed).await,
+        Ok(Event::PullRequestEnded {
+            repository,
+            number,
+            merged,
+        }) => {
+            let what = TaskRequest::PullRequestEnded {
+                source: source.id.clone(),
+                repository,
+                number,
+                merged,
+            };
+            let answer = app
+                .hub
+                .request(Request::Tasks {
+                    caller: forge(&source.id),
+                    what,
+                })
+                .await;
+            match answer {
+                Ok(Answer::Task(task)) => answered(
+                    StatusCode::OK,
+                    json!({"status": "outcome", "task_id": task.id, "outcome": task.state.name()}),
+                ),
+                Ok(Answer::Unavailable { reason }) => Failure::unavailable(reason).into_response(),
+                _ => answered(StatusCode::OK, json!({"status": "ignored", "reason": "not ours"})),
+            }
+        }
+        Ok(Event::Ignored(reason)) => answered(StatusCode::OK, json!({"status": "ignored", "reason": reason})),
+        Err(refusal) => (StatusCode::BAD_REQUEST, refusal.to_string()).into_response(),
+    }
+}
+
+async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -> Response {
+    let is_default = !failed.default_branch.is_empty() && failed.branch == failed.default_branch;
+    let repository = failed.repository.clone();
+    let new = NewTask {
+        id: uuid::Uuid::now_v7().to_string(),
+        source: source.id.clone(),
+        repository: failed.repository,
+        commit: failed.commit,
+        check: failed.check,
+        branch: failed.branch,
+        log_url: failed.log_url,
+        delivery,
+        correlation_id: None,
+        from_fork: failed.from_fork,
+        priority: if is_default { Priority::High } else { Priority::Normal },
+    };
+    let what = TaskRequest::Received(Box::new(new));
+    match app
+        .hub
+        .request(Request::Tasks {
+            caller: forge(&source.id),
+            what,
+        })
+        .await
+    {
+        Ok(Answer::Task(task)) => {
+            app.work.notify_one();
+            answered(
+                StatusCode::OK,
+                json!({"status": "task_created", "task_id": task.id, "repository": repository, "failure_type": "unknown"}),
+            )
+        }
+        Ok(Answer::KnownTask { id }) => answered(StatusCode::OK, json!({"status": "duplicate", "task_id": id})),
+        Ok(Answer::Rejected { reason } | Answer::Unavailable { reason }) => {
+            Failure::unavailable(reason).into_response()
+        }
+        Ok(other) => Failure::internal(format!("the core answered {other:?}")).into_response(),
+        Err(stopped) => Failure::unavailable(stopped.to_string()).into_response(),
+    }
+}
+
+fn answered(status: StatusCode, body: serde_json::Value) -> Response {
+    (status, axum::Json(body)).into_response()
+}

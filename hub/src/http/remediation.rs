@@ -1,0 +1,334 @@
+//! The remediation agents' side of the contract (`hub-remediation-sdk`): register, lease, extend, read, propose, finish.
+//!
+//! An agent shows the remediation token, which lets it work on tasks and nothing else. The forge's credential stays here: the agent gets
+//! log and tree through the hub. Before the core hears of a patch, its certificate is checked (signature, rules), its texts are held
+//! against the digests in it, every gate is evaluated, and the patch is on the disk.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
+use hub_core::tasks::{ChangedFile, Proposal, queue};
+use hub_core::{Answer, Request, Right, Task, TaskRequest};
+use hub_remediation_sdk::contract::{
+    Extend, Extended, Finish, LeaseRequest, Leased, Propose, Proposed, Registered, Registration,
+};
+use serde_json::json;
+use wire::change::{Caller, Via};
+use wire::ids::Digest;
+
+use super::answer::read_json;
+use super::{App, Failure};
+
+/// Version of the contract.
+const PROTOCOL: u32 = 1;
+/// Longest wait for work.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+type Body = Result<Bytes, BytesRejection>;
+
+fn admit(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
+    let bearer = headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.strip_prefix("Bearer "));
+    let is_ours =
+        bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
+    if is_ours {
+        return Ok(());
+    }
+    Err(Failure::unauthorized(
+        "the remediation token is not this hub's: the file remediation.token of its state folder has it",
+    ))
+}
+
+/// `POST /agent/v1/register`.
+pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let registration: Registration = read_json(body)?;
+    if !registration.protocol.contains(&PROTOCOL) {
+        return Err(Failure::field(
+            "/protocol",
+            format!(
+                "{:?} does not hold {PROTOCOL}, which this hub speaks",
+                registration.protocol
+            ),
+        ));
+    }
+    tracing::info!(agent = %registration.name, version = %registration.version, sandbox = ?registration.sandbox, "a remediation agent is here");
+    let registered = Registered {
+        protocol: PROTOCOL,
+        lease_ms: queue::LEASE_MS.unsigned_abs(),
+        deadline_ms: queue::DEADLINE_MS.unsigned_abs(),
+    };
+    Ok(Json(registered).into_response())
+}
+
+/// `POST /agent/v1/lease`.
+pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let wanted: LeaseRequest = read_json(body)?;
+    let until = tokio::time::Instant::now() + Duration::from_millis(wanted.wait_ms).min(LONGEST_WAIT);
+    loop {
+        let lease = super::auth::random_text().map_err(|cause| Failure::internal(cause.to_string()))?;
+        let what = TaskRequest::Lease {
+            agent: wanted.agent.clone(),
+            lease,
+        };
+        match ask(&app, &wanted.agent, what).await? {
+            Answer::Task(task) => return Ok(Json(leased(&task)?).into_response()),
+            Answer::NoTask => {}
+            other => return Err(unexpected(other)),
+        }
+        if tokio::time::timeout_at(until, app.work.notified()).await.is_err() {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+    }
+}
+
+/// `POST /agent/v1/tasks/{id}/extend`.
+pub async fn extend(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let Extend {
+        lease,
+        epoch,
+        phase,
+        progress,
+    } = read_json(body)?;
+    let right = Right { task: id, lease, epoch };
+    match ask(&app, "agent", TaskRequest::Extend { right, phase, progress }).await? {
+        Answer::Task(_) => Ok(Json(Extended {
+            lease_ms: queue::LEASE_MS.unsigned_abs(),
+        })
+        .into_response()),
+        other => stand(other),
+    }
+}
+
+/// `GET /agent/v1/tasks/{id}/log`.
+pub async fn log(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let task = stored(&app, &id).await?;
+    let log = app.forges.log(&task.source, &task.log_url).await;
+    log.map(IntoResponse::into_response)
+        .or_else(|error| Ok(forge_problem(&error)))
+}
+
+/// `GET /agent/v1/tasks/{id}/source`.
+pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let task = stored(&app, &id).await?;
+    let tree = app.forges.tree(&task.source, &task.repository, &task.commit).await;
+    tree.map(IntoResponse::into_response)
+        .or_else(|error| Ok(forge_problem(&error)))
+}
+
+/// `POST /agent/v1/tasks/{id}/finish`.
+pub async fn finish(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let Finish {
+        lease,
+        epoch,
+        code,
+        reason,
+        retry,
+    } = read_json(body)?;
+    let right = Right { task: id, lease, epoch };
+    stand(
+        ask(
+            &app,
+            "agent",
+            TaskRequest::Finish {
+                right,
+                code,
+                reason,
+                retry,
+            },
+        )
+        .await?,
+    )
+}
+
+/// `POST /agent/v1/tasks/{id}/propose`.
+pub async fn propose(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    admit(&app, &headers)?;
+    let wanted: Propose = read_json(body)?;
+    let mut codes = proof(&id, &wanted);
+    let files = patch(&wanted);
+    codes.extend(refusals(&files, &wanted.category));
+    let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
+    let keep = move |app: &App| {
+        app.artifacts
+            .keep(&bytes)
+            .map_err(|cause| Failure::unavailable(format!("cannot keep the patch: {cause}")))
+    };
+    let certificate = app.blocking(keep).await?;
+    let fingerprint = wanted.certificate.fingerprint.clone();
+    let proposal = Proposal {
+        certificate,
+        fixer: format!("{} {}", wanted.certificate.fixer, wanted.certificate.fixer_version),
+        files: files.iter().map(counted).collect(),
+        branch: branch(&wanted.category, &fingerprint),
+        category: wanted.category,
+        tool: wanted.tool,
+        fingerprint,
+    };
+    let right = Right {
+        task: id,
+        lease: wanted.lease,
+        epoch: wanted.epoch,
+    };
+    stand(
+        ask(
+            &app,
+            &wanted.certificate.agent,
+            TaskRequest::Propose {
+                right,
+                proposal: Box::new(proposal),
+                refusals: codes,
+            },
+        )
+        .await?,
+    )
+}
+
+/// What is wrong with the proof.
+fn proof(task: &str, wanted: &Propose) -> Vec<String> {
+    let certificate = &wanted.certificate;
+    let mut codes = Vec::new();
+    if !certificate.problems().is_empty() {
+        codes.push("vacuous_pass".to_owned());
+    }
+    let before: BTreeMap<&str, &str> = wanted
+        .before
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let fits = certificate.files.iter().all(|file| {
+        let text = before.get(file.path.as_str());
+        text.is_some_and(|text| blake3::hash(text.as_bytes()).to_hex().as_str() == file.base)
+    });
+    if certificate.task != task || !fits {
+        codes.push("tree_mismatch".to_owned());
+    }
+    codes
+}
+
+fn patch(wanted: &Propose) -> Vec<PatchFile> {
+    let before: BTreeMap<&str, &str> = wanted
+        .before
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
+    let file = |change: &hub_remediation_sdk::certificate::Change| PatchFile {
+        path: change.path.clone(),
+        mode: change.mode.clone(),
+        before: before.get(change.path.as_str()).copied().unwrap_or_default().to_owned(),
+        after: change.text.clone(),
+    };
+    wanted.certificate.files.iter().map(file).collect()
+}
+
+fn counted(file: &PatchFile) -> ChangedFile {
+    let (added, removed) = changed_lines(file);
+    let narrow = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    ChangedFile {
+        path: file.path.clone(),
+        added: narrow(added),
+        removed: narrow(removed),
+    }
+}
+
+/// One branch for each failure: its name is the key by which publishing is idempotent.
+fn branch(category: &str, fingerprint: &str) -> String {
+    let word = |text: &str, most: usize| {
+        text.chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(most)
+            .collect::<String>()
+    };
+    format!("patchbot/{}/{}", word(category, 20), word(fingerprint, 10))
+}
+
+fn leased(task: &Task) -> Result<Leased, Failure> {
+    let lease = task
+        .lease
+        .as_ref()
+        .ok_or_else(|| Failure::internal("a leased task has no lease"))?;
+    Ok(Leased {
+        task: task.id.clone(),
+        lease: lease.id.clone(),
+        epoch: task.epoch,
+        repository: task.repository.clone(),
+        commit: task.commit.clone(),
+        check: task.check.clone(),
+        from_fork: task.from_fork,
+        attempt: task.attempts,
+    })
+}
+
+async fn ask(app: &App, agent: &str, what: TaskRequest) -> Result<Answer, Failure> {
+    let caller = Caller::new(agent.chars().take(100).collect::<String>(), Via::Remediation);
+    Ok(app.hub.request(Request::Tasks { caller, what }).await?)
+}
+
+async fn stored(app: &App, id: &str) -> Result<Task, Failure> {
+    app.hub
+        .task(id.to_owned())
+        .await?
+        .ok_or_else(|| Failure::not_found(format!("there is no task `{id}`")))
+}
+
+/// How a task stands, as the answer to an agent.
+fn stand(answer: Answer) -> Result<Response, Failure> {
+    match answer {
+        Answer::Task(task) => Ok(Json(Proposed {
+            state: task.state.name().to_owned(),
+            codes: task.codes,
+        })
+        .into_response()),
+        Answer::Fenced => Ok((
+            StatusCode::CONFLICT,
+            Json(json!({"code": "fenced", "detail": "another lease has this task: drop the work"})),
+        )
+            .into_response()),
+        other => Err(unexpected(other)),
+    }
+}
+
+fn unexpected(answer: Answer) -> Failure {
+    match answer {
+        Answer::Rejected { reason } => Failure::not_found(reason),
+        Answer::Unavailable { reason } => Failure::unavailable(reason),
+        other => Failure::internal(format!("the core answered {other:?}")),
+    }
+}
+
+fn forge_problem(error: &crate::forges::ForgeError) -> Response {
+    (
+        StatusCode::BAD_GATEWAY,
+        Json(json!({"code": error.code, "detail": error.reason})),
+    )
+        .into_response()
+}
