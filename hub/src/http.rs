@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod nodes;
 mod parcels;
 mod places;
+mod plans;
 mod policies;
 mod rollouts;
 mod routes;

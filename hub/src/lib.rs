@@ -12,6 +12,7 @@ pub mod enroll;
 pub mod feed;
 pub mod http;
 pub mod hub;
+pub mod inframind;
 pub mod keys;
 pub mod kube;
 pub mod listen;
