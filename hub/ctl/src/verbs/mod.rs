@@ -8,6 +8,7 @@ mod describe;
 mod get;
 mod hold;
 mod kube;
+mod plan;
 mod policy;
 mod replay;
 mod token;
@@ -50,6 +51,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Act(act) => act::run(session, act, output).await,
         Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
+        Verb::Plan { what } => plan::run(session, what, output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
@@ -99,6 +101,7 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
+        Verb::Plan { .. } => false,
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
