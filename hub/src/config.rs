@@ -77,6 +77,23 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "https_certificate")]
     pub https_ca: Option<PathBuf>,
 
+    /// Which brain foresees and plans: the embedded one, or none.
+    // Embedded: the loop is closed on a fresh machine, and policy decides what a plan may do.
+    #[arg(long, value_name = "BRAIN", value_enum, default_value = "embedded")]
+    pub brain: Brains,
+
+    /// An InfraMind elsewhere that is told telemetry and outcomes and sends plans, for example https://brain.example:50051.
+    #[arg(long, value_name = "URL")]
+    pub inframind: Option<String>,
+
+    /// What it is called here; its plans and the trust in it stand under this name.
+    #[arg(long, value_name = "NAME", default_value = "inframind")]
+    pub inframind_name: String,
+
+    /// Folder with `ca.pem`, `certificate.pem` and `key.pem` for mutual TLS with it; needed for https.
+    #[arg(long, value_name = "DIR", requires = "inframind")]
+    pub inframind_tls: Option<PathBuf>,
+
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub telemetry_bytes: u64,
@@ -91,6 +108,15 @@ impl RunArgs {
             ca: self.https_ca.clone(),
         })
     }
+}
+
+/// Which brains run inside the hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Brains {
+    /// The one that is built in.
+    Embedded,
+    /// None: nothing is foreseen.
+    None,
 }
 
 /// A host and a port as others use them.

@@ -38,6 +38,7 @@ pub mod metrics;
 pub mod nodes;
 mod parcels;
 mod places;
+mod plans;
 mod policies;
 mod remediation;
 mod rollouts;

@@ -10,13 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hub_core::plans::PlanRecord;
 use hub_core::{Answer, Batch, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{DomainView, NodeView, PolicyView};
+use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
 use wire::kube::RolloutView;
+use wire::time::Now;
 
 use crate::clock::Clock;
 use crate::feed::Feed;
@@ -53,6 +55,8 @@ enum Ask {
     Tasks(oneshot::Sender<Vec<Task>>),
     Task(String, oneshot::Sender<Option<Task>>),
     Epoch(oneshot::Sender<HubEpoch>),
+    Now(oneshot::Sender<Now>),
+    Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
     Input(Box<Input>),
 }
 
@@ -129,6 +133,16 @@ impl Handle {
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
+    }
+
+    /// The hub's clocks, by which deadlines stand.
+    pub async fn now(&self) -> Result<Now, Stopped> {
+        self.ask(Ask::Now).await
+    }
+
+    /// What policy would say of a plan now; `None` while no bundle was published.
+    pub async fn shadow(&self, record: PlanRecord) -> Result<Option<ShadowView>, Stopped> {
+        self.ask(|answer| Ask::Shadow(Box::new(record), answer)).await
     }
 
     /// Tells the core something that happened in the shell.
@@ -348,6 +362,8 @@ impl Turn {
             Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
+            Ask::Now(answer) => drop(answer.send(now)),
+            Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),
             Ask::Input(input) => self.turn(*input),
         }
     }

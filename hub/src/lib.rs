@@ -14,6 +14,7 @@ pub mod feed;
 pub mod forges;
 pub mod http;
 pub mod hub;
+pub mod inframind;
 pub mod keys;
 pub mod kube;
 pub mod listen;

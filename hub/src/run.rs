@@ -16,17 +16,20 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::frame::Frame;
+use wire_inframind::client::{Address, Tls};
 
 use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
-use crate::config::{Public, RunArgs};
+use crate::config::{Brains, Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
+use crate::inframind;
+use crate::inframind::remote::{Remote, remote};
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
@@ -298,6 +301,20 @@ impl Running {
             artifacts: artifacts.clone(),
             hub: handle.clone(),
         };
+        let http = CancellationToken::new();
+        if args.brain == Brains::Embedded {
+            tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
+        }
+        if let Some(url) = args.inframind.clone() {
+            let tls = args.inframind_tls.clone();
+            let address = blocking(move || inframind_address(url, tls)).await??;
+            let brain = Remote {
+                name: args.inframind_name.clone(),
+                address,
+                cluster: args.trust_domain.clone(),
+            };
+            tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
+        }
         let app = App {
             hub: handle.clone(),
             store,
@@ -317,7 +334,6 @@ impl Running {
             work: Arc::default(),
         };
         tasks.spawn(publisher.run(wanted));
-        let http = CancellationToken::new();
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));
@@ -388,6 +404,26 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
             action: "start".to_owned(),
             cause: std::io::Error::other(error),
         })
+}
+
+/// Where the InfraMind is, and the certificates for it.
+fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
+    let Some(folder) = tls else {
+        return Ok(Address { url, tls: None });
+    };
+    let read = |name: &str| {
+        let path = folder.join(name);
+        std::fs::read_to_string(&path).map_err(|cause| RunError::System {
+            action: format!("read `{}`", path.display()),
+            cause,
+        })
+    };
+    let tls = Tls {
+        ca: read("ca.pem")?,
+        certificate: read("certificate.pem")?,
+        key: read("key.pem")?,
+    };
+    Ok(Address { url, tls: Some(tls) })
 }
 
 async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {

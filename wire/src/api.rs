@@ -23,6 +23,13 @@
 //! | `POST /api/v1/policies/check` (the text) | [`CheckView`] |
 //! | `POST /api/v1/policies` (the text; hub only) | [`PublishView`] |
 //! | `GET /api/v1/verify?node=` | [`List`]<[`VerifyView`]>; on an agent what its own journal holds |
+//! | `POST /api/v1/action-plans` (hub only) | [`PlanRequest`] -> [`PlanView`] with status 201 |
+//! | `GET /api/v1/action-plans?state=&before=&limit=` (hub only) | [`List`]<[`PlanView`]>, newest first |
+//! | `GET /api/v1/action-plans/{id}`, `/status` (hub only) | [`PlanView`] |
+//! | `GET /api/v1/action-plans/{id}/explanation` (hub only) | `text/plain`: its life, from the hub's journal and its nodes' decisions |
+//! | `POST /api/v1/action-plans/{id}/shadow` (hub only) | [`ShadowView`]: what policy would say now; the plan stays as it is |
+//! | `POST /api/v1/action-plans/{id}/approve`, `/execute`, `/retry` (hub only) | [`PlanView`] |
+//! | `POST /api/v1/action-plans/{id}/deny`, `/cancel` (hub only) | [`ReasonRequest`] -> [`PlanView`] |
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use wire::api::ShadowView;
 use wire::change::{Caller, ChangeRecord};
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
@@ -25,7 +26,7 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
-use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer};
+use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
@@ -432,6 +433,11 @@ impl Hub {
     /// Every stored task, oldest first.
     pub fn tasks(&self) -> Vec<Task> {
         self.tasks.all().cloned().collect()
+    }
+
+    /// What policy would say of each step of this plan now; `None` while no bundle was published.
+    pub fn shadow_plan(&self, record: &PlanRecord, now: Now) -> Option<ShadowView> {
+        shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
     }
 
     /// A stored person by name.

@@ -26,6 +26,7 @@ use wire::time::Mono;
 use wire::{Action, Origin};
 
 pub use machine::{PlanRecord, StepRecord};
+pub(crate) use view::shadow_view;
 pub use view::{PlanClock, plan_view};
 
 use crate::cx::{Ask, Cx, DeploymentOrder, StepOrder, Then};

@@ -5,6 +5,7 @@
 
 mod glass;
 mod kube;
+mod plan;
 mod policy;
 mod words;
 
@@ -18,6 +19,7 @@ use wire::{AgentId, DecisionId};
 
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
+pub use self::plan::{Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, span, target, victim};
 
@@ -82,7 +84,7 @@ pub enum Verb {
         #[command(subcommand)]
         what: Describe,
     },
-    /// Why a decision is as it is: every clause with its value and limit
+    /// Why a decision or a plan is as it is: every clause with its value and limit
     Why(Why),
     /// Recompute a decision from the journal alone
     Replay(Replay),
@@ -94,6 +96,11 @@ pub enum Verb {
     Policy {
         #[command(subcommand)]
         what: Policy,
+    },
+    /// Send plans, see what becomes of them, approve them or call them off
+    Plan {
+        #[command(subcommand)]
+        what: Plan,
     },
     /// Veto all but protective actions on a node
     Hold(Reasoned),
@@ -246,9 +253,9 @@ pub enum Describe {
 
 #[derive(Debug, clap::Args)]
 pub struct Why {
-    /// The decision, for example edge-03.1.42
-    #[arg(required_unless_present = "last", conflicts_with = "last")]
-    pub id: Option<DecisionId>,
+    /// The decision, for example edge-03.1.42, or the plan
+    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject)]
+    pub id: Option<Subject>,
     /// The newest one
     #[arg(long)]
     pub last: bool,
@@ -426,6 +433,16 @@ mod tests {
             "verify --node edge-03",
             "act edge-03/gpu0 power_cap to=220_W --reason hot",
             "act edge-03/workload:train restart --reason leak --timeout 5s",
+            "plan submit edge-03/gpu0 power_cap to=280_W --reason hot --expect gpu.temperature:-5000:2m --ttl 10m",
+            "plan submit --file plan.json",
+            "plan list --state held",
+            "plan show 0198f2c07a5b7d1e8f00112233445566",
+            "plan approve 0198f2c0-7a5b-7d1e-8f00-112233445566",
+            "plan deny 0198f2c07a5b7d1e8f00112233445566 --reason no",
+            "plan cancel 0198f2c07a5b7d1e8f00112233445566 --reason wrong",
+            "plan retry 0198f2c07a5b7d1e8f00112233445566",
+            "plan shadow 0198f2c07a5b7d1e8f00112233445566",
+            "why 0198f2c07a5b7d1e8f00112233445566",
             "policy init --keys k --signers 3 --threshold 2",
             "policy check a.yaml",
             "policy test cases.yaml --bundle a.yaml",
@@ -479,6 +496,14 @@ mod tests {
             ("why", "required"),
             ("why --last edge-03.1.4", "cannot be used"),
             ("why edge-03", "NODE.EPOCH.SEQ"),
+            ("plan submit edge-03/gpu0 power_cap to=280_W", "--reason"),
+            ("plan submit --file a.json edge-03", "cannot be used"),
+            (
+                "plan submit edge-03 notify --reason x --expect hot",
+                "QUANTITY:DELTA:SPAN",
+            ),
+            ("plan show 12", "plan id"),
+            ("plan deny 0198f2c07a5b7d1e8f00112233445566", "--reason"),
             ("act edge-03 restart", "--reason"),
             ("act edge-03/GPU0 restart --reason x", "device"),
             ("act edge-03 notify message --reason x", "KEY=VALUE"),

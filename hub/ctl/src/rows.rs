@@ -4,12 +4,12 @@
 
 use anstyle::{AnsiColor, Style};
 use wire::api::{
-    DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView,
+    DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PlanView, PolicyView, VerifyView, WorkloadView,
 };
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::reading::{Unit, human};
 use wire::view::span;
-use wire::{Verdict, Wall};
+use wire::{PlanState, Verdict, Wall};
 
 use crate::output::Row;
 use crate::table::Cell;
@@ -353,6 +353,47 @@ impl Row for RolloutView {
 
     fn name(&self) -> String {
         self.id.clone()
+    }
+}
+
+impl Row for PlanView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec!["ID", "STATE", "SINCE", "BY", "FIRST STEP", "DETAIL"];
+        if wide {
+            header.extend(["ENDS", "REASON"]);
+        }
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let style = match self.state {
+            PlanState::Completed => GOOD,
+            PlanState::Held | PlanState::AwaitingApproval | PlanState::RollingBack | PlanState::RolledBack => REDUCED,
+            PlanState::Failed | PlanState::Rejected | PlanState::RollbackFailed | PlanState::Expired => BAD,
+            PlanState::Cancelled | PlanState::Superseded => FAINT,
+            _ => ALONE,
+        };
+        let more = match self.steps.len() {
+            0 | 1 => String::new(),
+            count => format!(" (+{})", count - 1),
+        };
+        let first = self.steps.first().map_or(UNKNOWN, |step| step.summary.as_str());
+        let mut cells = vec![
+            Cell::from(self.id.to_string()),
+            Cell::styled(self.state.name(), style),
+            Cell::from(time(self.since)),
+            Cell::from(self.source.clone()),
+            Cell::from(format!("{first}{more}")),
+            Cell::from(self.detail.clone()),
+        ];
+        if wide {
+            cells.extend([Cell::from(time(self.not_after)), Cell::from(self.reason.clone())]);
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.id.to_string()
     }
 }
 

@@ -85,7 +85,7 @@ async fn by_hand(
     order.give(app, who).await
 }
 
-fn checked_reason(reason: &str) -> Result<String, Failure> {
+pub(super) fn checked_reason(reason: &str) -> Result<String, Failure> {
     match reason.trim() {
         "" => Err(Failure::field(
             "/reason",

@@ -132,7 +132,7 @@ impl Failure {
 }
 
 /// `rules[2].for` as a JSON pointer.
-fn pointer(field: &str) -> String {
+pub(super) fn pointer(field: &str) -> String {
     let mut out = String::new();
     for part in field.split(['.', '[']).filter(|part| !part.is_empty()) {
         out.push('/');

@@ -7,7 +7,7 @@ use axum::routing::{MethodRouter, get, post};
 
 use super::{
     App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, hooks, login, metrics, nodes,
-    parcels, policies, remediation, rollouts, series, stream, tasks, tokens, verify,
+    parcels, plans, policies, remediation, rollouts, series, stream, tasks, tokens, verify,
 };
 
 /// One route.
@@ -83,6 +83,17 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/policies/signed", || post(parcels::publish)),
     act("/api/v1/policies/roles", || post(parcels::roles)),
     read("/api/v1/policies/export", || get(parcels::export)),
+    read("/api/v1/action-plans", || get(plans::list)),
+    act("/api/v1/action-plans", || post(plans::submit)),
+    read("/api/v1/action-plans/{id}", || get(plans::one)),
+    read("/api/v1/action-plans/{id}/status", || get(plans::one)),
+    read("/api/v1/action-plans/{id}/explanation", || get(plans::explanation)),
+    act("/api/v1/action-plans/{id}/shadow", || post(plans::shadow)),
+    act("/api/v1/action-plans/{id}/execute", || post(plans::execute)),
+    act("/api/v1/action-plans/{id}/approve", || post(plans::approve)),
+    act("/api/v1/action-plans/{id}/deny", || post(plans::deny)),
+    act("/api/v1/action-plans/{id}/cancel", || post(plans::cancel)),
+    act("/api/v1/action-plans/{id}/retry", || post(plans::retry)),
     read("/api/v1/verify", || get(verify::list)),
     act("/api/v1/break-glass", || post(glass::open)),
     act("/api/v1/actions", || post(actions::act)),

@@ -4,6 +4,7 @@ mod door;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod plans;
 mod policies;
 mod readings;
 mod reference;

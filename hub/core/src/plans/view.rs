@@ -1,9 +1,11 @@
-//! A plan as people and scripts read it.
+//! A plan as people and scripts read it, and what policy would say of it now.
 
-use wire::api::{EffectView, ObservationView, PlanStepView, PlanView};
+use policy::Bundle;
+use wire::api::{EffectView, ObservationView, PlanStepView, PlanView, ShadowStepView, ShadowView};
 use wire::plan::Source;
 use wire::time::{Mono, Now, Wall};
 
+use super::judge;
 use super::machine::PlanRecord;
 
 /// By what clock a deadline is shown.
@@ -69,4 +71,29 @@ fn step_view(step: &wire::plan::Step, record: &super::machine::StepRecord) -> Pl
         decision: record.decision.clone(),
         detail: record.detail.clone(),
     }
+}
+
+/// What policy would say of each step now. Nothing changes by asking; `None` while no bundle was published.
+pub(crate) fn shadow_view(record: &PlanRecord, rules: Option<&Bundle>, now: Now) -> Option<ShadowView> {
+    let rules = rules?;
+    let steps: Vec<ShadowStepView> = (0..record.plan.steps.len())
+        .filter_map(|index| {
+            let judgement = judge::judgement(record, index, rules, now)?;
+            let until = judgement
+                .retry_after_ms
+                .map(|wait_ms| Wall(now.wall.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX))));
+            Some(ShadowStepView {
+                summary: record.plan.steps[index].to_string(),
+                verdict: judgement.verdict,
+                rule: judgement.rule,
+                until,
+                clauses: judgement.clauses,
+            })
+        })
+        .collect();
+    Some(ShadowView {
+        id: record.plan.id,
+        runs: steps.len() == record.plan.steps.len() && steps.iter().all(|step| step.verdict.runs()),
+        steps,
+    })
 }

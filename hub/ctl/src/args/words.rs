@@ -55,6 +55,22 @@ pub fn target(text: &str) -> Result<Target, String> {
     })
 }
 
+/// `QUANTITY:DELTA:SPAN`, in the quantity's own unit.
+pub fn effect(text: &str) -> Result<wire::api::EffectView, String> {
+    let wrong = || format!("`{text}` is not QUANTITY:DELTA:SPAN, for example gpu.temperature:-5000:2m");
+    let mut parts = text.split(':');
+    let (Some(metric), Some(delta), Some(within), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(wrong());
+    };
+    Ok(wire::api::EffectView {
+        metric: metric.to_owned(),
+        device: String::new(),
+        delta: delta.parse().map_err(|_| wrong())?,
+        within_ms: u64::try_from(span(within)?.as_millis()).map_err(|_| wrong())?,
+    })
+}
+
 /// `KEY=VALUE`.
 pub fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

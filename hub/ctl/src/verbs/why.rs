@@ -2,11 +2,11 @@
 //!
 //! Invariant: the bytes of the explanation are printed unchanged, so that hub and node can be compared with `cmp`.
 
-use wire::DecisionId;
-use wire::api::{DecisionDetail, DecisionView};
+use wire::api::{DecisionDetail, DecisionView, PlanView};
+use wire::{DecisionId, PlanId};
 
 use super::get::{DECISIONS, Page, read};
-use crate::args::Why;
+use crate::args::{Subject, Why};
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
@@ -15,7 +15,8 @@ use crate::session::Session;
 /// `sentinel why ID` and `sentinel why --last`.
 pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Exit, Failure> {
     let (client, id) = match &why.id {
-        Some(id) => {
+        Some(Subject::Plan(id)) => return plan(session, id, output).await,
+        Some(Subject::Decision(id)) => {
             let node = why.node.as_ref().unwrap_or(&id.agent);
             if *node != id.agent {
                 return Err(Failure::new(
@@ -33,6 +34,18 @@ pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Ex
     } else {
         let detail: DecisionDetail = client.get(&path).await?;
         output.one(&detail, &id.to_string(), String::new)?;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A plan's life, as the hub tells it from its journal.
+async fn plan(session: &Session, id: &PlanId, output: &mut Output) -> Result<Exit, Failure> {
+    let client = session.hub()?;
+    if output.for_people() {
+        output.bytes(&client.bytes(&format!("/action-plans/{id}/explanation")).await?)?;
+    } else {
+        let view: PlanView = client.get(&format!("/action-plans/{id}")).await?;
+        output.one(&view, &id.to_string(), String::new)?;
     }
     Ok(Exit::Ok)
 }
