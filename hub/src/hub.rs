@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Effect, Hub, Input, Reported, Request, SessionId};
+use hub_core::{Answer, Batch, Change, Effect, Hub, Input, Reported, Request, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView};
@@ -20,6 +20,7 @@ use wire::ids::{AgentId, HubEpoch};
 use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::metrics::{Meter, Meters, Queues};
+use crate::people::People;
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -133,6 +134,8 @@ pub struct Parts {
     pub outlet: Arc<dyn Outlet>,
     /// Who watches.
     pub feed: Feed,
+    /// Whom the door knows.
+    pub people: Arc<People>,
     /// What is counted.
     pub meters: Arc<Meters>,
 }
@@ -155,6 +158,7 @@ pub struct Turn {
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
     feed: Feed,
+    people: Arc<People>,
     meter: Meter,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
@@ -175,6 +179,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            people,
             meters,
         } = parts;
         let turn = Self {
@@ -185,6 +190,7 @@ impl Turn {
             inputs,
             outlet,
             feed,
+            people,
             meter: Meter::new(meters),
             asks: questions,
             waiting: VecDeque::new(),
@@ -246,6 +252,7 @@ impl Turn {
                 Effect::Send { session, frame } => self.outlet.send(session, &frame),
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -274,6 +281,9 @@ impl Turn {
         }
         for Completion { token, result } in completions {
             self.meter.ended(token, result.is_ok());
+            if result.is_ok() {
+                self.feed.arrived();
+            }
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },

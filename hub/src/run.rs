@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::change::{Caller, Via};
 use wire::frame::Frame;
 
 use crate::base::{Base, names, public_address};
@@ -22,11 +23,12 @@ use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
-use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
+use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
+use crate::people::People;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
 
@@ -155,7 +157,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public)?;
+        announce(&hub.public, hub.setup.as_deref())?;
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
@@ -175,9 +177,11 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
-fn announce(public: &Public) -> Result<(), RunError> {
+/// The link of the first person goes to stdout only, so that it is in no log.
+fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    writeln!(out, "ready https://{public}")
+    let setup = setup.map(|link| format!("first administrator: {link}\n"));
+    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
         .and_then(|()| out.flush())
         .map_err(|cause| RunError::System {
             action: "write to stdout".to_owned(),
@@ -189,6 +193,8 @@ fn announce(public: &Public) -> Result<(), RunError> {
 pub struct Running {
     /// How others reach it.
     pub public: Public,
+    /// The first person's one-time link, while nobody is there.
+    pub setup: Option<String>,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -223,7 +229,9 @@ impl Running {
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
+        let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
+        let people = Arc::new(People::of(core.access()));
         let meters = Arc::new(Meters::default());
         let (turn, handle) = Turn::new(Parts {
             core,
@@ -233,6 +241,7 @@ impl Running {
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
             feed: feed.clone(),
+            people: Arc::clone(&people),
             meters: Arc::clone(&meters),
         });
         let stop = Stop::default();
@@ -247,13 +256,18 @@ impl Running {
         let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
         let settings = Arc::clone(&store);
         let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let key = args.state.join("tokens.key");
+        let signer = blocking(move || keys::token_key(&key)).await??;
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let setup = first_link(&auth, &people, &public)?;
         let app = App {
             hub: handle.clone(),
             store,
             enrollment: base.enrollment,
             roles: base.roles,
             ca: base.ca,
-            auth: Arc::new(Auth::new(token)),
+            auth: Arc::new(auth),
+            people,
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
@@ -267,6 +281,7 @@ impl Running {
         tracing::info!(%address, %public, "hub runs");
         Ok(Self {
             public,
+            setup,
             handle,
             store: base.store,
             quic,
@@ -301,6 +316,15 @@ impl Running {
         tracing::info!("hub stopped");
         Ok(())
     }
+}
+
+/// The link with which the first person comes in; `None` when somebody is there.
+fn first_link(auth: &Auth, people: &People, public: &Public) -> Result<Option<String>, RunError> {
+    if !people.is_empty() {
+        return Ok(None);
+    }
+    let code = auth.new_setup().map_err(|cause| KeyError::Random { cause })?;
+    Ok(Some(crate::http::setup_link(public, &code)))
 }
 
 /// Why the core's loop is over.
@@ -340,8 +364,8 @@ async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {
             action: format!("read `{}`", path.display()),
             cause,
         })?;
-    let who = "sentinel-hub --bundle".to_owned();
-    let detail = match handle.request(Request::Publish { who, text }).await {
+    let caller = Caller::new("sentinel-hub --bundle", Via::Hub);
+    let detail = match handle.request(Request::Publish { caller, text }).await {
         Ok(Answer::Published { bundle, .. }) => {
             tracing::info!(generation = %bundle.generation, path = %path.display(), "first bundle published");
             return Ok(());

@@ -6,7 +6,7 @@ use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
 use wire::{BundleRef, Parcel, SignedBundle};
 
-use crate::access::User;
+use crate::access::{ApiToken, Session, User};
 use crate::documents::Put;
 use crate::input::SessionId;
 
@@ -139,6 +139,12 @@ pub enum Answer {
     },
     /// The person as they stand now; as they stood, for one who was removed.
     User(Box<User>),
+    /// The session as it stands now.
+    Session(Box<Session>),
+    /// The token as it stands now; as it stood, for one that was revoked.
+    ApiToken(Box<ApiToken>),
+    /// It is recorded.
+    Noted,
     /// What a node without a network needs.
     Parcel(Box<Parcel>),
     /// It is not accepted, and will not be as it is.
@@ -205,4 +211,11 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// A person, a session or a token as it is stored now, or is not any more.
+    Access {
+        /// Kind of the document.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+    },
 }

@@ -13,7 +13,7 @@ use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
 use wire::time::{Mono, Now};
 
-use crate::access::{Access, User};
+use crate::access::{Access, ApiToken, Session, User};
 use crate::admission::Admission;
 use crate::bundles::Bundles;
 use crate::commands::Commands;
@@ -80,7 +80,7 @@ impl Hub {
         let bundles = Bundles::recovered(recovered.bundle.take(), meta, &settings.trust_domain);
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
-            access: recover::<User, _>(&mut recovered, Access::recovered)?,
+            access: Access::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -104,6 +104,7 @@ impl Hub {
         };
         hub.recover_commands(&recovered.commands, now);
         hub.timers.set(now.mono, Timer::Beacon);
+        hub.timers.set(now.mono, Timer::Access);
         hub.flush(now);
         Ok(hub)
     }
@@ -154,7 +155,13 @@ impl Hub {
     fn settle_documents(&mut self, settled: &Settled, is_stored: bool) {
         for (kind, id, revision) in &settled.documents {
             match *kind {
-                User::KIND => self.access.settle(id, *revision, is_stored),
+                User::KIND | Session::KIND | ApiToken::KIND => {
+                    self.access.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        let id = id.clone();
+                        self.effects.push_back(Effect::Changed(Change::Access { kind, id }));
+                    }
+                }
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -199,14 +206,22 @@ impl Hub {
             let reason = "the hub stops".to_owned();
             return self.reply(request, Answer::Unavailable { reason });
         }
+        if self.journal.is_crowded() {
+            let reason = "too many changes wait for the store".to_owned();
+            return self.reply(request, Answer::Unavailable { reason });
+        }
         match what {
-            Request::Publish { who, text } => self.publish(request, who, text, now),
-            Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed, now),
+            Request::Publish { caller, text } => self.publish(request, caller, text, now),
+            Request::PublishSigned { caller, signed } => self.publish_signed(request, caller, signed, now),
             Request::Roles {
+                caller,
                 chain,
                 policy_key,
                 beacon_key,
             } => {
+                let version = chain.newest().version;
+                let target = format!("roles/{version}");
+                self.record(ChangeRecord::new(caller, "roles.trust", target), now);
                 self.use_keys(policy_key, beacon_key);
                 self.trust(request, chain, now);
             }
@@ -214,11 +229,21 @@ impl Hub {
                 let (access, mut cx) = self.access_cx(now);
                 access.handle(request, caller, what, &mut cx);
             }
-            Request::Export => self.export(request),
+            Request::Note { change } => {
+                let (_, mut cx) = self.access_cx(now);
+                cx.record(change);
+                cx.reply_when_stored(request, Answer::Noted);
+            }
+            Request::Refused { change } => {
+                let (access, mut cx) = self.access_cx(now);
+                access.refused(change, &mut cx);
+                cx.reply(request, Answer::Noted);
+            }
+            Request::Export { caller } => self.export(request, caller, now),
             Request::Order {
                 id,
                 agent,
-                who,
+                caller,
                 reason,
                 what,
                 valid_for,
@@ -229,7 +254,7 @@ impl Hub {
                 };
                 let order = crate::commands::Asked {
                     id,
-                    who,
+                    caller,
                     reason,
                     what,
                     valid_for,
@@ -246,14 +271,9 @@ impl Hub {
         (&mut self.access, cx)
     }
 
-    /// A stored person by name.
-    pub fn user(&self, name: &str) -> Option<&User> {
-        self.access.user(name)
-    }
-
-    /// Every stored person, by id.
-    pub fn users(&self) -> Vec<User> {
-        self.access.users().cloned().collect()
+    /// People, their sessions and their tokens, as they are stored.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     fn enrolled(&mut self, agent: &AgentId, site: String, now: Now) {
@@ -315,6 +335,10 @@ impl Hub {
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
+                Timer::Access => {
+                    let (access, mut cx) = self.access_cx(now);
+                    access.time(&mut cx);
+                }
                 // What it is for stands in `policy_changed`, which is looked at after every input.
                 Timer::Policy => {}
             }
@@ -362,7 +386,7 @@ impl Hub {
 }
 
 /// Takes the documents of one kind, with the unique keys of all of them, and makes their subject.
-fn recover<D: Document, S>(
+pub(crate) fn recover<D: Document, S>(
     recovered: &mut Recovered,
     subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
 ) -> Result<S, Unreadable> {

@@ -32,7 +32,7 @@ mod views;
 mod windows;
 mod writer;
 
-pub use access::{AccessRequest, NewUser, User};
+pub use access::{Access, AccessRequest, ApiToken, Invite, NewUser, Session, User};
 pub use chain::Hole;
 pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};

@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// Sessions may have ended, and refusals may have come again.
+    Access,
     /// Watchers may hear of the policy again.
     Policy,
 }

@@ -315,7 +315,7 @@ impl Rig {
 
     fn publish(&mut self) {
         let what = Request::Publish {
-            who: "ann".to_owned(),
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
             text: POLICY.as_bytes().to_vec(),
         };
         self.tell(Input::Request { request: 1, what });
@@ -412,7 +412,12 @@ impl Rig {
             meta: self.meta.clone(),
             agents: agents.collect(),
             bundle: self.bundle.clone(),
-            journal: self.heads.iter().filter(|((of, _), _)| of.is_hub()).map(|(_, head)| *head).collect(),
+            journal: self
+                .heads
+                .iter()
+                .filter(|((of, _), _)| of.is_hub())
+                .map(|(_, head)| *head)
+                .collect(),
             ..Recovered::default()
         };
         self.hub = Hub::new(self.settings.clone(), recovered, self.now).unwrap();

@@ -4,11 +4,13 @@
 //! is `degraded`; nothing is passed off as the whole.
 
 use serde::de::DeserializeOwned;
-use wire::api::{DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView};
+use wire::api::{
+    ApiTokenView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView, RoleView, UserView,
+};
 use wire::{AgentId, DecisionId};
 
-use super::watch;
-use crate::args::{Get, Resource};
+use super::{audit, events, watch};
+use crate::args::{AuditList, Get, Resource};
 use crate::client::{Client, escaped};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row, say};
@@ -54,6 +56,9 @@ pub const ENTRIES: Path = Path {
 };
 const DOMAINS: Path = Path::plain("/domains");
 const POLICIES: Path = Path::plain("/policies");
+const USERS: Path = Path::plain("/users");
+const ROLES: Path = Path::plain("/roles");
+const TOKENS: Path = Path::plain("/api-tokens");
 
 /// Rows of a list, and where it goes on.
 #[derive(Debug)]
@@ -107,12 +112,23 @@ pub async fn read<T: DeserializeOwned>(
 /// `sentinel get …`.
 pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
     match (get.what, get.watch) {
+        (Resource::Events, follow) => events::run(session, get, follow, output).await,
         (_, true) => watch::run(session, get, output).await,
         (Resource::Nodes, false) => nodes(session, get, output).await,
         (Resource::Decisions, false) => decisions(session, get, output).await,
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
         (Resource::Domains, false) => domains(session, get, output).await,
+        (Resource::Users, false) => of_hub::<UserView>(session, get, USERS, "user", output).await,
+        (Resource::Roles, false) => of_hub::<RoleView>(session, get, ROLES, "role", output).await,
+        (Resource::Tokens, false) => of_hub::<ApiTokenView>(session, get, TOKENS, "token", output).await,
+        (Resource::Audits, false) => {
+            let asked = AuditList {
+                limit: get.limit,
+                ..AuditList::default()
+            };
+            audit::list(&session.hub()?, &asked, output).await
+        }
     }
 }
 
@@ -213,6 +229,29 @@ async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         }
     }
     found.print(output, "no rule of kind blast_radius is published: nothing is counted")
+}
+
+/// A list that only the hub has.
+async fn of_hub<T: DeserializeOwned + Row>(
+    session: &Session,
+    get: &Get,
+    list: Path,
+    what: &str,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    if get.local || get.node.is_some() {
+        return Err(Failure::new(Exit::Usage, format!("every {what} is the hub's alone"))
+            .advise("leave out --local and --node"));
+    }
+    let page: Page<T> = read(&session.hub()?, list, None, None, get.limit).await?;
+    match &get.name {
+        None => output.list(&page.rows)?,
+        Some(name) => match page.rows.iter().find(|row| row.name() == *name) {
+            Some(row) => output.single(row)?,
+            None => return Err(unknown(what, name, &format!("sentinel get {what}s"))),
+        },
+    }
+    Ok(Exit::Ok)
 }
 
 /// What several sources said.

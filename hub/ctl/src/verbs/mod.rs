@@ -3,10 +3,14 @@
 //! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
 
 mod act;
+mod audit;
 mod demo;
 mod describe;
+mod events;
 mod get;
 mod hold;
+mod login;
+mod people;
 mod policy;
 mod replay;
 mod token;
@@ -33,7 +37,10 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let session = Session::open(&args.global)?;
+    let session = match &args.verb {
+        Verb::Login(asked) if asked.user.is_some() => Session::as_it_is(&args.global)?,
+        _ => Session::open(&args.global).await?,
+    };
     asked(&args.verb, &session, &mut output).await
 }
 
@@ -51,7 +58,13 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
-        Verb::Login => token::login(session, output).await,
+        Verb::Login(asked) => login::run(session, asked, output).await,
+        Verb::Logout => login::logout(session, output).await,
+        Verb::Whoami => people::whoami(session, output).await,
+        Verb::User { what } => people::user(session, what, output).await,
+        Verb::ApiToken { what } => people::api_token(session, what, output).await,
+        Verb::Access { what } => people::access(session, what, output).await,
+        Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
         Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
@@ -64,7 +77,9 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
-        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
+        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
+        Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
+        Verb::Access { .. } | Verb::Audit { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

@@ -68,6 +68,10 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
+        (Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events, _) => {
+            Err(Failure::new(Exit::Usage, "this list cannot be watched")
+                .advise("ask again, or watch what leaves the hub: sentinel get entries --watch"))
+        }
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
         (_, None) => Ok(get.node.clone()),
@@ -124,7 +128,12 @@ impl Watch<'_> {
                 output.more(&rows)
             }
             // Refused before the watch begins.
-            Resource::Domains => Ok(()),
+            Resource::Domains
+            | Resource::Users
+            | Resource::Roles
+            | Resource::Tokens
+            | Resource::Audits
+            | Resource::Events => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {
