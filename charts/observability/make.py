@@ -32,7 +32,7 @@ DASHBOARDS = [
              ("p99", f"histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket{{{HTTP}}}[5m])))")),
         ]),
         ("Hub", [
-            ("graph", "Entries stored", "ops", ("entries", "rate(sentinel_hub_entries_stored_total[5m])"), ("telemetry blocks", "rate(sentinel_hub_telemetry_blocks_stored_total[5m])")),
+            ("graph", "Entries stored", "ops", ("entries of {{journal}}", "rate(sentinel_hub_entries_stored_total[5m])"), ("telemetry blocks", "rate(sentinel_hub_telemetry_blocks_stored_total[5m])")),
             ("graph", "Store", "s", ("p99 of a batch", "histogram_quantile(0.99, sum by (le) (rate(sentinel_hub_store_batch_duration_seconds_bucket[5m])))")),
             ("graph", "Queues", "short", ("{{queue}}", "sentinel_hub_queue_length")),
             ("graph", "Memory", "bytes", ("{{job}}", 'process_resident_memory_bytes{job="sentinel-hub"}')),

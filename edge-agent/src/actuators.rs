@@ -1,7 +1,7 @@
 //! The list of actuators: each carries one kind of action out, reads it back, and can say later whether it was done.
 //!
-//! They block on devices and processes, so each run has a blocking task of its own, never more than the core has under way (one for
-//! each target). Nothing here judges: what arrives was granted and is durable. To add one: a file here, one line in [`Actuators::new`].
+//! They block on devices and processes, so each run has a thread of its own (one for each target is under way at most), which waits for
+//! no file system and no resolver. Nothing here judges: what arrives was granted and is durable. To add one: a file here, one line in [`Actuators::new`].
 //!
 //! Invariant: every run is answered exactly once, by `Input::ActionDone` or `Input::Probed`.
 
@@ -10,11 +10,11 @@ pub mod power_cap;
 pub mod restart;
 pub mod throttle;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use edge_agent_core::{ActionResult, Input, ProbeResult, Run};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use wire::{Action, ActionKind};
 
 use crate::probe::Probe;
@@ -33,7 +33,6 @@ pub trait Actuator: Send + Sync {
 /// All of them.
 pub struct Actuators {
     list: Vec<Arc<dyn Actuator>>,
-    running: JoinSet<()>,
     inputs: mpsc::Sender<Input>,
 }
 
@@ -52,46 +51,52 @@ impl Actuators {
                 Arc::new(throttle::Throttle::new(shares)),
                 Arc::new(notify::Notify),
             ],
-            running: JoinSet::new(),
             inputs,
         }
     }
 
     /// Starts an action; its result comes as an input.
-    pub fn start(&mut self, run: Run) {
-        self.begin(run, |actuator, run| Input::ActionDone {
+    pub fn start(&self, run: Run) {
+        let failed = |run: &Run, reason| Input::ActionDone {
             decision: run.decision.clone(),
-            result: match actuator {
-                Some(actuator) => actuator.apply(run),
-                None => ActionResult::Failed {
-                    reason: unknown(&run.action),
-                },
-            },
-        });
+            result: ActionResult::Failed { reason },
+        };
+        let apply = |actuator: &dyn Actuator, run: &Run| Input::ActionDone {
+            decision: run.decision.clone(),
+            result: actuator.apply(run),
+        };
+        self.begin(run, apply, failed);
     }
 
     /// Starts finding out whether an action was done.
-    pub fn probe(&mut self, run: Run) {
-        self.begin(run, |actuator, run| Input::Probed {
+    pub fn probe(&self, run: Run) {
+        let unknown = |run: &Run, reason| Input::Probed {
             decision: run.decision.clone(),
-            result: match actuator {
-                Some(actuator) => actuator.probe(run),
-                None => ProbeResult::Unknown {
-                    reason: unknown(&run.action),
-                },
-            },
-        });
+            result: ProbeResult::Unknown { reason },
+        };
+        let probe = |actuator: &dyn Actuator, run: &Run| Input::Probed {
+            decision: run.decision.clone(),
+            result: actuator.probe(run),
+        };
+        self.begin(run, probe, unknown);
     }
 
-    fn begin(&mut self, run: Run, work: fn(Option<&dyn Actuator>, &Run) -> Input) {
-        while self.running.try_join_next().is_some() {}
+    fn begin(&self, run: Run, work: fn(&dyn Actuator, &Run) -> Input, failed: fn(&Run, String) -> Input) {
         let found = self.list.iter().find(|one| one.handles(&run.action.kind)).cloned();
         let inputs = self.inputs.clone();
-        self.running.spawn_blocking(move || {
-            let input = work(found.as_deref(), &run);
+        let work = move || {
+            let input = match found {
+                Some(actuator) => catch_unwind(AssertUnwindSafe(|| work(&*actuator, &run)))
+                    .unwrap_or_else(|_| failed(&run, "its actuator failed: the log says why".to_owned())),
+                None => failed(&run, unknown(&run.action)),
+            };
             // Fails only when the loop has ended; the next process probes what was begun.
             let _ = inputs.blocking_send(input);
-        });
+        };
+        if let Err(error) = std::thread::Builder::new().name("actuator".to_owned()).spawn(work) {
+            // What was granted and cannot start is lost after a while, and judged anew.
+            tracing::error!(%error, "an action cannot be started");
+        }
     }
 }
 

@@ -8,11 +8,11 @@
 
 mod start;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest, Token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,6 +27,8 @@ use crate::config::Config;
 use crate::journal::{Done, Journal};
 use crate::link::Link;
 use crate::local_api::{Ask, Feed, Snapshot};
+use crate::sampler::Pulse;
+use crate::service::Service;
 
 /// Inputs that may wait: a burst of finished actions and frames. Whoever sends more waits, which slows the sender and loses nothing.
 const INPUTS: usize = 256;
@@ -36,8 +38,8 @@ const COMPLETIONS: usize = 64;
 const ASKS: usize = 16;
 /// An orderly end takes one commit; a disk that needs longer is left to the next start.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
-/// When the core wants no timeout at all.
-const LONG: Duration = Duration::from_secs(3_600);
+/// How often it is looked whether readings still come.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why the agent cannot run, or does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +62,18 @@ pub enum RunError {
         #[source]
         cause: std::io::Error,
     },
+    /// The export of telemetry cannot be set up.
+    #[error(transparent)]
+    Otlp(#[from] crate::telemetry::otlp::OtlpError),
     /// The parcel that the settings name cannot be read.
     #[error(transparent)]
     Carried(#[from] crate::carried::CarryError),
+    /// A thread or task of the agent has panicked.
+    #[error("the {name} thread has died; the lines before say why. Whoever started the agent starts it again")]
+    Died {
+        /// Which.
+        name: &'static str,
+    },
     /// The journal was found damaged while it was open.
     #[error("the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch")]
     Damaged {
@@ -84,6 +95,7 @@ pub(super) struct Ears {
     inputs: mpsc::Receiver<Input>,
     done: mpsc::Receiver<Done>,
     asks: mpsc::Receiver<Ask>,
+    died: mpsc::Receiver<&'static str>,
     signals: Signals,
 }
 
@@ -114,6 +126,7 @@ pub(super) struct Shell {
     core: Agent,
     agent: AgentId,
     clock: Arc<Clock>,
+    pulse: Pulse,
     journal: Journal,
     link: Option<Link>,
     actuators: Actuators,
@@ -130,19 +143,27 @@ pub(super) struct Shell {
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    service: Service,
 }
 
 impl Shell {
     /// Turns until the core has stopped.
     async fn work(&mut self, mut ears: Ears) -> Result<(), RunError> {
         let mut stop_by: Option<tokio::time::Instant> = None;
+        let mut look_at = Instant::now() + LOOK_EVERY;
         self.carry_out();
         self.settle();
+        self.service.ready();
         while !self.stopped {
-            let wait = self.core.poll_timeout(self.clock.now()).unwrap_or(LONG);
+            let due = self.core.poll_timeout(self.clock.now());
+            let look = look_at.saturating_duration_since(Instant::now());
             tokio::select! {
                 biased;
-                Some(done) = ears.done.recv() => self.on_done(done),
+                done = ears.done.recv() => match done {
+                    Some(done) => self.on_done(done),
+                    // Only its thread can tell.
+                    None => return Err(RunError::Died { name: "journal" }),
+                },
                 Some(input) = ears.inputs.recv() => self.turn(input),
                 Some(ask) = ears.asks.recv() => self.on_ask(ask),
                 Some(()) = ears.signals.next() => {
@@ -151,6 +172,7 @@ impl Shell {
                         break;
                     }
                     tracing::info!("stopping");
+                    self.service.stopping();
                     stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
                     self.turn(Input::Stop);
                 }
@@ -158,7 +180,14 @@ impl Shell {
                     tracing::warn!("the journal did not finish in time; the next start takes up what is missing");
                     break;
                 }
-                () = tokio::time::sleep(wait) => self.turn(Input::Tick),
+                Some(name) = ears.died.recv() => return Err(RunError::Died { name }),
+                () = tokio::time::sleep(look) => {
+                    look_at = Instant::now() + LOOK_EVERY;
+                    if let Some(late) = self.pulse.look(Instant::now()) {
+                        self.turn(late);
+                    }
+                }
+                () = sleep(due) => self.turn(Input::Tick),
             }
             self.settle();
             if let Some(detail) = self.damage.take() {
@@ -238,6 +267,7 @@ impl Shell {
             }
         }
         let snapshot = self.snapshot();
+        self.service.alive(Instant::now(), || standing(&snapshot));
         self.feed.snapshot(snapshot);
     }
 
@@ -300,6 +330,11 @@ impl Shell {
                 }
             }
         }
+        if latest.len() > readings.len() {
+            // A thing that is gone takes its readings with it.
+            let listed: HashSet<&Series> = readings.iter().map(|reading| &reading.series).collect();
+            latest.retain(|series, _| listed.contains(series));
+        }
         self.feed.sampled(&self.agent, at, readings);
     }
 
@@ -326,10 +361,28 @@ impl Shell {
             roles: self.core.roles().into(),
             clock_error: self.core.clock_error(now),
             unhealthy: self.core.unhealthy().map(str::to_owned),
+            findings: self.core.findings(),
             waits_for_turn: self.core.waits_for_turn(),
             glass: self.core.glass(now),
             latest: self.latest.clone(),
         }
+    }
+}
+
+/// How the node stands, in a line for `systemctl status`.
+fn standing(now: &Snapshot) -> String {
+    let hub = match now.connected {
+        true => "connected".to_owned(),
+        false => format!("alone, {} entries wait", now.backlog_entries),
+    };
+    let health = now.unhealthy.as_deref().unwrap_or("healthy");
+    format!("{hub}, policy generation {}, {health}", now.status.bundle.generation)
+}
+
+async fn sleep(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending::<()>().await,
     }
 }
 

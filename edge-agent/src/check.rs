@@ -10,9 +10,11 @@ use wire::probe::{Ask, Reply};
 
 use crate::agent::RunError;
 use crate::config::Config;
+use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::probe::Probe;
 use crate::sensors::{self, Round};
+use crate::watch::Watch;
 
 /// Prints one line for each part. Blocks for the probe's deadline at most.
 pub fn check(config: &Config) -> Result<(), RunError> {
@@ -44,13 +46,19 @@ fn series() -> usize {
 }
 
 fn gpus(config: &Config) -> String {
-    let Some(settings) = config.probe() else {
-        return "no probe is set".to_owned();
+    let mut settings = match config.probe() {
+        Ok(Some(settings)) => settings,
+        Ok(None) => return "none: no GPU driver's library is found, and no probe is set".to_owned(),
+        Err(error) => return format!("the probe cannot be started: {error}"),
     };
     // Nobody listens to what it tells; the room is enough for what it may say until it is dropped.
     let (inputs, _heard) = mpsc::channel(16);
+    // A check leaves no trace.
+    settings.names = None;
+    let (watch, _died) = Watch::new();
     let deadline = settings.deadline;
-    let probe = match Probe::start(settings, Vec::new(), inputs) {
+    let faults = Faults::new(inputs.clone());
+    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, &watch)) {
         Ok(probe) => probe,
         Err(error) => return format!("the probe's thread cannot start: {error}"),
     };

@@ -95,7 +95,8 @@ fn wall() -> Wall {
     }
 }
 
-fn boot_id() -> String {
+/// Which boot this is; empty where the kernel does not say.
+pub fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()

@@ -5,6 +5,11 @@
 //!
 //! Read next: `main.rs` (who reads them).
 
+mod layers;
+
+pub use layers::{Layers, SYSTEM_FILE};
+
+#[cfg(test)]
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -17,8 +22,9 @@ use wire::bundle::KeyRing;
 use wire::domains::{MAX_LABEL_BYTES, MAX_LABELS};
 use wire::{AgentId, DeviceId, Digest};
 
-use crate::probe::ProbeSettings;
+use crate::probe::{self, ProbeSettings};
 use crate::supervisor::WorkloadSettings;
+use crate::telemetry::samples::Compat;
 
 /// Where a service's state belongs (Filesystem Hierarchy Standard 5.8).
 pub const DEFAULT_STATE: &str = "/var/lib/sentinel-agent";
@@ -87,8 +93,15 @@ pub struct Config {
     /// What this node has in common with others, for rules that select by it (`labels: { rack: r7 }`) and that count a domain by it
     /// (`domain: rack`). `node`, `site` and `fleet` are known already.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Reads and sets GPUs. Absent: this node has none.
+    /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// The kernel's log, or a recording of it.
+    pub kernel_log: PathBuf,
+    /// Where `/metrics` is served for who scrapes: an address, or `off`. The port is the one that OpenTelemetry gives Prometheus exporters.
+    #[serde(deserialize_with = "address_or_off")]
+    pub metrics: Option<SocketAddr>,
+    /// Names of other systems that `/metrics` tells too: `dcgm`, `v1`.
+    pub metrics_compat: Vec<Compat>,
     /// Processes to keep running.
     pub workload: Vec<Workload>,
     /// The node's name while it has not joined a hub; the machine's name if absent.
@@ -119,6 +132,9 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            kernel_log: "/dev/kmsg".into(),
+            metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+            metrics_compat: Vec::new(),
             workload: Vec::new(),
             name: None,
             trust_domain: "sentinel".to_owned(),
@@ -129,12 +145,17 @@ impl Default for Config {
     }
 }
 
-/// A program that speaks the probe's protocol.
+/// What reads and sets GPUs.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GpuProbe {
-    /// Program and arguments.
-    pub command: Vec<String>,
+    /// `false`: nothing does, also where a driver is found.
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// A program that speaks the probe's protocol, and its arguments; the agent's own if absent.
+    pub command: Option<Vec<String>>,
+    /// The driver's library; looked for where drivers put it if absent.
+    pub library: Option<PathBuf>,
     /// For each call. A healthy driver answers within 50 ms.
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
@@ -156,27 +177,50 @@ pub struct Workload {
     pub stop_with_agent: bool,
 }
 
+const fn yes() -> bool {
+    true
+}
+
 const fn second() -> Duration {
     Duration::from_secs(1)
 }
 
+/// The settings that have a value without any file, as a file would write them.
+fn defaults() -> Vec<(&'static str, String)> {
+    let config = Config::default();
+    let text = |text: String| toml::Value::String(text).to_string();
+    let path = |path: &Path| text(path.display().to_string());
+    let span = |span: Duration| match span.as_millis() {
+        ms if ms % 1_000 == 0 => text(format!("{}s", ms / 1_000)),
+        ms => text(format!("{ms}ms")),
+    };
+    vec![
+        ("state_dir", path(&config.state_dir)),
+        ("journal_limit", text(format!("{} MiB", config.journal_limit >> 20))),
+        ("sample_every", span(config.sample_every)),
+        ("block_every", span(config.block_every)),
+        ("append_deadline", span(config.append_deadline)),
+        ("silence", span(config.silence)),
+        ("kernel_log", path(&config.kernel_log)),
+        (
+            "metrics",
+            text(
+                config
+                    .metrics
+                    .map_or_else(|| "off".to_owned(), |address| address.to_string()),
+            ),
+        ),
+        ("metrics_compat", "[]".to_owned()),
+        ("trust_domain", text(config.trust_domain)),
+        ("policy_keys", "[]".to_owned()),
+    ]
+}
+
 impl Config {
-    /// Reads a file; its relative paths count from its folder.
+    /// Reads a file and the `conf.d` beside it; relative paths count from its folder.
+    #[cfg(test)]
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Read {
-            path: path.to_owned(),
-            cause,
-        })?;
-        let mut config: Self = toml::from_str(&text).map_err(|cause| ConfigError::Parse {
-            path: path.to_owned(),
-            cause: Box::new(cause),
-        })?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        config.state_dir = folder.join(&config.state_dir);
-        config.socket = config.socket.map(|socket| folder.join(socket));
-        config.bundle = config.bundle.map(|bundle| folder.join(bundle));
-        config.check()?;
-        Ok(config)
+        Layers::read(path).map(|layers| layers.config)
     }
 
     /// What types alone cannot say.
@@ -207,7 +251,7 @@ impl Config {
             }
         }
         if let Some(probe) = &self.gpu_probe
-            && (probe.command.is_empty() || probe.deadline.is_zero())
+            && (probe.command.as_ref().is_some_and(Vec::is_empty) || probe.deadline.is_zero())
         {
             return value(
                 "gpu_probe",
@@ -258,12 +302,33 @@ impl Config {
         }
     }
 
-    /// How to start the GPU probe, if there is one.
-    pub fn probe(&self) -> Option<ProbeSettings> {
-        self.gpu_probe.as_ref().map(|probe| ProbeSettings {
-            command: probe.command.clone(),
-            deadline: probe.deadline,
-        })
+    /// How to start the GPU probe. None where settings say so, and where neither they nor this machine have a driver's library.
+    pub fn probe(&self) -> std::io::Result<Option<ProbeSettings>> {
+        let set = self.gpu_probe.as_ref();
+        if set.is_some_and(|probe| !probe.enabled) {
+            return Ok(None);
+        }
+        let names = Some(self.state_dir.join("gpus"));
+        let deadline = set.map_or_else(second, |probe| probe.deadline);
+        if let Some(command) = set.and_then(|probe| probe.command.clone()) {
+            return Ok(Some(ProbeSettings {
+                command,
+                builtin: None,
+                deadline,
+                names,
+            }));
+        }
+        let library = set.and_then(|probe| probe.library.clone()).or_else(probe::find_library);
+        let Some(library) = library else {
+            return Ok(None);
+        };
+        let (command, builtin) = probe::builtin_command(&library)?;
+        Ok(Some(ProbeSettings {
+            command,
+            builtin,
+            deadline,
+            names,
+        }))
     }
 
     /// What to keep running.
@@ -296,6 +361,18 @@ fn wrong_label(name: &str, value: &str) -> Option<&'static str> {
         return Some("a label's value is 1 to 128 bytes of text on one line");
     }
     None
+}
+
+/// `127.0.0.1:9464`, or `off`.
+fn address_or_off<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.as_str() {
+        "off" => Ok(None),
+        address => address
+            .parse()
+            .map(Some)
+            .map_err(|_| D::Error::custom(format!("`{text}` is neither an address such as 127.0.0.1:9464 nor off"))),
+    }
 }
 
 /// `250ms`, `10s`, `2m`.
@@ -360,6 +437,10 @@ mod tests {
         check("[[workload]]\nname = \"a\"\ncommand = []\n", Err("workload.command"));
         check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
         check("[labels]\nrack = \"r7\"\n", Ok(()));
+        check("metrics = \"off\"\nmetrics_compat = [\"dcgm\", \"v1\"]\n", Ok(()));
+        check("metrics = \"here\"\n", Err("127.0.0.1:9464 nor off"));
+        check("metrics_compat = [\"collectd\"]\n", Err("collectd"));
+        check("[gpu_probe]\nenabled = false\n", Ok(()));
         check("[labels]\nsite = \"plant-a\"\n", Err("choose another name"));
         check("[labels]\n\"a b\" = \"c\"\n", Err("a label's name"));
         check("[labels]\nrack = \"\"\n", Err("a label's value"));

@@ -26,6 +26,7 @@ use wire_transport::{
 };
 
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
+use crate::watch::Watch;
 
 /// The core has one wish at a time: connect, disconnect, stop; one more of each may wait behind it.
 const ORDERS: usize = 8;
@@ -69,7 +70,7 @@ enum Order {
 
 impl Link {
     /// Starts the task. It reports into `inputs` and waits there when that is full.
-    pub fn start(identity: Identity, settings: LinkSettings, inputs: mpsc::Sender<Input>) -> Self {
+    pub fn start(identity: Identity, settings: LinkSettings, inputs: mpsc::Sender<Input>, watch: &Watch) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let up = Up::default();
         let runner = Runner {
@@ -79,7 +80,7 @@ impl Link {
             inputs,
             up: up.clone(),
         };
-        let task = tokio::spawn(runner.run(received));
+        let task = tokio::spawn(watch.task("link", runner.run(received)));
         Self { orders, up, task }
     }
 

@@ -10,6 +10,7 @@ mod carry;
 mod door;
 mod glass;
 mod live;
+mod metrics;
 mod person;
 mod record;
 
@@ -40,7 +41,10 @@ use wire::reading::{Reading, Series};
 use wire::time::ClockError;
 use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, SignedRoles, Wall};
 
+use crate::faults::Faults;
 use crate::journal::Reader;
+use crate::telemetry::otlp::{self, Exporter};
+use crate::telemetry::samples::Compat;
 use door::Bounded;
 
 /// Events that a watcher may be behind: a minute of samples and a burst of decisions.
@@ -92,6 +96,8 @@ pub struct Snapshot {
     pub clock_error: ClockError,
     /// Why it does not count itself as healthy.
     pub unhealthy: Option<String>,
+    /// What is not as it should be, one sentence each.
+    pub findings: Vec<String>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
     /// The break-glass token that is open.
@@ -153,6 +159,21 @@ pub struct Settings {
     pub site: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// What telemetry tells, and to whom.
+    pub telemetry: Telemetry,
+}
+
+/// What telemetry tells, and to whom.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// Where `/metrics` is served besides the page; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// Other systems' names that are told too.
+    pub compat: Vec<Compat>,
+    /// Where samples are sent.
+    pub otlp: Option<otlp::Settings>,
+    /// Who knows the names of devices and the counts of faults.
+    pub faults: Faults,
 }
 
 /// What every route knows.
@@ -166,6 +187,8 @@ struct App {
     sampled: broadcast::Sender<Arc<str>>,
     asks: mpsc::Sender<Ask>,
     reader: Reader,
+    faults: Faults,
+    compat: Arc<[Compat]>,
 }
 
 impl App {
@@ -206,6 +229,8 @@ impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
 pub struct LocalApi {
     /// Where the page is, if one is served.
     pub page: Option<SocketAddr>,
+    /// Where `/metrics` is, if it has an address of its own.
+    pub metrics: Option<SocketAddr>,
     socket: PathBuf,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -230,6 +255,8 @@ impl LocalApi {
             sampled: sampled.clone(),
             asks,
             reader,
+            faults: settings.telemetry.faults.clone(),
+            compat: settings.telemetry.compat.as_slice().into(),
         };
         let listener = Bounded::new(listen(&settings.socket)?, door::SOCKET);
         let local = reading().merge(writing()).with_state(app.clone());
@@ -238,6 +265,14 @@ impl LocalApi {
             "socket",
             axum::serve(listener, local).into_future(),
         ))];
+        let metrics = match settings.telemetry.metrics {
+            Some(address) => serve_metrics(address, app.clone(), &mut tasks).await,
+            None => None,
+        };
+        if let Some(settings) = settings.telemetry.otlp.clone() {
+            let exporter = Exporter::new(settings, app.agent.as_str(), &app.site);
+            tasks.push(tokio::spawn(metrics::export(app.clone(), exporter)));
+        }
         let mut page = None;
         if let Some(address) = settings.page {
             let failed = |cause| ServeError::Page { address, cause };
@@ -253,6 +288,7 @@ impl LocalApi {
         }
         let api = Self {
             page,
+            metrics,
             socket: settings.socket.clone(),
             tasks,
         };
@@ -273,6 +309,31 @@ impl LocalApi {
         }
         // A socket that cannot be removed is taken over at the next start.
         drop(std::fs::remove_file(&self.socket));
+    }
+}
+
+/// Serves `/metrics` and nothing else. An address that is taken costs the metrics there and never the agent.
+async fn serve_metrics(
+    address: SocketAddr,
+    app: App,
+    tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+) -> Option<SocketAddr> {
+    let bound = TcpListener::bind(address)
+        .await
+        .and_then(|listener| Ok((listener.local_addr()?, listener)));
+    match bound {
+        Ok((bound, listener)) => {
+            let served = Router::new().route("/metrics", get(metrics::scrape)).with_state(app);
+            tasks.push(tokio::spawn(ended(
+                "metrics",
+                axum::serve(listener, served).into_future(),
+            )));
+            Some(bound)
+        }
+        Err(error) => {
+            tracing::warn!(%address, %error, "metrics are not served: set `metrics` to another address, or to `off`");
+            None
+        }
     }
 }
 
@@ -301,6 +362,7 @@ fn reading() -> Router<App> {
     Router::new()
         .route("/livez", get(live::alive))
         .route("/readyz", get(live::ready))
+        .route("/metrics", get(metrics::scrape))
         .route("/api/v1/nodes", get(live::nodes))
         .route("/api/v1/nodes/{name}", get(live::node))
         .route("/api/v1/series", get(live::series))

@@ -8,14 +8,19 @@ mod carried;
 mod check;
 mod clock;
 mod config;
+mod faults;
 mod identity;
 mod journal;
 mod link;
 mod local_api;
 mod probe;
 mod sampler;
+mod scan;
 mod sensors;
+mod service;
 mod supervisor;
+mod telemetry;
+mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -29,7 +34,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use wire::enroll::{CaPin, JoinToken};
 use wire::{AgentId, Digest};
 
-use config::{Config, DEFAULT_STATE};
+use config::{Config, DEFAULT_STATE, Layers, SYSTEM_FILE};
 
 /// Reads this machine, decides by signed policy, acts alone when it must, and tells a hub.
 #[derive(Debug, Parser)]
@@ -74,11 +79,30 @@ enum Command {
     },
     /// Check settings, state folder, sensors and GPU probe, and change nothing
     Check(Place),
+    /// Look once at GPUs and kernel log: what is well, what is not, and what to do; exit code 8 when something grave is found
+    Scan(Place),
+    /// Settings: whether they are valid, and what counts
+    #[command(subcommand)]
+    Config(Settings),
+}
+
+#[derive(Debug, Subcommand)]
+enum Settings {
+    /// Say whether the settings are valid; an error names its file, line and field
+    Check(Place),
+    /// Print what counts, one setting on each line
+    Show {
+        #[command(flatten)]
+        place: Place,
+        /// With the file that each value comes from
+        #[arg(long)]
+        origin: bool,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Settings file; without it `agent.toml` in the state folder, if it is there
+    /// Settings file, with the files of `conf.d` beside it; without it `agent.toml` in the state folder, then in /etc/sentinel
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// State folder, instead of the one in the settings
@@ -88,16 +112,24 @@ struct Place {
 
 impl Place {
     fn settings(self) -> Result<Config, config::ConfigError> {
+        self.layers().map(|layers| layers.config)
+    }
+
+    fn layers(self) -> Result<Layers, config::ConfigError> {
         let folder = self.state.as_deref().unwrap_or(Path::new(DEFAULT_STATE));
-        let beside = Some(folder.join("agent.toml")).filter(|path| path.exists());
-        let mut config = match self.config.or(beside) {
-            Some(path) => Config::read(&path)?,
-            None => Config::default(),
+        let there = |path: PathBuf| Some(path).filter(|path| path.exists());
+        let file = self
+            .config
+            .or_else(|| there(folder.join("agent.toml")))
+            .or_else(|| there(SYSTEM_FILE.into()));
+        let mut layers = match file {
+            Some(path) => Layers::read(&path)?,
+            None => Layers::defaults(),
         };
         if let Some(state) = self.state {
-            config.state_dir = state;
+            layers.config.state_dir = state;
         }
-        Ok(config)
+        Ok(layers)
     }
 }
 
@@ -105,7 +137,7 @@ fn main() -> ExitCode {
     let options = Options::parse();
     log();
     match run(options.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("sentinel-agent: {error}");
             let mut cause = error.source();
@@ -132,7 +164,10 @@ fn log() {
     tracing_subscriber::registry().with(lines).with(wanted).init();
 }
 
-fn run(command: Command) -> Result<(), Box<dyn Error>> {
+/// What `scan` ends with when the machine is not well: the command line's code for `degraded`.
+const DEGRADED: u8 = 8;
+
+fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     // One thread turns; blocking work (devices, journal reads) has a few more, which end when they have been idle for a while.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -173,6 +208,21 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
             );
         }
         Command::Check(place) => check::check(&place.settings()?)?,
+        Command::Scan(place) => {
+            if !scan::scan(&place.settings()?)? {
+                return Ok(ExitCode::from(DEGRADED));
+            }
+        }
+        Command::Config(Settings::Check(place)) => {
+            let layers = place.layers()?;
+            for file in &layers.files {
+                println!("{}: ok", file.display());
+            }
+            if layers.files.is_empty() {
+                println!("no settings file: the defaults count");
+            }
+        }
+        Command::Config(Settings::Show { place, origin }) => print!("{}", place.layers()?.show(origin)),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

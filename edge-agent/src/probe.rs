@@ -4,25 +4,36 @@
 //! child is abandoned (killed, never waited for) and another is started with backoff, but never while an abandoned one still
 //! lingers in the kernel. Never blocks the turn loop, and never decides what a value means.
 //!
-//! Invariant: a call returns within its deadline, whatever the child does; at most one abandoned child exists.
+//! Invariants: a call returns within its deadline, whatever the child does; at most one abandoned child exists; outside of this file a GPU's
+//! number is its name for good, whatever place the driver gives it (`probe/names.rs`).
 //! Read next: `probe/pipe.rs` (one call), `wire::probe` (the protocol), `actuators/power_cap.rs` (who sets).
 
+mod builtin;
+mod names;
 mod pipe;
 
+pub use builtin::{Builtin, command as builtin_command, find_library};
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use edge_agent_core::Input;
+use edge_agent_core::faults::{Place, Sighting, evidence, gpu, xid};
 use tokio::sync::mpsc;
 use wire::frame::DeviceInfo;
-use wire::probe::{self, Ask, GpuInfo, GpuValues, Reply};
+use wire::probe::{self, Ask, GpuDetails, GpuEvent, GpuEventKind, GpuInfo, GpuReport, GpuState, GpuValues, Reply};
 use wire::{DeviceId, Quantity};
 
+use crate::faults::Faults;
 use crate::sensors::Round;
+use crate::watch::Watch;
+use names::Names;
 use pipe::{CallError, Pipe};
 
 /// Calls that may wait: the sampler's, and one actuator's for each of a few GPUs.
@@ -35,13 +46,22 @@ const FIRST_RESTART: Duration = Duration::from_secs(1);
 /// A driver that does not come back is asked once a minute.
 const LAST_RESTART: Duration = Duration::from_secs(60);
 
+/// Reads after which the GPUs are listed anew.
+const LIST_EVERY: u32 = 60;
+/// Reads in a row that must fail before a GPU is said to be unreadable.
+const UNREAD: u32 = 3;
+
 /// How to start a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSettings {
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Keeps the program alive as a file while the command names it.
+    pub builtin: Option<Builtin>,
     /// For each call.
     pub deadline: Duration,
+    /// Where the names of GPUs are kept; `None`: for as long as the process lives.
+    pub names: Option<PathBuf>,
 }
 
 /// Why a call has no answer.
@@ -62,8 +82,18 @@ struct Call {
 
 #[derive(Debug, Default)]
 struct Known {
-    gpus: Vec<GpuInfo>,
+    /// Numbers of all GPUs that were there since the start.
+    gpus: BTreeSet<u32>,
+    /// The number of each of them.
+    uuids: BTreeMap<String, u32>,
     answering: bool,
+    version: u16,
+    /// Of each GPU, what it was last seen to have, so that values that are gone are missing and not forgotten.
+    quantities: BTreeMap<DeviceId, BTreeSet<Quantity>>,
+    /// Of each GPU, calls in a row that it did not answer.
+    missed: BTreeMap<DeviceId, u32>,
+    /// What was wrong with each GPU in the last round.
+    ill: BTreeMap<DeviceId, Vec<&'static str>>,
 }
 
 /// A handle to the probe's thread.
@@ -72,20 +102,32 @@ pub struct Probe {
     calls: SyncSender<Call>,
     known: Arc<Mutex<Known>>,
     deadline: Duration,
+    faults: Faults,
 }
 
 impl Probe {
     /// Starts the thread, which starts the child. `others` are the devices that are not GPUs: whenever the GPUs are known anew, the core
     /// is told of all of them.
-    pub fn start(settings: ProbeSettings, others: Vec<DeviceInfo>, inputs: mpsc::Sender<Input>) -> io::Result<Self> {
+    pub fn start(
+        settings: ProbeSettings,
+        others: Vec<DeviceInfo>,
+        inputs: mpsc::Sender<Input>,
+        (faults, watch): (Faults, &Watch),
+    ) -> io::Result<Self> {
         let (calls, waiting) = sync_channel(WAITING);
         let known = Arc::new(Mutex::new(Known::default()));
         let deadline = settings.deadline;
+        let names = Names::open(settings.names.clone())?;
         let keeper = Keeper {
             settings,
+            names,
+            listed: Vec::new(),
+            reads: 0,
+            unread: BTreeMap::new(),
             others,
             inputs,
             known: known.clone(),
+            faults: faults.clone(),
             running: None,
             abandoned: None,
             restart_at: Instant::now(),
@@ -93,10 +135,13 @@ impl Probe {
             misses: 0,
             told: None,
         };
-        std::thread::Builder::new()
-            .name("gpu-probe".to_owned())
-            .spawn(move || keeper.work(&waiting))?;
-        Ok(Self { calls, known, deadline })
+        watch.thread("gpu-probe", move || keeper.work(&waiting))?;
+        Ok(Self {
+            calls,
+            known,
+            deadline,
+            faults,
+        })
     }
 
     /// Makes one call. Blocks for a few deadlines at most, so it is for the sampler's and the actuators' threads.
@@ -119,22 +164,130 @@ impl Probe {
 
     /// Adds one round of GPU readings. Without an answer within `patience` they are missing in this round.
     pub fn sample(&self, round: &mut Round, patience: Duration) {
-        let reply = self.call_within(Ask::Read, patience);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        round.note(&DeviceId::node(), Quantity::GpuProbe, Some(i64::from(known.answering)));
-        let read = match &reply {
-            Ok(Reply::Read(gpus)) => gpus.as_slice(),
-            Ok(_) | Err(_) => &[],
+        let version = self.known().version;
+        // What waits here needs a little of the patience to hear of the answer.
+        let patience_ms = u32::try_from(patience.as_millis() * 4 / 5).unwrap_or(u32::MAX);
+        let ask = match version {
+            0 | probe::OLDEST => Ask::Read,
+            _ => Ask::Measure { patience_ms },
         };
-        for index in 0..known.gpus.len() {
-            let values = read.get(index).and_then(|gpu| gpu.as_ref().ok());
-            note(round, index as u32, values.unwrap_or(&GpuValues::default()));
+        let reply = self.call_within(ask, patience);
+        let mut known = self.known();
+        round.note(&DeviceId::node(), Quantity::GpuProbe, Some(i64::from(known.answering)));
+        match &reply {
+            Ok(Reply::Measured { gpus, events }) => {
+                let seen = measured(&mut known, round, gpus, events);
+                drop(known);
+                seen.sightings
+                    .into_iter()
+                    .for_each(|sighting| self.faults.saw(sighting));
+                seen.well.into_iter().for_each(|device| self.faults.well(device));
+            }
+            _ if version > probe::OLDEST => missing(&known, round),
+            reply => {
+                let read = match reply {
+                    Ok(Reply::Read(gpus)) => gpus.as_slice(),
+                    Ok(_) | Err(_) => &[],
+                };
+                for number in &known.gpus {
+                    let values = read.get(*number as usize).and_then(|gpu| gpu.as_ref().ok());
+                    note(round, *number, values.unwrap_or(&GpuValues::default()));
+                }
+            }
         }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn note(round: &mut Round, index: u32, values: &GpuValues) {
-    let device = DeviceId::gpu(index);
+/// What a round says of faults.
+#[derive(Default)]
+struct Seen {
+    sightings: Vec<Sighting>,
+    well: Vec<DeviceId>,
+}
+
+/// Notes a round of version 2, and compares what is wrong now with what was.
+fn measured(known: &mut Known, round: &mut Round, gpus: &[GpuReport], events: &[GpuEvent]) -> Seen {
+    let mut seen = Seen::default();
+    let hung = |report: &GpuReport| matches!(report.state, GpuState::Hung { .. });
+    let place = |uuid: &str| known.uuids.get(uuid).map(|number| DeviceId::gpu(*number));
+    let placed: Vec<(DeviceId, &GpuReport)> = gpus
+        .iter()
+        .filter_map(|report| Some((place(&report.uuid)?, report)))
+        .collect();
+    for event in events {
+        if let (Some(device), GpuEventKind::Xid(code)) = (place(&event.uuid), event.what) {
+            seen.sightings.push(told(device, code));
+        }
+    }
+    for (device, report) in placed {
+        let quantities = known.quantities.entry(device.clone()).or_default();
+        let mut left = quantities.clone();
+        for (number, value) in &report.values {
+            if let Some(quantity) = Quantity::from_number(*number) {
+                round.note(&device, quantity, *value);
+                quantities.insert(quantity);
+                left.remove(&quantity);
+            }
+        }
+        left.into_iter()
+            .for_each(|quantity| round.note(&device, quantity, None));
+        let missed = known.missed.entry(device.clone()).or_default();
+        *missed = if hung(report) { *missed + 1 } else { 0 };
+        let ills = gpu::ills(report, *missed);
+        let before = known.ill.get(&device).cloned().unwrap_or_default();
+        if ills.is_empty() && report.state != GpuState::Answers {
+            // Nothing is known of it just now: what was wrong may still be.
+            continue;
+        }
+        if ills.is_empty() && !before.is_empty() {
+            seen.well.push(device.clone());
+        }
+        known
+            .ill
+            .insert(device.clone(), ills.iter().map(|ill| ill.code).collect());
+        for ill in ills.into_iter().filter(|ill| !before.contains(&ill.code)) {
+            seen.sightings.push(Sighting {
+                place: Place::Device(device.clone()),
+                code: ill.code.to_owned(),
+                severity: ill.severity,
+                meaning: ill.meaning,
+                next: ill.next,
+                evidence: evidence(&format!("the driver says so of {}", report.uuid)),
+            });
+        }
+    }
+    seen
+}
+
+/// A critical error that the driver told of by itself. The kernel log has the same one: both are counted as one kind.
+fn told(device: DeviceId, code: u64) -> Sighting {
+    let code = u32::try_from(code).unwrap_or(u32::MAX);
+    let known = xid::xid(code);
+    Sighting {
+        place: Place::Device(device),
+        code: format!("xid {code}"),
+        severity: known.severity,
+        meaning: known.meaning,
+        next: known.next,
+        evidence: "the driver told of it".to_owned(),
+    }
+}
+
+/// Every value that is known to exist is missing in this round.
+fn missing(known: &Known, round: &mut Round) {
+    for (device, quantities) in &known.quantities {
+        quantities
+            .iter()
+            .for_each(|quantity| round.note(device, *quantity, None));
+    }
+}
+
+fn note(round: &mut Round, number: u32, values: &GpuValues) {
+    let device = DeviceId::gpu(number);
     for (quantity, value) in [
         (Quantity::GpuTemperature, values.temperature_mc),
         (Quantity::GpuMemoryTemperature, values.memory_temperature_mc),
@@ -152,6 +305,17 @@ fn note(round: &mut Round, index: u32, values: &GpuValues) {
     }
 }
 
+/// Stands in a list for a GPU that is not there: nothing can be asked of it.
+fn nobody() -> GpuInfo {
+    GpuInfo {
+        uuid: String::new(),
+        model: String::new(),
+        min_power_cap_mw: 0,
+        max_power_cap_mw: 0,
+        default_power_cap_mw: 0,
+    }
+}
+
 type ChildPipe = Pipe<std::process::ChildStdout, std::process::ChildStdin>;
 
 struct Keeper {
@@ -159,6 +323,7 @@ struct Keeper {
     others: Vec<DeviceInfo>,
     inputs: mpsc::Sender<Input>,
     known: Arc<Mutex<Known>>,
+    faults: Faults,
     running: Option<(Child, ChildPipe)>,
     /// Killed, and perhaps stuck in the driver for ever.
     abandoned: Option<Child>,
@@ -167,6 +332,12 @@ struct Keeper {
     misses: u32,
     /// What the core was told last.
     told: Option<bool>,
+    names: Names,
+    /// What the driver listed last.
+    listed: Vec<GpuInfo>,
+    reads: u32,
+    /// How often in a row a GPU could not be read.
+    unread: BTreeMap<u32, u32>,
 }
 
 impl Keeper {
@@ -199,7 +370,93 @@ impl Keeper {
         }
     }
 
+    /// Answers in the node's own numbers: GPUs are asked for, and listed, by name.
     fn answer(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
+        if self.running.is_none() {
+            return Err(ProbeError::Silent);
+        }
+        let place = |number| self.names.place(number).map_err(ProbeError::Refused);
+        let asked = match *ask {
+            Ask::SetPowerCap { gpu, milliwatts } => Ask::SetPowerCap {
+                gpu: place(gpu)?,
+                milliwatts,
+            },
+            Ask::ResetPowerCap { gpu } => Ask::ResetPowerCap { gpu: place(gpu)? },
+            // A UUID names the same GPU everywhere.
+            Ask::Hello | Ask::Read | Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } => ask.clone(),
+        };
+        match self.call(&asked)? {
+            Reply::Hello {
+                version,
+                driver,
+                simulated,
+                gpus,
+            } => {
+                self.list(simulated, gpus.clone());
+                Ok(Reply::Hello {
+                    version,
+                    driver,
+                    simulated,
+                    gpus: self.names.by_number(gpus, |_| nobody()),
+                })
+            }
+            Reply::Read(gpus) => {
+                let gpus = self.names.by_number(gpus, Err);
+                self.note_unread(&gpus);
+                self.look_for_others();
+                Ok(Reply::Read(gpus))
+            }
+            reply @ Reply::Measured { .. } => {
+                self.look_for_others();
+                Ok(reply)
+            }
+            reply @ (Reply::PowerCap { .. } | Reply::Failed { .. } | Reply::Described(_) | Reply::Written { .. }) => {
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Lists the GPUs anew from time to time: one may have come.
+    fn look_for_others(&mut self) {
+        self.reads = self.reads.wrapping_add(1);
+        let Some((_, pipe)) = self.running.as_mut().filter(|_| self.reads.is_multiple_of(LIST_EVERY)) else {
+            return;
+        };
+        // A driver that lists slowly is not one that hangs.
+        let reply = pipe.call(&Ask::Hello, Instant::now() + self.settings.deadline);
+        if let Ok(Reply::Hello { simulated, gpus, .. }) = reply {
+            self.list(simulated, gpus);
+        }
+    }
+
+    /// A GPU that cannot be read again and again is a finding.
+    fn note_unread(&mut self, gpus: &[Result<GpuValues, String>]) {
+        for (number, read) in (0..).zip(gpus) {
+            if !self.names.present().contains(&number) {
+                continue;
+            }
+            let count = self.unread.entry(number).or_default();
+            let before = *count;
+            *count = match read {
+                Ok(_) => 0,
+                Err(_) => count.saturating_add(1),
+            };
+            match read {
+                Err(why) if before + 1 == UNREAD => {
+                    self.find(number, Some(format!("gpu{number} cannot be read: {why}")));
+                }
+                Ok(_) if before >= UNREAD => self.find(number, None),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn find(&self, number: u32, why: Option<String>) {
+        let part = DeviceId::gpu(number).as_str().to_owned();
+        self.tell(Input::Finding { part, why });
+    }
+
+    fn call(&mut self, ask: &Ask) -> Result<Reply, ProbeError> {
         let Some((_, pipe)) = &mut self.running else {
             return Err(ProbeError::Silent);
         };
@@ -263,41 +520,97 @@ impl Keeper {
                 driver,
                 simulated,
                 gpus,
-            }) if version == probe::VERSION => {
-                self.greeted(&driver, simulated, gpus);
+            }) if (probe::OLDEST..=probe::VERSION).contains(&version) => {
+                let details = match version {
+                    probe::OLDEST => Vec::new(),
+                    _ => match pipe.call(&Ask::Describe, Instant::now() + patience) {
+                        Ok(Reply::Described(details)) => details,
+                        Ok(_) => return Err("it did not describe its GPUs when asked to".to_owned()),
+                        Err(CallError::Late) => return Err(format!("hung: no description within {patience:?}")),
+                        Err(CallError::Broken(what)) => return Err(what),
+                    },
+                };
+                self.greeted(version, &driver, simulated, gpus);
+                self.describe(&details);
                 Ok(())
             }
             Ok(Reply::Hello { version, .. }) => Err(format!(
-                "it speaks version {version} of the protocol, this agent {}",
+                "it speaks version {version} of the protocol, this agent {} to {}",
+                probe::OLDEST,
                 probe::VERSION
             )),
+            Ok(Reply::Failed { reason }) => Err(reason),
             Ok(_) => Err("it did not answer the greeting with one".to_owned()),
             Err(CallError::Late) => Err(format!("hung: no greeting within {patience:?}")),
             Err(CallError::Broken(what)) => Err(what),
         }
     }
 
-    fn greeted(&mut self, driver: &str, simulated: bool, gpus: Vec<GpuInfo>) {
+    /// Says which GPU stands at which address of the PCI bus, and under which UUID.
+    fn describe(&self, details: &[GpuDetails]) {
+        let uuids = self.known.lock().unwrap_or_else(PoisonError::into_inner).uuids.clone();
+        let device = |uuid: &str| uuids.get(uuid).map(|number| DeviceId::gpu(*number));
+        let known = details
+            .iter()
+            .filter(|details| !details.pci.is_empty())
+            .filter_map(|details| Some((details.pci.clone(), device(&details.uuid)?)));
+        let named = uuids
+            .iter()
+            .map(|(uuid, number)| (DeviceId::gpu(*number), uuid.clone()));
+        self.faults.know(known.collect(), named.collect());
+    }
+
+    fn greeted(&mut self, version: u16, driver: &str, simulated: bool, gpus: Vec<GpuInfo>) {
         self.misses = 0;
         self.backoff = FIRST_RESTART;
+        let count = gpus.len();
+        {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            (known.answering, known.version) = (true, version);
+        }
+        self.list(simulated, gpus);
+        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
+        self.report(true, format!("{driver}, {count} GPUs"));
+    }
+
+    /// The driver lists these GPUs: if they are others than before, the core is told, and which are not there.
+    fn list(&mut self, simulated: bool, gpus: Vec<GpuInfo>) {
+        if self.listed == gpus && self.names.present().len() == gpus.len() {
+            return;
+        }
+        if let Err(error) = self.names.list(&gpus) {
+            tracing::error!(%error, "the numbers of new GPUs cannot be kept; after a restart they may have others");
+        }
+        let numbers = self.names.present();
         let mut devices = self.others.clone();
-        devices.extend(gpus.iter().enumerate().map(|(index, gpu)| DeviceInfo {
-            id: DeviceId::gpu(index as u32),
+        devices.extend(numbers.iter().zip(&gpus).map(|(number, gpu)| DeviceInfo {
+            id: DeviceId::gpu(*number),
             model: gpu.model.clone(),
             simulated,
             power_cap_range_mw: Some((gpu.min_power_cap_mw, gpu.max_power_cap_mw)),
         }));
-        let count = gpus.len();
-        let changed = {
+        {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.answering = true;
-            std::mem::replace(&mut known.gpus, gpus.clone()) != gpus
-        };
-        if changed {
-            self.tell(Input::Devices(devices));
+            known.gpus.extend(numbers);
+            let uuids = gpus.iter().map(|gpu| gpu.uuid.clone());
+            known.uuids.extend(uuids.zip(numbers.iter().copied()));
         }
-        tracing::info!(driver, simulated, gpus = count, "GPU probe answers");
-        self.report(true, format!("{driver}, {count} GPUs"));
+        self.listed = gpus;
+        self.tell(Input::Devices(devices));
+        let file = self.settings.names.as_ref().map_or_else(String::new, |path| {
+            format!(
+                "; if it was taken out for good, take its line out of {} and start the agent again",
+                path.display()
+            )
+        });
+        let lost: Vec<(u32, String)> = self
+            .names
+            .missing()
+            .map(|(number, uuid)| (number, uuid.to_owned()))
+            .collect();
+        for (number, uuid) in &lost {
+            self.find(*number, Some(format!("gpu{number} ({uuid}) is not there{file}")));
+        }
     }
 
     /// Gives a child up without waiting for it.
@@ -347,9 +660,13 @@ mod tests {
         let (sender, inputs) = mpsc::channel(64);
         let settings = ProbeSettings {
             command: ["sh", "-c", script].map(str::to_owned).to_vec(),
+            builtin: None,
             deadline: Duration::from_millis(60),
+            names: None,
         };
-        let probe = Probe::start(settings, Vec::new(), sender).expect("a thread");
+        let faults = Faults::new(sender.clone());
+        let watch = Watch::new().0;
+        let probe = Probe::start(settings, Vec::new(), sender, (faults, &watch)).expect("a thread");
         Running { probe, inputs }
     }
 
@@ -381,26 +698,82 @@ mod tests {
         let (sender, inputs) = mpsc::channel(4);
         let settings = ProbeSettings {
             command: vec!["/nonexistent/probe".to_owned()],
+            builtin: None,
             deadline: Duration::from_millis(50),
+            names: None,
         };
-        let probe = Probe::start(settings, Vec::new(), sender).expect("a thread");
+        let faults = Faults::new(sender.clone());
+        let watch = Watch::new().0;
+        let probe = Probe::start(settings, Vec::new(), sender, (faults, &watch)).expect("a thread");
         assert!(finding(&mut Running { probe, inputs }).contains("cannot start"));
     }
 
     #[test]
     fn readings_of_a_silent_probe_are_missing() {
         let running = start("exec sleep 100");
-        running.probe.known.lock().expect("whole").gpus.push(GpuInfo {
-            uuid: String::new(),
-            model: String::new(),
-            min_power_cap_mw: 1,
-            max_power_cap_mw: 2,
-            default_power_cap_mw: 2,
-        });
+        running.probe.known.lock().expect("whole").gpus.insert(0);
         let mut round = Round::default();
         running.probe.sample(&mut round, Duration::from_millis(1));
         assert_eq!(round.readings[0].value, Some(0), "gpu.probe");
         assert!(round.readings[1..].iter().all(|reading| reading.value.is_none()));
         assert_eq!(round.readings.len(), 12);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_once_and_that_it_is_over_once() {
+        let mut known = Known::default();
+        known.uuids = ["GPU-a", "GPU-b"].map(str::to_owned).into_iter().zip(0..).collect();
+        let report = |uuid: &str, state, values: &[(Quantity, i64)]| GpuReport {
+            uuid: uuid.to_owned(),
+            state,
+            values: values
+                .iter()
+                .map(|(quantity, value)| (*quantity as u16, Some(*value)))
+                .collect(),
+        };
+        let well = |uuid: &str| report(uuid, GpuState::Answers, &[(Quantity::GpuTemperature, 41_000)]);
+        let mut take = |gpus: &[GpuReport], events: &[GpuEvent]| {
+            let mut round = Round::default();
+            let seen = measured(&mut known, &mut round, gpus, events);
+            let sightings = seen.sightings.into_iter().map(|sighting| sighting.code);
+            let words: Vec<String> = sightings
+                .chain(seen.well.iter().map(|device| format!("{device} well")))
+                .collect();
+            (round.readings, words.join(", "))
+        };
+        assert_eq!(take(&[well("GPU-a"), well("GPU-b")], &[]).1, "");
+        let lost = report("GPU-a", GpuState::Lost, &[]);
+        let (readings, words) = take(&[lost.clone(), well("GPU-b")], &[]);
+        assert_eq!(words, "gpu lost");
+        let values: Vec<_> = readings
+            .iter()
+            .map(|reading| (reading.series.to_string(), reading.value))
+            .collect();
+        assert_eq!(
+            values,
+            [
+                ("gpu0/gpu.temperature".to_owned(), None),
+                ("gpu1/gpu.temperature".to_owned(), Some(41_000))
+            ],
+            "a value that is gone is missing"
+        );
+        assert_eq!(take(&[lost, well("GPU-b")], &[]).1, "", "once");
+        let unreadable = report(
+            "GPU-a",
+            GpuState::Unreadable {
+                reason: "no data".to_owned(),
+            },
+            &[],
+        );
+        assert_eq!(
+            take(&[unreadable, well("GPU-b")], &[]).1,
+            "",
+            "what cannot be read is not well"
+        );
+        let event = GpuEvent {
+            uuid: "GPU-b".to_owned(),
+            what: GpuEventKind::Xid(31),
+        };
+        assert_eq!(take(&[well("GPU-a"), well("GPU-b")], &[event]).1, "xid 31, gpu0 well");
     }
 }

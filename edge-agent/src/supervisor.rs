@@ -25,6 +25,7 @@ use wire::{DecisionId, DeviceId};
 
 use crate::actuators::throttle::Shares;
 use crate::sensors::process::WatchList;
+use crate::watch::Watch;
 use keeper::Keeper;
 
 /// Orders that may wait: one for each workload is already more than the core gives.
@@ -83,6 +84,7 @@ impl Supervisor {
         workloads: Vec<WorkloadSettings>,
         shares: Arc<Shares>,
         inputs: mpsc::Sender<Input>,
+        watch: &Watch,
     ) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let (orders, waiting) = sync_channel(WAITING);
@@ -91,9 +93,7 @@ impl Supervisor {
         woken.set_nonblocking(true)?;
         let watched = WatchList::default();
         let mut keeper = Keeper::new(folder, workloads, shares, watched.clone(), inputs);
-        let thread = std::thread::Builder::new()
-            .name("supervisor".to_owned())
-            .spawn(move || keeper.work(&waiting, &woken))?;
+        let thread = watch.thread("supervisor", move || keeper.work(&waiting, &woken))?;
         Ok(Self {
             orders: Orders {
                 orders,
@@ -183,7 +183,7 @@ mod tests {
             stop_with_agent,
         };
         let shares = Arc::new(Shares::none());
-        let supervisor = Supervisor::start(folder, vec![workload], shares, sender).expect("a thread");
+        let supervisor = Supervisor::start(folder, vec![workload], shares, sender, &Watch::new().0).expect("a thread");
         (supervisor, inputs)
     }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::http::certificate::CertificateFiles;
+
 /// `sentinel-hub`: takes in what agents send, keeps it, and gives them policy.
 #[derive(Debug, Parser)]
 #[command(name = "sentinel-hub", version, about, arg_required_else_help = true)]
@@ -58,9 +60,33 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", default_value = "sentinel.internal", value_parser = parse_domain)]
     pub trust_domain: String,
 
+    /// Certificate for HTTPS with its issuers (PEM), instead of one of the hub's own CA; a renewed file counts within a minute.
+    /// Agents pin the hub's own CA whatever this is.
+    #[arg(long, value_name = "FILE", requires = "https_key")]
+    pub https_certificate: Option<PathBuf>,
+
+    /// Key of that certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "https_certificate")]
+    pub https_key: Option<PathBuf>,
+
+    /// CA of that certificate (PEM), for the administrator's context; the issuers in the chain if it is left out.
+    #[arg(long, value_name = "FILE", requires = "https_certificate")]
+    pub https_ca: Option<PathBuf>,
+
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub telemetry_bytes: u64,
+}
+
+impl RunArgs {
+    /// The files of the certificate for HTTPS, if they are named.
+    pub fn https_files(&self) -> Option<CertificateFiles> {
+        Some(CertificateFiles {
+            certificate: self.https_certificate.clone()?,
+            key: self.https_key.clone()?,
+            ca: self.https_ca.clone(),
+        })
+    }
 }
 
 /// A host and a port as others use them.
@@ -186,6 +212,11 @@ mod tests {
         check("--state d --listen here", Err("here"));
         check("--state d --public hub", Err("HOST:PORT"));
         check("--state d --public ::1:7", Err("HOST:PORT"));
+        check(
+            "--state d --https-certificate c --https-key k",
+            Ok("https_key: Some(\"k\")"),
+        );
+        check("--state d --https-certificate c", Err("--https-key"));
         check("--state d --beacon-every 0s", Err("out of range"));
         check("--state d --beacon-every 15", Err("unit"));
         check("--state d --trust-domain A_B", Err("lower-case"));

@@ -27,6 +27,8 @@ mod api_tokens;
 mod assets;
 mod audits;
 pub mod auth;
+pub mod certificate;
+mod clusters;
 mod decisions;
 mod door;
 mod events;
@@ -43,6 +45,7 @@ mod parcels;
 mod password;
 mod places;
 mod policies;
+mod rollouts;
 mod routes;
 mod series;
 mod server;
@@ -65,6 +68,8 @@ pub struct App {
     pub hub: Handle,
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Clients of the registered clusters.
+    pub clusters: crate::kube::Clusters,
     /// Tokens and identities of agents.
     pub enrollment: Arc<Enrollment>,
     /// The role documents, which people extend.

@@ -10,15 +10,17 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::{Answer, Batch, Change, Effect, Hub, Input, Reported, Request, SessionId};
+use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, Reported, Request, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
+use wire::kube::RolloutView;
 
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
 use crate::people::People;
 use crate::store::{Completion, Store};
@@ -47,6 +49,8 @@ enum Ask {
     Reported(AgentId, oneshot::Sender<Option<Reported>>),
     Policy(oneshot::Sender<Option<PolicyView>>),
     Domains(oneshot::Sender<Vec<DomainView>>),
+    Clusters(oneshot::Sender<Vec<Cluster>>),
+    Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Input(Box<Input>),
 }
@@ -101,6 +105,16 @@ impl Handle {
         self.ask(Ask::Domains).await
     }
 
+    /// Every registered cluster, by name.
+    pub async fn clusters(&self) -> Result<Vec<Cluster>, Stopped> {
+        self.ask(Ask::Clusters).await
+    }
+
+    /// Every rollout that is not finished.
+    pub async fn rollouts(&self) -> Result<Vec<RolloutView>, Stopped> {
+        self.ask(Ask::Rollouts).await
+    }
+
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
@@ -132,6 +146,8 @@ pub struct Parts {
     pub inputs: mpsc::Receiver<Input>,
     /// Where frames go.
     pub outlet: Arc<dyn Outlet>,
+    /// Where clusters' work goes.
+    pub kube: Orders,
     /// Who watches.
     pub feed: Feed,
     /// Whom the door knows.
@@ -157,6 +173,7 @@ pub struct Turn {
     done: mpsc::Receiver<Vec<Completion>>,
     inputs: mpsc::Receiver<Input>,
     outlet: Arc<dyn Outlet>,
+    kube: Orders,
     feed: Feed,
     people: Arc<People>,
     meter: Meter,
@@ -178,6 +195,7 @@ impl Turn {
             done,
             inputs,
             outlet,
+            kube,
             feed,
             people,
             meters,
@@ -189,6 +207,7 @@ impl Turn {
             done,
             inputs,
             outlet,
+            kube,
             feed,
             people,
             meter: Meter::new(meters),
@@ -253,6 +272,11 @@ impl Turn {
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
+                Effect::Kube(effect) => {
+                    if let Some(refused) = self.kube.start(effect) {
+                        self.core.handle(refused, self.clock.now());
+                    }
+                }
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -307,6 +331,8 @@ impl Turn {
             Ask::Reported(agent, answer) => drop(answer.send(self.core.reported(&agent))),
             Ask::Policy(answer) => drop(answer.send(self.core.policy(now))),
             Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
+            Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
+            Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Input(input) => self.turn(*input),
         }

@@ -78,8 +78,10 @@ pub struct Queues {
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Meters {
-    /// Entries that are durable.
+    /// Entries of nodes that are durable.
     pub entries: AtomicU64,
+    /// Entries of the hub's own journal that are durable.
+    pub own_entries: AtomicU64,
     /// Telemetry blocks that are durable.
     pub blocks: AtomicU64,
     /// Batches that are durable.
@@ -132,6 +134,7 @@ impl Meters {
 struct Pending {
     since: Instant,
     entries: u64,
+    own_entries: u64,
     blocks: u64,
     decisions: Vec<(&'static str, &'static str, &'static str)>,
 }
@@ -168,12 +171,14 @@ impl Meter {
         let mut pending = Pending {
             since: Instant::now(),
             entries: 0,
+            own_entries: 0,
             blocks: 0,
             decisions: Vec::new(),
         };
         for row in &batch.rows {
             match row {
                 Row::Telemetry { .. } => pending.blocks += 1,
+                Row::Entries { agent, raw, .. } if agent.is_hub() => pending.own_entries += raw.len() as u64,
                 Row::Entries { raw, decisions, .. } => {
                     pending.entries += raw.len() as u64;
                     let judged = raw.iter().filter(|entry| decisions.contains(&entry.seq));
@@ -202,6 +207,7 @@ impl Meter {
         }
         add(&self.meters.stored, 1);
         add(&self.meters.entries, pending.entries);
+        add(&self.meters.own_entries, pending.own_entries);
         add(&self.meters.blocks, pending.blocks);
         let mut counted = self.meters.lock();
         for (verdict, mode, kind) in pending.decisions {

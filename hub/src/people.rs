@@ -24,9 +24,7 @@ struct Inside {
 }
 
 fn by_id<D: Document>(documents: impl Iterator<Item = D>) -> BTreeMap<String, Arc<D>> {
-    documents
-        .map(|document| (document.id().to_owned(), Arc::new(document)))
-        .collect()
+    documents.map(|document| (document.id(), Arc::new(document))).collect()
 }
 
 fn replace<D: Document>(all: &mut BTreeMap<String, Arc<D>>, id: &str, stored: Option<&D>) {

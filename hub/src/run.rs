@@ -23,11 +23,14 @@ use crate::ca::CaError;
 use crate::config::{Public, RunArgs};
 use crate::enroll::EnrollError;
 use crate::feed::Feed;
+use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::keys::{self, KeyError};
+use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
+use crate::notify;
 use crate::people::People;
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
@@ -66,6 +69,9 @@ pub enum RunError {
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
+    /// No certificate for people.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// No people's side.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -158,11 +164,13 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
         announce(&hub.public, hub.setup.as_deref())?;
+        notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
             _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
             lost = hub.lost() => return Err(lost),
         }
+        notify::stopping();
         hub.stop().await
     });
     // A request that waits for something that is gone must not keep the process.
@@ -214,7 +222,16 @@ impl Running {
         let state = args.clone();
         let names = names(&public, address.ip());
         let base = blocking(move || Base::open(&state, done)).await??;
-        let leaf = base.ca.https_leaf(&names, crate::clock::wall())?;
+        let files = args.https_files();
+        let source = match files.clone() {
+            Some(files) => Source::Files(files),
+            None => Source::Own {
+                ca: Arc::clone(&base.ca),
+                names,
+            },
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
         let settings = QuicSettings::default();
@@ -233,6 +250,8 @@ impl Running {
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let people = Arc::new(People::of(core.access()));
         let meters = Arc::new(Meters::default());
+        let (orders, kube) = Kube::new();
+        let clusters = kube.clusters();
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -240,6 +259,7 @@ impl Running {
             done: completions,
             inputs: frames,
             outlet: Arc::new(Frames(quic.sessions())),
+            kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
             meters: Arc::clone(&meters),
@@ -248,14 +268,19 @@ impl Running {
         let tasks = TaskTracker::new();
         let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
         let url = format!("https://{public}");
-        let (context, ca) = (args.state.join("admin.json"), Arc::clone(&base.ca));
+        let context = args.state.join("admin.json");
+        let mut trusted = base.ca.pem().to_owned();
+        if let Some(files) = files {
+            trusted.push_str(&blocking(move || files.trusted_pem()).await??);
+        }
         let settings = Arc::clone(&store);
-        let token = blocking(move || keys::admin_context(&context, &*settings, &url, ca.pem())).await??;
+        let token = blocking(move || keys::admin_context(&context, &*settings, &url, &trusted)).await??;
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
         let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
@@ -263,6 +288,7 @@ impl Running {
         let app = App {
             hub: handle.clone(),
             store,
+            clusters,
             enrollment: base.enrollment,
             roles: base.roles,
             ca: base.ca,
@@ -275,8 +301,9 @@ impl Running {
             metrics_page: Arc::default(),
         };
         let http = CancellationToken::new();
-        let server = Server::new(tcp, leaf, router(app))?;
+        let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
+        tasks.spawn(certificate.keep(http.clone()));
         tasks.close();
         tracing::info!(%address, %public, "hub runs");
         Ok(Self {

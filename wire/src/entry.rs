@@ -206,6 +206,35 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// A part of the node is not as it should be, or is again.
+    Finding {
+        /// Which part: `sampler`, `gpu0`, `fs:/mnt/data`.
+        part: String,
+        /// What is wrong, for people; `None`: nothing any more.
+        why: Option<String>,
+    },
+    /// A device or the machine has a fault. Many alike are one entry with their number.
+    Fault {
+        /// Which device.
+        device: crate::reading::DeviceId,
+        /// Short name of the fault: `xid 79`, `oom`, `fs error`.
+        code: String,
+        /// How bad.
+        severity: crate::fault::Severity,
+        /// What it means, for people.
+        meaning: String,
+        /// What should be done.
+        next: crate::fault::NextStep,
+        /// The line or value that shows it.
+        evidence: String,
+        /// How often it was seen since the entry before about it.
+        count: u64,
+    },
+    /// The device is well again: it answers, and its driver wants nothing done.
+    FaultOver {
+        /// Which device.
+        device: crate::reading::DeviceId,
+    },
 }
 
 /// Which data is missing. The order is part of the wire format: add at the end only.

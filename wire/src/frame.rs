@@ -139,6 +139,8 @@ frames! {
     HubTime(HubTime) = 12, Control;
     /// Hub: do this step of a plan. An agent that does not know the frame passes over it, and the step gets no answer.
     PlanCommand(PlanCommand) = 13, Control;
+    /// Agent: what is not as it should be; only the latest counts.
+    Findings(Findings) = 14, Control;
     /// Agent: entries, in order.
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.
@@ -247,6 +249,18 @@ pub struct DeviceInfo {
     pub simulated: bool,
     /// The range of power caps it accepts, in milliwatts.
     pub power_cap_range_mw: Option<(u32, u32)>,
+}
+
+/// Most findings of one node that are told.
+pub const MAX_FINDINGS: usize = 32;
+/// Longest finding in bytes; what is longer is cut.
+pub const MAX_FINDING_BYTES: usize = 512;
+
+/// What is not as it should be on a node, for people: a broken limit, protection that is held back, a part that does not work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Findings {
+    /// One sentence each, at most [`MAX_FINDINGS`] of [`MAX_FINDING_BYTES`].
+    pub list: Vec<String>,
 }
 
 /// How far a log is durable at the hub. Sent only after the commit.

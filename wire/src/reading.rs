@@ -120,6 +120,25 @@ pub enum Unit {
     Flag,
 }
 
+impl Unit {
+    /// The word in JSON and in the contract with brains.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MilliCelsius => "milli_celsius",
+            Self::Milliwatt => "milliwatt",
+            Self::BasisPoints => "basis_points",
+            Self::Milli => "milli",
+            Self::Bytes => "bytes",
+            Self::BytesPerSecond => "bytes_per_second",
+            Self::MilliPerSecond => "milli_per_second",
+            Self::Milliseconds => "milliseconds",
+            Self::Megahertz => "megahertz",
+            Self::Count => "count",
+            Self::Flag => "flag",
+        }
+    }
+}
+
 macro_rules! quantities {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $unit:ident;)*) => {
         /// What is measured. The order is part of the wire format: add at the end only.
@@ -783,6 +802,14 @@ mod tests {
         }
         for bad in ["", "GPU0", "a b", "7", &"x".repeat(129)] {
             assert!(DeviceId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_unit_has_the_same_name_in_json_and_in_the_contract_with_brains() {
+        for quantity in Quantity::ALL {
+            let unit = quantity.unit();
+            assert_eq!(serde_json::to_value(unit).expect("a word"), unit.name());
         }
     }
 

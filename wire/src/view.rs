@@ -349,6 +349,32 @@ fn event_text(event: &Event) -> String {
         Event::BreakGlassClosed { number, who, reason } => {
             format!("break-glass token {number} closed by {who}{}", Because(reason))
         }
+        Event::Finding { part, why } => match why {
+            Some(why) => format!("found: {why}"),
+            None => format!("{part} is as it should be again"),
+        },
+        Event::Fault {
+            device,
+            code,
+            severity,
+            meaning,
+            next,
+            evidence,
+            count,
+        } => {
+            let times = if *count > 1 {
+                format!(", {count} times")
+            } else {
+                String::new()
+            };
+            format!(
+                "{} fault on {device}: {code}{times}: {meaning}; next: {}{}",
+                severity.name(),
+                next.advice(),
+                Because(evidence)
+            )
+        }
+        Event::FaultOver { device } => format!("{device} is well again"),
     }
 }
 
@@ -558,6 +584,25 @@ mod tests {
                     reason: "out".to_owned(),
                 }),
                 "break-glass token 7 closed by ann: out",
+            ),
+            (
+                event(Event::Fault {
+                    device: DeviceId::gpu(1),
+                    code: "xid 48".to_owned(),
+                    severity: crate::fault::Severity::High,
+                    meaning: "a double-bit memory error".to_owned(),
+                    next: crate::fault::NextStep::DrainAndReset,
+                    evidence: "NVRM: Xid (PCI:0000:17:00): 48".to_owned(),
+                    count: 3,
+                }),
+                "high fault on gpu1: xid 48, 3 times: a double-bit memory error; next: move its work away, then reset the GPU: \
+                 NVRM: Xid (PCI:0000:17:00): 48",
+            ),
+            (
+                event(Event::FaultOver {
+                    device: DeviceId::gpu(1),
+                }),
+                "gpu1 is well again",
             ),
             (
                 event(Event::ClockStepped { by_ms: -90_000_000 }),

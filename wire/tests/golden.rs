@@ -17,9 +17,10 @@ use wire::decision::{Alternative, Authority, Clause, Decision, Fact, Inputs, Jud
 use wire::domains::{self, FleetFacts, NodeFacts};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, RejoinRequest, RenewRequest};
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
+use wire::fault::{NextStep, Severity};
 use wire::frame::{
-    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, FrameReader, Goodbye, GoodbyeReason, HEADER_BYTES,
-    Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
+    Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
+    HEADER_BYTES, Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -175,6 +176,12 @@ fn frames_of_the_control_stream() {
 
 #[test]
 fn frames_about_domains() {
+    check_frame(
+        golden!("findings"),
+        &Frame::Findings(Findings {
+            list: vec!["because".to_owned()],
+        }),
+    );
     check_frame(
         golden!("node-facts"),
         &Frame::NodeFacts(NodeFacts {
@@ -453,6 +460,31 @@ fn entries_of_every_kind() {
                 number: 7,
                 who: text(),
                 reason: text(),
+            }),
+        ),
+        (
+            golden!("entry-finding"),
+            event(Event::Finding {
+                part: "gpu0".to_owned(),
+                why: Some(text()),
+            }),
+        ),
+        (
+            golden!("entry-fault"),
+            event(Event::Fault {
+                device: DeviceId::gpu(1),
+                code: "xid 48".to_owned(),
+                severity: Severity::High,
+                meaning: text(),
+                next: NextStep::DrainAndReset,
+                evidence: text(),
+                count: 300,
+            }),
+        ),
+        (
+            golden!("entry-fault-over"),
+            event(Event::FaultOver {
+                device: DeviceId::gpu(1),
             }),
         ),
         (
@@ -844,7 +876,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [14u16, 15, 64, u16::MAX] {
+    for kind in [15u16, 63, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

@@ -302,7 +302,9 @@ impl Agent {
     /// Whether it may start as far as the journal is concerned.
     fn is_explained(&self, open: &Open) -> bool {
         let hopeless = !open.recorded || !self.record.ok();
-        self.is_recorded(open) || (open.action.kind.protective() && hopeless)
+        // The hub sends a command again whose id is not durable: run without a record, it would run twice.
+        let may_repeat = matches!(open.origin, Origin::Command { .. });
+        self.is_recorded(open) || (open.action.kind.protective() && hopeless && !may_repeat)
     }
 
     /// Why a granted action may no longer start.

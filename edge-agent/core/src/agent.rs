@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::commands::Waiting;
 use crate::domains::Domains;
 use crate::effect::{Batch, Effect, Log, Token};
+use crate::findings::Known;
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
 use crate::marks::{Marks, Staged};
@@ -56,6 +57,9 @@ pub struct Agent {
     pub(crate) devices: Vec<DeviceInfo>,
     pub(crate) link: Link,
     pub(crate) domains: Domains,
+    pub(crate) findings: Known,
+    /// Commands that came while nothing could be recorded, oldest first, and when they expire.
+    pub(crate) postponed: VecDeque<crate::commands::Postponed>,
     /// Orders that wait for their turn, oldest first.
     pub(crate) orders: VecDeque<WaitingOrder>,
     pub(crate) older: Vec<Older>,
@@ -134,6 +138,8 @@ impl Agent {
             devices: Vec::new(),
             link: Link::new(settings.seed, now.mono),
             domains: Domains::default(),
+            findings: Known::default(),
+            postponed: VecDeque::new(),
             orders: VecDeque::new(),
             older,
             oldest_entry,
@@ -172,11 +178,14 @@ impl Agent {
         match input {
             Input::Readings(readings) => self.on_readings(&readings, now),
             Input::Devices(devices) => self.on_devices(devices),
+            Input::Finding { part, why } => self.on_finding(part, why, now),
             Input::Probe { answering, detail } => {
                 let why = format!("the GPU probe does not answer: {detail}");
                 self.note_trouble("probe", Some(why).filter(|_| !answering));
                 self.push_event(Event::Probe { answering, detail }, now);
             }
+            Input::Fault(fault) => self.on_fault(fault, now),
+            Input::DeviceWell(device) => self.on_device_well(device, now),
             Input::Workload { name, pid, detail } => {
                 let why = format!("workload {name} does not run: {detail}");
                 self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
@@ -243,7 +252,7 @@ impl Agent {
         token
     }
 
-    fn push_event(&mut self, event: Event, now: Now) {
+    pub(crate) fn push_event(&mut self, event: Event, now: Now) {
         if self.record.has_room() {
             self.push(EntryBody::Event(event), now);
         }
@@ -270,7 +279,7 @@ impl Agent {
         let Some(judge) = &mut self.judge else { return };
         judge.observe(readings, now.mono, &mut self.wants);
         if self.wants.is_empty() {
-            return;
+            return self.look_at_concerns(now);
         }
         let mut wants = std::mem::take(&mut self.wants);
         for want in wants.drain(..) {
@@ -279,6 +288,7 @@ impl Agent {
             }
         }
         self.wants = wants;
+        self.look_at_concerns(now);
     }
 
     /// What was refused may be allowed now.
@@ -383,6 +393,7 @@ impl Agent {
 
     fn finish_stop(&mut self) {
         self.stop = Stop::Done;
+        self.refuse_waiting();
         self.disconnect(STOPPED);
         self.out.push_back(Effect::Stopped);
     }
@@ -419,7 +430,11 @@ impl Agent {
             self.link.want_status();
             self.refuse_waiting();
         }
+        if !self.record.ok() {
+            self.refuse_waiting();
+        }
         self.retry_bundle(now);
+        self.take_postponed(now);
         self.expire_wishes(now);
         if self.authority.until.is_some_and(|until| now.mono >= until) {
             self.look_at_authority(now);
@@ -435,6 +450,7 @@ impl Agent {
         if self.stop != Stop::Done {
             self.turn_link(now);
             self.turn_domains(now);
+            self.turn_findings();
         }
     }
 

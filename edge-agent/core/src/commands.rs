@@ -3,7 +3,8 @@
 //! Decides whether an order is taken at all (fenced, repeated, expired); what is taken is judged like any other want.
 //!
 //! Invariants: a command is applied at most once, also across crashes (its id becomes durable with its decision); a command under an
-//! older incarnation of the hub is never applied; an answer to a person leaves only when what it says is durable.
+//! older incarnation of the hub is never applied; an answer to a person leaves only when what it says is durable, and whoever asks gets
+//! one even if the journal never comes back.
 //!
 //! Read next: `actions.rs` (judging and carrying out).
 
@@ -13,7 +14,7 @@ use policy::Want;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Order, PlanCommand};
 use wire::ids::{CommandId, Seq};
-use wire::time::Now;
+use wire::time::{Mono, Now};
 use wire::{Action, BreakGlass, Origin};
 
 use crate::actions::MAX_OPEN;
@@ -25,6 +26,19 @@ use crate::planted::Planted;
 
 /// People who may wait for the journal at once; the socket serves fewer.
 const MAX_WAITING: usize = 64;
+/// Commands that may wait until something can be recorded; others come again when the hub sends them again.
+const MAX_POSTPONED: usize = 16;
+
+/// Why somebody at the socket is not kept waiting.
+const NO_JOURNAL: &str = "the journal does not take entries; only protective actions run until it does";
+
+/// A command that waits until something can be recorded.
+#[derive(Debug)]
+pub(crate) struct Postponed {
+    command: Command,
+    origin: Option<Origin>,
+    expires: Mono,
+}
 
 /// Somebody at the socket waits until this is durable.
 #[derive(Debug)]
@@ -63,7 +77,19 @@ impl Agent {
             return self.refuse_command(id, "fenced", now);
         }
         self.marks.floor.hub_epoch = command.hub_epoch;
-        if self.has_order(id) {
+        if self.has_order(id) || self.postponed.iter().any(|waiting| waiting.command.id == id) {
+            return;
+        }
+        if !self.record.has_room() {
+            // Without a record of it, it could run twice and would never be answered.
+            if self.postponed.len() < MAX_POSTPONED && !self.marks.commands.contains(&id) {
+                let expires = now.mono + Duration::from_millis(command.valid_for_ms);
+                self.postponed.push_back(Postponed {
+                    command,
+                    origin,
+                    expires,
+                });
+            }
             return;
         }
         if !self.marks.remember(id) && !self.has_planted(Planted::CommandTwice) {
@@ -99,9 +125,26 @@ impl Agent {
         }
     }
 
+    /// Something can be recorded again: what waited for that is taken, as far as somebody still wants it.
+    pub(crate) fn take_postponed(&mut self, now: Now) {
+        while self.record.has_room()
+            && let Some(waiting) = self.postponed.pop_front()
+        {
+            let left = u64::try_from(waiting.expires.since(now.mono).as_millis()).unwrap_or(0);
+            let command = Command {
+                valid_for_ms: left,
+                ..waiting.command
+            };
+            self.on_command(command, waiting.origin, now);
+        }
+    }
+
     pub(crate) fn on_local(&mut self, request: u64, what: LocalRequest, now: Now) {
         if self.waiting.len() >= MAX_WAITING {
             return self.refuse(request, "too many requests wait for the journal, try again");
+        }
+        if !self.record.has_room() {
+            return self.refuse(request, NO_JOURNAL);
         }
         match what {
             LocalRequest::Import { parcel, who: _ } => self.on_parcel(parcel, request, now),
@@ -158,10 +201,7 @@ impl Agent {
     /// The journal fails: nobody is kept waiting for it.
     pub(crate) fn refuse_waiting(&mut self) {
         for waiting in std::mem::take(&mut self.waiting) {
-            self.refuse(
-                waiting.request,
-                "the journal does not take entries; only protective actions run until it does",
-            );
+            self.refuse(waiting.request, NO_JOURNAL);
         }
     }
 
@@ -223,6 +263,102 @@ impl Agent {
             self.refused_command = Some(id);
             let reason = reason.to_owned();
             self.push(EntryBody::Event(Event::CommandRefused { id, reason }), now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::frame::{Command, Frame, Order};
+    use wire::{Action, ActionKind, CommandId, DeviceId, HubEpoch};
+
+    use crate::testing::{Disk, Rig};
+    use crate::{Input, LocalRequest};
+
+    fn notice() -> Order {
+        Order::Act(Action {
+            target: DeviceId::node(),
+            kind: ActionKind::Notify {
+                message: "look at this".to_owned(),
+            },
+        })
+    }
+
+    fn command() -> Input {
+        Input::Frame(Frame::Command(Command {
+            id: CommandId([7; 16]),
+            hub_epoch: HubEpoch(3),
+            who: "ana".to_owned(),
+            reason: "test".to_owned(),
+            valid_for_ms: 3_600_000,
+            what: notice(),
+        }))
+    }
+
+    fn later(rig: &mut Rig, milliseconds: u64) {
+        rig.pass(milliseconds);
+        rig.handle(Input::Tick);
+    }
+
+    #[test]
+    fn a_command_runs_once_whatever_the_disk_does() {
+        for disk in [Disk::Full, Disk::Fails, Disk::Hangs] {
+            let mut rig = Rig::new();
+            rig.connect();
+            rig.disk = disk;
+            rig.handle(command());
+            later(&mut rig, 5_000);
+            assert_eq!(rig.acts.len(), 0, "{disk:?}: it would run again after a crash");
+            rig.disk = Disk::Works;
+            rig.crash();
+            rig.connect();
+            rig.handle(command());
+            rig.handle(command());
+            later(&mut rig, 5_000);
+            assert_eq!(rig.acts.len(), 1, "{disk:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_cannot_be_recorded_waits_until_it_can() {
+        let mut rig = Rig::new();
+        rig.connect();
+        rig.disk = Disk::Hangs;
+        let mut part = 0;
+        while rig.agent.record.has_room() {
+            part += 1;
+            let why = Some("x".repeat(10_000));
+            rig.handle(Input::Finding {
+                part: format!("part{part}"),
+                why,
+            });
+        }
+        rig.handle(command());
+        assert_eq!(rig.acts.len(), 0);
+        rig.step("disk works");
+        later(&mut rig, 5_000);
+        assert_eq!(rig.acts.len(), 1);
+    }
+
+    #[test]
+    fn whoever_asks_at_the_socket_is_answered_once_whatever_the_disk_does() {
+        for disk in [Disk::Full, Disk::Fails, Disk::Hangs] {
+            let mut rig = Rig::new();
+            rig.replies.clear();
+            rig.disk = disk;
+            for request in 0..40 {
+                rig.handle(Input::Local {
+                    request,
+                    what: LocalRequest::Order {
+                        who: "ana".to_owned(),
+                        reason: "test".to_owned(),
+                        what: notice(),
+                    },
+                });
+                later(&mut rig, 300);
+            }
+            later(&mut rig, 5_000);
+            assert_eq!(rig.replies.len(), 40, "{disk:?}");
         }
     }
 }

@@ -17,6 +17,7 @@ impl Agent {
     pub(crate) fn on_devices(&mut self, mut devices: Vec<DeviceInfo>) {
         for device in &mut devices {
             let Some(accepts) = device.power_cap_range_mw else {
+                self.note_trouble(device.id.as_str(), None);
                 continue;
             };
             let (min, max) = firmware_profiles::power_caps_mw(&device.model, accepts);
@@ -31,10 +32,14 @@ impl Agent {
             });
             self.note_trouble(device.id.as_str(), why);
         }
-        if let Some(judge) = &mut self.judge {
-            for device in &devices {
-                judge.set_device(device);
+        for former in &self.devices {
+            if !devices.iter().any(|device| device.id == former.id) {
+                let why = format!("{}, {}, is no longer there", former.id, former.model);
+                self.domains.trouble.insert(former.id.as_str().to_owned(), why);
             }
+        }
+        if let Some(judge) = &mut self.judge {
+            judge.set_devices(&devices);
         }
         self.devices = devices;
         self.link.want_status();

@@ -44,7 +44,7 @@ pub(crate) struct Domains {
     /// What the hub heard in this session.
     told: Option<NodeFacts>,
     /// Parts of the node that are not as they should be, and why.
-    trouble: BTreeMap<String, String>,
+    pub(crate) trouble: BTreeMap<String, String>,
 }
 
 /// A decision that waits for its turn, or may be made again with it.
@@ -99,6 +99,7 @@ impl Agent {
 
     /// The session is over: nothing of it is known any more, and no turn of it counts.
     pub(crate) fn forget_domains(&mut self, now: Now) {
+        self.findings.forget_told();
         let domains = &mut self.domains;
         (domains.counted, domains.told) = (None, None);
         domains.wishes.clear();
@@ -113,6 +114,11 @@ impl Agent {
             Some(why) => drop(trouble.insert(part.to_owned(), why)),
             None => drop(trouble.remove(part)),
         }
+    }
+
+    /// What was noted of a part, if it does not work.
+    pub(crate) fn trouble_of(&self, part: &str) -> Option<&str> {
+        self.domains.trouble.get(part).map(String::as_str)
     }
 
     /// Gives the judge what is known of the domains. Call it too when the judge or its bundle is new.
@@ -301,8 +307,8 @@ impl Agent {
 #[cfg(test)]
 mod tests {
     use wire::domains::{FleetFacts, NodeFacts};
-    use wire::frame::{Ack, Command, Frame, Order, Welcome};
-    use wire::{Action, ActionKind, BundleRef, CommandId, DeviceId, HubEpoch, Now, Seq};
+    use wire::frame::{Ack, Command, Frame, Order};
+    use wire::{Action, ActionKind, CommandId, DeviceId, HubEpoch, Seq};
 
     use crate::Input;
     use crate::testing::{BUNDLE, Rig};
@@ -325,18 +331,7 @@ mod tests {
 ";
 
     fn connect(rig: &mut Rig) {
-        rig.pass(400_000);
-        rig.handle(Input::Tick);
-        rig.handle(Input::LinkUp);
-        rig.handle(Input::Frame(Frame::Welcome(Welcome {
-            version: 1,
-            hub_epoch: HubEpoch(3),
-            holds: Vec::new(),
-            telemetry: Seq(0),
-            bundle: BundleRef::NONE,
-            session: 5,
-            now: Now::default(),
-        })));
+        rig.connect();
     }
 
     /// A connected node of a rack of three.

@@ -26,6 +26,17 @@ pub enum Input {
         /// For people.
         detail: String,
     },
+    /// A part of the node is not as it should be, or is again.
+    Finding {
+        /// Which part: `sampler`, `gpu0`, `fs:/mnt/data`. What is said of a part replaces what was said of it before.
+        part: String,
+        /// What is wrong, for people; `None`: nothing any more.
+        why: Option<String>,
+    },
+    /// A fault was seen, once or many times.
+    Fault(crate::faults::Fault),
+    /// A device answers and its driver wants nothing done.
+    DeviceWell(wire::DeviceId),
     /// A supervised process started or ended.
     Workload {
         /// Its name.

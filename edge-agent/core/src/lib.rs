@@ -16,6 +16,8 @@ mod commands;
 mod devices;
 mod domains;
 mod effect;
+pub mod faults;
+mod findings;
 mod glass;
 mod input;
 mod link;

@@ -18,7 +18,9 @@ use crate::actions::Open;
 use crate::input::Floor;
 
 /// First byte of the encoding; a build that finds another one treats the marks as damaged.
-const LAYOUT: u8 = 5;
+const LAYOUT: u8 = 6;
+/// The layout before it: the same without `calms`, the last field.
+const BEFORE_CALMS: u8 = 5;
 
 /// Commands whose ids are remembered. A command expires in minutes, and a hub sends some per second at most.
 const MAX_COMMANDS: usize = 1024;
@@ -82,6 +84,8 @@ pub(crate) struct Marks {
     pub(crate) ended_told: u64,
     /// What the encoding of the floor leaves out: its `roles` and `policy_since`.
     pub(crate) roles_floor: (u64, u64),
+    /// What the encoding of the ledger leaves out.
+    pub(crate) calms: policy::Calms,
 }
 
 impl Marks {
@@ -113,11 +117,13 @@ impl Marks {
             bundle_since: 0,
             ended_told: 0,
             roles_floor: (0, 0),
+            calms: policy::Calms::default(),
         }
     }
 
     pub(crate) fn encode(&mut self) -> Vec<u8> {
         self.roles_floor = (self.floor.roles, self.floor.policy_since);
+        self.calms = self.ledger.as_ref().map(policy::Ledger::calms).unwrap_or_default();
         let mut bytes = vec![LAYOUT];
         bytes.extend(codec::encode(self));
         bytes
@@ -127,9 +133,14 @@ impl Marks {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut marks: Self = match bytes.split_first() {
             Some((&LAYOUT, rest)) => codec::decode(rest).ok(),
+            // An empty list is one zero.
+            Some((&BEFORE_CALMS, rest)) => codec::decode(&[rest, &[0]].concat()).ok(),
             _ => None,
         }?;
         (marks.floor.roles, marks.floor.policy_since) = marks.roles_floor;
+        if let Some(ledger) = &mut marks.ledger {
+            ledger.set_calms(marks.calms.clone());
+        }
         Some(marks)
     }
 
@@ -180,6 +191,20 @@ mod tests {
         marks.floor.roles = 3;
         marks.floor.policy_since = 2;
         let bytes = marks.encode();
+        assert_eq!(Marks::decode(&bytes), Some(marks));
+    }
+
+    #[test]
+    fn marks_of_the_layout_before_are_read() {
+        let mut marks = Marks::fresh(Epoch(7));
+        marks.remember(CommandId([3; 16]));
+        let mut bytes = marks.encode();
+        assert_eq!(
+            (bytes[0], bytes.pop()),
+            (LAYOUT, Some(0)),
+            "the new field is the last, and empty"
+        );
+        bytes[0] = BEFORE_CALMS;
         assert_eq!(Marks::decode(&bytes), Some(marks));
     }
 

@@ -103,6 +103,7 @@ impl Agent {
             | Frame::Welcome(_)
             | Frame::Status(_)
             | Frame::NodeFacts(_)
+            | Frame::Findings(_)
             | Frame::AskTime(_)
             | Frame::Goodbye(_)
             | Frame::Entries(_)

@@ -162,6 +162,22 @@ impl Rig {
         self.log.clear();
     }
 
+    /// A session with a hub comes up.
+    pub(crate) fn connect(&mut self) {
+        self.pass(400_000);
+        self.handle(Input::Tick);
+        self.handle(Input::LinkUp);
+        self.handle(Input::Frame(wire::Frame::Welcome(wire::frame::Welcome {
+            version: 1,
+            hub_epoch: wire::HubEpoch(3),
+            holds: Vec::new(),
+            telemetry: Seq(0),
+            bundle: wire::BundleRef::NONE,
+            session: 5,
+            now: Now::default(),
+        })));
+    }
+
     pub(crate) fn handle(&mut self, input: Input) {
         self.agent.handle(input, self.now);
         self.settle();
@@ -420,6 +436,8 @@ fn word(body: &EntryBody) -> Option<String> {
         EntryBody::Event(Event::AuthorityChanged { to, .. }) => format!("authority {}", to.name()),
         EntryBody::Event(Event::BreakGlassOpened { .. }) => "glass opened".to_owned(),
         EntryBody::Event(Event::BreakGlassClosed { .. }) => "glass closed".to_owned(),
+        EntryBody::Event(Event::Fault { device, code, .. }) => format!("fault {device} {code}"),
+        EntryBody::Event(Event::FaultOver { device }) => format!("fault over {device}"),
         EntryBody::Event(Event::ClockStepped { .. }) => "clock stepped".to_owned(),
         EntryBody::Gap(Gap::Epoch { epoch, .. }) => format!("gap: epoch {epoch}"),
         EntryBody::Gap(Gap::Telemetry { from, to, .. }) => format!("gap: blocks {from}-{to}"),

@@ -17,17 +17,23 @@ use crate::actuators::throttle::Shares;
 use crate::carried::{self, Pinned};
 use crate::clock;
 use crate::config::Config;
+use crate::faults::Faults;
+use crate::faults::log::KernelLog;
 use crate::identity::Identity;
 use crate::journal::{Journal, Opened};
 use crate::link::{Link, LinkSettings};
 use crate::local_api::{self, LocalApi, Snapshot};
 use crate::probe::Probe;
 use crate::sampler::Sampler;
+use crate::service::Service;
 use crate::supervisor::Supervisor;
+use crate::telemetry::otlp;
+use crate::watch::Watch;
 
 /// What is not part of a turn, and is taken down at the end.
 pub struct House {
     sampler: Sampler,
+    kernel_log: KernelLog,
     supervisor: Supervisor,
     api: LocalApi,
 }
@@ -36,6 +42,7 @@ pub struct House {
 pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let system = |what| move |cause| RunError::System { what, cause };
     let signals = Signals::listen().map_err(system("listen for signals"))?;
+    let (watch, died) = Watch::new();
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
     let (input_sender, inputs) = mpsc::channel(INPUTS);
     let (ask_sender, asks) = mpsc::channel(ASKS);
@@ -66,11 +73,20 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         workloads,
         shares.clone(),
         input_sender.clone(),
+        &watch,
     )
     .map_err(system("start the supervisor"))?;
+    let faults = Faults::new(input_sender.clone());
+    let kernel_log = KernelLog::start(
+        config.kernel_log.clone(),
+        config.state_dir.join("kernel-log"),
+        faults.clone(),
+    )
+    .map_err(system("start the kernel log's thread"))?;
     let probe = config
         .probe()
-        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone()))
+        .map_err(system("prepare the GPU probe"))?
+        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), (faults.clone(), &watch)))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
     let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
@@ -86,7 +102,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             },
             seed,
         };
-        Link::start(identity, settings, input_sender.clone())
+        Link::start(identity, settings, input_sender.clone(), &watch)
     });
 
     let now = clock.now();
@@ -101,6 +117,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         roles: core.roles().into(),
         clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
+        findings: core.findings(),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),
         latest: Arc::default(),
@@ -111,9 +128,15 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         agent: agent.clone(),
         site,
         labels,
+        telemetry: local_api::Telemetry {
+            metrics: config.metrics,
+            compat: config.metrics_compat.clone(),
+            otlp: otlp::Settings::read(|name| std::env::var(name).ok())?,
+            faults,
+        },
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
-    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender)
+    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender, &watch)
         .map_err(system("start the sampler"))?;
     say_ready(config, &api);
 
@@ -121,6 +144,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         core,
         agent,
         clock,
+        pulse: sampler.pulse(),
         journal,
         link,
         actuators,
@@ -135,6 +159,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         since: None,
         stopped: false,
         damage: None,
+        service: Service::from_env(),
     };
     if let Some(parcel) = named {
         shell.import(parcel, None);
@@ -146,10 +171,12 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         inputs,
         done,
         asks,
+        died,
         signals,
     };
     let house = House {
         sampler,
+        kernel_log,
         supervisor,
         api,
     };
@@ -160,6 +187,7 @@ impl House {
     /// Takes everything down. The turn loop's ears are closed by now, so no thread waits for it.
     pub async fn end(self, shell: Shell) {
         self.sampler.stop();
+        self.kernel_log.stop();
         self.api.stop();
         if let Some(link) = shell.link {
             link.stop().await;
@@ -248,6 +276,9 @@ fn say_ready(config: &Config, api: &LocalApi) {
     let mut line = format!("ready {}", config.socket().display());
     if let Some(page) = api.page {
         line.push_str(&format!(" page http://{page}"));
+    }
+    if let Some(metrics) = api.metrics {
+        line.push_str(&format!(" metrics http://{metrics}/metrics"));
     }
     // Nobody may be listening, which is no reason not to run.
     let _ = writeln!(std::io::stdout(), "{line}");

@@ -208,7 +208,10 @@ impl Hub {
             },
             seed: 1,
         };
-        (Link::start(identity, settings, send), inputs)
+        (
+            Link::start(identity, settings, send, &crate::watch::Watch::new().0),
+            inputs,
+        )
     }
 
     fn asked(&self) -> Vec<String> {
@@ -326,7 +329,12 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
         },
         seed: 1,
     };
-    let link = Link::start(identity.clone(), settings.clone(), send.clone());
+    let link = Link::start(
+        identity.clone(),
+        settings.clone(),
+        send.clone(),
+        &crate::watch::Watch::new().0,
+    );
     link.connect();
     assert!(down(&mut inputs).await.contains("no answer from"));
     link.stop().await;
@@ -334,7 +342,12 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
         connect: Duration::from_secs(3600),
         ..Timing::default()
     };
-    let link = Link::start(identity, LinkSettings { timing, ..settings }, send);
+    let link = Link::start(
+        identity,
+        LinkSettings { timing, ..settings },
+        send,
+        &crate::watch::Watch::new().0,
+    );
     link.connect();
     timeout(DEADLINE, link.stop()).await.expect("stops at once");
 }
@@ -406,7 +419,7 @@ async fn the_last_address_serves_when_the_name_does_not() {
         timing: Timing::default(),
         seed: 1,
     };
-    let link = Link::start(identity, settings, send);
+    let link = Link::start(identity, settings, send, &crate::watch::Watch::new().0);
     link.connect();
     assert!(matches!(next(&mut inputs).await, Input::LinkUp));
     drop(link);

@@ -128,6 +128,7 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         backlog_entries: now.backlog_entries,
         labels: std::collections::BTreeMap::new(),
         unhealthy: now.unhealthy.clone(),
+        findings: now.findings.clone(),
         waits_for_turn: now.waits_for_turn,
         authority: status.authority,
         next_authority_in_ms: status.next_step_ms,

@@ -112,6 +112,55 @@ async fn a_chart_shows_what_was_acknowledged_long_ago() {
 }
 
 #[tokio::test]
+async fn metrics_are_told_with_the_names_that_others_know() {
+    let node = Node::start().await;
+    let series = |device: DeviceId, quantity| wire::reading::Series::new(device, quantity);
+    let mut now = node.snapshot.clone();
+    now.latest = Arc::new(std::collections::BTreeMap::from([
+        (series(DeviceId::gpu(0), Quantity::GpuTemperature), Some(41_500)),
+        (series(DeviceId::gpu(0), Quantity::GpuUsed), Some(9_000)),
+        (series(DeviceId::gpu(0), Quantity::GpuThrottleReasons), Some(0b100)),
+        (series(DeviceId::gpu(0), Quantity::GpuMemoryTemperature), None),
+        (series(DeviceId::node(), Quantity::MemoryUsedShare), Some(5_050)),
+        (
+            series(DeviceId::new("fs:/var").expect("valid"), Quantity::FsFree),
+            Some(1 << 30),
+        ),
+    ]));
+    node.feed.snapshot(now);
+    let answer = node.ask("GET", "/metrics", "").await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for line in [
+        "hw_temperature_celsius{hw_id=\"gpu0\",hw_model=\"\",hw_name=\"gpu0\",hw_sensor_location=\"core\",hw_type=\"gpu\"} 41.5",
+        "system_memory_utilization_ratio{system_memory_state=\"used\"} 0.505",
+        "sentinel_fs_free_bytes{system_filesystem_mountpoint=\"/var\"} 1073741824",
+        "DCGM_FI_DEV_GPU_UTIL{UUID=\"\",gpu=\"0\",modelName=\"\"} 90",
+        "gpu_utilization_percent{gpu=\"0\"} 90",
+        "memory_percent 50.5",
+        "sentinel_journal_ok 1",
+        "sentinel_connected 0",
+    ] {
+        assert!(
+            answer.body.lines().any(|found| found == line),
+            "{line}\n{}",
+            answer.body
+        );
+    }
+    let throttle = |reason| format!("reason=\"{reason}\"}} 1");
+    assert!(answer.body.contains(&throttle("sw_power_cap")) && !answer.body.contains(&throttle("hw_thermal")));
+    assert!(
+        !answer.body.contains("hw_sensor_location=\"memory\""),
+        "what is missing is not 0"
+    );
+    let stream = TcpStream::connect(node.api.metrics.expect("an address of its own"))
+        .await
+        .expect("it listens");
+    let alone = Client::Page(stream).ask("GET", "/api/v1/nodes", "localhost", "").await;
+    assert_eq!(alone.status, 404, "there is nothing but metrics");
+    node.stop();
+}
+
+#[tokio::test]
 async fn a_person_at_the_socket_is_known_and_asked_for_a_reason() {
     let node = Node::start().await;
     let held = node
@@ -331,6 +380,12 @@ impl Node {
             agent: agent(),
             site: "lab".to_owned(),
             labels: std::collections::BTreeMap::from([("rack".to_owned(), "r7".to_owned())]),
+            telemetry: Telemetry {
+                metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+                compat: vec![Compat::Dcgm, Compat::V1],
+                otlp: None,
+                faults: Faults::new(mpsc::channel(4).0),
+            },
         };
         let (asks, asked) = mpsc::channel(4);
         let first = snapshot(&entries, (reference, Arc::new(signed)));
@@ -680,6 +735,7 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         roles: Arc::from([]),
         clock_error: ClockError::NotCompared,
         unhealthy: None,
+        findings: Vec::new(),
         waits_for_turn: false,
         glass: None,
         latest: Arc::default(),

@@ -9,19 +9,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use policy_execution::Answer as Carried;
 use serde::{Deserialize, Serialize};
 use wire::change::{Caller, ChangeRecord};
 use wire::codec;
 use wire::entry::{EntryBody, Event};
-use wire::frame::{Command, Frame, Order};
-use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
+use wire::frame::{Command, Frame, Order, PlanCommand};
+use wire::ids::{AgentId, CommandId, DecisionId, Epoch, PlanId, Seq};
 use wire::time::{Mono, Now};
 use wire::{Origin, RawEntry};
 
+use crate::cx::StepOrder;
 use crate::effect::Answer;
 use crate::fleet::Place;
 use crate::hub::Hub;
 use crate::input::SessionId;
+use crate::plans::StepAnswer;
 use crate::timers::Timer;
 
 /// Commands of one agent that may be under way: people act one at a time, programs a few.
@@ -33,7 +36,9 @@ const LONGEST_VALID: Duration = Duration::from_secs(24 * 3_600);
 /// Longer than any proxy lets an answer wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// Version of [`Record`]'s encoding, its first byte.
-const RECORD_VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
+/// Records as they were before plans.
+const WITHOUT_PLANS: u8 = 1;
 
 /// What somebody asked for.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ pub(crate) struct Asked {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
     Decided { command: CommandId, seq: Seq, runs: bool },
-    Acted { decision: Seq },
+    Acted { decision: Seq, carried: Carried },
     Held { who: String, reason: String },
     Released { who: String, reason: String },
     Refused { command: CommandId, reason: String },
@@ -78,6 +83,38 @@ struct Record {
     what: Order,
     made: Mono,
     expires: Mono,
+    /// The step of a plan that it is. It stands behind the record, whose own encoding is older.
+    #[serde(skip)]
+    step: Option<StepOf>,
+}
+
+/// Which step of which plan a command carries out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct StepOf {
+    plan: PlanId,
+    step: u16,
+    undo: bool,
+    brain: bool,
+}
+
+impl Record {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![RECORD_VERSION];
+        bytes.extend(codec::encode(&(self, &self.step)));
+        bytes
+    }
+
+    /// `None` for bytes of another version.
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        match bytes.split_first() {
+            Some((&RECORD_VERSION, rest)) => {
+                let (record, step): (Self, _) = codec::decode(rest).ok()?;
+                Some(Self { step, ..record })
+            }
+            Some((&WITHOUT_PLANS, rest)) => codec::decode(rest).ok(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -110,9 +147,18 @@ pub(crate) struct Commands(BTreeMap<CommandId, Pending>);
 impl Commands {
     /// The row of a command that is to be stored; `None` if it is over already.
     pub(crate) fn record(&self, id: &CommandId) -> Option<Vec<u8>> {
-        let mut bytes = vec![RECORD_VERSION];
-        bytes.extend(codec::encode(&self.0.get(id)?.record));
-        Some(bytes)
+        Some(self.0.get(id)?.record.encode())
+    }
+}
+
+fn answer_of(step: StepOf, answer: Carried, decision: Option<DecisionId>, detail: String) -> StepAnswer {
+    StepAnswer {
+        plan: step.plan,
+        step: usize::from(step.step),
+        undo: step.undo,
+        answer,
+        decision,
+        detail,
     }
 }
 
@@ -134,12 +180,8 @@ impl Hub {
     /// Commands that were not finished when the hub ended. One whose time line does not carry on counts as expired.
     pub(crate) fn recover_commands(&mut self, records: &[Vec<u8>], now: Now) {
         for bytes in records {
-            let record: Record = match bytes.split_first() {
-                Some((&RECORD_VERSION, rest)) => match codec::decode(rest) {
-                    Ok(record) => record,
-                    Err(_) => continue,
-                },
-                _ => continue,
+            let Some(record) = Record::decode(bytes) else {
+                continue;
             };
             let place = self.fleet.place(&record.agent);
             match place {
@@ -180,12 +222,46 @@ impl Hub {
             what: asked.what,
             made: now.mono,
             expires,
+            step: None,
         };
         self.record(asked_for(asked.caller, &record), now);
         let waits_until = now.mono + wait.min(LONGEST_WAIT);
         self.begin(record, place, Stage::Storing, Some(request), waits_until);
         self.timers.set(expires, Timer::Expire(id));
         self.timers.set(waits_until, Timer::Wait(id));
+        self.writer.store_command(id);
+    }
+
+    /// A plan asks for one of its steps; the plan has judged it. What comes of it is told to the plan.
+    pub(crate) fn order_step(&mut self, order: StepOrder, now: Now) {
+        let step = StepOf {
+            plan: order.plan,
+            step: order.step,
+            undo: order.undo,
+            brain: order.brain,
+        };
+        let place = self.fleet.place(&order.node);
+        let full = self.commands.0.len() >= MAX_COMMANDS
+            || place.is_some_and(|place| self.fleet.node(place).commands.len() >= MAX_COMMANDS_EACH);
+        let (Some(place), false) = (place, full || self.commands.0.contains_key(&order.command)) else {
+            let detail = "its node is gone, or too many commands wait for it".to_owned();
+            return self
+                .step_answers
+                .push_back(answer_of(step, Carried::NotDone, None, detail));
+        };
+        let record = Record {
+            id: order.command,
+            agent: order.node,
+            who: order.who,
+            reason: order.reason,
+            what: order.order,
+            made: now.mono,
+            expires: order.until,
+            step: Some(step),
+        };
+        self.timers.set(record.expires, Timer::Expire(record.id));
+        let id = record.id;
+        self.begin(record, place, Stage::Storing, None, now.mono);
         self.writer.store_command(id);
     }
 
@@ -235,7 +311,7 @@ impl Hub {
 
     pub(crate) fn command_not_stored(&mut self, id: &CommandId, reason: &str) {
         let reason = reason.to_owned();
-        self.finish(id, Answer::Unavailable { reason });
+        self.finish(id, Answer::Unavailable { reason }, Carried::NotDone);
     }
 
     /// A session begins: what is still valid and undecided is sent (again).
@@ -265,18 +341,28 @@ impl Hub {
             reason: record.reason.clone(),
             what: record.what.clone(),
         };
-        self.send(session, Frame::Command(command));
+        let frame = match record.step {
+            None => Frame::Command(command),
+            Some(step) => Frame::PlanCommand(PlanCommand {
+                plan: step.plan,
+                step: step.step,
+                undo: step.undo,
+                brain: step.brain,
+                command,
+            }),
+        };
+        self.send(session, frame);
     }
 
     /// An entry is durable that a pending command may wait for.
     pub(crate) fn hear(&mut self, place: Place, epoch: Epoch, heard: Heard) {
         match heard {
             Heard::Decided { command, seq, runs } => self.decided(place, &command, epoch, seq, runs),
-            Heard::Acted { decision } => {
+            Heard::Acted { decision, carried } => {
                 let stage = Stage::Decided(epoch, decision);
                 let found = self.of_node(place, |pending| pending.stage == stage);
                 if let Some(id) = found {
-                    self.done(&id, Some((epoch, decision)));
+                    self.done(&id, Some((epoch, decision)), carried);
                 }
             }
             Heard::Held { who, reason } => self.hand_changed(place, &Order::Hold, &who, &reason),
@@ -289,7 +375,13 @@ impl Hub {
                 let stage = self.commands.0.get(&command).map(|pending| pending.stage);
                 let decided = matches!(stage, Some(Stage::Decided(..)));
                 if of_node && !decided {
-                    self.finish(&command, Answer::Refused { id: command, reason });
+                    // One that it has taken before may be under way there.
+                    let carried = if reason == "repeated" {
+                        Carried::Unknown
+                    } else {
+                        Carried::NotDone
+                    };
+                    self.finish(&command, Answer::Refused { id: command, reason }, carried);
                 }
             }
         }
@@ -300,16 +392,18 @@ impl Hub {
             return;
         }
         if !runs {
-            return self.done(id, Some((epoch, seq)));
+            return self.done(id, Some((epoch, seq)), Carried::NotDone);
         }
         let Some(pending) = self.commands.0.get_mut(id) else {
             return;
         };
         // Decided is decided: it is not sent again, whether or not somebody still waits for the outcome.
         pending.stage = Stage::Decided(epoch, seq);
-        match pending.request {
-            Some(_) => self.writer.remove_command(*id),
-            None => self.done(id, Some((epoch, seq))),
+        match (pending.request, pending.record.step) {
+            // Its row stays until the outcome is here, for a process that carries on in between.
+            (_, Some(_)) => {}
+            (Some(_), None) => self.writer.remove_command(*id),
+            (None, None) => self.done(id, Some((epoch, seq)), Carried::Unknown),
         }
     }
 
@@ -320,7 +414,7 @@ impl Hub {
             pending.stage == Stage::Sent && record.what == *what && record.who == who && record.reason == reason
         });
         if let Some(id) = found {
-            self.done(&id, None);
+            self.done(&id, None, Carried::Done);
         }
     }
 
@@ -333,7 +427,7 @@ impl Hub {
             Order::Act(_) | Order::Hold | Order::Release => false,
         });
         if let Some(id) = found {
-            self.done(&id, None);
+            self.done(&id, None, Carried::Done);
         }
     }
 
@@ -343,9 +437,9 @@ impl Hub {
         found.copied()
     }
 
-    fn done(&mut self, id: &CommandId, decision: Option<(Epoch, Seq)>) {
+    fn done(&mut self, id: &CommandId, decision: Option<(Epoch, Seq)>, carried: Carried) {
         let decision = decision.and_then(|(epoch, seq)| self.decision_id(id, epoch, seq));
-        self.finish(id, Answer::Done { id: *id, decision });
+        self.finish(id, Answer::Done { id: *id, decision }, carried);
     }
 
     fn decision_id(&self, id: &CommandId, epoch: Epoch, seq: Seq) -> Option<DecisionId> {
@@ -353,8 +447,8 @@ impl Hub {
         Some(DecisionId { agent, epoch, seq })
     }
 
-    /// The command is over.
-    fn finish(&mut self, id: &CommandId, answer: Answer) {
+    /// The command is over; `carried` says whether what it wants was done, for a plan that waits for it.
+    fn finish(&mut self, id: &CommandId, answer: Answer, carried: Carried) {
         let Some(pending) = self.commands.0.remove(id) else {
             return;
         };
@@ -365,6 +459,17 @@ impl Hub {
         self.timers.cancel(pending.record.expires, Timer::Expire(*id));
         self.timers.cancel(pending.waits_until, Timer::Wait(*id));
         self.writer.remove_command(*id);
+        if let Some(step) = pending.record.step {
+            let (decision, detail) = match &answer {
+                Answer::Done { decision: Some(id), .. } if carried == Carried::NotDone => {
+                    (Some(id.clone()), format!("its node decided otherwise: {id}"))
+                }
+                Answer::Done { decision, .. } => (decision.clone(), String::new()),
+                Answer::Refused { reason, .. } | Answer::Unavailable { reason } => (None, reason.clone()),
+                _ => (None, String::new()),
+            };
+            self.step_answers.push_back(answer_of(step, carried, decision, detail));
+        }
         if let Some(request) = pending.request {
             self.reply(request, answer);
         }
@@ -386,7 +491,7 @@ impl Hub {
         let answer = Answer::Waiting { id: *id, decision };
         self.reply(request, answer.clone());
         if matches!(stage, Stage::Expired | Stage::Decided(..)) {
-            self.finish(id, answer);
+            self.finish(id, answer, Carried::Unknown);
         }
     }
 
@@ -401,10 +506,19 @@ impl Hub {
                 pending.stage = Stage::Expired;
                 self.writer.remove_command(*id);
             }
+            // Its node has begun and says nothing: nobody knows.
+            (Stage::Decided(epoch, seq), None) if pending.record.step.is_some() => {
+                self.done(id, Some((epoch, seq)), Carried::Unknown);
+            }
             (Stage::Decided(..) | Stage::Expired, _) => {}
             (Stage::Storing | Stage::Stored | Stage::Sent, _) => {
+                let carried = if pending.stage == Stage::Sent {
+                    Carried::Unknown
+                } else {
+                    Carried::NotDone
+                };
                 let reason = "expired before the node was reached".to_owned();
-                self.finish(id, Answer::Refused { id: *id, reason });
+                self.finish(id, Answer::Refused { id: *id, reason }, carried);
             }
         }
     }

@@ -11,15 +11,20 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use wire::Series;
 use wire::change::ChangeRecord;
 use wire::entry::EntryBody;
-use wire::ids::AgentId;
+use wire::frame::Order;
+use wire::ids::{AgentId, CommandId, PlanId};
+use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::time::{Mono, Now};
 
+use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::effect::{Answer, Effect};
 use crate::fleet::Fleet;
 use crate::journal::Journal;
+use crate::plans::StepAnswer;
 use crate::timers::{Timer, Timers};
 
 /// What is told when a change is stored, or when it was not: one variant for each subject that waits.
@@ -32,11 +37,66 @@ pub(crate) enum Then {
         /// What is answered when it is stored.
         answer: Box<Answer>,
     },
+    /// A plan goes on from this revision of its record.
+    Plan {
+        /// Which.
+        id: PlanId,
+        /// Which revision.
+        revision: u64,
+    },
+    /// A cluster has something to do or to tell.
+    Kube(Box<KubeEffect>),
+    /// A cluster has something to do that somebody waits for.
+    KubeFor {
+        /// Whose request.
+        request: u64,
+        /// Id of the change.
+        id: String,
+        /// What the cluster has to do.
+        effect: Box<KubeEffect>,
+    },
 }
 
 /// What one subject asks of another: one variant for each edge of the graph.
 #[derive(Debug)]
-pub(crate) enum Ask {}
+pub(crate) enum Ask {
+    /// Plans ask commands to bring a step to its node.
+    Step(Box<StepOrder>),
+    /// Plans ask clusters to change a deployment.
+    Deployment(Box<DeploymentOrder>),
+    /// Clusters tell plans what came of that.
+    Answered(Box<StepAnswer>),
+}
+
+/// A step of a plan, on its way to a cluster.
+#[derive(Debug, Clone)]
+pub(crate) struct DeploymentOrder {
+    pub(crate) plan: PlanId,
+    pub(crate) step: usize,
+    pub(crate) command: CommandId,
+    pub(crate) target: DeploymentRef,
+    pub(crate) change: DeploymentChange,
+    pub(crate) who: String,
+    pub(crate) reason: String,
+}
+
+/// A step of a plan, on its way to a node.
+#[derive(Debug, Clone)]
+pub(crate) struct StepOrder {
+    pub(crate) plan: PlanId,
+    pub(crate) step: u16,
+    /// It takes back what the step did.
+    pub(crate) undo: bool,
+    /// No person stands behind it.
+    pub(crate) brain: bool,
+    pub(crate) command: CommandId,
+    pub(crate) node: AgentId,
+    pub(crate) order: Order,
+    pub(crate) who: String,
+    pub(crate) reason: String,
+    /// The node does not begin it later.
+    pub(crate) until: Mono,
+}
 
 /// One turn of one subject.
 pub(crate) struct Cx<'a> {
@@ -45,7 +105,7 @@ pub(crate) struct Cx<'a> {
     /// The rules that the hub judges by; `None` before the first bundle.
     pub(crate) rules: Option<&'a Arc<policy::Bundle>>,
     /// The nodes, to read.
-    pub(crate) fleet: &'a Fleet,
+    fleet: &'a Fleet,
     /// What others must do.
     pub(crate) asks: &'a mut VecDeque<Ask>,
     journal: &'a mut Journal,
@@ -75,6 +135,16 @@ impl<'a> Cx<'a> {
     /// Whether the hub has a node of this name.
     pub(crate) fn knows(&self, node: &AgentId) -> bool {
         self.fleet.find(node).is_some()
+    }
+
+    /// Whether a node's session is up.
+    pub(crate) fn is_connected(&self, node: &AgentId) -> bool {
+        self.fleet.find(node).is_some_and(|node| node.session.is_some())
+    }
+
+    /// The latest stored value of a node's series, in the unit of its quantity.
+    pub(crate) fn latest(&self, node: &AgentId, series: &Series) -> Option<i64> {
+        self.fleet.find(node)?.feed.value(&series.device, series.quantity)
     }
 
     /// Records why something changes. The first record of a turn names every document that the turn writes.

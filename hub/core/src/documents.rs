@@ -34,7 +34,7 @@ pub trait Document: Serialize + DeserializeOwned + Clone {
     const MOST_LIVE: usize;
 
     /// Its id within the kind. UUIDv7 sorts by time.
-    fn id(&self) -> &str;
+    fn id(&self) -> String;
 
     /// Whether something may still happen to it: only live documents are loaded at the start.
     fn is_live(&self) -> bool;
@@ -231,6 +231,15 @@ impl<D: Document> Documents<D> {
         self.rows.get(id)?.newest()
     }
 
+    /// The newest revision of a live document, to note what needs no row: it is gone with this process, or with a failure.
+    pub fn newest_mut(&mut self, id: &str) -> Option<&mut D> {
+        let versions = self.rows.get_mut(id)?;
+        match versions.pending.back_mut() {
+            Some((_, value)) => value.as_mut(),
+            None => versions.stored.as_mut().map(|(_, value)| value),
+        }
+    }
+
     /// The stored revision of a live document.
     pub fn stored(&self, id: &str) -> Option<&D> {
         self.rows.get(id)?.stored.as_ref().map(|(_, value)| value)
@@ -267,7 +276,7 @@ impl<D: Document> Documents<D> {
     ///
     /// `base`: for a document that is finished and so not in memory, its stored revision.
     pub fn put(&mut self, document: D, base: u64) -> Result<Put, DocumentError> {
-        let id = document.id().to_owned();
+        let id = document.id();
         let record = encode(&document);
         let unique = document.unique();
         self.admit(&id, &record, &unique)?;
@@ -383,7 +392,7 @@ impl<D: Document> Documents<D> {
     /// The store has let a finished document go: its unique keys are free.
     pub fn forget(&mut self, document: &D) {
         for key in document.unique() {
-            if self.holder(&key) == Some(document.id()) {
+            if self.holder(&key) == Some(document.id().as_str()) {
                 self.keys.remove(&key);
             }
         }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
 use wire::domains::{Ask, FleetFacts, MAX_ASKS, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
+use wire::frame::{Findings, MAX_FINDING_BYTES, MAX_FINDINGS};
 use wire::ids::{Epoch, Seq};
 use wire::time::{Mono, Now};
 
@@ -74,6 +75,8 @@ pub(crate) struct Domains {
 struct Member {
     /// What it said in its present session.
     facts: Option<NodeFacts>,
+    /// What is not as it should be, as it said last.
+    findings: Vec<String>,
     /// When it said that.
     said_at: Mono,
     /// When its present session began.
@@ -158,6 +161,7 @@ impl Hub {
     pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        member.findings.clear();
         if let Some(turn) = &mut member.turn {
             turn.over = true;
         }
@@ -196,6 +200,9 @@ impl Hub {
             self.enqueue(place);
             self.touch(place);
         }
+        let agent = self.fleet.node(place).id().clone();
+        let (clusters, _, mut cx) = self.kube_cx(now);
+        clusters.node_says(&agent, facts.unhealthy.clone(), &mut cx);
         let domains = &mut self.domains;
         let member = domains.members.entry(place).or_default();
         match facts.unhealthy {
@@ -217,6 +224,15 @@ impl Hub {
             false => domains.queue.remove(place),
         }
         domains.changed = true;
+        self.touch(place);
+    }
+
+    /// What a node says is not as it should be.
+    pub(crate) fn node_findings(&mut self, session: SessionId, place: Place, findings: Findings, now: Now) {
+        if findings.list.len() > MAX_FINDINGS || findings.list.iter().any(|text| text.len() > MAX_FINDING_BYTES) {
+            return self.broke_protocol(session, "more or longer findings than a node may tell", now);
+        }
+        self.domains.members.entry(place).or_default().findings = findings.list;
         self.touch(place);
     }
 

@@ -4,11 +4,14 @@ use wire::api::BundleProblem;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
+use wire::kube::{ChangeOutcome, RolloutView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::access::{ApiToken, Session, User};
+use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
+use crate::plans::PlanRecord;
 
 /// Pairs a request to the shell with its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +43,8 @@ pub enum Effect {
         /// The answer.
         answer: Answer,
     },
+    /// A cluster has something to do or to tell.
+    Kube(KubeEffect),
     /// Something that watchers want to see has changed.
     Changed(Change),
 }
@@ -145,6 +150,14 @@ pub enum Answer {
     ApiToken(Box<ApiToken>),
     /// It is recorded.
     Noted,
+    /// The plan as it stands now.
+    Plan(Box<PlanRecord>),
+    /// It is stored, and is being done.
+    Accepted,
+    /// What came of a change of a deployment.
+    Changed(ChangeOutcome),
+    /// The rollout as it stands now.
+    Rollout(Box<RolloutView>),
     /// What a node without a network needs.
     Parcel(Box<Parcel>),
     /// It is not accepted, and will not be as it is.

@@ -16,6 +16,7 @@ use wire::time::{Mono, Now};
 use crate::access::{Access, ApiToken, Session, User};
 use crate::admission::Admission;
 use crate::bundles::Bundles;
+use crate::clusters::{Attempt, Cluster, Clusters, KubeInput};
 use crate::commands::Commands;
 use crate::cx::{Ask, Cx, Then};
 use crate::documents::{Document, StoredDocument, Unreadable};
@@ -24,8 +25,10 @@ use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
+use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer};
 use crate::random::Random;
 use crate::restore::Trust;
+use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
@@ -34,6 +37,19 @@ use crate::writer::{Meta, Writer};
 const POLICY_TOLD_EVERY: Duration = Duration::from_millis(200);
 /// And less often for each node of the fleet: a fiftieth of the time that looking at one takes.
 const POLICY_TOLD_EACH: Duration = Duration::from_micros(50);
+
+/// What a subject works with in this turn: everything of the hub but the subjects themselves.
+macro_rules! cx {
+    ($hub:ident, $now:expr) => {
+        Cx::new(
+            $now,
+            $hub.bundles.rules(),
+            &$hub.fleet,
+            &mut $hub.asks,
+            (&mut $hub.journal, &mut $hub.effects, &mut $hub.timers),
+        )
+    };
+}
 
 /// The hub's state.
 #[derive(Debug)]
@@ -50,6 +66,15 @@ pub struct Hub {
     pub(crate) writer: Writer,
     pub(crate) journal: Journal,
     pub(crate) access: Access,
+    plans: Plans,
+    /// What nodes said of steps, for their plans.
+    pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// Nodes with new stored readings.
+    pub(crate) fresh_readings: BTreeSet<Place>,
+    /// Nodes whose session was just welcomed.
+    pub(crate) came: BTreeSet<Place>,
+    clusters: Clusters,
+    rollouts: Rollouts,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -81,6 +106,15 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: Access::recovered(&mut recovered)?,
+            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            step_answers: VecDeque::new(),
+            fresh_readings: BTreeSet::new(),
+            came: BTreeSet::new(),
+            clusters: {
+                let clusters = taken::<Cluster>(&mut recovered);
+                Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
+            },
+            rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -103,8 +137,16 @@ impl Hub {
             settings,
         };
         hub.recover_commands(&recovered.commands, now);
+        hub.with_plans(now, |plans, cx| plans.carry_on(cx));
+        hub.pass_on(now);
+        hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
         hub.timers.set(now.mono, Timer::Access);
+        let (clusters, _, mut cx) = hub.kube_cx(now);
+        clusters.start(&mut cx);
+        let (_, rollouts, mut cx) = hub.kube_cx(now);
+        rollouts.start(&mut cx);
+        hub.journal.seal();
         hub.flush(now);
         Ok(hub)
     }
@@ -119,13 +161,17 @@ impl Hub {
             Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
             Input::Enrolled { agent, site } => self.enrolled(&agent, site, now),
             Input::Denied { agent, reason } => self.denied(&agent, reason, now),
+            Input::Kube(told) => self.kube(told, now),
             Input::Request { request, what } => self.request(request, what, now),
             Input::Stop => self.stop(now),
             Input::Tick => {}
         }
         self.run_timers(now);
         self.turn_domains(now);
-        self.journal.seal();
+        self.pass_on(now);
+        for then in self.journal.seal() {
+            self.told_stored(then, now);
+        }
         self.journal.carry_on(Epoch(self.meta.hub_epoch.0), now);
         self.flush(now);
         self.announce(now);
@@ -162,20 +208,33 @@ impl Hub {
                         self.effects.push_back(Effect::Changed(Change::Access { kind, id }));
                     }
                 }
+                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
+                Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
+                RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
     }
 
-    fn told_stored(&mut self, then: Then, _now: Now) {
+    fn told_stored(&mut self, then: Then, now: Now) {
         match then {
+            Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
+            Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
         }
     }
 
-    fn told_failed(&mut self, then: Then, reason: &str, _now: Now) {
+    fn told_failed(&mut self, then: Then, reason: &str, now: Now) {
         match then {
+            Then::Plan { id, .. } => self.with_plans(now, |plans, cx| plans.not_stored(id, cx)),
             Then::Reply { request, .. } => {
+                let reason = reason.to_owned();
+                self.reply(request, Answer::Unavailable { reason });
+            }
+            // What was not recorded is not done; a rollout is looked at again in a moment.
+            Then::Kube(_) => {}
+            Then::KubeFor { request, id, .. } => {
+                self.clusters.dropped(&id);
                 let reason = reason.to_owned();
                 self.reply(request, Answer::Unavailable { reason });
             }
@@ -226,17 +285,31 @@ impl Hub {
                 self.trust(request, chain, now);
             }
             Request::Access { caller, what } => {
-                let (access, mut cx) = self.access_cx(now);
-                access.handle(request, caller, what, &mut cx);
+                let mut cx = cx!(self, now);
+                self.access.handle(request, caller, what, &mut cx);
+            }
+            Request::Plan { caller, what } => {
+                if let Some(reason) = self.unknown_cluster(&what) {
+                    return self.reply(request, Answer::Rejected { reason });
+                }
+                self.with_plans(now, |plans, cx| plans.handle(request, caller, what, cx));
+            }
+            Request::Clusters { caller, what } => {
+                let (clusters, _, mut cx) = self.kube_cx(now);
+                clusters.handle(request, caller, what, &mut cx);
+            }
+            Request::Rollouts { caller, what } => {
+                let (_, rollouts, mut cx) = self.kube_cx(now);
+                rollouts.handle(request, caller, what, &mut cx);
             }
             Request::Note { change } => {
-                let (_, mut cx) = self.access_cx(now);
+                let mut cx = cx!(self, now);
                 cx.record(change);
                 cx.reply_when_stored(request, Answer::Noted);
             }
             Request::Refused { change } => {
-                let (access, mut cx) = self.access_cx(now);
-                access.refused(change, &mut cx);
+                let mut cx = cx!(self, now);
+                self.access.refused(change, &mut cx);
                 cx.reply(request, Answer::Noted);
             }
             Request::Export { caller } => self.export(request, caller, now),
@@ -264,11 +337,93 @@ impl Hub {
         }
     }
 
-    fn access_cx(&mut self, now: Now) -> (&mut Access, Cx<'_>) {
+    fn with_plans(&mut self, now: Now, turn: impl FnOnce(&mut Plans, &mut Cx<'_>)) {
+        let mut cx = cx!(self, now);
+        turn(&mut self.plans, &mut cx);
+    }
+
+    /// A plan names a cluster that nobody has registered.
+    fn unknown_cluster(&self, what: &PlanAsk) -> Option<String> {
+        let PlanAsk::Submit { draft, .. } = what else {
+            return None;
+        };
+        let mut names = draft.steps.iter().filter_map(|step| step.target.cluster());
+        let name = names.find(|name| !self.clusters.knows(name))?;
+        Some(format!("target.cluster: {}", crate::clusters::unknown(name)))
+    }
+
+    /// Carries on what subjects ask of each other, until nobody asks for more. The graph of asks:
+    ///
+    /// | who | asks | for |
+    /// |---|---|---|
+    /// | plans | commands | a step to be brought to its node |
+    /// | plans | clusters | a deployment to be changed |
+    /// | clusters | plans | nothing: they tell what came of a change |
+    /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
+    fn pass_on(&mut self, now: Now) {
+        loop {
+            while let Some(place) = self.came.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(place) = self.fresh_readings.pop_first() {
+                let node = self.fleet.node(place).id().clone();
+                if self.plans.looks_at(&node) {
+                    self.with_plans(now, |plans, cx| plans.readings(&node, cx));
+                }
+            }
+            while let Some(answer) = self.step_answers.pop_front() {
+                self.with_plans(now, |plans, cx| plans.answered(answer, cx));
+            }
+            match self.asks.pop_front() {
+                Some(Ask::Step(order)) => self.order_step(*order, now),
+                Some(Ask::Deployment(order)) => {
+                    let (clusters, _, mut cx) = self.kube_cx(now);
+                    clusters.step(*order, &mut cx);
+                }
+                Some(Ask::Answered(answer)) => self.step_answers.push_back(*answer),
+                None if self.step_answers.is_empty() => break,
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn kube_cx(&mut self, now: Now) -> (&mut Clusters, &mut Rollouts, Cx<'_>) {
         let rules = self.bundles.rules();
         let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
         let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
-        (&mut self.access, cx)
+        (&mut self.clusters, &mut self.rollouts, cx)
+    }
+
+    /// A cluster has done or told something.
+    fn kube(&mut self, told: KubeInput, now: Now) {
+        let (clusters, rollouts, mut cx) = self.kube_cx(now);
+        match told {
+            KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
+            KubeInput::Marked {
+                node,
+                fault,
+                changed,
+                failed,
+            } => {
+                clusters.marked(&node, &fault, &changed, failed, &mut cx);
+            }
+            KubeInput::Observed {
+                rollout,
+                facts,
+                measured,
+            } => rollouts.observed(&rollout, &facts, measured, &mut cx),
+        }
+    }
+
+    /// Every stored cluster, by name.
+    pub fn clusters(&self) -> Vec<Cluster> {
+        self.clusters.clusters().cloned().collect()
+    }
+
+    /// Every stored rollout that is not finished.
+    pub fn rollouts(&self) -> Vec<wire::kube::RolloutView> {
+        self.rollouts.views().collect()
     }
 
     /// People, their sessions and their tokens, as they are stored.
@@ -336,8 +491,17 @@ impl Hub {
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
                 Timer::Access => {
-                    let (access, mut cx) = self.access_cx(now);
-                    access.time(&mut cx);
+                    let mut cx = cx!(self, now);
+                    self.access.time(&mut cx);
+                }
+                Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
+                Timer::Clusters => {
+                    let (clusters, _, mut cx) = self.kube_cx(now);
+                    clusters.due(&mut cx);
+                }
+                Timer::Rollouts => {
+                    let (_, rollouts, mut cx) = self.kube_cx(now);
+                    rollouts.due(&mut cx);
                 }
                 // What it is for stands in `policy_changed`, which is looked at after every input.
                 Timer::Policy => {}
@@ -385,16 +549,21 @@ impl Hub {
     }
 }
 
-/// Takes the documents of one kind, with the unique keys of all of them, and makes their subject.
-pub(crate) fn recover<D: Document, S>(
-    recovered: &mut Recovered,
-    subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
-) -> Result<S, Unreadable> {
+/// Takes the documents of one kind, with the unique keys of all of them.
+fn taken<D: Document>(recovered: &mut Recovered) -> (Vec<StoredDocument>, Vec<(String, String)>) {
     let documents = recovered
         .documents
         .extract_if(.., |document| document.kind == D::KIND)
         .collect();
     let keys = recovered.document_keys.extract_if(.., |(kind, ..)| kind == D::KIND);
-    let keys = keys.map(|(_, key, id)| (key, id)).collect();
+    (documents, keys.map(|(_, key, id)| (key, id)).collect())
+}
+
+/// Takes the documents of one kind, and makes their subject.
+pub(crate) fn recover<D: Document, S>(
+    recovered: &mut Recovered,
+    subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
+) -> Result<S, Unreadable> {
+    let (documents, keys) = taken::<D>(recovered);
     subject(documents, keys)
 }

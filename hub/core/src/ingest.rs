@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
+use policy_execution::Answer as Carried;
 use wire::RawEntry;
+use wire::action::OutcomeState;
 use wire::entry::EntryBody;
 use wire::frame::{Ack, AskTime, Entries, Frame, GoodbyeReason, HubTime, Status, TelemetryBlock};
 use wire::ids::{AgentId, Epoch, Seq};
@@ -51,6 +53,7 @@ impl Hub {
             Frame::Telemetry(block) => self.telemetry(session, place, block, now),
             Frame::Bundle(signed) => self.offered(session, signed, now),
             Frame::NodeFacts(facts) => self.node_facts(session, place, facts, now),
+            Frame::Findings(findings) => self.node_findings(session, place, findings, now),
             Frame::AskTime(ask) => self.tell_time(session, place, ask, now),
             Frame::Hello(_)
             | Frame::Welcome(_)
@@ -212,6 +215,7 @@ impl Hub {
     /// A block is durable and may be shown.
     pub(crate) fn block_stored(&mut self, place: Place, block: &Block) {
         let samples = self.fleet.block_stored(place, block);
+        self.fresh_readings.insert(place);
         if !samples.is_empty() {
             let agent = self.fleet.node(place).id().clone();
             self.effects
@@ -241,7 +245,8 @@ fn note(raw: &RawEntry, epoch: Epoch, kind: Kind, body: &[u8], waiting: bool, qu
                 queued.outcomes.push((decision, raw.seq));
             }
             if waiting {
-                notes.heard.push((of_epoch, Heard::Acted { decision }));
+                let carried = carried(raw);
+                notes.heard.push((of_epoch, Heard::Acted { decision, carried }));
             }
         }
         Kind::Event if waiting => {
@@ -250,6 +255,18 @@ fn note(raw: &RawEntry, epoch: Epoch, kind: Kind, body: &[u8], waiting: bool, qu
             }
         }
         Kind::Event | Kind::Other => {}
+    }
+}
+
+/// Whether an outcome says that it was done.
+fn carried(raw: &RawEntry) -> Carried {
+    let Ok((_, outcome)) = view::read_outcome(raw) else {
+        return Carried::Unknown;
+    };
+    match outcome.state {
+        OutcomeState::Applied | OutcomeState::Verified | OutcomeState::NotVerified => Carried::Done,
+        OutcomeState::Failed | OutcomeState::Dropped => Carried::NotDone,
+        OutcomeState::Unknown => Carried::Unknown,
     }
 }
 

@@ -8,7 +8,10 @@ use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
 
 use crate::access::AccessRequest;
+use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
+use crate::plans::PlanAsk;
+use crate::rollouts::RolloutRequest;
 
 /// Names one session of one agent; never used twice by one hub process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,6 +67,8 @@ pub enum Input {
         /// Why; `None` allows it again.
         reason: Option<String>,
     },
+    /// A cluster has done or told something.
+    Kube(KubeInput),
     /// A person or program wants something.
     Request {
         /// Repeated in [`crate::Effect::Reply`].
@@ -121,6 +126,27 @@ pub enum Request {
     Refused {
         /// The refusal as it is recorded the first time.
         change: ChangeRecord,
+    },
+    /// Submit a plan, or say something to one.
+    Plan {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: PlanAsk,
+    },
+    /// Register clusters, and change their deployments.
+    Clusters {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: ClusterRequest,
+    },
+    /// Start rollouts and tell them something.
+    Rollouts {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: RolloutRequest,
     },
     /// Give out everything that a node without a network needs.
     Export {

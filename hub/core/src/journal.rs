@@ -120,10 +120,22 @@ impl Journal {
         &mut self.open
     }
 
-    /// The input is over: what it caused is one change.
-    pub(crate) fn seal(&mut self) {
-        if !self.open.is_empty() {
-            self.waiting.push_back(std::mem::take(&mut self.open));
+    /// The input is over: what it caused is one change. Returns what is to be told at once: an input that writes nothing only waits
+    /// for what was written before it, if that is still on its way.
+    pub(crate) fn seal(&mut self) -> Vec<Then> {
+        let change = std::mem::take(&mut self.open);
+        if !change.entries.is_empty() || !change.puts.is_empty() {
+            self.waiting.push_back(change);
+            return Vec::new();
+        }
+        let flying = self.flight.as_mut().and_then(|flight| flight.changes.last_mut());
+        let last = self.waiting.back_mut().or(flying.map(|(change, _)| change));
+        match last {
+            Some(last) => {
+                last.thens.extend(change.thens);
+                Vec::new()
+            }
+            None => change.thens,
         }
     }
 

@@ -1,5 +1,633 @@
-//! Plans: what a brain or a person wants done, judged, carried out step by step, verified and, where its effect is missing, taken back.
+//! Plans: who may send one, what policy says of it, and how its steps reach nodes and come back as outcomes.
 //!
-//! Read next: `plans/machine.rs` (how one plan lives), `wire/src/plan.rs` (what a plan is).
+//! Decides what a verdict, an answer and a reading mean for a plan; how a plan lives is in `machine.rs`, which knows neither store
+//! nor policy. A plan is a document; every state that it enters is an entry of the hub's own journal, written with it, so `why` and
+//! `plan show` tell its whole life from there alone. A step leaves as a command of a node, whose agent judges it again.
+//!
+//! Invariants: one live plan for each target; a plan's key from one sender names one plan, however often it is sent; nothing is
+//! asked of a node before the intent is stored, and a step's command has one id for ever, so a node takes it once.
+//!
+//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node).
 
-pub mod machine;
+mod judge;
+mod machine;
+mod record;
+mod view;
+
+use std::collections::BTreeSet;
+
+use policy_execution::{Answer as Carried, Event as StepEvent, Task};
+use wire::change::{Caller, ChangeRecord, Via};
+use wire::frame::Order;
+use wire::ids::{AgentId, CommandId, Digest, PlanId};
+use wire::kube::{DeploymentChange, DeploymentRef};
+use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
+use wire::time::Mono;
+use wire::{Action, Origin};
+
+pub use machine::{PlanRecord, StepRecord};
+pub use view::{PlanClock, plan_view};
+
+use crate::cx::{Ask, Cx, DeploymentOrder, StepOrder, Then};
+use crate::documents::{Document, Documents, StoredDocument, Unreadable};
+use crate::effect::Answer;
+use crate::timers::Timer;
+use machine::{Event, Reaction, Want};
+
+/// What somebody wants of plans.
+#[derive(Debug, Clone)]
+pub enum PlanAsk {
+    /// Take this one in.
+    Submit {
+        /// Its id, drawn by the shell: UUIDv7 bytes.
+        id: PlanId,
+        /// What is sent.
+        draft: Box<Draft>,
+    },
+    /// Agree to it.
+    Approve {
+        /// Which.
+        id: PlanId,
+    },
+    /// Do not agree to it.
+    Refuse {
+        /// Which.
+        id: PlanId,
+        /// Why.
+        reason: String,
+    },
+    /// Call it off; what is done and can be taken back is.
+    Cancel {
+        /// Which.
+        id: PlanId,
+        /// Why.
+        reason: String,
+    },
+    /// Do the same again as a new plan. For one that is over.
+    Retry {
+        /// Which; as it is stored.
+        of: Box<PlanRecord>,
+        /// Id of the new one.
+        id: PlanId,
+    },
+}
+
+/// What a node, or the hub in its place, says of a step.
+#[derive(Debug, Clone)]
+pub(crate) struct StepAnswer {
+    pub(crate) plan: PlanId,
+    pub(crate) step: usize,
+    pub(crate) undo: bool,
+    pub(crate) answer: Carried,
+    pub(crate) decision: Option<wire::DecisionId>,
+    pub(crate) detail: String,
+}
+
+/// All plans that are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Plans {
+    documents: Documents<PlanRecord>,
+    /// Plans that look for an effect on a node.
+    looking: BTreeSet<(AgentId, PlanId)>,
+    /// Plans that wait for a node to come.
+    reaching: BTreeSet<(AgentId, PlanId)>,
+}
+
+impl Plans {
+    pub(crate) fn recovered(
+        documents: impl IntoIterator<Item = StoredDocument>,
+        keys: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Unreadable> {
+        Ok(Self {
+            documents: Documents::recovered(documents, keys)?,
+            ..Self::default()
+        })
+    }
+
+    /// The process is another one: what was under way is probed, never repeated.
+    pub(crate) fn carry_on(&mut self, cx: &mut Cx<'_>) {
+        let ids: Vec<PlanId> = self.documents.iter().map(|record| record.plan.id).collect();
+        for id in ids {
+            self.tell(id, Event::Recovered, &Caller::hub(), cx);
+        }
+    }
+
+    /// A row came back from the store, or did not.
+    pub(crate) fn settle(&mut self, id: &str, revision: u64, is_stored: bool) {
+        self.documents.settle(id, revision, is_stored);
+    }
+
+    /// Carries a request out, or says why not.
+    pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: PlanAsk, cx: &mut Cx<'_>) {
+        let result = match what {
+            PlanAsk::Submit { id, draft } => self.submit(id, *draft, None, &caller, cx),
+            PlanAsk::Retry { of, id } => self.retry(&of, id, &caller, cx),
+            PlanAsk::Approve { id } => {
+                let who = caller.name.clone();
+                self.asked(id, Event::Approved { who }, &caller, cx)
+            }
+            PlanAsk::Refuse { id, reason } => {
+                let who = caller.name.clone();
+                self.asked(id, Event::Refused { who, reason }, &caller, cx)
+            }
+            PlanAsk::Cancel { id, reason } => {
+                let who = caller.name.clone();
+                self.asked(id, Event::Cancel { who, reason }, &caller, cx)
+            }
+        };
+        match result {
+            Ok(record) => cx.reply_when_stored(request, Answer::Plan(Box::new(record))),
+            Err(reason) => cx.reply(request, Answer::Rejected { reason }),
+        }
+    }
+
+    fn submit(
+        &mut self,
+        id: PlanId,
+        draft: Draft,
+        retry_of: Option<PlanId>,
+        caller: &Caller,
+        cx: &mut Cx<'_>,
+    ) -> Result<PlanRecord, String> {
+        if cx.is_crowded() {
+            return Err("too much waits for the store: send it again in some seconds".to_owned());
+        }
+        let plan = Plan::new(id, draft, cx.now.wall).map_err(|problem| problem.to_string())?;
+        if let Some(known) = record::sender_key(&plan).and_then(|key| self.documents.holder(&key)) {
+            let known = known.to_owned();
+            return match self.documents.get(&known) {
+                Some(record) => Ok(record.clone()),
+                None => Err(format!(
+                    "key: `{}` was plan {known}, which is over: give another key",
+                    plan.key
+                )),
+            };
+        }
+        for (index, step) in plan.steps.iter().enumerate() {
+            reachable_target(&step.target, &step.verb, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
+        }
+        self.make_room(&plan, cx)?;
+        let record = PlanRecord::new(plan, retry_of, cx.now);
+        let change = submitted(&record, caller);
+        self.write(&record, Some(change), cx)?;
+        Ok(record)
+    }
+
+    /// Earlier plans of the same targets that did nothing yet give way; one that did is finished first.
+    fn make_room(&mut self, plan: &Plan, cx: &mut Cx<'_>) -> Result<(), String> {
+        let mut earlier: Vec<PlanId> = Vec::new();
+        for target in plan.targets() {
+            let Some(holder) = self.documents.holder(&record::target_key(target)) else {
+                continue;
+            };
+            let Some(found) = self.documents.get(holder).filter(|found| found.may_be_superseded()) else {
+                return Err(format!(
+                    "target: {target} has plan {holder} under way: wait for it, or cancel it with `sentinel plan cancel {holder}`"
+                ));
+            };
+            earlier.push(found.plan.id);
+        }
+        earlier.sort_unstable();
+        earlier.dedup();
+        for id in earlier {
+            self.tell(id, Event::Superseded { by: plan.id }, &Caller::hub(), cx);
+        }
+        Ok(())
+    }
+
+    fn retry(&mut self, of: &PlanRecord, id: PlanId, caller: &Caller, cx: &mut Cx<'_>) -> Result<PlanRecord, String> {
+        if !of.state.is_final() {
+            return Err(format!(
+                "plan {} is {}: only one that is over is tried again",
+                of.plan.id,
+                of.state.name()
+            ));
+        }
+        let plan = &of.plan;
+        let draft = Draft {
+            source: Source::Person {
+                name: caller.name.clone(),
+            },
+            tenant: plan.tenant.clone(),
+            reason: plan.reason.clone(),
+            key: String::new(),
+            correlation: plan.correlation.clone(),
+            claim: None,
+            steps: plan.steps.clone(),
+            not_after: None,
+        };
+        self.submit(id, draft, Some(plan.id), caller, cx)
+    }
+
+    /// A person wants something of a live plan.
+    fn asked(&mut self, id: PlanId, event: Event, caller: &Caller, cx: &mut Cx<'_>) -> Result<PlanRecord, String> {
+        let Some(before) = self.documents.get(&id.to_string()) else {
+            return Err(format!(
+                "there is no live plan {id}: `sentinel plan list` shows them, and how others ended"
+            ));
+        };
+        let (state, approvals) = (before.state, before.approved_by.len());
+        if !self.tell(id, event.clone(), caller, cx) {
+            return Err(match event {
+                Event::Approved { .. } if state != PlanState::AwaitingApproval => {
+                    format!("plan {id} is {}: it waits for nobody's approval", state.name())
+                }
+                Event::Approved { .. } => {
+                    format!(
+                        "{} has sent plan {id} or approved it already ({approvals} so far): another person must",
+                        caller.name
+                    )
+                }
+                _ => format!("plan {id} is {}: that changes nothing any more", state.name()),
+            });
+        }
+        let found = self.documents.get(&id.to_string()).cloned();
+        found.ok_or_else(|| format!("plan {id} is over"))
+    }
+
+    /// A plan's record is stored: what waited for it happens now.
+    pub(crate) fn stored(&mut self, id: PlanId, revision: u64, cx: &mut Cx<'_>) {
+        let Some(mut record) = self.documents.get(&id.to_string()).cloned() else {
+            return;
+        };
+        let reaction = record.stored(revision, cx.now);
+        self.follow(record, reaction, &Caller::hub(), cx);
+    }
+
+    /// It was not stored: what is in memory now is what the store holds.
+    pub(crate) fn not_stored(&mut self, id: PlanId, cx: &mut Cx<'_>) {
+        self.tell(id, Event::Recovered, &Caller::hub(), cx);
+    }
+
+    /// A plan's time has come.
+    pub(crate) fn due(&mut self, id: PlanId, cx: &mut Cx<'_>) {
+        self.tell(id, Event::Due, &Caller::hub(), cx);
+    }
+
+    /// A node's session is up: plans that wait for it go on.
+    pub(crate) fn node_came(&mut self, node: &AgentId, cx: &mut Cx<'_>) {
+        for id in of_node(&self.reaching, node) {
+            self.reach(id, cx);
+        }
+    }
+
+    /// What came of a step.
+    pub(crate) fn answered(&mut self, answer: StepAnswer, cx: &mut Cx<'_>) {
+        if let Some(record) = self.documents.newest_mut(&answer.plan.to_string())
+            && let Some(step) = record.steps.get_mut(answer.step)
+        {
+            step.detail = answer.detail;
+            if !answer.undo && answer.decision.is_some() {
+                step.decision = answer.decision;
+            }
+        }
+        self.tell(
+            answer.plan,
+            Event::answered(answer.answer, answer.undo),
+            &Caller::hub(),
+            cx,
+        );
+    }
+
+    /// New readings of a node are stored: plans look whether their effect is there.
+    pub(crate) fn readings(&mut self, node: &AgentId, cx: &mut Cx<'_>) {
+        for id in of_node(&self.looking, node) {
+            self.look(id, cx);
+        }
+    }
+
+    /// Whether any plan looks at this node's readings.
+    pub(crate) fn looks_at(&self, node: &AgentId) -> bool {
+        !of_node(&self.looking, node).is_empty()
+    }
+
+    fn look(&mut self, id: PlanId, cx: &mut Cx<'_>) {
+        let Some(record) = self.documents.newest_mut(&id.to_string()) else {
+            self.looking.retain(|(_, looking)| *looking != id);
+            return;
+        };
+        let index = record.current();
+        let Some(expected) = record.plan.steps.get(index).and_then(|step| step.expected.clone()) else {
+            return;
+        };
+        let node = record.plan.steps[index].target.node().cloned();
+        let after = node.and_then(|node| cx.latest(&node, &expected.metric));
+        let (Some(before), Some(after)) = (record.steps[index].before, after) else {
+            return;
+        };
+        let is_met = expected.is_met(before, after);
+        record.steps[index].observed = Some(Observation { before, after, is_met });
+        if is_met {
+            self.looking.retain(|(_, looking)| *looking != id);
+            self.tell(id, Event::Step(StepEvent::Seen(true)), &Caller::hub(), cx);
+        }
+    }
+
+    /// Tells a plan one thing. Returns whether anything followed.
+    fn tell(&mut self, id: PlanId, event: Event, caller: &Caller, cx: &mut Cx<'_>) -> bool {
+        let Some(mut record) = self.documents.get(&id.to_string()).cloned() else {
+            return false;
+        };
+        let reaction = record.handle(event, cx.now);
+        let followed = reaction.store || !reaction.wants.is_empty();
+        self.follow(record, reaction, caller, cx);
+        followed
+    }
+
+    /// Keeps what became of a plan and does what it asks for: first its record, then what needs no record before it.
+    fn follow(&mut self, mut record: PlanRecord, reaction: Reaction, caller: &Caller, cx: &mut Cx<'_>) {
+        let id = record.plan.id;
+        if reaction.store {
+            note_begin(&mut record, cx);
+            let change = reaction.entered.map(|state| entered(&record, state, caller));
+            // What was admitted once fits again: its keys are its own and its bounds are the plan's.
+            if let Err(problem) = self.write(&record, change, cx) {
+                cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", target(id)).because(problem));
+            }
+        } else if let Some(newest) = self.documents.newest_mut(&id.to_string()) {
+            *newest = record;
+        }
+        for want in reaction.wants {
+            self.want(id, want, cx);
+        }
+        if let Some(due) = self.documents.get(&id.to_string()).and_then(PlanRecord::next_due) {
+            cx.at(due, Timer::Plan(id));
+        }
+    }
+
+    fn write(&mut self, record: &PlanRecord, change: Option<ChangeRecord>, cx: &mut Cx<'_>) -> Result<(), String> {
+        let put = self
+            .documents
+            .put(record.clone(), 0)
+            .map_err(|error| error.to_string())?;
+        if let Some(change) = change {
+            cx.record(change);
+        }
+        cx.put(put);
+        cx.then(Then::Plan {
+            id: record.plan.id,
+            revision: record.revision(),
+        });
+        if let Some(due) = record.next_due() {
+            cx.at(due, Timer::Plan(record.plan.id));
+        }
+        if record.state.is_final() {
+            self.looking.retain(|(_, looking)| *looking != record.plan.id);
+            self.reaching.retain(|(_, reaching)| *reaching != record.plan.id);
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, id: PlanId, want: Want, cx: &mut Cx<'_>) {
+        let Some(record) = self.documents.get(&id.to_string()).cloned() else {
+            return;
+        };
+        match want {
+            Want::Judge => {
+                let judged = judge::whole(&record, cx.rules, cx.now);
+                self.tell(id, Event::Judged(judged), &Caller::hub(), cx);
+            }
+            Want::JudgeStep(step) => {
+                let judged = judge::step(&record, step, cx.rules, cx.now);
+                self.tell(id, Event::StepJudged(judged), &Caller::hub(), cx);
+            }
+            Want::Reach => self.reach(id, cx),
+            Want::Task(step, task) => self.task(&record, step, task, cx),
+        }
+    }
+
+    /// The way to every node that it is about is open, or it waits for the first that is missing.
+    fn reach(&mut self, id: PlanId, cx: &mut Cx<'_>) {
+        self.reaching.retain(|(_, reaching)| *reaching != id);
+        let Some(record) = self.documents.get(&id.to_string()) else {
+            return;
+        };
+        let missing = record
+            .plan
+            .targets()
+            .into_iter()
+            .filter_map(Target::node)
+            .find(|node| !cx.is_connected(node));
+        match missing.cloned() {
+            Some(node) => drop(self.reaching.insert((node, id))),
+            None => drop(self.tell(id, Event::Reachable, &Caller::hub(), cx)),
+        }
+    }
+
+    fn task(&mut self, record: &PlanRecord, step: usize, task: Task, cx: &mut Cx<'_>) {
+        let id = record.plan.id;
+        let node = record.plan.steps.get(step).and_then(|step| step.target.node().cloned());
+        match task {
+            Task::Act { until } => self.order(record, step, (0, until), cx),
+            Task::Undo { attempt, until } => self.order(record, step, (attempt, until), cx),
+            Task::Look => {
+                self.looking.extend(node.map(|node| (node, id)));
+                self.look(id, cx);
+            }
+            // Its command is sent again when the node comes, and the node takes it once: what it answers is the probe.
+            Task::Probe | Task::ProbeUndo => {}
+        }
+    }
+
+    /// Sends a step, or what takes it back (`attempt` from 1), to its node.
+    fn order(&mut self, record: &PlanRecord, index: usize, (attempt, until): (u8, Mono), cx: &mut Cx<'_>) {
+        let id = record.plan.id;
+        let command = command_id(id, index, attempt);
+        let undo = attempt > 0;
+        if let Some(order) = deployment_order(record, index, command).filter(|_| !undo) {
+            return cx.asks.push_back(Ask::Deployment(Box::new(order)));
+        }
+        let Some(order) = step_order(record, index, undo) else {
+            let detail = "no node can do that".to_owned();
+            return self.answered(not_done(id, index, undo, detail), cx);
+        };
+        if undo && let Some(record) = self.documents.newest_mut(&id.to_string()) {
+            record.steps[index].undo_command = Some(command);
+        }
+        cx.asks.push_back(Ask::Step(Box::new(StepOrder {
+            command,
+            until,
+            ..order
+        })));
+    }
+}
+
+/// With the intent of a step its record keeps how the world was before, and the command that will carry it out.
+fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) {
+    let index = record.current();
+    let (id, step) = (record.plan.id, record.plan.steps.get(index));
+    let expected = step.and_then(|step| Some((step.target.node()?, step.expected.as_ref()?)));
+    let before = expected.and_then(|(node, expected)| cx.latest(node, &expected.metric));
+    if let Some(step) = record.steps.get_mut(index)
+        && step.execution.state() == wire::StepState::Intending
+        && step.command.is_none()
+    {
+        step.command = Some(command_id(id, index, 0));
+        step.before = before;
+    }
+}
+
+/// Plans of a set that are about this node.
+fn of_node(set: &BTreeSet<(AgentId, PlanId)>, node: &AgentId) -> Vec<PlanId> {
+    let (first, last) = (PlanId([0; 16]), PlanId([u8::MAX; 16]));
+    let found = set.range((node.clone(), first)..=(node.clone(), last));
+    found.map(|(_, id)| *id).collect()
+}
+
+/// A step that this hub can carry out: the node is known and its agents do that. Clusters are `Ask`s of their own.
+fn reachable_target(target: &Target, verb: &wire::plan::Verb, cx: &Cx<'_>) -> Result<(), String> {
+    let Some(node) = target.node() else {
+        let change = match target {
+            Target::Deployment { .. } => deployment_change(verb, ""),
+            Target::Device { .. } | Target::ClusterNode { .. } => None,
+        };
+        let problem = format!("verb: no plan does `{}` to {target}", verb.name());
+        return change.map(drop).ok_or(problem);
+    };
+    if !cx.knows(node) {
+        return Err(format!(
+            "target.node: there is no node `{node}`: `sentinel get nodes` lists them"
+        ));
+    }
+    if verb.action().is_none() {
+        return Err(format!("verb: no agent does `{}`: that is for clusters", verb.name()));
+    }
+    Ok(())
+}
+
+fn not_done(plan: PlanId, step: usize, undo: bool, detail: String) -> StepAnswer {
+    StepAnswer {
+        plan,
+        step,
+        undo,
+        answer: Carried::NotDone,
+        decision: None,
+        detail,
+    }
+}
+
+/// The command of a step: the same for ever, so that a node that hears it twice does it once.
+fn command_id(plan: PlanId, step: usize, attempt: u8) -> CommandId {
+    let digest = Digest::of(format!("{plan}/{step}/{attempt}").as_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&digest.0[..16]);
+    CommandId(id)
+}
+
+/// A step that is a change of a deployment.
+fn deployment_order(record: &PlanRecord, index: usize, command: CommandId) -> Option<DeploymentOrder> {
+    let step = record.plan.steps.get(index)?;
+    let Target::Deployment {
+        cluster,
+        namespace,
+        name,
+    } = &step.target
+    else {
+        return None;
+    };
+    Some(DeploymentOrder {
+        plan: record.plan.id,
+        step: index,
+        command,
+        target: DeploymentRef {
+            cluster: cluster.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        },
+        change: deployment_change(&step.verb, &command.to_string())?,
+        who: record.runs_as().1,
+        reason: record.plan.reason.clone(),
+    })
+}
+
+/// What a verb means for a deployment; `mark` makes a restart the same one however often it is asked for.
+fn deployment_change(verb: &wire::plan::Verb, mark: &str) -> Option<DeploymentChange> {
+    use wire::plan::Verb;
+    match verb {
+        Verb::Scale { replicas } => Some(DeploymentChange::Scale { replicas: *replicas }),
+        Verb::Restart => Some(DeploymentChange::Restart { mark: mark.to_owned() }),
+        Verb::Update { image } => Some(DeploymentChange::SetImage { image: image.clone() }),
+        Verb::Rollback { revision } => {
+            let revision = revision.parse().ok()?;
+            Some(DeploymentChange::RollBack { revision })
+        }
+        _ => None,
+    }
+}
+
+fn step_order(record: &PlanRecord, index: usize, undo: bool) -> Option<StepOrder> {
+    let step = record.plan.steps.get(index)?;
+    let verb = if undo { step.verb.undo()? } else { step.verb.clone() };
+    let (brain, who) = record.runs_as();
+    Some(StepOrder {
+        plan: record.plan.id,
+        step: u16::try_from(index).unwrap_or(u16::MAX),
+        undo,
+        brain,
+        command: CommandId([0; 16]),
+        node: step.target.node()?.clone(),
+        order: Order::Act(Action {
+            target: step.target.device()?.clone(),
+            kind: verb.action()?,
+        }),
+        who,
+        reason: record.plan.reason.clone(),
+        until: Mono(0),
+    })
+}
+
+/// The origin of a step, as its node will see it.
+fn origin(record: &PlanRecord, index: usize) -> Origin {
+    let (brain, who) = record.runs_as();
+    Origin::Plan {
+        id: command_id(record.plan.id, index, 0),
+        plan: record.plan.id,
+        step: u16::try_from(index).unwrap_or(u16::MAX),
+        undo: false,
+        brain,
+        who,
+        reason: record.plan.reason.clone(),
+    }
+}
+
+fn target(id: PlanId) -> String {
+    format!("{}/{id}", PlanRecord::KIND)
+}
+
+fn submitted(record: &PlanRecord, caller: &Caller) -> ChangeRecord {
+    let plan = &record.plan;
+    let mut change = ChangeRecord::new(caller.clone(), "plan.submit", target(plan.id)).because(&plan.reason);
+    for (step, number) in plan.steps.iter().zip(1..) {
+        change = change.with(&format!("step {number}"), step);
+    }
+    if let Some(claim) = &plan.claim {
+        let sure = format!("{}.{:02} %", claim.confidence_bp / 100, claim.confidence_bp % 100);
+        change = change.with("prediction", &claim.prediction).with("confidence", sure);
+    }
+    change
+}
+
+/// The entry of a state that a plan enters.
+fn entered(record: &PlanRecord, state: PlanState, caller: &Caller) -> ChangeRecord {
+    let verb = format!("plan.{}", state.name());
+    let mut change = ChangeRecord::new(caller.clone(), &verb, target(record.plan.id)).because(&record.detail);
+    let step = record.steps.get(record.current());
+    if let Some(decision) = step.and_then(|step| step.decision.as_ref()) {
+        change = change.with("decision", decision);
+    }
+    if let Some(observed) = step.and_then(|step| step.observed) {
+        change = change.with("before", observed.before).with("after", observed.after);
+    }
+    if let (Some(claim), Some(outcome)) = (&record.plan.claim, record.outcome()) {
+        let label = outcome
+            .label()
+            .map_or("censored", |came_true| if came_true { "true" } else { "false" });
+        change = change.with("prediction", &claim.prediction).with("came true", label);
+    }
+    change
+}
+
+/// Whoever sends plans through a brain's link.
+pub fn brain_caller(name: &str) -> Caller {
+    Caller::new(name, Via::Brain)
+}

@@ -285,6 +285,7 @@ impl Hub {
         self.offer_bundle(session, bundle, now);
         self.joins_domains(place, now);
         self.resend_commands(place, session, now);
+        self.came.insert(place);
     }
 
     /// The transport lost it, or the agent closed it.

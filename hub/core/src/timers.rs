@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use wire::ids::CommandId;
+use wire::ids::{CommandId, PlanId};
 use wire::time::Mono;
 
 use crate::input::SessionId;
@@ -22,8 +22,14 @@ pub(crate) enum Timer {
     Domains,
     /// Sessions may have ended, and refusals may have come again.
     Access,
+    /// A plan's present state ends, or what holds it may have changed.
+    Plan(PlanId),
     /// Watchers may hear of the policy again.
     Policy,
+    /// Rollouts are looked at.
+    Rollouts,
+    /// Nodes are marked in their clusters.
+    Clusters,
 }
 
 #[derive(Debug, Default)]

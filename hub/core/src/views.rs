@@ -139,6 +139,7 @@ impl Hub {
             backlog_entries: node.backlog(),
             labels: record.labels.iter().cloned().collect(),
             unhealthy: self.unhealthy(node).map(str::to_owned),
+            findings: self.findings(node),
             waits_for_turn: self.waits_for_turn(node),
             authority: step,
             next_authority_in_ms: next_step_ms,

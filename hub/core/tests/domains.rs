@@ -686,3 +686,24 @@ proptest! {
         prop_assert!(within(&used, 2), "used at {:?}", used);
     }
 }
+
+#[test]
+fn what_a_node_finds_is_shown_also_while_it_is_away_and_more_than_it_may_tell_ends_the_session() {
+    let mut world = rack(2, &bundle(2));
+    let findings = |world: &World, index: usize| world.hub.node(&world.agents[index].id, world.now).unwrap().findings;
+    let tell = |world: &mut World, index: usize, list: Vec<String>| {
+        let session = world.agents[index].session.unwrap();
+        world.frame(session, Frame::Findings(wire::frame::Findings { list }));
+        world.settle();
+    };
+    let hot = vec!["hot-gpu: gpu.temperature of gpu0 is above 80 °C".to_owned()];
+    tell(&mut world, 0, hot.clone());
+    assert_eq!((findings(&world, 0), findings(&world, 1)), (hot.clone(), Vec::new()));
+    world.close(0, "lost");
+    assert_eq!(findings(&world, 0), hot);
+    let too_long = "x".repeat(wire::frame::MAX_FINDING_BYTES + 1);
+    let session = world.agents[1].session.unwrap();
+    world.frame(session, Frame::Findings(wire::frame::Findings { list: vec![too_long] }));
+    world.settle();
+    assert_eq!(findings(&world, 1), Vec::<String>::new());
+}

@@ -328,7 +328,7 @@ impl Rig {
             match effect {
                 Effect::Store(batch) => self.waiting.push(batch),
                 Effect::Send { session, frame } => self.sent.push((session, frame)),
-                Effect::Close { .. } | Effect::Reply { .. } | Effect::Changed(_) => {}
+                Effect::Close { .. } | Effect::Reply { .. } | Effect::Kube(_) | Effect::Changed(_) => {}
             }
         }
         self.look();

@@ -5,6 +5,7 @@
 
 mod access;
 mod glass;
+mod kube;
 mod policy;
 mod words;
 
@@ -12,11 +13,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
 use wire::{AgentId, DecisionId};
 
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
+pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, span, target, victim};
 
@@ -103,6 +106,40 @@ pub enum Verb {
         #[command(subcommand)]
         what: Token,
     },
+    /// Register clusters, and forget them
+    Cluster {
+        #[command(subcommand)]
+        what: ClusterVerb,
+    },
+    /// Create a deployment
+    Deploy {
+        /// Which: CLUSTER/NAMESPACE/NAME
+        deployment: DeploymentRef,
+        /// The image to run
+        #[arg(long)]
+        image: String,
+        /// How many replicas; 0 is a number
+        #[arg(long, default_value_t = 1)]
+        replicas: u32,
+        /// Why you want it; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+    /// Set the number of replicas of a deployment; 0 is a number
+    Scale {
+        /// Which: CLUSTER/NAMESPACE/NAME
+        deployment: DeploymentRef,
+        /// How many
+        replicas: u32,
+        /// Why you want it; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+    /// Take a new image to a deployment in steps, and stop it
+    Rollout {
+        #[command(subcommand)]
+        what: RolloutVerb,
+    },
     /// Log in as a person; without --user, print a link that opens the console once
     Login(Login),
     /// End the session of the context
@@ -173,6 +210,15 @@ pub enum Resource {
     /// Everything that arrives in any journal, as CloudEvents, oldest first
     #[value(alias = "event")]
     Events,
+    /// Clusters that the hub knows, each asked how it is
+    #[value(alias = "cluster")]
+    Clusters,
+    /// Deployments of all clusters, as they are now
+    #[value(alias = "workload", alias = "deployments")]
+    Workloads,
+    /// Rollouts under way and the last finished ones, newest first
+    #[value(alias = "rollout")]
+    Rollouts,
 }
 
 #[derive(Debug, clap::Args)]
@@ -413,6 +459,17 @@ mod tests {
             "hold edge-03 --reason hands",
             "release edge-03 --reason done --local",
             "token create --name edge-09 --site site-b --ttl 10m",
+            "get clusters",
+            "get workloads -o json",
+            "cluster add edge --kubeconfig /etc/kube/edge.yaml",
+            "cluster remove edge --reason moved",
+            "deploy edge/default/web --image web:1 --replicas 4 --reason first",
+            "scale edge/default/web 0 --reason night",
+            "rollout start edge/default/web --image web:2 --first 20 --step 40 --analyse 1m --reason newer",
+            "rollout start edge/default/web --image web:2 --rolling --reason newer",
+            "rollout status 0198f -w",
+            "rollout promote 0198f --reason ready",
+            "rollout abort 0198f --reason errors",
             "login",
             "login --user ann --save ann.json",
             "logout",
@@ -447,6 +504,10 @@ mod tests {
     fn mistakes_are_told_before_anything_is_asked() {
         for (line, part) in [
             ("get nonsense", "nonsense"),
+            ("scale web 3 --reason x", "CLUSTER/NAMESPACE/NAME"),
+            ("scale edge/default/web -1 --reason x", "-1"),
+            ("rollout start edge/default/web --reason x", "--image"),
+            ("rollout abort 0198f", "--reason"),
             ("get nodes --node Edge", "node name"),
             ("why", "required"),
             ("why --last edge-03.1.4", "cannot be used"),

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use wire::api::{
     DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PolicyView, VerifyView, WorkloadView,
 };
+use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::reading::{Unit, human};
 use wire::view::span;
 use wire::{Verdict, Wall};
@@ -44,9 +45,15 @@ pub fn state(node: &NodeView) -> Cell {
         NodeState::Unknown => ("○ unknown", FAINT),
         NodeState::Down => ("✕ down", BAD),
     };
+    let found = match node.findings.len() {
+        0 => String::new(),
+        1 => " ▲ 1 finding".to_owned(),
+        count => format!(" ▲ {count} findings"),
+    };
     match node.held_by {
-        Some(_) => Cell::styled(format!("{word} ⏸ held"), REDUCED),
-        None => Cell::styled(word, style),
+        Some(_) => Cell::styled(format!("{word} ⏸ held{found}"), REDUCED),
+        None if found.is_empty() => Cell::styled(word, style),
+        None => Cell::styled(format!("{word}{found}"), BAD),
     }
 }
 
@@ -260,6 +267,94 @@ impl Row for PolicyView {
 
     fn name(&self) -> String {
         self.generation.to_string()
+    }
+}
+
+impl Row for ClusterView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        match wide {
+            true => vec!["CLUSTER", "STATUS", "VERSION", "DETAIL", "KUBECONFIG", "MISSING VERBS"],
+            false => vec!["CLUSTER", "STATUS", "VERSION", "DETAIL"],
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let status = match self.status.as_str() {
+            "ready" => Cell::styled("● ready", GOOD),
+            "not_ready" => Cell::styled("◐ not ready", REDUCED),
+            "forbidden" => Cell::styled("▲ forbidden", REDUCED),
+            _ => Cell::styled("✕ unreachable", BAD),
+        };
+        let mut cells = vec![
+            self.name.clone().into(),
+            status,
+            self.version.clone().into(),
+            self.detail.clone().into(),
+        ];
+        if wide {
+            cells.push(self.kubeconfig.clone().into());
+            cells.push(self.missing_permissions.join(", ").into());
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Row for DeploymentView {
+    fn header(_wide: bool) -> Vec<&'static str> {
+        vec!["DEPLOYMENT", "STATUS", "READY", "IMAGE", "REVISION"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let style = match self.status.as_str() {
+            "running" => GOOD,
+            "failed" => BAD,
+            _ => REDUCED,
+        };
+        vec![
+            self.name().into(),
+            Cell::styled(self.status.clone(), style),
+            format!("{}/{}", self.ready, self.wanted).into(),
+            self.image.clone().into(),
+            self.revision
+                .map_or_else(|| UNKNOWN.to_owned(), |revision| revision.to_string())
+                .into(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}/{}", self.id.cluster, self.id.namespace, self.id.name)
+    }
+}
+
+impl Row for RolloutView {
+    fn header(_wide: bool) -> Vec<&'static str> {
+        vec!["ROLLOUT", "DEPLOYMENT", "IMAGE", "PHASE", "STEP", "READY", "WHY"]
+    }
+
+    fn cells(&self, _wide: bool) -> Vec<Cell> {
+        let phase = match self.phase.as_str() {
+            "completed" => Cell::styled("✓ completed", GOOD),
+            "rolled_back" => Cell::styled("↩ rolled back", REDUCED),
+            "failed" | "rollback_failed" => Cell::styled(format!("✕ {}", self.phase.replace('_', " ")), BAD),
+            phase => Cell::styled(format!("● {}", phase.replace('_', " ")), ALONE),
+        };
+        vec![
+            self.id.clone().into(),
+            self.target.to_string().into(),
+            format!("{} → {}", self.from_image, self.image).into(),
+            phase,
+            format!("{}/{}", self.step, self.steps).into(),
+            format!("{} of {}", self.ready, self.start_replicas).into(),
+            self.why.clone().into(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
     }
 }
 

@@ -6,6 +6,7 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hub_core::Request;
+use wire::Permission;
 use wire::change::ChangeRecord;
 
 use super::identity::Identity;
@@ -17,21 +18,32 @@ pub async fn guard(State((app, route)): State<(App, &'static Route)>, request: H
     let identity = request.extensions().get::<Identity>();
     let (permission, identity) = match (route.need, identity) {
         (Need::Nothing, _) | (Need::Known, Some(_)) => return next.run(request).await,
-        (Need::Permission(permission), Some(identity)) if identity.may(permission) => return next.run(request).await,
-        (Need::Permission(permission), Some(identity)) => (permission, identity),
+        (Need::Permission(permission), Some(identity)) => (permission, identity.clone()),
         (_, None) => return Failure::unauthorized("no token").into_response(),
     };
-    let failure = Failure::missing(permission, identity.role);
-    let change = ChangeRecord::new(
-        identity.caller.clone(),
-        &format!("{} {}", route.method, route.path),
-        request.uri().path(),
-    );
+    let verb = format!("{} {}", route.method, route.path);
+    let target = request.uri().path().to_owned();
+    match require(&app, &identity, permission, (&verb, &target)).await {
+        Ok(()) => next.run(request).await,
+        Err(failure) => failure.into_response(),
+    }
+}
+
+/// For what a body asks beyond its route: refuses whoever lacks the permission, and records the refusal of this verb on this target.
+pub async fn require(
+    app: &App,
+    who: &Identity,
+    permission: Permission,
+    (verb, target): (&str, &str),
+) -> Result<(), Failure> {
+    if who.may(permission) {
+        return Ok(());
+    }
+    let failure = Failure::missing(permission, who.role);
+    let change = ChangeRecord::new(who.caller.clone(), verb, target);
     let change = change
         .refused("forbidden", failure.detail())
         .with("permission", permission);
-    if let Err(stopped) = app.hub.request(Request::Refused { change }).await {
-        return Failure::from(stopped).into_response();
-    }
-    failure.into_response()
+    app.hub.request(Request::Refused { change }).await?;
+    Err(failure)
 }

@@ -186,7 +186,8 @@ fn of_store(page: &mut Page, app: &App) {
         Kind::Counter,
         "Entries of journals that became durable here.",
     )
-    .count(&[], count(&meters.entries));
+    .count(&[("journal", "nodes")], count(&meters.entries))
+    .count(&[("journal", "hub")], count(&meters.own_entries));
     page.family(
         "sentinel_hub_telemetry_blocks_stored",
         Kind::Counter,

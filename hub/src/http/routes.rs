@@ -8,8 +8,8 @@ use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, decisions, door, events, glass, guard, handbook, health, login,
-    metrics, nodes, parcels, policies, series, stream, tokens, users, verify,
+    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
+    health, login, metrics, nodes, parcels, policies, rollouts, series, stream, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -129,6 +129,38 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
     act("/api/v1/tokens", P::NodesManage, || post(tokens::create)),
+    read("/api/v1/clusters", P::ClustersRead, || get(clusters::list)),
+    act("/api/v1/clusters", P::ClustersManage, || post(clusters::register)),
+    act("/api/v1/clusters/{name}/remove", P::ClustersManage, || {
+        post(clusters::remove)
+    }),
+    read("/api/v1/deployments", P::DeploymentsRead, || get(clusters::deployments)),
+    read(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}",
+        P::DeploymentsRead,
+        || get(clusters::one),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}",
+        P::DeploymentsCreate,
+        || post(clusters::change),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}/scale",
+        P::DeploymentsScale,
+        || post(clusters::scale),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}/rollback",
+        P::DeploymentsRollback,
+        || post(clusters::rollback),
+    ),
+    read("/api/v1/rollouts", P::DeploymentsRead, || get(rollouts::list)),
+    act("/api/v1/rollouts", P::DeploymentsCreate, || post(rollouts::start)),
+    read("/api/v1/rollouts/{id}", P::DeploymentsRead, || get(rollouts::one)),
+    act("/api/v1/rollouts/{id}/{verb}", P::DeploymentsRollback, || {
+        post(rollouts::command)
+    }),
     read("/api/v1/stream", P::NodesRead, || get(stream::stream)),
     open("POST", "/api/v1/login", || post(login::login)),
     act("/api/v1/login-links", P::SystemAdmin, || post(login::link)),

@@ -21,8 +21,8 @@ use tokio_util::task::TaskTracker;
 
 use wire_transport::Paced;
 
+use super::certificate::Certificate;
 use super::places::{Place, Places};
-use crate::ca::Leaf;
 
 /// Time for a TLS handshake, and for a request's head: a slow link needs two or three round trips.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,8 +43,8 @@ pub struct Server {
 /// Why HTTPS cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The certificate does not fit.
-    #[error("cannot use the hub's certificate for HTTPS")]
+    /// TLS cannot be served.
+    #[error("cannot serve TLS 1.3")]
     Certificate {
         /// Why.
         #[source]
@@ -61,12 +61,13 @@ pub enum ServerError {
 
 impl Server {
     /// A server on a bound socket that does not block.
-    pub fn new(listener: TcpListener, leaf: Leaf, router: Router) -> Result<Self, ServerError> {
+    pub fn new(listener: TcpListener, certificate: Arc<Certificate>, router: Router) -> Result<Self, ServerError> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(leaf.chain, leaf.key))
-            .map_err(|cause| ServerError::Certificate { cause })?;
+            .map_err(|cause| ServerError::Certificate { cause })?
+            .with_no_client_auth()
+            .with_cert_resolver(certificate);
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         let listener = tokio::net::TcpListener::from_std(listener).map_err(|cause| ServerError::Socket { cause })?;
         Ok(Self {
@@ -180,6 +181,7 @@ mod tests {
     use super::*;
     use crate::enroll::Limits;
     use crate::enroll::tests::{Office, office};
+    use crate::http::certificate::Source;
 
     /// The answer of a health check, by a client that trusts the office's CA.
     async fn health(office: &Office, address: SocketAddr) -> String {
@@ -207,15 +209,17 @@ mod tests {
     #[tokio::test]
     async fn strangers_that_hold_the_port_open_keep_no_health_check_out() {
         let office = office(Limits::default());
-        let leaf = office
-            .ca
-            .https_leaf(&["localhost".to_owned()], crate::clock::wall())
-            .expect("a certificate");
+        let source = Source::Own {
+            ca: Arc::clone(&office.ca),
+            names: vec!["localhost".to_owned()],
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificate = Certificate::new(source, provider).expect("a certificate");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let address = listener.local_addr().expect("bound");
         let router = Router::new().route("/livez", get(super::super::health::live));
-        let server = Server::new(listener, leaf, router).expect("a server");
+        let server = Server::new(listener, certificate, router).expect("a server");
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.run(stop.clone()));
         let mut silent = Vec::new();

@@ -2,6 +2,7 @@
 
 mod access;
 mod door;
+mod kube;
 mod loop_closed;
 mod metrics;
 mod policies;
@@ -101,6 +102,8 @@ impl TestHub {
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
         let meters = Arc::new(crate::metrics::Meters::default());
+        let (orders, kube) = crate::kube::Kube::new();
+        let clusters = kube.clusters();
         let (turn, hub) = Turn::new(Parts {
             core,
             clock,
@@ -108,6 +111,7 @@ impl TestHub {
             done: completions,
             inputs: told,
             outlet: Arc::new(Sent(sent)),
+            kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
             meters: Arc::clone(&meters),
@@ -116,8 +120,10 @@ impl TestHub {
         let tasks = TaskTracker::new();
         tasks.spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
+        tasks.spawn(kube.run(hub.clone(), stop.begin.clone()));
         let app = App {
             hub,
+            clusters,
             store,
             enrollment: Arc::new(enrollment),
             ca,

@@ -168,7 +168,7 @@ impl Lab {
             self.place.programs.join("sentinel-fake-workload"),
         );
         let config = format!(
-            "state_dir = {state:?}\n[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
+            "state_dir = {state:?}\nkernel_log = \"kernel.log\"\nmetrics = \"off\"\n[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
              [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n",
             state.join("workload.sock"),
         );

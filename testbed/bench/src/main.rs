@@ -1,15 +1,19 @@
-//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…]`, run by `cargo xtask bench`.
+//! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- OPTIONS]`, run by `cargo xtask bench`.
+//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast`, `--pods FILE --nodes FILE` of `placement`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
 
 mod act;
 mod agent;
+mod brain_trust;
 mod canary;
 mod decide;
 mod fleet;
+mod forecast;
 mod lab;
 mod machine;
+mod placement;
 mod reconnect;
 mod report;
 mod sessions;
@@ -35,6 +39,9 @@ const NAMES: &[&str] = &[
     "decide",
     "what-if",
     "canary",
+    "placement",
+    "forecast",
+    "brain-trust",
 ];
 
 fn main() -> ExitCode {
@@ -64,12 +71,19 @@ fn main() -> ExitCode {
 
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
+    let (mut pods, mut nodes) = (None, None);
+    let mut series: Vec<PathBuf> = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--programs" => programs = words.next().map(PathBuf::from),
             "--work" => work = words.next().map(PathBuf::from),
             "--json" => json = true,
+            // What `cargo xtask bench` hands on after it.
+            "--" => {}
+            "--series" => series.push(words.next().ok_or("--series is missing its FILE.csv")?.into()),
+            "--pods" => pods = Some(words.next().ok_or("--pods wants a file")?.as_str()),
+            "--nodes" => nodes = Some(words.next().ok_or("--nodes wants a file")?.as_str()),
             name if NAMES.contains(&name) => names.push(name),
             // `wire` comes with `agent`: both look at the same node.
             "wire" => names.push("agent"),
@@ -101,6 +115,9 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "decide" => decide::run(),
             "what-if" => what_if::run(),
             "canary" => canary::run(),
+            "placement" => placement::run(pods, nodes),
+            "forecast" => forecast::run(&series),
+            "brain-trust" => brain_trust::run(),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

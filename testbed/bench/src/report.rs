@@ -9,6 +9,8 @@ pub enum Goal {
     AtMost(f64),
     /// Ours is at least this.
     AtLeast(f64),
+    /// Ours lies between these.
+    Between(f64, f64),
     /// Ours divided by the limit is at least this.
     OfLimit(f64),
     /// None: it is shown because another figure is not understood without it.
@@ -78,6 +80,7 @@ impl Figure {
         (self.goal, self.ok) = match goal {
             Goal::AtMost(most) => (format!("<= {most}"), self.ours <= most),
             Goal::AtLeast(least) => (format!(">= {least}"), self.ours >= least),
+            Goal::Between(least, most) => (format!("{least} to {most}"), (least..=most).contains(&self.ours)),
             Goal::Known => ("shown".to_owned(), true),
             Goal::OfLimit(share) => (
                 format!(">= {share} x limit"),

@@ -16,6 +16,9 @@ use crate::signals::Stop;
 
 const PACKAGES: [&str; 4] = ["hub", "edge-agent", "hub-ctl", "testbed-fakes"];
 
+/// And with `--with-kube`.
+const KUBE: &str = "testbed-services";
+
 /// Without a terminal, how often to say that it still builds.
 const STILL_BUILDING: Duration = Duration::from_secs(10);
 
@@ -32,6 +35,8 @@ pub struct Programs {
     pub gpu: PathBuf,
     /// `sentinel-fake-workload`.
     pub workload: PathBuf,
+    /// `sentinel-control-plane`, if it is wanted.
+    pub control_plane: Option<PathBuf>,
 }
 
 /// Builds them unless `--no-build` was given, and says where they are.
@@ -40,7 +45,7 @@ pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Progr
     let folder = own.parent().unwrap_or(Path::new(".")).to_owned();
     if options.build {
         screen.note("sentinel demo: building hub, agent, command line and fakes ...");
-        build(&folder, screen, stop)?;
+        build(&folder, options, screen, stop)?;
         screen.happened("built", &format!("by cargo, in {}", short(&folder)));
     } else {
         screen.note(&format!("sentinel demo: using the programs in {}", short(&folder)));
@@ -62,6 +67,7 @@ pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Progr
         sentinel: program("sentinel")?,
         gpu: program("sentinel-fake-gpu")?,
         workload: program("sentinel-fake-workload")?,
+        control_plane: options.kube.then(|| program("sentinel-control-plane")).transpose()?,
     })
 }
 
@@ -71,8 +77,8 @@ pub fn short(path: &Path) -> String {
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
-fn build(folder: &Path, screen: &Screen, stop: &Stop) -> Result<(), String> {
-    let mut child = command(folder)?
+fn build(folder: &Path, options: &Options, screen: &Screen, stop: &Stop) -> Result<(), String> {
+    let mut child = command(folder, options)?
         .spawn()
         .map_err(|cause| format!("cannot start cargo: {cause}; is Rust installed?"))?;
     let said = follow(&mut child, screen, stop);
@@ -86,7 +92,7 @@ fn build(folder: &Path, screen: &Screen, stop: &Stop) -> Result<(), String> {
     }
 }
 
-fn command(folder: &Path) -> Result<Command, String> {
+fn command(folder: &Path, options: &Options) -> Result<Command, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
         .nth(2)
@@ -110,7 +116,7 @@ fn command(folder: &Path) -> Result<Command, String> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    for package in PACKAGES {
+    for package in PACKAGES.into_iter().chain(options.kube.then_some(KUBE)) {
         command.args(["-p", package]);
     }
     Ok(command)

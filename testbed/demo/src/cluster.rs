@@ -2,9 +2,10 @@
 //!
 //! Enrolment is what a person would type: `sentinel token create` for each node, then `sentinel-agent join` with what it prints,
 //! through the node's own network address.
-//! Read next: `cluster/enrol.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
+//! Read next: `cluster/enrol.rs`, `cluster/kube.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
 
 mod enrol;
+mod kube;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +38,7 @@ pub struct Cluster {
     sentinel: Sentinel,
     stop: Arc<Stop>,
     hub: Keeper,
+    kube: Option<Keeper>,
     proxy: Proxy,
     nodes: Vec<Node>,
     context: Arc<Mutex<Value>>,
@@ -76,6 +78,7 @@ impl Cluster {
             programs,
             stop: Arc::clone(stop),
             hub,
+            kube: None,
             proxy,
             nodes: Vec::new(),
             context: Arc::new(Mutex::new(Value::Null)),
@@ -85,6 +88,10 @@ impl Cluster {
             &format!("https://{address}, QUIC and HTTPS on one port, with a CA of its own"),
         );
         let started = cluster.start_nodes(options, &names, screen);
+        let started = started.and_then(|()| match cluster.programs.control_plane.clone() {
+            Some(program) => cluster.start_kube(program, screen),
+            None => Ok(()),
+        });
         match started {
             Ok(()) => Ok(Arc::new(cluster)),
             Err(reason) => {
@@ -316,6 +323,15 @@ impl Cluster {
         ));
         let sentinel = short(&self.programs.sentinel);
         screen.note("  try, in another terminal:");
+        let mut lines = Vec::new();
+        if self.kube.is_some() {
+            let web = kube::DEPLOYMENT;
+            lines.push(format!("scale {web} 7 --reason 'more people'"));
+            lines.push(format!(
+                "rollout start {web} --image web:bad --first 20 --step 80 --analyse 20s --reason 'a newer image'"
+            ));
+            lines.push("get rollouts".to_owned());
+        }
         for line in [
             "get nodes".to_owned(),
             format!("demo cut {node}"),
@@ -325,7 +341,10 @@ impl Cluster {
             "verify".to_owned(),
             "get decisions --watch".to_owned(),
             format!("act {node}/gpu0 power_cap 'to=20 W' --reason 'too low'"),
-        ] {
+        ]
+        .into_iter()
+        .chain(lines)
+        {
             screen.note(&format!("    {sentinel} {line}"));
         }
         let state = self.folder.path().display();
@@ -349,6 +368,9 @@ impl Cluster {
                 });
             }
         });
+        if let Some(kube) = &self.kube {
+            kube.end(|| stop.hurry());
+        }
         self.hub.end(|| stop.hurry());
         self.folder.close();
         screen.happened(

@@ -19,6 +19,8 @@ pub struct GoBuild {
     pub cgo: bool,
     /// Build tags, separated by commas.
     pub tags: &'static str,
+    /// Values of string variables that a release sets while linking, such as a version: `import/path.name=value`.
+    pub values: &'static [&'static str],
     /// How long a first build takes on two cores, for people.
     pub takes: &'static str,
 }
@@ -30,18 +32,16 @@ impl GoBuild {
         let pins = ["go.mod", "go.sum"].map(|file| read(&folder.join(file)));
         let [go_mod, go_sum] = pins;
         let (go_mod, go_sum) = (go_mod?, go_sum?);
-        let made_from = [go_mod.as_str(), &go_sum, self.package, self.tags];
+        let values = self.values.join(" ");
+        let made_from = [go_mod.as_str(), &go_sum, self.package, self.tags, &values];
         let made = cache.once(self.program, &made_from, self.takes, progress, |part| {
             let mut go = Command::new("go");
             go.current_dir(&folder)
-                .args([
-                    "build",
-                    "-mod=readonly",
-                    "-trimpath",
-                    "-buildvcs=false",
-                    "-ldflags=-s -w",
-                    "-o",
-                ])
+                .args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+                .arg(self.values.iter().fold("-ldflags=-s -w".to_owned(), |flags, value| {
+                    format!("{flags} -X {value}")
+                }))
+                .arg("-o")
                 .arg(part.join(self.program))
                 .env("CGO_ENABLED", if self.cgo { "1" } else { "0" });
             if !self.tags.is_empty() {

@@ -108,7 +108,14 @@ impl ControlPlane {
         let kwok = Process::start(
             "kwok",
             &programs.kwok,
-            [&kubeconfig, "--manage-all-nodes=true", "--node-ip=127.0.0.1", &stages],
+            [
+                &kubeconfig,
+                "--manage-all-nodes=true",
+                // Without leases every node is lost after 40 s.
+                "--node-lease-duration-seconds=40",
+                "--node-ip=127.0.0.1",
+                &stages,
+            ],
             &[],
             at,
         )?;
@@ -143,18 +150,23 @@ impl ControlPlane {
         self.ports.api
     }
 
-    /// Adds nodes `PREFIX-0`, `PREFIX-1`, … that kwok keeps ready, each with 64 CPUs, 512 GiB and 8 GPUs, and waits until they are.
+    /// Adds nodes `PREFIX-0`, `PREFIX-1`, … as [`ControlPlane::add_named_nodes`] does.
     pub fn add_nodes(&self, prefix: &str, count: usize, labels: &Value) -> Result<(), ServiceError> {
+        let names: Vec<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+        self.add_named_nodes(&names, labels)
+    }
+
+    /// Adds nodes that kwok keeps ready, each with 64 CPUs, 512 GiB and 8 GPUs, and waits until they are.
+    pub fn add_named_nodes(&self, names: &[String], labels: &Value) -> Result<(), ServiceError> {
         let api = self.api()?;
-        for number in 0..count {
-            api.post("/api/v1/nodes", &node(&format!("{prefix}-{number}"), labels))?;
+        for name in names {
+            api.post("/api/v1/nodes", &node(name, labels))?;
         }
         wait_until("the nodes", READY, || {
             let nodes = api.get("/api/v1/nodes")?;
-            let ready = items(&nodes)
-                .filter(|node| name_of(node).starts_with(prefix) && is_ready(node))
-                .count();
-            Ok((ready < count).then(|| format!("{ready} of {count} are ready")))
+            let ready = |name: &&String| items(&nodes).any(|node| name_of(node) == name.as_str() && is_ready(node));
+            let ready = names.iter().filter(ready).count();
+            Ok((ready < names.len()).then(|| format!("{ready} of {} are ready", names.len())))
         })
     }
 

@@ -30,7 +30,8 @@ pub struct Process {
 impl Process {
     /// Starts `program` with `arguments`; what it prints goes to `NAME.log` in `folder`, which is also its working folder.
     ///
-    /// The kernel ends it when this process ends, however that happens (`setpriv --pdeathsig`, a part of util-linux).
+    /// The kernel kills it when this process ends, however that happens (`setpriv --pdeathsig`, a part of util-linux). Not asked: an API
+    /// server whose etcd is gone waits for ever.
     pub fn start<A: AsRef<std::ffi::OsStr>>(
         name: &str,
         program: &Path,
@@ -47,7 +48,7 @@ impl Process {
         let errors = out.try_clone().map_err(ServiceError::file("open", &log))?;
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "TERM", "--"])
+            .args(["--pdeathsig", "KILL", "--"])
             .arg(program)
             .args(arguments)
             .envs(environment.iter().copied())

@@ -177,7 +177,7 @@ impl World {
                 }
             }
             Effect::Reply { .. } => self.replies += 1,
-            Effect::Changed(_) => {}
+            Effect::Kube(_) | Effect::Changed(_) => {}
         }
     }
 

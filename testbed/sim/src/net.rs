@@ -76,6 +76,7 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
         | Frame::Beacon(_)
         | Frame::Status(_)
         | Frame::NodeFacts(_)
+        | Frame::Findings(_)
         | Frame::AskTime(_)
         | Frame::HubTime(_)
         | Frame::FleetFacts(_) => 30,

@@ -177,6 +177,8 @@ impl Deeds {
                 _ => true,
             },
             Demand::Rate { all, .. } if calm && !all => true,
+            // A budget counts a rule's own protection and never stops it.
+            Demand::Rate { .. } if is_reflex(decision, kind) => true,
             Demand::Rate {
                 limit,
                 window_ms,
@@ -242,7 +244,12 @@ impl Deeds {
     }
 }
 
-/// Whether what a hub counted, as the decision has it, leaves room for what runs.
+/// Whether a rule wanted it, and it can only make things calmer.
+fn is_reflex(decision: &Decision, kind: &ActionKind) -> bool {
+    let is_rule = matches!(decision.inputs.origin, Origin::Rule { .. });
+    is_rule && kind.risk() == RiskClass::Safety && !matches!(kind, ActionKind::Notify { .. })
+}
+
 /// A fact of a decision, of a rule or of the device.
 fn fact(decision: &Decision, rule: &str, name: &str) -> Option<i64> {
     let mut facts = decision.inputs.facts.iter();

@@ -3,11 +3,19 @@
 use crate::shell::{command, root};
 
 /// Benchmarks that look at libraries only, so that nothing that ships must be built for them.
-const WITHOUT_PROGRAMS: &[&str] = &["sim", "decide", "what-if", "canary"];
-/// Benchmarks that ask other policy engines the same.
-const WITH_PEERS: &[&str] = &["decide", "what-if"];
+const WITHOUT_PROGRAMS: &[&str] = &[
+    "sim",
+    "decide",
+    "what-if",
+    "canary",
+    "forecast",
+    "brain-trust",
+    "placement",
+];
+/// Benchmarks that ask other policy engines or forecasters the same.
+const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];
 
-/// `cargo xtask bench [--json] [NAME…]`: builds the shipping programs with the `dist` profile, then runs each benchmark with its peer.
+/// `cargo xtask bench [--json] [NAME…] [-- OPTIONS]`: builds the shipping programs with the `dist` profile, then runs each benchmark with its peer.
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let programs = if needs_programs(arguments) {
         crate::setup::debian_packages()?;
@@ -37,14 +45,15 @@ fn needs_programs(arguments: &[String]) -> bool {
     any_or_all(arguments, |name| !WITHOUT_PROGRAMS.contains(&name))
 }
 
-/// Whether other policy engines are asked, which nothing else compiles: they take ten minutes.
+/// Whether others are asked, which nothing else compiles: they take ten minutes.
 fn needs_peers(arguments: &[String]) -> bool {
     any_or_all(arguments, |name| WITH_PEERS.contains(&name))
 }
 
 /// Whether this is true of any benchmark that is named; without a name all of them run.
 fn any_or_all(arguments: &[String], is: impl Fn(&str) -> bool) -> bool {
-    let mut names = arguments.iter().filter(|word| !word.starts_with("--")).peekable();
+    let names = arguments.iter().take_while(|word| *word != "--");
+    let mut names = names.filter(|word| !word.starts_with("--")).peekable();
     names.peek().is_none() || names.any(|name| is(name))
 }
 
@@ -56,7 +65,17 @@ mod tests {
     fn programs_are_built_only_for_those_that_run_them() {
         let needs = |words: &[&str]| needs_programs(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert!(needs(&[]) && needs(&["--json"]) && needs(&["decide", "act"]) && needs(&["novel"]));
+        assert!(!needs(&["forecast", "--json", "--", "--series", "novel.csv"]));
         assert!(!needs(&["decide", "what-if", "canary"]) && !needs(&["--json", "sim"]));
+        assert!(!needs(&[
+            "placement",
+            "--json",
+            "--",
+            "--pods",
+            "a.csv",
+            "--nodes",
+            "b.csv"
+        ]));
         let peers = |words: &[&str]| needs_peers(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
         assert!(peers(&[]) && peers(&["sim", "decide"]) && !peers(&["sim", "act"]));
     }

@@ -7,17 +7,25 @@
 //! | `bench [--json] [NAME…]` | builds with the `dist` profile and runs the benchmarks, each beside its peer |
 //! | `dist` | builds the static agent, hub and command line for this machine into `target/dist-out` |
 //! | `fuzz [TARGET] [SECONDS]` | throws bytes at the judge, every target for a minute if none is named |
+//! | `charts` | lints, renders and checks the Helm charts, the dashboards and the alert rules |
+//! | `package [--programs DIR]` | makes Debian packages and an archive of what `dist` built, in `target/packages` |
+//! | `package-test [--programs DIR]` | installs, runs, upgrades, removes and purges them in Debian 12 and 13 roots; needs root |
+//! | `docs [--check] [--programs DIR]` | writes the parts of the handbook that come from code |
 //! | `setup` | installs what is missing, and nothing else |
 //!
 //! Read next: `test.rs` (the list of steps), `tidy.rs` (the rules).
 
 mod bench;
+mod charts;
 mod dist;
+mod docs;
 mod fuzz;
+mod package;
 mod setup;
 mod shell;
 mod test;
 mod tidy;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -31,7 +39,11 @@ fn main() -> ExitCode {
         "test" => return test::run(rest),
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),
+        "charts" => charts::check().map(|held| println!("{held} passed, 0 failed, 0 skipped")),
         "dist" => dist::run(),
+        "package" => package::command_line(rest),
+        "package-test" => package::test::run_all(rest),
+        "docs" => docs::command_line_entry(rest),
         "fuzz" => fuzz::run(rest),
         "setup" => setup::everything(),
         "help" | "--help" | "-h" => {
@@ -51,7 +63,7 @@ fn main() -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | dist | fuzz [TARGET] [SECONDS] | setup\nsteps of test: {}",
+        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | charts | docs [--check] [--programs DIR] | dist | package [--programs DIR] | package-test [--programs DIR] | fuzz [TARGET] [SECONDS] | setup\nsteps of test: {}",
         test::names().join(" ")
     )
 }

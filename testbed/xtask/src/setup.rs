@@ -15,6 +15,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("chromedriver", "chromium-driver"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
     ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+    ("debootstrap", "debootstrap"),
+    ("curl", "curl"),
 ];
 
 /// Installs everything.
@@ -92,6 +95,108 @@ pub fn node() -> Result<PathBuf, String> {
         .arg(&folder)
         .arg("node@22"))?;
     Ok(own)
+}
+
+/// Helm, built from its module: (package, version).
+const HELM: (&str, &str) = ("helm.sh/helm/v4/cmd/helm", "v4.3.1");
+/// actionlint, the same.
+const ACTIONLINT: (&str, &str) = ("github.com/rhysd/actionlint/cmd/actionlint", "v1.7.12");
+/// Python packages of the checks, each with its version.
+const PYTHON_PACKAGES: &[&str] = &[
+    "kubernetes-validate==1.37.0",
+    "httpx==0.28.1",
+    "pytest==9.2.0",
+    "pyright==1.1.414",
+    "zizmor==1.32.0",
+];
+
+/// The path of Helm, built first if it is not there.
+pub fn helm() -> Result<PathBuf, String> {
+    go_program("helm", HELM)
+}
+
+/// The path of actionlint, built first if it is not there.
+pub fn actionlint() -> Result<PathBuf, String> {
+    go_program("actionlint", ACTIONLINT)
+}
+
+/// The folder of a Go module's files, downloaded first if it is not there.
+pub fn go_module(module: &str) -> Result<PathBuf, String> {
+    let told = output(command("go").args(["mod", "download", "-json", module]))?;
+    let told: serde_json::Value = serde_json::from_str(&told).map_err(|cause| format!("go said `{told}`: {cause}"))?;
+    told["Dir"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("go names no folder of {module}"))
+}
+
+fn go_program(name: &str, (package, version): (&str, &str)) -> Result<PathBuf, String> {
+    let folder = root().join("target/go-bin").join(version);
+    let program = folder.join(name);
+    if program.is_file() {
+        return Ok(program);
+    }
+    if !has("go") {
+        return Err(format!(
+            "{name} is built from its module, which needs Go 1.25 or later on the path"
+        ));
+    }
+    run(command("go")
+        .env("GOBIN", &folder)
+        .arg("install")
+        .arg(format!("{package}@{version}")))?;
+    Ok(program)
+}
+
+/// The path of a Python with the packages that the checks need, in a folder of its own.
+pub fn python() -> Result<PathBuf, String> {
+    let folder = root().join("target/python");
+    let program = folder.join("bin/python");
+    let stamp = folder.join("packages");
+    let wanted = PYTHON_PACKAGES.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(program);
+    }
+    run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    run(command(&program.to_string_lossy())
+        .args(["-m", "pip", "install", "--quiet"])
+        .args(PYTHON_PACKAGES))?;
+    std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
+    Ok(program)
+}
+
+/// The folder that holds `cargo-zigbuild`, which links against any version of glibc. It comes from Python's registry with the compiler
+/// that it needs, into a folder of its own.
+pub fn zig() -> Result<PathBuf, String> {
+    let folder = root().join("target/zig");
+    let programs = folder.join("bin");
+    if programs.join("cargo-zigbuild").is_file() {
+        return Ok(programs);
+    }
+    if !has("python3") {
+        install(&["python3", "python3-venv"])?;
+    }
+    let made = run(command("python3").args(["-m", "venv"]).arg(&folder));
+    if made.is_err() {
+        // Debian's Python has the module in a package of its own.
+        install(&["python3-venv"])?;
+        run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    let pip = programs.join("pip").display().to_string();
+    run(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
+    Ok(programs)
+}
+
+/// The search path with a folder in front.
+pub fn path_with(folder: &std::path::Path) -> std::ffi::OsString {
+    let mut path = folder.as_os_str().to_owned();
+    if let Some(old) = std::env::var_os("PATH") {
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(old);
+    }
+    path
 }
 
 fn node_major(program: &str) -> Result<u32, String> {

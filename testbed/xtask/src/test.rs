@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::shell::{command, root, run as shell_run, watch};
-use crate::{setup, tidy};
+use crate::{charts, docs, setup, tidy, workflows};
 
 /// What one step found.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,6 +55,19 @@ const STEPS: &[Step] = &[
         console,
     ),
     (
+        "workflows",
+        "the release workflow is valid and pins what it runs",
+        |_| workflows::check(),
+    ),
+    (
+        "charts",
+        "charts render for every Kubernetes they name, and alert rules fire when they should",
+        |count| {
+            count.passed = charts::check()?;
+            Ok(())
+        },
+    ),
+    (
         "unit",
         "unit tests, properties, golden frames, policy cases, simulation seeds",
         |count| {
@@ -76,8 +89,20 @@ const STEPS: &[Step] = &[
             "hub-ctl",
             "-p",
             "testbed-fakes",
+            "-p",
+            "edge-agent-gpu-probe",
+            "-p",
+            "testbed-fakes-nvml",
         ]))
     }),
+    ("docs", "the handbook's references are what the code says", |_| {
+        docs::run(&root().join("target/release"), true)
+    }),
+    (
+        "python",
+        "the Python client is typed, and does what it says with a real hub",
+        python,
+    ),
     (
         "e2e",
         "real processes: the tour, kills, restores, clones, full disks, a real browser",
@@ -164,15 +189,37 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
     )
 }
 
+/// pyright in its strict mode, then pytest against the programs that were built.
+fn python(count: &mut Count) -> Result<(), String> {
+    let python = setup::python()?.to_string_lossy().into_owned();
+    let sdk = |arguments: &[&str]| {
+        let mut command = command(&python);
+        command
+            .current_dir(root().join("hub/sdk-python"))
+            .env("PYTHONPATH", "src")
+            .env("SENTINEL_PROGRAMS", root().join("target/release"))
+            .args(["-B", "-m"])
+            .args(arguments);
+        command
+    };
+    shell_run(&mut sdk(&["pyright", "--pythonpath", &python]))?;
+    watch(&mut sdk(&["pytest", "-q", "-p", "no:cacheprovider"]), |line| {
+        let mut words = line.split_whitespace();
+        while let Some(number) = words.next() {
+            let Ok(number) = number.parse::<u64>() else { continue };
+            match words.next().map(|word| word.trim_end_matches(',')) {
+                Some("passed") => count.passed += number,
+                Some("failed" | "error" | "errors") => count.failed += number,
+                Some("skipped") => count.skipped += number,
+                _ => {}
+            }
+        }
+    })
+}
+
 fn console(_: &mut Count) -> Result<(), String> {
     let node = setup::node()?;
-    let mut path = node.into_os_string();
-    if let Some(old) = std::env::var_os("PATH") {
-        if !path.is_empty() {
-            path.push(":");
-        }
-        path.push(old);
-    }
+    let path = setup::path_with(&node);
     for arguments in [
         &["ci", "--no-audit", "--no-fund"][..],
         &["run", "check"],

@@ -68,6 +68,10 @@ pub struct NodeView {
     /// Why it is not healthy by its own word.
     #[serde(default)]
     pub unhealthy: Option<String>,
+    /// What is not as it should be, one sentence each: broken limits, protection that is held back, parts that do not work. Of a node
+    /// that is away, what it said last.
+    #[serde(default)]
+    pub findings: Vec<String>,
     /// An action of it waits until it is its turn in a domain.
     #[serde(default)]
     pub waits_for_turn: bool,

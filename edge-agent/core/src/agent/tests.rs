@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use wire::entry::{ChainHead, Entry};
 use wire::frame::{Ack, Command, Frame, Order, PlanCommand, Welcome};
 use wire::ids::{DecisionId, HubEpoch, PlanId};
-use wire::reading::DeviceId;
+use wire::reading::{DeviceId, Quantity, Series};
 use wire::{Action, ActionKind, Origin, RawEntry};
 
 use super::*;
@@ -59,6 +59,30 @@ fn sent(rig: &Rig) -> Vec<(u64, u64)> {
         }
     }
     places
+}
+
+#[test]
+fn the_extremes_of_every_reading_stop_nothing() {
+    let bundle = include_str!("../../../../policy/bundles/demo-strict.yaml");
+    let mut rig = Rig::under(bundle);
+    for round in 0..60u64 {
+        rig.pass(1_000);
+        let value = [i64::MIN, i64::MAX, 0, -1, 1][round as usize % 5];
+        let device = |name: &str| DeviceId::new(name).expect("a name");
+        let readings = [
+            ("gpu0", Quantity::GpuTemperature),
+            ("gpu0", Quantity::GpuPower),
+            ("gpu0", Quantity::GpuPowerCap),
+            ("workload:job", Quantity::WorkloadMemory),
+            ("node", Quantity::MemoryUsedShare),
+        ];
+        let readings = readings.map(|(name, quantity)| Reading {
+            series: Series::new(device(name), quantity),
+            value: Some(value),
+        });
+        rig.handle(Input::Readings(readings.to_vec()));
+    }
+    assert!(rig.agent.head().seq > Seq(0));
 }
 
 #[test]

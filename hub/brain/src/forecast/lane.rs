@@ -181,6 +181,17 @@ impl Lane {
         self.waiting = 0;
     }
 
+    /// What these of the forecasters say together, by their weights among each other.
+    pub fn point_of(&self, said: &[f64], these: std::ops::Range<usize>) -> f64 {
+        let weights = &self.weights[these.clone()];
+        let sum: f64 = weights.iter().sum();
+        said[these]
+            .iter()
+            .zip(weights)
+            .map(|(said, weight)| said * weight / sum)
+            .sum()
+    }
+
     /// The forecast that these words make, with its band.
     pub fn point(&self, said: &[f64]) -> Point {
         let middle = if self.refers {

@@ -87,6 +87,8 @@ export interface NodeView {
   /** Absent on an older hub. */
   labels?: Record<string, string>;
   unhealthy?: string | null;
+  /** What is not as it should be, one sentence each; absent on an older hub. */
+  findings?: string[];
   waits_for_turn?: boolean;
   /** The token that two people opened; absent where none is open. */
   break_glass?: { number: number; kinds: string[]; targets: string[]; until: string; left_ms: number; approvers: string[] };

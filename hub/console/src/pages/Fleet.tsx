@@ -162,6 +162,9 @@ function StateCell({ one }: { one: FleetRow }) {
       <Live text={word.word}>
         <Sign word={word} />
       </Live>
+      {(view.findings ?? []).length === 0 ? null : (
+        <span class="tone-down" title={(view.findings ?? []).join("\n")}>▲ {(view.findings ?? []).length}</span>
+      )}
       {view.state_since === null ? null : <span class="muted num since">{span(serverNow() - Date.parse(view.state_since))}</span>}
     </span>
   );

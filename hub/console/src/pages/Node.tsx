@@ -110,7 +110,15 @@ function Facts({ row, age_ms, fresh }: { row: Row; age_ms: number | null; fresh:
       </Fact>
       {view.unrecorded_actions === 0 ? null : <Fact name="Not yet recorded"><Toned tone="warn">{view.unrecorded_actions} protective actions</Toned></Fact>}
       <Fact name="Healthy">
-        {view.state !== "connected" ? <span class="none">not reported</span> : view.unhealthy == null ? "yes" : <Toned tone="down">no: {view.unhealthy}</Toned>}
+        {(view.findings ?? []).length > 0 ? (
+          <Toned tone="down">no: {(view.findings ?? []).join("; ")}</Toned>
+        ) : view.state !== "connected" ? (
+          <span class="none">not reported</span>
+        ) : view.unhealthy == null ? (
+          "yes"
+        ) : (
+          <Toned tone="down">no: {view.unhealthy}</Toned>
+        )}
         {view.waits_for_turn === true ? <Toned tone="warn"> an action waits for its turn</Toned> : null}
       </Fact>
       {view.break_glass === undefined ? null : (

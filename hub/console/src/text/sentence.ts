@@ -22,7 +22,12 @@ export function fleetSentence(nodes: NodeView[], now_ms: number): Part[] {
   if (nodes.length === 0) return [{ text: "No node has joined yet." }];
   const connected = nodes.filter((node) => node.state === "connected").length;
   const all = connected === nodes.length;
-  const parts: Part[] = [{ text: all ? `All ${count(nodes.length, "node")} connected` : `${connected} of ${count(nodes.length, "node")} connected`, tone: all ? "ok" : "plain" }];
+  const found = nodes.filter((node) => (node.findings ?? []).length > 0);
+  const parts: Part[] = [{ text: all ? `All ${count(nodes.length, "node")} connected` : `${connected} of ${count(nodes.length, "node")} connected`, tone: all && found.length === 0 ? "ok" : "plain" }];
+  for (const node of found.slice(0, NAMED)) {
+    parts.push({ text: "; " }, { text: node.name, href: `/nodes/${node.name}` }, { text: ` is not well: ${findingOf(node)}`, tone: "down" });
+  }
+  if (found.length > NAMED) parts.push({ text: `; ${found.length - NAMED} more are not well`, tone: "down" });
   const alone = nodes.filter((node) => node.state === "working_alone");
   for (const node of alone.slice(0, NAMED)) {
     parts.push({ text: "; " }, { text: node.name, href: `/nodes/${node.name}` }, { text: " has worked alone", tone: "alone" });
@@ -35,6 +40,12 @@ export function fleetSentence(nodes: NodeView[], now_ms: number): Part[] {
   const quarantined = nodes.filter((node) => node.quarantined !== null).length;
   if (quarantined > 0) parts.push({ text: `; ${quarantined} quarantined`, tone: "down" });
   return [...parts, { text: "." }];
+}
+
+/** The first finding, and how many there are besides. */
+function findingOf(node: NodeView): string {
+  const [first = "", ...more] = node.findings ?? [];
+  return more.length === 0 ? first : `${first} (and ${more.length} more)`;
 }
 
 function tally(nodes: NodeView[], state: NodeView["state"], word: string, tone: Tone): Part[] {

@@ -163,6 +163,9 @@ describe("sentences", () => {
     check([node("edge-01"), node("edge-02")], "All 2 nodes connected.");
     check([node("edge-01"), alone], "1 of 2 nodes connected; edge-03 has worked alone for 2 min 14 s and has 3 entries waiting.");
     check([node("edge-01", { state: "down" }), node("edge-02", { held_by: "ada" })], "1 of 2 nodes connected; edge-01 is down; 1 held by a person.");
+    const hot = { findings: ["hot-gpu: gpu.temperature of gpu0 is above 80 °C; its action is held back by reflexes", "gpu1 is not there"] };
+    check([node("edge-01"), node("edge-03", hot)], "All 2 nodes connected; edge-03 is not well: hot-gpu: gpu.temperature of gpu0 is above 80 °C; its action is held back by reflexes (and 1 more).");
+    check(["a", "b", "c", "d"].map((name) => node(name, { findings: ["x"] })), "All 4 nodes connected; a is not well: x; b is not well: x; c is not well: x; 1 more are not well.");
     check(["a", "b", "c", "d", "e"].map((name) => node(name, { state: "unknown" })), "0 of 5 nodes connected; 5 are unknown.");
   });
 

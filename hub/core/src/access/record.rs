@@ -116,8 +116,8 @@ impl Document for User {
     /// A large organisation with everybody in it; each takes about 300 bytes of memory.
     const MOST_LIVE: usize = 10_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {
@@ -140,8 +140,8 @@ impl Document for Session {
     /// Some for each person; each takes about 300 bytes of memory.
     const MOST_LIVE: usize = 20_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {
@@ -155,8 +155,8 @@ impl Document for ApiToken {
     /// One for each person and a program of theirs.
     const MOST_LIVE: usize = 10_000;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {

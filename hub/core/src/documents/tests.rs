@@ -16,8 +16,8 @@ impl Document for Note {
     const VERSION: u8 = 2;
     const MOST_LIVE: usize = 4;
 
-    fn id(&self) -> &str {
-        &self.id
+    fn id(&self) -> String {
+        self.id.clone()
     }
 
     fn is_live(&self) -> bool {

@@ -17,6 +17,15 @@ impl Hub {
         self.said(node)?.unhealthy.as_deref()
     }
 
+    /// What is not as it should be on a node, as it said last.
+    pub(crate) fn findings(&self, node: &Node) -> Vec<String> {
+        let member = self
+            .fleet
+            .place(node.id())
+            .and_then(|place| self.domains.members.get(&place));
+        member.map_or_else(Vec::new, |member| member.findings.clone())
+    }
+
     /// The break-glass token that a connected node has open.
     pub(crate) fn open_glass(&self, node: &Node, now: Now) -> Option<GlassView> {
         let member = self.domains.members.get(&self.fleet.place(node.id())?)?;

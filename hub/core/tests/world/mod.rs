@@ -12,7 +12,7 @@ use hub_core::{
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
-use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, Status, Welcome};
+use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, PlanCommand, Status, Welcome};
 use wire::time::ClockState;
 use wire::{AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
 
@@ -213,6 +213,14 @@ impl Heard {
         commands.collect()
     }
 
+    pub fn steps(&self) -> Vec<&PlanCommand> {
+        let steps = self.frames.iter().filter_map(|frame| match frame {
+            Frame::PlanCommand(step) => Some(step),
+            _ => None,
+        });
+        steps.collect()
+    }
+
     pub fn bundles(&self) -> usize {
         let bundles = self.frames.iter();
         bundles.filter(|frame| matches!(frame, Frame::Bundle(_))).count()
@@ -394,6 +402,8 @@ pub struct World {
     pub heard: BTreeMap<SessionId, Heard>,
     pub replies: BTreeMap<u64, Vec<Answer>>,
     pub changes: Vec<Change>,
+    /// What clusters are to do.
+    pub kube: Vec<hub_core::KubeEffect>,
     pub agents: Vec<Agent>,
     /// Where agents said that entries before are gone.
     pub holes: Vec<(AgentId, Epoch, Seq)>,
@@ -434,6 +444,7 @@ impl World {
             heard: BTreeMap::new(),
             replies: BTreeMap::new(),
             changes: Vec::new(),
+            kube: Vec::new(),
             agents: (0..agents).map(|n| Agent::new(&format!("edge-{n}"))).collect(),
             holes: Vec::new(),
             of_session: BTreeMap::new(),
@@ -496,6 +507,7 @@ impl World {
             Effect::Reply { request, answer } => {
                 self.replies.entry(request).or_default().push(answer);
             }
+            Effect::Kube(effect) => self.kube.push(effect),
             Effect::Changed(change) => self.changes.push(change),
         }
     }
@@ -533,6 +545,14 @@ impl World {
                 assert!(self.store.commands.contains_key(&command.id));
                 assert_eq!(command.hub_epoch, self.hub.hub_epoch());
                 assert!(command.valid_for_ms > 0);
+            }
+            Frame::PlanCommand(step) => {
+                assert!(self.store.commands.contains_key(&step.command.id));
+                let plan = step.plan.to_string();
+                assert!(
+                    self.store.documents.contains_key(&("plan", plan)),
+                    "an unexplained step"
+                );
             }
             Frame::Bundle(signed) => {
                 let ring = self.ring();

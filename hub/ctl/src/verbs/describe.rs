@@ -177,6 +177,7 @@ fn healthy(node: &NodeView) -> String {
         false => "",
     };
     match (&node.unhealthy, node.state) {
+        _ if !node.findings.is_empty() => format!("no: {}{waits}", node.findings.join("; ")),
         (Some(why), _) => format!("no: {why}{waits}"),
         (None, NodeState::Connected) => format!("yes{waits}"),
         (None, _) => "not reported: it counts as unhealthy while it is away".to_owned(),

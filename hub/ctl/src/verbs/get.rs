@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use wire::api::{
     ApiTokenView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView, RoleView, UserView,
 };
+use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId};
 
 use super::{audit, events, watch};
@@ -56,9 +57,16 @@ pub const ENTRIES: Path = Path {
 };
 const DOMAINS: Path = Path::plain("/domains");
 const POLICIES: Path = Path::plain("/policies");
+/// What fills lists that are empty.
+const NOBODY: &str = "nobody has an account yet: sentinel user create NAME";
+const NO_TOKEN: &str = "there is none yet: sentinel api-token create NAME";
+const NO_CLUSTER: &str = "there is none yet: sentinel cluster add NAME --kubeconfig FILE";
 const USERS: Path = Path::plain("/users");
 const ROLES: Path = Path::plain("/roles");
 const TOKENS: Path = Path::plain("/api-tokens");
+const CLUSTERS: Path = Path::plain("/clusters");
+const DEPLOYMENTS: Path = Path::plain("/deployments");
+const ROLLOUTS: Path = Path::plain("/rollouts");
 
 /// Rows of a list, and where it goes on.
 #[derive(Debug)]
@@ -119,9 +127,9 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
         (Resource::Domains, false) => domains(session, get, output).await,
-        (Resource::Users, false) => of_hub::<UserView>(session, get, USERS, "user", output).await,
-        (Resource::Roles, false) => of_hub::<RoleView>(session, get, ROLES, "role", output).await,
-        (Resource::Tokens, false) => of_hub::<ApiTokenView>(session, get, TOKENS, "token", output).await,
+        (Resource::Users, false) => of_hub::<UserView>(session, get, USERS, NOBODY, output).await,
+        (Resource::Roles, false) => of_hub::<RoleView>(session, get, ROLES, NOBODY, output).await,
+        (Resource::Tokens, false) => of_hub::<ApiTokenView>(session, get, TOKENS, NO_TOKEN, output).await,
         (Resource::Audits, false) => {
             let asked = AuditList {
                 limit: get.limit,
@@ -129,6 +137,9 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
             };
             audit::list(&session.hub()?, &asked, output).await
         }
+        (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
+        (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
+        (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,
     }
 }
 
@@ -231,27 +242,30 @@ async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
     found.print(output, "no rule of kind blast_radius is published: nothing is counted")
 }
 
-/// A list that only the hub has.
-async fn of_hub<T: DeserializeOwned + Row>(
+/// A list that the hub alone has; `empty` says what fills it.
+async fn of_hub<T: Row + DeserializeOwned>(
     session: &Session,
     get: &Get,
     list: Path,
-    what: &str,
+    empty: &str,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     if get.local || get.node.is_some() {
-        return Err(Failure::new(Exit::Usage, format!("every {what} is the hub's alone"))
-            .advise("leave out --local and --node"));
+        return Err(Failure::new(Exit::Usage, "this list is the hub's alone").advise("leave out --local and --node"));
     }
-    let page: Page<T> = read(&session.hub()?, list, None, None, get.limit).await?;
-    match &get.name {
-        None => output.list(&page.rows)?,
-        Some(name) => match page.rows.iter().find(|row| row.name() == *name) {
-            Some(row) => output.single(row)?,
-            None => return Err(unknown(what, name, &format!("sentinel get {what}s"))),
-        },
+    let mut found = gather::<T>(session, get, list).await?;
+    if let Some(name) = &get.name {
+        found.rows.retain(|row| row.name() == *name);
+        if found.rows.is_empty() {
+            return Err(unknown(
+                "such thing called",
+                name,
+                &format!("sentinel get {}", list.path.trim_start_matches('/')),
+            ));
+        }
     }
-    Ok(Exit::Ok)
+    found.limit(get.limit);
+    found.print(output, empty)
 }
 
 /// What several sources said.

@@ -9,6 +9,7 @@ mod describe;
 mod events;
 mod get;
 mod hold;
+mod kube;
 mod login;
 mod people;
 mod policy;
@@ -20,6 +21,7 @@ mod why;
 
 use clap::CommandFactory as _;
 use serde::Serialize;
+use wire::kube::DeploymentChange;
 
 use crate::args::{Args, Describe, Verb};
 use crate::failure::{Exit, Failure};
@@ -58,6 +60,39 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
+        Verb::Cluster { what } => kube::cluster(session, what, output).await,
+        Verb::Deploy {
+            deployment,
+            image,
+            replicas,
+            reason,
+        } => {
+            let (image, replicas) = (image.clone(), *replicas);
+            kube::change(
+                session,
+                deployment,
+                DeploymentChange::Create { image, replicas },
+                reason,
+                output,
+            )
+            .await
+        }
+        Verb::Scale {
+            deployment,
+            replicas,
+            reason,
+        } => {
+            let replicas = *replicas;
+            kube::change(
+                session,
+                deployment,
+                DeploymentChange::Scale { replicas },
+                reason,
+                output,
+            )
+            .await
+        }
+        Verb::Rollout { what } => kube::rollout(session, what, output).await,
         Verb::Login(asked) => login::run(session, asked, output).await,
         Verb::Logout => login::logout(session, output).await,
         Verb::Whoami => people::whoami(session, output).await,
@@ -80,6 +115,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } => false,
+        Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

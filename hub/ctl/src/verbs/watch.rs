@@ -74,6 +74,11 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
         }
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
+        (Resource::Clusters | Resource::Workloads | Resource::Rollouts, _) => Err(Failure::new(
+            Exit::Usage,
+            "what is in clusters cannot be watched as a list",
+        )
+        .advise("follow one rollout: sentinel rollout status ID -w")),
         (_, None) => Ok(get.node.clone()),
         (_, Some(name)) => Err(Failure::new(Exit::Usage, format!("`{name}` alone cannot be watched"))
             .advise("watch the list, with --node for one node")),
@@ -128,12 +133,8 @@ impl Watch<'_> {
                 output.more(&rows)
             }
             // Refused before the watch begins.
-            Resource::Domains
-            | Resource::Users
-            | Resource::Roles
-            | Resource::Tokens
-            | Resource::Audits
-            | Resource::Events => Ok(()),
+            Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
+            Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {

@@ -231,6 +231,21 @@ fn watching_prints_the_list_then_each_change_then_why_it_ended() {
 }
 
 #[test]
+fn a_node_that_is_not_well_says_so_in_the_list_and_why_in_its_description() {
+    let mut node = rows::node("edge-03");
+    node.findings = vec![
+        "hot-gpu: gpu.temperature of gpu0 is above 80 °C".to_owned(),
+        "gpu1 is not there".to_owned(),
+    ];
+    let fake = Fake::hub(&[("GET /nodes/edge-03", ok(&node)), ("GET /nodes", items([node.clone()]))]);
+    let listed = fake.line("get nodes");
+    assert!(listed.out.contains("● connected ▲ 2 findings"), "{}", listed.out);
+    let described = fake.line("describe node edge-03");
+    let why = "no: hot-gpu: gpu.temperature of gpu0 is above 80 °C; gpu1 is not there";
+    assert!(described.out.contains(why), "{}", described.out);
+}
+
+#[test]
 fn describe_tells_everything_about_a_node() {
     let mut node = rows::alone("edge-03");
     node.last_decisions = vec![rows::decision("edge-03.1.42")];

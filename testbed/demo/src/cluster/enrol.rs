@@ -129,6 +129,11 @@ impl Cluster {
              # What it has in common with others, for rules that select or count by it.\n\
              labels = {{ rack = \"rack-{}\" }}\n\
              \n\
+             # The faults of the machine under the demo are not this node's: it has a kernel log of its own, empty until somebody writes to it.\n\
+             kernel_log = \"kernel.log\"\n\
+             # Metrics are on the node's own page.\n\
+             metrics = \"off\"\n\
+             \n\
              # Simulated GPUs: another program that speaks the probe's protocol.\n\
              [gpu_probe]\n\
              command = {gpus}\n\

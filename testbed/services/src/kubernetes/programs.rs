@@ -23,8 +23,11 @@ const ETCD: GoBuild = GoBuild {
     program: "etcd",
     cgo: false,
     tags: "",
+    values: &[],
     takes: "about 30 seconds",
 };
+/// What the API server says its version is; it is that of `go/kubernetes/go.mod`.
+const VERSION: &[&str] = &["k8s.io/component-base/version.gitVersion=v1.36.3"];
 const SERVER: GoBuild = kubernetes(
     "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-apiserver",
@@ -46,6 +49,7 @@ const KWOK: GoBuild = GoBuild {
     program: "kwok",
     cgo: false,
     tags: "",
+    values: &[],
     takes: "about a minute",
 };
 
@@ -58,6 +62,9 @@ const STAGES: [&str; 5] = [
     "pod/fast/pod-delete.yaml",
 ];
 
+/// Pods of an image with the tag `bad` become ready, and crash some seconds later: what a canary has to find.
+const BAD_IMAGE: &str = include_str!("bad_image.yaml");
+
 const fn kubernetes(package: &'static str, program: &'static str, takes: &'static str) -> GoBuild {
     GoBuild {
         module: "kubernetes",
@@ -65,6 +72,7 @@ const fn kubernetes(package: &'static str, program: &'static str, takes: &'stati
         program,
         cgo: false,
         tags: "",
+        values: VERSION,
         takes,
     }
 }
@@ -85,7 +93,11 @@ impl Programs {
 
 /// kwok's stages in one file.
 fn stages(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, ServiceError> {
-    let pins = concat!(include_str!("../../go/kwok/go.mod"), "stages 1");
+    let pins = concat!(
+        include_str!("../../go/kwok/go.mod"),
+        include_str!("bad_image.yaml"),
+        "stages 2"
+    );
     let made = cache.once("kwok-stages", &[pins], "a second", progress, |part| {
         let from = go_module_folder("kwok", "sigs.k8s.io/kwok")?.join("kustomize/stage");
         let mut all = String::new();
@@ -95,6 +107,8 @@ fn stages(cache: &Cache, progress: Progress<'_>) -> Result<PathBuf, ServiceError
             all.push_str("---\n");
             all.push_str(&text);
         }
+        all.push_str("---\n");
+        all.push_str(BAD_IMAGE);
         let path = part.join("stages.yaml");
         fs::write(&path, all).map_err(ServiceError::file("write", &path))
     })?;

@@ -1,0 +1,72 @@
+//! A plan as a document: codec version 1.
+
+use wire::plan::{Plan, PlanState, Target};
+
+use super::machine::PlanRecord;
+use crate::documents::Document;
+
+/// Unique key of a target: one live plan for each.
+pub(super) fn target_key(target: &Target) -> String {
+    short(&format!("target:{target}"))
+}
+
+/// Unique key of what the sender calls it; kept when the plan is over, so that a plan sent again is the same one.
+pub(super) fn sender_key(plan: &Plan) -> Option<String> {
+    (!plan.key.is_empty()).then(|| short(&format!("key:{}:{}", plan.source, plan.key)))
+}
+
+impl Document for PlanRecord {
+    const KIND: &'static str = "plan";
+    const VERSION: u8 = 1;
+    /// A plan for each device of a thousand servers with four each.
+    const MOST_LIVE: usize = 4_096;
+
+    fn id(&self) -> String {
+        self.plan.id.to_string()
+    }
+
+    fn is_live(&self) -> bool {
+        !self.state.is_final()
+    }
+
+    fn unique(&self) -> Vec<String> {
+        let targets = self.plan.targets().into_iter().filter(|_| self.is_live());
+        let targets = targets.map(target_key);
+        targets.chain(sender_key(&self.plan)).collect()
+    }
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        let is_over = if self.state == PlanState::Completed || self.is_live() {
+            "no"
+        } else {
+            "yes"
+        };
+        vec![
+            ("state", self.state.name().to_owned()),
+            ("unfinished", is_over.to_owned()),
+        ]
+    }
+}
+
+/// A key within the store's bound: a long one ends with its digest.
+fn short(key: &str) -> String {
+    const MOST: usize = 120;
+    if key.len() <= MOST {
+        return key.to_owned();
+    }
+    let end = (0..=MOST).rev().find(|at| key.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}#{}", &key[..end], wire::Digest::of(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_keys_stay_apart_within_the_bound() {
+        let long = |end: &str| short(&format!("{}{end}", "x".repeat(300)));
+        assert!(long("a").len() <= crate::documents::MAX_KEY_BYTES);
+        assert_ne!(long("a"), long("b"));
+        assert_eq!(short("target:edge-03/gpu0"), "target:edge-03/gpu0");
+    }
+}

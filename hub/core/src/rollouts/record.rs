@@ -1,0 +1,81 @@
+//! A rollout as a document: codec version 1.
+
+use serde::{Deserialize, Serialize};
+use wire::kube::{DeploymentRef, RolloutView};
+use wire::time::Wall;
+
+use super::facts::Change;
+use super::machine::Rollout;
+use crate::documents::Document;
+
+/// A rollout with whom it belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RolloutRecord {
+    /// Its id, a UUIDv7.
+    pub id: String,
+    /// Of which deployment.
+    pub target: DeploymentRef,
+    /// How it stands.
+    pub rollout: Rollout,
+    /// What was asked of the cluster last.
+    pub asked: Vec<Change>,
+    /// Ready replicas of all its parts, as observed when it was written.
+    pub ready: u32,
+    /// Who started it.
+    pub started_by: String,
+    /// When.
+    pub started_at: Wall,
+}
+
+impl RolloutRecord {
+    /// For people.
+    pub fn view(&self) -> RolloutView {
+        let steps = self.rollout.spec.steps.len();
+        RolloutView {
+            id: self.id.clone(),
+            target: self.target.clone(),
+            image: self.rollout.spec.image.clone(),
+            from_image: self.rollout.start.image.clone(),
+            phase: self.rollout.phase().word().to_owned(),
+            step: (self.rollout.step() + 1).min(steps),
+            steps,
+            why: self.rollout.why().to_owned(),
+            ready: self.ready,
+            start_replicas: self.rollout.start.replicas,
+            deadline: self.rollout.deadline_ms().map(Wall),
+            finished: self.rollout.phase().is_end(),
+            started_at: self.started_at,
+            started_by: self.started_by.clone(),
+        }
+    }
+}
+
+impl Document for RolloutRecord {
+    const KIND: &'static str = "rollout";
+    const VERSION: u8 = 1;
+    /// Each is looked at every other second.
+    const MOST_LIVE: usize = 500;
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+
+    fn is_live(&self) -> bool {
+        !self.rollout.phase().is_end()
+    }
+
+    fn unique(&self) -> Vec<String> {
+        // Finished ones let go of their deployment.
+        self.is_live()
+            .then(|| format!("target:{}", self.target))
+            .into_iter()
+            .collect()
+    }
+
+    fn indexes(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("target", self.target.to_string()),
+            ("phase", self.rollout.phase().word().to_owned()),
+        ]
+    }
+}

@@ -1,0 +1,261 @@
+//! Clusters, their deployments and rollouts, as people and programs name and read them.
+//!
+//! Plain words; what they mean is decided in the hub's core, and what a cluster makes of them in `hub/kube`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{PlanProblem, Target};
+use crate::time::Wall;
+
+/// A deployment of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DeploymentRef {
+    /// Which cluster.
+    pub cluster: String,
+    /// In which namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl DeploymentRef {
+    /// Holds its names against their lengths and grammar.
+    pub fn check(&self) -> Result<(), PlanProblem> {
+        let Self {
+            cluster,
+            namespace,
+            name,
+        } = self.clone();
+        Target::Deployment {
+            cluster,
+            namespace,
+            name,
+        }
+        .check()
+    }
+}
+
+impl fmt::Display for DeploymentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}/deployment/{}", self.cluster, self.namespace, self.name)
+    }
+}
+
+impl FromStr for DeploymentRef {
+    type Err = PlanProblem;
+
+    /// From `CLUSTER/NAMESPACE/NAME`, or as it is shown.
+    fn from_str(text: &str) -> Result<Self, PlanProblem> {
+        let parts: Vec<&str> = match text.split_once(':') {
+            Some((cluster, rest)) => std::iter::once(cluster).chain(rest.split("/deployment/")).collect(),
+            None => text.split('/').collect(),
+        };
+        let [cluster, namespace, name] = parts[..] else {
+            let problem = format!("`{text}` is not CLUSTER/NAMESPACE/NAME, for example demo/default/web");
+            return Err(PlanProblem::new("deployment", problem));
+        };
+        let [cluster, namespace, name] = [cluster, namespace, name].map(str::to_owned);
+        let deployment = Self {
+            cluster,
+            namespace,
+            name,
+        };
+        deployment.check().map(|()| deployment)
+    }
+}
+
+/// One change of a deployment. Each says how it should be, so that twice is once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeploymentChange {
+    /// Make it.
+    Create {
+        /// Its image.
+        image: String,
+        /// Its replicas.
+        replicas: u32,
+    },
+    /// Another number of replicas; 0 is a number.
+    Scale {
+        /// How many.
+        replicas: u32,
+    },
+    /// Replace all pods.
+    Restart {
+        /// Marks this restart: the same mark again does nothing.
+        mark: String,
+    },
+    /// Go back to a revision.
+    RollBack {
+        /// Its number.
+        revision: u64,
+    },
+    /// Another image.
+    SetImage {
+        /// The image.
+        image: String,
+    },
+    /// Remove it.
+    Delete,
+}
+
+impl DeploymentChange {
+    /// The verb in the journal, such as `deployment.scale`.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "deployment.create",
+            Self::Scale { .. } => "deployment.scale",
+            Self::Restart { .. } => "deployment.restart",
+            Self::RollBack { .. } => "deployment.rollback",
+            Self::SetImage { .. } => "deployment.image",
+            Self::Delete => "deployment.delete",
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeOutcome {
+    /// The cluster has taken it; its pods follow.
+    Accepted {
+        /// For people.
+        detail: String,
+    },
+    /// The cluster did not do it.
+    Refused {
+        /// For people, with the way out.
+        reason: String,
+    },
+    /// The answer was lost: it may have happened. Read the deployment before anything else.
+    Unknown {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A cluster, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Its name.
+    pub name: String,
+    /// Where its credentials come from: a file on the hub, or `in-cluster`.
+    pub kubeconfig: String,
+    /// The context of that file; the current one if empty.
+    pub context: String,
+    /// Namespace of deployments that name none.
+    pub namespace: String,
+    /// Its labels: (name, value).
+    pub labels: Vec<(String, String)>,
+    /// Since when it is registered.
+    pub registered_at: Wall,
+    /// `ready`, `not_ready`, `forbidden` or `unreachable`.
+    pub status: String,
+    /// Its version; empty while it was not reached.
+    pub version: String,
+    /// Verbs that its credentials do not allow and the hub needs.
+    pub missing_permissions: Vec<String>,
+    /// What is wrong; empty if nothing is.
+    pub detail: String,
+}
+
+/// A deployment, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeploymentView {
+    /// Which.
+    #[serde(flatten)]
+    pub id: DeploymentRef,
+    /// `running`, `scaling`, `updating`, `pending`, `failed` or `unknown`.
+    pub status: String,
+    /// Replicas that are wanted.
+    pub wanted: u32,
+    /// Replicas that are ready.
+    pub ready: u32,
+    /// Replicas of the newest revision.
+    pub updated: u32,
+    /// Image of its first container.
+    pub image: String,
+    /// Its revision.
+    pub revision: Option<u64>,
+}
+
+/// A rollout, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// Its id.
+    pub id: String,
+    /// Of which deployment.
+    pub target: DeploymentRef,
+    /// The image that it brings.
+    pub image: String,
+    /// The image that was there before.
+    pub from_image: String,
+    /// Where it is, such as `analysing`, `completed` or `rolled_back`.
+    pub phase: String,
+    /// The step, from 1.
+    pub step: usize,
+    /// How many steps there are.
+    pub steps: usize,
+    /// Why it is where it is.
+    pub why: String,
+    /// Ready replicas of all its parts, as last observed.
+    pub ready: u32,
+    /// Replicas at its start: there are never fewer ready ones.
+    pub start_replicas: u32,
+    /// When the phase is left at the latest.
+    pub deadline: Option<Wall>,
+    /// Nothing more happens to it.
+    pub finished: bool,
+    /// When it was started.
+    pub started_at: Wall,
+    /// Who started it.
+    pub started_by: String,
+}
+
+/// What registers a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterCluster {
+    /// Our name for it.
+    pub name: String,
+    /// A kubeconfig file on the hub's machine; absent for the service account of the pod that the hub runs in.
+    #[serde(default)]
+    pub kubeconfig: Option<String>,
+    /// Which context of it.
+    #[serde(default)]
+    pub context: String,
+    /// Namespace of deployments that name none.
+    #[serde(default)]
+    pub namespace: String,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// A change of a deployment as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeDeployment {
+    /// What.
+    pub change: DeploymentChange,
+    /// Why; it is journaled.
+    pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_read_as_it_is_shown_and_as_people_type_it() {
+        let typed: DeploymentRef = "demo/default/web".parse().expect("three names");
+        assert_eq!(typed.to_string(), "demo:default/deployment/web");
+        assert_eq!(typed.to_string().parse(), Ok(typed));
+        for wrong in ["web", "demo/web", "demo/default/Web", "a/b/c/d", "demo:default/web"] {
+            assert!(wrong.parse::<DeploymentRef>().is_err(), "{wrong}");
+        }
+    }
+}
