@@ -81,6 +81,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         config.kernel_log.clone(),
         config.state_dir.join("kernel-log"),
         faults.clone(),
+        &watch,
     )
     .map_err(system("start the kernel log's thread"))?;
     let probe = config

@@ -23,6 +23,7 @@ use wire::fault::{NextStep, Severity};
 
 use super::Faults;
 use crate::clock;
+use crate::watch::Watch;
 
 /// Longest record that the kernel makes (`CONSOLE_EXT_LOG_MAX` is 8 KiB), and room for several of a recording.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -37,22 +38,20 @@ pub struct KernelLog {
 
 impl KernelLog {
     /// Starts reading `path`, which is `/dev/kmsg` or a recording of it; keeps its place in `place`.
-    pub fn start(path: PathBuf, place: PathBuf, faults: Faults) -> io::Result<Self> {
+    pub fn start(path: PathBuf, place: PathBuf, faults: Faults, watch: &Watch) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        std::thread::Builder::new()
-            .name("kernel-log".to_owned())
-            .spawn(move || match Device::open(&path) {
-                Ok(source) => work(source, &place, &clock::boot_id(), &faults, &stopped),
-                Err(error) => {
-                    let path = path.display();
-                    tracing::warn!(%path, %error, "kernel log cannot be read: faults that only it tells of stay unknown");
-                    while !stopped.load(Ordering::Relaxed) {
-                        std::thread::park_timeout(WAIT);
-                        faults.look();
-                    }
+        watch.thread("kernel-log", move || match Device::open(&path) {
+            Ok(source) => work(source, &place, &clock::boot_id(), &faults, &stopped),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!(%path, %error, "kernel log cannot be read: faults that only it tells of stay unknown");
+                while !stopped.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(WAIT);
+                    faults.look();
                 }
-            })?;
+            }
+        })?;
         Ok(Self { stop })
     }
 
