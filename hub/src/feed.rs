@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use hub_core::{Change, Hub};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use wire::api::StreamEvent;
 use wire::ids::DecisionId;
 use wire::time::Now;
@@ -24,6 +24,7 @@ const STORIES: usize = 256;
 pub struct Feed {
     events: broadcast::Sender<Arc<str>>,
     stories: mpsc::Sender<DecisionId>,
+    arrivals: watch::Sender<u64>,
 }
 
 impl Feed {
@@ -36,7 +37,13 @@ impl Feed {
             store,
             events: events.clone(),
         };
-        (Self { events, stories }, reader)
+        let arrivals = watch::Sender::new(0);
+        let feed = Self {
+            events,
+            stories,
+            arrivals,
+        };
+        (feed, reader)
     }
 
     /// How many watch.
@@ -47,6 +54,21 @@ impl Feed {
     /// One more watcher.
     pub fn watch(&self) -> broadcast::Receiver<Arc<str>> {
         self.events.subscribe()
+    }
+
+    /// Something is durable: whoever follows the order of arrival looks again.
+    pub fn arrived(&self) {
+        self.arrivals.send_modify(|batches| *batches = batches.wrapping_add(1));
+    }
+
+    /// Changes whenever something has arrived.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    /// How many follow the order of arrival.
+    pub fn followers(&self) -> usize {
+        self.arrivals.receiver_count()
     }
 
     /// Passes a change on to those who watch. Never blocks.
@@ -78,6 +100,8 @@ impl Feed {
                     });
                 }
             }
+            // Whoever watches the fleet does not watch people.
+            Change::Access { .. } => {}
             Change::Policy => {
                 if let Some(policy) = core.policy(now) {
                     self.send(&StreamEvent::Policy(Box::new(policy)));

@@ -1,12 +1,14 @@
 //! The API and the console, over HTTPS: one table of routes, one door before all of them.
 //!
-//! Decides who may come in ([`auth`]) and how answers look; what they say is read from the core and the store.
+//! Decides who may come in and how answers look; what they say is read from the core and the store.
 //!
-//! Invariant: a request without a valid token or cookie reaches no handler, except the few routes that the table marks as open.
-//! Read next: `http/routes.rs` (the table), `http/auth.rs` (the door), `wire::api` (the words).
+//! Invariant: a request without a valid token or cookie reaches no handler, except the few routes that the table marks as open; one
+//! without the route's permission reaches none either.
+//! Read next: `http/routes.rs` (the table), `http/door.rs` (who comes), `http/guard.rs` (what they may), `wire::api` (the words).
 
 use std::sync::Arc;
 
+use hub_core::{Answer, Request};
 use wire::ids::Digest;
 use wire::time::Wall;
 
@@ -19,24 +21,32 @@ use crate::forges::Forges;
 use crate::hub::Handle;
 use crate::keys::RoleFile;
 use crate::metrics::Meters;
+use crate::people::People;
 use crate::store::{Store, StoreError};
 
 mod actions;
 mod answer;
+mod api_tokens;
 mod assets;
+mod audits;
 pub mod auth;
 pub mod certificate;
 mod clusters;
 mod decisions;
 mod door;
+mod events;
 mod glass;
+mod guard;
 mod handbook;
 mod health;
 mod hooks;
+mod identity;
+pub mod jwt;
 mod login;
 pub mod metrics;
 pub mod nodes;
 mod parcels;
+mod password;
 mod places;
 mod plans;
 mod policies;
@@ -49,11 +59,13 @@ mod stream;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod tokens;
+mod users;
 mod verify;
 
 pub use answer::Failure;
-pub use routes::{ROUTES, Route, router};
+pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 
 /// What handlers work with.
@@ -71,8 +83,10 @@ pub struct App {
     pub roles: Arc<RoleFile>,
     /// The CA, for join lines.
     pub ca: Arc<Ca>,
-    /// Who may come in.
+    /// Ways in that are no person's.
     pub auth: Arc<auth::Auth>,
+    /// People whom the door knows.
+    pub people: Arc<People>,
     /// Live events.
     pub feed: Feed,
     /// How others reach this hub.
@@ -93,6 +107,11 @@ pub struct App {
     pub work: Arc<tokio::sync::Notify>,
 }
 
+/// A link for somebody who sets their password with it. The code stands behind `#`, so that it is in no server's log and no referrer.
+pub fn setup_link(public: &Public, code: &str) -> String {
+    format!("https://{public}/setup#code={code}")
+}
+
 impl App {
     /// Reads from the store on a thread that may wait for the disk.
     async fn read<T: Send + 'static>(
@@ -111,6 +130,15 @@ impl App {
         tokio::task::spawn_blocking(move || work(&app))
             .await
             .unwrap_or_else(|_| Err(Failure::internal("this request failed badly; the log says where")))
+    }
+
+    /// Asks the core for a change, and says in HTTP why it refuses.
+    async fn change(&self, what: Request) -> Result<Answer, Failure> {
+        match self.hub.request(what).await? {
+            Answer::Rejected { reason } => Err(Failure::conflict(reason)),
+            Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
+            answer => Ok(answer),
+        }
     }
 
     fn now(&self) -> Wall {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::plans::PlanRecord;
-use hub_core::{Answer, Batch, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
+use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
+use crate::people::People;
 use crate::store::{Completion, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
@@ -175,6 +176,8 @@ pub struct Parts {
     pub kube: Orders,
     /// Who watches.
     pub feed: Feed,
+    /// Whom the door knows.
+    pub people: Arc<People>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -200,6 +203,7 @@ pub struct Turn {
     outlet: Arc<dyn Outlet>,
     kube: Orders,
     feed: Feed,
+    people: Arc<People>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -222,6 +226,7 @@ impl Turn {
             outlet,
             kube,
             feed,
+            people,
             meters,
             publish,
         } = parts;
@@ -234,6 +239,7 @@ impl Turn {
             outlet,
             kube,
             feed,
+            people,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -296,6 +302,7 @@ impl Turn {
                 Effect::Send { session, frame } => self.outlet.send(session, &frame),
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());
@@ -334,6 +341,9 @@ impl Turn {
         }
         for Completion { token, result } in completions {
             self.meter.ended(token, result.is_ok());
+            if result.is_ok() {
+                self.feed.arrived();
+            }
             self.turn(match result {
                 Ok(()) => Input::Stored { token },
                 Err(reason) => Input::StoreFailed { token, reason },

@@ -93,6 +93,11 @@ fn read_key(path: &Path) -> Result<Option<SigningKey>, KeyError> {
     }
 }
 
+/// Reads the key that signs access tokens, or makes it: without it people log in again, and nothing else is lost.
+pub fn token_key(path: &Path) -> Result<SigningKey, KeyError> {
+    key_or_new(path)
+}
+
 fn key_or_new(path: &Path) -> Result<SigningKey, KeyError> {
     if let Some(key) = read_key(path)? {
         return Ok(key);
@@ -118,6 +123,8 @@ pub fn admin_context(path: &Path, store: &dyn Store, hub: &str, ca_pem: &str) ->
         None => Context {
             hub: String::new(),
             token: format!("sat_{}", random_text().map_err(|cause| KeyError::Random { cause })?),
+            refresh_token: None,
+            token_ends: None,
             ca_pem: String::new(),
             nodes: Default::default(),
             demo_socket: None,

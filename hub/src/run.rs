@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::change::{Caller, Via};
 use wire::frame::Frame;
 use wire_inframind::client::{Address, Tls};
 
@@ -26,7 +27,7 @@ use crate::enroll::EnrollError;
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
-use crate::http::{App, Server, ServerError, auth::Auth, nodes, router};
+use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind;
 use crate::inframind::remote::{Remote, remote};
@@ -35,6 +36,7 @@ use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
 use crate::notify;
+use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
@@ -170,7 +172,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public)?;
+        announce(&hub.public, hub.setup.as_deref())?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -192,9 +194,11 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
-fn announce(public: &Public) -> Result<(), RunError> {
+/// The link of the first person goes to stdout only, so that it is in no log.
+fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    writeln!(out, "ready https://{public}")
+    let setup = setup.map(|link| format!("first administrator: {link}\n"));
+    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
         .and_then(|()| out.flush())
         .map_err(|cause| RunError::System {
             action: "write to stdout".to_owned(),
@@ -206,6 +210,8 @@ fn announce(public: &Public) -> Result<(), RunError> {
 pub struct Running {
     /// How others reach it.
     pub public: Public,
+    /// The first person's one-time link, while nobody is there.
+    pub setup: Option<String>,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -253,7 +259,9 @@ impl Running {
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
         let fresh = base.recovered.bundle.is_none();
+        let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
+        let people = Arc::new(People::of(core.access()));
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
@@ -267,6 +275,7 @@ impl Running {
             outlet: Arc::new(Frames(quic.sessions())),
             kube: orders,
             feed: feed.clone(),
+            people: Arc::clone(&people),
             meters: Arc::clone(&meters),
             publish: to_publisher,
         });
@@ -315,6 +324,10 @@ impl Running {
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
+        let key = args.state.join("tokens.key");
+        let signer = blocking(move || keys::token_key(&key)).await??;
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let setup = first_link(&auth, &people, &public)?;
         let app = App {
             hub: handle.clone(),
             store,
@@ -322,7 +335,8 @@ impl Running {
             enrollment: base.enrollment,
             roles: base.roles,
             ca: base.ca,
-            auth: Arc::new(Auth::new(token)),
+            auth: Arc::new(auth),
+            people,
             feed,
             public: public.clone(),
             fleet: nodes::empty(),
@@ -341,6 +355,7 @@ impl Running {
         tracing::info!(%address, %public, "hub runs");
         Ok(Self {
             public,
+            setup,
             handle,
             store: base.store,
             quic,
@@ -375,6 +390,15 @@ impl Running {
         tracing::info!("hub stopped");
         Ok(())
     }
+}
+
+/// The link with which the first person comes in; `None` when somebody is there.
+fn first_link(auth: &Auth, people: &People, public: &Public) -> Result<Option<String>, RunError> {
+    if !people.is_empty() {
+        return Ok(None);
+    }
+    let code = auth.new_setup().map_err(|cause| KeyError::Random { cause })?;
+    Ok(Some(crate::http::setup_link(public, &code)))
 }
 
 /// Why the core's loop is over.
@@ -434,8 +458,8 @@ async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {
             action: format!("read `{}`", path.display()),
             cause,
         })?;
-    let who = "sentinel-hub --bundle".to_owned();
-    let detail = match handle.request(Request::Publish { who, text }).await {
+    let caller = Caller::new("sentinel-hub --bundle", Via::Hub);
+    let detail = match handle.request(Request::Publish { caller, text }).await {
         Ok(Answer::Published { bundle, .. }) => {
             tracing::info!(generation = %bundle.generation, path = %path.display(), "first bundle published");
             return Ok(());

@@ -37,7 +37,20 @@
 //! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
 //! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
-//! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code -> 204 with the session cookie |
+//! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code, or a name and a password -> 204 with the session cookie |
+//! | `POST /api/v1/auth/setup` (hub only) | [`SetupRequest`] -> [`UserView`], and the session cookie |
+//! | `POST /api/v1/auth/login`, `/auth/refresh` (hub only) | [`PasswordRequest`], [`RefreshRequest`] -> [`TokensView`] |
+//! | `POST /api/v1/auth/logout` (hub only) | 204; the session that asks is over |
+//! | `GET /api/v1/auth/me` (hub only) | [`MeView`] |
+//! | `GET`, `POST /api/v1/users` (hub only) | [`List`]<[`UserView`]>; [`NewUserRequest`] -> [`InviteView`] |
+//! | `GET`, `PATCH`, `DELETE /api/v1/users/{name}` (hub only) | [`UserView`]; [`ChangeUserRequest`] -> [`UserView`] |
+//! | `POST /api/v1/users/{name}/invite` (hub only) | [`InviteView`]: a link with which they choose a password |
+//! | `GET /api/v1/roles`, `/api/v1/access` (hub only) | [`List`]<[`RoleView`]>, [`List`]<[`RouteView`]> |
+//! | `GET`, `POST /api/v1/api-tokens` (hub only) | [`List`]<[`ApiTokenView`]>; [`ApiTokenRequest`] -> [`NewApiTokenView`] |
+//! | `DELETE /api/v1/api-tokens/{id}` (hub only) | [`ApiTokenView`] |
+//! | `GET /api/v1/events?after=&limit=&watch=` (hub only) | CloudEvents 1.0, oldest first; with `watch=true` server-sent events |
+//! | `GET /api/v1/audits/verify` (hub only) | [`AuditCheckView`] |
+//! | `GET /api/v1/audits?who=&verb=&target=&result=&since=&before=&limit=` (hub only) | [`List`]<[`AuditView`]>, newest first |
 //! | `POST /api/v1/login-links` (hub only) | [`LoginLinkView`] |
 //! | `GET /livez`, `/readyz` | `ok`, or 503 with the reason |
 //!
@@ -51,6 +64,7 @@ use crate::ids::{AgentId, DecisionId, Digest, Epoch, Generation, HubEpoch, Seq};
 use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::Wall;
 
+mod access;
 mod decisions;
 mod domains;
 mod glass;
@@ -59,6 +73,10 @@ mod plans;
 mod policies;
 mod requests;
 
+pub use access::{
+    ApiTokenRequest, ApiTokenView, AuditCheckView, AuditView, ChangeUserRequest, InviteView, MeView, NewApiTokenView,
+    NewUserRequest, PasswordRequest, RefreshRequest, RoleView, RouteView, SetupRequest, TokensView, UserView,
+};
 pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
@@ -321,6 +339,12 @@ pub struct Problem {
     /// The decision that refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<DecisionId>,
+    /// The permission that is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission: Option<crate::access::Permission>,
+    /// How long to wait before trying again, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "retry_after_seconds")]
+    pub retry_after: Option<u64>,
 }
 
 /// One field at fault.
@@ -338,8 +362,14 @@ pub struct FieldProblem {
 pub struct Context {
     /// `https://HOST:PORT` of the hub's API.
     pub hub: String,
-    /// The administrator's token.
+    /// The administrator's token, an API token, or a person's access token.
     pub token: String,
+    /// Gives the next access token, once; absent where the token lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
+    /// Until when the access token is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ends: Option<Wall>,
     /// The hub's CA certificate, PEM.
     pub ca_pem: String,
     /// Local sockets of nodes on this machine.

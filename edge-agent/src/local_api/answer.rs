@@ -25,6 +25,8 @@ impl Failure {
             code: code.to_owned(),
             errors: Vec::new(),
             decision_id: None,
+            permission: None,
+            retry_after: None,
         }))
     }
 

@@ -8,10 +8,12 @@ import { useEffect, useState } from "preact/hooks";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import type { Failure } from "./api/client";
+import { Access } from "./pages/Access";
+import { Audit } from "./pages/Audit";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
-import { Login, signIn, takeCode } from "./pages/Login";
+import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
@@ -21,7 +23,7 @@ import { restartStream, startStream } from "./state/stream";
 import { applyTheme, theme } from "./state/theme";
 import { useStore } from "./state/use";
 
-function App({ first }: { first: Failure | null }) {
+function App({ first, setup }: { first: Failure | null; setup: string | null }) {
   const link = useStore((state) => state.link);
   const { route } = useRoute();
   const [refused, setRefused] = useState(first);
@@ -41,6 +43,7 @@ function App({ first }: { first: Failure | null }) {
     window.addEventListener("hashchange", entered);
     return () => window.removeEventListener("hashchange", entered);
   }, []);
+  if (route.page === "setup") return <Setup code={setup} />;
   if (link === "unauthorized") return <Login failure={refused} />;
   return (
     <Shell>
@@ -64,6 +67,12 @@ function Page() {
       return <Decision id={route.id} />;
     case "policies":
       return <Policies />;
+    case "access":
+      return <Access />;
+    case "audit":
+      return <Audit />;
+    case "setup":
+      return null;
     case "nowhere":
       return (
         <div class="page">
@@ -88,6 +97,12 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return route.id;
     case "policies":
       return "Policies";
+    case "access":
+      return "Access";
+    case "audit":
+      return "Audit";
+    case "setup":
+      return "Welcome";
     case "nowhere":
       return "No such page";
   }
@@ -98,9 +113,10 @@ async function start(): Promise<void> {
   startRouting();
   const code = takeCode();
   const refused = code === null ? null : await signIn(code);
+  const setup = takeSetupCode();
   startStream();
   const root = document.getElementById("app");
-  if (root !== null) render(<App first={refused} />, root);
+  if (root !== null) render(<App first={refused} setup={setup} />, root);
 }
 
 void start();

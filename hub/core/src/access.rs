@@ -1,25 +1,38 @@
-//! People: who they are, which role they have, and that somebody is always left who can manage them.
+//! People: who they are, which role they have, what they have open, and that somebody is always left who can manage them.
 //!
 //! Decides whether a change of people is allowed by itself (names, the last administrator); whether the caller may ask for it is
-//! decided before, by the route's permission. Holds password hashes, never passwords: hashing takes time and memory, so the shell
+//! decided before, by the route's permission. Holds hashes, never passwords or codes: hashing takes time and memory, so the shell
 //! does it before it asks.
 //!
 //! Invariants: a name belongs to one person; while anybody is stored, some enabled person is an administrator; permissions are read
-//! from what is stored.
+//! from what is stored; an invitation is accepted once.
 //!
-//! Read next: `access/record.rs` (the document), `cx.rs` (how a subject writes).
+//! Read next: `access/record.rs` (the documents), `access/sessions.rs` (what people have open), `access/refusals.rs`, `cx.rs` (how a
+//! subject writes).
 
 mod record;
+mod refusals;
+mod sessions;
+
+use std::time::Duration;
 
 use wire::change::{Caller, ChangeRecord};
+use wire::ids::Digest;
 use wire::time::Wall;
 use wire::{Permission, Role};
 
-pub use record::User;
+pub use record::{ApiToken, Invite, Session, User};
 
 use crate::cx::Cx;
-use crate::documents::{Document, Documents, StoredDocument, Unreadable};
+use crate::documents::{Document, Documents, Unreadable};
 use crate::effect::Answer;
+use crate::hub::recover;
+use crate::input::Recovered;
+use crate::timers::Timer;
+use refusals::Refusals;
+
+/// Time between two looks for what has ended: an ended session is refused by its own date, so this only frees memory.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// What somebody wants of people's accounts.
 #[derive(Debug, Clone)]
@@ -28,6 +41,20 @@ pub enum AccessRequest {
     First(NewUser),
     /// One more person.
     Create(NewUser),
+    /// A link with which a person sets their password; a new one makes the former worthless.
+    Invite {
+        /// Who, by name.
+        name: String,
+        /// The invitation.
+        invite: Invite,
+    },
+    /// A person accepts an invitation.
+    Accept {
+        /// Hash of its code.
+        code: Digest,
+        /// The password's hash, in PHC format.
+        password: String,
+    },
     /// Another role, password or state; `None` leaves what there is.
     Change {
         /// Who, by name.
@@ -44,6 +71,34 @@ pub enum AccessRequest {
         /// Who, by name.
         name: String,
     },
+    /// A person whose password was right opens a session.
+    Open(Session),
+    /// A session goes on with another secret.
+    Refresh {
+        /// Which session.
+        session: String,
+        /// Hash of the secret that was given. One that is not the present one has been used before: the session ends.
+        given: Digest,
+        /// Hash of the next secret.
+        next: Digest,
+    },
+    /// A session is over.
+    Close {
+        /// Which.
+        session: String,
+    },
+    /// A token for a program.
+    CreateToken(ApiToken),
+    /// A token is worth nothing from here on.
+    RevokeToken {
+        /// Which.
+        id: String,
+    },
+    /// A token was used: kept, not recorded.
+    TokenUsed {
+        /// Which.
+        id: String,
+    },
 }
 
 /// A person that is to be added.
@@ -57,57 +112,112 @@ pub struct NewUser {
     pub role: Role,
     /// The tenant whose resources they see; `None` for those that belong to none.
     pub tenant: Option<String>,
-    /// The password's hash, in PHC format; `None` for one who cannot log in by password.
+    /// The password's hash, in PHC format; `None` for one who cannot log in by password yet.
     pub password: Option<String>,
+    /// A link with which they set their password.
+    pub invite: Option<Invite>,
 }
 
 /// Everybody.
 #[derive(Debug, Default)]
-pub(crate) struct Access {
+pub struct Access {
     users: Documents<User>,
+    sessions: Documents<Session>,
+    tokens: Documents<ApiToken>,
+    refusals: Refusals,
 }
 
 impl Access {
-    pub(crate) fn recovered(
-        documents: impl IntoIterator<Item = StoredDocument>,
-        keys: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Self, Unreadable> {
+    pub(crate) fn recovered(recovered: &mut Recovered) -> Result<Self, Unreadable> {
         Ok(Self {
-            users: Documents::recovered(documents, keys)?,
+            users: recover::<User, _>(recovered, Documents::recovered)?,
+            sessions: recover::<Session, _>(recovered, Documents::recovered)?,
+            tokens: recover::<ApiToken, _>(recovered, Documents::recovered)?,
+            refusals: Refusals::default(),
         })
     }
 
     /// Whether nobody is there yet: then the first one may come by the link that the hub printed.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.users.is_empty()
     }
 
     /// A stored person by name.
-    pub(crate) fn user(&self, name: &str) -> Option<&User> {
+    pub fn user(&self, name: &str) -> Option<&User> {
         self.users.stored(self.users.holder(&record::name_key(name))?)
     }
 
+    /// A stored person by id.
+    pub fn user_by_id(&self, id: &str) -> Option<&User> {
+        self.users.stored(id)
+    }
+
     /// Every stored person.
-    pub(crate) fn users(&self) -> impl Iterator<Item = &User> {
+    pub fn users(&self) -> impl Iterator<Item = &User> {
         self.users.iter_stored()
     }
 
+    /// A stored session.
+    pub fn session(&self, id: &str) -> Option<&Session> {
+        self.sessions.stored(id)
+    }
+
+    /// Every stored session.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.iter_stored()
+    }
+
+    /// A stored token.
+    pub fn token(&self, id: &str) -> Option<&ApiToken> {
+        self.tokens.stored(id)
+    }
+
+    /// Every stored token.
+    pub fn tokens(&self) -> impl Iterator<Item = &ApiToken> {
+        self.tokens.iter_stored()
+    }
+
     /// A row came back from the store, or did not.
-    pub(crate) fn settle(&mut self, id: &str, revision: u64, is_stored: bool) {
-        self.users.settle(id, revision, is_stored);
+    pub(crate) fn settle(&mut self, kind: &str, id: &str, revision: u64, is_stored: bool) {
+        match kind {
+            User::KIND => self.users.settle(id, revision, is_stored),
+            Session::KIND => self.sessions.settle(id, revision, is_stored),
+            _ => self.tokens.settle(id, revision, is_stored),
+        }
+    }
+
+    /// Somebody known was refused.
+    pub(crate) fn refused(&mut self, change: ChangeRecord, cx: &mut Cx<'_>) {
+        self.refusals.told(change, cx);
+    }
+
+    /// What has ended goes, and what was refused again is recorded.
+    pub(crate) fn time(&mut self, cx: &mut Cx<'_>) {
+        self.refusals.time(cx);
+        self.sweep(cx);
+        cx.at(cx.now.mono + SWEEP_EVERY, Timer::Access);
     }
 
     /// Carries a request out, or says why not.
     pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: AccessRequest, cx: &mut Cx<'_>) {
-        let result = match what {
+        match self.carried_out(caller, what, cx) {
+            Ok(answer) => cx.reply_when_stored(request, answer),
+            Err(reason) => cx.reply(request, Answer::Rejected { reason }),
+        }
+    }
+
+    fn carried_out(&mut self, caller: Caller, what: AccessRequest, cx: &mut Cx<'_>) -> Result<Answer, String> {
+        let user = match what {
             AccessRequest::First(_) if !self.is_empty() => {
-                Err("somebody is there already: ask an administrator".to_owned())
+                return Err("somebody is there already: ask an administrator for an invitation".to_owned());
             }
             AccessRequest::First(user) => {
                 let role = Role::Admin;
                 self.create(caller, NewUser { role, ..user }, cx)
             }
             AccessRequest::Create(user) => self.create(caller, user, cx),
+            AccessRequest::Invite { name, invite } => self.invite(caller, &name, invite, cx),
+            AccessRequest::Accept { code, password } => self.accept(caller, &code, password, cx),
             AccessRequest::Change {
                 name,
                 role,
@@ -115,16 +225,48 @@ impl Access {
                 disabled,
             } => self.change(caller, &name, (role, password, disabled), cx),
             AccessRequest::Remove { name } => self.remove(caller, &name, cx),
+            AccessRequest::Open(session) => return self.open(caller, session, cx),
+            AccessRequest::Refresh { session, given, next } => {
+                return self.refresh(caller, &session, &given, next, cx);
+            }
+            AccessRequest::Close { session } => return self.close(caller, &session, cx),
+            AccessRequest::CreateToken(token) => return self.create_token(caller, token, cx),
+            AccessRequest::RevokeToken { id } => return self.revoke_token(caller, &id, cx),
+            AccessRequest::TokenUsed { id } => return self.token_used(&id, cx),
         };
-        match result {
-            Ok(user) => cx.reply_when_stored(request, Answer::User(Box::new(user))),
-            Err(reason) => cx.reply(request, Answer::Rejected { reason }),
-        }
+        Ok(Answer::User(Box::new(user?)))
     }
 
     fn create(&mut self, caller: Caller, new: NewUser, cx: &mut Cx<'_>) -> Result<User, String> {
         let user = User::new(new, cx.now.wall)?;
+        if self.users.holder(&record::name_key(&user.name)).is_some() {
+            return Err(format!("there is a user `{}` already", user.name));
+        }
         let change = ChangeRecord::new(caller, "user.create", target(&user.name)).with("role", user.role);
+        self.put(user, change, cx)
+    }
+
+    fn invite(&mut self, caller: Caller, name: &str, invite: Invite, cx: &mut Cx<'_>) -> Result<User, String> {
+        let mut user = self.newest(name)?.clone();
+        user.invite = Some(invite);
+        self.put(user, ChangeRecord::new(caller, "user.invite", target(name)), cx)
+    }
+
+    fn accept(&mut self, caller: Caller, code: &Digest, password: String, cx: &mut Cx<'_>) -> Result<User, String> {
+        let id = self.users.holder(&record::invite_key(code));
+        let invited = id.and_then(|id| self.users.get(id));
+        let Some(mut user) = invited.filter(|user| user.is_invited_by(code, cx.now.wall)).cloned() else {
+            return Err("this link was used before, or has ended: ask an administrator for another".to_owned());
+        };
+        user.invite = None;
+        user.password = Some(password);
+        user.sessions_since = cx.now.wall;
+        let caller = Caller {
+            name: user.name.clone(),
+            ..caller
+        };
+        let change = ChangeRecord::new(caller, "user.accept", target(&user.name));
+        self.close_all(&user.id, cx);
         self.put(user, change, cx)
     }
 
@@ -151,6 +293,8 @@ impl Access {
         }
         self.leaves_an_administrator(&user.id, Some(&user))?;
         user.sessions_since = cx.now.wall;
+        user.invite = None;
+        self.close_all(&user.id, cx);
         self.put(user, change, cx)
     }
 
@@ -161,6 +305,8 @@ impl Access {
             cx.record(ChangeRecord::new(caller, "user.remove", target(name)));
             cx.put(put);
         }
+        self.close_all(&user.id, cx);
+        self.remove_tokens(&user.id, cx);
         Ok(user)
     }
 
@@ -202,12 +348,16 @@ impl User {
                 new.name
             ));
         }
+        if record::RESERVED.contains(&new.name.to_lowercase().as_str()) {
+            return Err(format!("name: `{}` is a name of the system: take another", new.name));
+        }
         Ok(Self {
             id: new.id,
             name: new.name,
             role: new.role,
             tenant: new.tenant,
             password: new.password,
+            invite: new.invite,
             disabled: false,
             created_at: now,
             sessions_since: now,

@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use wire::bundle::{BeaconPayload, BundlePayload, KeyRing};
-use wire::change::{Caller, ChangeRecord, Via};
+use wire::change::{Caller, ChangeRecord};
 use wire::frame::{AskBundle, Frame};
 use wire::ids::Generation;
 use wire::time::{Now, Wall};
 use wire::{Beacon, BundleRef, Parcel, SignedBundle};
 
+use crate::cx::Then;
 use crate::effect::Answer;
 use crate::hub::Hub;
 use crate::input::SessionId;
@@ -83,7 +84,7 @@ pub(crate) struct Publication {
     /// Who waits for the answer; nobody for a bundle that an agent brought back.
     pub(crate) request: Option<u64>,
     /// Who publishes it; nobody where the hub goes on with what was published before.
-    pub(crate) who: Option<String>,
+    pub(crate) caller: Option<Caller>,
     pub(crate) newest: Newest,
 }
 
@@ -163,7 +164,7 @@ impl Bundles {
 
 impl Hub {
     /// A person publishes a text.
-    pub(crate) fn publish(&mut self, request: u64, who: String, text: Vec<u8>, now: Now) {
+    pub(crate) fn publish(&mut self, request: u64, caller: Caller, text: Vec<u8>, now: Now) {
         let parsed = match policy::Bundle::parse(&text) {
             Ok(parsed) => parsed,
             Err(problems) => return self.reply(request, Answer::Invalid { problems }),
@@ -175,11 +176,11 @@ impl Hub {
         if self.is_crowded(request) {
             return;
         }
-        self.issue(Some((request, who)), text, parsed, now);
+        self.issue(Some((request, caller)), text, parsed, now);
     }
 
     /// A person publishes a bundle that others have signed: it has its number, which must be above all that agents have heard of.
-    pub(crate) fn publish_signed(&mut self, request: u64, who: String, signed: SignedBundle, now: Now) {
+    pub(crate) fn publish_signed(&mut self, request: u64, caller: Caller, signed: SignedBundle, now: Now) {
         let opened = signed.open(&crate::roles::policy_ring(&self.settings), &self.settings.trust_domain);
         let payload = match opened {
             Ok(payload) => payload,
@@ -228,7 +229,7 @@ impl Hub {
         self.send_to_store(
             Publication {
                 request: Some(request),
-                who: Some(who),
+                caller: Some(caller),
                 newest,
             },
             now,
@@ -245,7 +246,7 @@ impl Hub {
     }
 
     /// Everything that a node without a network needs.
-    pub(crate) fn export(&mut self, request: u64) {
+    pub(crate) fn export(&mut self, request: u64, caller: Caller, now: Now) {
         let Some(newest) = self.bundles.newest() else {
             let reason = "no bundle was published yet: there is nothing to export".to_owned();
             return self.reply(request, Answer::Rejected { reason });
@@ -255,11 +256,16 @@ impl Hub {
             bundle: Some(newest.signed.clone()),
             beacon: self.bundles.beacon.clone(),
         };
-        self.reply(request, Answer::Parcel(Box::new(parcel)));
+        let target = format!("policy/{}", newest.reference.generation);
+        self.record(ChangeRecord::new(caller, "policy.export", target), now);
+        self.journal.open().then(Then::Reply {
+            request,
+            answer: Box::new(Answer::Parcel(Box::new(parcel))),
+        });
     }
 
     /// Gives a text the next generation, signs it and has it stored.
-    fn issue(&mut self, asked: Option<(u64, String)>, text: Vec<u8>, parsed: policy::Bundle, now: Now) {
+    fn issue(&mut self, asked: Option<(u64, Caller)>, text: Vec<u8>, parsed: policy::Bundle, now: Now) {
         let generation = self.next_generation();
         self.bundles.given = generation;
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
@@ -271,18 +277,20 @@ impl Hub {
         };
         if let Some(key) = self.signing_key() {
             let newest = Newest::sign(payload, parsed, key);
-            let (request, who) = asked.unzip();
-            self.send_to_store(Publication { request, who, newest }, now);
+            let (request, caller) = asked.unzip();
+            let publication = Publication {
+                request,
+                caller,
+                newest,
+            };
+            self.send_to_store(publication, now);
         }
     }
 
     /// The bundle and the entry that explains it are one batch.
     fn send_to_store(&mut self, publication: Publication, now: Now) {
         let reference = publication.newest.reference;
-        let caller = match &publication.who {
-            Some(who) => Caller::new(who, Via::Api),
-            None => Caller::hub(),
-        };
+        let caller = publication.caller.clone().unwrap_or_else(Caller::hub);
         let change = ChangeRecord::new(caller, "policy.publish", format!("policy/{}", reference.generation));
         self.record(change.with("digest", reference.digest), now);
         self.writer.publish(publication);
@@ -402,7 +410,7 @@ impl Hub {
         self.wanted.generation_floor = self.wanted.generation_floor.max(generation);
         let publication = Publication {
             request: None,
-            who: None,
+            caller: None,
             newest,
         };
         self.send_to_store(publication, now);

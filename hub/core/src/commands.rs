@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use policy_execution::Answer as Carried;
 use serde::{Deserialize, Serialize};
-use wire::change::{Caller, ChangeRecord, Via};
+use wire::change::{Caller, ChangeRecord};
 use wire::codec;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Frame, Order, PlanCommand};
@@ -44,7 +44,7 @@ const WITHOUT_PLANS: u8 = 1;
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(crate) id: CommandId,
-    pub(crate) who: String,
+    pub(crate) caller: Caller,
     pub(crate) reason: String,
     pub(crate) what: Order,
     pub(crate) valid_for: Duration,
@@ -163,8 +163,7 @@ fn answer_of(step: StepOf, answer: Carried, decision: Option<DecisionId>, detail
 }
 
 /// The entry of a command's beginning: an order's whole life stands in the journal by its id.
-fn asked_for(record: &Record) -> ChangeRecord {
-    let caller = Caller::new(&record.who, Via::Api);
+fn asked_for(caller: Caller, record: &Record) -> ChangeRecord {
     let what = match &record.what {
         Order::Act(action) => action.to_string(),
         Order::Hold => "hold".to_owned(),
@@ -218,14 +217,14 @@ impl Hub {
         let record = Record {
             id,
             agent: self.fleet.node(place).id().clone(),
-            who: asked.who,
+            who: asked.caller.name.clone(),
             reason: asked.reason,
             what: asked.what,
             made: now.mono,
             expires,
             step: None,
         };
-        self.record(asked_for(&record), now);
+        self.record(asked_for(asked.caller, &record), now);
         let waits_until = now.mono + wait.min(LONGEST_WAIT);
         self.begin(record, place, Stage::Storing, Some(request), waits_until);
         self.timers.set(expires, Timer::Expire(id));
@@ -284,7 +283,7 @@ impl Hub {
         if let (Order::Act(action), Some(rules)) = (&asked.what, self.bundles.rules()) {
             let origin = Origin::Command {
                 id: asked.id,
-                who: asked.who.clone(),
+                who: asked.caller.name.clone(),
                 reason: asked.reason.clone(),
             };
             let judgement = policy::vet(rules, action, &origin, now);

@@ -7,7 +7,7 @@ use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
 use wire::kube::{ChangeOutcome, RolloutView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
-use crate::access::User;
+use crate::access::{ApiToken, Session, User};
 use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
@@ -157,6 +157,12 @@ pub enum Answer {
     NoTask,
     /// The lease is not the task's present one: whoever holds it must drop the work.
     Fenced,
+    /// The session as it stands now.
+    Session(Box<Session>),
+    /// The token as it stands now; as it stood, for one that was revoked.
+    ApiToken(Box<ApiToken>),
+    /// It is recorded.
+    Noted,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
     /// It is stored, and is being done.
@@ -231,4 +237,11 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// A person, a session or a token as it is stored now, or is not any more.
+    Access {
+        /// Kind of the document.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+    },
 }

@@ -14,7 +14,7 @@ use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
 use wire::time::{Mono, Now};
 
-use crate::access::{Access, User};
+use crate::access::{Access, ApiToken, Session, User};
 use crate::admission::Admission;
 use crate::bundles::Bundles;
 use crate::clusters::{Attempt, Cluster, Clusters, KubeInput};
@@ -108,7 +108,7 @@ impl Hub {
         let bundles = Bundles::recovered(recovered.bundle.take(), meta, &settings.trust_domain);
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
-            access: recover::<User, _>(&mut recovered, Access::recovered)?,
+            access: Access::recovered(&mut recovered)?,
             tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
             plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
             step_answers: VecDeque::new(),
@@ -145,6 +145,7 @@ impl Hub {
         hub.pass_on(now);
         hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
+        hub.timers.set(now.mono, Timer::Access);
         let (clusters, _, mut cx) = hub.kube_cx(now);
         clusters.start(&mut cx);
         let (_, rollouts, mut cx) = hub.kube_cx(now);
@@ -206,7 +207,13 @@ impl Hub {
     fn settle_documents(&mut self, settled: &Settled, is_stored: bool) {
         for (kind, id, revision) in &settled.documents {
             match *kind {
-                User::KIND => self.access.settle(id, *revision, is_stored),
+                User::KIND | Session::KIND | ApiToken::KIND => {
+                    self.access.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        let id = id.clone();
+                        self.effects.push_back(Effect::Changed(Change::Access { kind, id }));
+                    }
+                }
                 Task::KIND => self.tasks.settle(id, *revision, is_stored),
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
@@ -271,14 +278,22 @@ impl Hub {
             let reason = "the hub stops".to_owned();
             return self.reply(request, Answer::Unavailable { reason });
         }
+        if self.journal.is_crowded() {
+            let reason = "too many changes wait for the store".to_owned();
+            return self.reply(request, Answer::Unavailable { reason });
+        }
         match what {
-            Request::Publish { who, text } => self.publish(request, who, text, now),
-            Request::PublishSigned { who, signed } => self.publish_signed(request, who, signed, now),
+            Request::Publish { caller, text } => self.publish(request, caller, text, now),
+            Request::PublishSigned { caller, signed } => self.publish_signed(request, caller, signed, now),
             Request::Roles {
+                caller,
                 chain,
                 policy_key,
                 beacon_key,
             } => {
+                let version = chain.newest().version;
+                let target = format!("roles/{version}");
+                self.record(ChangeRecord::new(caller, "roles.trust", target), now);
                 self.use_keys(policy_key, beacon_key);
                 self.trust(request, chain, now);
             }
@@ -304,11 +319,21 @@ impl Hub {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
             }
-            Request::Export => self.export(request),
+            Request::Note { change } => {
+                let mut cx = cx!(self, now);
+                cx.record(change);
+                cx.reply_when_stored(request, Answer::Noted);
+            }
+            Request::Refused { change } => {
+                let mut cx = cx!(self, now);
+                self.access.refused(change, &mut cx);
+                cx.reply(request, Answer::Noted);
+            }
+            Request::Export { caller } => self.export(request, caller, now),
             Request::Order {
                 id,
                 agent,
-                who,
+                caller,
                 reason,
                 what,
                 valid_for,
@@ -319,7 +344,7 @@ impl Hub {
                 };
                 let order = crate::commands::Asked {
                     id,
-                    who,
+                    caller,
                     reason,
                     what,
                     valid_for,
@@ -440,14 +465,9 @@ impl Hub {
         shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
     }
 
-    /// A stored person by name.
-    pub fn user(&self, name: &str) -> Option<&User> {
-        self.access.user(name)
-    }
-
-    /// Every stored person, by id.
-    pub fn users(&self) -> Vec<User> {
-        self.access.users().cloned().collect()
+    /// People, their sessions and their tokens, as they are stored.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     fn enrolled(&mut self, agent: &AgentId, site: String, now: Now) {
@@ -512,6 +532,10 @@ impl Hub {
                 Timer::Tasks => {
                     let (tasks, mut cx) = self.tasks_cx(now);
                     tasks.due(&mut cx);
+                }
+                Timer::Access => {
+                    let mut cx = cx!(self, now);
+                    self.access.time(&mut cx);
                 }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {
@@ -579,7 +603,7 @@ fn taken<D: Document>(recovered: &mut Recovered) -> (Vec<StoredDocument>, Vec<(S
 }
 
 /// Takes the documents of one kind, and makes their subject.
-fn recover<D: Document, S>(
+pub(crate) fn recover<D: Document, S>(
     recovered: &mut Recovered,
     subject: impl FnOnce(Vec<StoredDocument>, Vec<(String, String)>) -> Result<S, Unreadable>,
 ) -> Result<S, Unreadable> {

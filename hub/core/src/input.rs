@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wire::change::Caller;
+use wire::change::{Caller, ChangeRecord};
 use wire::frame::{Frame, Order};
 use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
@@ -88,19 +88,21 @@ pub enum Request {
     /// Make this text the newest bundle. The core checks it, gives it the next generation and signs it.
     Publish {
         /// Who.
-        who: String,
+        caller: Caller,
         /// The text.
         text: Vec<u8>,
     },
     /// Make this bundle, which others have signed, the newest.
     PublishSigned {
         /// Who.
-        who: String,
+        caller: Caller,
         /// The bundle.
         signed: SignedBundle,
     },
     /// Trust these role documents, which follow the present ones and are durable already.
     Roles {
+        /// Who brought them.
+        caller: Caller,
         /// The whole chain.
         chain: RoleChain,
         /// The shell's key of its policy role; `None` leaves the one that there is.
@@ -121,6 +123,16 @@ pub enum Request {
         caller: Caller,
         /// What.
         what: crate::tasks::TaskRequest,
+    },
+    /// Something was done in the shell: it is recorded, and answered when that is stored.
+    Note {
+        /// What.
+        change: ChangeRecord,
+    },
+    /// Somebody known was refused: recorded, but not each time that they try the same again.
+    Refused {
+        /// The refusal as it is recorded the first time.
+        change: ChangeRecord,
     },
     /// Submit a plan, or say something to one.
     Plan {
@@ -144,7 +156,10 @@ pub enum Request {
         what: RolloutRequest,
     },
     /// Give out everything that a node without a network needs.
-    Export,
+    Export {
+        /// Who takes it away.
+        caller: Caller,
+    },
     /// Have an agent do something.
     Order {
         /// The command's id, drawn by the shell.
@@ -152,7 +167,7 @@ pub enum Request {
         /// Which agent.
         agent: AgentId,
         /// Who asks.
-        who: String,
+        caller: Caller,
         /// Why.
         reason: String,
         /// What.

@@ -36,7 +36,7 @@ mod views;
 mod windows;
 mod writer;
 
-pub use access::{AccessRequest, NewUser, User};
+pub use access::{Access, AccessRequest, ApiToken, Invite, NewUser, Session, User};
 pub use chain::Hole;
 pub use clusters::{Attempt, Cluster, ClusterRequest, KubeEffect, KubeInput};
 pub use documents::encode as encode_document;

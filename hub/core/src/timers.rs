@@ -20,6 +20,8 @@ pub(crate) enum Timer {
     Beacon,
     /// Counts of domains may have changed.
     Domains,
+    /// Sessions may have ended, and refusals may have come again.
+    Access,
     /// A plan's present state ends, or what holds it may have changed.
     Plan(PlanId),
     /// Watchers may hear of the policy again.

@@ -189,7 +189,7 @@ impl Hub {
             rows.push(Row::Bundle {
                 bundle: publication.newest.reference,
                 signed: publication.newest.signed.clone(),
-                who: publication.who.clone(),
+                who: publication.caller.as_ref().map(|caller| caller.name.clone()),
             });
         }
         for id in &writing.commands {

@@ -315,7 +315,7 @@ impl Rig {
 
     fn publish(&mut self) {
         let what = Request::Publish {
-            who: "ann".to_owned(),
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
             text: POLICY.as_bytes().to_vec(),
         };
         self.tell(Input::Request { request: 1, what });

@@ -17,6 +17,7 @@ fn new_user(name: &str, role: Role) -> NewUser {
         role,
         tenant: None,
         password: Some("$argon2id$hash".to_owned()),
+        invite: None,
     }
 }
 
@@ -67,13 +68,16 @@ fn a_document_and_the_entry_that_explains_it_are_one_batch() {
     let request = start(&mut world, AccessRequest::First(new_user("ann", Role::Viewer)));
     assert_eq!(answer(&world, request), "no answer", "not stored yet");
     assert!(
-        world.hub.user("ann").is_none(),
+        world.hub.access().user("ann").is_none(),
         "permissions are read from what is stored"
     );
     world.commit();
     assert_eq!(answer(&world, request), "ann is admin");
     assert_eq!(told(&world), [("user.create".to_owned(), "user/ann".to_owned(), 1)]);
-    assert!(world.hub.user("ANN").is_some(), "case does not make another person");
+    assert!(
+        world.hub.access().user("ANN").is_some(),
+        "case does not make another person"
+    );
     let second = ask(&mut world, AccessRequest::First(new_user("eve", Role::Admin)));
     assert!(second.contains("somebody is there already"), "{second}");
 }
@@ -110,7 +114,7 @@ fn somebody_is_always_left_who_may_manage_users() {
     assert!(ask(&mut world, AccessRequest::Remove { name }).contains("nobody would be left"));
     let name = "bob".to_owned();
     assert_eq!(ask(&mut world, AccessRequest::Remove { name }), "bob is viewer");
-    assert!(world.hub.user("bob").is_none());
+    assert!(world.hub.access().user("bob").is_none());
 }
 
 #[test]
@@ -119,7 +123,7 @@ fn people_and_the_chain_survive_a_restart_and_a_restored_hub_begins_a_new_epoch_
     ask(&mut world, AccessRequest::First(new_user("ann", Role::Admin)));
     let copy = world.store.clone();
     world.restart(true);
-    assert!(world.hub.user("ann").is_some());
+    assert!(world.hub.access().user("ann").is_some());
     ask(&mut world, AccessRequest::Create(new_user("bob", Role::Viewer)));
     // An agent hears an acknowledgement that the copy does not know.
     world.join(0).unwrap();
@@ -132,7 +136,7 @@ fn people_and_the_chain_survive_a_restart_and_a_restored_hub_begins_a_new_epoch_
     world.restore(copy);
     world.join(0).unwrap();
     world.settle();
-    assert!(world.hub.user("bob").is_none(), "the copy is older");
+    assert!(world.hub.access().user("bob").is_none(), "the copy is older");
     ask(&mut world, AccessRequest::Create(new_user("eve", Role::Viewer)));
     let epochs: Vec<Epoch> = world
         .store

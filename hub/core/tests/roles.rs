@@ -110,8 +110,8 @@ impl Desk {
     }
 
     fn publish(&mut self, signed: SignedBundle, expected: Result<u64, &str>) {
-        let who = "ann".to_owned();
-        match (self.ask(Request::PublishSigned { who, signed }), expected) {
+        let caller = wire::change::Caller::new("ann", wire::change::Via::Api);
+        match (self.ask(Request::PublishSigned { caller, signed }), expected) {
             (Answer::Published { bundle, .. }, Ok(generation)) => assert_eq!(bundle.generation, Generation(generation)),
             (Answer::Rejected { reason }, Err(part)) => assert!(reason.contains(part), "{reason}"),
             (answer, expected) => panic!("{answer:?} is not {expected:?}"),
@@ -128,6 +128,7 @@ impl Desk {
         let boxed = |seed: Option<u8>| seed.map(|seed| Box::new(key(seed)));
         let expected = chain.newest().version;
         let request = Request::Roles {
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
             chain,
             policy_key: boxed(policy_key),
             beacon_key: boxed(beacon_key),
@@ -147,9 +148,9 @@ impl Desk {
 
     /// What becomes of a text that the hub is to sign: the reason why it does not, or nothing.
     fn publish_text(&mut self) -> Option<String> {
-        let who = "ann".to_owned();
+        let caller = wire::change::Caller::new("ann", wire::change::Via::Api);
         let text = TEXT.as_bytes().to_vec();
-        match self.ask(Request::Publish { who, text }) {
+        match self.ask(Request::Publish { caller, text }) {
             Answer::Published { .. } => None,
             Answer::Rejected { reason } => Some(reason),
             other => panic!("{other:?}"),
@@ -157,7 +158,9 @@ impl Desk {
     }
 
     fn export(&mut self) -> Parcel {
-        match self.ask(Request::Export) {
+        match self.ask(Request::Export {
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
+        }) {
             Answer::Parcel(parcel) => *parcel,
             other => panic!("{other:?}"),
         }
@@ -232,7 +235,12 @@ fn a_new_policy_key_signs_as_soon_as_the_roles_name_it() {
 #[test]
 fn what_is_exported_is_what_a_node_needs() {
     let mut desk = Desk::new(None);
-    assert!(matches!(desk.ask(Request::Export), Answer::Rejected { .. }));
+    assert!(matches!(
+        desk.ask(Request::Export {
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api)
+        }),
+        Answer::Rejected { .. }
+    ));
     desk.publish(bundle(5, &[11, 12]), Ok(5));
     let parcel = desk.export();
     let roles = chain(&parcel.roles);

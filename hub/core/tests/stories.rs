@@ -455,7 +455,7 @@ fn every_end_of_a_command_is_one_answer() {
     let unknown = world.request(hub_core::Request::Order {
         id: id(99),
         agent: wire::AgentId::new("nobody").unwrap(),
-        who: String::new(),
+        caller: wire::change::Caller::new("ann", wire::change::Via::Api),
         reason: String::new(),
         what: Order::Hold,
         valid_for: std::time::Duration::from_secs(1),

@@ -3,6 +3,7 @@
 //! Invariant: whatever parses here names something that exists in `verbs/`; grammar that can be checked without a hub is
 //! checked here, so that a typing error never reaches a fleet.
 
+mod access;
 mod glass;
 mod kube;
 mod plan;
@@ -17,6 +18,7 @@ use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
 use wire::{AgentId, DecisionId};
 
+pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{Plan, Said, Subject, Submit};
@@ -150,8 +152,32 @@ pub enum Verb {
         #[command(subcommand)]
         what: RolloutVerb,
     },
-    /// Print a link that opens the console once
-    Login,
+    /// Log in as a person; without --user, print a link that opens the console once
+    Login(Login),
+    /// End the session of the context
+    Logout,
+    /// Who you are at the hub, and what you may do
+    Whoami,
+    /// Add, change and remove people
+    User {
+        #[command(subcommand)]
+        what: User,
+    },
+    /// Make and revoke tokens of programs
+    ApiToken {
+        #[command(subcommand)]
+        what: ApiToken,
+    },
+    /// Who may do what
+    Access {
+        #[command(subcommand)]
+        what: Access,
+    },
+    /// Who did what: the hub's own journal
+    Audit {
+        #[command(subcommand)]
+        what: Audit,
+    },
     /// Do something to the running demo, for real
     Demo(Demo),
     /// Print the version
@@ -181,6 +207,21 @@ pub enum Resource {
     /// What nodes have in common and rules count: racks, sites; who has its turn, and who waits
     #[value(alias = "domain")]
     Domains,
+    /// People
+    #[value(alias = "user")]
+    Users,
+    /// Roles with what they may do
+    #[value(alias = "role")]
+    Roles,
+    /// Tokens of programs, newest first
+    #[value(alias = "token")]
+    Tokens,
+    /// What people and programs caused, newest first
+    #[value(alias = "audit")]
+    Audits,
+    /// Everything that arrives in any journal, as CloudEvents, oldest first
+    #[value(alias = "event")]
+    Events,
     /// Clusters that the hub knows, each asked how it is
     #[value(alias = "cluster")]
     Clusters,
@@ -231,8 +272,11 @@ pub struct Get {
     #[arg(long)]
     pub local: bool,
     /// Go on and print what changes, until interrupted
-    #[arg(short, long)]
+    #[arg(short, long, visible_short_alias = 'f', visible_alias = "follow")]
     pub watch: bool,
+    /// Only events after this one's `sentinelcursor`
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
     /// Most rows; 0 is all of them
     #[arg(long, default_value_t = 100)]
     pub limit: usize,
@@ -474,6 +518,25 @@ mod tests {
             "rollout promote 0198f --reason ready",
             "rollout abort 0198f --reason errors",
             "login",
+            "login --user ann --save ann.json",
+            "logout",
+            "whoami -o json",
+            "user create bob --role viewer",
+            "user link bob",
+            "user change bob --role operator",
+            "user change bob --disable",
+            "user remove bob",
+            "api-token create ci --role operator --scope nodes:read,nodes:act --days 30",
+            "api-token revoke 0198",
+            "access matrix -o json",
+            "audit list --who ann --result refused --limit 0",
+            "audit verify -o json",
+            "audit export --since 2026-11-24T12:00:00Z",
+            "get users",
+            "get roles",
+            "get tokens",
+            "get audits",
+            "get events -o jsonl -f --after 7.2",
             "demo cut edge-03",
             "demo hang-gpu edge-03/gpu1",
             "demo kill hub",
@@ -508,6 +571,11 @@ mod tests {
             ("act edge-03/GPU0 restart --reason x", "device"),
             ("act edge-03 notify message --reason x", "KEY=VALUE"),
             ("demo boil hub", "boil"),
+            ("user create bob --role root", "viewer, operator"),
+            ("user change bob", "--role"),
+            ("api-token create ci --days 366", "365"),
+            ("api-token create ci --scope all", "SUBJECT:VERB"),
+            ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
             ("policy import a.parcel", "--node"),

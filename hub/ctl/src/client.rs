@@ -49,7 +49,7 @@ enum Place {
         host: String,
         port: u16,
         server: ServerName<'static>,
-        authorization: String,
+        authorization: Option<String>,
         tls: Arc<rustls::ClientConfig>,
     },
     Node {
@@ -81,7 +81,10 @@ impl Client {
                 host,
                 port,
                 server,
-                authorization: format!("Bearer {}", context.token),
+                authorization: match context.token.as_str() {
+                    "" => None,
+                    token => Some(format!("Bearer {token}")),
+                },
                 tls: Arc::new(pinned(&context.ca_pem).map_err(unusable)?),
             },
             patience,
@@ -141,8 +144,16 @@ impl Client {
         self.parse(path, &self.ask(Method::POST, path, body, patience).await?)
     }
 
-    /// Posts JSON to which nothing is answered.
-    pub async fn tell<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Failure> {
+    /// Changes what a path names.
+    pub async fn patch<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|cause| Failure::new(Exit::Failure, "cannot write the request as JSON").because(cause))?;
+        let body = Some(("application/json", Bytes::from(body)));
+        self.parse(path, &self.ask(Method::PATCH, path, body, self.patience).await?)
+    }
+
+    /// Posts JSON whose answer has no body.
+    pub async fn post_bare<B: Serialize>(&self, path: &str, body: &B) -> Result<(), Failure> {
         let body = serde_json::to_vec(body)
             .map_err(|cause| Failure::new(Exit::Failure, "cannot write the request as JSON").because(cause))?;
         let body = Some(("application/json", Bytes::from(body)));
@@ -170,9 +181,12 @@ impl Client {
 
     /// Opens the stream of events.
     pub async fn events(&self) -> Result<Events, Failure> {
-        let answer = self
-            .within(self.patience, self.send(Method::GET, "/stream", None))
-            .await?;
+        self.follow("/stream").await
+    }
+
+    /// Opens a stream of other events, at a path below `/api/v1`.
+    pub async fn follow(&self, path: &str) -> Result<Events, Failure> {
+        let answer = self.within(self.patience, self.send(Method::GET, path, None)).await?;
         match answer.response.status() {
             StatusCode::OK => Ok(Events::new(self.name.clone(), answer)),
             _ => Err(self.refused(answer).await),
@@ -239,9 +253,10 @@ impl Client {
                 tls,
             } => {
                 let stream = self.connect_tls(host, *port, server, tls).await?;
-                let request = request
-                    .header(HOST, format!("{host}:{port}"))
-                    .header(AUTHORIZATION, authorization);
+                let mut request = request.header(HOST, format!("{host}:{port}"));
+                if let Some(authorization) = authorization {
+                    request = request.header(AUTHORIZATION, authorization);
+                }
                 self.over(stream, request, body).await
             }
         }
@@ -321,6 +336,8 @@ impl Client {
             code: String::new(),
             errors: Vec::new(),
             decision_id: None,
+            permission: None,
+            retry_after: None,
         });
         Failure::from_problem(&self.name, &problem)
     }
@@ -434,6 +451,8 @@ mod tests {
         let context = Context {
             hub: hub.to_owned(),
             token: "t".to_owned(),
+            refresh_token: None,
+            token_ends: None,
             ca_pem: ca_pem.to_owned(),
             nodes: std::collections::BTreeMap::new(),
             demo_socket: None,

@@ -4,10 +4,11 @@
 
 use std::env;
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use wire::api::Context;
 
@@ -15,6 +16,9 @@ use crate::failure::{Exit, Failure};
 
 /// A context has one certificate and a socket for each node: 1 MiB is thousands of nodes.
 const MAX_CONTEXT_BYTES: u64 = 1024 * 1024;
+
+/// A token that ends sooner than this is renewed before it is used.
+const ALMOST_ENDED_MS: i64 = 30_000;
 
 /// The context in force, and where it was found.
 #[derive(Debug)]
@@ -46,6 +50,47 @@ pub fn find(given: Option<&Path>) -> Result<Found, Failure> {
     }
 }
 
+impl Found {
+    /// Whether its token lasts long enough for a request; one without an end always does.
+    pub fn is_fresh(&self) -> bool {
+        let ends = self.context.token_ends.filter(|_| self.context.refresh_token.is_some());
+        ends.is_none_or(|ends| ends.0.saturating_sub(now_ms()) > ALMOST_ENDED_MS)
+    }
+}
+
+/// The wall clock, in milliseconds since 1970.
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Writes a context file that only its owner can use: under another name first, so that nobody reads half of it.
+pub fn write(path: &Path, context: &Context) -> Result<(), Failure> {
+    let cannot = |cause: std::io::Error| {
+        Failure::new(
+            Exit::Failure,
+            format!("cannot write the context file `{}`", path.display()),
+        )
+        .because(cause)
+    };
+    let text = serde_json::to_vec_pretty(context)
+        .map_err(|cause| Failure::new(Exit::Failure, "cannot write the context as JSON").because(cause))?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(cannot)?;
+    }
+    let fresh = path.with_extension(format!("new{}", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&fresh)
+        .map_err(cannot)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(cannot)?;
+    fs::rename(&fresh, path).map_err(cannot)
+}
+
 fn nowhere(own: Option<&Path>) -> Failure {
     let own = own.map_or_else(
         || "HOME is not set".to_owned(),
@@ -58,7 +103,8 @@ fn nowhere(own: Option<&Path>) -> Failure {
     .advise("start the demo (`cargo run --release`), or copy admin.json from the hub's state folder there, mode 0600")
 }
 
-fn read(path: &Path) -> Result<Found, Failure> {
+/// Reads one context file.
+pub fn read(path: &Path) -> Result<Found, Failure> {
     let cannot = |cause: std::io::Error| {
         let exit = match cause.kind() {
             std::io::ErrorKind::NotFound => Exit::Usage,

@@ -35,10 +35,17 @@ impl Events {
     /// Waits for the next event that this version knows. Fails when the stream ends: the caller was promised no end.
     pub async fn next(&mut self) -> Result<StreamEvent, Failure> {
         loop {
-            while let Some(data) = self.lines.next() {
-                if let Ok(event) = serde_json::from_slice(&data) {
-                    return Ok(event);
-                }
+            if let Ok(event) = serde_json::from_slice(&self.data().await?) {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// Waits for the data of the next event, whatever it is. Fails when the stream ends.
+    pub async fn data(&mut self) -> Result<Vec<u8>, Failure> {
+        loop {
+            if let Some(data) = self.lines.next() {
+                return Ok(data);
             }
             let ended = || Failure::new(Exit::Unreachable, format!("the stream of {} ended", self.from));
             match self.body.frame().await {

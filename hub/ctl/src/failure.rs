@@ -108,7 +108,9 @@ impl Failure {
             None => failure,
         };
         if problem.code == "unauthorized" || problem.status == 401 {
-            failure.advise("take a fresh context file from the hub's state folder (admin.json), mode 0600")
+            failure
+                .advise("log in again: sentinel login --user NAME")
+                .advise("or take a fresh context file from the hub's state folder (admin.json), mode 0600")
         } else {
             failure
         }
@@ -179,6 +181,8 @@ mod tests {
             code: code.to_owned(),
             errors: Vec::new(),
             decision_id: None,
+            permission: None,
+            retry_after: None,
         };
         assert_eq!(Failure::from_problem("hub", &problem).exit, expected, "{code} {status}");
     }

@@ -12,6 +12,7 @@ mod context;
 mod events;
 mod failure;
 mod output;
+mod renewal;
 mod rows;
 mod session;
 mod table;

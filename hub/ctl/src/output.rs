@@ -134,6 +134,11 @@ impl Output {
         }
     }
 
+    /// Prints one thing as one line of JSON, whatever the format.
+    pub fn json_line<T: Serialize>(&self, thing: &T) -> Result<(), Failure> {
+        self.text(&(json_line(thing)? + "\n"))
+    }
+
     /// Prints bytes as they came.
     pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();

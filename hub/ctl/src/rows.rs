@@ -2,6 +2,8 @@
 //!
 //! A state is never told by colour alone: every word has a sign, the same as in the console.
 
+mod people;
+
 use anstyle::{AnsiColor, Style};
 use wire::api::{
     DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PlanView, PolicyView, VerifyView, WorkloadView,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: when the hub does not answer and nodes on this machine could, the failure says so, with the line to type.
 
+use std::path::Path;
 use std::time::Duration;
 
 use wire::AgentId;
@@ -11,6 +12,7 @@ use crate::args::Global;
 use crate::client::Client;
 use crate::context::{self, Found};
 use crate::failure::{Exit, Failure};
+use crate::renewal;
 
 /// Longest wait for an answer when `--timeout` does not say: a busy hub answers within a second.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,12 +26,29 @@ pub struct Session {
 }
 
 impl Session {
-    /// Finds the context.
-    pub fn open(global: &Global) -> Result<Self, Failure> {
+    /// Finds the context, and takes a new access token where the person's has nearly ended.
+    pub async fn open(global: &Global) -> Result<Self, Failure> {
+        let session = Self::as_it_is(global)?;
+        match session.found.is_fresh() {
+            true => Ok(session),
+            false => Ok(Self {
+                found: renewal::renewed(session.found, global.timeout.unwrap_or(PATIENCE)).await?,
+                timeout: global.timeout,
+            }),
+        }
+    }
+
+    /// Finds the context and leaves its token as it is: for somebody who logs in.
+    pub fn as_it_is(global: &Global) -> Result<Self, Failure> {
         Ok(Self {
             found: context::find(global.context.as_deref())?,
             timeout: global.timeout,
         })
+    }
+
+    /// Where the context was found.
+    pub fn path(&self) -> &Path {
+        &self.found.path
     }
 
     /// The context.

@@ -8,13 +8,13 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use hub_core::{Answer, Request};
 use wire::api::{ActRequest, ActView, ReasonRequest};
+use wire::change::Caller;
 use wire::decision::{Clause, Judgement};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, DecisionId};
 use wire::view::Story;
 
 use super::answer::{node_name, read_json};
-use super::auth::Who;
 use super::{App, Failure};
 
 /// Longest time that an answer may wait for an outcome: most proxies cut a silent request after two minutes.
@@ -27,7 +27,7 @@ const MOST_REASON: usize = 500;
 /// Has a node do something.
 pub async fn act(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ActView>, Failure> {
     let request: ActRequest = read_json(body)?;
@@ -43,32 +43,32 @@ pub async fn act(
         valid_for,
         wait,
     };
-    order.give(&app, who).await
+    order.give(&app, caller).await
 }
 
 /// A person takes a node into their own hands.
 pub async fn hold(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ActView>, Failure> {
-    by_hand(&app, who, &name, body, Order::Hold).await
+    by_hand(&app, caller, &name, body, Order::Hold).await
 }
 
 /// They give it back.
 pub async fn release(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ActView>, Failure> {
-    by_hand(&app, who, &name, body, Order::Release).await
+    by_hand(&app, caller, &name, body, Order::Release).await
 }
 
 async fn by_hand(
     app: &App,
-    who: Who,
+    caller: Caller,
     name: &str,
     body: Result<Bytes, BytesRejection>,
     what: Order,
@@ -82,7 +82,7 @@ async fn by_hand(
         valid_for: Duration::from_secs(60),
         wait: Duration::from_secs(30),
     };
-    order.give(app, who).await
+    order.give(app, caller).await
 }
 
 pub(super) fn checked_reason(reason: &str) -> Result<String, Failure> {
@@ -126,13 +126,13 @@ pub struct Ordered {
 
 impl Ordered {
     /// Gives it, and waits for its outcome.
-    pub async fn give(self, app: &App, who: Who) -> Result<Json<ActView>, Failure> {
+    pub async fn give(self, app: &App, caller: Caller) -> Result<Json<ActView>, Failure> {
         let id = CommandId(*uuid::Uuid::now_v7().as_bytes());
         let node = self.node.clone();
         let request = Request::Order {
             id,
             agent: self.node,
-            who: who.name().to_owned(),
+            caller,
             reason: self.reason,
             what: self.what,
             valid_for: self.valid_for,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::api::{BundleProblem, FieldProblem, Problem};
 use wire::ids::{AgentId, DecisionId, Digest};
+use wire::{Permission, Role};
 
 use crate::hub::Stopped;
 use crate::store::StoreError;
@@ -27,6 +28,8 @@ impl Failure {
             code: code.to_owned(),
             errors: Vec::new(),
             decision_id: None,
+            permission: None,
+            retry_after: None,
         }))
     }
 
@@ -94,6 +97,34 @@ impl Failure {
     /// Somebody known may not ask this way.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "denied", "denied", detail)
+    }
+
+    /// Somebody known lacks a permission.
+    pub fn missing(permission: Permission, role: Role) -> Self {
+        let least = permission.least();
+        let mut failure = Self::new(
+            StatusCode::FORBIDDEN,
+            "denied",
+            "denied",
+            format!(
+                "this needs the permission `{permission}`, which {role} does not hold: it takes the role {least}, or a token with that scope"
+            ),
+        );
+        failure.0.permission = Some(permission);
+        failure
+    }
+
+    /// Somebody tries too often.
+    pub fn too_often(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let mut failure = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_often",
+            "too many tries",
+            format!("too many failed tries: wait {seconds} s"),
+        );
+        failure.0.retry_after = Some(seconds);
+        failure
     }
 
     /// The present state does not allow it.
@@ -171,6 +202,9 @@ impl IntoResponse for Failure {
                 "www-authenticate",
                 HeaderValue::from_static("Bearer realm=\"sentinel\""),
             );
+        }
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert("retry-after", HeaderValue::from(seconds));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert("retry-after", HeaderValue::from_static("1"));

@@ -1,13 +1,21 @@
-//! Who may come in: the administrator's token, one-time links, and the console's sessions.
+//! The ways in that are no person's: the administrator's token, one-time links, the sessions that they open, and the link of the
+//! first person.
 //!
-//! Keeps hashes only. Nothing here survives a restart but the token's hash, so a restart ends all sessions and links.
+//! Keeps hashes only. Nothing here survives a restart but the token's hash, so a restart ends these sessions and links; those of
+//! people are documents of the core.
 //!
 //! Invariant: a link's code opens at most one session; comparing secrets takes the same time whatever they are.
+//! Read next: `identity.rs` (who somebody is), `door.rs` (how they are known), `jwt.rs`, `password.rs`, `throttle.rs`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wire::ids::Digest;
+use wire::time::Mono;
+
+use super::jwt::Signer;
+use super::password::Passwords;
+use super::throttle::{Key, Throttle};
 
 /// How long a one-time link can be opened: the walk to another screen.
 pub const LINK_LIFE: Duration = Duration::from_secs(600);
@@ -18,31 +26,19 @@ const MOST: usize = 64;
 /// Random bytes of every secret.
 const SECRET_BYTES: usize = 16;
 
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    /// Holder of the administrator's token.
-    Token,
-    /// A browser with a session.
-    Console,
-}
-
-impl Who {
-    /// The name in decisions and entries.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token => "admin",
-            Self::Console => "admin (console)",
-        }
-    }
-}
-
 /// The door's memory.
 #[derive(Debug)]
 pub struct Auth {
     token: Digest,
     links: Mutex<Vec<Secret>>,
     sessions: Mutex<Vec<Secret>>,
+    setup: Mutex<Option<Digest>>,
+    /// Makes and checks access tokens.
+    pub signer: Signer,
+    /// Makes and checks password hashes.
+    pub passwords: Passwords,
+    throttle: Mutex<Throttle>,
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -52,13 +48,56 @@ struct Secret {
 }
 
 impl Auth {
-    /// A door that opens to the token with this hash.
-    pub fn new(token: Digest) -> Self {
+    /// A door that opens to the token with this hash, and to access tokens of this signer.
+    pub fn new(token: Digest, signer: Signer) -> Self {
         Self {
             token,
             links: Mutex::default(),
             sessions: Mutex::default(),
+            setup: Mutex::default(),
+            signer,
+            passwords: Passwords::default(),
+            throttle: Mutex::default(),
+            began: Instant::now(),
         }
+    }
+
+    /// A new code for the first person; the former one is worth nothing any more.
+    pub fn new_setup(&self) -> Result<String, getrandom::Error> {
+        let code = random_text()?;
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = Some(Digest::of(code.as_bytes()));
+        Ok(code)
+    }
+
+    /// Whether this is the first person's code. It stays good until they are stored, so that a mistake costs nothing.
+    pub fn is_setup(&self, code: &Digest) -> bool {
+        let setup = self.setup.lock().unwrap_or_else(PoisonError::into_inner);
+        setup.as_ref().is_some_and(|setup| same(setup, code))
+    }
+
+    /// The first person is there.
+    pub fn end_setup(&self) {
+        *self.setup.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How long these must wait before they may try again.
+    pub fn wait(&self, keys: &[Key]) -> Option<Duration> {
+        self.throttled(|throttle, now| throttle.wait(keys, now))
+    }
+
+    /// These tried, and were wrong.
+    pub fn failed(&self, keys: &[Key]) {
+        self.throttled(|throttle, now| throttle.failed(keys, now));
+    }
+
+    /// This name was right.
+    pub fn succeeded(&self, name: &Key) {
+        self.throttled(|throttle, _| throttle.succeeded(name));
+    }
+
+    fn throttled<T>(&self, work: impl FnOnce(&mut Throttle, Mono) -> T) -> T {
+        let now = Mono::default() + self.began.elapsed();
+        work(&mut self.throttle.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
     /// Whether this is the administrator's token.
@@ -121,7 +160,7 @@ pub fn random_text() -> Result<String, getrandom::Error> {
 }
 
 /// Compares without telling by its time where they differ.
-pub(super) fn same(left: &Digest, right: &Digest) -> bool {
+pub fn same(left: &Digest, right: &Digest) -> bool {
     let differences = left.0.iter().zip(&right.0).fold(0, |all, (a, b)| all | (a ^ b));
     std::hint::black_box(differences) == 0
 }
@@ -131,7 +170,8 @@ mod tests {
     use super::*;
 
     fn door() -> Auth {
-        Auth::new(Digest::of(b"secret"))
+        let key = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+        Auth::new(Digest::of(b"secret"), Signer::new("test.internal", &key, &[]))
     }
 
     #[test]

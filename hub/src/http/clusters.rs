@@ -13,15 +13,16 @@ use hub_kube::{KubeError, Workload, WorkloadKind};
 use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use wire::Permission;
 use wire::api::List;
-use wire::change::{Caller, Via};
+use wire::change::Caller;
 use wire::kube::{
     ChangeDeployment, ChangeOutcome, ClusterView, DeploymentChange, DeploymentRef, DeploymentView, RegisterCluster,
 };
 
 use super::answer::{json, query, read_json};
-use super::auth::Who;
-use super::{App, Failure};
+use super::identity::Identity;
+use super::{App, Failure, guard};
 use crate::kube::{deployment, line};
 
 /// How long a list waits for one cluster: it is shown as unreachable after that, and the others are shown all the same.
@@ -50,7 +51,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
 /// Registers a cluster.
 pub async fn register(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ClusterView>, Failure> {
     let asked: RegisterCluster = read_json(body)?;
@@ -60,7 +61,7 @@ pub async fn register(
         labels: asked.labels,
         ..Cluster::new(asked.name.clone(), asked.kubeconfig)
     };
-    request(&app, who, ClusterRequest::Register(cluster)).await?;
+    request(&app, caller, ClusterRequest::Register(cluster)).await?;
     // One that takes longer is shown as it is by then.
     let _ = timeout(ONE_CLUSTER, app.clusters.opened(&asked.name)).await;
     let stored = app
@@ -76,10 +77,10 @@ pub async fn register(
 /// Forgets a cluster. What runs there stays.
 pub async fn remove(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<Json<serde_json::Value>, Failure> {
-    request(&app, who, ClusterRequest::Remove { name: name.clone() }).await?;
+    request(&app, caller, ClusterRequest::Remove { name: name.clone() }).await?;
     Ok(Json(serde_json::json!({ "removed": name })))
 }
 
@@ -141,17 +142,32 @@ pub async fn one(
 /// Changes a deployment, and says what the cluster made of it.
 pub async fn change(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Identity>,
     Path((cluster, namespace, name)): Path<(String, String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ChangeOutcome>, Failure> {
     let asked: ChangeDeployment = read_json(body)?;
+    let target = format!("deployment/{cluster}/{namespace}/{name}");
+    guard::require(&app, &who, needed(&asked.change), (asked.change.verb(), &target)).await?;
+    let caller = who.caller;
     let target = DeploymentRef {
         cluster,
         namespace,
         name,
     };
-    Ok(Json(ask_for(&app, who, target, asked).await?))
+    Ok(Json(ask_for(&app, caller, target, asked).await?))
+}
+
+/// What each change of a deployment needs, whichever route it comes by.
+const fn needed(change: &DeploymentChange) -> Permission {
+    match change {
+        DeploymentChange::Create { .. } | DeploymentChange::SetImage { .. } | DeploymentChange::Restart { .. } => {
+            Permission::DeploymentsCreate
+        }
+        DeploymentChange::Scale { .. } => Permission::DeploymentsScale,
+        DeploymentChange::RollBack { .. } => Permission::DeploymentsRollback,
+        DeploymentChange::Delete => Permission::DeploymentsDelete,
+    }
 }
 
 /// What scales a deployment.
@@ -165,7 +181,7 @@ pub struct Scale {
 /// Scales a deployment.
 pub async fn scale(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path((cluster, namespace, name)): Path<(String, String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ChangeOutcome>, Failure> {
@@ -179,7 +195,7 @@ pub async fn scale(
         change: DeploymentChange::Scale { replicas },
         reason,
     };
-    Ok(Json(ask_for(&app, who, target, asked).await?))
+    Ok(Json(ask_for(&app, caller, target, asked).await?))
 }
 
 /// What takes a deployment back.
@@ -194,7 +210,7 @@ pub struct RollBack {
 /// Takes a deployment back to a revision.
 pub async fn rollback(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path((cluster, namespace, name)): Path<(String, String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ChangeOutcome>, Failure> {
@@ -218,12 +234,12 @@ pub async fn rollback(
         change: DeploymentChange::RollBack { revision },
         reason,
     };
-    Ok(Json(ask_for(&app, who, target, asked).await?))
+    Ok(Json(ask_for(&app, caller, target, asked).await?))
 }
 
 async fn ask_for(
     app: &App,
-    who: Who,
+    caller: Caller,
     target: DeploymentRef,
     asked: ChangeDeployment,
 ) -> Result<ChangeOutcome, Failure> {
@@ -237,7 +253,7 @@ async fn ask_for(
     let id = uuid::Uuid::now_v7().to_string();
     match request(
         app,
-        who,
+        caller,
         ClusterRequest::Change {
             id,
             target,
@@ -252,28 +268,12 @@ async fn ask_for(
     }
 }
 
-async fn request(app: &App, who: Who, what: ClusterRequest) -> Result<Answer, Failure> {
-    match app
-        .hub
-        .request(Request::Clusters {
-            caller: caller(who),
-            what,
-        })
-        .await?
-    {
+async fn request(app: &App, caller: Caller, what: ClusterRequest) -> Result<Answer, Failure> {
+    match app.hub.request(Request::Clusters { caller, what }).await? {
         Answer::Rejected { reason } => Err(Failure::conflict(reason)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),
         answer => Ok(answer),
     }
-}
-
-/// Who asks, as the journal names them.
-pub fn caller(who: Who) -> Caller {
-    let via = match who {
-        Who::Token => Via::Api,
-        Who::Console => Via::Console,
-    };
-    Caller::new(who.name(), via)
 }
 
 async fn read(app: &App, target: &DeploymentRef) -> Result<DeploymentView, Failure> {

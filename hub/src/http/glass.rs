@@ -11,12 +11,12 @@ use axum::extract::{Extension, State};
 use tokio::task::JoinSet;
 use wire::api::{GlassSentView, List, NodeState, NodeView};
 use wire::breakglass::MAX_TOKEN_BYTES;
+use wire::change::Caller;
 use wire::frame::Order;
 use wire::{AgentId, BreakGlass, BreakGlassPayload};
 
 use super::actions::Ordered;
 use super::answer::{self, chained};
-use super::auth::Who;
 use super::{App, Failure};
 
 /// As for a hold: a person waits for it.
@@ -28,7 +28,7 @@ const MOST_NODES: usize = 256;
 /// Sends a token to each node that it names.
 pub async fn open(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<List<GlassSentView>>, Failure> {
     let bytes = answer::body(body)?;
@@ -47,7 +47,7 @@ pub async fn open(
     let nodes = named(&payload, &app.hub.nodes().await?)?;
     let mut sent = JoinSet::new();
     for node in nodes {
-        let app = app.clone();
+        let (app, caller) = (app.clone(), caller.clone());
         let order = Ordered {
             node,
             reason: payload.reason.clone(),
@@ -55,7 +55,7 @@ pub async fn open(
             valid_for: VALID_FOR,
             wait: WAIT,
         };
-        sent.spawn(async move { send(&app, who, order).await });
+        sent.spawn(async move { send(&app, caller, order).await });
     }
     let mut items = Vec::new();
     while let Some(told) = sent.join_next().await {
@@ -92,9 +92,9 @@ fn named(payload: &BreakGlassPayload, known: &[NodeView]) -> Result<Vec<AgentId>
     }
 }
 
-async fn send(app: &App, who: Who, order: Ordered) -> GlassSentView {
+async fn send(app: &App, caller: Caller, order: Ordered) -> GlassSentView {
     let node = order.node.clone();
-    match order.give(app, who).await {
+    match order.give(app, caller).await {
         Ok(Json(view)) => GlassSentView {
             node,
             command: view.command,

@@ -10,17 +10,17 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hub_core::{Answer, Request};
 use wire::api::{PublishView, RolesView};
+use wire::change::Caller;
 use wire::{Parcel, RoleName};
 
 use super::answer::{self, chained};
-use super::auth::Who;
 use super::policies::log_published;
 use super::{App, Failure};
 use crate::keys::RoleFileError;
 
 /// Role documents, the newest bundle and the last beacon.
-pub async fn export(State(app): State<App>) -> Result<Response, Failure> {
-    match app.hub.request(Request::Export).await? {
+pub async fn export(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Response, Failure> {
+    match app.hub.request(Request::Export { caller }).await? {
         Answer::Parcel(parcel) => {
             Ok(([(header::CONTENT_TYPE, "application/octet-stream")], parcel.encode()).into_response())
         }
@@ -33,14 +33,14 @@ pub async fn export(State(app): State<App>) -> Result<Response, Failure> {
 /// Publishes the bundle of a parcel as it is.
 pub async fn publish(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PublishView>, Failure> {
     let Some(signed) = read(body)?.bundle else {
         return Err(Failure::field("", "the parcel holds no bundle"));
     };
-    let name = who.name().to_owned();
-    match app.hub.request(Request::PublishSigned { who: name, signed }).await? {
+    let who = caller.name.clone();
+    match app.hub.request(Request::PublishSigned { caller, signed }).await? {
         Answer::Published { bundle, nodes_total } => {
             log_published(bundle, &who);
             Ok(Json(PublishView { bundle, nodes_total }))
@@ -55,7 +55,11 @@ pub async fn publish(
 }
 
 /// Trusts the role documents of a parcel, as far as they follow the present ones.
-pub async fn roles(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<RolesView>, Failure> {
+pub async fn roles(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<RolesView>, Failure> {
     let documents = read(body)?.roles;
     let request = app
         .blocking(move |app| {
@@ -72,6 +76,7 @@ pub async fn roles(State(app): State<App>, body: Result<Bytes, BytesRejection>) 
             // Whoever joins from here on begins at the newest root keys.
             app.enrollment.trust(chain.newest().root.ring.clone());
             Ok(Request::Roles {
+                caller,
                 chain,
                 policy_key,
                 beacon_key,

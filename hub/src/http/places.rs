@@ -90,6 +90,11 @@ impl Inside {
 }
 
 impl Place {
+    /// From where the connection comes: an IPv4 address, or the network of an IPv6 one.
+    pub fn address(&self) -> IpAddr {
+        self.0.address
+    }
+
     /// The door knows who this is: the connection is no stranger's any more. False: all places of people are taken.
     pub fn is_known(&self) -> bool {
         let held = &self.0;

@@ -17,7 +17,7 @@ use hub_core::{Answer, Document, Request, StoredDocument, decode_document};
 use serde::Deserialize;
 use wire::PlanState;
 use wire::api::{List, PlanRequest, PlanView, ReasonRequest, ShadowView};
-use wire::change::{Caller, Via};
+use wire::change::Caller;
 use wire::entry::EntryBody;
 use wire::ids::{AgentId, DecisionId, PlanId};
 use wire::plan::{PlanProblem, Source};
@@ -25,7 +25,6 @@ use wire::view::entry_view;
 
 use super::actions::checked_reason;
 use super::answer::{json, limit, query, read_json};
-use super::auth::Who;
 use super::{App, Failure};
 use crate::store::{Store, StoreError, Walk};
 
@@ -85,13 +84,11 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
 /// Takes a plan in. 201 with the plan; the same key again is the same plan.
 pub async fn submit(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
     let request: PlanRequest = read_json(body)?;
-    let source = Source::Person {
-        name: who.name().to_owned(),
-    };
+    let source = Source::Person { name: who.name.clone() };
     let draft = Box::new(request.draft(source).map_err(|problem| at(&problem))?);
     let id = PlanId(*uuid::Uuid::now_v7().as_bytes());
     let view = ask(&app, who, PlanAsk::Submit { id, draft }).await?;
@@ -101,7 +98,7 @@ pub async fn submit(
 /// A person agrees.
 pub async fn approve(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<PlanView>, Failure> {
     let id = plan_id(&id)?;
@@ -112,7 +109,7 @@ pub async fn approve(
 /// The original's word: consents where consent is missing, and shows the plan where it runs by itself.
 pub async fn execute(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<PlanView>, Failure> {
     let id = plan_id(&id)?;
@@ -131,7 +128,7 @@ pub async fn execute(
 /// A person does not agree.
 pub async fn deny(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PlanView>, Failure> {
@@ -143,7 +140,7 @@ pub async fn deny(
 /// A person calls it off.
 pub async fn cancel(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PlanView>, Failure> {
@@ -155,7 +152,7 @@ pub async fn cancel(
 /// Does the same again, as a new plan of whoever asks.
 pub async fn retry(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(who): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Response, Failure> {
     let of = Box::new(found(&app, plan_id(&id)?).await?);
@@ -222,12 +219,7 @@ fn decided(store: &dyn Store, id: &DecisionId) -> Result<String, StoreError> {
     })
 }
 
-async fn ask(app: &App, who: Who, what: PlanAsk) -> Result<Json<PlanView>, Failure> {
-    let via = match who {
-        Who::Token => Via::Api,
-        Who::Console => Via::Console,
-    };
-    let caller = Caller::new(who.name(), via);
+async fn ask(app: &App, caller: Caller, what: PlanAsk) -> Result<Json<PlanView>, Failure> {
     match app.hub.request(Request::Plan { caller, what }).await? {
         Answer::Plan(record) => Ok(Json(plan_view(&record, PlanClock(app.hub.now().await?)))),
         Answer::Rejected { reason } => Err(rejected(reason)),

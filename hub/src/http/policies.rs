@@ -11,10 +11,10 @@ use axum::response::Response;
 use hub_core::{Answer, Request};
 use wire::api::{CheckView, List, PolicyView, PublishView};
 use wire::bundle::BundlePayload;
+use wire::change::Caller;
 use wire::{BundleRef, SignedBundle, codec};
 
 use super::answer::{self, json};
-use super::auth::Who;
 use super::{App, Failure};
 
 mod detail;
@@ -78,21 +78,19 @@ pub async fn check(State(app): State<App>, body: Result<Bytes, BytesRejection>) 
 }
 
 /// Notes in the log what was published and by whom; the store keeps both.
-pub(super) fn log_published(bundle: BundleRef, who: &Who) {
-    tracing::info!(generation = %bundle.generation, digest = %bundle.digest.short(), who = who.name(), "policy published");
+pub(super) fn log_published(bundle: BundleRef, who: &str) {
+    tracing::info!(generation = %bundle.generation, digest = %bundle.digest.short(), who, "policy published");
 }
 
 /// Publishes a text.
 pub async fn publish(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<PublishView>, Failure> {
     let text = answer::body(body)?.to_vec();
-    let request = Request::Publish {
-        who: who.name().to_owned(),
-        text,
-    };
+    let who = caller.name.clone();
+    let request = Request::Publish { caller, text };
     match app.hub.request(request).await? {
         Answer::Published { bundle, nodes_total } => {
             log_published(bundle, &who);

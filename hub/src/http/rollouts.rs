@@ -10,11 +10,10 @@ use hub_core::rollouts::{Command, RolloutRecord, RolloutRequest, RolloutSpec, Tr
 use hub_core::{Answer, Document, Request, decode_document};
 use serde::Deserialize;
 use wire::api::List;
+use wire::change::Caller;
 use wire::kube::{DeploymentRef, RolloutView};
 
 use super::answer::{json, read_json};
-use super::auth::Who;
-use super::clusters::caller;
 use super::{App, Failure};
 use crate::kube::observe;
 
@@ -101,7 +100,7 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
 /// Starts a rollout.
 pub async fn start(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RolloutView>, Failure> {
     let asked: Start = read_json(body)?;
@@ -112,7 +111,7 @@ pub async fn start(
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         &app,
-        who,
+        caller,
         RolloutRequest::Start {
             id,
             target,
@@ -137,7 +136,7 @@ pub struct Told {
 /// Tells a rollout something.
 pub async fn command(
     State(app): State<App>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Path((id, verb)): Path<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RolloutView>, Failure> {
@@ -151,7 +150,7 @@ pub async fn command(
         "resume" => Command::Resume,
         "abort" => Command::Abort { why: reason.clone() },
         "retry" => Command::RetryRollback,
-        "undo" => return undo(&app, who, &id, reason).await,
+        "undo" => return undo(&app, caller, &id, reason).await,
         other => {
             let words = "promote, promote-fully, open, pause, resume, abort, retry or undo";
             return Err(Failure::not_found(format!(
@@ -159,11 +158,11 @@ pub async fn command(
             )));
         }
     };
-    tell(&app, who, RolloutRequest::Command { id, command, reason }).await
+    tell(&app, caller, RolloutRequest::Command { id, command, reason }).await
 }
 
 /// A completed rollout taken back, by the same steps.
-async fn undo(app: &App, who: Who, id: &str, reason: String) -> Result<Json<RolloutView>, Failure> {
+async fn undo(app: &App, caller: Caller, id: &str, reason: String) -> Result<Json<RolloutView>, Failure> {
     let record = stored(app, id).await?;
     let spec = record
         .rollout
@@ -173,7 +172,7 @@ async fn undo(app: &App, who: Who, id: &str, reason: String) -> Result<Json<Roll
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         app,
-        who,
+        caller,
         RolloutRequest::Start {
             id,
             target: record.target,
@@ -185,15 +184,8 @@ async fn undo(app: &App, who: Who, id: &str, reason: String) -> Result<Json<Roll
     .await
 }
 
-async fn tell(app: &App, who: Who, what: RolloutRequest) -> Result<Json<RolloutView>, Failure> {
-    match app
-        .hub
-        .request(Request::Rollouts {
-            caller: caller(who),
-            what,
-        })
-        .await?
-    {
+async fn tell(app: &App, caller: Caller, what: RolloutRequest) -> Result<Json<RolloutView>, Failure> {
+    match app.hub.request(Request::Rollouts { caller, what }).await? {
         Answer::Rollout(view) => Ok(Json(*view)),
         Answer::Rejected { reason } => Err(Failure::conflict(reason)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),

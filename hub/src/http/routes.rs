@@ -1,14 +1,51 @@
-//! The table of routes. What is not in it does not exist; what is not marked open is behind the door.
+//! The table of routes. What is not in it does not exist; each row says what it asks of whoever comes, and nothing else does.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
+use wire::api::RouteView;
+use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, assets, clusters, decisions, door, glass, handbook, health, hooks, login, metrics, nodes,
-    parcels, plans, policies, remediation, rollouts, series, stream, tasks, tokens, verify,
+    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
+    health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream, tasks,
+    tokens, users, verify,
 };
+
+/// What a route asks of whoever comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: anyone may ask.
+    Nothing,
+    /// A signature or a token of its own, which its handler asks for.
+    Own,
+    /// To be known.
+    Known,
+    /// This permission.
+    Permission(P),
+}
+
+impl Need {
+    /// In one word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "open",
+            Self::Own => "own",
+            Self::Known => "known",
+            Self::Permission(permission) => permission.name(),
+        }
+    }
+
+    /// Whether a role may, with nothing that narrows it.
+    pub fn is_met_by(self, role: Role) -> bool {
+        match self {
+            Self::Nothing | Self::Known => true,
+            Self::Own => false,
+            Self::Permission(permission) => role.may(permission),
+        }
+    }
+}
 
 /// One route.
 #[derive(Clone, Copy)]
@@ -17,10 +54,8 @@ pub struct Route {
     pub method: &'static str,
     /// Path, with names in braces.
     pub path: &'static str,
-    /// Anyone may ask.
-    pub open: bool,
-    /// Open at the door, because its handler asks for a signature or a token of its own.
-    pub has_own_door: bool,
+    /// What it asks of whoever comes.
+    pub need: Need,
     handler: fn() -> MethodRouter<App>,
 }
 
@@ -30,125 +65,190 @@ impl std::fmt::Debug for Route {
     }
 }
 
-const fn read(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
+const fn route(method: &'static str, path: &'static str, permission: P, handler: fn() -> MethodRouter<App>) -> Route {
     Route {
-        method: "GET",
+        method,
         path,
-        open: false,
-        has_own_door: false,
+        need: Need::Permission(permission),
         handler,
     }
 }
 
-const fn act(path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
+const fn read(path: &'static str, permission: P, handler: fn() -> MethodRouter<App>) -> Route {
+    route("GET", path, permission, handler)
+}
+
+const fn act(path: &'static str, permission: P, handler: fn() -> MethodRouter<App>) -> Route {
+    route("POST", path, permission, handler)
+}
+
+const fn open(method: &'static str, path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
     Route {
-        method: "POST",
+        method,
         path,
-        open: false,
-        has_own_door: false,
+        need: Need::Nothing,
         handler,
     }
 }
 
 /// Signed by a forge, or let in by the remediation token.
-const fn own_door(route: Route) -> Route {
+const fn own(method: &'static str, path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
     Route {
-        open: true,
-        has_own_door: true,
-        ..route
+        method,
+        path,
+        need: Need::Own,
+        handler,
     }
 }
 
-const fn open(route: Route) -> Route {
-    Route { open: true, ..route }
+const fn known(method: &'static str, path: &'static str, handler: fn() -> MethodRouter<App>) -> Route {
+    Route {
+        method,
+        path,
+        need: Need::Known,
+        handler,
+    }
 }
 
 /// All routes but the console's files.
 pub const ROUTES: &[Route] = &[
-    read("/api/v1/nodes", || get(nodes::list)),
-    read("/api/v1/nodes/{name}", || get(nodes::one)),
-    read("/api/v1/domains", || get(nodes::domains)),
-    read("/api/v1/decisions", || get(decisions::list)),
-    read("/api/v1/decisions/{id}", || get(decisions::detail)),
-    read("/api/v1/decisions/{id}/explanation", || get(decisions::explanation)),
-    read("/api/v1/decisions/{id}/replay", || get(decisions::replay)),
-    read("/api/v1/entries", || get(decisions::entries)),
-    read("/api/v1/series", || get(series::series)),
-    read("/api/v1/policies", || get(policies::list)),
-    act("/api/v1/policies", || post(policies::publish)),
-    act("/api/v1/policies/check", || post(policies::check)),
-    act("/api/v1/policies/simulate", || post(policies::simulate)),
-    read("/api/v1/policies/{generation}", || get(policies::detail)),
-    read("/api/v1/policies/{generation}/calendar", || get(policies::calendar)),
-    act("/api/v1/policies/signed", || post(parcels::publish)),
-    act("/api/v1/policies/roles", || post(parcels::roles)),
-    read("/api/v1/policies/export", || get(parcels::export)),
-    read("/api/v1/action-plans", || get(plans::list)),
-    act("/api/v1/action-plans", || post(plans::submit)),
-    read("/api/v1/action-plans/{id}", || get(plans::one)),
-    read("/api/v1/action-plans/{id}/status", || get(plans::one)),
-    read("/api/v1/action-plans/{id}/explanation", || get(plans::explanation)),
-    act("/api/v1/action-plans/{id}/shadow", || post(plans::shadow)),
-    act("/api/v1/action-plans/{id}/execute", || post(plans::execute)),
-    act("/api/v1/action-plans/{id}/approve", || post(plans::approve)),
-    act("/api/v1/action-plans/{id}/deny", || post(plans::deny)),
-    act("/api/v1/action-plans/{id}/cancel", || post(plans::cancel)),
-    act("/api/v1/action-plans/{id}/retry", || post(plans::retry)),
-    read("/api/v1/verify", || get(verify::list)),
-    act("/api/v1/break-glass", || post(glass::open)),
-    act("/api/v1/actions", || post(actions::act)),
-    act("/api/v1/nodes/{name}/hold", || post(actions::hold)),
-    act("/api/v1/nodes/{name}/release", || post(actions::release)),
-    act("/api/v1/tokens", || post(tokens::create)),
-    read("/api/v1/clusters", || get(clusters::list)),
-    act("/api/v1/clusters", || post(clusters::register)),
-    act("/api/v1/clusters/{name}/remove", || post(clusters::remove)),
-    read("/api/v1/deployments", || get(clusters::deployments)),
-    read("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
-        get(clusters::one)
+    read("/api/v1/nodes", P::NodesRead, || get(nodes::list)),
+    read("/api/v1/nodes/{name}", P::NodesRead, || get(nodes::one)),
+    read("/api/v1/domains", P::NodesRead, || get(nodes::domains)),
+    read("/api/v1/decisions", P::NodesRead, || get(decisions::list)),
+    read("/api/v1/decisions/{id}", P::NodesRead, || get(decisions::detail)),
+    read("/api/v1/decisions/{id}/explanation", P::NodesRead, || {
+        get(decisions::explanation)
     }),
-    act("/api/v1/deployments/{cluster}/{namespace}/{name}", || {
-        post(clusters::change)
+    read("/api/v1/decisions/{id}/replay", P::NodesRead, || get(decisions::replay)),
+    read("/api/v1/entries", P::NodesRead, || get(decisions::entries)),
+    read("/api/v1/series", P::NodesRead, || get(series::series)),
+    read("/api/v1/policies", P::PoliciesRead, || get(policies::list)),
+    act("/api/v1/policies", P::PoliciesWrite, || post(policies::publish)),
+    act("/api/v1/policies/check", P::PoliciesRead, || post(policies::check)),
+    act("/api/v1/policies/simulate", P::PoliciesRead, || {
+        post(policies::simulate)
     }),
-    act("/api/v1/deployments/{cluster}/{namespace}/{name}/scale", || {
-        post(clusters::scale)
+    read("/api/v1/policies/{generation}", P::PoliciesRead, || {
+        get(policies::detail)
     }),
-    act("/api/v1/deployments/{cluster}/{namespace}/{name}/rollback", || {
-        post(clusters::rollback)
+    read("/api/v1/policies/{generation}/calendar", P::PoliciesRead, || {
+        get(policies::calendar)
     }),
-    read("/api/v1/rollouts", || get(rollouts::list)),
-    act("/api/v1/rollouts", || post(rollouts::start)),
-    read("/api/v1/rollouts/{id}", || get(rollouts::one)),
-    act("/api/v1/rollouts/{id}/{verb}", || post(rollouts::command)),
-    read("/api/v1/stream", || get(stream::stream)),
-    open(act("/api/v1/login", || post(login::login))),
-    act("/api/v1/login-links", || post(login::link)),
-    open(read("/livez", || get(health::live))),
-    open(read("/readyz", || get(health::ready))),
-    open(read("/metrics", || get(metrics::page))),
-    open(read("/handbook", || get(handbook::first))),
-    open(read("/handbook/{*page}", || get(handbook::page))),
-    read("/api/v1/metrics", || get(metrics::fleet)),
-    read("/api/v1/tasks", || get(tasks::list)),
-    read("/api/v1/tasks/{id}", || get(tasks::one)),
-    read("/api/v1/tasks/{id}/certificate", || get(tasks::certificate)),
-    act("/api/v1/tasks/{id}/cancel", || post(tasks::cancel)),
-    act("/api/v1/tasks/{id}/retry", || post(tasks::retry)),
-    // Signed by a forge instead of let in by the door.
-    own_door(act("/hooks/v1/{source}", || large(post(hooks::source)))),
-    own_door(act("/webhooks/{*path}", || {
+    act("/api/v1/policies/signed", P::PoliciesWrite, || post(parcels::publish)),
+    act("/api/v1/policies/roles", P::RolesManage, || post(parcels::roles)),
+    read("/api/v1/policies/export", P::PoliciesRead, || get(parcels::export)),
+    read("/api/v1/action-plans", P::PlansRead, || get(plans::list)),
+    act("/api/v1/action-plans", P::PlansExecute, || post(plans::submit)),
+    read("/api/v1/action-plans/{id}", P::PlansRead, || get(plans::one)),
+    read("/api/v1/action-plans/{id}/status", P::PlansRead, || get(plans::one)),
+    read("/api/v1/action-plans/{id}/explanation", P::PlansRead, || {
+        get(plans::explanation)
+    }),
+    act("/api/v1/action-plans/{id}/shadow", P::PlansRead, || post(plans::shadow)),
+    act("/api/v1/action-plans/{id}/execute", P::PlansExecute, || {
+        post(plans::execute)
+    }),
+    act("/api/v1/action-plans/{id}/approve", P::PlansApprove, || {
+        post(plans::approve)
+    }),
+    act("/api/v1/action-plans/{id}/deny", P::PlansApprove, || post(plans::deny)),
+    act("/api/v1/action-plans/{id}/cancel", P::PlansExecute, || {
+        post(plans::cancel)
+    }),
+    act("/api/v1/action-plans/{id}/retry", P::PlansExecute, || {
+        post(plans::retry)
+    }),
+    read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
+    read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
+    read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
+        get(tasks::certificate)
+    }),
+    act("/api/v1/tasks/{id}/cancel", P::TasksManage, || post(tasks::cancel)),
+    act("/api/v1/tasks/{id}/retry", P::TasksManage, || post(tasks::retry)),
+    own("POST", "/hooks/v1/{source}", || large(post(hooks::source))),
+    own("POST", "/webhooks/{*path}", || {
         large(post(hooks::provider).get(hooks::health))
-    })),
-    // Let in by the remediation token.
-    own_door(act("/agent/v1/register", || post(remediation::register))),
-    own_door(act("/agent/v1/lease", || post(remediation::lease))),
-    own_door(act("/agent/v1/tasks/{id}/extend", || post(remediation::extend))),
-    own_door(read("/agent/v1/tasks/{id}/log", || get(remediation::log))),
-    own_door(read("/agent/v1/tasks/{id}/source", || get(remediation::source))),
-    own_door(act("/agent/v1/tasks/{id}/propose", || {
+    }),
+    own("POST", "/agent/v1/register", || post(remediation::register)),
+    own("POST", "/agent/v1/lease", || post(remediation::lease)),
+    own("POST", "/agent/v1/tasks/{id}/extend", || post(remediation::extend)),
+    own("GET", "/agent/v1/tasks/{id}/log", || get(remediation::log)),
+    own("GET", "/agent/v1/tasks/{id}/source", || get(remediation::source)),
+    own("POST", "/agent/v1/tasks/{id}/propose", || {
         large(post(remediation::propose))
-    })),
-    own_door(act("/agent/v1/tasks/{id}/finish", || post(remediation::finish))),
+    }),
+    own("POST", "/agent/v1/tasks/{id}/finish", || post(remediation::finish)),
+    read("/api/v1/verify", P::AuditsRead, || get(verify::list)),
+    act("/api/v1/break-glass", P::NodesManage, || post(glass::open)),
+    act("/api/v1/actions", P::NodesAct, || post(actions::act)),
+    act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
+    act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
+    act("/api/v1/tokens", P::NodesManage, || post(tokens::create)),
+    read("/api/v1/clusters", P::ClustersRead, || get(clusters::list)),
+    act("/api/v1/clusters", P::ClustersManage, || post(clusters::register)),
+    act("/api/v1/clusters/{name}/remove", P::ClustersManage, || {
+        post(clusters::remove)
+    }),
+    read("/api/v1/deployments", P::DeploymentsRead, || get(clusters::deployments)),
+    read(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}",
+        P::DeploymentsRead,
+        || get(clusters::one),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}",
+        P::DeploymentsCreate,
+        || post(clusters::change),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}/scale",
+        P::DeploymentsScale,
+        || post(clusters::scale),
+    ),
+    act(
+        "/api/v1/deployments/{cluster}/{namespace}/{name}/rollback",
+        P::DeploymentsRollback,
+        || post(clusters::rollback),
+    ),
+    read("/api/v1/rollouts", P::DeploymentsRead, || get(rollouts::list)),
+    act("/api/v1/rollouts", P::DeploymentsCreate, || post(rollouts::start)),
+    read("/api/v1/rollouts/{id}", P::DeploymentsRead, || get(rollouts::one)),
+    act("/api/v1/rollouts/{id}/{verb}", P::DeploymentsRollback, || {
+        post(rollouts::command)
+    }),
+    read("/api/v1/stream", P::NodesRead, || get(stream::stream)),
+    open("POST", "/api/v1/login", || post(login::login)),
+    act("/api/v1/login-links", P::SystemAdmin, || post(login::link)),
+    open("POST", "/api/v1/auth/setup", || post(login::setup)),
+    open("POST", "/api/v1/auth/login", || post(login::tokens)),
+    open("POST", "/api/v1/auth/refresh", || post(login::refresh)),
+    known("POST", "/api/v1/auth/logout", || post(login::logout)),
+    known("GET", "/api/v1/auth/me", || get(login::me)),
+    read("/api/v1/users", P::UsersManage, || get(users::list)),
+    act("/api/v1/users", P::UsersManage, || post(users::create)),
+    read("/api/v1/users/{name}", P::UsersManage, || get(users::one)),
+    route("PATCH", "/api/v1/users/{name}", P::UsersManage, || patch(users::change)),
+    route("DELETE", "/api/v1/users/{name}", P::UsersManage, || {
+        delete(users::remove)
+    }),
+    act("/api/v1/users/{name}/invite", P::UsersManage, || post(users::invite)),
+    known("GET", "/api/v1/roles", || get(users::roles)),
+    known("GET", "/api/v1/access", || get(users::matrix)),
+    known("GET", "/api/v1/api-tokens", || get(api_tokens::list)),
+    known("POST", "/api/v1/api-tokens", || post(api_tokens::create)),
+    known("DELETE", "/api/v1/api-tokens/{id}", || delete(api_tokens::revoke)),
+    read("/api/v1/audits", P::AuditsRead, || get(audits::list)),
+    read("/api/v1/audits/verify", P::AuditsRead, || get(verify::own)),
+    read("/api/v1/events", P::AuditsRead, || get(events::list)),
+    open("GET", "/api/v1/health", || get(health::live)),
+    open("GET", "/api/v1/ready", || get(health::ready)),
+    open("GET", "/livez", || get(health::live)),
+    open("GET", "/readyz", || get(health::ready)),
+    open("GET", "/metrics", || get(metrics::page)),
+    open("GET", "/handbook", || get(handbook::first)),
+    open("GET", "/handbook/{*page}", || get(handbook::page)),
+    read("/api/v1/metrics", P::NodesRead, || get(metrics::fleet)),
 ];
 
 /// For bodies as large as forges send them.
@@ -156,12 +256,33 @@ fn large(route: MethodRouter<App>) -> MethodRouter<App> {
     route.layer(DefaultBodyLimit::max(crate::webhooks::BODY_BYTES))
 }
 
+/// Whether anyone may ask for this path of the API.
+pub fn is_open_route(method: &str, path: &str) -> bool {
+    let mut open = ROUTES.iter().filter(|route| route.need == Need::Nothing);
+    open.any(|route| route.path == path && (route.method == method || (route.method == "GET" && method == "HEAD")))
+}
+
+/// Every route with who may use it.
+pub fn rows() -> Vec<RouteView> {
+    let row = |route: &Route| RouteView {
+        method: route.method.to_owned(),
+        path: route.path.to_owned(),
+        permission: route.need.name().to_owned(),
+        viewer: route.need.is_met_by(Role::Viewer),
+        operator: route.need.is_met_by(Role::Operator),
+        admin: route.need.is_met_by(Role::Admin),
+        system: route.need.is_met_by(Role::System),
+    };
+    ROUTES.iter().map(row).collect()
+}
+
 /// The whole service.
 pub fn router(app: App) -> Router {
     ROUTES
         .iter()
         .fold(Router::new(), |router, route| {
-            router.route(route.path, (route.handler)())
+            let guarded = (route.handler)().layer(from_fn_with_state((app.clone(), route), guard::guard));
+            router.route(route.path, guarded)
         })
         .method_not_allowed_fallback(async || {
             Failure::not_found("this path has no such method: the API's routes are in the reference")

@@ -22,10 +22,10 @@ use super::{App, Failure};
 use crate::feed::event_text;
 
 /// Longest silence: shorter than the patience of proxies and of people.
-const TICK: Duration = Duration::from_secs(10);
+pub const TICK: Duration = Duration::from_secs(10);
 
 /// Streams at once: half the places of people, so that lists and actions always have some.
-const MOST_WATCHERS: usize = 128;
+pub const MOST_WATCHERS: usize = 128;
 
 type Next = Pin<Box<dyn Future<Output = (Receiver<Arc<str>>, Option<Bytes>)> + Send>>;
 

@@ -4,13 +4,13 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use hub_core::{Answer, Request, Task, TaskRequest, TaskState};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wire::change::{Caller, Via};
+use wire::change::Caller;
 
 use super::{App, Failure};
 
@@ -82,6 +82,7 @@ pub async fn certificate(State(app): State<App>, Path(id): Path<String>) -> Resu
 /// `POST /api/v1/tasks/{id}/cancel`.
 pub async fn cancel(
     State(app): State<App>,
+    Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
@@ -89,26 +90,23 @@ pub async fn cancel(
     let reason = reason
         .and_then(|value| value["reason"].as_str().map(str::to_owned))
         .unwrap_or_default();
-    change(&app, TaskRequest::Cancel { id, reason }).await?;
+    change(&app, caller, TaskRequest::Cancel { id, reason }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// `POST /api/v1/tasks/{id}/retry`.
-pub async fn retry(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
-    let task = change(&app, TaskRequest::Retry { id }).await?;
+pub async fn retry(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Failure> {
+    let task = change(&app, caller, TaskRequest::Retry { id }).await?;
     app.work.notify_one();
     Ok(Json(view(&task)))
 }
 
-async fn change(app: &App, what: TaskRequest) -> Result<Task, Failure> {
-    match app
-        .hub
-        .request(Request::Tasks {
-            caller: Caller::new("admin", Via::Api),
-            what,
-        })
-        .await?
-    {
+async fn change(app: &App, caller: Caller, what: TaskRequest) -> Result<Task, Failure> {
+    match app.hub.request(Request::Tasks { caller, what }).await? {
         Answer::Task(task) => Ok(*task),
         Answer::Rejected { reason } => Err(Failure::field("/id", reason)),
         Answer::Unavailable { reason } => Err(Failure::unavailable(reason)),

@@ -1,5 +1,6 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
+mod access;
 mod door;
 mod kube;
 mod loop_closed;
@@ -33,12 +34,14 @@ use wire::time::{ClockState, Mono, Now, Wall};
 use wire::{Action, BundleRef, Origin};
 
 use super::auth::Auth;
+use super::jwt::Signer;
 use super::{App, nodes, router};
 use crate::ca::Ca;
 use crate::config::Public;
 use crate::enroll::{Enrollment, Limits, Registry};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
+use crate::people::People;
 use crate::store::{RedbStore, Store, StoreSettings};
 
 /// The administrator's token of these hubs.
@@ -83,6 +86,7 @@ impl TestHub {
         let ca = Arc::new(Ca::open_or_create(&folder.path().join("pki"), "test.internal").expect("a new CA"));
         let enrollment =
             Enrollment::new(Arc::clone(&ca), registry, ring, Limits::default()).expect("an empty registry");
+        let signer = Signer::new("test.internal", &SigningKey::from_bytes(&[9; 32]), &[]);
         let settings = Settings {
             trust_domain: "test.internal".to_owned(),
             policy_key: Some(key.clone()),
@@ -94,6 +98,7 @@ impl TestHub {
             beacon_every: Duration::from_secs(3_600),
         };
         let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
+        let people = Arc::new(People::of(core.access()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
@@ -109,6 +114,7 @@ impl TestHub {
             outlet: Arc::new(Sent(sent)),
             kube: orders,
             feed: feed.clone(),
+            people: Arc::clone(&people),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
         });
@@ -124,7 +130,8 @@ impl TestHub {
             enrollment: Arc::new(enrollment),
             ca,
             roles: Arc::new(crate::keys::RoleFile::at(folder.path().join("roles.parcel"))),
-            auth: Arc::new(Auth::new(Digest::of(TOKEN.as_bytes()))),
+            auth: Arc::new(Auth::new(Digest::of(TOKEN.as_bytes()), signer)),
+            people,
             feed,
             public: Public {
                 host: "hub.test".to_owned(),

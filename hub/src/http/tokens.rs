@@ -1,12 +1,14 @@
-//! Join tokens: shown once, with the whole line to type.
+//! Join tokens: shown once, with the whole line to type. Who asked for one is recorded before there is one.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, State};
+use hub_core::Request;
 use wire::api::{TokenRequest, TokenView};
+use wire::change::{Caller, ChangeRecord};
 use wire::ids::AgentId;
 use wire::time::Wall;
 
@@ -17,7 +19,11 @@ use super::{App, Failure};
 const MOST_TTL_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Makes a token.
-pub async fn create(State(app): State<App>, body: Result<Bytes, BytesRejection>) -> Result<Json<TokenView>, Failure> {
+pub async fn create(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<TokenView>, Failure> {
     let request: TokenRequest = read_json(body)?;
     let name = match &request.name {
         Some(name) => Some(AgentId::new(name.as_str()).map_err(|error| Failure::field("/name", error.to_string()))?),
@@ -36,6 +42,12 @@ pub async fn create(State(app): State<App>, body: Result<Bytes, BytesRejection>)
         );
         return Err(Failure::field("/ttl_ms", detail));
     }
+    let target = match &name {
+        Some(name) => format!("node/{name}"),
+        None => "node".to_owned(),
+    };
+    let change = ChangeRecord::new(caller, "enrolment-token.create", target).with("site", &request.site);
+    app.change(Request::Note { change }).await?;
     app.blocking(move |app| {
         let now = app.now();
         let ttl = Duration::from_millis(request.ttl_ms);

@@ -7,8 +7,8 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use hub_core::Reported;
 use serde::Deserialize;
-use wire::api::{EpochView, List, VerifyView};
-use wire::ids::{AgentId, Epoch, Seq};
+use wire::api::{AuditCheckView, EpochView, List, VerifyView};
+use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 
 use super::answer::{node_name, query};
 use super::{App, Failure, nodes};
@@ -42,6 +42,30 @@ pub async fn list(
         items,
         next_cursor: None,
     }))
+}
+
+/// The hub's own journal.
+pub async fn own(State(app): State<App>) -> Result<Json<AuditCheckView>, Failure> {
+    let name = AgentId::hub();
+    let scan = app.read(move |store| store.verify(&name)).await?;
+    let row = compare(&AgentId::hub(), None, &scan);
+    Ok(Json(AuditCheckView {
+        ok: row.chain_ok && row.missing == 0 && row.double == 0,
+        entries: row.stored,
+        first_bad: scan.epochs.iter().find_map(first_bad),
+        detail: row.detail,
+    }))
+}
+
+fn first_bad(epoch: &ScannedEpoch) -> Option<DecisionId> {
+    let holes = epoch.holes.iter().map(|(from, _)| *from);
+    let end = epoch.head_differs.then_some(epoch.last);
+    let seq = holes.chain(epoch.broken).chain(end).min()?;
+    Some(DecisionId {
+        agent: AgentId::hub(),
+        epoch: epoch.epoch,
+        seq,
+    })
 }
 
 /// The comparison, from the node's last words and a scan.

@@ -245,9 +245,9 @@ impl Tables<'_> {
     }
 
     fn next_arrival(&mut self) -> [u8; 8] {
-        let arrival = self.counters.arrival;
+        // From 1 on, so that a cursor of 0 is before everything.
         self.counters.arrival += 1;
-        arrival.to_be_bytes()
+        self.counters.arrival.to_be_bytes()
     }
 }
 

@@ -226,8 +226,8 @@ impl Tables<'_> {
         let mut arrival = self.counters.arrival;
         for row in self.entries.iter()? {
             let (key, _) = row?;
-            put(&mut self.feed, "feed", &arrival.to_be_bytes(), key.value())?;
             arrival += 1;
+            put(&mut self.feed, "feed", &arrival.to_be_bytes(), key.value())?;
         }
         self.counters.arrival = arrival;
         put(&mut self.meta, "meta", b"arrival", &arrival.to_be_bytes())?;

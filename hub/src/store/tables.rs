@@ -12,7 +12,7 @@ pub type Open<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 /// What else a decision's arrival number, the pruning and the clock need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counters {
-    /// The next arrival number of a segment with decisions, or of a block.
+    /// The last arrival number that a segment or a block got.
     pub arrival: u64,
     /// Bytes of all telemetry blocks.
     pub block_bytes: u64,

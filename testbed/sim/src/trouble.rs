@@ -260,7 +260,7 @@ impl World {
             what: Request::Order {
                 id: CommandId(id),
                 agent: self.nodes[n].id.clone(),
-                who: "ana".to_owned(),
+                caller: wire::change::Caller::new("ana", wire::change::Via::Api),
                 reason: "sim".to_owned(),
                 what,
                 valid_for: Duration::from_secs(60),
@@ -315,7 +315,7 @@ impl World {
         self.tell_hub(Input::Request {
             request: self.requests,
             what: Request::Publish {
-                who: "ana".to_owned(),
+                caller: wire::change::Caller::new("ana", wire::change::Via::Api),
                 text: text.into_bytes(),
             },
         });

@@ -109,12 +109,17 @@ pub struct TokenView {
     pub join_line: String,
 }
 
-/// A one-time link's code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoginRequest {
-    /// The code after `#login=`.
-    pub code: String,
+/// The console's way in: a one-time link's code, or a name and a password.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum LoginRequest {
+    /// A link.
+    Link {
+        /// The code after `#login=`.
+        code: String,
+    },
+    /// A person.
+    Person(super::PasswordRequest),
 }
 
 /// A one-time link.

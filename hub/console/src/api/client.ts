@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, CalendarView, DecisionDetail, DecisionView, DomainView, List, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView } from "./types";
+import type { ActView, Audit, CalendarView, DecisionDetail, DecisionView, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, User } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -20,6 +20,9 @@ export class Failure extends Error {
     super(message);
   }
 }
+
+/** What a page of another origin cannot send. */
+const HEADERS = { "content-type": "application/json", "x-sentinel-csrf": "1" };
 
 const ADVICE: Record<string, string> = {
   unauthorized: "Run `sentinel login` and open the link that it prints. Nodes go on working meanwhile.",
@@ -58,7 +61,7 @@ async function ask<T>(what: string, path: string, init: RequestInit = {}, read: 
 }
 
 function send<T>(what: string, path: string, body: unknown): Promise<T> {
-  return ask<T>(what, path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  return ask<T>(what, path, { method: "POST", headers: HEADERS, body: JSON.stringify(body) });
 }
 
 const name = encodeURIComponent;
@@ -97,6 +100,36 @@ export const domains = (): Promise<DomainView[]> => all<DomainView>("cannot read
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 
 export const release = (id: string, reason: string): Promise<ActView> => send(`cannot release ${id}`, `/nodes/${name(id)}/release`, { reason });
+
+/** Signs in by name and password. */
+export const enter = (username: string, password: string): Promise<unknown> => send("cannot sign in", "/login", { username, password });
+
+/** Sets a password by a one-time link, and signs in; the name counts for the first person only. */
+export const setUp = (code: string, username: string, password: string): Promise<unknown> =>
+  send("cannot set the password", "/auth/setup", username === "" ? { code, password } : { code, name: username, password });
+
+export const logout = (): Promise<unknown> => send("cannot sign out", "/auth/logout", {});
+
+/** Who asks, and what they may do. */
+export const me = (): Promise<Me> => ask("cannot read who you are", "/auth/me");
+
+export const users = (): Promise<User[]> => all<User>("cannot read the people", "/users");
+
+export const invite = (username: string, role: string): Promise<Invite> => send(`cannot add ${username}`, "/users", { name: username, role });
+
+export const newLink = (username: string): Promise<Invite> => send(`cannot make a link for ${username}`, `/users/${name(username)}/invite`, {});
+
+export const changeUser = (username: string, what: { role?: string; disabled?: boolean }): Promise<User> =>
+  ask(`cannot change ${username}`, `/users/${name(username)}`, { method: "PATCH", headers: HEADERS, body: JSON.stringify(what) });
+
+export const removeUser = (username: string): Promise<User> => ask(`cannot remove ${username}`, `/users/${name(username)}`, { method: "DELETE", headers: HEADERS });
+
+/** One page of what people and programs caused, newest first. */
+export function audits(query: { who?: string; result?: string; before?: string; limit?: number }): Promise<List<Audit>> {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+  return ask("cannot read the audit", `/audits?${search}`);
+}
 
 export const login = (code: string): Promise<unknown> => send("cannot sign in", "/login", { code });
 

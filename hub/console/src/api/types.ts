@@ -369,3 +369,45 @@ export interface ProblemBody {
   errors?: { pointer: string; detail: string }[];
   decision_id?: string;
 }
+
+/** Who asks. */
+export interface Me {
+  username: string;
+  role: string;
+  tenant: string | null;
+  via: string;
+  permissions: string[];
+}
+
+/** A person. */
+export interface User {
+  name: string;
+  role: string;
+  tenant: string | null;
+  disabled: boolean;
+  has_password: boolean;
+  invited_until: string | null;
+  sessions: number;
+  created_at: string;
+}
+
+/** A person with the link that waits for them. */
+export interface Invite extends User {
+  url?: string;
+}
+
+/** What somebody caused at the hub, or was refused. */
+export interface Audit {
+  id: string;
+  at: string;
+  who: string;
+  via: string;
+  address: string | null;
+  verb: string;
+  target: string;
+  reason: string;
+  result: "done" | "refused";
+  code?: string;
+  detail?: string;
+  details: [string, string][];
+}

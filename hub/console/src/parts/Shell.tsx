@@ -18,7 +18,11 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["fleet", "node"], path: "/", name: "Fleet", key: "f" },
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
+  { page: ["access"], path: "/access", name: "Access", key: "a" },
+  { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
 ];
+/** Places that a node's own page does not have. */
+const OF_HUB = ["/access", "/audit"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();
@@ -156,7 +160,7 @@ function Navigation({ route }: { route: Route }) {
   return (
     <nav aria-label="pages">
       <ul>
-        {PLACES.map((place) => {
+        {PLACES.filter((place) => hello?.from !== "node" || !OF_HUB.includes(place.path)).map((place) => {
           const here = place.page.includes(route.page);
           const own = place.path === "/" && only !== null;
           return (

@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -10,6 +10,9 @@ export type Route =
   | { page: "decisions" }
   | { page: "decision"; id: string }
   | { page: "policies" }
+  | { page: "access" }
+  | { page: "audit" }
+  | { page: "setup" }
   | { page: "nowhere"; path: string };
 
 /** The page that a path names. */
@@ -19,7 +22,7 @@ export function routeOf(path: string): Route {
     if (first === "") return { page: "fleet" };
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
-    if (first === "policies" && second === "") return { page: "policies" };
+    if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };

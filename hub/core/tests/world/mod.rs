@@ -726,7 +726,7 @@ impl World {
 
     pub fn publish(&mut self, text: &str) -> u64 {
         self.request(Request::Publish {
-            who: "ann".to_owned(),
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
             text: text.as_bytes().to_vec(),
         })
     }
@@ -737,7 +737,7 @@ impl World {
         self.request(Request::Order {
             id: CommandId(id),
             agent: self.agents[index].id.clone(),
-            who: "ann".to_owned(),
+            caller: wire::change::Caller::new("ann", wire::change::Via::Api),
             reason: "test".to_owned(),
             what,
             valid_for: Duration::from_millis(valid_ms),

@@ -4,12 +4,14 @@
 //! is `degraded`; nothing is passed off as the whole.
 
 use serde::de::DeserializeOwned;
-use wire::api::{DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView};
+use wire::api::{
+    ApiTokenView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView, RoleView, UserView,
+};
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId};
 
-use super::watch;
-use crate::args::{Get, Resource};
+use super::{audit, events, watch};
+use crate::args::{AuditList, Get, Resource};
 use crate::client::{Client, escaped};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row, say};
@@ -55,6 +57,13 @@ pub const ENTRIES: Path = Path {
 };
 const DOMAINS: Path = Path::plain("/domains");
 const POLICIES: Path = Path::plain("/policies");
+/// What fills lists that are empty.
+const NOBODY: &str = "nobody has an account yet: sentinel user create NAME";
+const NO_TOKEN: &str = "there is none yet: sentinel api-token create NAME";
+const NO_CLUSTER: &str = "there is none yet: sentinel cluster add NAME --kubeconfig FILE";
+const USERS: Path = Path::plain("/users");
+const ROLES: Path = Path::plain("/roles");
+const TOKENS: Path = Path::plain("/api-tokens");
 const CLUSTERS: Path = Path::plain("/clusters");
 const DEPLOYMENTS: Path = Path::plain("/deployments");
 const ROLLOUTS: Path = Path::plain("/rollouts");
@@ -111,15 +120,26 @@ pub async fn read<T: DeserializeOwned>(
 /// `sentinel get …`.
 pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
     match (get.what, get.watch) {
+        (Resource::Events, follow) => events::run(session, get, follow, output).await,
         (_, true) => watch::run(session, get, output).await,
         (Resource::Nodes, false) => nodes(session, get, output).await,
         (Resource::Decisions, false) => decisions(session, get, output).await,
         (Resource::Entries, false) => entries(session, get, output).await,
         (Resource::Policies, false) => policies(session, get, output).await,
         (Resource::Domains, false) => domains(session, get, output).await,
-        (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, output).await,
-        (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, output).await,
-        (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, output).await,
+        (Resource::Users, false) => of_hub::<UserView>(session, get, USERS, NOBODY, output).await,
+        (Resource::Roles, false) => of_hub::<RoleView>(session, get, ROLES, NOBODY, output).await,
+        (Resource::Tokens, false) => of_hub::<ApiTokenView>(session, get, TOKENS, NO_TOKEN, output).await,
+        (Resource::Audits, false) => {
+            let asked = AuditList {
+                limit: get.limit,
+                ..AuditList::default()
+            };
+            audit::list(&session.hub()?, &asked, output).await
+        }
+        (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
+        (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
+        (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,
         (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.limit, output).await,
     }
 }
@@ -223,17 +243,16 @@ async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
     found.print(output, "no rule of kind blast_radius is published: nothing is counted")
 }
 
-/// A list that the hub alone has: clusters and what is in them.
+/// A list that the hub alone has; `empty` says what fills it.
 async fn of_hub<T: Row + DeserializeOwned>(
     session: &Session,
     get: &Get,
     list: Path,
+    empty: &str,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
     if get.local || get.node.is_some() {
-        return Err(
-            Failure::new(Exit::Usage, "clusters are known to the hub alone").advise("leave out --local and --node")
-        );
+        return Err(Failure::new(Exit::Usage, "this list is the hub's alone").advise("leave out --local and --node"));
     }
     let mut found = gather::<T>(session, get, list).await?;
     if let Some(name) = &get.name {
@@ -247,7 +266,7 @@ async fn of_hub<T: Row + DeserializeOwned>(
         }
     }
     found.limit(get.limit);
-    found.print(output, "there is none yet: sentinel cluster add NAME --kubeconfig FILE")
+    found.print(output, empty)
 }
 
 /// What several sources said.

@@ -3,11 +3,15 @@
 //! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
 
 mod act;
+mod audit;
 mod demo;
 mod describe;
+mod events;
 mod get;
 mod hold;
 mod kube;
+mod login;
+mod people;
 mod plan;
 mod policy;
 mod replay;
@@ -37,7 +41,10 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
         }
         _ => {}
     }
-    let session = Session::open(&args.global)?;
+    let session = match &args.verb {
+        Verb::Login(asked) if asked.user.is_some() => Session::as_it_is(&args.global)?,
+        _ => Session::open(&args.global).await?,
+    };
     asked(&args.verb, &session, &mut output).await
 }
 
@@ -90,7 +97,13 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
             .await
         }
         Verb::Rollout { what } => kube::rollout(session, what, output).await,
-        Verb::Login => token::login(session, output).await,
+        Verb::Login(asked) => login::run(session, asked, output).await,
+        Verb::Logout => login::logout(session, output).await,
+        Verb::Whoami => people::whoami(session, output).await,
+        Verb::User { what } => people::user(session, what, output).await,
+        Verb::ApiToken { what } => people::api_token(session, what, output).await,
+        Verb::Access { what } => people::access(session, what, output).await,
+        Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
         Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
@@ -103,11 +116,11 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
-        Verb::Plan { .. } => false,
-        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Login | Verb::Demo(_) => false,
-        Verb::Task { .. } | Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => {
-            false
-        }
+        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
+        Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
+        Verb::Access { .. } | Verb::Audit { .. } => false,
+        Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
+        Verb::Plan { .. } | Verb::Task { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

@@ -93,7 +93,7 @@ pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<
             let body = serde_json::json!({ "reason": reason });
             session
                 .hub()?
-                .tell(&format!("/tasks/{}/cancel", escaped(id)), &body)
+                .post_bare(&format!("/tasks/{}/cancel", escaped(id)), &body)
                 .await?;
             say(&format!("✓ task {id} is cancelled"));
             Ok(Exit::Ok)

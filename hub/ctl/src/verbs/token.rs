@@ -1,6 +1,6 @@
-//! `token create` and `login`: secrets that work once. Each is printed once, alone on standard output, and never kept here.
+//! `token create`: a secret that works once. It is printed once, alone on standard output, and never kept here.
 
-use wire::api::{LoginLinkView, TokenRequest, TokenView};
+use wire::api::{TokenRequest, TokenView};
 
 use crate::args::Token;
 use crate::failure::{Exit, Failure};
@@ -23,17 +23,6 @@ pub async fn create(session: &Session, what: &Token, output: &mut Output) -> Res
             "run this line on the new node; the token works once, until {}",
             time(view.ends)
         ));
-    }
-    Ok(Exit::Ok)
-}
-
-/// `sentinel login`: a link that opens the console once.
-pub async fn login(session: &Session, output: &mut Output) -> Result<Exit, Failure> {
-    let empty = serde_json::Map::new();
-    let view: LoginLinkView = session.hub()?.post("/login-links", &empty, session.patience()).await?;
-    output.one(&view, &view.url, || format!("{}\n", view.url))?;
-    if output.for_people() {
-        say(&format!("opens the console once, until {}", time(view.ends)));
     }
     Ok(Exit::Ok)
 }

@@ -69,6 +69,10 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
         (Resource::Tasks, _) => Err(Failure::new(Exit::Usage, "tasks cannot be watched")),
+        (Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events, _) => {
+            Err(Failure::new(Exit::Usage, "this list cannot be watched")
+                .advise("ask again, or watch what leaves the hub: sentinel get entries --watch"))
+        }
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
         (Resource::Clusters | Resource::Workloads | Resource::Rollouts, _) => Err(Failure::new(
@@ -130,9 +134,9 @@ impl Watch<'_> {
                 output.more(&rows)
             }
             // Refused before the watch begins.
-            Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts | Resource::Tasks => {
-                Ok(())
-            }
+            Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
+            Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
+            Resource::Tasks => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {

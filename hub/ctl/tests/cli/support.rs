@@ -114,6 +114,8 @@ impl Fake {
                 // Port 1 on loopback: nothing listens there.
                 hub: "https://127.0.0.1:1".to_owned(),
                 token: TOKEN.to_owned(),
+                refresh_token: None,
+                token_ends: None,
                 ca_pem: certified.ca_pem,
                 nodes: BTreeMap::new(),
                 demo_socket: None,

@@ -134,7 +134,10 @@ async fn an_action_reaches_its_node_and_its_outcome_comes_back() {
             _ => None,
         })
         .await;
-    assert_eq!((command.who.as_str(), command.reason.as_str()), ("admin", "try"));
+    assert_eq!(
+        (command.who.as_str(), command.reason.as_str()),
+        ("administrator", "try")
+    );
     assert_eq!(command.what, Order::Act(cap(220_000)));
     let origin = Origin::Command {
         id: command.id,
@@ -191,7 +194,10 @@ async fn a_break_glass_token_is_sent_to_the_nodes_that_it_names() {
             _ => None,
         })
         .await;
-    assert_eq!((command.who.as_str(), command.reason.as_str()), ("admin", "fire"));
+    assert_eq!(
+        (command.who.as_str(), command.reason.as_str()),
+        ("administrator", "fire")
+    );
     assert_eq!(command.what, Order::BreakGlass(token), "as it is: the node judges it");
     let opened = agent.entry(EntryBody::Event(Event::BreakGlassOpened {
         number: 7,

@@ -107,7 +107,7 @@ async fn one_policy_tells_who_has_it_and_what_its_rules_decided() {
         has,
         [(&"edge-03".into(), &true.into()), (&"edge-04".into(), &false.into())]
     );
-    assert_eq!(view["published_by"], "admin");
+    assert_eq!(view["published_by"], "administrator");
     let decisions = &view["decisions"];
     assert_eq!(
         (&decisions["considered"], &decisions["cut"]),

@@ -3,17 +3,22 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::http::ROUTES;
+use crate::http::{Need, ROUTES};
 
 fn page() -> String {
     let mut out = String::from(
         "# The API\n\nEvery route of the hub. Bodies and answers are JSON in `snake_case`; times are RFC 3339 in UTC; a list is `{\"items\": […], \"next_cursor\": …}`.\n\
          An error is a problem document (RFC 9457) with a `code`, a `detail` for people and, for each field that is not right, a pointer to it.\n\
-         Answers carry an `ETag`. Whoever is not open to anyone needs `Authorization: Bearer …` or the console's session.\n\n\
+         Answers carry an `ETag`. What is not open to anyone needs `Authorization: Bearer …` or the console's session, \
+         and the permission that the last column names.\n\n\
          | method | path | who may |\n|---|---|---|\n",
     );
     for route in ROUTES {
-        let who = if route.open { "anyone" } else { "a token or session" };
+        let who = match route.need {
+            Need::Nothing => "anyone".to_owned(),
+            Need::Known => "everybody who is known".to_owned(),
+            Need::Permission(permission) => format!("{} and above, by `{permission}`", permission.least()),
+        };
         let _ = writeln!(out, "| {} | `{}` | {who} |", route.method, route.path);
     }
     out
