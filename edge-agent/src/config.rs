@@ -89,6 +89,8 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: this node has none.
     pub gpu_probe: Option<GpuProbe>,
+    /// The agents of the site that help each other. Absent: this node keeps to itself.
+    pub mesh: Option<Mesh>,
     /// Processes to keep running.
     pub workload: Vec<Workload>,
     /// The node's name while it has not joined a hub; the machine's name if absent.
@@ -119,6 +121,7 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            mesh: None,
             workload: Vec::new(),
             name: None,
             trust_domain: "sentinel".to_owned(),
@@ -139,6 +142,26 @@ pub struct GpuProbe {
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
 }
+
+/// The neighbours: who carries this node's packets when its own path to the hub is cut, and for whom it does the same.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// The UDP address at which neighbours find this node.
+    pub listen: SocketAddr,
+    /// The neighbours, by name, and the address of each. Nobody else is talked with, and nobody else is carried.
+    pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
+    /// Bytes that are carried for each neighbour in 24 hours.
+    #[serde(deserialize_with = "bytes", default = "two_gib")]
+    pub carry_per_day: u64,
+}
+
+const fn two_gib() -> u64 {
+    2 << 30
+}
+
+/// Most neighbours of one node: each is a session.
+const MAX_PEERS: usize = 64;
 
 /// A process to keep running.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -220,6 +243,9 @@ impl Config {
         }
         if self.labels.len() > MAX_LABELS {
             return value("labels", format!("{} labels", self.labels.len()), "at most 32");
+        }
+        if let Some(mesh) = self.mesh.as_ref().filter(|mesh| mesh.peers.len() > MAX_PEERS) {
+            return value("mesh.peers", format!("{} neighbours", mesh.peers.len()), "at most 64");
         }
         let mut names: Vec<&str> = Vec::new();
         for workload in &self.workload {
@@ -361,6 +387,15 @@ mod tests {
         check("[[workload]]\nname = \"a\"\ncommand = []\n", Err("workload.command"));
         check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
         check("[labels]\nrack = \"r7\"\n", Ok(()));
+        check(
+            "[mesh]\nlisten = \"0.0.0.0:7844\"\npeers = { edge-04 = \"192.0.2.4:7844\" }\n",
+            Ok(()),
+        );
+        check("[mesh]\nlisten = \"0.0.0.0\"\npeers = {}\n", Err("line 2"));
+        check(
+            "[mesh]\nlisten = \"0.0.0.0:1\"\npeers = { E = \"192.0.2.4:1\" }\n",
+            Err("line 3"),
+        );
         check("[labels]\nsite = \"plant-a\"\n", Err("choose another name"));
         check("[labels]\n\"a b\" = \"c\"\n", Err("a label's name"));
         check("[labels]\nrack = \"\"\n", Err("a label's value"));

@@ -12,6 +12,7 @@ mod identity;
 mod journal;
 mod link;
 mod local_api;
+mod peers;
 mod probe;
 mod sampler;
 mod sensors;

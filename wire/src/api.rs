@@ -55,7 +55,7 @@ mod requests;
 pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
-pub use nodes::{GpuView, NodeState, NodeView, WorkloadView};
+pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
     ShadowStepView, ShadowView,

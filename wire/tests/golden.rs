@@ -19,7 +19,8 @@ use wire::enroll::{Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal, R
 use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
+    HEADER_BYTES, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
+    TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -171,6 +172,23 @@ fn frames_of_the_control_stream() {
         &Frame::AskBundle(AskBundle { bundle: bundle(9) }),
     );
     check_frame(golden!("beacon"), &Frame::Beacon(beacon()));
+}
+
+#[test]
+fn frames_about_paths() {
+    check_frame(
+        golden!("node-path"),
+        &Frame::NodePath(NodePath {
+            via: Some(AgentId::new("edge-04").expect("a name")),
+        }),
+    );
+    check_frame(
+        golden!("peer-state"),
+        &Frame::PeerState(PeerState {
+            site: "site-b".to_owned(),
+            reach: Reach::Direct,
+        }),
+    );
 }
 
 #[test]
