@@ -102,6 +102,8 @@ pub struct Config {
     pub metrics: Option<SocketAddr>,
     /// Names of other systems that `/metrics` tells too: `dcgm`, `v1`.
     pub metrics_compat: Vec<Compat>,
+    /// The agents of the site that help each other. Absent: this node keeps to itself.
+    pub mesh: Option<Mesh>,
     /// Processes to keep running.
     pub workload: Vec<Workload>,
     /// The node's name while it has not joined a hub; the machine's name if absent.
@@ -135,6 +137,7 @@ impl Default for Config {
             kernel_log: "/dev/kmsg".into(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             metrics_compat: Vec::new(),
+            mesh: None,
             workload: Vec::new(),
             name: None,
             trust_domain: "sentinel".to_owned(),
@@ -160,6 +163,26 @@ pub struct GpuProbe {
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
 }
+
+/// The neighbours: who carries this node's packets when its own path to the hub is cut, and for whom it does the same.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mesh {
+    /// The UDP address at which neighbours find this node.
+    pub listen: SocketAddr,
+    /// The neighbours, by name, and the address of each. Nobody else is talked with, and nobody else is carried.
+    pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
+    /// Bytes that are carried for each neighbour in 24 hours.
+    #[serde(deserialize_with = "bytes", default = "two_gib")]
+    pub carry_per_day: u64,
+}
+
+const fn two_gib() -> u64 {
+    2 << 30
+}
+
+/// Most neighbours of one node: each is a session.
+const MAX_PEERS: usize = 64;
 
 /// A process to keep running.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -264,6 +287,9 @@ impl Config {
         }
         if self.labels.len() > MAX_LABELS {
             return value("labels", format!("{} labels", self.labels.len()), "at most 32");
+        }
+        if let Some(mesh) = self.mesh.as_ref().filter(|mesh| mesh.peers.len() > MAX_PEERS) {
+            return value("mesh.peers", format!("{} neighbours", mesh.peers.len()), "at most 64");
         }
         let mut names: Vec<&str> = Vec::new();
         for workload in &self.workload {
@@ -441,6 +467,15 @@ mod tests {
         check("metrics = \"here\"\n", Err("127.0.0.1:9464 nor off"));
         check("metrics_compat = [\"collectd\"]\n", Err("collectd"));
         check("[gpu_probe]\nenabled = false\n", Ok(()));
+        check(
+            "[mesh]\nlisten = \"0.0.0.0:7844\"\npeers = { edge-04 = \"192.0.2.4:7844\" }\n",
+            Ok(()),
+        );
+        check("[mesh]\nlisten = \"0.0.0.0\"\npeers = {}\n", Err("line 2"));
+        check(
+            "[mesh]\nlisten = \"0.0.0.0:1\"\npeers = { E = \"192.0.2.4:1\" }\n",
+            Err("line 3"),
+        );
         check("[labels]\nsite = \"plant-a\"\n", Err("choose another name"));
         check("[labels]\n\"a b\" = \"c\"\n", Err("a label's name"));
         check("[labels]\nrack = \"\"\n", Err("a label's value"));

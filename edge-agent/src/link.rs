@@ -2,7 +2,8 @@
 //!
 //! One task. The core says when to connect and when to stop; this file never decides to try again. It renews the certificate over
 //! the session at two thirds of its life, uses the node key when the hub does not take the certificate any more, and remembers where
-//! the hub was when DNS does not. Nothing the turn loop calls here waits.
+//! the hub was when DNS does not. While the hub does not answer on this node's own path, it goes through a neighbour, and back once
+//! its own path holds (`edge-agent/core/src/mesh`). Nothing the turn loop calls here waits.
 //!
 //! Invariant: for each `connect` there is one `LinkUp` followed by one `LinkDown`, or one `LinkDown`; frames come between the two.
 //! Read next: `identity.rs` (what is renewed), `wire/transport/src/framed.rs` (a session).
@@ -14,18 +15,22 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edge_agent_core::Input;
-use tokio::sync::mpsc;
+use edge_agent_core::{Homing, Input, carrier};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use wire::AgentId;
+use wire::api::NeighbourView;
 use wire::enroll::{EnrollAnswer, RENEW_TAG};
-use wire::frame::{Frame, STOPPED};
-use wire::time::Wall;
+use wire::frame::{Frame, Reach, STOPPED};
+use wire::time::{Mono, Wall};
 use wire_transport::{
-    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, End, Event, SendError, Sender, Session,
-    Timing, TlsError,
+    CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, End, Event, Knocker, SendError, Sender,
+    Session, Timing, TlsError, Tunnel,
 };
 
+use crate::clock::boot_ms;
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
+use crate::peers::{Own, Peers};
 use crate::watch::Watch;
 
 /// The core has one wish at a time: connect, disconnect, stop; one more of each may wait behind it.
@@ -35,6 +40,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// A renewal that failed is tried again after this, or after a twentieth of the certificate's life if that is less.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
 
+/// A hub whose path works answers a knock within this time, of three: 300 ms suffice for a satellite with a little loss.
+const KNOCK_WITHIN: Duration = Duration::from_millis(900);
+const KNOCKS: u32 = 3;
+
 /// What the link needs to know.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
@@ -42,12 +51,12 @@ pub struct LinkSettings {
     pub state_dir: PathBuf,
     /// `HOST:PORT` instead of the one in the identity.
     pub hub: Option<String>,
-    /// A time that is certainly past.
-    pub wall_floor: Wall,
     /// The times of a connection.
     pub timing: Timing,
     /// Spreads the renewals of a fleet.
     pub seed: u64,
+    /// The neighbours, if this node has any.
+    pub peers: Option<Peers>,
 }
 
 /// The handle that the turn loop holds.
@@ -57,6 +66,9 @@ pub struct Link {
     up: Up,
     task: JoinHandle<()>,
 }
+
+/// Who is in touch, as it changes.
+type Seen = watch::Receiver<Vec<NeighbourView>>;
 
 /// The session that is up.
 type Up = Arc<Mutex<Option<Sender>>>;
@@ -70,11 +82,19 @@ enum Order {
 
 impl Link {
     /// Starts the task. It reports into `inputs` and waits there when that is full.
-    pub fn start(identity: Identity, settings: LinkSettings, inputs: mpsc::Sender<Input>, watch: &Watch) -> Self {
+    pub fn start(
+        identity: Identity,
+        clock: CertificateClock,
+        settings: LinkSettings,
+        inputs: mpsc::Sender<Input>,
+        watch: &Watch,
+    ) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let up = Up::default();
         let runner = Runner {
-            clock: CertificateClock::new(settings.wall_floor.max(identity.certificate_issued())),
+            clock,
+            seen: settings.peers.as_ref().map(Peers::seen),
+            homing: Homing::default(),
             identity,
             settings,
             inputs,
@@ -129,6 +149,26 @@ struct Runner {
     clock: CertificateClock,
     inputs: mpsc::Sender<Input>,
     up: Up,
+    /// Changes when a neighbour comes, goes, or stands otherwise with the hub.
+    seen: Option<Seen>,
+    homing: Homing,
+}
+
+/// By which way packets go to the hub.
+#[derive(Debug, Clone)]
+enum Way {
+    /// Over a path of our own.
+    Direct,
+    /// A neighbour carries them.
+    Through(AgentId, Tunnel),
+}
+
+/// A session, and what it stands on.
+struct Path {
+    session: Session,
+    client: Client,
+    hub: SocketAddr,
+    via: Option<AgentId>,
 }
 
 /// Why there is no session, or no new certificate.
@@ -175,9 +215,12 @@ impl Runner {
                 return;
             }
             let reason = match result {
-                Ok(session) => {
-                    tracing::info!(hub = %session.remote_address(), "in session");
-                    match self.carry(session, &mut orders).await {
+                Ok(path) => {
+                    let via = path.via.as_ref().map(tracing::field::display);
+                    tracing::info!(hub = %path.hub, via, "in session");
+                    let after = self.carry(path, &mut orders).await;
+                    self.stand(Reach::Alone, None);
+                    match after {
                         After::Down(reason) => {
                             tracing::info!(reason, "session ended");
                             reason
@@ -196,14 +239,16 @@ impl Runner {
         }
     }
 
-    /// A stop or a disconnect cuts a connect short.
-    async fn connect_unless_stopped(
-        &mut self,
-        orders: &mut mpsc::Receiver<Order>,
-    ) -> (Result<Session, LinkError>, bool) {
+    /// A stop or a disconnect cuts a connect short; a neighbour that could carry now, or no more, begins it anew.
+    async fn connect_unless_stopped(&mut self, orders: &mut mpsc::Receiver<Order>) -> (Result<Path, LinkError>, bool) {
+        let mut seen = self.seen.clone();
         let mut connecting = Box::pin(self.connect());
         loop {
             tokio::select! {
+                () = turns(&mut seen) => {
+                    drop(connecting);
+                    connecting = Box::pin(self.connect());
+                }
                 result = &mut connecting => return (result, false),
                 order = orders.recv() => match order {
                     None | Some(Order::Stop) => return (Err(LinkError::Thread), true),
@@ -214,13 +259,14 @@ impl Runner {
         }
     }
 
-    async fn connect(&mut self) -> Result<Session, LinkError> {
+    async fn connect(&mut self) -> Result<Path, LinkError> {
         let mut last = None;
         for address in self.addresses().await? {
-            match self.connect_to(address).await {
-                Ok(session) => {
+            let way = self.way_to(address).await;
+            match self.connect_to(address, &way).await {
+                Ok(path) => {
                     self.remember(address).await;
-                    return Ok(session);
+                    return Ok(path);
                 }
                 Err(error) => last = Some(error),
             }
@@ -228,32 +274,60 @@ impl Runner {
         Err(last.unwrap_or(LinkError::Thread))
     }
 
-    async fn connect_to(&mut self, address: SocketAddr) -> Result<Session, LinkError> {
-        if self.identity.certificate_ends() <= self.clock.now() {
-            self.rejoin(address).await?;
+    /// Our own path, unless the hub does not answer on it and a neighbour could carry.
+    async fn way_to(&self, address: SocketAddr) -> Way {
+        let carrier = || self.settings.peers.as_ref()?.carrier(address);
+        // What a system that gives no socket says is told by the connect.
+        let Some(knocker) = Knocker::new(address).ok().filter(|_| carrier().is_some()) else {
+            return Way::Direct;
+        };
+        match knocker.knock(KNOCKS, KNOCK_WITHIN).await {
+            true => Way::Direct,
+            false => carrier().map_or(Way::Direct, |(name, tunnel)| Way::Through(name, tunnel)),
         }
-        match self.try_session(address).await {
+    }
+
+    async fn connect_to(&mut self, address: SocketAddr, way: &Way) -> Result<Path, LinkError> {
+        if self.identity.certificate_ends() <= self.clock.now() {
+            self.rejoin(address, way).await?;
+        }
+        match self.try_session(address, way).await {
             Err(LinkError::Connect(ConnectError::Expired { .. } | ConnectError::Refused { .. })) => {
-                self.rejoin(address).await?;
-                self.try_session(address).await
+                self.rejoin(address, way).await?;
+                self.try_session(address, way).await
             }
             other => other,
         }
     }
 
-    async fn try_session(&self, address: SocketAddr) -> Result<Session, LinkError> {
+    async fn try_session(&self, hub: SocketAddr, way: &Way) -> Result<Path, LinkError> {
         let tls = ClientTls::session(self.identity.leaf(), self.identity.trust(), &self.clock)?;
-        // A socket of its own for each try: an old one may be bound to a network that is gone.
-        let client = Client::new(address, self.settings.timing)?;
-        Ok(client.session(address, &tls).await?)
+        let client = self.client(hub, way)?;
+        Ok(Path {
+            session: client.session(hub, &tls).await?,
+            client,
+            hub,
+            via: match way {
+                Way::Direct => None,
+                Way::Through(name, _) => Some(name.clone()),
+            },
+        })
+    }
+
+    /// A socket of its own for each try: an old one may be bound to a network that is gone.
+    fn client(&self, hub: SocketAddr, way: &Way) -> Result<Client, ConnectError> {
+        match way {
+            Way::Direct => Client::new(hub, self.settings.timing),
+            Way::Through(_, tunnel) => Client::through(tunnel.clone(), self.settings.timing),
+        }
     }
 
     /// Gets a new certificate by the node key.
-    async fn rejoin(&mut self, address: SocketAddr) -> Result<(), LinkError> {
+    async fn rejoin(&mut self, address: SocketAddr, way: &Way) -> Result<(), LinkError> {
         let identity = self.identity.clone();
         let identity = blocking(move || identity.prepare()).await?;
         let tls = ClientTls::rejoin(identity.trust(), &self.clock)?;
-        let client = Client::new(address, self.settings.timing)?;
+        let client = self.client(address, way)?;
         let visit = client.visit(address, &tls).await?;
         let mut door = visit.answer().await?;
         let mut challenge = [0; 32];
@@ -269,18 +343,34 @@ impl Runner {
     }
 
     /// Until the session ends.
-    async fn carry(&mut self, mut session: Session, orders: &mut mpsc::Receiver<Order>) -> After {
-        let sender = session.sender();
+    async fn carry(&mut self, mut path: Path, orders: &mut mpsc::Receiver<Order>) -> After {
+        let sender = path.session.sender();
         *lock(&self.up) = Some(sender.clone());
-        let after = self.drive(&mut session, &sender, orders).await;
+        let after = self.drive(&mut path, &sender, orders).await;
         *lock(&self.up) = None;
         after
     }
 
-    async fn drive(&mut self, session: &mut Session, sender: &Sender, orders: &mut mpsc::Receiver<Order>) -> After {
+    async fn drive(&mut self, path: &mut Path, sender: &Sender, orders: &mut mpsc::Receiver<Order>) -> After {
+        let Path {
+            session,
+            client,
+            hub,
+            via,
+        } = path;
+        if let Some(neighbour) = via {
+            self.homing.carried(now());
+            let via = Some(neighbour.clone());
+            if self.tell(Input::Path { via }).await.is_err() {
+                return After::Stop;
+            }
+        }
+        self.stand_on(via.as_ref(), *hub);
         if self.tell(Input::LinkUp).await.is_err() {
             return After::Stop;
         }
+        let mut seen = self.seen.clone();
+        let mut home = Home::new(via.is_some(), *hub, self.homing.next_in());
         let mut stopping = false;
         let mut ended_here = None;
         let mut renewal: Option<Renewal> = None;
@@ -314,6 +404,27 @@ impl Runner {
                         sender.close(CloseCode::Stopping, STOPPED);
                     }
                 },
+                () = lost(&mut seen, via.as_ref()) => {
+                    sender.abort(CloseCode::Done, "the neighbour is out of touch");
+                    ended_here.get_or_insert(End::Local { reason: "the neighbour that carried it is out of touch".to_owned() });
+                    *via = None;
+                }
+                answered = home.asked() => {
+                    if self.homing.asked(answered, now()) {
+                        match client.go_direct(*hub) {
+                            Ok(()) => {
+                                tracing::info!(%hub, "the path of this node's own holds again, back on it");
+                                *via = None;
+                                self.stand_on(None, *hub);
+                                if self.tell(Input::Path { via: None }).await.is_err() {
+                                    return After::Stop;
+                                }
+                            }
+                            Err(error) => tracing::warn!(%error, "cannot go back to a path of this node's own"),
+                        }
+                    }
+                    home = Home::new(via.is_some(), *hub, self.homing.next_in());
+                }
                 () = &mut look, if renewal.is_none() && !stopping => {
                     if self.until_renewal().is_zero() {
                         renewal = Some(Box::pin(renew(self.identity.clone(), sender.clone())));
@@ -347,6 +458,9 @@ impl Runner {
             rejoins: identity.rejoins(),
         };
         self.identity = identity;
+        if let Some(peers) = &self.settings.peers {
+            peers.renewed(&self.identity);
+        }
         // An error means that the turn loop has ended; the task notices at its next report.
         let _ = self.tell(news).await;
     }
@@ -400,6 +514,20 @@ impl Runner {
         }
     }
 
+    /// The neighbours hear whether this node could carry them.
+    fn stand_on(&self, via: Option<&AgentId>, hub: SocketAddr) {
+        match via {
+            Some(_) => self.stand(Reach::Carried, None),
+            None => self.stand(Reach::Direct, Some(hub)),
+        }
+    }
+
+    fn stand(&self, reach: Reach, hub: Option<SocketAddr>) {
+        if let Some(peers) = &self.settings.peers {
+            peers.stand(Own { reach, hub });
+        }
+    }
+
     async fn tell(&self, input: Input) -> Result<(), mpsc::error::SendError<Input>> {
         self.inputs.send(input).await
     }
@@ -416,6 +544,59 @@ async fn take(identity: Identity, answer: EnrollAnswer) -> Result<Identity, Link
         EnrollAnswer::Granted(credentials) => blocking(move || identity.complete(*credentials)).await,
         EnrollAnswer::Refused { detail, .. } => Err(LinkError::Refused { detail }),
     }
+}
+
+/// Asks from time to time whether the hub answers on a path of this node's own, while a neighbour carries its session.
+struct Home(Option<Pin<Box<dyn Future<Output = bool> + Send>>>);
+
+impl Home {
+    fn new(is_carried: bool, hub: SocketAddr, wait: Duration) -> Self {
+        let ask = async move {
+            tokio::time::sleep(wait).await;
+            match Knocker::new(hub) {
+                Ok(knocker) => knocker.knock(1, KNOCK_WITHIN).await,
+                Err(_) => false,
+            }
+        };
+        Self(is_carried.then(|| -> Pin<Box<dyn Future<Output = bool> + Send>> { Box::pin(ask) }))
+    }
+
+    /// Never, if nothing is asked.
+    async fn asked(&mut self) -> bool {
+        match &mut self.0 {
+            Some(ask) => ask.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits until there is a neighbour that could carry where none was, or none where one was.
+async fn turns(seen: &mut Option<Seen>) {
+    let Some(seen) = seen else {
+        return std::future::pending().await;
+    };
+    let was_there = carrier(&seen.borrow_and_update()).is_some();
+    if seen
+        .wait_for(|seen| carrier(seen).is_some() != was_there)
+        .await
+        .is_err()
+    {
+        std::future::pending().await
+    }
+}
+
+/// Waits until the neighbour that carries is out of touch, or has no path of its own any more.
+async fn lost(seen: &mut Option<Seen>, via: Option<&AgentId>) {
+    let (Some(seen), Some(via)) = (seen, via) else {
+        return std::future::pending().await;
+    };
+    let carries = |neighbour: &NeighbourView| neighbour.name == *via && neighbour.reach == Reach::Direct;
+    // An error: the peers' task has ended, and with it every way through it.
+    let _ = seen.wait_for(|seen| !seen.iter().any(carries)).await;
+}
+
+fn now() -> Mono {
+    Mono(boot_ms())
 }
 
 /// Never, if none is under way.

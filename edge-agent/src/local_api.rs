@@ -33,7 +33,7 @@ use axum::serve::IncomingStream;
 use edge_agent_core::{LocalAnswer, LocalRequest};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use wire::api::{GlassView, StreamEvent};
+use wire::api::{GlassView, Isolation, NeighbourView, StreamEvent};
 use wire::breakglass::MAX_TOKEN_BYTES;
 use wire::frame::Status;
 use wire::parcel::MAX_PARCEL_BYTES;
@@ -98,6 +98,12 @@ pub struct Snapshot {
     pub unhealthy: Option<String>,
     /// What is not as it should be, one sentence each.
     pub findings: Vec<String>,
+    /// Who carries its session with the hub, if somebody does.
+    pub via: Option<AgentId>,
+    /// How far a cut goes, as it sees it.
+    pub isolation: Option<Isolation>,
+    /// Those of its site that it is in touch with.
+    pub neighbours: Vec<NeighbourView>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
     /// The break-glass token that is open.

@@ -13,6 +13,7 @@ mod identity;
 mod journal;
 mod link;
 mod local_api;
+mod peers;
 mod probe;
 mod sampler;
 mod scan;

@@ -80,7 +80,7 @@ pub use access::{
 pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
-pub use nodes::{GpuView, NodeState, NodeView, WorkloadView};
+pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
     ShadowStepView, ShadowView,

@@ -20,6 +20,8 @@ pub const ALPN_JOIN: &[u8] = b"sentinel-join/1";
 pub const ALPN_REJOIN: &[u8] = b"sentinel-rejoin/1";
 /// ALPN of a session.
 pub const ALPN_SESSION: &[u8] = b"sentinel/1";
+/// ALPN of a session between two agents of a site: both show their certificates.
+pub const ALPN_PEER: &[u8] = b"sentinel-peer/1";
 /// Opens a renewal stream inside a session.
 pub const RENEW_TAG: u8 = 0x20;
 /// Longest message on these doors.

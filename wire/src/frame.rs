@@ -14,7 +14,7 @@ use crate::codec::{self, DecodeError};
 use crate::decision::Authority;
 use crate::domains::{FleetFacts, NodeFacts};
 use crate::entry::{ChainHead, MAX_ENTRY_BYTES};
-use crate::ids::{CommandId, Epoch, Generation, HubEpoch, PlanId, Seq};
+use crate::ids::{AgentId, CommandId, Epoch, Generation, HubEpoch, PlanId, Seq};
 use crate::roles::SignedRoles;
 use crate::telemetry::MAX_BLOCK_BYTES;
 use crate::time::{ClockState, Mono, Now};
@@ -141,6 +141,8 @@ frames! {
     PlanCommand(PlanCommand) = 13, Control;
     /// Agent: what is not as it should be; only the latest counts.
     Findings(Findings) = 14, Control;
+    /// Agent: by which way it reaches the hub; only the latest counts.
+    NodePath(NodePath) = 15, Control;
     /// Agent: entries, in order.
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.
@@ -149,6 +151,8 @@ frames! {
     Bundle(SignedBundle) = 32, Bundle;
     /// Hub: who may sign bundles and beacons. On the stream of bundles, before the bundle that needs it.
     Roles(RoleDocuments) = 33, Bundle;
+    /// Agent to agent of one site: how the sender stands with the hub; only the latest counts.
+    PeerState(PeerState) = 40, Control;
 }
 
 /// Where an agent stands when a session begins. Together with [`Welcome`] this is the one resync handshake.
@@ -261,6 +265,34 @@ pub const MAX_FINDING_BYTES: usize = 512;
 pub struct Findings {
     /// One sentence each, at most [`MAX_FINDINGS`] of [`MAX_FINDING_BYTES`].
     pub list: Vec<String>,
+}
+
+/// By which way an agent reaches its hub. An agent that says nothing is on its own path.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePath {
+    /// The neighbour that carries its packets, if one does.
+    pub via: Option<AgentId>,
+}
+
+/// What an agent tells the neighbours of its site. It is the sender's word about itself and proves nothing about anybody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerState {
+    /// The sender's site.
+    pub site: String,
+    /// How it stands with the hub.
+    pub reach: Reach,
+}
+
+/// How an agent stands with the hub. The order is part of the wire format: add at the end only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// It has a session over a path of its own, and carries others.
+    Direct,
+    /// A neighbour carries its session; it carries nobody.
+    Carried,
+    /// It has no session.
+    Alone,
 }
 
 /// How far a log is durable at the hub. Sent only after the commit.

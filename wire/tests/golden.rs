@@ -20,7 +20,8 @@ use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::fault::{NextStep, Severity};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Hello, HubTime, Order, PlanCommand, RoleDocuments, Status, TelemetryBlock, Welcome,
+    HEADER_BYTES, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
+    TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
@@ -172,6 +173,23 @@ fn frames_of_the_control_stream() {
         &Frame::AskBundle(AskBundle { bundle: bundle(9) }),
     );
     check_frame(golden!("beacon"), &Frame::Beacon(beacon()));
+}
+
+#[test]
+fn frames_about_paths() {
+    check_frame(
+        golden!("node-path"),
+        &Frame::NodePath(NodePath {
+            via: Some(AgentId::new("edge-04").expect("a name")),
+        }),
+    );
+    check_frame(
+        golden!("peer-state"),
+        &Frame::PeerState(PeerState {
+            site: "site-b".to_owned(),
+            reach: Reach::Direct,
+        }),
+    );
 }
 
 #[test]
@@ -876,7 +894,7 @@ fn unknown_kinds_are_counted_and_skipped() {
         telemetry: Some(Seq(2)),
     });
     let mut bytes = Vec::new();
-    for kind in [15u16, 63, 64, u16::MAX] {
+    for kind in [17u16, 63, 64, u16::MAX] {
         bytes.extend_from_slice(&5u32.to_le_bytes());
         bytes.extend_from_slice(&kind.to_le_bytes());
         bytes.extend_from_slice(b"new");

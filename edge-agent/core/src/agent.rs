@@ -27,6 +27,7 @@ use crate::findings::Known;
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
 use crate::marks::{Marks, Staged};
+use crate::mesh::Mesh;
 use crate::orders::WaitingOrder;
 use crate::planted::Planted;
 use crate::record::{InFlight, Record};
@@ -58,6 +59,7 @@ pub struct Agent {
     pub(crate) link: Link,
     pub(crate) domains: Domains,
     pub(crate) findings: Known,
+    pub(crate) mesh: Mesh,
     /// Commands that came while nothing could be recorded, oldest first, and when they expire.
     pub(crate) postponed: VecDeque<crate::commands::Postponed>,
     /// Orders that wait for their turn, oldest first.
@@ -139,6 +141,7 @@ impl Agent {
             link: Link::new(settings.seed, now.mono),
             domains: Domains::default(),
             findings: Known::default(),
+            mesh: Mesh::default(),
             postponed: VecDeque::new(),
             orders: VecDeque::new(),
             older,
@@ -198,6 +201,8 @@ impl Agent {
             Input::Probed { decision, result } => self.on_probed(&decision, result, now),
             Input::LinkUp => self.on_link_up(now),
             Input::LinkDown { reason } => self.on_link_down(reason, now),
+            Input::Path { via } => self.on_path(via),
+            Input::Neighbours(neighbours) => self.on_neighbours(neighbours, now),
             Input::Frame(frame) => self.on_frame(frame, now),
             Input::Loaded { token, found } => self.on_loaded(token, found, now),
             Input::Local { request, what } => self.on_local(request, what, now),
@@ -451,6 +456,7 @@ impl Agent {
             self.turn_link(now);
             self.turn_domains(now);
             self.turn_findings();
+            self.turn_mesh();
         }
     }
 

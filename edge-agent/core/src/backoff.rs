@@ -83,6 +83,11 @@ impl Backoff {
         }
     }
 
+    /// Whether the hub has said when the next try comes, or that haste is pointless.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.asked.is_some() || self.hopeless
+    }
+
     /// How long to wait before the next try.
     pub(crate) fn next_delay(&mut self, now: Mono) -> Duration {
         let since = *self.down_since.get_or_insert(now);

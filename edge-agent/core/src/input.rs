@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wire::api::NeighbourView;
 use wire::entry::RawEntry;
 use wire::frame::{DeviceInfo, Frame, Order};
 use wire::ids::{DecisionId, Epoch, Generation, HubEpoch, Seq};
 use wire::reading::Reading;
 use wire::time::Wall;
-use wire::{Action, BreakGlass, Digest, Parcel, SignedBundle, SignedRoles};
+use wire::{Action, AgentId, BreakGlass, Digest, Parcel, SignedBundle, SignedRoles};
 
 use crate::effect::{Log, Token};
 
@@ -90,6 +91,13 @@ pub enum Input {
         /// For people.
         reason: String,
     },
+    /// The session that is up, or comes up next, goes by way of a neighbour, or over a path of its own.
+    Path {
+        /// Who carries it, if somebody does.
+        via: Option<AgentId>,
+    },
+    /// Who of the site is in touch, when it changed.
+    Neighbours(Vec<NeighbourView>),
     /// A frame from the hub, on the session that is up.
     Frame(Frame),
     /// The answer to [`crate::Effect::Load`].

@@ -22,6 +22,7 @@ mod glass;
 mod input;
 mod link;
 mod marks;
+mod mesh;
 mod orders;
 mod planted;
 mod record;
@@ -37,6 +38,7 @@ mod testing;
 pub use agent::Agent;
 pub use effect::{Batch, Effect, GATHER, LocalAnswer, Log, Token};
 pub use input::{ActionResult, AppendError, Floor, Input, Loaded, LocalRequest, ProbeResult, Recovered, Run, Settings};
+pub use mesh::{Homing, carrier};
 #[doc(hidden)]
 pub use planted::Planted;
 pub use view::{LinkState, OpenAction};

@@ -151,6 +151,8 @@ pub(crate) enum Due {
 pub(crate) struct Link {
     pub(crate) stage: Stage,
     pub(crate) backoff: Backoff,
+    /// The next try comes when the hub said, and not before.
+    slot_is_named: bool,
     status_at: Mono,
     status_wanted: bool,
 }
@@ -161,6 +163,7 @@ impl Link {
         Self {
             stage: Stage::Down { retry_at: now },
             backoff: Backoff::new(seed),
+            slot_is_named: false,
             status_at: now,
             status_wanted: false,
         }
@@ -232,6 +235,15 @@ impl Link {
         true
     }
 
+    /// There is a new way to the hub: the next try comes now, unless the hub itself said when.
+    pub(crate) fn hasten(&mut self, now: Mono) {
+        if let Stage::Down { retry_at } = &mut self.stage
+            && !self.slot_is_named
+        {
+            *retry_at = (*retry_at).min(now);
+        }
+    }
+
     /// The session is gone. Returns whether it had been welcomed.
     pub(crate) fn went_down(&mut self, now: Mono) -> bool {
         let welcomed_at = match &self.stage {
@@ -243,6 +255,7 @@ impl Link {
         if let Some(since) = welcomed_at {
             self.backoff.session_ended(now.since(since));
         }
+        self.slot_is_named = self.backoff.is_bound();
         self.stage = Stage::Down {
             retry_at: now + self.backoff.next_delay(now),
         };
@@ -319,6 +332,28 @@ mod tests {
         link.want_status();
         assert_eq!(link.look(Mono(60_499)), None);
         assert_eq!(link.look(Mono(60_500)), Some(Due::Status));
+    }
+
+    #[test]
+    fn a_new_way_is_tried_at_once_unless_the_hub_named_a_slot() {
+        for (slot, expected) in [(None, Some(Due::Connect)), (Some(Duration::from_secs(60)), None)] {
+            let mut link = welcomed(0);
+            if let Some(slot) = slot {
+                link.backoff.ask(slot);
+            }
+            link.went_down(Mono(60_000));
+            // An outage that has lasted: the delays are long.
+            for _ in 0..8 {
+                link.stage = Stage::Connecting;
+                if let Some(slot) = slot {
+                    link.backoff.ask(slot);
+                }
+                link.went_down(Mono(100_000));
+            }
+            assert_eq!(link.look(Mono(100_001)), None);
+            link.hasten(Mono(100_001));
+            assert_eq!(link.look(Mono(100_001)), expected);
+        }
     }
 
     #[test]

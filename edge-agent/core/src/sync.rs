@@ -60,6 +60,7 @@ impl Agent {
             self.push(EntryBody::Event(event), now);
         }
         self.forget_domains(now);
+        self.forget_path();
     }
 
     pub(crate) fn on_frame(&mut self, frame: Frame, now: Now) {
@@ -104,6 +105,8 @@ impl Agent {
             | Frame::Status(_)
             | Frame::NodeFacts(_)
             | Frame::Findings(_)
+            | Frame::NodePath(_)
+            | Frame::PeerState(_)
             | Frame::AskTime(_)
             | Frame::Goodbye(_)
             | Frame::Entries(_)

@@ -10,6 +10,7 @@ use edge_agent_core::{Agent, Input, LinkState, Settings};
 use tokio::sync::mpsc;
 use wire::frame::DeviceInfo;
 use wire::{AgentId, DeviceId, Wall};
+use wire_transport::CertificateClock;
 
 use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
@@ -23,6 +24,7 @@ use crate::identity::Identity;
 use crate::journal::{Journal, Opened};
 use crate::link::{Link, LinkSettings};
 use crate::local_api::{self, LocalApi, Snapshot};
+use crate::peers::Peers;
 use crate::probe::Probe;
 use crate::sampler::Sampler;
 use crate::service::Service;
@@ -92,19 +94,26 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         .map_err(system("start the GPU probe's thread"))?;
     let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
     let link = identity.map(|identity| {
+        let timing = wire_transport::Timing {
+            idle: config.silence,
+            keep_alive: config.silence / 3,
+            ..wire_transport::Timing::default()
+        };
+        let clock = CertificateClock::new(wall_floor.max(identity.certificate_issued()));
+        let mesh = config.mesh.clone();
+        let peers = mesh.map(|mesh| Peers::start(mesh, &identity, clock.clone(), timing, input_sender.clone(), &watch));
         let settings = LinkSettings {
             state_dir: config.state_dir.clone(),
             hub: config.hub.clone(),
-            wall_floor,
-            timing: wire_transport::Timing {
-                idle: config.silence,
-                keep_alive: config.silence / 3,
-                ..wire_transport::Timing::default()
-            },
+            timing,
             seed,
+            peers: peers.transpose()?,
         };
-        Link::start(identity, settings, input_sender.clone(), &watch)
+        Ok(Link::start(identity, clock, settings, input_sender.clone(), &watch))
     });
+    let link = link
+        .transpose()
+        .map_err(system("listen for neighbours at `mesh.listen`"))?;
 
     let now = clock.now();
     let first = Snapshot {
@@ -119,6 +128,9 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
         findings: core.findings(),
+        via: core.via().cloned(),
+        isolation: core.isolation(),
+        neighbours: core.neighbours().to_vec(),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),
         latest: Arc::default(),

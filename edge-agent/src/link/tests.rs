@@ -183,6 +183,10 @@ async fn echo(mut session: Session, ca: Shared) {
     }
 }
 
+fn clock() -> CertificateClock {
+    CertificateClock::new(Wall(0))
+}
+
 impl Hub {
     fn options(&self) -> JoinOptions {
         JoinOptions {
@@ -201,15 +205,15 @@ impl Hub {
         let settings = LinkSettings {
             state_dir: self.folder.path().to_owned(),
             hub: None,
-            wall_floor: Wall(0),
             timing: Timing {
                 connect: Duration::from_secs(2),
                 ..Timing::default()
             },
             seed: 1,
+            peers: None,
         };
         (
-            Link::start(identity, settings, send, &crate::watch::Watch::new().0),
+            Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0),
             inputs,
         )
     }
@@ -322,15 +326,16 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
     let settings = LinkSettings {
         state_dir: hub.folder.path().to_owned(),
         hub: Some(hole.local_addr().unwrap().to_string()),
-        wall_floor: Wall(0),
         timing: Timing {
             connect: Duration::from_millis(200),
             ..Timing::default()
         },
         seed: 1,
+        peers: None,
     };
     let link = Link::start(
         identity.clone(),
+        clock(),
         settings.clone(),
         send.clone(),
         &crate::watch::Watch::new().0,
@@ -344,6 +349,7 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
     };
     let link = Link::start(
         identity,
+        clock(),
         LinkSettings { timing, ..settings },
         send,
         &crate::watch::Watch::new().0,
@@ -415,11 +421,11 @@ async fn the_last_address_serves_when_the_name_does_not() {
     let settings = LinkSettings {
         state_dir: hub.folder.path().to_owned(),
         hub: Some("no.such.host.invalid:7443".to_owned()),
-        wall_floor: Wall(0),
         timing: Timing::default(),
         seed: 1,
+        peers: None,
     };
-    let link = Link::start(identity, settings, send, &crate::watch::Watch::new().0);
+    let link = Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0);
     link.connect();
     assert!(matches!(next(&mut inputs).await, Input::LinkUp));
     drop(link);

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use wire::Series;
 use wire::change::ChangeRecord;
-use wire::entry::EntryBody;
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, PlanId};
 use wire::kube::{DeploymentChange, DeploymentRef};
@@ -155,11 +154,6 @@ impl<'a> Cx<'a> {
     /// Records why something changes. The first record of a turn names every document that the turn writes.
     pub(crate) fn record(&mut self, change: ChangeRecord) {
         self.journal.open().record(self.now, change.into_body());
-    }
-
-    /// Records something else that the hub's journal holds: a decision, an outcome.
-    pub(crate) fn journal(&mut self, body: EntryBody) {
-        self.journal.open().record(self.now, body);
     }
 
     /// Writes a document's row with this turn's change.

@@ -257,11 +257,6 @@ impl<D: Document> Documents<D> {
             .filter_map(|row| row.stored.as_ref().map(|(_, value)| value))
     }
 
-    /// How many are live or on their way.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -386,15 +381,6 @@ impl<D: Document> Documents<D> {
             && versions.stored.as_ref().is_none_or(|(_, value)| !value.is_live())
         {
             self.rows.remove(id);
-        }
-    }
-
-    /// The store has let a finished document go: its unique keys are free.
-    pub fn forget(&mut self, document: &D) {
-        for key in document.unique() {
-            if self.holder(&key) == Some(document.id().as_str()) {
-                self.keys.remove(&key);
-            }
         }
     }
 }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use policy::{Bundle, Crowd, MAX_RULES, free_in_name, given_name};
 use wire::domains::{Ask, FleetFacts, MAX_ASKS, MAX_LABEL_BYTES, MAX_LABELS, NodeFacts};
 use wire::frame::Frame;
-use wire::frame::{Findings, MAX_FINDING_BYTES, MAX_FINDINGS};
-use wire::ids::{Epoch, Seq};
+use wire::frame::{Findings, MAX_FINDING_BYTES, MAX_FINDINGS, NodePath};
+use wire::ids::{AgentId, Epoch, Seq};
 use wire::time::{Mono, Now};
 
 use crate::fleet::{Node, Place};
@@ -77,6 +77,8 @@ struct Member {
     facts: Option<NodeFacts>,
     /// What is not as it should be, as it said last.
     findings: Vec<String>,
+    /// The neighbour that carries its present session, as it said.
+    via: Option<AgentId>,
     /// When it said that.
     said_at: Mono,
     /// When its present session began.
@@ -162,6 +164,7 @@ impl Hub {
         let member = self.domains.members.entry(place).or_default();
         (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
         member.findings.clear();
+        member.via = None;
         if let Some(turn) = &mut member.turn {
             turn.over = true;
         }
@@ -233,6 +236,12 @@ impl Hub {
             return self.broke_protocol(session, "more or longer findings than a node may tell", now);
         }
         self.domains.members.entry(place).or_default().findings = findings.list;
+        self.touch(place);
+    }
+
+    /// By which way a node says that it comes. Nothing depends on it: people see it.
+    pub(crate) fn node_path(&mut self, place: Place, path: NodePath) {
+        self.domains.members.entry(place).or_default().via = path.via;
         self.touch(place);
     }
 

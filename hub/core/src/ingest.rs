@@ -54,6 +54,7 @@ impl Hub {
             Frame::Bundle(signed) => self.offered(session, signed, now),
             Frame::NodeFacts(facts) => self.node_facts(session, place, facts, now),
             Frame::Findings(findings) => self.node_findings(session, place, findings, now),
+            Frame::NodePath(path) => self.node_path(place, path),
             Frame::AskTime(ask) => self.tell_time(session, place, ask, now),
             Frame::Hello(_)
             | Frame::Welcome(_)
@@ -65,8 +66,13 @@ impl Hub {
             | Frame::Goodbye(_)
             | Frame::FleetFacts(_)
             | Frame::HubTime(_)
-            | Frame::AskBundle(_) => {
-                self.broke_protocol(session, "a frame that only a hub sends", now);
+            | Frame::AskBundle(_)
+            | Frame::PeerState(_) => {
+                self.broke_protocol(
+                    session,
+                    "a frame that only a hub, or an agent to its neighbours, sends",
+                    now,
+                );
             }
         }
     }

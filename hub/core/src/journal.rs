@@ -16,7 +16,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use wire::change::{ChangeRecord, DocumentRef};
 use wire::entry::{ChainHead, Entry, EntryBody, Gap};
-use wire::ids::{AgentId, DecisionId, Epoch, Seq};
+use wire::ids::{AgentId, Epoch, Seq};
 use wire::time::Now;
 
 use crate::cx::Then;
@@ -57,12 +57,11 @@ impl Change {
     }
 }
 
-/// What became of a change: its documents, and who is to be told, with the place of its first entry.
+/// What became of a change: its documents, and who is to be told.
 #[derive(Debug)]
 pub(crate) struct Settled {
     pub(crate) documents: Vec<(&'static str, String, u64)>,
     pub(crate) thens: Vec<Then>,
-    pub(crate) entry: Option<DecisionId>,
 }
 
 /// The chain, and what waits for the store.
@@ -80,7 +79,7 @@ pub(crate) struct Journal {
 #[derive(Debug)]
 struct Flight {
     head: ChainHead,
-    changes: Vec<(Change, Option<Seq>)>,
+    changes: Vec<Change>,
 }
 
 impl Journal {
@@ -129,7 +128,7 @@ impl Journal {
             return Vec::new();
         }
         let flying = self.flight.as_mut().and_then(|flight| flight.changes.last_mut());
-        let last = self.waiting.back_mut().or(flying.map(|(change, _)| change));
+        let last = self.waiting.back_mut().or(flying);
         match last {
             Some(last) => {
                 last.thens.extend(change.thens);
@@ -161,10 +160,10 @@ impl Journal {
             && let Some(mut change) = self.waiting.pop_front()
         {
             let documents = change.puts.iter().map(document_ref).collect::<Vec<_>>();
-            let mut first = None;
+            let mut documents = Some(documents);
             for (at, body) in change.entries.drain(..) {
                 let seq = head.seq.next();
-                let body = with_documents(body, if first.is_none() { &documents } else { &[] });
+                let body = with_documents(body, documents.take().unwrap_or_default());
                 note_kind(&body, seq, head.epoch, &mut decisions, &mut outcomes);
                 let entry = Entry {
                     seq,
@@ -180,11 +179,10 @@ impl Journal {
                     digest: entry.digest,
                 };
                 raw.push(entry);
-                first = first.or(Some(seq));
             }
             bytes += change.puts.iter().map(Put::bytes).sum::<usize>();
             rows.extend(change.puts.iter().cloned().map(Row::Put));
-            changes.push((change, first));
+            changes.push(change);
         }
         if !raw.is_empty() {
             rows.push(Row::Entries {
@@ -205,9 +203,7 @@ impl Journal {
             return Vec::new();
         };
         self.head = flight.head;
-        let epoch = flight.head.epoch;
-        let settled = |(change, first): (Change, Option<Seq>)| settle(change, first.map(|seq| place(epoch, seq)));
-        flight.changes.into_iter().map(settled).collect()
+        flight.changes.into_iter().map(settle).collect()
     }
 
     /// The batch was not written: its changes and those that build on their documents are taken back, the latest first.
@@ -215,7 +211,7 @@ impl Journal {
         let Some(flight) = self.flight.take() else {
             return Vec::new();
         };
-        let mut lost: Vec<Change> = flight.changes.into_iter().map(|(change, _)| change).collect();
+        let mut lost = flight.changes;
         let mut touched: BTreeSet<(&'static str, String)> = BTreeSet::new();
         for change in &lost {
             touched.extend(change.keys().map(|(kind, id)| (kind, id.to_owned())));
@@ -228,24 +224,15 @@ impl Journal {
                 self.waiting.push_back(change);
             }
         }
-        lost.into_iter().rev().map(|change| settle(change, None)).collect()
+        lost.into_iter().rev().map(settle).collect()
     }
 }
 
-fn settle(change: Change, entry: Option<DecisionId>) -> Settled {
+fn settle(change: Change) -> Settled {
     let documents = change.puts.into_iter().map(|put| (put.kind, put.id, put.revision));
     Settled {
         documents: documents.collect(),
         thens: change.thens,
-        entry,
-    }
-}
-
-fn place(epoch: Epoch, seq: Seq) -> DecisionId {
-    DecisionId {
-        agent: AgentId::hub(),
-        epoch,
-        seq,
     }
 }
 
@@ -259,12 +246,11 @@ fn document_ref(put: &Put) -> DocumentRef {
 }
 
 /// The first entry of a change names every document of it.
-fn with_documents(body: EntryBody, documents: &[DocumentRef]) -> EntryBody {
+fn with_documents(body: EntryBody, documents: Vec<DocumentRef>) -> EntryBody {
     match body {
-        EntryBody::Changed(change) if !documents.is_empty() => EntryBody::Changed(Box::new(ChangeRecord {
-            documents: documents.to_vec(),
-            ..*change
-        })),
+        EntryBody::Changed(change) if !documents.is_empty() => {
+            EntryBody::Changed(Box::new(ChangeRecord { documents, ..*change }))
+        }
         other => other,
     }
 }

@@ -140,6 +140,10 @@ impl Hub {
             labels: record.labels.iter().cloned().collect(),
             unhealthy: self.unhealthy(node).map(str::to_owned),
             findings: self.findings(node),
+            via: self.via(node),
+            // Only the node knows.
+            isolation: None,
+            neighbours: Vec::new(),
             waits_for_turn: self.waits_for_turn(node),
             authority: step,
             next_authority_in_ms: next_step_ms,

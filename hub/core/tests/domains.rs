@@ -707,3 +707,23 @@ fn what_a_node_finds_is_shown_also_while_it_is_away_and_more_than_it_may_tell_en
     world.settle();
     assert_eq!(findings(&world, 1), Vec::<String>::new());
 }
+
+#[test]
+fn a_neighbour_that_carries_is_shown_until_it_does_no_more_or_the_session_ends() {
+    let mut world = rack(2, &bundle(2));
+    let via = |world: &World| world.hub.node(&world.agents[0].id, world.now).unwrap().via;
+    let neighbour = world.agents[1].id.clone();
+    let tell = |world: &mut World, via: Option<wire::AgentId>| {
+        let session = world.agents[0].session.unwrap();
+        world.frame(session, Frame::NodePath(wire::frame::NodePath { via }));
+        world.settle();
+    };
+    assert_eq!(via(&world), None);
+    tell(&mut world, Some(neighbour.clone()));
+    assert_eq!(via(&world), Some(neighbour.clone()));
+    tell(&mut world, None);
+    assert_eq!(via(&world), None);
+    tell(&mut world, Some(neighbour));
+    world.close(0, "lost");
+    assert_eq!(via(&world), None);
+}

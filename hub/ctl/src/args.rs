@@ -386,7 +386,7 @@ pub enum Token {
 /// What can be done to the running demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DemoVerb {
-    /// Drop every packet between a node and the hub, both ways
+    /// Drop every packet of a node, both ways; of a site or the hub, every packet between nodes and hub
     Cut,
     /// Let the packets through again
     Heal,
@@ -428,9 +428,12 @@ pub struct Demo {
     /// What to do
     #[arg(value_enum)]
     pub verb: DemoVerb,
-    /// To whom: NODE, NODE/gpuN or hub
+    /// To whom: NODE, NODE/gpuN, SITE or hub
     #[arg(value_parser = victim)]
     pub whom: Victim,
+    /// With cut and heal: only the path between the two; hub or a node
+    #[arg(long, value_name = "NAME")]
+    pub from: Option<AgentId>,
 }
 
 /// A process of the demo, and perhaps one of its GPUs.

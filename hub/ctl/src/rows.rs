@@ -39,7 +39,9 @@ pub fn state(node: &NodeView) -> Cell {
     if node.quarantined.is_some() {
         return Cell::styled("▲ quarantined", BAD);
     }
+    let via = node.via.as_ref().map(|via| format!("● connected via {via}"));
     let (word, style) = match node.state {
+        NodeState::Connected if via.is_some() => (via.as_deref().unwrap_or_default(), REDUCED),
         NodeState::Connected => ("● connected", GOOD),
         NodeState::WorkingAlone => ("◐ working alone", ALONE),
         NodeState::Unknown => ("○ unknown", FAINT),

@@ -6,6 +6,7 @@
 
 mod enrol;
 mod kube;
+mod paths;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +20,7 @@ use crate::fakes;
 use crate::folder::{self, Folder};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::proxy::Proxy;
+use crate::proxy::{Lane, Proxy};
 use crate::screen::Screen;
 use crate::sentinel::Sentinel;
 use crate::signals::Stop;
@@ -28,7 +29,6 @@ use crate::signals::Stop;
 pub const GPUS: usize = 2;
 /// How long one process may take until it is ready; on a busy machine with many nodes it is seconds.
 const READY: Duration = Duration::from_secs(60);
-const SITES: [&str; 3] = ["site-a", "site-b", "site-c"];
 
 /// What runs.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub struct Cluster {
 #[derive(Debug)]
 struct Node {
     name: String,
+    site: &'static str,
     keeper: Keeper,
 }
 
@@ -67,7 +68,9 @@ impl Cluster {
             }
         };
         let names: Vec<String> = (1..=options.nodes).map(|number| format!("edge-{number:02}")).collect();
-        let proxy = Proxy::open(&names, address).map_err(|cause| format!("cannot open ports on loopback: {cause}"));
+        let proxy = paths::wanted(&names, address)
+            .and_then(|wanted| Proxy::open(&wanted))
+            .map_err(|cause| format!("cannot open ports on loopback: {cause}"));
         let proxy = proxy.inspect_err(|_| drop(hub.end(|| true)))?;
         let mut cluster = Self {
             sentinel: Sentinel {
@@ -110,9 +113,7 @@ impl Cluster {
             let enrolling: Vec<_> = names
                 .iter()
                 .enumerate()
-                .map(|(index, name)| {
-                    scope.spawn(move || this.enrol(name, SITES[index * SITES.len() / names.len()], index))
-                })
+                .map(|(index, name)| scope.spawn(move || this.enrol(name, paths::site(index, names.len()), index)))
                 .collect();
             enrolling
                 .into_iter()
@@ -124,10 +125,11 @@ impl Cluster {
                 .collect()
         });
         let mut failed = None;
-        for (name, keeper) in names.iter().zip(keepers) {
+        for (index, (name, keeper)) in names.iter().zip(keepers).enumerate() {
             match keeper {
                 Ok(keeper) => self.nodes.push(Node {
                     name: name.clone(),
+                    site: paths::site(index, names.len()),
                     keeper,
                 }),
                 Err(reason) => failed = Some(reason),
@@ -209,8 +211,8 @@ impl Cluster {
     pub fn obey(&self, order: &Order) -> Result<String, String> {
         let node = order.node.as_str();
         match order.verb {
-            Verb::Cut => self.cut(node),
-            Verb::Heal => self.heal(node),
+            Verb::Cut => self.cut(order),
+            Verb::Heal => self.heal(order),
             Verb::Heat => self.fake(order, "gpu", "heat"),
             Verb::Cool => self.fake(order, "gpu", "cool"),
             Verb::HangGpu => self.fake(order, "gpu", "hang"),
@@ -221,23 +223,33 @@ impl Cluster {
         }
     }
 
-    fn cut(&self, node: &str) -> Result<String, String> {
-        let changed = self.lanes(node)?.iter().filter(|lane| lane.cut()).count();
-        match changed {
-            0 => Err(format!("{node} is cut off already")),
-            _ => Ok(format!(
-                "{node} is cut off: every packet is dropped, both ways; it acts alone under the policy that it has"
+    fn cut(&self, order: &Order) -> Result<String, String> {
+        let (whom, changed) = (
+            self.whom(order),
+            self.lanes(order)?.iter().filter(|lane| lane.cut()).count(),
+        );
+        match (changed, &order.from) {
+            (0, _) => Err(format!("{whom} is cut off already")),
+            (_, Some(from)) => Ok(format!(
+                "{} is cut off from {from}: every packet between the two is dropped, both ways",
+                order.node
+            )),
+            (_, None) if self.is_site(&order.node) => Ok(format!(
+                "every node of {whom} is cut off from the hub; they reach each other, and act under the policy that they have"
+            )),
+            (_, None) => Ok(format!(
+                "{whom} is cut off: every packet is dropped, both ways; it acts alone under the policy that it has"
             )),
         }
     }
 
-    fn heal(&self, node: &str) -> Result<String, String> {
-        let lanes = self.lanes(node)?;
+    fn heal(&self, order: &Order) -> Result<String, String> {
+        let (whom, lanes) = (self.whom(order), self.lanes(order)?);
         let changed = lanes.iter().filter(|lane| lane.heal()).count();
         let dropped: u64 = lanes.iter().map(|lane| lane.dropped()).sum();
         match changed {
-            0 => Err(format!("{node} is not cut off")),
-            _ => Ok(format!("packets of {node} pass again; {dropped} were dropped so far")),
+            0 => Err(format!("{whom} is not cut off")),
+            _ => Ok(format!("packets of {whom} pass again; {dropped} were dropped so far")),
         }
     }
 
@@ -263,17 +275,46 @@ impl Cluster {
         }
     }
 
-    fn lanes(&self, name: &str) -> Result<Vec<&crate::proxy::Lane>, String> {
-        let lanes: Vec<_> = self
+    /// Whom an order is about, for people.
+    fn whom(&self, order: &Order) -> String {
+        match &order.from {
+            Some(from) => format!("{} towards {from}", order.node),
+            None => order.node.clone(),
+        }
+    }
+
+    fn is_site(&self, name: &str) -> bool {
+        self.nodes.iter().any(|node| node.site == name)
+    }
+
+    /// The paths that an order is about: of a node all of them, of a site or the hub those between nodes and hub.
+    fn lanes(&self, order: &Order) -> Result<Vec<&Lane>, String> {
+        let name = order.node.as_str();
+        let of_site = |lane: &Lane| {
+            self.nodes
+                .iter()
+                .any(|node| node.site == name && node.name == lane.node)
+        };
+        let is_meant = |lane: &Lane| match (order.from.as_deref(), &lane.neighbour) {
+            (None, None) => name == "hub" || lane.node == name || of_site(lane),
+            (None, Some(_)) => lane.touches(name),
+            (Some("hub"), None) => lane.node == name || of_site(lane),
+            (Some(from), Some(_)) => lane.touches(name) && lane.touches(from) && name != from,
+            (Some(_), None) => false,
+        };
+        let lanes: Vec<&Lane> = self
             .proxy
             .lanes
             .iter()
             .map(Arc::as_ref)
-            .filter(|lane| name == "hub" || lane.node == name)
+            .filter(|lane| is_meant(lane))
             .collect();
-        match lanes.is_empty() {
-            true => Err(self.nobody(name)),
-            false => Ok(lanes),
+        match (lanes.is_empty(), &order.from) {
+            (false, _) => Ok(lanes),
+            (true, Some(from)) => Err(format!(
+                "there is no path between {name} and {from}; only nodes of a site have one"
+            )),
+            (true, None) => Err(self.nobody(name)),
         }
     }
 
@@ -284,7 +325,7 @@ impl Cluster {
 
     /// Packets of a node that were dropped so far.
     pub fn dropped(&self, name: &str) -> u64 {
-        self.lanes(name)
+        self.lanes(&Order::new(Verb::Cut, name, None))
             .map_or(0, |lanes| lanes.iter().map(|lane| lane.dropped()).sum())
     }
 
@@ -338,6 +379,7 @@ impl Cluster {
             format!("demo heat {node}/gpu0"),
             format!("why --last --node {node} --local"),
             format!("demo heal {node}"),
+            format!("demo cut {node} --from hub"),
             "verify".to_owned(),
             "get decisions --watch".to_owned(),
             format!("act {node}/gpu0 power_cap 'to=20 W' --reason 'too low'"),

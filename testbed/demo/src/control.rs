@@ -62,6 +62,8 @@ pub struct Order {
     pub node: String,
     /// To which GPU; all of them if `None`.
     pub gpu: Option<u32>,
+    /// Only the path to this one: a node's name, or `hub`.
+    pub from: Option<String>,
 }
 
 impl Order {
@@ -71,6 +73,7 @@ impl Order {
             verb,
             node: node.to_owned(),
             gpu,
+            from: None,
         }
     }
 
@@ -91,8 +94,15 @@ impl Order {
                     .ok_or_else(|| format!("gpu {number} is not a number"))?,
             ),
         };
+        let from = value["from"].as_str().map(str::to_owned);
+        if from.is_some() && !matches!(verb, Verb::Cut | Verb::Heal) {
+            return Err(format!("`from` goes with cut and heal, not with {word}"));
+        }
         match value["node"].as_str() {
-            Some(node) => Ok(Self::new(*verb, node, gpu)),
+            Some(node) => Ok(Self {
+                from,
+                ..Self::new(*verb, node, gpu)
+            }),
             None => Err("`node` is missing".to_owned()),
         }
     }
@@ -183,6 +193,12 @@ mod tests {
             r#"{"do":"hang-gpu","node":"edge-03","gpu":1}"#,
             Ok(Order::new(Verb::HangGpu, "edge-03", Some(1))),
         );
+        let from_hub = Order {
+            from: Some("hub".to_owned()),
+            ..Order::new(Verb::Cut, "edge-03", None)
+        };
+        check(r#"{"do":"cut","node":"edge-03","from":"hub"}"#, Ok(from_hub));
+        check(r#"{"do":"kill","node":"edge-03","from":"hub"}"#, Err("not with kill"));
         check(r#"{"do":"boil","node":"hub"}"#, Err("none of cut, heal"));
         check(r#"{"do":"cut"}"#, Err("missing"));
         check(r#"{"do":"heat","node":"a","gpu":-1}"#, Err("not a number"));

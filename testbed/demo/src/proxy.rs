@@ -1,9 +1,9 @@
-//! The network between each agent and the hub: one UDP address for each node, whose packets can be dropped.
+//! The network between agents and hub, and among the agents of a site: one UDP address for each path, whose packets can be dropped.
 //!
 //! It stands outside both processes, so that a cut is what a cut is in the field: silence, in both directions, with no error to
 //! anybody. Each client keeps one socket towards the hub, so that QUIC sees a stable path.
 //!
-//! Invariant: while a node is cut, not one packet passes, and every packet that did not pass is counted.
+//! Invariant: while a path is cut, not one packet passes, and every packet that did not pass is counted.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -26,19 +26,39 @@ const LOOK_AROUND: Timespec = Timespec {
     tv_nsec: 200_000_000,
 };
 
-/// The path of one node.
+/// A path to be opened: from a node to whatever listens there.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The node that sends first.
+    pub node: String,
+    /// Its neighbour at the other end; `None`: the hub.
+    pub neighbour: Option<String>,
+    /// Where the other end listens.
+    pub to: SocketAddr,
+}
+
+/// One path.
 #[derive(Debug)]
 pub struct Lane {
-    /// Whose.
+    /// The node that sends first.
     pub node: String,
-    /// Where the agent finds the hub.
+    /// Its neighbour at the other end; `None`: the hub.
+    pub neighbour: Option<String>,
+    /// Where the node finds the other end.
     pub address: SocketAddr,
+    /// Where the other end listens.
+    pub to: SocketAddr,
     cut: AtomicBool,
     passed: AtomicU64,
     dropped: AtomicU64,
 }
 
 impl Lane {
+    /// Whether it ends at that node.
+    pub fn touches(&self, name: &str) -> bool {
+        self.node == name || self.neighbour.as_deref() == Some(name)
+    }
+
     /// Drops every packet from now on, both ways; false if it did already.
     pub fn cut(&self) -> bool {
         !self.cut.swap(true, Ordering::SeqCst)
@@ -66,21 +86,23 @@ impl Lane {
 /// All lanes, served by one thread.
 #[derive(Debug)]
 pub struct Proxy {
-    /// One for each node, in order.
+    /// In the order in which they were wanted.
     pub lanes: Vec<Arc<Lane>>,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Opens an address on loopback for each node, and passes their packets to `hub`.
-    pub fn open(nodes: &[String], hub: SocketAddr) -> io::Result<Self> {
+    /// Opens an address on loopback for each path.
+    pub fn open(wanted: &[Wanted]) -> io::Result<Self> {
         let mut ports = Vec::new();
         let mut lanes = Vec::new();
-        for node in nodes {
+        for path in wanted {
             let front = socket()?;
             let lane = Arc::new(Lane {
-                node: node.clone(),
+                node: path.node.clone(),
+                neighbour: path.neighbour.clone(),
+                to: path.to,
                 address: front.local_addr()?,
                 cut: AtomicBool::new(false),
                 passed: AtomicU64::new(0),
@@ -97,7 +119,7 @@ impl Proxy {
         let told = Arc::clone(&ending);
         let thread = std::thread::Builder::new()
             .name("proxy".to_owned())
-            .spawn(move || serve(&mut ports, hub, &told))?;
+            .spawn(move || serve(&mut ports, &told))?;
         Ok(Self {
             lanes,
             ending,
@@ -116,14 +138,14 @@ impl Drop for Proxy {
     }
 }
 
-/// One node's sockets.
+/// One path's sockets.
 struct Port {
     lane: Arc<Lane>,
     front: UdpSocket,
     clients: Vec<Client>,
 }
 
-/// One socket of an agent, and ours towards the hub for it.
+/// One socket of an agent, and ours towards the other end for it.
 struct Client {
     address: SocketAddr,
     back: UdpSocket,
@@ -138,12 +160,12 @@ fn socket() -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn serve(ports: &mut [Port], hub: SocketAddr, ending: &AtomicBool) {
+fn serve(ports: &mut [Port], ending: &AtomicBool) {
     let mut packet = vec![0; MAX_PACKET_BYTES];
     while !ending.load(Ordering::SeqCst) {
         if wait(ports) {
             for port in ports.iter_mut() {
-                port.pass_up(hub, &mut packet);
+                port.pass_up(&mut packet);
                 port.pass_down(&mut packet);
             }
         }
@@ -163,12 +185,12 @@ fn wait(ports: &[Port]) -> bool {
 }
 
 impl Port {
-    fn pass_up(&mut self, hub: SocketAddr, packet: &mut [u8]) {
+    fn pass_up(&mut self, packet: &mut [u8]) {
         while let Ok((length, from)) = self.front.recv_from(packet) {
             if !self.lane.admits() {
                 continue;
             }
-            if let Ok(client) = self.client(from, hub) {
+            if let Ok(client) = self.client(from) {
                 client.used = Instant::now();
                 // A full buffer or a hub that is away loses the packet, as a network does.
                 drop(client.back.send(&packet[..length]));
@@ -193,7 +215,7 @@ impl Port {
         }
     }
 
-    fn client(&mut self, address: SocketAddr, hub: SocketAddr) -> io::Result<&mut Client> {
+    fn client(&mut self, address: SocketAddr) -> io::Result<&mut Client> {
         if let Some(index) = self.clients.iter().position(|client| client.address == address) {
             return Ok(&mut self.clients[index]);
         }
@@ -202,7 +224,7 @@ impl Port {
             oldest.map(|index| self.clients.swap_remove(index));
         }
         let back = socket()?;
-        back.connect(hub)?;
+        back.connect(self.lane.to)?;
         self.clients.push(Client {
             address,
             back,
@@ -251,8 +273,13 @@ mod tests {
 
     #[test]
     fn a_cut_drops_both_ways_counts_and_heals_on_the_same_path() {
-        let nodes = ["edge-01".to_owned(), "edge-02".to_owned()];
-        let proxy = Proxy::open(&nodes, echo()).expect("ports");
+        let hub = echo();
+        let wanted = ["edge-01", "edge-02"].map(|node| Wanted {
+            node: node.to_owned(),
+            neighbour: None,
+            to: hub,
+        });
+        let proxy = Proxy::open(&wanted).expect("ports");
         let agents: Vec<UdpSocket> = proxy
             .lanes
             .iter()

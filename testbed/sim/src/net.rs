@@ -77,6 +77,8 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
         | Frame::Status(_)
         | Frame::NodeFacts(_)
         | Frame::Findings(_)
+        | Frame::NodePath(_)
+        | Frame::PeerState(_)
         | Frame::AskTime(_)
         | Frame::HubTime(_)
         | Frame::FleetFacts(_) => 30,

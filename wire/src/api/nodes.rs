@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DecisionView, GlassView};
 use crate::decision::Authority;
-use crate::frame::DeviceInfo;
+use crate::frame::{DeviceInfo, Reach};
 use crate::ids::{AgentId, Digest, Epoch, Generation, Seq};
 use crate::reading::{DeviceId, Quantity};
 use crate::time::{ClockError, ClockState, Wall};
@@ -72,6 +72,15 @@ pub struct NodeView {
     /// that is away, what it said last.
     #[serde(default)]
     pub findings: Vec<String>,
+    /// The neighbour of its site that carries its session with the hub, while its own path does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<AgentId>,
+    /// How far a cut goes, as the node sees it; only the node itself says so, and only while its own path does not work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<Isolation>,
+    /// The neighbours of its site that it is in touch with; only the node itself says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<NeighbourView>,
     /// An action of it waits until it is its turn in a domain.
     #[serde(default)]
     pub waits_for_turn: bool,
@@ -126,6 +135,29 @@ pub struct NodeView {
     /// Its last five, newest first; only in the answer for a single node.
     #[serde(default)]
     pub last_decisions: Vec<DecisionView>,
+}
+
+/// How far a cut goes, by what a node and its neighbours see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Only this node's own path is cut: a neighbour still reaches the hub.
+    Node,
+    /// No neighbour in touch reaches the hub: the site is cut off, or the hub is away.
+    Site,
+    /// Nobody is in touch: how far it goes cannot be told.
+    Unknown,
+}
+
+/// A neighbour, as a node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    /// Its name.
+    pub name: AgentId,
+    /// How it says that it stands with the hub.
+    pub reach: Reach,
+    /// The round trip to it, in microseconds.
+    pub rtt_us: u64,
 }
 
 /// A GPU's latest values.

@@ -28,6 +28,7 @@ use crate::limits::{
     endpoint_config, server_transport,
 };
 use crate::tls::{ClientTls, ServerTls};
+use crate::tunnel::Tunnel;
 
 /// The hub is known by its SPIFFE id, never by a DNS name; QUIC wants some name, and no name is sent.
 const SERVER_NAME: &str = "sentinel-hub";
@@ -42,12 +43,7 @@ pub struct Client {
 impl Client {
     /// Opens a socket of the family that reaches `hub`. Must be called inside a tokio runtime.
     pub fn new(hub: SocketAddr, timing: Timing) -> Result<Self, ConnectError> {
-        let local: SocketAddr = if hub.is_ipv4() {
-            (Ipv4Addr::UNSPECIFIED, 0).into()
-        } else {
-            (Ipv6Addr::UNSPECIFIED, 0).into()
-        };
-        let socket = UdpSocket::bind(local).map_err(|cause| no_socket(&cause))?;
+        let socket = UdpSocket::bind(any(hub)).map_err(|cause| no_socket(&cause))?;
         let runtime = Arc::new(TokioRuntime);
         let socket = runtime.wrap_udp_socket(socket).map_err(|cause| no_socket(&cause))?;
         Self::with_socket(socket, runtime, timing).map_err(|cause| no_socket(&cause))
@@ -57,6 +53,17 @@ impl Client {
     pub fn with_socket(socket: Arc<dyn AsyncUdpSocket>, runtime: Arc<dyn Runtime>, timing: Timing) -> io::Result<Self> {
         let endpoint = Endpoint::new_with_abstract_socket(endpoint_config(), None, socket, runtime)?;
         Ok(Self { endpoint, timing })
+    }
+
+    /// Opens no socket: what is sent goes by way of a neighbour. Must be called inside a tokio runtime.
+    pub fn through(tunnel: Tunnel, timing: Timing) -> Result<Self, ConnectError> {
+        Self::with_socket(Arc::new(tunnel), Arc::new(TokioRuntime), timing).map_err(|cause| no_socket(&cause))
+    }
+
+    /// Goes on with a socket of its own, of the family that reaches `hub`: sessions move to it as they are.
+    pub fn go_direct(&self, hub: SocketAddr) -> Result<(), ConnectError> {
+        let socket = UdpSocket::bind(any(hub)).map_err(|cause| no_socket(&cause))?;
+        self.endpoint.rebind(socket).map_err(|cause| no_socket(&cause))
     }
 
     /// Makes a session: returns once the hub has let this agent in. `tls` is one of [`ClientTls::session`].
@@ -79,7 +86,7 @@ impl Client {
     }
 
     async fn connect(&self, hub: SocketAddr, tls: &ClientTls, deadline: Instant) -> Result<Connection, ConnectError> {
-        let config = self.config(tls);
+        let config = client_config(tls, self.timing);
         let mut patience = self.timing.first_answer;
         loop {
             *tls.verdict.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -107,14 +114,6 @@ impl Client {
                 Err(_) => patience += patience / 8,
             }
         }
-    }
-
-    fn config(&self, tls: &ClientTls) -> quinn::ClientConfig {
-        let crypto = QuicClientConfig::try_from(tls.config.clone())
-            .expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
-        let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(client_transport(self.timing));
-        config
     }
 
     fn sort(&self, cause: &ConnectionError, hub: SocketAddr, tls: &ClientTls) -> ConnectError {
@@ -375,7 +374,15 @@ fn before_session(connection: Connection, trust_domain: &str) -> Option<Pending>
     })
 }
 
-fn server_config(tls: &ServerTls, timing: Timing) -> quinn::ServerConfig {
+pub(crate) fn client_config(tls: &ClientTls, timing: Timing) -> quinn::ClientConfig {
+    let crypto =
+        QuicClientConfig::try_from(tls.config.clone()).expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(client_transport(timing));
+    config
+}
+
+pub(crate) fn server_config(tls: &ServerTls, timing: Timing) -> quinn::ServerConfig {
     let crypto =
         QuicServerConfig::try_from(tls.config.clone()).expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -385,7 +392,7 @@ fn server_config(tls: &ServerTls, timing: Timing) -> quinn::ServerConfig {
 }
 
 /// The chain that the other end showed in the handshake, which has checked it.
-fn certificates(connection: &Connection) -> Vec<CertificateDer<'static>> {
+pub(crate) fn certificates(connection: &Connection) -> Vec<CertificateDer<'static>> {
     connection
         .peer_identity()
         .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
@@ -413,6 +420,14 @@ fn door(
 fn close(connection: &Connection, code: CloseCode, reason: &str) {
     let number: VarInt = code.number();
     connection.close(number, reason.as_bytes());
+}
+
+/// Any port here, in the family of an address there.
+pub(crate) fn any(there: SocketAddr) -> SocketAddr {
+    match there {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 fn no_socket(cause: &io::Error) -> ConnectError {

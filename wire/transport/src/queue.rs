@@ -109,6 +109,11 @@ impl State {
 fn latest_only(frame: &Frame) -> bool {
     matches!(
         frame,
-        Frame::Status(_) | Frame::Beacon(_) | Frame::AskTime(_) | Frame::HubTime(_)
+        Frame::Status(_)
+            | Frame::Beacon(_)
+            | Frame::AskTime(_)
+            | Frame::HubTime(_)
+            | Frame::NodePath(_)
+            | Frame::PeerState(_)
     )
 }

@@ -14,7 +14,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use wire::enroll::{ALPN_JOIN, ALPN_REJOIN, ALPN_SESSION, CaPin};
+use wire::enroll::{ALPN_JOIN, ALPN_PEER, ALPN_REJOIN, ALPN_SESSION, CaPin};
 
 use crate::certificate::{CertificateFault, Expect, Trust};
 use crate::clock::{CertificateClock, machine_time};
@@ -135,7 +135,18 @@ pub struct ServerTls {
 impl ServerTls {
     /// Shows `leaf`; an agent that shows a certificate must show one of `trust`, and only the session door insists on one.
     pub fn new(leaf: Leaf, trust: Trust, clock: &CertificateClock) -> Result<Self, TlsError> {
-        let broken = |cause| TlsError { whose: "hub's", cause };
+        let doors = [ALPN_SESSION, ALPN_JOIN, ALPN_REJOIN];
+        Self::build("hub's", &doors, leaf, trust, clock)
+    }
+
+    fn build(
+        whose: &'static str,
+        doors: &[&[u8]],
+        leaf: Leaf,
+        trust: Trust,
+        clock: &CertificateClock,
+    ) -> Result<Self, TlsError> {
+        let broken = |cause| TlsError { whose, cause };
         let provider = provider();
         let trust_domain = trust.trust_domain.clone();
         let verifier = Arc::new(Verifier {
@@ -149,13 +160,31 @@ impl ServerTls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(leaf.chain, leaf.key)
             .map_err(broken)?;
-        config.alpn_protocols = [ALPN_SESSION, ALPN_JOIN, ALPN_REJOIN].map(<[u8]>::to_vec).to_vec();
+        config.alpn_protocols = doors.iter().map(|door| door.to_vec()).collect();
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self {
             config: Arc::new(config),
             trust_domain,
+        })
+    }
+}
+
+/// How an agent shows itself to the agents of its site and checks them: the same certificate, whoever makes the session.
+#[derive(Debug, Clone)]
+pub struct PeerTls {
+    pub(crate) dial: ClientTls,
+    pub(crate) answer: ServerTls,
+}
+
+impl PeerTls {
+    /// Shows `leaf`; requires an agent of `trust`.
+    pub fn new(leaf: Leaf, trust: Trust, clock: &CertificateClock) -> Result<Self, TlsError> {
+        let expect = Expect::Agent(trust.clone());
+        Ok(Self {
+            dial: ClientTls::build(expect, ALPN_PEER, Some(leaf.clone()), clock)?,
+            answer: ServerTls::build("agent's", &[ALPN_PEER], leaf, trust, clock)?,
         })
     }
 }

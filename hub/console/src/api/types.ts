@@ -89,6 +89,12 @@ export interface NodeView {
   unhealthy?: string | null;
   /** What is not as it should be, one sentence each; absent on an older hub. */
   findings?: string[];
+  /** The neighbour that carries its session with the hub; absent on its own path. */
+  via?: string;
+  /** How far a cut goes, as the node itself sees it. */
+  isolation?: "node" | "site" | "unknown";
+  /** Who of its site it is in touch with, by its own word. */
+  neighbours?: { name: string; reach: "direct" | "carried" | "alone"; rtt_us: number }[];
   waits_for_turn?: boolean;
   /** The token that two people opened; absent where none is open. */
   break_glass?: { number: number; kinds: string[]; targets: string[]; until: string; left_ms: number; approvers: string[] };

@@ -72,7 +72,7 @@ export function nodeSentence(node: NodeView, now_ms: number, age_ms: number | nu
   const other = from === "node" ? "the hub" : "us";
   switch (node.state) {
     case "connected":
-      parts.push({ text: " is connected", tone: "ok" }, ...lasting(node, now_ms));
+      parts.push({ text: node.via === undefined ? " is connected" : ` is connected via ${node.via}`, tone: node.via === undefined ? "ok" : "warn" }, ...lasting(node, now_ms));
       parts.push({ text: node.backlog_entries === 0 ? " and the hub has every entry" : ` and ${waits(node.backlog_entries)} for the hub` });
       break;
     case "working_alone":

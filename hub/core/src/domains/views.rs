@@ -3,6 +3,7 @@
 //! Decides nothing. Read next: `wire/src/api/domains.rs` (what is shown).
 
 use policy::Bundle;
+use wire::AgentId;
 use wire::api::{DomainView, GlassView, TurnView, WindowView};
 use wire::domains::NodeFacts;
 use wire::time::{Now, Wall};
@@ -15,6 +16,13 @@ impl Hub {
     /// Why a node that is connected is not healthy by its own word.
     pub(crate) fn unhealthy(&self, node: &Node) -> Option<&str> {
         self.said(node)?.unhealthy.as_deref()
+    }
+
+    /// The neighbour that carries a node's session.
+    pub(crate) fn via(&self, node: &Node) -> Option<AgentId> {
+        node.session?;
+        let place = self.fleet.place(node.id())?;
+        self.domains.members.get(&place)?.via.clone()
     }
 
     /// What is not as it should be on a node, as it said last.

@@ -36,11 +36,14 @@ pub fn run(session: &Session, demo: &Demo) -> Result<Exit, Failure> {
             .because(cause)
             .advise("start it with `cargo run --release`")
     };
-    let request = serde_json::json!({
+    let mut request = serde_json::json!({
         "do": demo.verb.word(),
         "node": demo.whom.node,
         "gpu": demo.whom.gpu,
     });
+    if let Some(from) = &demo.from {
+        request["from"] = serde_json::json!(from.as_str());
+    }
     let answer = ask(socket, &request.to_string(), session.timeout.unwrap_or(PATIENCE)).map_err(away)?;
     let answer: Answer = serde_json::from_str(&answer)
         .map_err(|cause| Failure::new(Exit::Failure, "the demo answers something unexpected").because(cause))?;

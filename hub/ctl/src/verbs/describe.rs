@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use wire::AgentId;
-use wire::api::{GlassView, NodeState, NodeView};
+use wire::api::{GlassView, Isolation, NeighbourView, NodeState, NodeView};
 use wire::decision::Authority;
+use wire::frame::Reach;
 use wire::reading::{Unit, human};
 use wire::time::{ClockError, ClockState};
 use wire::view::span;
@@ -30,6 +31,12 @@ fn text(node: &NodeView) -> String {
     row("labels", labels(node).into());
     row("state", state(node));
     row("healthy", healthy(node).into());
+    if let Some(isolation) = node.isolation {
+        row("cut off", isolated(isolation).into());
+    }
+    if !node.neighbours.is_empty() {
+        row("neighbours", neighbours(node).into());
+    }
     row("since", or_dash(node.state_since.map(time)).into());
     row("as of", as_of(node).into());
     row("sync", sync(node).into());
@@ -97,6 +104,29 @@ pub fn on(targets: &[String]) -> String {
         [] => String::new(),
         targets => format!(" on {}", targets.join(", ")),
     }
+}
+
+/// How far a cut goes, in words.
+fn isolated(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::Node => "this node alone: a neighbour still reaches the hub",
+        Isolation::Site => "the site, or the hub is away: no neighbour reaches it either",
+        Isolation::Unknown => "it cannot be told how far: no neighbour is in touch",
+    }
+}
+
+fn neighbours(node: &NodeView) -> String {
+    let one = |neighbour: &NeighbourView| {
+        let stands = match neighbour.reach {
+            Reach::Direct => "reaches the hub",
+            Reach::Carried => "is carried",
+            Reach::Alone => "works alone",
+        };
+        let millis = neighbour.rtt_us.div_ceil(1_000);
+        format!("{} {stands} ({millis} ms away)", neighbour.name)
+    };
+    let all: Vec<String> = node.neighbours.iter().map(one).collect();
+    all.join(", ")
 }
 
 fn or_dash(text: Option<String>) -> String {

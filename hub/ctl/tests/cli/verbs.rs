@@ -370,11 +370,13 @@ fn demo_verbs_go_to_the_demo_and_nowhere_else() {
     let said = fake.line("demo cut edge-03");
     assert_eq!((said.code, said.err.as_str()), (0, "edge-03 is cut off\n"));
     assert_eq!(fake.line("demo heat edge-03/gpu1").code, 0);
+    assert_eq!(fake.line("demo cut edge-03 --from hub").code, 0);
     assert_eq!(
         fake.asked(),
         [
             r#"{"do":"cut","gpu":null,"node":"edge-03"}"#,
-            r#"{"do":"heat","gpu":1,"node":"edge-03"}"#
+            r#"{"do":"heat","gpu":1,"node":"edge-03"}"#,
+            r#"{"do":"cut","from":"hub","gpu":null,"node":"edge-03"}"#
         ]
     );
     let refusing = Fake::nobody().with_demo("{\"ok\":false,\"text\":\"edge-03 is cut off already\"}\n");

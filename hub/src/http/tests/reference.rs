@@ -16,6 +16,7 @@ fn page() -> String {
     for route in ROUTES {
         let who = match route.need {
             Need::Nothing => "anyone".to_owned(),
+            Need::Own => "whoever signs, or has the token of remediation agents".to_owned(),
             Need::Known => "everybody who is known".to_owned(),
             Need::Permission(permission) => format!("{} and above, by `{permission}`", permission.least()),
         };

@@ -143,10 +143,11 @@ impl Cluster {
              [[workload]]\n\
              name = \"train\"\n\
              command = {workload}\n\
-             stop_with_agent = true\n",
+             stop_with_agent = true\n{}",
             quoted(&shown(state)),
             quoted(&hub.to_string()),
             index % 2 + 1,
+            self.mesh(name),
         )
     }
 }

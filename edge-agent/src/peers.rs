@@ -1,0 +1,349 @@
+//! Keeps in touch with the neighbours that the settings name: who is there, how each stands with the hub, and the way through it.
+//!
+//! One task. Of two agents the one whose name comes first makes the session, so that a pair has one. Whom to go through is decided
+//! in `edge-agent-core`; this file only says who is in touch. It never speaks with an agent that the settings do not name, nor
+//! with one of another site.
+//!
+//! Invariant: a neighbour is listed from its first word until its session ends, and nobody is carried who is not listed.
+//! Read next: `wire/transport/src/peer.rs` (a session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use edge_agent_core::{Input, carrier};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use wire::AgentId;
+use wire::api::NeighbourView;
+use wire::frame::{Frame, PeerState, Reach};
+use wire_transport::{
+    CertificateClock, CloseCode, Event, Limits, Met, PeerEnd, PeerError, PeerHandle, PeerTls, Timing, TlsError, Tunnel,
+};
+
+use crate::config::Mesh;
+use crate::identity::Identity;
+use crate::watch::Watch;
+
+/// A neighbour that restarts is back within seconds; one that is gone costs a packet each so often.
+const DIAL_AGAIN: Duration = Duration::from_secs(2);
+/// One dial: a few lost packets on a local network.
+const DIAL_WITHIN: Duration = Duration::from_secs(4);
+
+/// Words of neighbours that may wait; whoever says more waits, in its own session.
+const NEWS: usize = 64;
+
+/// How this node stands with the hub, as its neighbours hear it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// In one word.
+    pub reach: Reach,
+    /// Where the hub is, while it is reached directly: where to carry packets.
+    pub hub: Option<SocketAddr>,
+}
+
+/// What the link and the peers share.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
+    /// The neighbours' names and states; changes wake the link.
+    seen: watch::Receiver<Vec<NeighbourView>>,
+    own: Arc<watch::Sender<Own>>,
+    identity: Arc<watch::Sender<Identity>>,
+}
+
+/// A neighbour in touch.
+#[derive(Debug)]
+struct Live {
+    handle: PeerHandle,
+    reach: Reach,
+    /// Tells this session from an earlier one of the same neighbour.
+    number: u64,
+}
+
+impl Peers {
+    /// Starts the task; it reports who is in touch into `inputs`.
+    pub fn start(
+        settings: Mesh,
+        identity: &Identity,
+        clock: CertificateClock,
+        timing: Timing,
+        inputs: mpsc::Sender<Input>,
+        watch: &Watch,
+    ) -> std::io::Result<Self> {
+        let socket = UdpSocket::bind(settings.listen)?;
+        let limits = Limits {
+            bytes_per_day: settings.carry_per_day,
+            ..Limits::default()
+        };
+        let timing = Timing {
+            connect: DIAL_WITHIN,
+            ..timing
+        };
+        let tls = tls(identity, &clock).map_err(std::io::Error::other)?;
+        let end = PeerEnd::new(socket, tls, timing, limits)?;
+        let (told, seen) = watch::channel(Vec::new());
+        let (own, heard) = watch::channel(Own {
+            reach: Reach::Alone,
+            hub: None,
+        });
+        let (renewed, certificates) = watch::channel(identity.clone());
+        let peers = Self {
+            live: Arc::default(),
+            seen,
+            own: Arc::new(own),
+            identity: Arc::new(renewed),
+        };
+        let task = Task {
+            end,
+            clock,
+            name: identity.agent().clone(),
+            site: identity.site().to_owned(),
+            settings,
+            live: peers.live.clone(),
+            told,
+            own: heard,
+            certificates,
+            inputs,
+            work: JoinSet::new(),
+            news: mpsc::channel(NEWS),
+            numbers: 0,
+        };
+        // It ends by itself when the last handle is gone.
+        tokio::spawn(watch.task("peers", task.run()));
+        Ok(peers)
+    }
+
+    /// What neighbours hear of this node from now on.
+    pub fn stand(&self, own: Own) {
+        self.own.send_if_modified(|known| {
+            let is_new = *known != own;
+            *known = own;
+            is_new
+        });
+    }
+
+    /// Shows another certificate from the next session on.
+    pub fn renewed(&self, identity: &Identity) {
+        self.identity.send_replace(identity.clone());
+    }
+
+    /// Wakes whoever waits when a neighbour comes, goes, or stands otherwise with the hub.
+    pub fn seen(&self) -> watch::Receiver<Vec<NeighbourView>> {
+        self.seen.clone()
+    }
+
+    /// The neighbour to go through, and the way.
+    pub fn carrier(&self, hub: SocketAddr) -> Option<(AgentId, Tunnel)> {
+        let name = carrier(&self.seen.borrow())?.name.clone();
+        let tunnel = lock(&self.live).get(&name)?.handle.tunnel(hub);
+        Some((name, tunnel))
+    }
+}
+
+struct Task {
+    end: PeerEnd,
+    clock: CertificateClock,
+    name: AgentId,
+    site: String,
+    settings: Mesh,
+    live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
+    told: watch::Sender<Vec<NeighbourView>>,
+    own: watch::Receiver<Own>,
+    certificates: watch::Receiver<Identity>,
+    inputs: mpsc::Sender<Input>,
+    /// For each neighbour at most a dial or a pause after one, and a session.
+    work: JoinSet<Done>,
+    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
+    numbers: u64,
+}
+
+/// What a neighbour's task has come to.
+enum Done {
+    Dialled(AgentId, Result<Box<Met>, PeerError>),
+    Ended(AgentId, u64),
+    Paused(AgentId),
+}
+
+/// What a neighbour said, in which session.
+struct News {
+    peer: AgentId,
+    number: u64,
+    handle: PeerHandle,
+    reach: Reach,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let peers: Vec<AgentId> = self.settings.peers.keys().cloned().collect();
+        peers.into_iter().for_each(|peer| self.dial(peer));
+        loop {
+            tokio::select! {
+                met = self.end.accept() => match met {
+                    Some(met) => self.visited(met),
+                    None => return,
+                },
+                Some(done) = self.work.join_next() => {
+                    // None of them panics; a neighbour whose task did is out of touch until it dials, and the log says why.
+                    if let Ok(done) = done {
+                        self.done(done);
+                    }
+                }
+                Some(news) = self.news.1.recv() => self.heard(news),
+                changed = self.own.changed() => match changed {
+                    Ok(()) => self.end.carry_to(self.own.borrow_and_update().hub),
+                    // The link is gone, and with it the reason to be in touch.
+                    Err(_) => return self.end.close(wire::frame::STOPPED),
+                },
+                Ok(()) = self.certificates.changed() => {
+                    match tls(&self.certificates.borrow_and_update(), &self.clock) {
+                        Ok(tls) => self.end.replace_tls(tls),
+                        Err(error) => tracing::warn!(%error, "neighbours see the old certificate"),
+                    }
+                }
+            }
+            if self.tell().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a session with that neighbour is ours to make.
+    fn dials(&self, peer: &AgentId) -> bool {
+        self.name < *peer
+    }
+
+    fn dial(&mut self, peer: AgentId) {
+        let address = self.settings.peers.get(&peer).filter(|_| self.dials(&peer));
+        let Some(address) = address else { return };
+        let dialling = self.end.dial(peer.clone(), *address);
+        self.work
+            .spawn(async move { Done::Dialled(peer, dialling.await.map(Box::new)) });
+    }
+
+    /// Somebody has made a session with us.
+    fn visited(&mut self, met: Met) {
+        if self.settings.peers.contains_key(&met.agent) && !self.dials(&met.agent) {
+            return self.begin(met);
+        }
+        tracing::warn!(agent = %met.agent, "no neighbour in the settings of this node: sent away");
+        met.refuse("you are no neighbour of mine");
+    }
+
+    fn begin(&mut self, met: Met) {
+        self.numbers += 1;
+        let number = self.numbers;
+        let talk = talk(met, number, self.site.clone(), self.own.clone(), self.news.0.clone());
+        self.work.spawn(talk);
+    }
+
+    fn heard(&mut self, news: News) {
+        let mut live = lock(&self.live);
+        // A word of a session that was followed by another one counts no more.
+        if live.get(&news.peer).is_none_or(|known| known.number <= news.number) {
+            let known = Live {
+                handle: news.handle,
+                reach: news.reach,
+                number: news.number,
+            };
+            live.insert(news.peer, known);
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        let peer = match done {
+            Done::Dialled(_, Ok(met)) => return self.begin(*met),
+            Done::Paused(peer) => return self.dial(peer),
+            Done::Dialled(peer, Err(error)) => {
+                tracing::debug!(%peer, %error, "neighbour not in touch");
+                peer
+            }
+            Done::Ended(peer, number) => {
+                let mut live = lock(&self.live);
+                if live.get(&peer).is_some_and(|known| known.number == number) {
+                    live.remove(&peer);
+                    tracing::info!(%peer, "neighbour out of touch");
+                }
+                peer
+            }
+        };
+        if self.dials(&peer) {
+            self.work.spawn(async move {
+                tokio::time::sleep(DIAL_AGAIN).await;
+                Done::Paused(peer)
+            });
+        }
+    }
+
+    /// Tells the core and the link who is in touch, if that changed.
+    async fn tell(&self) -> Result<(), mpsc::error::SendError<Input>> {
+        let found: Vec<NeighbourView> = lock(&self.live)
+            .iter()
+            .map(|(name, live)| NeighbourView {
+                name: name.clone(),
+                reach: live.reach,
+                rtt_us: u64::try_from(live.handle.rtt().as_micros()).unwrap_or(u64::MAX),
+            })
+            .collect();
+        let words = |list: &[NeighbourView]| -> Vec<_> {
+            list.iter()
+                .map(|neighbour| (neighbour.name.clone(), neighbour.reach))
+                .collect()
+        };
+        if words(&found) == words(&self.told.borrow()) {
+            return Ok(());
+        }
+        self.told.send_replace(found.clone());
+        self.inputs.send(Input::Neighbours(found)).await
+    }
+}
+
+/// One session with a neighbour, until it ends.
+async fn talk(met: Met, number: u64, site: String, mut own: watch::Receiver<Own>, news: mpsc::Sender<News>) -> Done {
+    let Met {
+        agent,
+        mut session,
+        handle,
+    } = met;
+    let sender = session.sender();
+    let say = |reach| {
+        let site = site.clone();
+        // A session that is over says so by itself.
+        let _ = sender.send(&Frame::PeerState(PeerState { site, reach }));
+    };
+    say(own.borrow_and_update().reach);
+    loop {
+        tokio::select! {
+            event = session.recv() => match event {
+                Event::Frame(Frame::PeerState(state)) if state.site == site => {
+                    let said = News {
+                        peer: agent.clone(),
+                        number,
+                        handle: handle.clone(),
+                        reach: state.reach,
+                    };
+                    if news.send(said).await.is_err() {
+                        return Done::Ended(agent, number);
+                    }
+                }
+                Event::Frame(Frame::PeerState(state)) => {
+                    tracing::warn!(peer = %agent, site = state.site, "a neighbour in the settings is of another site: sent away");
+                    sender.abort(CloseCode::Protocol, "you are of another site");
+                }
+                // A later program may say more; it is passed over.
+                Event::Frame(_) | Event::Asked { .. } => {}
+                Event::Ended(_) => return Done::Ended(agent, number),
+            },
+            Ok(()) = own.changed() => say(own.borrow_and_update().reach),
+        }
+    }
+}
+
+fn tls(identity: &Identity, clock: &CertificateClock) -> Result<PeerTls, TlsError> {
+    PeerTls::new(identity.leaf(), identity.trust(), clock)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,285 @@
+//! Sessions between two agents: both show the certificates that they show the hub, and each learns who the other is.
+//!
+//! One endpoint makes and takes them, over the one socket that also bears what they carry for each other (`tunnel.rs`). Who is a
+//! neighbour is the caller's decision: it has the name before anything is exchanged.
+//!
+//! Invariant: a [`Met`] exists only between two agents of one trust domain; the keys of its tie come from its own TLS session.
+//! Read next: `tunnel.rs`, `edge-agent/src/peers.rs` (the caller).
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use quinn::{Connection, Endpoint, Incoming, TokioRuntime};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wire::ids::AgentId;
+
+use crate::certificate::agent_named;
+use crate::endpoint::{certificates, client_config, server_config};
+use crate::fault::CloseCode;
+use crate::framed::Session;
+use crate::limits::{Timing, endpoint_config};
+use crate::tls::PeerTls;
+use crate::tunnel::{Carried, KEY_BYTES, Keys, Limits, PeerSocket, Tie, Tunnel};
+
+/// QUIC wants some name; none is sent, and none is looked at.
+const SERVER_NAME: &str = "sentinel-agent";
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-sentinel-relay/1";
+/// Handshakes at once: a site that comes back together, and no more of a small node's time.
+const MAX_HANDSHAKES: usize = 16;
+
+/// Why there is no session with a neighbour.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// Nobody answers there.
+    #[error("nobody answers at {address}")]
+    Silent {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Somebody else answers.
+    #[error("{address} is {found}, not {expected}")]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+        /// Who it is.
+        found: AgentId,
+        /// Who should be there.
+        expected: AgentId,
+    },
+    /// Its certificate, or the connection.
+    #[error("no session with {address}: {reason}")]
+    Failed {
+        /// With whom.
+        address: SocketAddr,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// An agent's end for its neighbours.
+#[derive(Debug)]
+pub struct PeerEnd {
+    endpoint: Endpoint,
+    socket: Arc<PeerSocket>,
+    tls: PeerTls,
+    trust_domain: Arc<str>,
+    timing: Timing,
+    limits: Limits,
+    /// At most [`MAX_HANDSHAKES`].
+    handshakes: JoinSet<Option<Met>>,
+}
+
+/// A session with a neighbour that has just begun.
+#[derive(Debug)]
+pub struct Met {
+    /// Who it is.
+    pub agent: AgentId,
+    /// Frames to and from it.
+    pub session: Session,
+    /// What lasts as long as the session.
+    pub handle: PeerHandle,
+}
+
+impl Met {
+    /// Sends it away.
+    pub fn refuse(self, reason: &str) {
+        self.handle
+            .connection
+            .close(CloseCode::Denied.number(), reason.as_bytes());
+    }
+}
+
+/// A neighbour in touch: its round trip, and the way through it.
+#[derive(Clone)]
+pub struct PeerHandle {
+    connection: Connection,
+    socket: Arc<PeerSocket>,
+    tie: Arc<Tie>,
+}
+
+impl std::fmt::Debug for PeerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerHandle")
+            .field("remote", &self.connection.remote_address())
+            .finish_non_exhaustive()
+    }
+}
+
+impl PeerHandle {
+    /// The round trip to it.
+    pub fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
+    /// A way to the hub through it. What an earlier one has not read is forgotten: there is one reader at a time.
+    pub fn tunnel(&self, hub: SocketAddr) -> Tunnel {
+        Tunnel::new(self.socket.clone(), self.tie.clone(), hub)
+    }
+
+    /// What was carried for it so far.
+    pub fn carried(&self) -> Carried {
+        self.tie.counts()
+    }
+}
+
+impl PeerEnd {
+    /// Listens on a socket that is bound already. Must be called inside a tokio runtime.
+    pub fn new(socket: UdpSocket, tls: PeerTls, timing: Timing, limits: Limits) -> io::Result<Self> {
+        let socket = PeerSocket::new(socket)?;
+        let mut config = endpoint_config();
+        // The bit by which QUIC packets and carried ones are told apart is set in each of ours.
+        config.grease_quic_bit(false);
+        let server = server_config(&tls.answer, timing);
+        let endpoint =
+            Endpoint::new_with_abstract_socket(config, Some(server), socket.clone(), Arc::new(TokioRuntime))?;
+        Ok(Self {
+            endpoint,
+            socket,
+            trust_domain: tls.answer.trust_domain.as_str().into(),
+            tls,
+            timing,
+            limits,
+            handshakes: JoinSet::new(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Uses another certificate or other CAs from the next session on.
+    pub fn replace_tls(&mut self, tls: PeerTls) {
+        self.endpoint
+            .set_server_config(Some(server_config(&tls.answer, self.timing)));
+        self.tls = tls;
+    }
+
+    /// Where to carry neighbours' packets from now on; `None`: nowhere. Nothing is carried before the first call.
+    pub fn carry_to(&self, hub: Option<SocketAddr>) {
+        self.socket.carry_to(hub);
+    }
+
+    /// Begins to make a session with the neighbour of that name. The future borrows nothing.
+    pub fn dial(
+        &self,
+        expected: AgentId,
+        address: SocketAddr,
+    ) -> impl Future<Output = Result<Met, PeerError>> + Send + use<> {
+        let config = client_config(&self.tls.dial, self.timing);
+        let verdict = self.tls.dial.verdict.clone();
+        let connecting = self.endpoint.connect_with(config, address, SERVER_NAME);
+        let end = self.end();
+        let patience = self.timing.connect;
+        async move {
+            let failed = |reason: String| PeerError::Failed { address, reason };
+            let connecting = connecting.map_err(|cause| failed(cause.to_string()))?;
+            let made = timeout(patience, async {
+                let connection = connecting.await.map_err(|cause| {
+                    let fault = verdict.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    failed(fault.map_or_else(|| cause.to_string(), |fault| fault.to_string()))
+                })?;
+                let found = end
+                    .who(&connection)
+                    .ok_or_else(|| failed("no agent's name".to_owned()))?;
+                if found != expected {
+                    connection.close(CloseCode::Protocol.number(), b"you are somebody else");
+                    return Err(PeerError::Stranger {
+                        address,
+                        found,
+                        expected,
+                    });
+                }
+                let mut met = end.meet(connection, found, true);
+                let welcome = met.session.wait_for_control().await;
+                welcome.map_err(|cause| failed(cause.to_string()))?;
+                Ok(met)
+            });
+            made.await.unwrap_or(Err(PeerError::Silent { address }))
+        }
+    }
+
+    /// The next session that a neighbour has made; `None` after [`PeerEnd::close`]. Safe to drop and call again.
+    pub async fn accept(&mut self) -> Option<Met> {
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept(), if self.handshakes.len() < MAX_HANDSHAKES => {
+                    let (end, patience) = (self.end(), self.timing.connect);
+                    let answering = answer(incoming?, end);
+                    self.handshakes.spawn(async move { timeout(patience, answering).await.ok().flatten() });
+                }
+                Some(done) = self.handshakes.join_next() => {
+                    if let Ok(Some(met)) = done {
+                        return Some(met);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells every neighbour that the process stops.
+    pub fn close(&self, reason: &str) {
+        self.endpoint.close(CloseCode::Stopping.number(), reason.as_bytes());
+    }
+
+    fn end(&self) -> End {
+        End {
+            socket: self.socket.clone(),
+            trust_domain: self.trust_domain.clone(),
+            limits: self.limits,
+        }
+    }
+}
+
+/// What a handshake under way needs to know.
+struct End {
+    socket: Arc<PeerSocket>,
+    trust_domain: Arc<str>,
+    limits: Limits,
+}
+
+impl End {
+    fn who(&self, connection: &Connection) -> Option<AgentId> {
+        agent_named(certificates(connection).first()?, &self.trust_domain)
+    }
+
+    fn meet(&self, connection: Connection, agent: AgentId, dialled: bool) -> Met {
+        let mut exported = [0; KEY_BYTES];
+        connection
+            .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
+            .expect("40 bytes are far below TLS 1.3's limit for exported material (255 hashes)");
+        let keys = Keys::new(&exported, dialled);
+        let tie = Arc::new(Tie::new(keys, connection.remote_address(), self.limits, Instant::now()));
+        self.socket.add(&tie);
+        Met {
+            agent,
+            session: Session::new(connection.clone(), false),
+            handle: PeerHandle {
+                connection,
+                socket: self.socket.clone(),
+                tie,
+            },
+        }
+    }
+}
+
+async fn answer(incoming: Incoming, end: End) -> Option<Met> {
+    let address = incoming.remote_address();
+    let refused = |cause: &dyn std::fmt::Display| tracing::debug!(%address, %cause, "no session with a neighbour");
+    let connecting = incoming.accept().inspect_err(|cause| refused(cause)).ok()?;
+    let connection = connecting.await.inspect_err(|cause| refused(cause)).ok()?;
+    let Some(agent) = end.who(&connection) else {
+        connection.close(CloseCode::CertificateNeeded.number(), b"agents show a certificate here");
+        return None;
+    };
+    let mut met = end.meet(connection, agent, false);
+    met.session
+        .open_control()
+        .await
+        .inspect_err(|cause| refused(cause))
+        .ok()?;
+    Some(met)
+}

@@ -1,0 +1,99 @@
+//! Decides how much is carried for one neighbour: so many bytes a second with a burst, so many a day.
+
+use std::time::{Duration, Instant};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// What a small packet costs at least: a flood of empty ones costs the carrier as much work as one of full ones.
+const LEAST_BYTES: u64 = 128;
+
+/// How much is carried for each neighbour, both ways together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes in one second, on average and at once.
+    pub bytes_per_second: u64,
+    /// Bytes in 24 hours from the first one.
+    pub bytes_per_day: u64,
+}
+
+impl Default for Limits {
+    /// A node's decisions are kilobytes a minute; a backlog of a long night is tens of megabytes and should pass within a minute.
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 8 << 20,
+            bytes_per_day: 2 << 30,
+        }
+    }
+}
+
+/// What is left of it.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    limits: Limits,
+    /// What may be carried at once.
+    left: u64,
+    filled: Instant,
+    today: u64,
+    day: Instant,
+}
+
+impl Allowance {
+    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+        Self {
+            limits,
+            left: limits.bytes_per_second,
+            filled: now,
+            today: 0,
+            day: now,
+        }
+    }
+
+    /// Takes a packet's bytes; false: it is too much, and is dropped.
+    pub(crate) fn take(&mut self, bytes: usize, now: Instant) -> bool {
+        let cost = (bytes as u64).max(LEAST_BYTES);
+        if now.saturating_duration_since(self.day) >= DAY {
+            (self.today, self.day) = (0, now);
+        }
+        let micros = now.saturating_duration_since(self.filled).as_micros().min(1_000_000) as u64;
+        let fresh = self.limits.bytes_per_second.saturating_mul(micros) / 1_000_000;
+        if fresh > 0 {
+            self.left = self.left.saturating_add(fresh).min(self.limits.bytes_per_second);
+            self.filled = now;
+        }
+        let is_within = cost <= self.left && self.today + cost <= self.limits.bytes_per_day;
+        if is_within {
+            self.left -= cost;
+            self.today += cost;
+        }
+        is_within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_ends_fills_again_and_the_day_ends_it_for_good() {
+        let limits = Limits {
+            bytes_per_second: 10_000,
+            bytes_per_day: 25_000,
+        };
+        let start = Instant::now();
+        let mut allowance = Allowance::new(limits, start);
+        let carried =
+            |allowance: &mut Allowance, bytes, at| (0..100).take_while(|_| allowance.take(bytes, start + at)).count();
+        assert_eq!(carried(&mut allowance, 1_000, Duration::ZERO), 10);
+        assert_eq!(carried(&mut allowance, 1_000, Duration::from_millis(500)), 5);
+        assert_eq!(
+            carried(&mut allowance, 1_000, Duration::from_secs(60)),
+            10,
+            "one burst, however long"
+        );
+        assert_eq!(
+            carried(&mut allowance, 1_000, Duration::from_secs(120)),
+            0,
+            "the day's bytes are used"
+        );
+        assert_eq!(carried(&mut allowance, 0, DAY), 78, "an empty packet is not free");
+    }
+}

@@ -1,0 +1,214 @@
+//! Real sockets on loopback: a node whose packets a neighbour carries to the hub, past somebody between them who forges and repeats.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod common;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use common::{Ca, ack, clock, entries, number, timing};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use wire::frame::Frame;
+use wire::ids::AgentId;
+use wire_transport::{Arrival, Client, Event, Knocker, Limits, Met, PeerEnd, PeerTls, Server, Session};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn port() -> UdpSocket {
+    UdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
+fn end(ca: &Ca, name: &str, socket: UdpSocket, limits: Limits) -> PeerEnd {
+    let tls = PeerTls::new(ca.agent(name), ca.trust(), &clock()).unwrap();
+    PeerEnd::new(socket, tls, timing(), limits).unwrap()
+}
+
+/// A hub that acknowledges every `Entries`, and where it is.
+fn hub(ca: &Ca, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let socket = port();
+    let address = socket.local_addr().unwrap();
+    let mut server = Server::new(socket, &ca.server_tls(), timing()).unwrap();
+    tasks.spawn(async move {
+        let mut sessions = JoinSet::new();
+        while let Some(arrival) = server.accept().await {
+            let Arrival::Session(pending) = arrival else { continue };
+            sessions.spawn(async move {
+                let mut session = pending.admit().await.unwrap();
+                while let Event::Frame(frame) = session.recv().await {
+                    if matches!(frame, Frame::Entries(_)) {
+                        session.sender().send(&ack(number(&frame))).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Passes packets between whoever sends first and `to`; everything twice, and once more with a bit turned if it is a carried packet.
+fn meddler(to: SocketAddr, tasks: &mut JoinSet<()>) -> SocketAddr {
+    let front = tokio::net::UdpSocket::from_std(quiet(port())).unwrap();
+    let back = tokio::net::UdpSocket::from_std(quiet(port())).unwrap();
+    let address = front.local_addr().unwrap();
+    tasks.spawn(async move {
+        let (mut up, mut down) = ([0; 4096], [0; 4096]);
+        let mut who = None;
+        loop {
+            tokio::select! {
+                got = front.recv_from(&mut up) => {
+                    let (length, from) = got.unwrap();
+                    who = Some(from);
+                    for packet in meddled(&up[..length]) {
+                        back.send_to(&packet, to).await.unwrap();
+                    }
+                }
+                got = back.recv_from(&mut down) => {
+                    let (length, _) = got.unwrap();
+                    for packet in meddled(&down[..length]) {
+                        front.send_to(&packet, who.unwrap()).await.unwrap();
+                    }
+                }
+            }
+        }
+    });
+    address
+}
+
+fn quiet(socket: UdpSocket) -> UdpSocket {
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
+fn meddled(packet: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = vec![packet.to_vec(), packet.to_vec()];
+    if packet[0] < 0x40 {
+        let mut forged = packet.to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        all.insert(0, forged);
+    }
+    all
+}
+
+/// Two agents in touch: the first one dialled.
+async fn meet(dialler: &PeerEnd, answerer: &mut PeerEnd, name: &str, address: SocketAddr) -> (Met, Met) {
+    let dialling = dialler.dial(AgentId::new(name).unwrap(), address);
+    let (met, visited) = tokio::join!(dialling, answerer.accept());
+    (met.unwrap(), visited.unwrap())
+}
+
+/// Keeps an end's socket and a session with a neighbour going.
+fn attend(mut end: PeerEnd, mut session: Session, tasks: &mut JoinSet<()>) {
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = end.accept() => {}
+                event = session.recv() => if matches!(event, Event::Ended(_)) { return },
+            }
+        }
+    });
+}
+
+/// Sends entries and waits for the acknowledgement of each.
+async fn exchange(session: &mut Session, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        session.sender().send(&entries(number)).unwrap();
+        let event = timeout(PATIENCE, session.recv()).await.unwrap();
+        assert!(matches!(event, Event::Frame(frame) if frame == ack(number)), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_goes_through_a_neighbour_and_moves_back_without_a_loss() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let hub = hub(&ca, &mut tasks);
+    let socket = port();
+    let between = meddler(socket.local_addr().unwrap(), &mut tasks);
+    let mut carrier = end(&ca, "edge-04", socket, Limits::default());
+    let carried = end(&ca, "edge-03", port(), Limits::default());
+    let (met, visited) = meet(&carried, &mut carrier, "edge-04", between).await;
+    assert_eq!(visited.agent.as_str(), "edge-03");
+    carrier.carry_to(Some(hub));
+    let (through, counts) = (met.handle.tunnel(hub), visited.handle.clone());
+    attend(carrier, visited.session, &mut tasks);
+    attend(carried, met.session, &mut tasks);
+
+    let client = Client::through(through, timing()).unwrap();
+    let mut session = client.session(hub, &ca.client_tls("edge-03")).await.unwrap();
+    exchange(&mut session, 1..40).await;
+    let count = counts.carried();
+    assert!(count.packets >= 40, "{count:?}");
+    // One forged and one repeated beside each; the first packets of the handshake too, which are as large as any.
+    assert!(count.refused >= 40 && count.over == 0, "{count:?}");
+
+    client.go_direct(hub).unwrap();
+    exchange(&mut session, 40..80).await;
+    let settled = counts.carried().packets;
+    exchange(&mut session, 80..120).await;
+    assert_eq!(
+        counts.carried().packets,
+        settled,
+        "nothing goes through the neighbour any more"
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_carried_without_a_path_and_no_more_than_the_share() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let hub = hub(&ca, &mut tasks);
+    let socket = port();
+    let address = socket.local_addr().unwrap();
+    let little = Limits {
+        bytes_per_second: 2_000,
+        bytes_per_day: 2_000,
+    };
+    let mut carrier = end(&ca, "edge-04", socket, little);
+    let carried = end(&ca, "edge-03", port(), Limits::default());
+    let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
+    let (through, counts) = (met.handle.tunnel(hub), visited.handle.clone());
+    let hurried = wire_transport::Timing {
+        connect: Duration::from_millis(300),
+        ..timing()
+    };
+    let client = Client::through(through, hurried).unwrap();
+    attend(carrier, visited.session, &mut tasks);
+    attend(carried, met.session, &mut tasks);
+    assert!(client.session(hub, &ca.client_tls("edge-03")).await.is_err());
+    let count = counts.carried();
+    assert!(count.packets >= 1 && count.refused == 0, "{count:?}");
+    assert!(
+        count.over >= 1,
+        "the second full-size packet is beyond the share: {count:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_neighbour_of_another_name_or_another_trust_is_no_neighbour() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let socket = port();
+    let address = socket.local_addr().unwrap();
+    let mut answerer = end(&ca, "edge-04", socket, Limits::default());
+    let waiting = tokio::spawn(async move { while answerer.accept().await.is_some() {} });
+    for (ca, expected, part) in [(&ca, "edge-05", "edge-04, not edge-05"), (&other, "edge-04", "CA")] {
+        let dialler = end(ca, "edge-03", port(), Limits::default());
+        let error = dialler
+            .dial(AgentId::new(expected).unwrap(), address)
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn a_hub_answers_a_knock_and_a_silent_port_does_not() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let hub = hub(&ca, &mut tasks);
+    let knocker = Knocker::new(hub).unwrap();
+    assert!(knocker.knock(3, PATIENCE).await);
+    assert!(knocker.knock(3, PATIENCE).await, "each knock is answered by itself");
+    let silent = port();
+    let knocker = Knocker::new(silent.local_addr().unwrap()).unwrap();
+    assert!(!knocker.knock(2, Duration::from_millis(20)).await);
+}
