@@ -721,8 +721,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_once_and_that_it_is_over_once() {
-        let mut known = Known::default();
-        known.uuids = ["GPU-a", "GPU-b"].map(str::to_owned).into_iter().zip(0..).collect();
+        let mut known = Known {
+            uuids: ["GPU-a", "GPU-b"].map(str::to_owned).into_iter().zip(0..).collect(),
+            ..Known::default()
+        };
         let report = |uuid: &str, state, values: &[(Quantity, i64)]| GpuReport {
             uuid: uuid.to_owned(),
             state,

@@ -94,6 +94,9 @@ pub struct Arrived {
     pub entry: RawEntry,
 }
 
+/// A telemetry block in the order of arrival: its number, from 1, whose it is, which epoch of its journal, its bytes.
+pub type ArrivedBlock = (u64, AgentId, Epoch, Vec<u8>);
+
 /// A place in the order of arrival: a segment's number, and an entry of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Cursor {
@@ -166,7 +169,7 @@ pub trait Store: Registry {
     fn arrived(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Arrived>, StoreError>;
 
     /// Telemetry blocks that arrived after this number, oldest first: (number, agent, epoch, block).
-    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<(u64, AgentId, Epoch, Vec<u8>)>, StoreError>;
+    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError>;
 
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;

@@ -26,8 +26,11 @@ pub struct Background<K, V> {
     worker: Option<Worker<K>>,
     answers: Arc<Mutex<BTreeMap<K, V>>>,
     /// What hangs, since when.
-    stuck: Vec<(K, Instant, Arc<Mutex<Progress<K>>>)>,
+    stuck: Vec<Stuck<K>>,
 }
+
+/// What hangs, since when, and where its worker says how far it is.
+type Stuck<K> = (K, Instant, Arc<Mutex<Progress<K>>>);
 
 struct Worker<K> {
     jobs: SyncSender<Vec<K>>,

@@ -109,7 +109,7 @@ fn place(folder: &Path) -> String {
     last.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-fn read_chip(folder: &PathBuf) -> Found {
+fn read_chip(folder: &Path) -> Found {
     let text = |name: &str| {
         fs::read_to_string(folder.join(name))
             .ok()

@@ -109,8 +109,11 @@ const fn counter(name: &'static str, unit: &'static str) -> Metric {
     }
 }
 
-/// Quantities that have a conventional name: metric, its own labels, what one unit of the reading is worth.
-const CONVENTIONAL: &[(Q, Metric, &[(&str, &str)], f64)] = &[
+/// A quantity, its metric, the metric's own labels, and what one unit of the reading is worth.
+type Convention = (Q, Metric, &'static [(&'static str, &'static str)], f64);
+
+/// Quantities that have a conventional name.
+const CONVENTIONAL: &[Convention] = &[
     (
         Q::GpuUsed,
         gauge("hw.gpu.utilization", "ratio"),

@@ -332,7 +332,7 @@ fn a_nodes_fault_becomes_a_mark_until_it_is_well_and_silence_changes_nothing() {
     assert_eq!(marks(&mut world), [], "not stored yet");
     world.settle();
     let fault = Some("gpu0 fell off the bus".to_owned());
-    assert_eq!(marks(&mut world), [fault.clone()]);
+    assert_eq!(marks(&mut world), std::slice::from_ref(&fault));
     // It does not come through: made again until it does.
     let node = world.agents[0].id.clone();
     let marked = |failed: Option<&str>, changed: &[&str]| {
@@ -345,7 +345,7 @@ fn a_nodes_fault_becomes_a_mark_until_it_is_well_and_silence_changes_nothing() {
     };
     world.tell(marked(Some("edge: it is down"), &[]));
     world.advance(15_000);
-    assert_eq!(marks(&mut world), [fault.clone()]);
+    assert_eq!(marks(&mut world), std::slice::from_ref(&fault));
     world.tell(marked(None, &["edge"]));
     world.settle();
     world.advance(60_000);

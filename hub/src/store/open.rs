@@ -213,7 +213,7 @@ fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
     let transaction = database.begin_write().map_err(|cause| failed(cause.into()))?;
     let result = Tables::open(&transaction)
         .map_err(ApplyError::Spoilt)
-        .and_then(|mut tables| tables.into_format_2());
+        .and_then(|mut tables| tables.bring_to_format_2());
     match result {
         Ok(()) => transaction.commit().map_err(|cause| failed(cause.into())),
         Err(ApplyError::Refused(error)) => Err(error),
@@ -222,7 +222,7 @@ fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
 }
 
 impl Tables<'_> {
-    fn into_format_2(&mut self) -> Result<(), ApplyError> {
+    fn bring_to_format_2(&mut self) -> Result<(), ApplyError> {
         let mut arrival = self.counters.arrival;
         for row in self.entries.iter()? {
             let (key, _) = row?;

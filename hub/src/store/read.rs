@@ -15,7 +15,7 @@ use super::documents;
 use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
-use super::{Arrived, Cursor, StoreError, StoredDecision, Walk};
+use super::{Arrived, ArrivedBlock, Cursor, StoreError, StoredDecision, Walk};
 
 /// Why a read failed.
 #[derive(Debug)]
@@ -270,7 +270,7 @@ fn number(key: &[u8]) -> Result<u64, StoreError> {
 }
 
 /// Blocks of all agents after an arrival number, oldest first.
-pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<Vec<(u64, AgentId, Epoch, Vec<u8>)>> {
+pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<Vec<ArrivedBlock>> {
     let blocks = read.open_table(rows::BLOCKS)?;
     let from = after.saturating_add(1).to_be_bytes();
     let mut found = Vec::new();

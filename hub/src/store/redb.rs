@@ -24,7 +24,8 @@ use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
 use super::{
-    Arrived, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings, StoredDecision, Walk,
+    Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
+    StoredDecision, Walk,
 };
 use crate::clock::Clock;
 
@@ -232,7 +233,7 @@ impl Store for RedbStore {
         self.read(|read| read::arrived(read, after, limit))
     }
 
-    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<(u64, AgentId, Epoch, Vec<u8>)>, StoreError> {
+    fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError> {
         self.read(|read| read::blocks_arrived(read, after, limit))
     }
 

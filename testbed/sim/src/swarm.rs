@@ -182,7 +182,7 @@ impl Swarm {
                 4 << 20
             },
             beacon_every_ms: random.between(15, 60) * 1_000,
-            hostile: !quiet && seed % 3 == 0,
+            hostile: !quiet && seed.is_multiple_of(3),
             eventful: true,
             // Drawn apart, so that what else a seed plays does not depend on it.
             random_bundles: Random::new(seed ^ 0xB0B).chance(700),

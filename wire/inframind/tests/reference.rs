@@ -71,6 +71,8 @@ impl Reference {
             .expect("Python starts");
         let out = BufReader::new(process.stdout.take().expect("it is piped"));
         let (send, lines) = channel();
+        // This test runs a process of its own; what is tested does not.
+        #[allow(clippy::disallowed_methods)]
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
                 if send.send(line).is_err() {

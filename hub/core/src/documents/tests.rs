@@ -48,7 +48,7 @@ fn note(id: &str, text: &str) -> Note {
     }
 }
 
-fn text<'a>(found: Option<&'a Note>) -> &'a str {
+fn text(found: Option<&Note>) -> &str {
     found.map_or("-", |note| &note.text)
 }
 

@@ -12,7 +12,7 @@ use super::words::{effect, not_empty, parameter, span, target};
 #[derive(Debug, Subcommand)]
 pub enum Plan {
     /// Send a plan: one step on the command line, or several from a JSON file
-    Submit(Submit),
+    Submit(Box<Submit>),
     /// List plans, newest first
     List {
         /// Only those in this state, for example held or awaiting_approval
