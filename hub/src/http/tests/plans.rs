@@ -30,7 +30,10 @@ async fn a_plan_reaches_its_node_and_its_whole_life_is_told() {
     let mut agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
     let plan = hub.admin("POST", "/api/v1/action-plans", CAP, 201).await;
     let id = plan["id"].as_str().expect("an id").to_owned();
-    assert_eq!((&plan["source"], &plan["by_brain"]), (&"admin".into(), &false.into()));
+    assert_eq!(
+        (&plan["source"], &plan["by_brain"]),
+        (&"administrator".into(), &false.into())
+    );
 
     let step = hub
         .frame(|frame| match frame {
@@ -104,7 +107,7 @@ async fn a_plan_that_cannot_be_is_refused_with_its_field() {
     let ttl = CAP.replace("900", "1");
     refused(&ttl, "/decisions/0/valid_for_ms", "1000").await;
     let unknown = CAP.replace("\"reason\"", "\"why\"");
-    refused(&unknown, "", "unknown field `why`").await;
+    refused(&unknown, "/why", "unknown field `why`").await;
     hub.admin("GET", "/api/v1/action-plans/12", "", 400).await;
     let nobody = format!("/api/v1/action-plans/{}", "07".repeat(16));
     hub.admin("GET", &nobody, "", 404).await;
