@@ -83,7 +83,7 @@ impl fmt::Display for AgentId {
 impl FromStr for AgentId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        Self::new(text)
+        Self::owner(text)
     }
 }
 
