@@ -82,7 +82,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "BRAIN", value_enum, default_value = "embedded")]
     pub brain: Brains,
 
-    /// An InfraMind elsewhere that is told telemetry and outcomes and sends plans, for example https://brain.example:50051.
+    /// An InfraMind elsewhere that is told telemetry and outcomes and sends plans, for example `https://brain.example:50051`.
     #[arg(long, value_name = "URL")]
     pub inframind: Option<String>,
 

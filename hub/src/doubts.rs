@@ -3,7 +3,7 @@
 //! Decides whether such an address may try once more, and whether one more refusal is worth a line in the log. Never decides who
 //! gets a certificate, and never keeps an agent's session out: those come to another door.
 //!
-//! Invariant: bounded by [`MOST_PLACES`]; at most [`LINES`] lines in each [`SPAN`], and what they leave out is counted.
+//! Invariant: bounded by `MOST_PLACES`; at most `LINES` lines in each `SPAN`, and what they leave out is counted.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 //! Pure. Never invents a value: a sample that is missing is a gap. Where several samples share a point, the highest value stands,
 //! so that no peak is lost.
 //!
-//! Invariant: a chart has at most [`POINTS`] points and [`LINES`] lines while it is made and afterwards, and reads at most [`VALUES`]
+//! Invariant: a chart has at most [`POINTS`] points and `LINES` lines while it is made and afterwards, and reads at most `VALUES`
 //! values, however many samples somebody packed into blocks.
 
 use std::collections::BTreeMap;

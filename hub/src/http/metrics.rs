@@ -1,7 +1,7 @@
 //! `/metrics`: what this hub knows of itself and of its fleet in numbers, for Prometheus.
 //!
 //! Anyone who reaches the port may ask, as with `/livez`: the page has counts only, no name of a node, a person or a rule. Values of
-//! single nodes are in `/api/v1/metrics` ([`fleet`]), behind the door. One page serves all who ask within a second.
+//! single nodes are in `/api/v1/metrics` ([`fleet()`]), behind the door. One page serves all who ask within a second.
 //!
 //! Read next: `crate::metrics` (the counters), `wire::exposition` (the format), `charts/observability` (who asks).
 

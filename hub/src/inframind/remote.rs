@@ -4,7 +4,7 @@
 //! way is kept and sent again under the same ids after a cut. A brain that is away, slow or hostile costs this task its time and the
 //! fleet nothing; the operator reads of it in the log.
 //!
-//! Invariant: at most [`BLOCKS`] blocks of telemetry and one plan are held for a brain, however it behaves.
+//! Invariant: at most `BLOCKS` blocks of telemetry and one plan are held for a brain, however it behaves.
 //! Read next: `wire/inframind/src/client.rs` (the calls), `inframind.rs` (the brain that is built in).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

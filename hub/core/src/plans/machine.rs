@@ -204,7 +204,7 @@ impl PlanRecord {
         usize::from(self.current)
     }
 
-    /// When [`Event::Due`] is wanted next.
+    /// When `Event::Due` is wanted next.
     pub fn next_due(&self) -> Option<Mono> {
         self.deadline.into_iter().chain(self.wake).min()
     }
