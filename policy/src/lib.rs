@@ -56,7 +56,7 @@ pub use rehearse::readings::{ReadingCounts, Readings};
 pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
-pub use schema::{explain_kind, rule_kinds, schema};
+pub use schema::{explain_kind, other_topics, rule_kinds, schema};
 
 /// The bundle of the demo.
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");
