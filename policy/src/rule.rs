@@ -158,15 +158,21 @@ impl<'a> Asked<'a> {
         &KINDS[self.kind]
     }
 
-    /// A rule's own way to make things calmer. Telling people is none.
+    /// A rule's own way to make things calmer. Telling people is none, and neither is going back to a looser limit.
     pub fn is_reflex(&self) -> bool {
-        let info = self.info();
-        info.class == wire::action::RiskClass::Safety && info.name != "notify" && self.source == Source::Reflex
+        !self.is_undo && self.is_protection() && self.source == Source::Reflex
     }
 
-    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back.
+    fn is_protection(&self) -> bool {
+        let info = self.info();
+        info.class == wire::action::RiskClass::Safety && info.name != "notify"
+    }
+
+    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back. Where another
+    /// rule still wants a looser limit, the way back has the kind of the reflex itself.
     pub fn forward(&self) -> Option<Self> {
-        let kind = actions::undone_by(self.kind).filter(|_| self.is_undo)?;
+        let same = self.is_protection().then_some(self.kind);
+        let kind = actions::undone_by(self.kind).or(same).filter(|_| self.is_undo)?;
         let forward = Self {
             kind,
             amount: None,
@@ -504,11 +510,12 @@ impl Rule {
     /// What it is asked about, if it is evaluated for this action at all: the action, or for a budget the reflex that the action takes
     /// back. While a budget has no room for doing that again, it must stay done.
     pub fn counted_as<'a>(&self, asked: &Asked<'a>) -> Option<Asked<'a>> {
-        if self.applies(asked) {
-            return Some(*asked);
+        let is_budget = matches!(self.kind, Kind::Budget(_));
+        let forward = asked.forward().filter(|forward| is_budget && self.applies(forward));
+        match forward {
+            Some(forward) if forward.kind == asked.kind || !self.applies(asked) => Some(forward),
+            Some(_) | None => self.applies(asked).then_some(*asked),
         }
-        let forward = asked.forward().filter(|_| matches!(self.kind, Kind::Budget(_)))?;
-        self.applies(&forward).then_some(forward)
     }
 
     /// Whether nodes of a hub need a turn to do what it selects. A rule that is only tried out gives none.
