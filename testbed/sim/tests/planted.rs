@@ -11,11 +11,17 @@ fn hunt(planted: Planted) -> Option<(u64, String)> {
 }
 
 fn check(name: &str, invariant: &str) {
+    check_any(name, &[invariant]);
+}
+
+/// A bug that breaks several promises is found by whichever breaks first.
+fn check_any(name: &str, invariants: &[&str]) {
     let known = Planted::ALL.into_iter().find(|(known, _)| *known == name);
     let (_, planted) = known.expect("a planted bug");
     let (seed, wrong) = hunt(planted).unwrap_or_else(|| panic!("no seed finds {name}"));
     println!("{name}: seed {seed}: {wrong}");
-    assert!(wrong.contains(invariant), "{name}: {wrong}");
+    let is_told = invariants.iter().any(|invariant| wrong.contains(invariant));
+    assert!(is_told, "{name}: {wrong}");
 }
 
 #[test]
@@ -60,5 +66,5 @@ fn budgets_forgotten_by_a_restart_are_found() {
 
 #[test]
 fn a_turn_that_was_not_given_is_found() {
-    check("take-turn", "A5");
+    check_any("take-turn", &["A5", "A6"]);
 }
