@@ -250,6 +250,11 @@ impl Shell {
                         let _ = reply.send(answer);
                     }
                 }
+                Effect::Share(shared) => {
+                    if let Some(peers) = self.link.as_ref().and_then(Link::peers) {
+                        peers.share(*shared);
+                    }
+                }
                 Effect::Stopped => self.stopped = true,
             }
         }

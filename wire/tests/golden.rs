@@ -20,7 +20,7 @@ use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::fault::{NextStep, Severity};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
+    HEADER_BYTES, Held, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
     TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
@@ -188,6 +188,11 @@ fn frames_about_paths() {
         &Frame::PeerState(PeerState {
             site: "site-b".to_owned(),
             reach: Reach::Direct,
+            held: Held {
+                roles: 2,
+                bundle: bundle(9),
+                beacon: 77,
+            },
         }),
     );
 }

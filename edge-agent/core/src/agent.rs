@@ -203,6 +203,7 @@ impl Agent {
             Input::LinkDown { reason } => self.on_link_down(reason, now),
             Input::Path { via } => self.on_path(via),
             Input::Neighbours(neighbours) => self.on_neighbours(neighbours, now),
+            Input::Passed { frame } => self.on_passed(frame, now),
             Input::Frame(frame) => self.on_frame(frame, now),
             Input::Loaded { token, found } => self.on_loaded(token, found, now),
             Input::Local { request, what } => self.on_local(request, what, now),

@@ -216,7 +216,8 @@ impl Agent {
         let Ok(payload) = beacon.open(ring, &self.settings.trust_domain) else {
             return;
         };
-        if payload.number <= self.marks.beacon || self.ended(RoleName::Beacon, now).is_some() {
+        let is_known = payload.number <= self.marks.beacon && !self.has_planted(Planted::OldBeacon);
+        if is_known || self.ended(RoleName::Beacon, now).is_some() {
             return;
         }
         // Nothing of a beacon counts, its number included, before all of it was checked: one that names a bundle below the floor
@@ -225,6 +226,7 @@ impl Agent {
             return;
         }
         self.marks.beacon = payload.number;
+        self.mesh.beacon = Some(beacon.clone());
         let floor = &mut self.marks.floor;
         floor.generation = floor.generation.max(payload.bundle.generation);
         if payload.bundle == self.marks.bundle && self.judge.is_some() {
@@ -277,8 +279,8 @@ impl Agent {
     }
 
     /// Verifies, decodes, compares, checks. `Ok(None)`: it is the active one already.
-    #[allow(clippy::type_complexity)] // one caller, right above
-    fn open_bundle(
+    #[allow(clippy::type_complexity)] // two callers, which want different parts
+    pub(crate) fn open_bundle(
         &self,
         signed: &SignedBundle,
         now: Now,

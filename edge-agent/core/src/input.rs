@@ -100,6 +100,11 @@ pub enum Input {
     Neighbours(Vec<NeighbourView>),
     /// A frame from the hub, on the session that is up.
     Frame(Frame),
+    /// A neighbour passed something on that the hub has signed.
+    Passed {
+        /// Role documents, a bundle or a beacon; anything else is ignored.
+        frame: Frame,
+    },
     /// The answer to [`crate::Effect::Load`].
     Loaded {
         /// Which.

@@ -28,6 +28,8 @@ pub enum Planted {
     ForgetBudgets,
     /// Believes that it is always its turn.
     TakeTurn,
+    /// Takes a beacon that was heard before for a fresh one.
+    OldBeacon,
 }
 
 impl Agent {

@@ -453,6 +453,7 @@ impl World {
                     }
                 }
             }
+            Effect::Share(shared) => self.share(n, *shared),
             Effect::Reply { .. } | Effect::Stopped => {}
         }
     }

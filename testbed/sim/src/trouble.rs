@@ -347,7 +347,7 @@ impl World {
 }
 
 /// A bundle with a high number, signed by a key that nobody trusts.
-fn forge(seed: u64) -> SignedBundle {
+pub(crate) fn forge(seed: u64) -> SignedBundle {
     let mut key = [7; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let payload = BundlePayload {
