@@ -170,7 +170,9 @@ pub struct GpuProbe {
 pub struct Mesh {
     /// The UDP address at which neighbours find this node.
     pub listen: SocketAddr,
-    /// The neighbours, by name, and the address of each. Nobody else is talked with, and nobody else is carried.
+    /// The neighbours, by name, and the address of each, until the policy names the members of this node's site. Nobody else is talked
+    /// with, and nobody else is carried.
+    #[serde(default)]
     pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
     /// Bytes that are carried for each neighbour in 24 hours.
     #[serde(deserialize_with = "bytes", default = "two_gib")]
