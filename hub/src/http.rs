@@ -55,6 +55,7 @@ mod rollouts;
 mod routes;
 mod series;
 mod server;
+mod story;
 mod stream;
 mod tasks;
 #[cfg(test)]

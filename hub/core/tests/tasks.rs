@@ -179,6 +179,7 @@ impl Desk {
         self.ask(TaskRequest::Propose {
             right: right.clone(),
             proposal: Box::new(proposal),
+            message: "`os` imported but unused".to_owned(),
             refusals,
         })
     }

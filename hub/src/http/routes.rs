@@ -161,6 +161,9 @@ pub const ROUTES: &[Route] = &[
     }),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
+    read("/api/v1/tasks/{id}/explanation", P::TasksRead, || {
+        get(tasks::explanation)
+    }),
     read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
         get(tasks::certificate)
     }),
