@@ -5,8 +5,10 @@
 //!
 //! Read next: `main.rs` (who reads them).
 
+mod changes;
 mod layers;
 
+pub use changes::{Changes, changes};
 pub use layers::{Layers, SYSTEM_FILE};
 
 #[cfg(test)]

@@ -189,6 +189,13 @@ impl Agent {
             }
             Input::Fault(fault) => self.on_fault(fault, now),
             Input::DeviceWell(device) => self.on_device_well(device, now),
+            Input::Retimed {
+                block_every,
+                append_deadline,
+            } => {
+                self.settings.append_deadline = append_deadline;
+                self.telemetry.retime(block_every);
+            }
             Input::Workload { name, pid, detail } => {
                 let why = format!("workload {name} does not run: {detail}");
                 self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
