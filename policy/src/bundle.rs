@@ -10,11 +10,12 @@ use std::net::SocketAddr;
 use wire::api::{BundleProblem, CalendarRuleView, CheckView, RuleView};
 use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::decision::Authority;
-use wire::{AgentId, Wall};
+use wire::{AgentId, Quantity, Wall};
 
 use crate::actions::KINDS;
 use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
+use crate::kind::threshold::Condition;
 use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Asked, Mode, Rule, Selector};
 use crate::sites::{MAX_SITES, Site};
@@ -338,6 +339,24 @@ impl Bundle {
                 })
             })
             .collect()
+    }
+
+    /// The lowest value of a quantity above which a rule that counts wants an action, in the quantity's unit.
+    pub fn lowest_limit(&self, quantity: Quantity) -> Option<i64> {
+        let rules = self.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
+        let limits = rules.filter_map(|rule| match &rule.kind {
+            Kind::Threshold(threshold) if threshold.quantity == quantity => match threshold.condition {
+                Condition::Above(limit) => Some(limit),
+                Condition::Below(_) | Condition::Missing => None,
+            },
+            _ => None,
+        });
+        limits.min()
+    }
+
+    /// How many people must approve what this rule wants approved; 1 for what is built in.
+    pub fn approvals(&self, rule: &str) -> u32 {
+        self.rule(rule).map_or(1, |rule| rule.approvals)
     }
 
     /// The step of the ladder at this age of the policy, and how long until the next lower one.

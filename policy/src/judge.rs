@@ -43,6 +43,45 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
     vet_by(bundle, action, origin, now, Vec::new())
 }
 
+/// What the claim behind a plan is worth: counted by the hub from what came of earlier ones, never said by the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimWorth {
+    /// It comes true with at least this chance, in hundredths of a percent.
+    pub at_least_bp: i64,
+    /// Outcomes that this rests on.
+    pub outcomes: i64,
+    /// How old the claim is, in milliseconds.
+    pub age_ms: i64,
+    /// How far it looks ahead, in milliseconds.
+    pub horizon_ms: i64,
+}
+
+impl ClaimWorth {
+    /// Its numbers by the names under which rules ask for them.
+    pub fn numbers(&self) -> [(&'static str, i64); 4] {
+        [
+            ("p_lo_bp", self.at_least_bp),
+            ("n", self.outcomes),
+            ("age_ms", self.age_ms),
+            ("horizon_ms", self.horizon_ms),
+        ]
+    }
+}
+
+/// [`vet`] for a step of a plan, with what the claim behind it is worth, if there is one.
+pub fn vet_claim(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, worth: Option<ClaimWorth>) -> Judgement {
+    let asks = bundle.rules.iter().filter(|rule| rule.kind.is_about_claims());
+    let facts = asks.flat_map(|rule| {
+        let numbers = worth.into_iter().flat_map(|worth| worth.numbers());
+        numbers.map(|(name, value)| Fact {
+            rule: rule.id.clone(),
+            name: name.to_owned(),
+            value,
+        })
+    });
+    vet_by(bundle, action, origin, now, facts.collect())
+}
+
 /// Whether the agent could still allow it: if nothing denies it but what an open break-glass token lifts.
 ///
 /// Which tokens are open is in the agent's ledger alone, so the hub leaves it to the agent.
@@ -394,7 +433,13 @@ impl<'a> Court<'a> {
             return;
         };
         let keeps = asked.is_undo != self.asked.is_undo;
-        if rule.kind.needs_world() && !self.has_ledger {
+        // What a claim is worth is judged by the hub, which grades brains; a node takes its word for it, as for approvals.
+        let by_claim = rule.kind.is_about_claims() && matches!(self.inputs.origin, Origin::Plan { .. });
+        let is_judged_here = match by_claim {
+            true => !self.has_ledger,
+            false => self.has_ledger || !rule.kind.needs_world(),
+        };
+        if !is_judged_here {
             return;
         }
         let names = rule.kind.numbers();
@@ -428,6 +473,13 @@ impl<'a> Court<'a> {
         }
     }
 
+    /// Whether the hub has seen to it that people approve what this rule wants approved: it judges every step of a plan by the rules that
+    /// need no node, and sends none that lacks consent.
+    fn is_approved(&self, rule: &Rule) -> bool {
+        let is_plan = matches!(self.inputs.origin, Origin::Plan { .. });
+        is_plan && self.has_ledger && !rule.kind.needs_world()
+    }
+
     /// Whether any maintenance window that counts like this one is open: the union of them is asked, not each.
     fn is_maintenance_open(&self, mode: Mode) -> bool {
         self.bundle
@@ -437,7 +489,13 @@ impl<'a> Court<'a> {
     }
 
     fn note_rule(&mut self, rule: &Rule, asked: &Asked<'_>, finding: Finding) {
-        let what = rule.kind.what(finding.part, asked);
+        let mut what = rule.kind.what(finding.part, asked);
+        let finding = if finding.verdict == Verdict::RequireApproval && self.is_approved(rule) {
+            what.push_str(", which people have approved at the hub");
+            finding.fails(Verdict::Allow, None)
+        } else {
+            finding
+        };
         let finding = self.lifted(finding, rule.kind.is_freeze());
         self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
     }

@@ -46,7 +46,7 @@ pub use engine::{Judge, Situation, Verify, Want};
 pub use explain::explain;
 pub use fleet::{Fleet, FleetNode};
 pub use glass::{OpenGlass, glass_problem};
-pub use judge::{judge, may_be_lifted, vet};
+pub use judge::{ClaimWorth, judge, may_be_lifted, vet, vet_claim};
 pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;

@@ -406,6 +406,8 @@ pub(crate) struct Rule {
     pub mode: Mode,
     pub selector: Selector,
     pub on_violation: Option<OnViolation>,
+    /// How many people must approve what it wants approved.
+    pub approvals: u32,
     pub not_before: Option<i64>,
     pub not_after: Option<i64>,
     pub why: String,
@@ -418,12 +420,15 @@ pub(crate) struct Common {
     kind: Option<usize>,
     mode: Mode,
     on_violation: Option<OnViolation>,
+    approvals: u32,
     not_before: Option<i64>,
     not_after: Option<i64>,
     why: String,
     owner: String,
 }
 
+/// More people than this never agree in time.
+const MOST_APPROVALS: i64 = 5;
 const VIOLATIONS: &[&str] = &["deny", "require_approval", "hold", "clamp", "warn"];
 
 impl Rule {
@@ -450,6 +455,7 @@ impl Rule {
             mode: common.mode,
             selector,
             on_violation: common.on_violation,
+            approvals: common.approvals,
             not_before: common.not_before,
             not_after: common.not_after,
             why: common.why,
@@ -465,6 +471,8 @@ impl Rule {
         let mode = fields.choice("mode", Mode::NAMES, "enforce (default), shadow or off");
         let doc = "what a failed comparison means, instead of the kind's own answer";
         let on_violation = fields.choice("on_violation", VIOLATIONS, doc);
+        let doc = "how many people must approve a plan where the rule asks for approval; 1";
+        let approvals = fields.number("approvals", 1, MOST_APPROVALS, doc);
         let doc = "the rule counts from this RFC 3339 time";
         let not_before = read_time(fields, "not_before", doc);
         let doc = "the rule counts until this RFC 3339 time";
@@ -486,6 +494,7 @@ impl Rule {
                 3 => OnViolation::Verdict(Verdict::Clamp),
                 _ => OnViolation::Warn,
             }),
+            approvals: approvals.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
             not_before,
             not_after,
             why: why.unwrap_or_default(),
