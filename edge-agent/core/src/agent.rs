@@ -113,6 +113,9 @@ impl Agent {
             clean,
         } = recover::start(&recovered, reuse_epoch);
         let mut marks = marks;
+        if cfg!(feature = "planted") && planted == Planted::ForgetHold {
+            marks.held = None;
+        }
         let lost_marks = recovered.marks.as_deref().and_then(Marks::decode).is_none();
         let chain = roles::recovered(&settings, &mut marks, recovered.roles);
         let floor = recovered.floor.unwrap_or_default();

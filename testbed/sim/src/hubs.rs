@@ -160,6 +160,7 @@ impl World {
                     let id = self.nodes[node].id.clone();
                     self.invariants.on_ack(&id, ack, &self.store);
                 }
+                self.invariants.on_sent(&frame, &self.store);
                 self.send(session.0, Way::Down, frame);
             }
             Effect::Close { session, .. } => {

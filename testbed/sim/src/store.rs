@@ -135,6 +135,10 @@ impl Store {
             .map_or(ChainHead::empty(epoch), |chain| chain.head)
     }
 
+    pub(crate) fn has_command(&self, id: CommandId) -> bool {
+        self.commands.contains_key(&id)
+    }
+
     pub(crate) fn newest_bundle(&self) -> Option<BundleRef> {
         self.bundle.as_ref().map(|(reference, _)| *reference)
     }

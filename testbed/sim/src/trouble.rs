@@ -23,6 +23,9 @@ const BUNDLES: [&str; 2] = [
     include_str!("../../../policy/bundles/demo-strict.yaml"),
 ];
 
+/// Authority that ends within minutes, so that worlds of minutes see it end.
+const SHORT_LADDER: &str = "authority: { full_for: 20 s, reversible_for: 45 s, protective_for: 2 min }\n";
+
 /// What a process can be in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Busy {
@@ -309,7 +312,9 @@ impl World {
             Some(n) => draft.with_turns(n),
             None => draft,
         };
-        let text = format!("{}\n# {}\n", draft.text, self.random.next());
+        let is_short = self.swarm.neighbours && !draft.text.contains("authority:");
+        let ladder = if is_short { SHORT_LADDER } else { "" };
+        let text = format!("{}\n{ladder}# {}\n", draft.text, self.random.next());
         self.drafts.insert(text.clone().into_bytes(), draft);
         self.requests += 1;
         self.tell_hub(Input::Request {

@@ -73,13 +73,18 @@ impl Agent {
         }
     }
 
-    /// Hands out what neighbours may be given, when it changed.
-    pub(super) fn share(&mut self) {
-        let held = Held {
+    /// What this node holds of the signed policy.
+    pub(crate) fn held(&self) -> Held {
+        Held {
             roles: self.roles.as_ref().map_or(0, |chain| chain.newest().version),
             bundle: self.marks.bundle,
             beacon: self.marks.beacon,
-        };
+        }
+    }
+
+    /// Hands out what neighbours may be given, when it changed.
+    pub(super) fn share(&mut self) {
+        let held = self.held();
         if held == self.mesh.shared {
             return;
         }
