@@ -85,6 +85,19 @@ impl Bundle {
         }
     }
 
+    /// Reads the text of a bundle that people have signed.
+    ///
+    /// What [`Bundle::parse`] refuses only because it cannot have been meant is taken as it stands: a node must not lose its rules
+    /// because a newer program has become stricter.
+    pub fn parse_signed(text: &[u8]) -> Result<Self, Vec<BundleProblem>> {
+        let problems = Problems::default();
+        let bundle = Self::read_text(text, &problems);
+        match bundle {
+            Some(bundle) if !problems.is_broken() => Ok(bundle),
+            _ => Err(problems.into_vec()),
+        }
+    }
+
     /// What a node has that was never given a policy: no rules at all.
     pub fn without_rules() -> Self {
         Self {
@@ -110,7 +123,8 @@ impl Bundle {
             return None;
         }
         let text = match std::str::from_utf8(text) {
-            Ok(text) => text,
+            // Editors of some systems begin a file with a mark of its encoding.
+            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
             Err(error) => {
                 let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
                 let line = u32::try_from(line).unwrap_or(u32::MAX);
@@ -151,6 +165,7 @@ impl Bundle {
             "which actions may run at all; by default every kind but those of class high and irreversible",
             |f| Selector::read(f),
         );
+        fields.doubt_if_empty("permits", "leave it out for the usual kinds, or name what may run");
         let reflexes = fields.number(
             "reflexes_per_hour",
             1,

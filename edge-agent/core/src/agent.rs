@@ -427,7 +427,7 @@ impl Agent {
         let Some((reference, text)) = opened else {
             return;
         };
-        let Ok(parsed) = policy::Bundle::parse(&text) else {
+        let Ok(parsed) = policy::Bundle::parse_signed(&text) else {
             return;
         };
         let stale = stale && reference.generation < self.marks.floor.generation;

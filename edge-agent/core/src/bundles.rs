@@ -311,7 +311,7 @@ impl Agent {
                 reference.generation, self.marks.bundle.generation
             )));
         }
-        match policy::Bundle::parse(&text) {
+        match policy::Bundle::parse_signed(&text) {
             Ok(parsed) => Ok(Some((reference, Arc::new(parsed)))),
             Err(problems) => Err(refused(match problems.first() {
                 Some(first) => format!("line {}: {}", first.line, first.message),
