@@ -40,6 +40,7 @@ mod guard;
 mod handbook;
 mod health;
 mod hooks;
+mod identities;
 mod identity;
 pub mod jwt;
 mod login;

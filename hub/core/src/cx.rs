@@ -41,6 +41,18 @@ pub(crate) enum Then {
         /// Which task.
         task: String,
     },
+    /// A machine is an agent, or one that was has another name or site.
+    Joined {
+        /// Its name.
+        agent: AgentId,
+        /// Its site.
+        site: String,
+    },
+    /// An agent is not of this fleet any more.
+    Gone {
+        /// Its name.
+        agent: AgentId,
+    },
     /// A plan goes on from this revision of its record.
     Plan {
         /// Which.
@@ -70,6 +82,10 @@ pub(crate) enum Ask {
     Deployment(Box<DeploymentOrder>),
     /// Clusters tell plans what came of that.
     Answered(Box<StepAnswer>),
+    /// Agents ask the fleet to cut the sessions of one that is shut out from now on.
+    Shut { agent: AgentId },
+    /// Agents tell the fleet that one may come in again.
+    Opened { agent: AgentId },
 }
 
 /// A step of a plan, on its way to a cluster.
@@ -139,6 +155,11 @@ impl<'a> Cx<'a> {
     /// Whether the hub has a node of this name.
     pub(crate) fn knows(&self, node: &AgentId) -> bool {
         self.fleet.find(node).is_some()
+    }
+
+    /// The site of a node that the hub has.
+    pub(crate) fn site(&self, node: &AgentId) -> Option<&str> {
+        self.fleet.find(node).map(|node| node.record.site.as_str())
     }
 
     /// Whether a node's session is up.

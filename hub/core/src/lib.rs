@@ -8,6 +8,7 @@
 
 mod access;
 mod admission;
+mod agents;
 mod bundles;
 mod chain;
 mod clusters;
@@ -37,6 +38,9 @@ mod windows;
 mod writer;
 
 pub use access::{Access, AccessRequest, ApiToken, Invite, NewUser, Session, User};
+pub use agents::{
+    AgentRequest, Agents, Certificates, Fork, How, Identity, JoinToken, Joining, NewToken, Rejoining, Renewing, Shut,
+};
 pub use chain::Hole;
 pub use clusters::{Attempt, Cluster, ClusterRequest, KubeEffect, KubeInput};
 pub use documents::encode as encode_document;

@@ -162,6 +162,7 @@ impl Store {
                 .next_back()
                 .map(|((_, epoch), _)| (*epoch, self.last_block(agent, *epoch)));
             StoredAgent {
+                agent: agent.clone(),
                 record: record.clone(),
                 heads,
                 telemetry: telemetry.unwrap_or_default(),

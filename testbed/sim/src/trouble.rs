@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Input, Request};
+use hub_core::{AgentRequest, Input, Request};
 use wire::bundle::{BundlePayload, SignedBundle};
 use wire::frame::{Frame, Order};
 use wire::ids::{CommandId, Epoch, Generation, Seq};
@@ -345,8 +345,12 @@ impl World {
             self.start_agent(n);
             // A person looks at identities that were quarantined.
             let agent = self.nodes[n].id.clone();
-            let reason = None;
-            self.tell_hub(Input::Denied { agent, reason });
+            let (caller, reason) = (wire::change::Caller::hub(), "it is looked at".to_owned());
+            let what = Request::Agents {
+                caller,
+                what: AgentRequest::Allow { agent, reason },
+            };
+            self.tell_hub(Input::Request { request: 0, what });
         }
     }
 }
