@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
+    ("bwrap", "bubblewrap"),
     ("curl", "curl"),
 ];
 
