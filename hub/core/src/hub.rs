@@ -374,7 +374,7 @@ impl Hub {
     /// | who | asks | for |
     /// |---|---|---|
     /// | plans | commands | a step to be brought to its node |
-    /// | plans | clusters | a deployment to be changed |
+    /// | plans | clusters | a deployment or a node of a cluster to be changed |
     /// | clusters | plans | nothing: they tell what came of a change |
     /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
     fn pass_on(&mut self, now: Now) {
@@ -394,7 +394,7 @@ impl Hub {
             }
             match self.asks.pop_front() {
                 Some(Ask::Step(order)) => self.order_step(*order, now),
-                Some(Ask::Deployment(order)) => {
+                Some(Ask::Cluster(order)) => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.step(*order, &mut cx);
                 }
@@ -416,6 +416,13 @@ impl Hub {
     fn kube(&mut self, told: KubeInput, now: Now) {
         let (clusters, rollouts, mut cx) = self.kube_cx(now);
         match told {
+            KubeInput::Looked { plan, step, standing } => {
+                self.with_plans(now, |plans, cx| plans.looked(plan, step, &standing, cx));
+            }
+            KubeInput::Nodes { cluster, nodes } => {
+                clusters.nodes_told(&nodes, &mut cx);
+                self.fleet.join(&cluster, nodes);
+            }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
             KubeInput::Marked {
                 node,
