@@ -17,6 +17,7 @@ use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::frame::{Hello, Status};
 use wire::ids::{AgentId, CommandId, Epoch, Generation, Seq};
+use wire::kube::NodeRef;
 use wire::time::{ClockState, Mono, Now, Wall};
 
 use crate::admission::Bucket;
@@ -375,6 +376,8 @@ pub(crate) struct Fleet {
     nodes: Vec<Node>,
     index: BTreeMap<AgentId, Place>,
     layouts: Layouts,
+    /// Nodes of clusters by the agent on them, as clusters last told. Not stored: they tell it again after a start.
+    in_clusters: BTreeMap<AgentId, Vec<NodeRef>>,
 }
 
 impl Fleet {
@@ -403,6 +406,26 @@ impl Fleet {
         self.index.insert(node.id().clone(), place);
         self.nodes.push(node);
         place
+    }
+
+    /// All nodes of a cluster, each with the agent that is said to be on it. Replaces what the cluster told before.
+    pub(crate) fn join(&mut self, cluster: &str, nodes: Vec<(String, AgentId)>) {
+        for joined in self.in_clusters.values_mut() {
+            joined.retain(|node| node.cluster != cluster);
+        }
+        for (name, agent) in nodes {
+            let cluster = cluster.to_owned();
+            self.in_clusters
+                .entry(agent)
+                .or_default()
+                .push(NodeRef { cluster, name });
+        }
+        self.in_clusters.retain(|_, joined| !joined.is_empty());
+    }
+
+    /// Nodes of clusters that this node of the mesh is.
+    pub(crate) fn in_clusters(&self, agent: &AgentId) -> &[NodeRef] {
+        self.in_clusters.get(agent).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn place(&self, agent: &AgentId) -> Option<Place> {

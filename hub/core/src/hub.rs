@@ -392,7 +392,7 @@ impl Hub {
     /// | who | asks | for |
     /// |---|---|---|
     /// | plans | commands | a step to be brought to its node |
-    /// | plans | clusters | a deployment to be changed |
+    /// | plans | clusters | a deployment or a node of a cluster to be changed |
     /// | clusters | plans | nothing: they tell what came of a change |
     /// | agents | fleet | sessions of one that is shut out to be cut |
     /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
@@ -413,7 +413,7 @@ impl Hub {
             }
             match self.asks.pop_front() {
                 Some(Ask::Step(order)) => self.order_step(*order, now),
-                Some(Ask::Deployment(order)) => {
+                Some(Ask::Cluster(order)) => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.step(*order, &mut cx);
                 }
@@ -437,6 +437,13 @@ impl Hub {
     fn kube(&mut self, told: KubeInput, now: Now) {
         let (clusters, rollouts, mut cx) = self.kube_cx(now);
         match told {
+            KubeInput::Looked { plan, step, standing } => {
+                self.with_plans(now, |plans, cx| plans.looked(plan, step, &standing, cx));
+            }
+            KubeInput::Nodes { cluster, nodes } => {
+                clusters.nodes_told(&nodes, &mut cx);
+                self.fleet.join(&cluster, nodes);
+            }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
             KubeInput::Marked {
                 node,

@@ -70,12 +70,21 @@ pub struct TestHub {
     frames: mpsc::Receiver<(SessionId, Frame)>,
     stop: Stop,
     tasks: TaskTracker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl TestHub {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder")).await
+    }
+
+    /// Another process over the same store: whatever only this one had in memory is gone.
+    pub async fn restart(self) -> Self {
+        let folder = self.end().await;
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir) -> Self {
         let (done, completions) = mpsc::channel(16);
         let redb = RedbStore::open(StoreSettings::new(folder.path().join("store")), done).expect("a new store");
         let clock = redb.clock();
@@ -95,7 +104,8 @@ impl TestHub {
             beacon_every: Duration::from_secs(3_600),
             certificates: hub_core::Certificates::default(),
         };
-        let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
+        let core =
+            Hub::new(settings, store.recover().expect("readable"), clock.now()).expect("documents of this version");
         let people = Arc::new(People::of(core.access()));
         let bars = Arc::new(Bars::of(core.agents()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
@@ -153,7 +163,7 @@ impl TestHub {
             frames,
             stop,
             tasks,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -224,14 +234,29 @@ impl TestHub {
 
     /// Publishes the demo's bundle.
     pub async fn publish(&self) -> BundleRef {
-        let view = self.admin("POST", "/api/v1/policies", policy::DEMO_BUNDLE, 200).await;
+        self.publish_text(policy::DEMO_BUNDLE).await
+    }
+
+    /// Publishes a bundle.
+    pub async fn publish_text(&self, text: &str) -> BundleRef {
+        let view = self.admin("POST", "/api/v1/policies", text, 200).await;
         serde_json::from_value(view["bundle"].clone()).expect("a bundle")
     }
 
     pub async fn stop(self) {
+        self.end().await;
+    }
+
+    async fn end(self) -> tempfile::TempDir {
         self.stop.begin.cancel();
         self.stop.end.cancel();
-        let Self { app, router, tasks, .. } = self;
+        let Self {
+            app,
+            router,
+            tasks,
+            folder,
+            ..
+        } = self;
         let store = Arc::clone(&app.store);
         drop((app, router));
         tasks.close();
@@ -239,6 +264,7 @@ impl TestHub {
             .await
             .expect("the loop ends");
         store.close().expect("the store closes");
+        folder
     }
 }
 
