@@ -161,6 +161,8 @@ pub enum Answer {
     Session(Box<Session>),
     /// The token as it stands now; as it stood, for one that was revoked.
     ApiToken(Box<ApiToken>),
+    /// The webhook as it stands now; as it stood, for one that was removed.
+    Webhook(Box<crate::webhooks::Webhook>),
     /// It is recorded.
     Noted,
     /// The plan as it stands now.
@@ -237,6 +239,11 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// An outgoing webhook or its deliveries, as they are stored now, or are not any more.
+    Webhook {
+        /// Its id.
+        id: String,
+    },
     /// A person, a session or a token as it is stored now, or is not any more.
     Access {
         /// Kind of the document.

@@ -33,6 +33,7 @@ use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
+use crate::webhooks::{DeliveryLog, Webhook, Webhooks};
 use crate::writer::{Meta, Writer};
 
 /// Watchers hear of the policy, and how many nodes have it, at most this often.
@@ -78,6 +79,7 @@ pub struct Hub {
     pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
+    webhooks: Webhooks,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -119,6 +121,7 @@ impl Hub {
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
+            webhooks: Webhooks::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -218,6 +221,12 @@ impl Hub {
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                Webhook::KIND | DeliveryLog::KIND => {
+                    self.webhooks.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        self.effects.push_back(Webhooks::changed(id));
+                    }
+                }
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -318,6 +327,10 @@ impl Hub {
             Request::Tasks { caller, what } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
+            }
+            Request::Webhooks { caller, what } => {
+                let mut cx = cx!(self, now);
+                self.webhooks.handle(request, caller, what, &mut cx);
             }
             Request::Note { change } => {
                 let mut cx = cx!(self, now);
@@ -463,6 +476,11 @@ impl Hub {
     /// What policy would say of each step of this plan now; `None` while no bundle was published.
     pub fn shadow_plan(&self, record: &PlanRecord, now: Now) -> Option<ShadowView> {
         shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
+    }
+
+    /// Outgoing webhooks and their deliveries, as they are stored.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// People, their sessions and their tokens, as they are stored.

@@ -124,6 +124,13 @@ pub enum Request {
         /// What.
         what: crate::tasks::TaskRequest,
     },
+    /// Change outgoing webhooks, or report deliveries.
+    Webhooks {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: crate::webhooks::WebhookRequest,
+    },
     /// Something was done in the shell: it is recorded, and answered when that is stored.
     Note {
         /// What.

@@ -33,6 +33,7 @@ mod sessions;
 pub mod tasks;
 mod timers;
 mod views;
+pub mod webhooks;
 mod windows;
 mod writer;
 
