@@ -21,6 +21,7 @@ use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
 use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
@@ -178,6 +179,8 @@ pub struct Parts {
     pub feed: Feed,
     /// Whom the door knows.
     pub people: Arc<People>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -204,6 +207,7 @@ pub struct Turn {
     kube: Orders,
     feed: Feed,
     people: Arc<People>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -227,6 +231,7 @@ impl Turn {
             kube,
             feed,
             people,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -240,6 +245,7 @@ impl Turn {
             kube,
             feed,
             people,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -303,6 +309,7 @@ impl Turn {
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());

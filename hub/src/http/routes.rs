@@ -9,8 +9,8 @@ use wire::{Permission as P, Role};
 
 use super::{
     App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
-    health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream, tasks,
-    tokens, users, verify,
+    health, hooks, integrations, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series,
+    stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -238,6 +238,23 @@ pub const ROUTES: &[Route] = &[
     known("GET", "/api/v1/api-tokens", || get(api_tokens::list)),
     known("POST", "/api/v1/api-tokens", || post(api_tokens::create)),
     known("DELETE", "/api/v1/api-tokens/{id}", || delete(api_tokens::revoke)),
+    read("/api/v1/consumers", P::IntegrationsRead, || {
+        get(integrations::consumers)
+    }),
+    read("/api/v1/webhooks", P::IntegrationsRead, || get(integrations::list)),
+    act("/api/v1/webhooks", P::IntegrationsManage, || post(integrations::add)),
+    route("DELETE", "/api/v1/webhooks/{name}", P::IntegrationsManage, || {
+        delete(integrations::remove)
+    }),
+    act("/api/v1/webhooks/{name}/rotate", P::IntegrationsManage, || {
+        post(integrations::rotate)
+    }),
+    read("/api/v1/webhooks/{name}/deliveries", P::IntegrationsRead, || {
+        get(integrations::deliveries)
+    }),
+    act("/api/v1/webhooks/{name}/resend", P::IntegrationsManage, || {
+        post(integrations::resend)
+    }),
     read("/api/v1/audits", P::AuditsRead, || get(audits::list)),
     read("/api/v1/audits/verify", P::AuditsRead, || get(verify::own)),
     read("/api/v1/events", P::AuditsRead, || get(events::list)),

@@ -1,16 +1,20 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod access;
+#[path = "../../tests/collector/mod.rs"]
+mod collector;
 mod door;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod otlp;
 mod plans;
 mod policies;
 mod readings;
 mod reference;
 mod requests;
 mod roles;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,7 @@ use super::jwt::Signer;
 use super::{App, nodes, router};
 use crate::ca::Ca;
 use crate::config::Public;
+use crate::deliveries::{Hooks, Secrets};
 use crate::enroll::{Enrollment, Limits, Registry};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
@@ -99,6 +104,7 @@ impl TestHub {
         };
         let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
         let people = Arc::new(People::of(core.access()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
@@ -115,6 +121,7 @@ impl TestHub {
             kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
         });
@@ -139,6 +146,10 @@ impl TestHub {
             },
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            hooks,
+            secrets: Secrets::new([5; 32]),
+            webhooks_to_local: true,
             metrics_page: Arc::default(),
             forges: Arc::default(),
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),

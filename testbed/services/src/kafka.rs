@@ -82,12 +82,12 @@ impl Kafka {
             .chain([properties.display().to_string()]);
         let started = Process::start("kafka", Path::new("java"), arguments, &[], self.folder.path())?;
         let broker = self.broker.insert(started);
-        let marker = "Kafka Server started";
-        let seen = broker.log().matches(marker).count();
+        let address = (std::net::Ipv4Addr::LOCALHOST, self.port);
         wait_until("kafka", READY, || {
             broker.alive()?;
-            let more = broker.log().matches(marker).count() > seen;
-            Ok((!more).then(|| broker.log_end()))
+            // It listens before it serves; whoever asks then waits for the answer.
+            let listens = std::net::TcpStream::connect(address);
+            Ok(listens.err().map(|error| error.to_string()))
         })
     }
 

@@ -84,8 +84,7 @@ impl Process {
         }
     }
 
-    /// Everything that programs of this name printed in this folder.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         let mut text = String::new();
         let _an_unreadable_log_is_an_empty_one =
             File::open(&self.log).and_then(|mut log| log.read_to_string(&mut text));
