@@ -28,6 +28,7 @@ pub mod people;
 pub mod publisher;
 pub mod quic;
 pub mod run;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;
 pub mod webhooks;
