@@ -94,6 +94,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "inframind")]
     pub inframind_tls: Option<PathBuf>,
 
+    /// Requests that one identity may make in a second, on average; ten seconds' worth may come at once. 0: as many as it likes.
+    // A console asks for a dozen things, a script for hundreds; far more is a loop that somebody forgot.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub requests_per_second: u32,
+
     /// Let outgoing webhooks reach this machine, its own link, and addresses without TLS.
     // Off: whoever may add a webhook could otherwise ask what only this machine may ask, a cloud's metadata for example.
     #[arg(long)]

@@ -45,14 +45,18 @@ mod hooks;
 mod identity;
 mod integrations;
 pub mod jwt;
+pub mod limits;
 mod login;
 pub mod metrics;
 pub mod nodes;
+mod once;
+mod openapi;
 mod parcels;
 mod password;
 mod places;
 mod plans;
 mod policies;
+pub mod problems;
 mod remediation;
 mod rollouts;
 mod routes;
@@ -100,6 +104,8 @@ pub struct App {
     pub meters: Arc<Meters>,
     /// Who hears of everything that arrives.
     pub consumers: Arc<Consumers>,
+    /// How often each identity may ask.
+    pub limits: Arc<limits::Limits>,
     /// To whom events are sent.
     pub hooks: Arc<Hooks>,
     /// What signs what they are sent.

@@ -29,6 +29,7 @@ use crate::enroll::EnrollError;
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
+use crate::http::limits::Limits;
 use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind;
@@ -357,6 +358,7 @@ impl Running {
             fleet: nodes::empty(),
             meters,
             consumers: Arc::default(),
+            limits: Arc::new(Limits::new(args.requests_per_second)),
             hooks,
             secrets,
             webhooks_to_local: args.webhooks_to_local,

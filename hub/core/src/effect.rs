@@ -163,6 +163,8 @@ pub enum Answer {
     ApiToken(Box<ApiToken>),
     /// The webhook as it stands now; as it stood, for one that was removed.
     Webhook(Box<crate::webhooks::Webhook>),
+    /// How a request with a key stands.
+    Key(crate::idempotency::Standing),
     /// It is recorded.
     Noted,
     /// The plan as it stands now.

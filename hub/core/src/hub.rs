@@ -24,6 +24,7 @@ use crate::documents::{Document, StoredDocument, Unreadable};
 use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
+use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
 use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
@@ -80,6 +81,7 @@ pub struct Hub {
     clusters: Clusters,
     rollouts: Rollouts,
     webhooks: Webhooks,
+    keys: Keys,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -122,6 +124,7 @@ impl Hub {
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
             webhooks: Webhooks::recovered(&mut recovered)?,
+            keys: Keys::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -221,6 +224,7 @@ impl Hub {
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                Remembered::KIND => self.keys.settle(id, *revision, is_stored),
                 Webhook::KIND | DeliveryLog::KIND => {
                     self.webhooks.settle(kind, id, *revision, is_stored);
                     if is_stored {
@@ -327,6 +331,10 @@ impl Hub {
             Request::Tasks { caller, what } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
+            }
+            Request::Keys { what } => {
+                let mut cx = cx!(self, now);
+                self.keys.handle(request, what, &mut cx);
             }
             Request::Webhooks { caller, what } => {
                 let mut cx = cx!(self, now);
@@ -554,6 +562,7 @@ impl Hub {
                 Timer::Access => {
                     let mut cx = cx!(self, now);
                     self.access.time(&mut cx);
+                    self.keys.sweep(&mut cx);
                 }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {

@@ -124,6 +124,11 @@ pub enum Request {
         /// What.
         what: crate::tasks::TaskRequest,
     },
+    /// A request that is to be done at most once comes, or was done.
+    Keys {
+        /// What.
+        what: crate::idempotency::KeyRequest,
+    },
     /// Change outgoing webhooks, or report deliveries.
     Webhooks {
         /// Who asks.

@@ -19,6 +19,7 @@ mod effect;
 mod feed;
 mod fleet;
 mod hub;
+pub mod idempotency;
 mod ingest;
 mod input;
 mod journal;

@@ -7,6 +7,7 @@ mod door;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod once;
 mod otlp;
 mod plans;
 mod policies;
@@ -147,6 +148,7 @@ impl TestHub {
             fleet: nodes::empty(),
             meters,
             consumers: Arc::default(),
+            limits: Arc::new(crate::http::limits::Limits::new(0)),
             hooks,
             secrets: Secrets::new([5; 32]),
             webhooks_to_local: true,
