@@ -13,7 +13,9 @@ const READY: Duration = Duration::from_secs(90);
 const CLUSTER: &str = "c2VudGluZWwtdGVzdGJlZA";
 
 /// Silence after which a topic's reader takes it that there is no more.
-const QUIET_MS: u64 = 4_000;
+const QUIET_MS: u64 = 8_000;
+/// Time for a topic's reader to see what is there.
+const READ: Duration = Duration::from_secs(90);
 
 /// One record of a topic, as Kafka's own console consumer prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,8 +93,19 @@ impl Kafka {
         })
     }
 
-    /// Everything in a topic, each partition in its order. Blocks for some seconds after the last record.
-    pub fn records(&self, topic: &str) -> Result<Vec<Record>, ServiceError> {
+    /// Everything in a topic, each partition in its order, as soon as it is at least so many records. Blocks for some seconds after
+    /// the last one, so that what is too many is seen too.
+    pub fn records(&self, topic: &str, least: usize) -> Result<Vec<Record>, ServiceError> {
+        let mut found = Vec::new();
+        wait_until("the topic", READ, || {
+            found = self.read(topic)?;
+            let few = found.len() < least;
+            Ok(few.then(|| format!("{} of {least} records", found.len())))
+        })?;
+        Ok(found)
+    }
+
+    fn read(&self, topic: &str) -> Result<Vec<Record>, ServiceError> {
         let mut command = Command::new("java");
         command
             .args(["-Xmx256m", "-cp", &self.class_path])
@@ -173,7 +186,7 @@ fn server_properties(folder: &Path, port: u16, controller: u16) -> String {
          advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\nnum.partitions=3\nauto.create.topics.enable=true\n\
-         offsets.topic.replication.factor=1\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n",
+         offsets.topic.replication.factor=1\ngroup.initial.rebalance.delay.ms=0\ntransaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n",
         folder.join("log").display()
     )
 }
