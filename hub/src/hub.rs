@@ -21,6 +21,7 @@ use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
 use crate::enroll::Bars;
 use crate::feed::Feed;
 use crate::kube::Orders;
@@ -187,6 +188,8 @@ pub struct Parts {
     pub people: Arc<People>,
     /// Whom the agents' door keeps out.
     pub bars: Arc<Bars>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -214,6 +217,7 @@ pub struct Turn {
     feed: Feed,
     people: Arc<People>,
     bars: Arc<Bars>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -238,6 +242,7 @@ impl Turn {
             feed,
             people,
             bars,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -252,6 +257,7 @@ impl Turn {
             feed,
             people,
             bars,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -316,6 +322,7 @@ impl Turn {
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
                 Effect::Changed(Change::Identity(agent)) => self.bars.changed(self.core.agents(), &agent),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());

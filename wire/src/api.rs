@@ -72,6 +72,7 @@ mod access;
 mod decisions;
 mod domains;
 mod glass;
+mod integrations;
 mod nodes;
 mod plans;
 mod policies;
@@ -84,6 +85,7 @@ pub use access::{
 pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
+pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
 pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,

@@ -25,6 +25,7 @@ use crate::documents::{Document, StoredDocument, Unreadable};
 use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
+use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
 use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
@@ -34,6 +35,7 @@ use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
+use crate::webhooks::{DeliveryLog, Webhook, Webhooks};
 use crate::writer::{Meta, Writer};
 
 /// Watchers hear of the policy, and how many nodes have it, at most this often.
@@ -80,6 +82,8 @@ pub struct Hub {
     pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
+    webhooks: Webhooks,
+    keys: Keys,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -123,6 +127,8 @@ impl Hub {
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
+            webhooks: Webhooks::recovered(&mut recovered)?,
+            keys: Keys::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -230,6 +236,13 @@ impl Hub {
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                Remembered::KIND => self.keys.settle(id, *revision, is_stored),
+                Webhook::KIND | DeliveryLog::KIND => {
+                    self.webhooks.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        self.effects.push_back(Webhooks::changed(id));
+                    }
+                }
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -336,6 +349,14 @@ impl Hub {
             Request::Tasks { caller, what } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
+            }
+            Request::Keys { what } => {
+                let mut cx = cx!(self, now);
+                self.keys.handle(request, what, &mut cx);
+            }
+            Request::Webhooks { caller, what } => {
+                let mut cx = cx!(self, now);
+                self.webhooks.handle(request, caller, what, &mut cx);
             }
             Request::Note { change } => {
                 let mut cx = cx!(self, now);
@@ -498,6 +519,11 @@ impl Hub {
         &self.agents
     }
 
+    /// Outgoing webhooks and their deliveries, as they are stored.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     /// People, their sessions and their tokens, as they are stored.
     pub fn access(&self) -> &Access {
         &self.access
@@ -622,6 +648,7 @@ impl Hub {
                 Timer::Access => {
                     let mut cx = cx!(self, now);
                     self.access.time(&mut cx);
+                    self.keys.sweep(&mut cx);
                 }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {

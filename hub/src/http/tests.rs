@@ -1,17 +1,22 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod access;
+#[path = "../../tests/collector/mod.rs"]
+mod collector;
 mod door;
 mod identities;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod once;
+mod otlp;
 mod plans;
 mod policies;
 mod readings;
 mod reference;
 mod requests;
 mod roles;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +44,7 @@ use super::jwt::Signer;
 use super::{App, nodes, router};
 use crate::ca::Ca;
 use crate::config::Public;
+use crate::deliveries::{Hooks, Secrets};
 use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
@@ -108,6 +114,7 @@ impl TestHub {
             Hub::new(settings, store.recover().expect("readable"), clock.now()).expect("documents of this version");
         let people = Arc::new(People::of(core.access()));
         let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
@@ -125,6 +132,7 @@ impl TestHub {
             feed: feed.clone(),
             people: Arc::clone(&people),
             bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
         });
@@ -150,6 +158,11 @@ impl TestHub {
             },
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(crate::http::limits::Limits::new(0)),
+            hooks,
+            secrets: Secrets::new([5; 32]),
+            webhooks_to_local: true,
             metrics_page: Arc::default(),
             forges: Arc::default(),
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
