@@ -1,6 +1,8 @@
-//! A plan as a document: codec version 1.
+//! A plan as a document: codec version 2.
 
-use wire::plan::{Plan, PlanState, Target};
+use wire::codec;
+use wire::ids::DecisionId;
+use wire::plan::{Plan, PlanState, Source, Target};
 
 use super::machine::PlanRecord;
 use crate::documents::Document;
@@ -15,9 +17,17 @@ pub(super) fn sender_key(plan: &Plan) -> Option<String> {
     (!plan.key.is_empty()).then(|| short(&format!("key:{}:{}", plan.source, plan.key)))
 }
 
+/// Unique key of a brain's prediction: it is joined to the outcome of one plan.
+pub(super) fn prediction_key(plan: &Plan) -> Option<String> {
+    match (&plan.source, &plan.claim) {
+        (Source::Brain { name, .. }, Some(claim)) => Some(short(&format!("prediction:{name}:{}", claim.prediction))),
+        _ => None,
+    }
+}
+
 impl Document for PlanRecord {
     const KIND: &'static str = "plan";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// A plan for each device of a thousand servers with four each.
     const MOST_LIVE: usize = 4_096;
 
@@ -32,7 +42,15 @@ impl Document for PlanRecord {
     fn unique(&self) -> Vec<String> {
         let targets = self.plan.targets().into_iter().filter(|_| self.is_live());
         let targets = targets.map(target_key);
-        targets.chain(sender_key(&self.plan)).collect()
+        let kept = sender_key(&self.plan).into_iter().chain(prediction_key(&self.plan));
+        targets.chain(kept).collect()
+    }
+
+    /// Version 1 ends before what tells whether an outcome counts: nothing had interfered then.
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let none: (bool, Option<DecisionId>) = (false, None);
+        let whole = [bytes, &codec::encode(&none)].concat();
+        codec::decode(&whole).ok().filter(|_| version == 1)
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
@@ -49,7 +67,7 @@ impl Document for PlanRecord {
 }
 
 /// A key within the store's bound: a long one ends with its digest.
-fn short(key: &str) -> String {
+pub(super) fn short(key: &str) -> String {
     const MOST: usize = 120;
     if key.len() <= MOST {
         return key.to_owned();
@@ -61,6 +79,17 @@ fn short(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_of_the_first_version_is_read() {
+        let record = PlanRecord::new(super::super::machine::two_steps(true), None, wire::Now::default());
+        let bytes = codec::encode(&record);
+        // Version 1 was the same without its last two fields, a byte each.
+        let (first, last) = bytes.split_at(bytes.len() - 2);
+        assert_eq!(last, [0, 0]);
+        assert_eq!(PlanRecord::migrate(1, first), Some(record));
+        assert_eq!(PlanRecord::migrate(0, first), None);
+    }
 
     #[test]
     fn long_keys_stay_apart_within_the_bound() {
