@@ -15,6 +15,9 @@ import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
+import { Brains } from "./pages/Brains";
+import { Plan } from "./pages/Plan";
+import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
@@ -65,6 +68,12 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "plans":
+      return <Plans />;
+    case "plan":
+      return <Plan key={route.id} id={route.id} />;
+    case "brains":
+      return <Brains />;
     case "policies":
       return <Policies />;
     case "access":
@@ -95,6 +104,12 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "plans":
+      return "Plans";
+    case "plan":
+      return `Plan ${route.id.slice(0, 8)}`;
+    case "brains":
+      return "Brains";
     case "policies":
       return "Policies";
     case "access":
