@@ -139,7 +139,8 @@ export type Origin =
   | { rule: { rule: string } }
   | { cleared: { rule: string } }
   | { command: { id: string; who: string; reason: string } }
-  | { local: { who: string; reason: string } };
+  | { local: { who: string; reason: string } }
+  | { plan: { id: string; plan: string; step: number; undo: boolean; brain: boolean; who: string; reason: string } };
 
 export interface Observed {
   series: { device: string; quantity: string };

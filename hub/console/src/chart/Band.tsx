@@ -5,15 +5,17 @@
 import * as api from "../api/client";
 import type { ForecastView, Unit } from "../api/types";
 import { Empty } from "../parts/bits";
+import { useMedia } from "../parts/Table";
 import { useFetched, useKept } from "../state/fetched";
 import { serverNow, useTick } from "../state/use";
 import { figure, human, scaleOf, span } from "../text/format";
 
 const BEAT_MS = 5_000;
 const PAST_MS = 5 * 60_000;
-const WIDTH = 720;
-const HEIGHT = 180;
-const LEFT = 44;
+const WIDE = 960;
+const NARROW = 360;
+const HEIGHT = 200;
+const LEFT = 36;
 const BOTTOM = 22;
 const TOP = 12;
 
@@ -23,7 +25,7 @@ interface Past {
 }
 
 /** A picture's scales: milliseconds and values to pixels. */
-export function scales(past: Past[], forecast: ForecastView): { x: (at_ms: number) => number; y: (value: number) => number; ticks: number[]; ends: [number, number] } {
+export function scales(past: Past[], forecast: ForecastView, width: number): { x: (at_ms: number) => number; y: (value: number) => number; ticks: number[]; ends: [number, number] } {
   const now = Date.parse(forecast.at);
   const last = forecast.points[forecast.points.length - 1]?.ahead_ms ?? 60_000;
   const from = Math.min(now - last, past[0]?.at_ms ?? now - last);
@@ -34,7 +36,7 @@ export function scales(past: Past[], forecast: ForecastView): { x: (at_ms: numbe
   const ticks: number[] = [];
   for (let value = low; value <= high; value += step) ticks.push(value);
   return {
-    x: (at_ms) => LEFT + ((at_ms - from) / (now + last - from)) * (WIDTH - LEFT - 8),
+    x: (at_ms) => LEFT + ((at_ms - from) / (now + last - from)) * (width - LEFT - 8),
     y: (value) => TOP + (1 - (value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM),
     ticks,
     ends: [from, now + last],
@@ -63,7 +65,9 @@ export function Band({ node, device }: { node: string; device: string }) {
 }
 
 function Picture({ forecast, past }: { forecast: ForecastView; past: Past[] }) {
-  const { x, y, ticks, ends } = scales(past, forecast);
+  // Letters keep their size: a narrow screen gets a picture of its own, not a smaller one.
+  const width = useMedia("(max-width: 719px)") ? NARROW : WIDE;
+  const { x, y, ticks, ends } = scales(past, forecast, width);
   const now = Date.parse(forecast.at);
   const last = past[past.length - 1];
   const start = last === undefined ? [] : [{ ahead_ms: last.at_ms - now, low: last.value, middle: last.value, high: last.value }];
@@ -78,22 +82,22 @@ function Picture({ forecast, past }: { forecast: ForecastView; past: Past[] }) {
   return (
     <figure class="band">
       <figcaption class={foreseen === undefined ? "muted" : "tone-warn"}>{said}</figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${forecast.quantity} of ${forecast.node}/${forecast.device}: ${said}`}>
+      <svg viewBox={`0 0 ${width} ${HEIGHT}`} class={width === NARROW ? "narrow" : undefined} role="img" aria-label={`${forecast.quantity} of ${forecast.node}/${forecast.device}: ${said}`}>
         {ticks.map((value) => (
           <g key={value}>
-            <line class="grid" x1={LEFT} x2={WIDTH - 8} y1={y(value)} y2={y(value)} />
+            <line class="grid" x1={LEFT} x2={width - 8} y1={y(value)} y2={y(value)} />
             <text x={LEFT - 6} y={y(value) + 4} text-anchor="end">{figure(value, unit).value}</text>
           </g>
         ))}
         <polygon class="spread" points={area} />
         <polyline class="middle" points={path((point) => point.middle)} />
         <polyline class="past" points={past.map((one) => `${x(one.at_ms).toFixed(1)},${y(one.value).toFixed(1)}`).join(" ")} />
-        <line class="limit" x1={LEFT} x2={WIDTH - 8} y1={y(limit)} y2={y(limit)} />
+        <line class="limit" x1={LEFT} x2={width - 8} y1={y(limit)} y2={y(limit)} />
         <text x={LEFT + 4} y={y(limit) - 4}>limit {human(limit, unit)}</text>
         <line class="now" x1={x(now)} x2={x(now)} y1={TOP} y2={HEIGHT - BOTTOM} />
         <text x={x(now)} y={HEIGHT - 6} text-anchor="middle">now</text>
         <text x={LEFT} y={HEIGHT - 6}>{`−${span(now - ends[0])}`}</text>
-        <text x={WIDTH - 8} y={HEIGHT - 6} text-anchor="end">{`+${span(ends[1] - now)}`}</text>
+        <text x={width - 8} y={HEIGHT - 6} text-anchor="end">{`+${span(ends[1] - now)}`}</text>
       </svg>
       <Twin forecast={forecast} unit={unit} />
     </figure>

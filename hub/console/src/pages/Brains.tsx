@@ -79,10 +79,12 @@ function Record({ brain }: { brain: BrainView }) {
 
 const SIDE = 200;
 const PAD = 30;
+/** Room for the last label and half of the largest mark. */
+const END = 18;
 
 /** Claims against what came true: on the line, they are as good as they say. */
 function Reliability({ bins, name }: { bins: BinView[]; name: string }) {
-  const place = (bp: number): number => PAD + (bp / 10_000) * (SIDE - PAD - 8);
+  const place = (bp: number): number => PAD + (bp / 10_000) * (SIDE - PAD - END);
   const height = (bp: number): number => SIDE - place(bp);
   const most = Math.max(...bins.map((bin) => bin.weight), 1);
   return (

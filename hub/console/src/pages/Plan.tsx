@@ -50,7 +50,7 @@ function Shown({ plan }: { plan: PlanView }) {
         <Fact name="State"><Sign word={planStateOf(plan.state)} /></Fact>
         <Fact name="Since"><time class="num" dateTime={plan.since}>{clockTime(plan.since, serverNow())}</time></Fact>
         <Fact name="Sent by">{plan.by_brain ? <a href="/brains">{plan.source}</a> : plan.source}</Fact>
-        <Fact name={isOver ? "Ended by itself at the latest" : "Ends at the latest"}><time class="num" dateTime={plan.not_after}>{clockTime(plan.not_after, serverNow())}</time></Fact>
+        {isOver ? null : <Fact name="Ends at the latest"><time class="num" dateTime={plan.not_after}>{clockTime(plan.not_after, serverNow())}</time></Fact>}
         {plan.deadline === undefined ? null : <Fact name="Goes on by"><time class="num" dateTime={plan.deadline}>{clockTime(plan.deadline, serverNow())}</time></Fact>}
         {plan.claim === undefined ? null : <Fact name="Claims" title={`prediction ${plan.claim.prediction}`}><span class="num">{Math.floor(plan.claim.confidence_bp / 100)}</span><span class="unit"> % sure, over {span(plan.claim.horizon_ms)}</span></Fact>}
         {truth === null ? null : <Fact name="Prediction"><Sign word={truth} /></Fact>}

@@ -215,7 +215,7 @@ describe("the picture of a forecast", () => {
   it("holds the past, the band and the limit, and goes on where the readings end", () => {
     const at = "2026-12-01T06:00:00.000Z";
     const forecast = { node: "edge-01", device: "gpu0", quantity: "gpu.temperature", unit: "milli_celsius" as const, at, limit: 85_000, points: [{ ahead_ms: 60_000, low: 70_000, middle: 80_000, high: 92_000 }] };
-    const { x, y, ticks, ends } = scales([{ at_ms: Date.parse(at) - 300_000, value: 52_000 }], forecast);
+    const { x, y, ticks, ends } = scales([{ at_ms: Date.parse(at) - 300_000, value: 52_000 }], forecast, 960);
     expect(ticks[0]).toBeLessThanOrEqual(52_000);
     expect(ticks[ticks.length - 1]).toBeGreaterThanOrEqual(92_000);
     expect(ends[1] - Date.parse(at)).toBe(60_000);
