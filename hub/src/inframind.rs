@@ -58,7 +58,10 @@ impl Foresight {
             _ => (Quantity::FsUsedShare, 1.0),
         };
         let value = |value: f64| (value * scale) as i64;
-        let points = watch.distances_ms().zip(&band.points);
+        let points = watch.measured_band();
+        if points.is_empty() {
+            return None;
+        }
         Some(ForecastView {
             node: node.clone(),
             device: device.clone(),
@@ -67,6 +70,7 @@ impl Foresight {
             at: Wall(i64::try_from(band.at_ms).unwrap_or(i64::MAX)),
             limit: value(brain.limit(device)),
             points: points
+                .into_iter()
                 .map(|(ahead_ms, point)| ForecastPointView {
                     ahead_ms,
                     low: value(point.low),

@@ -4,7 +4,7 @@
 mod world;
 
 use hub_core::plans::{BrainRecord, PlanAsk, PlanRecord, Tier, brain_view};
-use hub_core::{Answer, Request, SessionId, decode_document};
+use hub_core::{Answer, Input, Request, SessionId, decode_document};
 use wire::action::{Action, ActionKind, Outcome, OutcomeState};
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::decision::{Authority, Decision, Inputs, Judgement, Verdict};
@@ -766,4 +766,31 @@ fn a_freeze_between_two_steps_takes_back_what_was_done_where_it_says_so() {
         assert_eq!(record.state, expected, "{in_flight}: {}", record.detail);
         assert!(record.detail.contains("by rule launch"), "{}", record.detail);
     }
+}
+
+#[test]
+fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
+    let mut world = World::new(2);
+    let agent = AgentId::new("edge-1").unwrap();
+    let site = "rome".to_owned();
+    world.tell(Input::Enrolled { agent: agent.clone(), site });
+    world.publish(policy::DEMO_BUNDLE);
+    world.settle();
+    let mut both = cap();
+    let mut second = both.steps[0].clone();
+    second.target = Target::Device {
+        node: agent,
+        device: DeviceId::gpu(0),
+    };
+    both.steps.push(second);
+    grant(&mut world, "power_cap", Tier::T2);
+    submit(&mut world, 1, both.clone());
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::AwaitingApproval, "{}", record.detail);
+    assert!(record.detail.contains("within one site at this tier, and the plan is about 2"), "{}", record.detail);
+    grant(&mut world, "power_cap", Tier::T3);
+    submit(&mut world, 2, both);
+    world.settle();
+    assert_eq!(stored(&world, 2).state, PlanState::Scheduled, "{}", stored(&world, 2).detail);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about 30 seconds
+sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about two minutes
 
 usage: cargo run --release -- [OPTIONS]
 
@@ -16,6 +16,7 @@ usage: cargo run --release -- [OPTIONS]
   --with-kube              a real Kubernetes control plane beside it, with a deployment to scale and roll out;
                            built once, about 5 minutes on two cores (needs Go 1.26)
   --no-build               use the programs that lie beside this one
+  --inframind URL          a brain that the hub calls beside its own, for example http://127.0.0.1:50051
   --certificate-life SPAN  how long the hub's certificates for agents live, for example 8s
   --beacon-every SPAN      how often the hub proves that the policy is fresh (15s)
   --help, --version
@@ -51,6 +52,8 @@ pub struct Options {
     /// Call cargo first.
     pub build: bool,
     /// Handed to the hub.
+    pub inframind: Option<String>,
+    /// Handed to the hub.
     pub certificate_life: Option<String>,
     /// Handed to the hub.
     pub beacon_every: String,
@@ -67,6 +70,7 @@ impl Default for Options {
             tour_only: false,
             kube: false,
             build: true,
+            inframind: None,
             certificate_life: None,
             // Often enough that a person sees the proof of freshness grow old and become new.
             beacon_every: "15s".to_owned(),
@@ -90,6 +94,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
                     .ok_or_else(|| format!("--nodes {text} is not a number from 1 to {MAX_NODES}"))?;
             }
             "--state" => options.state = Some(PathBuf::from(value()?)),
+            "--inframind" => options.inframind = Some(value()?),
             "--certificate-life" => options.certificate_life = Some(value()?),
             "--beacon-every" => options.beacon_every = value()?,
             "--keep" => options.keep = true,
@@ -138,9 +143,10 @@ mod tests {
             }),
         );
         check(
-            "--certificate-life 8s --tour-only --with-kube",
+            "--certificate-life 8s --inframind http://[::1]:1 --tour-only --with-kube",
             Ok(Options {
                 kube: true,
+                inframind: Some("http://[::1]:1".to_owned()),
                 certificate_life: Some("8s".to_owned()),
                 tour_only: true,
                 ..Options::default()

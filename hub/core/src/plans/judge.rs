@@ -204,7 +204,7 @@ fn because(judgement: &Judgement, index: usize, now: Now) -> String {
         .filter(|why| !why.is_empty());
     let mut text = format!("step {number}: {verdict} by rule {rule}");
     if let Some(why) = why {
-        text.push_str(&format!(": would pass if {why}"));
+        text.push_str(&format!(": {why}"));
     }
     if let Some(wait_ms) = judgement.retry_after_ms {
         let until = now.wall.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX));

@@ -606,7 +606,11 @@ impl PlanRecord {
     fn step_done(&mut self, now: Now) -> Reaction {
         let done = self.current() + 1;
         if done == self.plan.steps.len() {
-            return self.enter(PlanState::Completed, format!("all {done} steps are done"), now);
+            let detail = match done {
+                1 => "its step is done".to_owned(),
+                _ => format!("all {done} steps are done"),
+            };
+            return self.enter(PlanState::Completed, detail, now);
         }
         self.current = u16::try_from(done).unwrap_or(u16::MAX);
         self.leases = 0;
