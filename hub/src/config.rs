@@ -112,6 +112,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "kafka")]
     pub kafka_tls: Option<PathBuf>,
 
+    /// Where brains dial in, with certificates of the authority in `--brain-tls`; nobody can if absent.
+    #[arg(long, value_name = "ADDRESS", requires = "brain_tls")]
+    pub brain_listen: Option<SocketAddr>,
+
+    /// Folder with `ca.pem`, which signs the certificates of brains (their common name is the brain's name), and the hub's
+    /// `certificate.pem` and `key.pem` towards them.
+    #[arg(long, value_name = "DIR", requires = "brain_listen")]
+    pub brain_tls: Option<PathBuf>,
+
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub telemetry_bytes: u64,

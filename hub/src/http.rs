@@ -21,6 +21,7 @@ use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::forges::Forges;
 use crate::hub::Handle;
+use crate::inframind::Foresight;
 use crate::keys::RoleFile;
 use crate::metrics::Meters;
 use crate::people::People;
@@ -32,6 +33,7 @@ mod api_tokens;
 mod assets;
 mod audits;
 pub mod auth;
+mod brains;
 pub mod certificate;
 mod clusters;
 mod decisions;
@@ -122,6 +124,8 @@ pub struct App {
     pub artifacts: Artifacts,
     /// Hash of the token of remediation agents.
     pub remediation_token: Digest,
+    /// The embedded brain.
+    pub foresight: Arc<Foresight>,
     /// Told when a task may be waiting.
     pub work: Arc<tokio::sync::Notify>,
 }

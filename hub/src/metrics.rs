@@ -126,6 +126,10 @@ pub struct Meters {
     pub closed: AtomicU64,
     /// Machines that were enrolled.
     pub enrolled: AtomicU64,
+    /// Plans of brains elsewhere that were not taken.
+    pub brain_refused: AtomicU64,
+    /// Plans of brains elsewhere that had to wait because they came too fast.
+    pub brain_slowed: AtomicU64,
     inputs: AtomicU64,
     asks: AtomicU64,
     batches: AtomicU64,
@@ -157,6 +161,16 @@ impl Meters {
         let wait = (what.0, what.1.clone());
         *counted.requests.entry(what).or_default() += 1;
         counted.waits.entry(wait).or_default().observe(span);
+    }
+
+    /// A plan of a brain was not taken.
+    pub fn brain_plan_refused(&self) {
+        add(&self.brain_refused, 1);
+    }
+
+    /// A plan of a brain had to wait.
+    pub fn brain_slowed(&self) {
+        add(&self.brain_slowed, 1);
     }
 
     /// How it stands.

@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -32,8 +34,9 @@ use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::limits::Limits;
 use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
-use crate::inframind;
+use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
+use crate::inframind::{self, Foresight};
 use crate::kafka;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
@@ -180,7 +183,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public, hub.setup.as_deref())?;
+        announce(&hub.public, hub.setup.as_deref(), hub.brains)?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -203,10 +206,13 @@ fn signals(cause: std::io::Error) -> RunError {
 }
 
 /// The link of the first person goes to stdout only, so that it is in no log.
-fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
+fn announce(public: &Public, setup: Option<&str>, brains: Option<SocketAddr>) -> Result<(), RunError> {
     let mut out = std::io::stdout();
     let setup = setup.map(|link| format!("first administrator: {link}\n"));
-    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
+    let brains = brains
+        .map(|address| format!("brains dial in at {address}\n"))
+        .unwrap_or_default();
+    write!(out, "ready https://{public}\n{brains}{}", setup.unwrap_or_default())
         .and_then(|()| out.flush())
         .map_err(|cause| RunError::System {
             action: "write to stdout".to_owned(),
@@ -220,6 +226,8 @@ pub struct Running {
     pub public: Public,
     /// The first person's one-time link, while nobody is there.
     pub setup: Option<String>,
+    /// Where brains dial in, if they may.
+    pub brains: Option<SocketAddr>,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -332,8 +340,10 @@ impl Running {
             hub: handle.clone(),
         };
         let http = CancellationToken::new();
+        let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
-            tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
+            let (hub, seen) = (handle.clone(), Arc::clone(&foresight));
+            tasks.spawn(inframind::embedded(hub, Arc::clone(&store), seen, http.clone()));
         }
         if let Some(url) = args.inframind.clone() {
             let tls = args.inframind_tls.clone();
@@ -344,6 +354,15 @@ impl Running {
                 cluster: args.trust_domain.clone(),
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
+        }
+        let mut brains = None;
+        if let (Some(address), Some(folder)) = (args.brain_listen, args.brain_tls.clone()) {
+            let tls = blocking(move || tls_in(&folder)).await??;
+            let (listener, address) = brain_port(address).await?;
+            let reserved = vec![hub_brain::Brain::NAME.to_owned(), args.inframind_name.clone()];
+            let door = DialIn::new(handle.clone(), Arc::clone(&store), Arc::clone(&meters), reserved);
+            tasks.spawn(dial_in(listener, tls, door, args.trust_domain.clone(), http.clone()));
+            brains = Some(address);
         }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
@@ -373,6 +392,7 @@ impl Running {
             forges,
             artifacts,
             remediation_token,
+            foresight: foresight,
             work: Arc::default(),
         };
         tasks.spawn(publisher.run(wanted));
@@ -393,6 +413,7 @@ impl Running {
         Ok(Self {
             public,
             setup,
+            brains,
             handle,
             store: base.store,
             quic,
@@ -481,12 +502,34 @@ fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
 
 /// Where the InfraMind is, and the certificates for it.
 fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
-    let Some(folder) = tls else {
-        return Ok(Address { url, tls: None });
+    let tls = tls.map(|folder| tls_in(&folder)).transpose()?;
+    Ok(Address { url, tls })
+}
+
+/// The certificates towards brains, in a folder.
+fn tls_in(folder: &Path) -> Result<Tls, RunError> {
+    let [ca, certificate, key] = tls_files(folder)?;
+    Ok(Tls { ca, certificate, key })
+}
+
+/// The port at which brains dial in, and where it is.
+async fn brain_port(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |cause| RunError::System {
+        action: format!("listen for brains on {address}: give another --brain-listen"),
+        cause,
     };
-    let [ca, certificate, key] = tls_files(&folder)?;
-    let tls = Tls { ca, certificate, key };
-    Ok(Address { url, tls: Some(tls) })
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves brains that dial in until the hub stops.
+async fn dial_in(listener: TcpListener, tls: Tls, door: DialIn, cluster: String, stop: CancellationToken) {
+    let stopped = stop.cancelled_owned();
+    let served = wire_inframind::server::serve(listener, Some(&tls), Arc::new(door), &cluster, stopped);
+    if let Err(error) = served.await {
+        tracing::error!(%error, "brains cannot dial in any more");
+    }
 }
 
 /// Who sends events to outgoing webhooks.

@@ -186,6 +186,9 @@ pub trait Store: Send + Sync + 'static {
     /// Telemetry blocks that arrived after this number, oldest first: (number, agent, epoch, block).
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError>;
 
+    /// Number of the newest telemetry block, 0 if there is none.
+    fn newest_block(&self) -> Result<u64, StoreError>;
+
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;
 

@@ -16,6 +16,9 @@ import { Fleet } from "./pages/Fleet";
 import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
+import { Brains } from "./pages/Brains";
+import { Plan } from "./pages/Plan";
+import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
@@ -66,6 +69,12 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "plans":
+      return <Plans />;
+    case "plan":
+      return <Plan key={route.id} id={route.id} />;
+    case "brains":
+      return <Brains />;
     case "policies":
       return <Policies />;
     case "access":
@@ -98,6 +107,12 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "plans":
+      return "Plans";
+    case "plan":
+      return `Plan ${route.id.slice(0, 8)}`;
+    case "brains":
+      return "Brains";
     case "policies":
       return "Policies";
     case "access":

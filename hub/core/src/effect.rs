@@ -182,6 +182,8 @@ pub enum Answer {
     Noted,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
+    /// What is known of a brain with a verb now.
+    Brain(Box<wire::api::BrainView>),
     /// It is stored, and is being done.
     Accepted,
     /// What came of a change of a deployment.

@@ -22,7 +22,7 @@ use wire::{AgentId, DecisionId};
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
-pub use self::plan::{Plan, Said, Subject, Submit};
+pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 pub use self::webhook::Webhook;
 use self::words::{not_empty, parameter, span, target, victim};
@@ -105,6 +105,11 @@ pub enum Verb {
     Plan {
         #[command(subcommand)]
         what: Plan,
+    },
+    /// Set how much a brain may do without a person; `get brains` shows what each has earned
+    Brain {
+        #[command(subcommand)]
+        what: BrainVerb,
     },
     /// Veto all but protective actions on a node
     Hold(Reasoned),
@@ -241,6 +246,9 @@ pub enum Resource {
     /// Rollouts under way and the last finished ones, newest first
     #[value(alias = "rollout")]
     Rollouts,
+    /// Brains with every verb that they are graded for: how far each is trusted, and what that rests on
+    #[value(alias = "brain")]
+    Brains,
     /// Failed checks that became tasks, newest first
     #[value(aliases = ["task", "failures"])]
     Tasks,
@@ -407,6 +415,8 @@ pub enum DemoVerb {
     Heal,
     /// Drive a GPU hot
     Heat,
+    /// Let the load of a GPU grow over minutes, so that a brain can foresee the heat
+    Grow,
     /// Let it cool
     Cool,
     /// Make a node's workload leak memory
@@ -428,6 +438,7 @@ impl DemoVerb {
             Self::Cut => "cut",
             Self::Heal => "heal",
             Self::Heat => "heat",
+            Self::Grow => "grow",
             Self::Cool => "cool",
             Self::Leak => "leak",
             Self::HangGpu => "hang-gpu",

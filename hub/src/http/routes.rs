@@ -8,9 +8,9 @@ use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
-    health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies, problems,
-    remediation, rollouts, series, stream, tasks, tokens, users, verify,
+    App, Failure, actions, api_tokens, assets, audits, brains, clusters, decisions, door, events, glass, guard,
+    handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies,
+    problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -184,6 +184,11 @@ pub const ROUTES: &[Route] = &[
     }),
     act("/api/v1/action-plans/{id}/retry", P::PlansExecute, || {
         post(plans::retry)
+    }),
+    read("/api/v1/brains", P::PlansRead, || get(brains::list)),
+    read("/api/v1/forecast", P::NodesRead, || get(brains::forecast)),
+    act("/api/v1/brains/{brain}/{verb}/tier", P::PlansApprove, || {
+        post(brains::grant)
     }),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),

@@ -308,6 +308,14 @@ pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<
     Ok(found)
 }
 
+/// Arrival number of the newest block.
+pub fn newest_block(read: &ReadTransaction) -> Read<u64> {
+    match read.open_table(rows::BLOCK_ORDER)?.last()? {
+        Some((arrival, _)) => Ok(number(arrival.value())?),
+        None => Ok(0),
+    }
+}
+
 /// Walks entries from the newest back.
 pub fn walk_back(read: &ReadTransaction, agent: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Read<()> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));

@@ -241,6 +241,10 @@ impl Store for RedbStore {
         self.read(|read| read::blocks_arrived(read, after, limit))
     }
 
+    fn newest_block(&self) -> Result<u64, StoreError> {
+        self.read(read::newest_block)
+    }
+
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {
         self.read(|read| read::bundles(read, limit))
     }

@@ -5,8 +5,8 @@
 
 use serde::de::DeserializeOwned;
 use wire::api::{
-    ApiTokenView, ConsumerView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView,
-    RoleView, UserView,
+    ApiTokenView, BrainView, ConsumerView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView,
+    PolicyView, RoleView, UserView,
 };
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId};
@@ -69,6 +69,8 @@ const ROLES: Path = Path::plain("/roles");
 const TOKENS: Path = Path::plain("/api-tokens");
 const CLUSTERS: Path = Path::plain("/clusters");
 const DEPLOYMENTS: Path = Path::plain("/deployments");
+const BRAINS: Path = Path::plain("/brains");
+const NO_BRAIN: &str = "no brain has predicted anything yet: sentinel plan list";
 const ROLLOUTS: Path = Path::plain("/rollouts");
 
 /// Rows of a list, and where it goes on.
@@ -144,6 +146,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
         (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
         (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,
+        (Resource::Brains, false) => of_hub::<BrainView>(session, get, BRAINS, NO_BRAIN, output).await,
         (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.limit, output).await,
     }
 }

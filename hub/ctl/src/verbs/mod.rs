@@ -61,6 +61,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
         Verb::Plan { what } => plan::run(session, what, output).await,
+        Verb::Brain { what } => plan::brain(session, what, output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
@@ -122,7 +123,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
-        Verb::Plan { .. } | Verb::Task { .. } => false,
+        Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }
