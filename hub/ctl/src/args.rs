@@ -16,18 +16,20 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
-use wire::{AgentId, DecisionId};
+use wire::{AgentId, CommandId, DecisionId, Wall};
 
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
-use self::words::{not_empty, parameter, span, target, victim};
+use self::words::{not_empty, parameter, since, span, target, victim};
+use crate::choice::{Field, Selector};
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
 6 hub or node unreachable, 7 wait timed out, 8 degraded.\n\
-Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, in this order.";
+Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, the hub of this machine \
+(/var/lib/sentinel-hub/admin.json), in this order. A node needs none on its own machine: --local.";
 
 /// The command line of Sentinel, for a hub and for a node's own socket.
 #[derive(Debug, Parser)]
@@ -55,6 +57,12 @@ pub struct Global {
         hide_possible_values = false
     )]
     pub output: Format,
+    /// Ask nodes on their own sockets, without the hub: those of the context, else the agent of this machine
+    #[arg(long, global = true)]
+    pub local: bool,
+    /// Ask the node at this socket; no context is needed
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Longest wait for an answer or an outcome, for example 500ms, 30s or 5m
     #[arg(long, global = true, value_name = "SPAN", value_parser = span)]
     pub timeout: Option<Duration>,
@@ -108,6 +116,19 @@ pub enum Verb {
     Hold(Reasoned),
     /// Take a hold back
     Release(Reasoned),
+    /// Wait for what comes of a command that its node has not carried out yet
+    Wait {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+    },
+    /// Call a command off that its node has not decided yet
+    Cancel {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
     /// Failed checks that became tasks: show, cancel, try again
     Task {
         #[command(subcommand)]
@@ -198,7 +219,7 @@ pub enum Resource {
     /// Decisions, newest first
     #[value(alias = "decision")]
     Decisions,
-    /// Entries of the journals, oldest first
+    /// Entries of the journals, newest first
     #[value(alias = "entry")]
     Entries,
     /// Published bundles, newest first
@@ -268,18 +289,41 @@ pub struct Get {
     /// Only of this node
     #[arg(long)]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket; without --node, every node of the context
+    /// Only rows with these labels or fields, for example rack=r7,site!=berlin; of decisions and entries, those of such nodes
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<Selector>,
+    /// Only rows since then: a span before now, for example 30m or 7d, or a time (RFC 3339)
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Wall>,
+    /// Only the newest, oldest first, as in a log
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    pub tail: Option<usize>,
+    /// By a field as -o json names it, for example backlog_entries or gpus.0.temperature_mc; - before it puts the greatest first
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    pub sort_by: Option<Field>,
+    /// Leave out the line of titles
     #[arg(long)]
-    pub local: bool,
+    pub no_headers: bool,
     /// Go on and print what changes, until interrupted
     #[arg(short, long, visible_short_alias = 'f', visible_alias = "follow")]
     pub watch: bool,
     /// Only events after this one's `sentinelcursor`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Most rows; 0 is all of them
-    #[arg(long, default_value_t = 100)]
-    pub limit: usize,
+    /// Most rows; 0 is all of them; 100 if absent, and with --since all since then
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+impl Get {
+    /// Most rows that are read; 0 is no limit.
+    pub fn most(&self) -> usize {
+        match (self.tail.or(self.limit), self.since) {
+            (Some(most), _) => most,
+            (None, Some(_)) => 0,
+            (None, None) => 100,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -289,9 +333,6 @@ pub enum Describe {
     Node {
         /// Its name
         name: AgentId,
-        /// Ask the node's own socket
-        #[arg(long)]
-        local: bool,
     },
 }
 
@@ -306,9 +347,6 @@ pub struct Why {
     /// Of this node
     #[arg(long)]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -318,9 +356,6 @@ pub struct Replay {
     /// On this node; the decision's own if absent
     #[arg(long)]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -328,6 +363,9 @@ pub struct Verify {
     /// Only this node
     #[arg(long)]
     pub node: Option<AgentId>,
+    /// Wait until nodes that are away or catching up have sent everything, for --timeout or two minutes
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -343,9 +381,19 @@ pub struct Act {
     /// Why you want it; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// Ask at the node's own socket, without the hub
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long a command may wait for its node, and whether its outcome is waited for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Patience {
+    /// Do not wait for the outcome: exit status 0 once the hub has the command durable; `sentinel wait ID` waits for it later
     #[arg(long)]
-    pub local: bool,
+    pub no_wait: bool,
+    /// How long it may wait for a node that is away; an action as long as its outcome is waited for, a hold an hour if absent
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub valid_for: Option<Duration>,
 }
 
 /// A node, and perhaps a part of it.
@@ -362,9 +410,8 @@ pub struct Reasoned {
     /// Why; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// At the node's own socket, without the hub
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Subcommand)]
@@ -473,6 +520,13 @@ mod tests {
             "get decisions --node edge-03 --local --watch -o jsonl",
             "get entries --limit 0",
             "get policies -o yaml",
+            "get entries --since 1h --tail 20 -f -l rack=r7,site!=b --no-headers",
+            "get nodes --sort-by -backlog_entries --socket a.sock",
+            "hold edge-03 --reason hands --no-wait --valid-for 2h",
+            "wait 0198f2c07a5b7d1e8f00112233445566 --timeout 5m",
+            "cancel 0198f2c07a5b7d1e8f00112233445566 --reason wrong",
+            "policy rollback 7",
+            "policy import a.parcel --local",
             "describe node edge-03",
             "why edge-03.1.42 --local",
             "why --last --node edge-03",
@@ -581,7 +635,6 @@ mod tests {
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
-            ("policy import a.parcel", "--node"),
             ("policy simulate --bundle b.yaml", "--since"),
             ("policy simulate --bundle b.yaml --input a.jsonl", "--old"),
             ("policy init --threshold 0", "1..=16"),

@@ -7,6 +7,7 @@
 //! Read next: `args.rs` (every verb), `verbs/` (what each does), `client.rs` (how it asks).
 
 mod args;
+mod choice;
 mod client;
 mod context;
 mod events;

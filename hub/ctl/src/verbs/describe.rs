@@ -17,8 +17,8 @@ use crate::session::Session;
 use crate::table::{Cell, Table};
 
 /// `sentinel describe node NAME`.
-pub async fn run(session: &Session, name: &AgentId, local: bool, output: &mut Output) -> Result<Exit, Failure> {
-    let node: NodeView = session.source(local, name)?.get(&format!("/nodes/{name}")).await?;
+pub async fn run(session: &Session, name: &AgentId, output: &mut Output) -> Result<Exit, Failure> {
+    let node: NodeView = session.source(name)?.get(&format!("/nodes/{name}")).await?;
     output.one(&node, node.name.as_str(), || text(&node))?;
     Ok(Exit::Ok)
 }
