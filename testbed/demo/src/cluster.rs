@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::builder::{Programs, short};
+use crate::builder::{Programs, short, typed};
 use crate::control::{Order, Verb};
 use crate::fakes;
 use crate::folder::{self, Folder};
@@ -41,6 +41,8 @@ pub struct Cluster {
     kube: Option<Keeper>,
     proxy: Proxy,
     nodes: Vec<Node>,
+    /// Whether `sentinel` without `--context` finds this demo.
+    announced: bool,
     context: Arc<Mutex<Value>>,
 }
 
@@ -84,6 +86,7 @@ impl Cluster {
             kube: None,
             proxy,
             nodes: Vec::new(),
+            announced: false,
             context: Arc::new(Mutex::new(Value::Null)),
         };
         screen.happened(
@@ -106,7 +109,8 @@ impl Cluster {
 
     fn start_nodes(&mut self, options: &Options, names: &[String], screen: &Screen) -> Result<(), String> {
         self.read_context()?;
-        let announced = self.folder.announce()?;
+        // Whoever has named another context in this terminal reaches that one.
+        self.announced = self.folder.announce()? && std::env::var_os("SENTINEL_CONTEXT").is_none();
         // All at once: each waits for the network and for the disk, not for the others.
         let keepers: Vec<Result<Keeper, String>> = std::thread::scope(|scope| {
             let this = &*self;
@@ -153,9 +157,9 @@ impl Cluster {
             "{} GPUs are simulated and say so (sim); CPU, memory, disks and network are this machine's own",
             options.nodes * GPUS
         ));
-        if !announced {
+        if !self.announced {
             screen.more(&format!(
-                "another demo runs too; reach this one with --context {}",
+                "`sentinel` reaches another one; this one with --context {}",
                 self.folder.context().display()
             ));
         }
@@ -362,7 +366,8 @@ impl Cluster {
             "  console   {}   (opens once)",
             link.unwrap_or_else(|reason| reason)
         ));
-        let sentinel = short(&self.programs.sentinel);
+        let context = (!self.announced).then(|| self.folder.context());
+        let sentinel = typed(&short(&self.programs.sentinel), context.as_deref());
         screen.note("  try, in another terminal:");
         let mut lines = Vec::new();
         if self.kube.is_some() {
@@ -380,7 +385,7 @@ impl Cluster {
             format!("why --last --node {node} --local"),
             format!("demo heal {node}"),
             format!("demo cut {node} --from hub"),
-            "verify".to_owned(),
+            "verify --wait".to_owned(),
             "get decisions --watch".to_owned(),
             format!("act {node}/gpu0 power_cap 'to=20 W' --reason 'too low'"),
         ]
