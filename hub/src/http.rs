@@ -32,6 +32,7 @@ mod audits;
 pub mod auth;
 pub mod certificate;
 mod clusters;
+mod compress;
 mod decisions;
 mod door;
 mod events;
@@ -65,6 +66,7 @@ mod users;
 mod verify;
 
 pub use answer::Failure;
+pub use login::CONSOLE_SESSIONS;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 

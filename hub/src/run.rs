@@ -27,7 +27,7 @@ use crate::enroll::EnrollError;
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
-use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
+use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind;
 use crate::inframind::remote::{Remote, remote};
@@ -172,7 +172,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public, hub.setup.as_deref())?;
+        announce(&hub)?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -194,16 +194,26 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
+/// What a fleet without policy is offered at each start: its nodes watch, and act on nothing.
+const OFFER: &str =
+    "no policy is published yet, so nodes only observe; one to begin with: sentinel policy publish --starter\n";
+
 /// The link of the first person goes to stdout only, so that it is in no log.
-fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
+fn announce(hub: &Running) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    let setup = setup.map(|link| format!("first administrator: {link}\n"));
-    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
-        .and_then(|()| out.flush())
-        .map_err(|cause| RunError::System {
-            action: "write to stdout".to_owned(),
-            cause,
-        })
+    let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
+    let offer = if hub.without_policy { OFFER } else { "" };
+    write!(
+        out,
+        "ready https://{}\n{}{offer}",
+        hub.public,
+        setup.unwrap_or_default()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|cause| RunError::System {
+        action: "write to stdout".to_owned(),
+        cause,
+    })
 }
 
 /// A hub that runs.
@@ -212,6 +222,8 @@ pub struct Running {
     pub public: Public,
     /// The first person's one-time link, while nobody is there.
     pub setup: Option<String>,
+    /// Whether no bundle is published yet.
+    pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -285,6 +297,7 @@ impl Running {
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
+        let without_policy = fresh && args.bundle.is_none();
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
@@ -320,13 +333,14 @@ impl Running {
             let brain = Remote {
                 name: args.inframind_name.clone(),
                 address,
-                cluster: args.trust_domain.clone(),
+                cluster: trust_domain.clone(),
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
-        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
         let app = App {
             hub: handle.clone(),
@@ -356,6 +370,7 @@ impl Running {
         Ok(Self {
             public,
             setup,
+            without_policy,
             handle,
             store: base.store,
             quic,

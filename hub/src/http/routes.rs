@@ -2,15 +2,15 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
-    health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream, tasks,
-    tokens, users, verify,
+    App, Failure, actions, api_tokens, assets, audits, clusters, compress, decisions, door, events, glass, guard,
+    handbook, health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream,
+    tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -182,6 +182,8 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/verify", P::AuditsRead, || get(verify::list)),
     act("/api/v1/break-glass", P::NodesManage, || post(glass::open)),
     act("/api/v1/actions", P::NodesAct, || post(actions::act)),
+    read("/api/v1/commands/{id}", P::NodesRead, || get(actions::outcome)),
+    act("/api/v1/commands/{id}/cancel", P::NodesAct, || post(actions::cancel)),
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
     act("/api/v1/tokens", P::NodesManage, || post(tokens::create)),
@@ -291,5 +293,6 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
         .layer(from_fn_with_state(app.clone(), metrics::count))
+        .layer(from_fn(compress::compress))
         .with_state(app)
 }
