@@ -18,6 +18,7 @@ import { Node } from "./pages/Node";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
+import { Title } from "./parts/Title";
 import { startRouting, useRoute } from "./state/route";
 import { restartStream, startStream } from "./state/stream";
 import { applyTheme, theme } from "./state/theme";
@@ -27,9 +28,6 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   const link = useStore((state) => state.link);
   const { route } = useRoute();
   const [refused, setRefused] = useState(first);
-  useEffect(() => {
-    document.title = `${titleOf(route)} · Sentinel`;
-  });
   useEffect(() => {
     // A one-time link opened in a page that is open already changes only the part after `#`.
     const entered = (): void => {
@@ -47,6 +45,7 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   if (link === "unauthorized") return <Login failure={refused} />;
   return (
     <Shell>
+      <Title name={titleOf(route)} />
       <Page />
     </Shell>
   );
@@ -66,7 +65,7 @@ function Page() {
     case "decision":
       return <Decision id={route.id} />;
     case "policies":
-      return <Policies />;
+      return <Policies generation={route.generation} />;
     case "access":
       return <Access />;
     case "audit":
@@ -96,7 +95,7 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
     case "decision":
       return route.id;
     case "policies":
-      return "Policies";
+      return route.generation === null ? "Policies" : `Policy ${route.generation}`;
     case "access":
       return "Access";
     case "audit":
