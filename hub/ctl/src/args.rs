@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
 use wire::{AgentId, CommandId, DecisionId, Wall};
@@ -25,6 +26,7 @@ pub use self::plan::{Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 use self::words::{not_empty, parameter, since, span, target, victim};
 use crate::choice::{Field, Selector};
+use crate::complete;
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
 6 hub or node unreachable, 7 wait timed out, 8 degraded.\n\
@@ -287,7 +289,7 @@ pub struct Get {
     /// Only this one: a node's name, a decision's or entry's id, a policy's generation or name
     pub name: Option<String>,
     /// Only of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
     /// Only rows with these labels or fields, for example rack=r7,site!=berlin; of decisions and entries, those of such nodes
     #[arg(short = 'l', long, value_name = "LABELS")]
@@ -332,6 +334,7 @@ pub enum Describe {
     #[command(alias = "nodes")]
     Node {
         /// Its name
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         name: AgentId,
     },
 }
@@ -339,29 +342,30 @@ pub enum Describe {
 #[derive(Debug, clap::Args)]
 pub struct Why {
     /// The decision, for example edge-03.1.42, or the plan
-    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject)]
+    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject, add = ArgValueCompleter::new(complete::decisions))]
     pub id: Option<Subject>,
     /// The newest one
     #[arg(long)]
     pub last: bool,
     /// Of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The decision, for example edge-03.1.42
+    #[arg(add = ArgValueCompleter::new(complete::decisions))]
     pub id: DecisionId,
     /// On this node; the decision's own if absent
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// Only this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
     /// Wait until nodes that are away or catching up have sent everything, for --timeout or two minutes
     #[arg(long)]
@@ -371,7 +375,7 @@ pub struct Verify {
 #[derive(Debug, clap::Args)]
 pub struct Act {
     /// Where: NODE or NODE/DEVICE, for example edge-03/gpu0
-    #[arg(value_parser = target)]
+    #[arg(value_parser = target, add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
     /// What: power_cap, release_power_cap, restart, throttle, unthrottle or notify
     pub action: String,
@@ -406,6 +410,7 @@ pub struct Target {
 #[derive(Debug, clap::Args)]
 pub struct Reasoned {
     /// Which node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub node: AgentId,
     /// Why; it is journaled
     #[arg(long, value_parser = not_empty)]
@@ -476,7 +481,7 @@ pub struct Demo {
     #[arg(value_enum)]
     pub verb: DemoVerb,
     /// To whom: NODE, NODE/gpuN, SITE or hub
-    #[arg(value_parser = victim)]
+    #[arg(value_parser = victim, add = ArgValueCompleter::new(complete::targets))]
     pub whom: Victim,
     /// With cut and heal: only the path between the two; hub or a node
     #[arg(long, value_name = "NAME")]

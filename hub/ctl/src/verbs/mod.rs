@@ -21,7 +21,6 @@ mod verify;
 mod watch;
 mod why;
 
-use clap::CommandFactory as _;
 use serde::Serialize;
 use wire::kube::DeploymentChange;
 
@@ -141,7 +140,11 @@ fn version(output: &mut Output) -> Result<Exit, Failure> {
 
 fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "sentinel", &mut script);
+    let shells = clap_complete::env::Shells::builtins();
+    let known = shells.completer(&shell.to_string());
+    let known =
+        known.ok_or_else(|| Failure::new(Exit::Usage, format!("`{shell}` is not a shell that is completed")))?;
+    known.write_registration("COMPLETE", "sentinel", "sentinel", "sentinel", &mut script)?;
     output.bytes(&script)?;
     Ok(Exit::Ok)
 }

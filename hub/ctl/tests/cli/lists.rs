@@ -232,6 +232,36 @@ fn every_list_is_chosen_and_sorted_by_the_same_words() {
 }
 
 #[test]
+fn a_shell_is_offered_the_nodes_and_devices_that_there_are() {
+    let fake = Fake::hub(&[
+        (
+            "GET /nodes",
+            items([rows::node("edge-03"), rows::node("edge-01"), rows::node("other")]),
+        ),
+        ("GET /decisions?limit=50", items([rows::decision("edge-03.1.42")])),
+    ]);
+    let offered = |words: &[&str]| -> Vec<String> {
+        let context = fake.context_file(0o600);
+        let said = crate::support::run(
+            std::process::Command::new(env!("CARGO_BIN_EXE_sentinel"))
+                .args(["--", "sentinel"])
+                .args(words)
+                .env("COMPLETE", "fish")
+                .env("SENTINEL_CONTEXT", context),
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+        let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+        said.out.lines().map(first).collect()
+    };
+    assert_eq!(offered(&["describe", "node", "ed"]), ["edge-01", "edge-03"]);
+    assert_eq!(offered(&["act", "edge-03/g"]), ["edge-03/gpu0"]);
+    assert_eq!(offered(&["why", "edge-03."]), ["edge-03.1.42"]);
+    assert_eq!(offered(&["hold", "o"]), ["other"]);
+    let script = fake.line("completion bash");
+    assert!(script.out.contains("COMPLETE=\"bash\""), "{}", script.out);
+}
+
+#[test]
 fn policies_are_listed_newest_first() {
     let fake = Fake::hub(&[("GET /policies", items([rows::policy(1, false), rows::policy(2, true)]))]);
     check(
