@@ -24,6 +24,8 @@ import { fleetSentence } from "../text/sentence";
 import { heatOf, type Standing, toneOf } from "../text/severity";
 import { authorityMeans, authorityTone, clockTone, clockWord, linkOf, outcomeOf, stateOf, verdictOf } from "../text/words";
 
+/** Widths where there is room. */
+const ROOMY: Record<string, { width: number }> = { name: { width: 128 }, state: { width: 210 }, gpus: { width: 640 } };
 const DEFAULT_COLUMNS = ["name", "state", "age", "gpus", "cpu", "memory", "policy", "last"];
 /** A fleet from this size on is ordered once a second instead of at every change. */
 const LARGE = 500;
@@ -37,9 +39,9 @@ export function Fleet() {
   const filterText = query.get("q") ?? "";
   const sort = query.get("sort");
   const shown = query.get("cols")?.split(",") ?? DEFAULT_COLUMNS;
-  // Without room the state goes without its age, see the style sheet.
-  const roomy = useMedia("(min-width: 1400px)");
-  const columns = COLUMNS.filter((column, index) => index === 0 || shown.includes(column.id)).map((column) => (column.id === "state" && !roomy ? { ...column, width: 136 } : column));
+  // With room the state has its age, and the lines of GPUs are longer; without, see the style sheet.
+  const roomy = useMedia("(min-width: 1700px)");
+  const columns = COLUMNS.filter((column, index) => index === 0 || shown.includes(column.id)).map((column) => ({ ...column, ...(roomy ? ROOMY[column.id] : undefined) }));
 
   const filter = parseFilter(filterText, NODE_FIELDS);
   const order = useOrder(`${filterText} ${sort} ${newest} ${state.nodes.size > LARGE ? Math.floor(now / 1_000) : version}`, () => {
@@ -160,19 +162,19 @@ const fresh = (one: FleetRow): Freshness => shownAs(one.row.view.state, one.age_
 const hottest = (one: FleetRow): number | null => one.row.view.gpus.reduce<number | null>((most, gpu) => (gpu.temperature_mc === null ? most : Math.max(most ?? gpu.temperature_mc, gpu.temperature_mc)), null);
 
 const COLUMNS: Column<Shown>[] = [
-  { id: "name", head: "Node", width: 112, by: (one) => one.row.view.name, cell: (one) => <a class="strong" href={nodePath(one.row.view.name)}>{one.row.view.name}</a> },
-  { id: "state", head: "State", width: 184, by: (one) => STATES.indexOf(one.row.view.state), cell: (one) => <StateCell one={one} /> },
-  { id: "age", head: "Data age", about: "how long ago anything of this node arrived", width: 80, right: true, by: (one) => one.age_ms, cell: (one) => <Age age_ms={one.age_ms} fresh={fresh(one)} /> },
-  { id: "gpus", head: "GPU temperature and power", about: "sorted by the hottest", width: 480, by: hottest, cell: (one) => <Gpus one={one} /> },
-  { id: "cpu", head: "CPU", width: 72, right: true, by: (one) => one.row.view.cpu_used_bp, cell: (one) => <Share value={one.row.view.cpu_used_bp} fresh={fresh(one)} /> },
+  { id: "name", head: "Node", width: 96, by: (one) => one.row.view.name, cell: (one) => <a class="strong" href={nodePath(one.row.view.name)}>{one.row.view.name}</a> },
+  { id: "state", head: "State", width: 132, by: (one) => STATES.indexOf(one.row.view.state), cell: (one) => <StateCell one={one} /> },
+  { id: "age", head: "Data age", about: "how long ago anything of this node arrived", width: 96, right: true, by: (one) => one.age_ms, cell: (one) => <Age age_ms={one.age_ms} fresh={fresh(one)} /> },
+  { id: "gpus", head: "GPU temperature and power", about: "sorted by the hottest", width: 500, by: hottest, cell: (one) => <Gpus one={one} /> },
+  { id: "cpu", head: "CPU", width: 64, right: true, by: (one) => one.row.view.cpu_used_bp, cell: (one) => <Share value={one.row.view.cpu_used_bp} fresh={fresh(one)} /> },
   { id: "memory", head: "Memory", width: 76, right: true, by: (one) => one.row.view.memory_used_bp, cell: (one) => <Share value={one.row.view.memory_used_bp} fresh={fresh(one)} /> },
   { id: "workloads", head: "Workloads", width: 180, cell: (one) => <Workloads one={one} /> },
-  { id: "policy", head: "Policy", about: "generation of its active bundle", width: 64, by: (one) => one.row.view.policy_generation, cell: (one) => <Generation one={one} /> },
+  { id: "policy", head: "Policy", about: "generation of its active bundle", width: 56, by: (one) => one.row.view.policy_generation, cell: (one) => <Generation one={one} /> },
   { id: "backlog", head: "Backlog", about: "entries that it made and the hub has not stored, as last heard", width: 72, right: true, by: (one) => one.row.view.backlog_entries, cell: (one) => <Backlog entries={one.row.view.backlog_entries} /> },
   { id: "authority", head: "Authority", about: "what the age of its policy still lets it do", width: 92, by: (one) => one.row.view.authority, cell: (one) => <Toned tone={authorityTone(one.row.view.authority)} title={authorityMeans(one.row.view.authority)}>{one.row.view.authority}</Toned> },
   { id: "clock", head: "Clock", width: 110, by: (one) => one.row.view.clock, cell: (one) => <Toned tone={clockTone(one.row.view.clock)}>{clockWord(one.row.view.clock)}</Toned> },
   { id: "version", head: "Version", width: 90, by: (one) => one.row.view.version, cell: (one) => one.row.view.version },
-  { id: "last", head: "Last decision", least: 150, about: "and how long ago it was made", by: (one) => one.row.view.last_decision?.at ?? null, cell: (one) => <Last one={one} /> },
+  { id: "last", head: "Last decision", least: 196, about: "and how long ago it was made", by: (one) => one.row.view.last_decision?.at ?? null, cell: (one) => <Last one={one} /> },
 ];
 
 function StateCell({ one }: { one: Shown }) {

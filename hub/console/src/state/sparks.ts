@@ -79,7 +79,9 @@ function next(): void {
     void api
       .series(node, Math.floor(serverNow() - SPARK_MS), { points: POINTS, quantity: "gpu.temperature" })
       .then((view) => {
-        one.bands = new Map(view.lines.map((line) => [line.device, { at_ms: view.at_ms, high: line.values, low: line.low ?? line.values }]));
+        // A server that is older sends every line.
+        const lines = view.lines.filter((line) => line.quantity === "gpu.temperature");
+        one.bands = new Map(lines.map((line) => [line.device, { at_ms: view.at_ms, high: line.values, low: line.low ?? line.values }]));
       })
       // A row without a spark line says as much as a message in each row would.
       .catch(() => undefined)
