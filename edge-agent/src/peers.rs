@@ -1,13 +1,13 @@
-//! Keeps in touch with the neighbours that the settings name: who is there, how each stands with the hub, and the way through it.
+//! Keeps in touch with the neighbours that the policy names, or the settings where the policy names none: who is there, how each stands with the hub, and the way through it.
 //!
 //! One task. Of two agents the one whose name comes first makes the session, so that a pair has one. Whom to go through is decided
 //! in `edge-agent-core`, and so is what a bundle or a beacon that a neighbour passed on is worth; this file only says who is in touch,
-//! and gives each what it lacks. It never speaks with an agent that the settings do not name, nor with one of another site.
+//! and gives each what it lacks. It never speaks with an agent that neither names, nor with one of another site.
 //!
 //! Invariant: a neighbour is listed from its first word until its session ends, and nobody is carried who is not listed.
 //! Read next: `wire/transport/src/peer.rs` (a session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -105,12 +105,15 @@ impl Peers {
             shared: Arc::new(shared),
             identity: Arc::new(renewed),
         };
+        let members = settings.peers.clone();
         let task = Task {
             end,
             clock,
             name: identity.agent().clone(),
             site: identity.site().to_owned(),
             settings,
+            members,
+            busy: BTreeSet::new(),
             live: peers.live.clone(),
             told,
             own: heard,
@@ -164,6 +167,10 @@ struct Task {
     name: AgentId,
     site: String,
     settings: Mesh,
+    /// Who are the neighbours at present, and where.
+    members: BTreeMap<AgentId, SocketAddr>,
+    /// Those with a dial, a pause or a session of ours: one chain each.
+    busy: BTreeSet<AgentId>,
     live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
     told: watch::Sender<Vec<NeighbourView>>,
     own: watch::Receiver<Own>,
@@ -194,8 +201,7 @@ struct News {
 
 impl Task {
     async fn run(mut self) {
-        let peers: Vec<AgentId> = self.settings.peers.keys().cloned().collect();
-        peers.into_iter().for_each(|peer| self.dial(peer));
+        self.dial_all();
         loop {
             tokio::select! {
                 met = self.end.accept() => match met {
@@ -214,6 +220,7 @@ impl Task {
                     // The link is gone, and with it the reason to be in touch.
                     Err(_) => return self.end.close(wire::frame::STOPPED),
                 },
+                Ok(()) = self.shared.changed() => self.follow(),
                 Ok(()) = self.certificates.changed() => {
                     match tls(&self.certificates.borrow_and_update(), &self.clock) {
                         Ok(tls) => self.end.replace_tls(tls),
@@ -232,9 +239,42 @@ impl Task {
         self.name < *peer
     }
 
+    /// Another bundle may name other members.
+    fn follow(&mut self) {
+        let shared = self.shared.borrow_and_update().clone();
+        let site = shared.sites.iter().find(|known| known.id == self.site);
+        let mut members = site.map_or_else(|| self.settings.peers.clone(), |site| site.members.clone());
+        members.remove(&self.name);
+        if members == self.members {
+            return;
+        }
+        tracing::info!(
+            members = members.len(),
+            by_policy = site.is_some(),
+            "the neighbours are others now"
+        );
+        self.members = members;
+        for (name, live) in lock(&self.live).iter() {
+            if !self.members.contains_key(name) {
+                live.handle.close("you are no neighbour of mine any more");
+            }
+        }
+        self.dial_all();
+    }
+
+    fn dial_all(&mut self) {
+        let idle = |peer: &&AgentId| !self.busy.contains(*peer);
+        let peers: Vec<AgentId> = self.members.keys().filter(idle).cloned().collect();
+        peers.into_iter().for_each(|peer| self.dial(peer));
+    }
+
     fn dial(&mut self, peer: AgentId) {
-        let address = self.settings.peers.get(&peer).filter(|_| self.dials(&peer));
-        let Some(address) = address else { return };
+        let address = self.members.get(&peer).filter(|_| self.dials(&peer));
+        let Some(address) = address else {
+            self.busy.remove(&peer);
+            return;
+        };
+        self.busy.insert(peer.clone());
         let dialling = self.end.dial(peer.clone(), *address);
         self.work
             .spawn(async move { Done::Dialled(peer, dialling.await.map(Box::new)) });
@@ -242,10 +282,10 @@ impl Task {
 
     /// Somebody has made a session with us.
     fn visited(&mut self, met: Met) {
-        if self.settings.peers.contains_key(&met.agent) && !self.dials(&met.agent) {
+        if self.members.contains_key(&met.agent) && !self.dials(&met.agent) {
             return self.begin(met);
         }
-        tracing::warn!(agent = %met.agent, "no neighbour in the settings of this node: sent away");
+        tracing::warn!(agent = %met.agent, "no neighbour of this node: sent away");
         met.refuse("you are no neighbour of mine");
     }
 

@@ -101,7 +101,7 @@ impl Feed {
                 }
             }
             // Whoever watches the fleet does not watch people.
-            Change::Access { .. } => {}
+            Change::Access { .. } | Change::Identity(_) => {}
             Change::Policy => {
                 if let Some(policy) = core.policy(now) {
                     self.send(&StreamEvent::Policy(Box::new(policy)));

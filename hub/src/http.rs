@@ -41,6 +41,7 @@ mod guard;
 mod handbook;
 mod health;
 mod hooks;
+mod identities;
 mod identity;
 pub mod jwt;
 mod login;
@@ -56,6 +57,7 @@ mod rollouts;
 mod routes;
 mod series;
 mod server;
+mod story;
 mod stream;
 mod tasks;
 #[cfg(test)]

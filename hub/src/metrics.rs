@@ -92,7 +92,7 @@ pub struct Meters {
     pub opened: AtomicU64,
     /// Sessions that ended.
     pub closed: AtomicU64,
-    /// Machines that were enrolled, or changed their site.
+    /// Machines that were enrolled.
     pub enrolled: AtomicU64,
     inputs: AtomicU64,
     asks: AtomicU64,
@@ -160,7 +160,6 @@ impl Meter {
         let counter = match input {
             Input::SessionOpened { .. } => &self.meters.opened,
             Input::SessionClosed { .. } => &self.meters.closed,
-            Input::Enrolled { .. } => &self.meters.enrolled,
             _ => return,
         };
         add(counter, 1);

@@ -23,7 +23,7 @@ use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Brains, Public, RunArgs};
-use crate::enroll::EnrollError;
+use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
@@ -69,9 +69,6 @@ pub enum RunError {
     /// No CA.
     #[error(transparent)]
     Ca(#[from] CaError),
-    /// No enrolment.
-    #[error(transparent)]
-    Enroll(#[from] EnrollError),
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
@@ -259,14 +256,7 @@ impl Running {
         let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
-        let settings = QuicSettings::default();
-        let quic = Quic::start(
-            udp,
-            Arc::clone(&base.ca),
-            Arc::clone(&base.enrollment),
-            inputs,
-            settings,
-        )?;
+        let sessions = Sessions::default();
         let store: Arc<dyn Store> = base.store.clone();
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
@@ -274,6 +264,7 @@ impl Running {
         let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let people = Arc::new(People::of(core.access()));
+        let bars = Arc::new(Bars::of(core.agents()));
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
@@ -284,13 +275,29 @@ impl Running {
             store: Arc::clone(&store),
             done: completions,
             inputs: frames,
-            outlet: Arc::new(Frames(quic.sessions())),
+            outlet: Arc::new(Frames(sessions.clone())),
             kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
+            bars: Arc::clone(&bars),
             meters: Arc::clone(&meters),
             publish: to_publisher,
         });
+        let enrollment = Arc::new(Enrollment::new(
+            Arc::clone(&base.ca),
+            handle.clone(),
+            bars,
+            Arc::clone(&meters),
+            base.root_keys,
+        ));
+        let quic = Quic::start(
+            udp,
+            Arc::clone(&base.ca),
+            Arc::clone(&enrollment),
+            inputs,
+            sessions,
+            QuicSettings::default(),
+        )?;
         let stop = Stop::default();
         let tasks = TaskTracker::new();
         let turn = tokio::spawn(turn.run(stop.clone()));
@@ -346,7 +353,7 @@ impl Running {
             hub: handle.clone(),
             store,
             clusters,
-            enrollment: base.enrollment,
+            enrollment,
             roles: base.roles,
             ca: base.ca,
             auth: Arc::new(auth),

@@ -13,18 +13,16 @@ use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::view::{Story, ViewError};
 use wire::{BundleRef, SignedBundle};
 
-use crate::enroll::Registry;
-
 mod apply;
 #[cfg(test)]
 mod crash;
 mod documents;
+mod format_2;
 mod group;
 mod lists;
 mod open;
 mod read;
 mod redb;
-mod registry;
 mod rows;
 #[cfg(test)]
 mod suite;
@@ -110,7 +108,7 @@ pub struct Cursor {
 pub type Walk = std::ops::ControlFlow<()>;
 
 /// What the hub needs of a store. All calls but [`Store::write`] may block for as long as the disk does.
-pub trait Store: Registry {
+pub trait Store: Send + Sync + 'static {
     /// What the core must know to go on.
     fn recover(&self) -> Result<Recovered, StoreError>;
 

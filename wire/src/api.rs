@@ -35,7 +35,11 @@
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
 //! | the same at a hub | [`List`]<[`GlassSentView`]>: each node that the token names, or each connected one if it names none |
 //! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
-//! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
+//! | `GET`, `POST /api/v1/tokens` (hub only) | [`List`]<[`JoinTokenView`]>; [`TokenRequest`] -> [`TokenView`] |
+//! | `DELETE /api/v1/tokens/{id}` (hub only) | [`JoinTokenView`] |
+//! | `POST /api/v1/nodes/{name}/deny`, `/allow`, `/remove` (hub only) | [`ReasonRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rename` (hub only) | [`RenameRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rejoin` (hub only) | [`RejoinNodeRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
 //! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code, or a name and a password -> 204 with the session cookie |
 //! | `POST /api/v1/auth/setup` (hub only) | [`SetupRequest`] -> [`UserView`], and the session cookie |
@@ -90,7 +94,8 @@ pub use policies::{
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
 pub use requests::{
-    ActRequest, ActView, HandRequest, LoginLinkView, LoginRequest, ReasonRequest, TokenRequest, TokenView,
+    ActRequest, ActView, HandRequest, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest,
+    RejoinNodeRequest, RenameRequest, TokenRequest, TokenView,
 };
 
 /// The first parts of the console's own addresses: `hub/console/src/state/route.ts` reads them. The front page has none.

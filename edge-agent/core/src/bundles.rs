@@ -246,7 +246,10 @@ impl Agent {
     /// Looks the authority step up; a change is an entry.
     pub(crate) fn look_at_authority(&mut self, now: Now) {
         let Some(judge) = &self.judge else { return };
-        let policy_age_ms = self.policy_age_ms(now.mono);
+        let policy_age_ms = match self.has_planted(Planted::KeepAuthority) {
+            true => 0,
+            false => self.policy_age_ms(now.mono),
+        };
         let (step, next_ms) = judge.bundle().authority(policy_age_ms);
         let by_age = AuthorityNow {
             step,
@@ -298,7 +301,9 @@ impl Agent {
         let floor = self.marks.floor.generation;
         // What is active from before a rotation of the policy keys counts as older than all that the new ones sign.
         let comparable = self.marks.bundle_since == self.policy_since();
-        let replaces_other = self.judge.is_some() && comparable && reference.generation <= self.marks.bundle.generation;
+        let equal = self.has_planted(Planted::EqualGeneration) && reference.generation == self.marks.bundle.generation;
+        let is_newer = equal || reference.generation > self.marks.bundle.generation;
+        let replaces_other = self.judge.is_some() && comparable && !is_newer;
         let below = reference.generation < floor || replaces_other;
         if below && !self.has_planted(Planted::SkipFloor) {
             return Err(refused(format!(
@@ -306,7 +311,7 @@ impl Agent {
                 reference.generation, self.marks.bundle.generation
             )));
         }
-        match policy::Bundle::parse(&text) {
+        match policy::Bundle::parse_signed(&text) {
             Ok(parsed) => Ok(Some((reference, Arc::new(parsed)))),
             Err(problems) => Err(refused(match problems.first() {
                 Some(first) => format!("line {}: {}", first.line, first.message),

@@ -38,6 +38,13 @@ pub enum Input {
     Fault(crate::faults::Fault),
     /// A device answers and its driver wants nothing done.
     DeviceWell(wire::DeviceId),
+    /// Settings that count from now on.
+    Retimed {
+        /// As [`Settings::block_every`].
+        block_every: Duration,
+        /// As [`Settings::append_deadline`].
+        append_deadline: Duration,
+    },
     /// A supervised process started or ended.
     Workload {
         /// Its name.

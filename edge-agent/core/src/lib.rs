@@ -41,4 +41,4 @@ pub use input::{ActionResult, AppendError, Floor, Input, Loaded, LocalRequest, P
 pub use mesh::{Homing, Shared, carrier};
 #[doc(hidden)]
 pub use planted::Planted;
-pub use view::{LinkState, OpenAction};
+pub use view::{LinkState, OpenAction, Standing};

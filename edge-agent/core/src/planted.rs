@@ -30,6 +30,12 @@ pub enum Planted {
     TakeTurn,
     /// Takes a beacon that was heard before for a fresh one.
     OldBeacon,
+    /// Takes another bundle of the same generation.
+    EqualGeneration,
+    /// Forgets over a restart that a person holds the node.
+    ForgetHold,
+    /// Goes on with the authority that it had.
+    KeepAuthority,
 }
 
 impl Agent {

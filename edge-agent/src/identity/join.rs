@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use wire::enroll::{CaPin, Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal};
 use wire::ids::AgentId;
 use wire::time::Wall;
@@ -120,26 +120,22 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
         cause,
     })?;
     let addresses = reachable_first(addresses).await;
+    let node_key = SigningKey::from_bytes(&stored.node_key);
+    let csr = csr(&folder, &key)?;
     let wish = options.name.as_ref().or(options.host.as_ref());
-    let mut request = JoinRequest {
-        token: options.token.clone(),
-        name: wish.map(ToString::to_string),
-        node_key: SigningKey::from_bytes(&stored.node_key).verifying_key().to_bytes(),
-        csr: csr(&folder, &key)?,
-        program: options.program.clone(),
-    };
-    let taken = Refusal::NameTaken;
-    let credentials = match ask_to_join(&options, &addresses, &request).await {
+    let credentials = match ask_to_join(&options, wish, &addresses, &node_key, csr.clone()).await {
         // Two machines of one name: nobody chose it, so the hub makes another; the token is still good.
-        Err(JoinError::Refused { refusal, .. }) if refusal == taken && options.name.is_none() && wish.is_some() => {
-            request.name = None;
-            ask_to_join(&options, &addresses, &request).await?
+        Err(JoinError::Refused {
+            refusal: Refusal::NameTaken,
+            ..
+        }) if options.name.is_none() && wish.is_some() => {
+            ask_to_join(&options, None, &addresses, &node_key, csr).await?
         }
         other => other?,
     };
     let identity = Identity {
         folder,
-        node_key: SigningKey::from_bytes(&stored.node_key),
+        node_key,
         joined: Joined {
             hub,
             credentials,
@@ -173,8 +169,10 @@ fn name_of_host(host: &str) -> Option<AgentId> {
 
 async fn ask_to_join(
     options: &JoinOptions,
+    wish: Option<&AgentId>,
     addresses: &[SocketAddr],
-    request: &JoinRequest,
+    node_key: &SigningKey,
+    csr: Vec<u8>,
 ) -> Result<Credentials, JoinError> {
     let hub = || options.hub.clone();
     let clock = CertificateClock::new(options.wall_floor);
@@ -193,7 +191,16 @@ async fn ask_to_join(
         };
         let lost = |cause| JoinError::Lost { hub: hub(), cause };
         let mut door = visit.open().await.map_err(lost)?;
-        door.write(request).await.map_err(lost)?;
+        let message = JoinRequest::message(&options.token, &door.exporter(), &csr);
+        let request = JoinRequest {
+            token: options.token.clone(),
+            name: wish.map(ToString::to_string),
+            node_key: node_key.verifying_key().to_bytes(),
+            csr,
+            program: options.program.clone(),
+            signature: node_key.sign(&message).to_bytes().to_vec(),
+        };
+        door.write(&request).await.map_err(lost)?;
         let answer = door.read().await.map_err(lost)?;
         let domain = visit.trust_domain();
         visit.leave();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use wire::api::BundleProblem;
+use wire::enroll::Refusal;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
@@ -10,6 +11,7 @@ use wire::kube::{ChangeOutcome, RolloutView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::access::{ApiToken, Session, User};
+use crate::agents::{Identity, JoinToken};
 use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
@@ -163,6 +165,17 @@ pub enum Answer {
     Session(Box<Session>),
     /// The token as it stands now; as it stood, for one that was revoked.
     ApiToken(Box<ApiToken>),
+    /// A join token as it stands now; as it stood, for one that was revoked.
+    JoinToken(Box<JoinToken>),
+    /// The identity as it stands now: what a certificate may be made of.
+    Agent(Box<Identity>),
+    /// No certificate.
+    NotEnrolled {
+        /// In which way it is refused.
+        refusal: Refusal,
+        /// For people: what happened and what to do.
+        detail: String,
+    },
     /// It is recorded.
     Noted,
     /// The plan as it stands now.
@@ -254,6 +267,8 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// An agent's identity as it is stored now, or is not any more.
+    Identity(AgentId),
     /// A person, a session or a token as it is stored now, or is not any more.
     Access {
         /// Kind of the document.

@@ -96,7 +96,7 @@ pub enum Verb {
         #[command(subcommand)]
         what: Describe,
     },
-    /// Why a decision or a plan is as it is: every clause with its value and limit
+    /// Why a decision, a plan or a task is as it is: every clause with its value and limit
     Why(Why),
     /// Recompute a decision from the journal alone
     Replay(Replay),
@@ -266,6 +266,11 @@ pub enum Task {
         /// Its id
         id: String,
     },
+    /// Print the proof of its patch: `sentinel-patchbot verify-cert` runs it again
+    Certificate {
+        /// Its id
+        id: String,
+    },
     /// Stop one that waits or is being worked on
     Cancel {
         /// Its id
@@ -341,7 +346,7 @@ pub enum Describe {
 
 #[derive(Debug, clap::Args)]
 pub struct Why {
-    /// The decision, for example edge-03.1.42, or the plan
+    /// The decision, for example edge-03.1.42, or the plan, or the task
     #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject, add = ArgValueCompleter::new(complete::decisions))]
     pub id: Option<Subject>,
     /// The newest one

@@ -62,7 +62,9 @@ impl Choice {
         }
         chosen.truncate(self.limit.unwrap_or(usize::MAX));
         if let Some(count) = self.tail {
-            if self.sort_by.is_none() {
+            if self.sort_by.is_none() && chosen.iter().any(|&place| time_of(&rows[place]).is_some()) {
+                // Lists in time come newest first: turned round, what happened in one moment keeps its order.
+                chosen.reverse();
                 chosen.sort_by_key(|&place| time_of(&rows[place]));
             }
             chosen.drain(..chosen.len().saturating_sub(count));
@@ -306,6 +308,16 @@ mod tests {
             ..Choice::default()
         };
         assert!(choice.of(&[json!({"name": "x"})]).is_err());
+    }
+
+    #[test]
+    fn what_happened_in_one_moment_keeps_its_order() {
+        let at = |name: &str| json!({"name": name, "at": "2026-11-24T12:00:00Z"});
+        let choice = Choice {
+            tail: Some(2),
+            ..Choice::default()
+        };
+        assert_eq!(choice.of(&[at("third"), at("second"), at("first")]).unwrap(), [1, 0]);
     }
 
     #[test]

@@ -59,6 +59,11 @@ impl Output {
         (self.choice, self.headers) = (choice, headers);
     }
 
+    /// Whether only the newest rows were wanted, so that nobody misses the others.
+    pub fn is_tail(&self) -> bool {
+        self.choice.tail.is_some()
+    }
+
     /// Whether a person reads, not a program.
     pub fn for_people(&self) -> bool {
         matches!(self.format, Format::Table | Format::Wide)

@@ -236,7 +236,7 @@ async fn answered(app: &App, request: Request, named: &str) -> Result<ActView, F
         }
         Answer::UnknownCommand => {
             return Err(Failure::not_found(format!(
-                "no command `{named}` is under way: it never was, or it is over; `sentinel audit list --verb command` has all"
+                "no command `{named}` is under way: it never was, or it is over; `sentinel audit list` has them all"
             )));
         }
         Answer::Rejected { reason } => return Err(Failure::conflict(reason)),

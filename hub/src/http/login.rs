@@ -66,7 +66,7 @@ async fn by_link(app: &App, from: Peer, code: &str) -> Result<String, Failure> {
     let Some(cookie) = app.auth.open(code, app.now()) else {
         app.auth.failed(&keys);
         return Err(Failure::unauthorized(
-            "this link was used before, or is older than 10 minutes: `sentinel login --link` prints a new one",
+            "this link was used before, or is older than 10 minutes: `sentinel login` prints a new one",
         ));
     };
     let caller = from.caller(super::identity::ADMINISTRATOR, Via::Console);

@@ -215,12 +215,8 @@ fn of_store(page: &mut Page, app: &App) {
     .count(&[], count(&meters.opened));
     page.family("sentinel_hub_sessions", Kind::Gauge, "Sessions of agents that are up.")
         .count(&[], count(&meters.opened).saturating_sub(count(&meters.closed)));
-    page.family(
-        "sentinel_hub_enrolments",
-        Kind::Counter,
-        "Machines that were enrolled, or changed their site.",
-    )
-    .count(&[], count(&meters.enrolled));
+    page.family("sentinel_hub_enrolments", Kind::Counter, "Machines that were enrolled.")
+        .count(&[], count(&meters.enrolled));
     let help = "Time from handing a batch to the store to its answer.";
     let commits = meters.counted().commits;
     page.family("sentinel_hub_store_batch_duration_seconds", Kind::Histogram, help)

@@ -9,8 +9,8 @@ use wire::{Permission as P, Role};
 
 use super::{
     App, Failure, actions, api_tokens, assets, audits, clusters, compress, decisions, door, events, glass, guard,
-    handbook, health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream,
-    tasks, tokens, users, verify,
+    handbook, health, hooks, identities, login, metrics, nodes, parcels, plans, policies, remediation, rollouts,
+    series, stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -161,6 +161,9 @@ pub const ROUTES: &[Route] = &[
     }),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
+    read("/api/v1/tasks/{id}/explanation", P::TasksRead, || {
+        get(tasks::explanation)
+    }),
     read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
         get(tasks::certificate)
     }),
@@ -186,7 +189,22 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/commands/{id}/cancel", P::NodesAct, || post(actions::cancel)),
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
+    act("/api/v1/nodes/{name}/deny", P::NodesManage, || post(identities::deny)),
+    act("/api/v1/nodes/{name}/allow", P::NodesManage, || post(identities::allow)),
+    act("/api/v1/nodes/{name}/remove", P::NodesManage, || {
+        post(identities::remove)
+    }),
+    act("/api/v1/nodes/{name}/rename", P::NodesManage, || {
+        post(identities::rename)
+    }),
+    act("/api/v1/nodes/{name}/rejoin", P::NodesManage, || {
+        post(identities::rejoin)
+    }),
+    read("/api/v1/tokens", P::NodesManage, || get(tokens::list)),
     act("/api/v1/tokens", P::NodesManage, || post(tokens::create)),
+    route("DELETE", "/api/v1/tokens/{id}", P::NodesManage, || {
+        delete(tokens::revoke)
+    }),
     read("/api/v1/clusters", P::ClustersRead, || get(clusters::list)),
     act("/api/v1/clusters", P::ClustersManage, || post(clusters::register)),
     act("/api/v1/clusters/{name}/remove", P::ClustersManage, || {

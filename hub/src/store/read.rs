@@ -82,6 +82,7 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
         let record = unseal("agents", key.value(), sealed.value())?.to_vec();
         let agent = agent_name("agents", key.value())?;
         agents.push(StoredAgent {
+            agent: agent.clone(),
             record,
             heads: heads(read, &agent)?,
             telemetry: match value(read, rows::BLOCK_HEADS, "block-heads", key.value())? {

@@ -38,11 +38,6 @@ pub const BUNDLES: Table = Table::new("bundles");
 pub const COMMANDS: Table = Table::new("commands");
 /// Name -> value: format, counters, the core's own record, given turns, settings of the shell.
 pub const META: Table = Table::new("meta");
-/// Token hash -> enrolment's record.
-pub const TOKENS: Table = Table::new("tokens");
-/// Agent -> enrolment's record.
-pub const IDENTITIES: Table = Table::new("identities");
-
 /// (kind, id) -> the newest revision of a document.
 pub const DOCUMENTS: Table = Table::new("documents");
 /// (kind, unique key) -> id of the document that has it.
@@ -56,7 +51,7 @@ pub const FEED: Table = Table::new("feed");
 pub const SINCE_2: [Table; 4] = [DOCUMENTS, DOCUMENT_KEYS, DOCUMENT_INDEX, FEED];
 
 /// Every table, so that all exist from the first commit on.
-pub const ALL: [Table; 18] = [
+pub const ALL: [Table; 16] = [
     ENTRIES,
     HEADS,
     DECISIONS,
@@ -69,8 +64,6 @@ pub const ALL: [Table; 18] = [
     BUNDLES,
     COMMANDS,
     META,
-    TOKENS,
-    IDENTITIES,
     DOCUMENTS,
     DOCUMENT_KEYS,
     DOCUMENT_INDEX,

@@ -659,7 +659,7 @@ fn a_store_of_the_format_before_is_brought_up_to_date_with_everything_in_it() {
     let raw = chain.notes(3);
     bench.put(vec![chain.row(raw.clone())]).expect("stored");
     bench.store.close().expect("closes");
-    super::open::as_format_1(&StoreSettings::new(bench.folder.path().join("store")));
+    super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), 1, &[]);
     let mut bench = bench.reopen_closed();
     let arrived = bench.store.arrived(None, 10).expect("whole");
     assert_eq!(
@@ -669,4 +669,49 @@ fn a_store_of_the_format_before_is_brought_up_to_date_with_everything_in_it() {
     bench
         .put(vec![Row::Put(document("a", 1, "red"))])
         .expect("has the new tables");
+}
+
+#[test]
+fn identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stays_one() {
+    use super::format_2::{AgentRecord, IDENTITIES, TOKENS, TokenRecord};
+    let bench = Bench::new();
+    bench.store.close().expect("closes");
+    let hash = Digest([7; 32]);
+    let token = TokenRecord {
+        name: None,
+        site: "lab".to_owned(),
+        made: Wall(1),
+        ends: Wall(2),
+        used_by: Some(agent("edge-03")),
+    };
+    let identity = AgentRecord {
+        agent: agent("edge-03"),
+        site: "lab".to_owned(),
+        node_key: [9; 32],
+        generation: 4,
+        leaf_key: Digest([5; 32]),
+        ends: Wall(3),
+        joined: Wall(1),
+        token: hash,
+        rejoins: 2,
+        recent_rejoins: vec![Wall(2)],
+        denied: Some("stolen".to_owned()),
+        any_generation: false,
+    };
+    let rows = [
+        (TOKENS, hash.0.to_vec(), wire::codec::encode(&token)),
+        (IDENTITIES, b"edge-03".to_vec(), wire::codec::encode(&identity)),
+    ];
+    super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), 2, &rows);
+    let bench = bench.reopen_closed();
+    let read = |kind: &str, id: &str| bench.store.document(kind, id).expect("whole").expect("it is there");
+    let row = read("agent", "edge-03");
+    let found: hub_core::Identity = hub_core::decode_document(&row.id, &row.record).expect("ours");
+    assert_eq!((found.node_key, found.generation, found.rejoins), (Some([9; 32]), 4, 2));
+    assert_eq!(found.shut.map(|shut| shut.reason).as_deref(), Some("stolen"));
+    let row = read("join-token", &hash.to_string());
+    let found: hub_core::JoinToken = hub_core::decode_document(&row.id, &row.record).expect("ours");
+    assert_eq!((found.hash, found.used_by), (hash, Some(agent("edge-03"))));
+    let live = bench.store.recover().expect("whole").documents;
+    assert_eq!(live.len(), 2);
 }

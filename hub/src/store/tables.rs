@@ -33,10 +33,6 @@ pub struct Tables<'t> {
     pub(super) commands: Open<'t>,
     /// For the shell's settings.
     pub meta: Open<'t>,
-    /// For enrolment.
-    pub tokens: Open<'t>,
-    /// For enrolment.
-    pub identities: Open<'t>,
     pub(super) documents: Open<'t>,
     pub(super) document_keys: Open<'t>,
     pub(super) document_index: Open<'t>,
@@ -67,8 +63,6 @@ impl<'t> Tables<'t> {
             bundles: open(rows::BUNDLES)?,
             commands: open(rows::COMMANDS)?,
             meta,
-            tokens: open(rows::TOKENS)?,
-            identities: open(rows::IDENTITIES)?,
             documents: open(rows::DOCUMENTS)?,
             document_keys: open(rows::DOCUMENT_KEYS)?,
             document_index: open(rows::DOCUMENT_INDEX)?,

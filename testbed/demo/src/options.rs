@@ -15,6 +15,8 @@ usage: cargo run --release -- [OPTIONS]
   --tour-only              stop after the tour; exit status 1 if a step failed
   --with-kube              a real Kubernetes control plane beside it, with a deployment to scale and roll out;
                            built once, about 5 minutes on two cores (needs Go 1.26)
+  --with-forge             a real Gitea beside it, with a repository whose check fails: PatchBot repairs it and opens
+                           a pull request; built once, about 3 minutes on two cores (needs Go 1.26, Python 3, bubblewrap)
   --no-build               use the programs that lie beside this one
   --certificate-life SPAN  how long the hub's certificates for agents live, for example 8s
   --beacon-every SPAN      how often the hub proves that the policy is fresh (15s)
@@ -48,6 +50,8 @@ pub struct Options {
     pub tour_only: bool,
     /// Start a Kubernetes control plane, too.
     pub kube: bool,
+    /// Start a forge and PatchBot, too.
+    pub forge: bool,
     /// Call cargo first.
     pub build: bool,
     /// Handed to the hub.
@@ -66,6 +70,7 @@ impl Default for Options {
             tour: true,
             tour_only: false,
             kube: false,
+            forge: false,
             build: true,
             certificate_life: None,
             // Often enough that a person sees the proof of freshness grow old and become new.
@@ -96,6 +101,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
             "--no-tour" => options.tour = false,
             "--tour-only" => options.tour_only = true,
             "--with-kube" => options.kube = true,
+            "--with-forge" => options.forge = true,
             "--no-build" => options.build = false,
             "--help" | "-h" => return Ok(Asked::Text(HELP.to_owned())),
             "--version" | "-V" => {
@@ -138,9 +144,10 @@ mod tests {
             }),
         );
         check(
-            "--certificate-life 8s --tour-only --with-kube",
+            "--certificate-life 8s --tour-only --with-kube --with-forge",
             Ok(Options {
                 kube: true,
+                forge: true,
                 certificate_life: Some("8s".to_owned()),
                 tour_only: true,
                 ..Options::default()

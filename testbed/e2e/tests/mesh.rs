@@ -31,11 +31,24 @@ fn a_node_whose_path_is_cut_is_connected_through_its_neighbour_and_says_so() {
     });
     assert_eq!(own(&cluster, "edge-03")["isolation"], "node");
     assert!(cluster.must(&["get", "nodes"]).out.contains("connected via edge-04"));
-    let generation = publish(&cluster);
+    let generation = publish(&cluster, "");
     cluster.until("the carried node has the new policy", |cluster| {
         own(cluster, "edge-03")["policy_generation"] == generation
     });
     cluster.must_be_whole();
+
+    // Policy says who belongs to the site: whoever it does not name is carried no more.
+    let alone = "sites: [{ id: site-b, members: { edge-03: \"127.0.0.1:9\" } }]\n";
+    publish(&cluster, alone);
+    cluster.until("edge-03 has no neighbour any more", |cluster| {
+        let alone = own(cluster, "edge-03");
+        alone["state"] == "working_alone" && alone["neighbours"][0].is_null()
+    });
+    cluster.must(&["demo", "heal", "edge-03", "--from", "hub"]);
+    publish(&cluster, "");
+    cluster.until("the settings count again", |cluster| {
+        own(cluster, "edge-03")["neighbours"][0]["reach"] == "direct"
+    });
 }
 
 #[test]
@@ -51,7 +64,7 @@ fn a_site_that_is_cut_off_passes_policy_on_and_comes_back_through_the_first_that
     });
 
     // A person brings the new policy to one of them.
-    let generation = publish(&cluster);
+    let generation = publish(&cluster, "");
     let parcel = cluster.folder().join("new.parcel").display().to_string();
     cluster.must(&["policy", "export", "--out", &parcel]);
     let socket = cluster.state("edge-04").join("agent.sock").display().to_string();
@@ -68,10 +81,11 @@ fn a_site_that_is_cut_off_passes_policy_on_and_comes_back_through_the_first_that
     cluster.must_be_whole();
 }
 
-/// Publishes another bundle; its generation.
-fn publish(cluster: &Cluster) -> u64 {
+/// Publishes another bundle with these lines; its generation.
+fn publish(cluster: &Cluster, lines: &str) -> u64 {
     let path = cluster.folder().join("newer.yaml").display().to_string();
-    std::fs::write(&path, "bundle: newer\npermits: [{ kinds: [notify, power_cap] }]\n").expect("a file");
+    let text = format!("bundle: newer\npermits: [{{ kinds: [notify, power_cap] }}]\n{lines}");
+    std::fs::write(&path, text).expect("a file");
     cluster.must(&["policy", "publish", &path, "--wait", "connected"]);
     let policies = cluster.must(&["get", "policies", "-o", "json"]).items();
     let active = policies

@@ -13,6 +13,7 @@ mod agents;
 mod bundles;
 mod clock;
 mod disk;
+mod duties;
 mod gpu;
 mod hostile;
 mod hubs;

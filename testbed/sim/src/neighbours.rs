@@ -1,22 +1,34 @@
 //! The agents of a rack pass on what a hub has signed, and one of them is in the wrong hands.
 //!
 //! Frames of neighbours are lost, late and out of order; every other pair of neighbours is cut for a while. The hostile one passes on
-//! old bundles, old beacons and forged ones. The chance of all this is its own, so that a world without neighbours plays as it did.
+//! old bundles, old beacons, forged ones, and ones with a number that was used already. The chance of all this is its own, so that a world without neighbours plays as it did.
 //!
 //! Invariant (T3): a beacon that is not newer than the newest known makes no policy fresher, whoever passes it on.
 //! Read next: `edge-agent/core/src/mesh/shared.rs` (what is passed on, and what it is worth).
 
+use ed25519_dalek::SigningKey;
 use edge_agent_core::{Input, Shared};
-use wire::bundle::BeaconPayload;
+use wire::bundle::{BeaconPayload, BundlePayload};
 use wire::frame::{Frame, Held};
-use wire::{Beacon, Digest};
+use wire::{Beacon, Digest, Generation, SignedBundle, Wall};
 
 use crate::random::Random;
 use crate::trouble::forge;
-use crate::world::{Event, World};
+use crate::world::{Event, TRUST_DOMAIN, World};
 
 /// Beacons that the hostile neighbour remembers.
 const MAX_BEACONS: usize = 64;
+
+/// Another bundle of that generation, signed by the hub's own key.
+fn again(generation: Generation, key: &SigningKey, number: u64) -> SignedBundle {
+    let payload = BundlePayload {
+        generation,
+        trust_domain: TRUST_DOMAIN.to_owned(),
+        issued_at: Wall(0),
+        text: format!("bundle: again-{number}\n").into_bytes(),
+    };
+    SignedBundle::sign(&payload, key)
+}
 
 /// Its number, believed; 0 for one that cannot be read.
 fn number(beacon: &Beacon) -> u64 {
@@ -133,9 +145,12 @@ impl World {
         self.after(next, Event::Whisper);
         let Neighbours { random, beacons, .. } = &mut self.neighbours;
         let n = usize::try_from(random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let frame = match random.below(3) {
-            0 => Some(Frame::Bundle(forge(random.next()))),
-            1 => random.pick(&self.published).cloned().map(Frame::Bundle),
+        let active = self.nodes[n].core.as_ref().and_then(|core| core.bundle());
+        let frame = match random.below(4) {
+            // A hub that was restored signs a number again that it had signed before.
+            0 => active.map(|(_, bundle)| Frame::Bundle(again(bundle.generation, &self.policy_key, random.next()))),
+            1 => Some(Frame::Bundle(forge(random.next()))),
+            2 => random.pick(&self.published).cloned().map(Frame::Bundle),
             _ => random.pick(beacons).cloned().map(Frame::Beacon),
         };
         if let Some(frame) = frame {

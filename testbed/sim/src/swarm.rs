@@ -213,7 +213,7 @@ impl Swarm {
         }
     }
 
-    /// The same world, with neighbours that are in touch.
+    /// The same world, with neighbours that are in touch and policy that ages within minutes.
     #[must_use]
     pub fn with_neighbours(self) -> Self {
         Self {

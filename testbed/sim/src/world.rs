@@ -47,7 +47,7 @@ pub enum Planted {
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 10] = {
+    pub const ALL: [(&'static str, Self); 13] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
@@ -60,6 +60,9 @@ impl Planted {
             ("forget-budgets", Self::Core(Bug::ForgetBudgets)),
             ("take-turn", Self::Core(Bug::TakeTurn)),
             ("old-beacon", Self::Core(Bug::OldBeacon)),
+            ("equal-generation", Self::Core(Bug::EqualGeneration)),
+            ("forget-hold", Self::Core(Bug::ForgetHold)),
+            ("keep-authority", Self::Core(Bug::KeepAuthority)),
         ]
     };
 }

@@ -24,6 +24,8 @@ pub struct Shared {
     pub bundle: Option<SignedBundle>,
     /// The newest beacon, if one was heard since this node started.
     pub beacon: Option<Beacon>,
+    /// Who the active bundle says are the members of each site.
+    pub sites: Vec<policy::Site>,
 }
 
 impl Shared {
@@ -33,6 +35,7 @@ impl Shared {
         roles: Vec::new(),
         bundle: None,
         beacon: None,
+        sites: Vec::new(),
     };
 
     /// What a neighbour lacks that holds this much, in the order in which it is checked.
@@ -70,13 +73,18 @@ impl Agent {
         }
     }
 
-    /// Hands out what neighbours may be given, when it changed.
-    pub(super) fn share(&mut self) {
-        let held = Held {
+    /// What this node holds of the signed policy.
+    pub(crate) fn held(&self) -> Held {
+        Held {
             roles: self.roles.as_ref().map_or(0, |chain| chain.newest().version),
             bundle: self.marks.bundle,
             beacon: self.marks.beacon,
-        };
+        }
+    }
+
+    /// Hands out what neighbours may be given, when it changed.
+    pub(super) fn share(&mut self) {
+        let held = self.held();
         if held == self.mesh.shared {
             return;
         }
@@ -89,6 +97,10 @@ impl Agent {
                 .map_or_else(Vec::new, |chain| chain.documents().to_vec()),
             bundle: self.bundle.as_ref().map(|(signed, _)| signed.clone()),
             beacon: self.mesh.beacon.clone(),
+            sites: self
+                .judge
+                .as_ref()
+                .map_or_else(Vec::new, |judge| judge.bundle().sites().to_vec()),
         };
         self.out.push_back(Effect::Share(Box::new(shared)));
     }

@@ -179,7 +179,9 @@ const COLUMNS: Column<Shown>[] = [
 
 function StateCell({ one }: { one: Shown }) {
   const { view } = one.row;
-  const word = stateOf(view);
+  // Who holds it stands among the reasons; a long name would push them out of sight.
+  const whole = stateOf(view);
+  const word = whole.word.startsWith("held by ") ? { ...whole, word: "held" } : whole;
   const { level, reasons } = one.standing;
   return (
     <span class="line">

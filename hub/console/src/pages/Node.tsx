@@ -60,7 +60,8 @@ function Shown({ row }: { row: Row }) {
   const now = clock();
   const age_ms = ageNow(row.age_ms, row.heard_at, now);
   const fresh = shownAs(view.state, age_ms, row.cadence_ms);
-  const { reasons } = standing(current(), row);
+  // What the sentence says already is not said twice.
+  const reasons = standing(current(), row).reasons.filter((reason) => !/^(is (held|quarantined)|its journal)/.test(reason.text));
   return (
     <div class="page">
       <Sentence parts={nodeSentence(view, serverNow(), age_ms, from)} />
@@ -286,7 +287,7 @@ function Charts({ view }: { view: NodeView }) {
         {series === null ? null : <Export name={`sentinel-${view.name}`} csv={() => seriesCsv(series)} json={() => ({ node: view.name, at_ms: series.at_ms, lines: [...series.lines.values()], cuts: series.cuts })} />}
       </div>
       {failure === null ? null : <Trouble message={failure.message} advice={failure.advice} />}
-      {series === null ? (failure === null ? <p class="muted reading">Reading the values…</p> : null) : table ? (
+      {series === null ? (failure === null ? <p class="muted reading" style={{ minHeight: `${stackHeight(rows)}px` }}>Reading the values…</p> : null) : table ? (
         <Twin rows={rows} series={series} />
       ) : (
         <Stack node={view} rows={rows} series={series} version={version} decisions={decisions.slice().reverse()} rules={rules} range_ms={range.ms} zoom={zoom} onZoom={zoomInto} />
@@ -294,6 +295,9 @@ function Charts({ view }: { view: NodeView }) {
     </section>
   );
 }
+
+/** About how high the charts will be, so that what stands below them does not jump when they come. */
+const stackHeight = (rows: ChartRow[]): number => rows.reduce((sum, row) => sum + row.height + 1, 84);
 
 /** The same values as a table, newest first. */
 function Twin({ rows, series }: { rows: ChartRow[]; series: Series }) {

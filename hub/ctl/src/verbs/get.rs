@@ -436,7 +436,7 @@ impl<T: Row> Found<T> {
         if self.rows.is_empty() && output.for_people() {
             say(empty);
         }
-        if self.more && output.for_people() {
+        if self.more && output.for_people() && !output.is_tail() {
             say(&format!(
                 "{} rows; there are more: --limit N, or --limit 0 for all",
                 self.rows.len()

@@ -34,7 +34,9 @@ pub async fn run(session: &Session, reasoned: &Reasoned, verb: &str, output: &mu
         .await?;
     if view.status == "done" && view.decision.is_none() {
         let done = match verb {
-            "hold" => format!("⏸ {node} is held: it protects, and does nothing else until `sentinel release {node}`\n"),
+            "hold" => format!(
+                "⏸ {node} is held: it protects, and does nothing else until `sentinel release {node} --reason TEXT`\n"
+            ),
             _ => format!("✓ {node} is released\n"),
         };
         output.one(&view, node.as_str(), || done)?;

@@ -361,7 +361,7 @@ fn describe_tells_everything_about_a_node() {
          state        ◐ working alone\n\
          healthy      not reported: it counts as unhealthy while it is away\n\
          since        2026-11-24 12:00:00Z\n\
-         as of        2026-11-24 12:01:07Z (2 min 14 s ago)\n\
+         as of        2026-11-24 12:01:07Z (2 min 14 s ago), says the hub, by what it heard last\n\
          sync         3 entries wait for the hub; produced 12, stored 9 (epoch 1)\n\
          policy       generation 1, digest DIGEST, last proof of freshness 4 s ago\n\
          authority    full; reversible in 5 h 59 min if nothing fresh arrives\n\

@@ -321,6 +321,27 @@ fn two_of_three_people_sign_a_bundle() {
 }
 
 #[test]
+fn a_bundle_is_held_against_the_documents_beside_the_key_that_signs_it() {
+    let desk = Desk::begun("--signers 2 --threshold 2 --trust-domain edge.example.org");
+    desk.check(
+        "policy sign policy.yaml --key keys/policy-1.key",
+        0,
+        &["edge.example.org", "1 of 2 needed"],
+    );
+    desk.check(
+        "policy sign policy.parcel --key keys/policy-2.key",
+        0,
+        &["policy.parcel: ok", "2 of 2 needed"],
+    );
+    std::fs::copy(desk.path("keys/policy-1.key"), desk.path("alone.key")).unwrap();
+    desk.check(
+        "policy sign policy.yaml --key alone.key --out other.parcel",
+        2,
+        &["the trust domain is not known"],
+    );
+}
+
+#[test]
 fn keys_are_replaced_by_the_root_keys_alone() {
     let desk = Desk::begun("--signers 3 --threshold 2");
     desk.check("policy keys list keys/roles.parcel", 0, &["root    1         2 of 3"]);

@@ -236,7 +236,10 @@ pub fn rotate(rotate: &Rotate, output: &mut Output) -> Result<Exit, Failure> {
     for (key, file) in old.iter().zip(&rotate.root_key) {
         if !present.root.ring.keys.contains(key.verifying_key().as_bytes()) {
             let happened = format!("`{}` is no root key of document {}", file.display(), present.version);
-            return Err(Failure::new(Exit::Usage, happened).advise("sentinel policy keys list shows which keys count"));
+            return Err(Failure::new(Exit::Usage, happened).advise(format!(
+                "see which keys count: sentinel policy keys list {}",
+                rotate.roles.display()
+            )));
         }
     }
     files::private_folder(&rotate.keys)?;

@@ -137,6 +137,11 @@ async fn spread(hub: &Client, bundle: BundleRef, wait: WaitFor, deadline: Instan
         bar.set_position(spread.have);
         bar.set_message(few(&spread.late));
         let done = spread.late.is_empty();
+        if spread.total == 0 {
+            bar.finish_and_clear();
+            say("no node has joined yet; each gets it when it does: sentinel token create");
+            return Ok(Exit::Ok);
+        }
         if bar.is_hidden() && told != Some(spread.have) {
             told = Some(spread.have);
             say(&format!("{} of {} nodes have it", spread.have, spread.total));

@@ -32,7 +32,12 @@ pub fn sign(sign: &Sign, output: &mut Output) -> Result<Exit, Failure> {
     }
     let out = sign.out.clone().unwrap_or(out);
     files::write_parcel(&out, &parcel)?;
-    let view = look(&out, &parcel, None, None)?;
+    // A bundle alone is held against the documents that its key belongs to, as its nodes will.
+    let beside = match parcel.roles.is_empty() {
+        true => sign.key.first().and_then(|key| files::roles_of(None, key)),
+        false => None,
+    };
+    let view = look(&out, &parcel, beside.as_deref(), None)?;
     output.one(&view, &out.display().to_string(), || view.text(&out))?;
     if !view.ok {
         say("not enough yet: the other keys sign with `sentinel policy sign PARCEL --key FILE`");
@@ -107,7 +112,7 @@ fn add(parcel: &mut Parcel, sign: &Sign, file: &Path) -> Result<(), Failure> {
                 sign.file.display()
             ),
         )
-        .advise("sentinel policy keys list shows which keys count")),
+        .advise("see which keys count: sentinel policy keys list keys/roles.parcel")),
     }
 }
 
