@@ -6,16 +6,15 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use wire::RawEntry;
 use wire::api::{EntryOrder, EntryView, List};
 use wire::bundle::BundlePayload;
 use wire::codec;
-use wire::ids::{AgentId, DecisionId, Epoch, Seq};
+use wire::ids::{DecisionId, Epoch, Seq};
 use wire::view::{Story, entry_view};
 
 use super::answer::{json, limit, node_name, query};
 use super::{App, Failure, nodes};
-use crate::store::{Store, StoreError, Walk};
+use crate::store::StoreError;
 
 /// Query of a list of decisions.
 #[derive(Debug, Deserialize)]
@@ -152,7 +151,7 @@ pub async fn entries(
     let found = app
         .read(move |store| match order {
             EntryOrder::Asc => store.entries(&of, place.unwrap_or_default(), limit),
-            EntryOrder::Desc => newest(store, &of, place, limit),
+            EntryOrder::Desc => store.newest_entries(&of, place, limit),
         })
         .await?;
     let next_cursor = match found.last() {
@@ -165,26 +164,6 @@ pub async fn entries(
         .collect::<Result<Vec<EntryView>, _>>()
         .map_err(|error| Failure::internal(error.to_string()))?;
     Ok(json(&headers, &List { items, next_cursor }))
-}
-
-/// A node's newest entries before a place.
-fn newest(
-    store: &dyn Store,
-    node: &AgentId,
-    before: Option<(Epoch, Seq)>,
-    limit: usize,
-) -> Result<Vec<(Epoch, RawEntry)>, StoreError> {
-    let mut found = Vec::new();
-    store.walk_back(node, &mut |epoch, raw| {
-        if before.is_none_or(|before| (epoch, raw.seq) < before) {
-            found.push((epoch, raw.clone()));
-        }
-        match found.len() == limit {
-            true => Walk::Break(()),
-            false => Walk::Continue(()),
-        }
-    })?;
-    Ok(found)
 }
 
 fn read_place(pointer: &str, cursor: &str) -> Result<(Epoch, Seq), Failure> {
