@@ -60,9 +60,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub forges: Option<PathBuf>,
 
-    /// Name of the trust domain, part of every identity. It cannot change after the first start.
-    #[arg(long, value_name = "NAME", default_value = "sentinel.internal", value_parser = parse_domain)]
-    pub trust_domain: String,
+    /// Folder of `sentinel policy init`: its `roles.parcel` and `beacon.key` are taken over at the first start, so that this hub signs
+    /// beacons and no policy. The folder can be taken away afterwards.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+
+    /// Name of the trust domain, part of every identity. It cannot change after the first start; without it the state folder's own,
+    /// else that of the role documents, else sentinel.internal.
+    #[arg(long, value_name = "NAME", value_parser = parse_domain)]
+    pub trust_domain: Option<String>,
 
     /// Certificate for HTTPS with its issuers (PEM), instead of one of the hub's own CA; a renewed file counts within a minute.
     /// Agents pin the hub's own CA whatever this is.
@@ -277,6 +283,7 @@ mod tests {
         check("--state d --beacon-every 0s", Err("out of range"));
         check("--state d --beacon-every 15", Err("unit"));
         check("--state d --trust-domain A_B", Err("lower-case"));
+        check("--state d --keys k", Ok("keys: Some(\"k\"), trust_domain: None"));
     }
 
     #[test]

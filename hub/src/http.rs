@@ -36,6 +36,7 @@ pub mod auth;
 mod brains;
 pub mod certificate;
 mod clusters;
+mod compress;
 mod decisions;
 mod door;
 mod events;
@@ -76,6 +77,7 @@ mod users;
 mod verify;
 
 pub use answer::{Failure, chained};
+pub use login::CONSOLE_SESSIONS;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 

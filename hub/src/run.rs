@@ -32,7 +32,7 @@ use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::limits::Limits;
-use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
+use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
@@ -183,7 +183,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public, hub.setup.as_deref(), hub.brains)?;
+        announce(&hub)?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -205,19 +205,28 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
+/// What a fleet without policy is offered at each start: its nodes watch, and act on nothing.
+const OFFER: &str =
+    "no policy is published yet, so nodes only observe; one to begin with: sentinel policy publish --starter\n";
+
 /// The link of the first person goes to stdout only, so that it is in no log.
-fn announce(public: &Public, setup: Option<&str>, brains: Option<SocketAddr>) -> Result<(), RunError> {
+fn announce(hub: &Running) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    let setup = setup.map(|link| format!("first administrator: {link}\n"));
-    let brains = brains
-        .map(|address| format!("brains dial in at {address}\n"))
-        .unwrap_or_default();
-    write!(out, "ready https://{public}\n{brains}{}", setup.unwrap_or_default())
-        .and_then(|()| out.flush())
-        .map_err(|cause| RunError::System {
-            action: "write to stdout".to_owned(),
-            cause,
-        })
+    let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
+    let brains = hub.brains.map(|address| format!("brains dial in at {address}\n"));
+    let offer = if hub.without_policy { OFFER } else { "" };
+    write!(
+        out,
+        "ready https://{}\n{}{}{offer}",
+        hub.public,
+        brains.unwrap_or_default(),
+        setup.unwrap_or_default()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|cause| RunError::System {
+        action: "write to stdout".to_owned(),
+        cause,
+    })
 }
 
 /// A hub that runs.
@@ -228,6 +237,8 @@ pub struct Running {
     pub setup: Option<String>,
     /// Where brains dial in, if they may.
     pub brains: Option<SocketAddr>,
+    /// Whether no bundle is published yet.
+    pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -314,6 +325,7 @@ impl Running {
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
+        let without_policy = fresh && args.bundle.is_none();
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
@@ -351,7 +363,7 @@ impl Running {
             let brain = Remote {
                 name: args.inframind_name.clone(),
                 address,
-                cluster: args.trust_domain.clone(),
+                cluster: trust_domain.clone(),
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
@@ -361,12 +373,13 @@ impl Running {
             let (listener, address) = brain_port(address).await?;
             let reserved = vec![hub_brain::Brain::NAME.to_owned(), args.inframind_name.clone()];
             let door = DialIn::new(handle.clone(), Arc::clone(&store), Arc::clone(&meters), reserved);
-            tasks.spawn(dial_in(listener, tls, door, args.trust_domain.clone(), http.clone()));
+            tasks.spawn(dial_in(listener, tls, door, trust_domain.clone(), http.clone()));
             brains = Some(address);
         }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
-        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
         let key = args.state.join("webhooks.key");
         let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
@@ -414,6 +427,7 @@ impl Running {
             public,
             setup,
             brains,
+            without_policy,
             handle,
             store: base.store,
             quic,

@@ -146,6 +146,14 @@ pub trait Store: Send + Sync + 'static {
     /// Entries after this place, oldest first.
     fn entries(&self, node: &AgentId, after: (Epoch, Seq), limit: usize) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
 
+    /// Entries before this place, newest first; without a place, the newest ones.
+    fn newest_entries(
+        &self,
+        node: &AgentId,
+        before: Option<(Epoch, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
+
     /// Walks a node's entries from the newest back, until told to stop.
     fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError>;
 

@@ -90,7 +90,7 @@ pub use brains::{
     BrainScoresView, BrainView, ForecastPointView, ForecastView, ForeseenView, GrantRequest, ReliabilityBinView,
     TierChangeView,
 };
-pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
+pub use decisions::{DecisionDetail, DecisionView, EntryOrder, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
 pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
@@ -104,18 +104,44 @@ pub use policies::{
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
 pub use requests::{
-    ActRequest, ActView, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest, RejoinNodeRequest,
-    RenameRequest, TokenRequest, TokenView,
+    ActRequest, ActView, HandRequest, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest,
+    RejoinNodeRequest, RenameRequest, TokenRequest, TokenView,
 };
 
-/// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
-///
-/// Names below the console's folders may hold dots (`/decisions/edge-03.1.42`); elsewhere a dot in the last part means a file.
+/// The first parts of the console's own addresses: `hub/console/src/state/route.ts` reads them. The front page has none.
+const CONSOLE_PAGES: [&str; 20] = [
+    "nodes",
+    "decisions",
+    "policies",
+    "plans",
+    "brains",
+    "tasks",
+    "agents",
+    "clusters",
+    "workloads",
+    "rollouts",
+    "integrations",
+    "events",
+    "domains",
+    "calendar",
+    "access",
+    "audit",
+    "login",
+    "setup",
+    "status",
+    "support",
+];
+
+/// Whether a path outside `/api` is a place within the console, which the console's one page shows. Whatever else is no file is told
+/// to be unknown: a probe that asks for `/healthz` must not take a page for an answer.
 pub fn is_console_place(path: &str) -> bool {
-    let mut parts = path.trim_matches('/').split('/');
-    let folder = parts.next().unwrap_or_default();
-    let last = parts.next_back().unwrap_or(folder);
-    matches!(folder, "nodes" | "decisions" | "policies") || !last.contains('.')
+    let folder = path.trim_matches('/').split('/').next().unwrap_or_default();
+    folder.is_empty() || CONSOLE_PAGES.contains(&folder)
+}
+
+/// Whether whoever asks, by their `Accept`, is a browser that shows a page to a person.
+pub fn wants_page(accept: Option<&str>) -> bool {
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// A page of a list.
@@ -154,8 +180,11 @@ pub struct LineView {
     pub unit: Unit,
     /// A program plays the device.
     pub simulated: bool,
-    /// One value for each time; `None` is a gap.
+    /// One value for each time; `None` is a gap. Where a time stands for several samples, the highest of them.
     pub values: Vec<Option<i64>>,
+    /// The lowest of the samples of each time; absent where each time is one sample.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub low: Vec<Option<i64>>,
 }
 
 /// The active bundle, and how far it has come.
@@ -419,7 +448,11 @@ mod tests {
         check("/decisions/edge-03.1.42", true);
         check("/nodes/rack1.lab", true);
         check("/policies", true);
-        check("/nowhere", true);
+        check("/policies/8", true);
+        check("/plans/0198f.x", true);
+        check("/nowhere", false);
+        check("/healthz", false);
+        check("/metrics", false);
         check("/console.js", false);
         check("/assets/old.css", false);
         check("/favicon.svg", false);

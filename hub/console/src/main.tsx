@@ -22,6 +22,7 @@ import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
+import { Title } from "./parts/Title";
 import { startRouting, useRoute } from "./state/route";
 import { restartStream, startStream } from "./state/stream";
 import { applyTheme, theme } from "./state/theme";
@@ -31,9 +32,6 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   const link = useStore((state) => state.link);
   const { route } = useRoute();
   const [refused, setRefused] = useState(first);
-  useEffect(() => {
-    document.title = `${titleOf(route)} · Sentinel`;
-  });
   useEffect(() => {
     // A one-time link opened in a page that is open already changes only the part after `#`.
     const entered = (): void => {
@@ -51,6 +49,7 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   if (link === "unauthorized") return <Login failure={refused} />;
   return (
     <Shell>
+      <Title name={titleOf(route)} />
       <Page />
     </Shell>
   );
@@ -76,7 +75,7 @@ function Page() {
     case "brains":
       return <Brains />;
     case "policies":
-      return <Policies />;
+      return <Policies generation={route.generation} />;
     case "access":
       return <Access />;
     case "audit":
@@ -114,7 +113,7 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
     case "brains":
       return "Brains";
     case "policies":
-      return "Policies";
+      return route.generation === null ? "Policies" : `Policy ${route.generation}`;
     case "access":
       return "Access";
     case "audit":

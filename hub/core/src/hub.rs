@@ -379,6 +379,8 @@ impl Hub {
                 cx.reply(request, Answer::Noted);
             }
             Request::Export { caller } => self.export(request, caller, now),
+            Request::Await { id, wait } => self.await_command(request, &id, wait, now),
+            Request::Cancel { caller, id, reason } => self.cancel_command(request, caller, &id, &reason, now),
             Request::Order {
                 id,
                 agent,
@@ -649,14 +651,14 @@ impl Hub {
             let wait = self.admission.slot(now.mono) + self.random.below(Duration::from_secs(1));
             self.dismiss(session, GoodbyeReason::Stopping, wait, "the hub stops", now);
         }
-        self.stop_commands();
+        self.stop_commands(now);
     }
 
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.due(now.mono) {
             match timer {
                 Timer::Hello(session) => self.hello_overdue(session, now),
-                Timer::Wait(id) => self.wait_over(&id),
+                Timer::Wait(id) => self.wait_over(&id, now),
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),

@@ -2,14 +2,14 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, brains, clusters, decisions, door, events, glass, guard,
-    handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies,
+    App, Failure, actions, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events, glass,
+    guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies,
     problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
 };
 
@@ -216,6 +216,8 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/verify", P::AuditsRead, || get(verify::list)),
     act("/api/v1/break-glass", P::NodesManage, || post(glass::open)),
     act("/api/v1/actions", P::NodesAct, || post(actions::act)),
+    read("/api/v1/commands/{id}", P::NodesRead, || get(actions::outcome)),
+    act("/api/v1/commands/{id}/cancel", P::NodesAct, || post(actions::cancel)),
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
     act("/api/v1/nodes/{name}/deny", P::NodesManage, || post(identities::deny)),
@@ -361,5 +363,6 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
         .layer(from_fn_with_state(app.clone(), metrics::count))
+        .layer(from_fn(compress::compress))
         .with_state(app)
 }

@@ -83,8 +83,11 @@ export const decision = (id: string): Promise<DecisionDetail> => ask(`cannot rea
 export const replay = (id: string): Promise<ReplayView> => ask(`cannot replay ${id}`, `/decisions/${name(id)}/replay`);
 
 /** The values since a wall time, milliseconds since 1970. */
-export const series = (id: string, since_ms: number): Promise<SeriesView> =>
-  ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}`);
+/** Values of a node; `until_ms`, the number of points and one quantity narrow it. */
+export const series = (id: string, since_ms: number, only: { until_ms?: number; points?: number; quantity?: string } = {}): Promise<SeriesView> => {
+  const more = Object.entries(only).map(([key, value]) => `&${key}=${encodeURIComponent(value)}`);
+  return ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}${more.join("")}`);
+};
 
 export const policies = (): Promise<PolicyView[]> => all<PolicyView>("cannot read the policies", "/policies");
 

@@ -223,6 +223,8 @@ export interface LineView {
   unit: Unit;
   simulated: boolean;
   values: (number | null)[];
+  /** The lowest of the samples of each time, where a time stands for several; absent where it is one. */
+  low?: (number | null)[];
 }
 
 export interface SeriesView {
