@@ -195,7 +195,11 @@ fn read(
     let text = params
         .get(name)
         .ok_or_else(|| format!("`{action}` needs `{name}`, for example `{example}`"))?;
-    kind(text).map_err(|problem| format!("{name}={text}: {problem}"))
+    let kind = kind(text).map_err(|problem| format!("{name}={text}: {problem}"))?;
+    match amount(&kind).and_then(|(value, unit)| units::implausible(value, unit)) {
+        Some(why) => Err(format!("{name}={text}: {why}")),
+        None => Ok(kind),
+    }
 }
 
 /// A power cap of this much.
@@ -253,6 +257,12 @@ mod tests {
         check("workload:train", "throttle", &[("to", "50 %")], "throttle to 50 %");
         check("gpu0", "power_cap", &[], "needs `to`, for example `to=220 W`");
         check("gpu0", "power_cap", &[("to", "220")], "has no unit");
+        check(
+            "gpu0",
+            "power_cap",
+            &[("to", "220 mW")],
+            "write watts with their unit: `220 W`",
+        );
         check("gpu0", "restart", &[], "is done to a workload");
         check("gpu0", "powercap", &[], "did you mean `power_cap`?");
         check("gpu0", "release_power_cap", &[("to", "1 W")], "takes no parameter");

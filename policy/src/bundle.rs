@@ -20,8 +20,8 @@ use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Asked, Mode, Rule, Selector};
 use crate::sites::{MAX_SITES, Site};
 use crate::text::fields::{Fields, Problems};
-use crate::text::toml;
 use crate::text::tree::{self, Place};
+use crate::text::{toml, without_mark};
 
 /// Most rules of one bundle. Source: `control.md` 9.3, 2.
 pub const MAX_RULES: usize = 256;
@@ -123,8 +123,7 @@ impl Bundle {
             return None;
         }
         let text = match std::str::from_utf8(text) {
-            // Editors of some systems begin a file with a mark of its encoding.
-            Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text),
+            Ok(text) => without_mark(text),
             Err(error) => {
                 let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
                 let line = u32::try_from(line).unwrap_or(u32::MAX);

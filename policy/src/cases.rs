@@ -5,6 +5,9 @@
 //! `journal`, `policy_age`, `connected`), how actions end from here on (`outcome`), and the decisions that it `expect`s, each as
 //! `VERDICT RULE: ACTION` or the beginning of that. A step without `expect` expects none.
 //!
+//! What agents carry out themselves is judged as on an agent. Other kinds of action (drain, scale, …), and questions of others than
+//! people, are judged as `sentinel policy decide` judges them, with counts of their own.
+//!
 //! Pure: nothing is carried out.
 
 use std::collections::BTreeMap;
@@ -19,8 +22,11 @@ use wire::{
     Now, Origin, OutcomeState, Quantity, Reading, Seq, Series, Wall, codec,
 };
 
-use crate::actions::parse_action;
+use serde_json::{Value, json};
+
+use crate::actions::{KINDS, parse_action};
 use crate::bundle::Bundle;
+use crate::decide::Decider;
 use crate::engine::{Judge, Situation, Want};
 use crate::judge::judge;
 use crate::text::fields::{Fields, Problems};
@@ -94,7 +100,7 @@ struct Step {
     until: u64,
     every: u64,
     read: Vec<Reading>,
-    ask: Vec<(Origin, wire::Action)>,
+    ask: Vec<Asks>,
     outcome: Option<usize>,
     hold: Option<String>,
     journal_ok: Option<bool>,
@@ -107,6 +113,14 @@ struct Step {
     labels: Vec<(String, String)>,
     glass: Option<Token>,
     expect: Vec<String>,
+}
+
+/// What somebody asks for.
+enum Asks {
+    /// An agent.
+    Agent(Box<(Origin, wire::Action)>),
+    /// A stream of questions: the action as `decide` reads it.
+    Stream(Box<Value>),
 }
 
 /// A break-glass token that is opened.
@@ -127,12 +141,21 @@ const OUTCOMES: &[&str] = &[
 
 fn read_file(fields: &mut Fields<'_>) -> (Option<String>, Vec<Case>) {
     let bundle = fields.text("bundle", "the bundle's text; without it the bundle that is tested");
-    let cases = fields.maps("cases", true, "the cases", |f| Case {
-        name: f.need_text("name", "the sentence that it proves"),
-        line: f.place().line,
-        starts: read_start(f),
-        steps: f.maps("steps", true, "what happens, in order", |f| read_step(f)),
+    let cases = fields.maps("cases", true, "the cases", |f| {
+        let case = Case {
+            name: f.need_text("name", "the sentence that it proves"),
+            line: f.place().line,
+            starts: read_start(f),
+            steps: f.maps("steps", true, "what happens, in order", |f| read_step(f)),
+        };
+        if f.has("steps") && case.steps.is_empty() {
+            f.problem("steps", "the list is empty: a case without a step proves nothing");
+        }
+        case
     });
+    if fields.has("cases") && cases.is_empty() {
+        fields.problem("cases", "the list is empty: a file without a case proves nothing");
+    }
     (bundle, cases)
 }
 
@@ -192,6 +215,15 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
             reason: String::new(),
         },
     });
+    let expect = fields
+        .words("expect", "the decisions of this step, in order")
+        .unwrap_or_default();
+    if expect.iter().any(|expected| expected.trim().is_empty()) {
+        fields.problem(
+            "expect",
+            "an empty text would pass whatever is decided; write the verdict at least, for example allow",
+        );
+    }
     Step {
         line: fields.place().line,
         glass,
@@ -215,9 +247,7 @@ fn read_step(fields: &mut Fields<'_>) -> Step {
         range: range.flatten(),
         publish: fields.text("publish", "another bundle's text, active from here on"),
         restart: fields.flag("restart", "the agent starts anew with the ledger it stored"),
-        expect: fields
-            .words("expect", "the decisions of this step, in order")
-            .unwrap_or_default(),
+        expect,
     }
 }
 
@@ -247,18 +277,75 @@ fn read_reading(fields: &Fields<'_>, series: &str, value: &str) -> Option<Readin
     })
 }
 
-fn read_ask(fields: &mut Fields<'_>) -> Option<(Origin, wire::Action)> {
-    let action = fields.need_text("action", "which action");
-    let target = fields.need_text("target", "on which device");
-    let by = fields.choice("by", &["command", "local"], "through the hub (default) or at the node");
+fn read_ask(fields: &mut Fields<'_>) -> Option<Asks> {
+    let kinds: Vec<&'static str> = KINDS.iter().map(|kind| kind.name).collect();
+    let kind = fields.need_choice("action", &kinds, "which action");
+    let targets = fields
+        .words("target", "on which device or resource, or several")
+        .unwrap_or_default();
+    let by = fields.choice(
+        "by",
+        &["command", "local", "reflex", "brain", "human", "hub", "autoscaler"],
+        "a person through the hub (default) or at the node; or who else asks",
+    );
     let mut params = BTreeMap::new();
-    for name in ["to", "message"] {
+    for name in ["to", "message", "replicas"] {
         params.extend(
             fields
                 .text(name, "the action's parameter")
                 .map(|value| (name.to_owned(), value)),
         );
     }
+    let lasts_ms = fields.duration("p95", "how long it takes in 19 of 20 cases");
+    let rollback_ms = fields.duration("rollback", "how long its way back takes");
+    let cost = fields.number(
+        "cost_delta_micros_per_h",
+        i64::MIN,
+        i64::MAX,
+        "by how much it changes the cost of an hour",
+    );
+    let resources = fields.pairs("resources", "by how much it changes the use of each resource");
+    let kind = *kinds.get(kind?)?;
+    let is_stated = lasts_ms.is_some() || rollback_ms.is_some() || cost.is_some() || !resources.is_empty();
+    let is_for_agents = wire::ActionKind::NAMES.contains(&kind) && by.is_none_or(|by| by < 2) && !is_stated;
+    if is_for_agents {
+        return read_order(fields, kind, &targets, by, &params);
+    }
+    let source = match by {
+        Some(1) => "local",
+        Some(2) => "reflex",
+        Some(3) => "brain",
+        Some(5) => "hub",
+        Some(6) => "autoscaler",
+        _ => "human",
+    };
+    let mut action = json!({ "kind": kind, "targets": targets, "source": source, "params": params });
+    let numbers = [
+        ("p95_ms", lasts_ms.map(|ms| json!(ms))),
+        ("rollback_ms", rollback_ms.map(|ms| json!(ms))),
+        ("cost_delta_micros_per_h", cost.map(|cost| json!(cost))),
+    ];
+    for (name, value) in numbers {
+        if let Some(value) = value {
+            action[name] = value;
+        }
+    }
+    let unknown = |text: String| if text == "unknown" { Value::Null } else { json!(text) };
+    action["resources"] = resources
+        .into_iter()
+        .map(|(name, text)| (name, unknown(text)))
+        .collect();
+    Some(Asks::Stream(Box::new(action)))
+}
+
+/// What a person orders of an agent.
+fn read_order(
+    fields: &Fields<'_>,
+    kind: &str,
+    targets: &[String],
+    by: Option<usize>,
+    params: &BTreeMap<String, String>,
+) -> Option<Asks> {
     let who = "tester".to_owned();
     let reason = "case".to_owned();
     let origin = match by {
@@ -269,12 +356,16 @@ fn read_ask(fields: &mut Fields<'_>) -> Option<(Origin, wire::Action)> {
             reason,
         },
     };
-    if fields.is_describing() {
+    let [target] = targets else {
+        fields.problem(
+            "target",
+            format!("`{kind}` is done to one device: give its name as `target`"),
+        );
         return None;
-    }
-    let asked = DeviceId::new(target).map_err(|e| e.to_string());
-    match asked.and_then(|target| parse_action(&target, &action, &params)) {
-        Ok(action) => Some((origin, action)),
+    };
+    let asked = DeviceId::new(target.clone()).map_err(|e| e.to_string());
+    match asked.and_then(|target| parse_action(&target, kind, params)) {
+        Ok(action) => Some(Asks::Agent(Box::new((origin, action)))),
         Err(message) => {
             fields.problem("action", message);
             None
@@ -285,6 +376,10 @@ fn read_ask(fields: &mut Fields<'_>) -> Option<(Origin, wire::Action)> {
 /// One case while it runs.
 struct Run {
     judge: Judge,
+    /// Judges what agents do not carry out themselves.
+    stream: Decider,
+    /// Labels of the node, and of each target by `target/name`.
+    labels: Vec<(String, String)>,
     wall_at_zero: i64,
     bundle_text: Vec<u8>,
     generation: u64,
@@ -302,6 +397,8 @@ impl Case {
         let reference = reference(1, text);
         let mut run = Run {
             judge: Judge::new(bundle.clone(), reference),
+            stream: Decider::new(bundle.clone()),
+            labels: Vec::new(),
             wall_at_zero: self.starts.map_or(WALL_AT_ZERO_MS, |wall| wall.0),
             bundle_text: text.to_vec(),
             generation: 1,
@@ -352,8 +449,11 @@ impl Run {
         }
         for (name, value) in &step.facts {
             self.judge.set_fact(name, Some(*value));
+            self.stream.set_fact(name, Some(*value));
         }
         for (name, value) in &step.labels {
+            self.labels.retain(|(known, _)| known != name);
+            self.labels.push((name.clone(), value.clone()));
             match name.split_once('/').map(|(device, name)| (DeviceId::new(device), name)) {
                 Some((Ok(device), name)) => self.judge.set_label(Some(&device), name, Some(value)),
                 Some((Err(error), _)) => self.failures.push(format!("line {}: {error}", step.line)),
@@ -378,7 +478,9 @@ impl Run {
                     self.generation += 1;
                     self.bundle_text = text.clone().into_bytes();
                     let reference = reference(self.generation, &self.bundle_text);
-                    self.judge.replace_bundle(Arc::new(bundle), reference);
+                    let bundle = Arc::new(bundle);
+                    self.stream = Decider::new(bundle.clone());
+                    self.judge.replace_bundle(bundle, reference);
                 }
                 Err(problems) => self.failures.push(format!("line {}: {problems:?}", step.line)),
             }
@@ -397,18 +499,79 @@ impl Run {
     fn round(&mut self, step: &Step, at: u64, found: &mut Vec<String>) {
         let mut wants = Vec::new();
         self.judge.observe(&step.read, Mono(at), &mut wants);
-        for (origin, action) in &step.ask {
-            wants.push(Want {
-                origin: origin.clone(),
-                action: action.clone(),
-                readings: Vec::new(),
-                rejected: Vec::new(),
-                verify: None,
-            });
-        }
         for want in wants {
             found.push(self.decide(&want, at));
         }
+        for ask in &step.ask {
+            found.push(match ask {
+                Asks::Stream(action) => self.decide_in_stream(action, at),
+                Asks::Agent(order) => {
+                    let (origin, action) = order.as_ref().clone();
+                    let want = Want {
+                        origin,
+                        action,
+                        readings: Vec::new(),
+                        rejected: Vec::new(),
+                        verify: None,
+                    };
+                    self.decide(&want, at)
+                }
+            });
+        }
+    }
+
+    /// Asks as `decide` would be asked; what runs ends as the case says.
+    fn decide_in_stream(&mut self, action: &Value, at: u64) -> String {
+        let wall = Wall(self.wall_at_zero.saturating_add_unsigned(at));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let targets: Vec<String> = action["targets"].as_array().into_iter().flatten().map(text).collect();
+        let outcome = OUTCOMES[self.outcome];
+        let is_over = matches!(outcome, "applied" | "verified");
+        let (from, age) = self.policy_age_from;
+        let mut action = action.clone();
+        action["labels"] = self.labels_of(&targets);
+        let line = json!({
+            "at": wall.to_string(), "policy_age_ms": age + (at - from), "under_way": !is_over, "action": action,
+        });
+        let answer = match self.stream.decide_line(&line.to_string()) {
+            Ok(answer) => serde_json::from_str::<Value>(&answer).unwrap_or_default(),
+            Err(problem) => return format!("refused: {problem}"),
+        };
+        let verdict = text(&answer["verdict"]);
+        let runs = answer["valid_until"].is_string();
+        if runs && matches!(outcome, "not_verified" | "failed" | "unknown") {
+            for target in &targets {
+                let end = json!({ "kind": action["kind"], "target": target, "failed": true });
+                let line = json!({ "at": wall.to_string(), "end": end });
+                if let Err(problem) = self.stream.decide_line(&line.to_string()) {
+                    self.failures.push(problem);
+                }
+            }
+        }
+        let determining = answer["determining"].as_array().into_iter().flatten();
+        let named = determining.filter(|one| one["verdict"] == answer["verdict"] && verdict != "allow");
+        let rule = named.map(|one| text(&one["rule"])).min();
+        let rule = rule.unwrap_or_else(|| text(&action["source"]));
+        let clamp = answer["clamp"]["value"].as_i64();
+        let clamp = clamp.map_or(String::new(), |value| format!(" to {value}"));
+        format!(
+            "{verdict} {rule}: {} {}{clamp}",
+            targets.join(", "),
+            text(&action["kind"])
+        )
+        .replace(":  ", ": ")
+    }
+
+    /// Labels of the node, and those of all these targets.
+    fn labels_of(&self, targets: &[String]) -> Value {
+        let labels = self
+            .labels
+            .iter()
+            .filter_map(|(name, value)| match name.rsplit_once('/') {
+                Some((device, name)) => targets.iter().all(|target| target == device).then_some((name, value)),
+                None => Some((name.as_str(), value)),
+            });
+        labels.map(|(name, value)| (name.to_owned(), json!(value))).collect()
     }
 
     fn decide(&mut self, want: &Want, at: u64) -> String {

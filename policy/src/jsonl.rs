@@ -32,8 +32,8 @@ use crate::glass::{BREAK_GLASS, Glass};
 use crate::kind::freeze::{VALID_FOR_MS, until_held};
 use crate::kind::threshold::as_number;
 use crate::rule::{Asked, Details, Finding, Mode, Source};
-use crate::text::did_you_mean;
 use crate::text::units;
+use crate::text::{did_you_mean, without_mark};
 
 /// Longest line that is read.
 const MAX_LINE_BYTES: usize = 256 * 1024;
@@ -115,8 +115,7 @@ impl Decider {
         if line.len() > MAX_LINE_BYTES {
             return Err(format!("{} bytes; a line has at most {MAX_LINE_BYTES}", line.len()));
         }
-        // Editors of some systems begin a file with a mark of its encoding.
-        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+        let line = without_mark(line);
         let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
         if let Some(latest) = self.latest.filter(|latest| line.at < *latest) {
             return Err(format!(
@@ -394,7 +393,15 @@ fn read_amount(kind: usize, params: &Map<String, Value>) -> Result<Option<(i64, 
             ));
         }
     };
-    Ok(Some((amount, unit)))
+    let problem = match KINDS[kind].name {
+        "throttle" if !(100..=10_000).contains(&amount) => Some("it is a share of a core, 1 %..=100 %".to_owned()),
+        "power_cap" if amount == 0 => Some("it is no power limit, such as `220 W`".to_owned()),
+        _ => units::implausible(amount, unit),
+    };
+    match problem {
+        Some(why) => Err(format!("the number of `{}` is {value}: {why}", KINDS[kind].name)),
+        None => Ok(Some((amount, unit))),
+    }
 }
 
 fn read_fact<'a>(name: &'a str, value: &Value) -> Result<(&'a str, Option<i64>), String> {

@@ -57,7 +57,7 @@ pub use rehearse::readings::{ReadingCounts, Readings};
 pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
-pub use schema::{explain_kind, rule_kinds, schema};
+pub use schema::{explain_kind, other_topics, rule_kinds, schema};
 pub use sites::Site;
 
 /// The bundle to begin with: `sentinel policy init` writes it, and `sentinel policy publish --starter` publishes it.

@@ -405,12 +405,26 @@ impl Finding {
     }
 }
 
-/// A value for people.
+/// A value for people, exact: a limit of 99.99 % is not shown as 99.9 %.
 pub(crate) fn show(value: i64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds => u64::try_from(value).map_or_else(|_| human(value, unit), show_duration),
-        _ => human(value, unit),
+        Unit::MilliCelsius => exact(value, 1_000, " °C"),
+        Unit::Milliwatt => exact(value, 1_000, " W"),
+        Unit::BasisPoints => exact(value, 100, " %"),
+        Unit::Milli => exact(value, 1_000, ""),
+        Unit::MilliPerSecond => exact(value, 1_000, " /s"),
+        Unit::Bytes | Unit::BytesPerSecond | Unit::Megahertz | Unit::Count | Unit::Flag => human(value, unit),
     }
+}
+
+fn exact(value: i64, divisor: u64, suffix: &str) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let (whole, rest) = (value.unsigned_abs() / divisor, value.unsigned_abs() % divisor);
+    let digits = divisor.ilog10() as usize;
+    let fraction = format!(".{rest:0digits$}");
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+    format!("{sign}{whole}{fraction}{suffix}")
 }
 
 /// One rule of a bundle.
@@ -650,6 +664,22 @@ fn read_time(fields: &mut Fields<'_>, name: &'static str, doc: &'static str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_is_shown_as_exactly_as_it_was_written() {
+        for (value, unit, expected) in [
+            (9_999, Unit::BasisPoints, "99.99 %"),
+            (9_990, Unit::BasisPoints, "99.9 %"),
+            (9_900, Unit::BasisPoints, "99 %"),
+            (5, Unit::BasisPoints, "0.05 %"),
+            (-500, Unit::MilliCelsius, "-0.5 °C"),
+            (85_125, Unit::MilliCelsius, "85.125 °C"),
+            (220_000, Unit::Milliwatt, "220 W"),
+            (i64::MIN, Unit::Milli, "-9223372036854775.808"),
+        ] {
+            assert_eq!(show(value, unit), expected);
+        }
+    }
 
     #[test]
     fn a_pattern_names_a_device_or_its_class() {

@@ -3,6 +3,7 @@
 mod examples;
 
 use serde_json::{Map, Value, json};
+use wire::Quantity;
 
 use crate::bundle::Bundle;
 use crate::indicator::{Indicator, MAX_INDICATORS};
@@ -24,15 +25,19 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
     match name {
         INDICATORS => return Ok(explain_indicators()),
         METERS => return Ok(explain_meters()),
+        QUANTITIES => return Ok(explain_quantities()),
         _ if let Some(text) = explain_built_in(name) => return Ok(text),
         _ => {}
     }
     let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
-        let hint = did_you_mean(name, Kind::NAMES.iter().copied().chain([INDICATORS, METERS]));
+        let hint = did_you_mean(
+            name,
+            Kind::NAMES.iter().copied().chain([INDICATORS, METERS, QUANTITIES]),
+        );
         return Err(match hint {
             Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
             None => format!(
-                "unknown kind of rule `{name}`; one of {}, {INDICATORS} or {METERS}",
+                "unknown kind of rule `{name}`; one of {}, {INDICATORS}, {METERS} or {QUANTITIES}",
                 Kind::NAMES.join(", ")
             ),
         });
@@ -57,6 +62,27 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
 /// The lists of a bundle that are explained besides the kinds of rule.
 const INDICATORS: &str = "indicators";
 const METERS: &str = "meters";
+/// What readings are of.
+const QUANTITIES: &str = "quantities";
+
+/// What is explained besides the kinds of rule, by name.
+pub fn other_topics() -> &'static [&'static str] {
+    &[INDICATORS, METERS, QUANTITIES, "reflexes", "relapses"]
+}
+
+/// Every quantity, and how a value of it is written.
+fn explain_quantities() -> String {
+    let mut text = format!(
+        "{QUANTITIES}: what agents read. Rules of the kinds threshold and stale, indicators, meters and conditions in CEL name them\n\n"
+    );
+    let widest = Quantity::ALL.iter().map(|one| one.name().len()).max().unwrap_or(0);
+    for quantity in Quantity::ALL {
+        let example = units::example(quantity.unit());
+        text.push_str(&format!("  {:widest$}  {example}\n", quantity.name()));
+    }
+    text.push_str("\nfor example\n  quantity: gpu.temperature\n  above: 85 °C\n");
+    text
+}
 
 /// What a limit is that no rule needs to state, by the name under which decisions give it.
 fn explain_built_in(name: &str) -> Option<String> {
@@ -230,6 +256,10 @@ fn object(fields: &[Described]) -> Value {
     let mut properties = Map::new();
     for field in fields {
         let mut property = shape(&field.shape);
+        if !field.required {
+            // Nothing after the colon is the same as no field.
+            property = or_nothing(property);
+        }
         if !field.doc.is_empty() {
             property["description"] = json!(field.doc);
         }
@@ -243,29 +273,56 @@ fn object(fields: &[Described]) -> Value {
     json!({ "type": "object", "additionalProperties": false, "properties": properties, "required": required })
 }
 
+/// The same, or null.
+fn or_nothing(mut schema: Value) -> Value {
+    for list in ["enum", "anyOf"] {
+        if let Some(list_of) = schema.get_mut(list).and_then(Value::as_array_mut) {
+            list_of.push(if list == "enum" {
+                Value::Null
+            } else {
+                json!({ "type": "null" })
+            });
+            return schema;
+        }
+    }
+    schema["type"] = match schema["type"].take() {
+        Value::Array(mut types) => {
+            types.push(json!("null"));
+            Value::Array(types)
+        }
+        one => json!([one, "null"]),
+    };
+    schema
+}
+
+/// What a field takes, however it is written: a scalar of a bundle is its text, so `5` and `"5"` are the same.
 fn shape(shape: &Shape) -> Value {
+    let text = || json!({ "type": ["string", "number", "boolean"] });
     match shape {
-        Shape::Text => json!({ "type": ["string", "number", "boolean"] }),
-        Shape::Number(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
+        Shape::Text => text(),
+        Shape::Number(low, high) => json!({ "anyOf": [
+            { "type": "integer", "minimum": low, "maximum": high },
+            { "type": "string", "pattern": "^-?[0-9_]+$" },
+        ] }),
         Shape::Duration => {
-            json!({ "type": "string", "pattern": "^[0-9._]+ *(ms|s|sec|m|min|h|d|w)( *[0-9._]+ *(ms|s|sec|m|min|h|d|w))*$" })
+            json!({ "type": "string", "pattern": "^ *([0-9._]+ *(ms|s|sec|m|min|h|d|w) *)+$" })
         }
         Shape::Amount(_) => json!({ "type": ["string", "number"] }),
-        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Flag => json!({ "enum": [true, false, "true", "false", "yes", "no"] }),
         Shape::Choice(words) => json!({ "enum": words }),
         Shape::Words(words) => {
             let word = if words.is_empty() {
-                json!({ "type": "string" })
+                text()
             } else {
                 json!({ "enum": words })
             };
-            json!({ "oneOf": [word, { "type": "array", "items": word }] })
+            json!({ "anyOf": [word, { "type": "array", "items": word }] })
         }
-        Shape::Map(below) if below.is_empty() => json!({ "type": "object" }),
+        Shape::Map(below) if below.is_empty() => json!({ "type": "object", "additionalProperties": text() }),
         Shape::Map(below) => object(below),
         Shape::Maps(below) => {
             let map = object(below);
-            json!({ "oneOf": [map, { "type": "array", "items": map }] })
+            json!({ "anyOf": [map, { "type": "array", "items": map }] })
         }
     }
 }
@@ -273,6 +330,126 @@ fn shape(shape: &Shape) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::tree;
+
+    /// A bundle as an editor sees it: scalars without quotes are what YAML makes of them.
+    fn as_json(node: &tree::Node) -> Value {
+        match &node.value {
+            tree::Value::Nothing => Value::Null,
+            tree::Value::Text(text) if node.style != tree::Style::Plain => json!(text),
+            tree::Value::Text(text) => match text.as_str() {
+                "true" => json!(true),
+                "false" => json!(false),
+                _ => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+            },
+            tree::Value::List(items) => items.iter().map(as_json).collect(),
+            tree::Value::Map(entries) => {
+                let entries = entries.iter().map(|(key, node)| (key.name.clone(), as_json(node)));
+                Value::Object(entries.collect())
+            }
+        }
+    }
+
+    /// Whether a schema of ours takes a value.
+    fn takes(schema: &Value, value: &Value) -> bool {
+        let is_of = |name: &str| match name {
+            "string" => value.is_string(),
+            "number" => value.is_number(),
+            "integer" => value.is_i64(),
+            "boolean" => value.is_boolean(),
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "null" => value.is_null(),
+            other => panic!("unknown type {other}"),
+        };
+        let is_typed = match &schema["type"] {
+            Value::Null => true,
+            Value::String(one) => is_of(one),
+            Value::Array(names) => names.iter().filter_map(Value::as_str).any(is_of),
+            other => panic!("{other} is no type"),
+        };
+        let fits = |part: &str, fits: &dyn Fn(&Value) -> bool| schema.get(part).is_none_or(fits);
+        let all = |of: &Value| {
+            let entries = value.as_object().into_iter().flatten();
+            let mut unknown = entries.filter(|(name, _)| schema["properties"].get(name.as_str()).is_none());
+            unknown.all(|(_, value)| of != &json!(false) && (of == &json!(true) || takes(of, value)))
+        };
+        is_typed
+            && fits("enum", &|words| {
+                words.as_array().is_some_and(|words| words.contains(value))
+            })
+            && fits("const", &|word| word == value)
+            && fits("anyOf", &|any| {
+                any.as_array()
+                    .is_some_and(|any| any.iter().any(|one| takes(one, value)))
+            })
+            && fits("oneOf", &|one| {
+                one.as_array()
+                    .is_some_and(|one| one.iter().filter(|one| takes(one, value)).count() == 1)
+            })
+            && fits("minimum", &|low| value.as_i64() >= low.as_i64())
+            && fits("maximum", &|high| value.as_i64() <= high.as_i64())
+            && fits("pattern", &|pattern| {
+                let pattern = regex::Regex::new(pattern.as_str().unwrap_or("")).expect("a pattern of ours");
+                value.as_str().is_some_and(|text| pattern.is_match(text))
+            })
+            && fits("items", &|of| {
+                value
+                    .as_array()
+                    .is_none_or(|items| items.iter().all(|item| takes(of, item)))
+            })
+            && fits("additionalProperties", &all)
+            && fits("required", &|names| {
+                let mut names = names.as_array().into_iter().flatten().filter_map(Value::as_str);
+                !value.is_object() || names.all(|name| value.get(name).is_some())
+            })
+            && value.as_object().into_iter().flatten().all(|(name, value)| {
+                schema["properties"]
+                    .get(name.as_str())
+                    .is_none_or(|of| takes(of, value))
+            })
+    }
+
+    #[test]
+    fn the_schema_takes_what_check_takes() {
+        let schema = schema();
+        let rule = |rule: &str| format!("bundle: t\nrules:\n  - {{ id: a, {rule} }}\n");
+        let mut texts = vec![
+            crate::DEMO_BUNDLE.to_owned(),
+            crate::DEMO_STRICT_BUNDLE.to_owned(),
+            "bundle: 7\ndescription:\npermits:\nreflexes_per_hour: \"30\"\nrules: []\n".to_owned(),
+            "bundle: t\npermits: { kinds: restart }\nreflexes_per_hour: 1_000\n".to_owned(),
+            rule("kind: budget, limit: '5', window: 1h 30min, mode: off, why: 5, selector: "),
+            rule("kind: budget, limit: 1_0, window: ' 1 d ', selector: { targets: [1, gpu], labels: { rack: 7 } }"),
+            rule("kind: change_freeze, holidays: 2026-12-25, reason: true"),
+            rule("kind: quota, scope: 1, nominal: { gpu: 4, cpu: '5' }"),
+            rule(
+                "kind: stale, quantity: gpu.temperature, after: 5 s, undo_on_clear: no, then: { action: notify, message: 5 }",
+            ),
+            rule(
+                "kind: threshold, quantity: load.1m, above: 4, never_expires: false, then: [{ action: notify, message: x }]",
+            ),
+        ];
+        texts.extend(examples::OF_KINDS.map(|rules| format!("bundle: t\nrules:\n{rules}")));
+        for text in texts {
+            let parsed = Bundle::parse(text.as_bytes());
+            assert!(parsed.is_ok(), "{text}\n{parsed:#?}");
+            let value = as_json(&tree::yaml(&text).expect("it was read"));
+            assert!(takes(&schema, &value), "the schema refuses\n{text}");
+        }
+        for text in [
+            "rules: []",
+            "bundle: t\nrules: [{ id: a, kind: budget }]",
+            "bundle: t\nrules: [{ id: a, kind: budgt, limit: 1, window: 1 h }]",
+            "bundle: t\nrules: [{ id: a, kind: budget, limit: -1, window: 1 h }]",
+            "bundle: t\nrules: [{ id: a, kind: budget, limit: 1, window: 1 hour }]",
+            "bundle: t\nrules: [{ id: a, kind: budget, limit: 1, window: 1 h, wy: x }]",
+        ] {
+            assert!(Bundle::parse(text.as_bytes()).is_err(), "{text}");
+            let value = as_json(&tree::yaml(text).expect("it was read"));
+            assert!(!takes(&schema, &value), "the schema takes\n{text}");
+        }
+    }
 
     #[test]
     fn every_kind_can_be_explained_and_is_in_the_schema() {
@@ -305,6 +482,13 @@ mod tests {
             assert!(meters.contains(word), "{meters}");
         }
         assert!(text.contains("\"indicators\"") && text.contains("\"meters\""), "{text}");
+        let quantities = explain_kind("quantities").expect("it is explained too");
+        for quantity in Quantity::ALL {
+            assert!(quantities.contains(&format!("  {} ", quantity.name())), "{quantities}");
+        }
+        for name in other_topics() {
+            assert!(explain_kind(name).is_ok(), "{name}");
+        }
         for (name, word) in [("reflexes", "reflexes_per_hour"), ("relapses", "relapse_wait")] {
             let explained = explain_kind(name).expect("a limit of ours");
             assert!(explained.contains(word) && text.contains(word), "{explained}");

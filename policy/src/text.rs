@@ -7,6 +7,11 @@ pub(crate) mod toml;
 pub(crate) mod tree;
 pub(crate) mod units;
 
+/// A text without the mark of its encoding, with which editors of some systems begin a file.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 /// The word of `known` that `word` is most likely a misspelling of.
 pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // Longer words than any key of ours are no misspellings, and would only cost time.

@@ -433,7 +433,7 @@ fn what_would_have_to_be_different_is_found_by_the_evaluation() {
         ),
         (
             "labels.team == 'ml' && (action.kind == 'restart' ? action.amount == 3 : true)",
-            &["deny would pass if action.amount = 0 W"],
+            &["deny would pass if action.amount = 0.003 W"],
         ),
         (
             "!(labels.team == 'ml' || false)",

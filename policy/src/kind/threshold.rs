@@ -12,7 +12,7 @@ use crate::actions;
 use crate::rule::{Finding, names_device, show};
 use crate::text::did_you_mean;
 use crate::text::fields::Fields;
-use crate::text::units::show_duration;
+use crate::text::units::{self, show_duration};
 
 /// Sensors are read once a second; ten missed rounds are no hiccup.
 const STALE_AFTER_MS: u64 = 10_000;
@@ -134,6 +134,7 @@ impl Threshold {
         if fields.is_describing() {
             return Some(rule);
         }
+        rule.check_reach(fields, above, below);
         match (fields.has("above"), fields.has("below")) {
             (true, false) => {
                 let limit = above?;
@@ -245,6 +246,23 @@ impl Threshold {
                     ),
                 );
             }
+        }
+    }
+
+    /// A share of something is never above all of it, and nothing is below 0.
+    fn check_reach(&self, fields: &Fields<'_>, above: Option<i64>, below: Option<i64>) {
+        const ALL: i64 = 10_000;
+        // More than one core, and a fan that runs faster than its nominal speed, are more than all.
+        let is_share = self.unit() == Unit::BasisPoints
+            && !matches!(
+                self.quantity,
+                Quantity::WorkloadCpu | Quantity::AgentCpu | Quantity::GpuFan
+            );
+        if is_share && above.is_some_and(|limit| limit >= ALL) {
+            fields.doubt("above", format!("{} is never above 100 %", self.quantity));
+        }
+        if self.unit() != Unit::MilliCelsius && below.is_some_and(|limit| limit <= 0) {
+            fields.doubt("below", format!("{} is never below 0", self.quantity));
         }
     }
 
@@ -480,6 +498,10 @@ fn read_then(fields: &mut Fields<'_>) -> Option<Then> {
         "restart" => Ok(ActionKind::Restart),
         _ => Ok(ActionKind::Unthrottle),
     };
+    let amount = kind.as_ref().ok().and_then(actions::amount);
+    if let Some(why) = amount.and_then(|(value, unit)| units::implausible(value, unit)) {
+        fields.doubt("to", why);
+    }
     match kind {
         Ok(kind) => Some(Then { kind, target }),
         Err(text) => {

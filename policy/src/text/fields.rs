@@ -328,8 +328,14 @@ impl<'a> Fields<'a> {
     pub fn amount(&mut self, name: &'static str, unit: Option<Unit>, doc: &'static str) -> Option<i64> {
         let node = self.ask(name, Shape::Amount(unit), false, doc)?;
         let text = self.scalar(name, node)?;
-        match units::amount(text, unit?) {
-            Ok(value) => Some(value),
+        let unit = unit?;
+        match units::amount(text, unit) {
+            Ok(value) => {
+                if let Some(why) = units::implausible(value, unit) {
+                    self.doubt(name, format!("`{text}`: {why}"));
+                }
+                Some(value)
+            }
             Err(message) => {
                 self.problem(name, message);
                 None

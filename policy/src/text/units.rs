@@ -89,6 +89,35 @@ pub(crate) fn amount(text: &str, unit: Unit) -> Result<i64, String> {
     scale(number, factor).ok_or_else(|| format!("`{text}` is too fine or too large"))
 }
 
+/// Why a value of this unit cannot have been meant, and the way out; `None` if it can.
+pub(crate) fn implausible(value: i64, unit: Unit) -> Option<String> {
+    let outside = |low: i64, high: i64, range: &str| {
+        let is_inside = (low..=high).contains(&value);
+        (!is_inside).then(|| {
+            format!(
+                "no device has that; write a value within {range}, such as `{}`",
+                example(unit)
+            )
+        })
+    };
+    match unit {
+        Unit::MilliCelsius => outside(-100_000, 300_000, "-100 °C..=300 °C"),
+        Unit::Milliwatt if (1..1_000).contains(&value) => Some(format!(
+            "{value} mW is less than a watt; write watts with their unit: `{value} W`"
+        )),
+        Unit::Milliwatt => outside(0, 1_000_000_000, "1 W..=1000 kW"),
+        Unit::Megahertz => outside(0, 100_000, "0 MHz..=100 GHz"),
+        Unit::BasisPoints
+        | Unit::Milli
+        | Unit::Bytes
+        | Unit::BytesPerSecond
+        | Unit::MilliPerSecond
+        | Unit::Milliseconds
+        | Unit::Count
+        | Unit::Flag => (value < 0).then(|| "it is never below 0".to_owned()),
+    }
+}
+
 /// Reads a duration such as `5s`, `1h 30min` or `250 ms`, in milliseconds.
 pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     let mut rest = text.trim();
@@ -228,6 +257,27 @@ mod tests {
         check("5 parsecs", Unit::Milliseconds, Err("not a unit of time"));
         check("-5 s", Unit::Milliseconds, Err("not a duration"));
         check("1..5 W", Unit::Milliwatt, Err("too fine"));
+    }
+
+    #[test]
+    fn what_no_device_can_have_is_told_apart_with_the_way_out() {
+        for (value, unit, expected) in [
+            (-300_000, Unit::MilliCelsius, "within -100 °C..=300 °C"),
+            (850_000, Unit::MilliCelsius, "no device has that"),
+            (220, Unit::Milliwatt, "write watts with their unit: `220 W`"),
+            (2_000_000_000, Unit::Milliwatt, "no device has that"),
+            (-1, Unit::Bytes, "never below 0"),
+            (85_000, Unit::MilliCelsius, ""),
+            (220_000, Unit::Milliwatt, ""),
+            (0, Unit::Milliwatt, ""),
+            (0, Unit::Count, ""),
+        ] {
+            let found = implausible(value, unit).unwrap_or_default();
+            assert!(
+                found.contains(expected) && found.is_empty() == expected.is_empty(),
+                "{value}: {found}"
+            );
+        }
     }
 
     proptest::proptest! {

@@ -13,7 +13,7 @@ use super::words::span;
 
 const DECIDE_HELP: &str = "\
 Each input line is a JSON object; every field but `at` and `action.kind` may be left out:
-  at                       RFC 3339; lines are in order of time
+  at                       RFC 3339; lines are in order of time, one that goes back ends the run
   action.kind              a kind of action, for example power_cap or scale
   action.targets           devices or resources, one or several; all run or none
   action.params            {\"to\": \"220 W\"} or {\"replicas\": 3}
@@ -40,21 +40,23 @@ Each output line (-o jsonl):
   hold_until               RFC 3339, or null
   clamp                    {value, unit} that may run instead, or null
   valid_until              RFC 3339, or null if nothing runs
-An `end` line yields {\"ended\": kind}. A line that cannot be read ends the run with status 2 and its place.";
+An `end` line yields {\"ended\": kind}. A line that cannot be read ends the run with status 2 and its place.
+With --exit-code the run ends with status 4 if anything was denied.";
 
 /// What is done with policy.
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     /// Write a commented bundle with cases, and make the keys of all three roles
     Init(Init),
-    /// Say what is wrong with a bundle, with line, column and field
+    /// Say what is wrong with bundles, with line, column and field
     Check {
-        /// The bundle
-        file: PathBuf,
+        /// The bundles; - is standard input
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
     },
     /// Run case files on a bundle: a timeline in, expected decisions out
     Test {
-        /// Case files
+        /// Case files, or folders with files *.yaml and *.yml
         #[arg(required = true)]
         cases: Vec<PathBuf>,
         /// The bundle, for case files that bring none of their own
@@ -70,10 +72,13 @@ pub enum Policy {
         /// The questions; - is standard input
         #[arg(long, value_name = "FILE", default_value = "-")]
         input: PathBuf,
+        /// End with status 4 if anything was denied, for gates
+        #[arg(long)]
+        exit_code: bool,
     },
     /// Say what a kind of rule does, with all its fields; without a name, list the kinds
     Explain {
-        /// The kind, for example change_freeze
+        /// The kind, for example change_freeze; or quantities, indicators, meters, reflexes, relapses
         kind: Option<String>,
     },
     /// List what changes from one bundle to another

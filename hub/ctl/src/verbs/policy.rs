@@ -24,9 +24,13 @@ use crate::session::Session;
 pub fn offline(what: &Policy, output: &mut Output) -> Result<Exit, Failure> {
     match what {
         Policy::Init(init) => keys::init(init, output),
-        Policy::Check { file } => offline::check(file, output),
+        Policy::Check { files } => offline::check(files, output),
         Policy::Test { cases, bundle } => offline::test(cases, bundle.as_deref(), output),
-        Policy::Decide { bundle, input } => decide::decide(bundle, input, output),
+        Policy::Decide {
+            bundle,
+            input,
+            exit_code,
+        } => decide::decide(bundle, input, *exit_code, output),
         Policy::Explain { kind } => offline::explain(kind.as_deref(), output),
         Policy::Diff { old, new } => offline::diff(old, new, output),
         Policy::Schema => offline::schema(output),

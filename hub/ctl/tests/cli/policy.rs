@@ -185,6 +185,128 @@ fn decisions_are_made_line_by_line_without_a_hub() {
 }
 
 #[test]
+fn a_gate_ends_with_its_own_status_if_anything_is_denied() {
+    let desk = Desk::new();
+    desk.write(
+        "b.yaml",
+        "bundle: t\npermits: [{ kinds: [restart] }]\nrules:\n  - { id: slow, kind: cooldown, after_success: 1 h }\n",
+    );
+    let line = |second: u8, kind: &str| {
+        format!("{{\"at\":\"2026-01-01T00:00:0{second}Z\",\"action\":{{\"kind\":\"{kind}\",\"targets\":[\"a\"]}}}}\n")
+    };
+    // With a mark of the encoding at its beginning.
+    desk.write(
+        "held.jsonl",
+        &format!("\u{feff}{}{}", line(0, "restart"), line(1, "restart")),
+    );
+    desk.write("denied.jsonl", &format!("{}{}", line(0, "reboot"), line(1, "restart")));
+    desk.check(
+        "policy decide --bundle b.yaml --input held.jsonl --exit-code",
+        0,
+        &["held"],
+    );
+    desk.check("policy decide --bundle b.yaml --input denied.jsonl", 0, &["denied"]);
+    for (format, word) in [("table", "denied"), ("json", "deny"), ("jsonl", "deny")] {
+        let words = format!("policy decide --bundle b.yaml --input denied.jsonl --exit-code -o {format}");
+        desk.check(&words, 4, &[word, "allow"]);
+    }
+    desk.write("back.jsonl", &format!("{}{}", line(5, "restart"), line(1, "restart")));
+    desk.check(
+        "policy decide --bundle b.yaml --input back.jsonl",
+        2,
+        &["back.jsonl:2", "lines are in order of time"],
+    );
+}
+
+#[test]
+fn several_bundles_are_checked_at_once_and_standard_input_too() {
+    let desk = Desk::begun("");
+    desk.write(
+        "odd.yaml",
+        "bundle: odd\nrules:\n  - { id: p, kind: sla, service: web, target: 99.99 % }\n",
+    );
+    desk.check("policy check odd.yaml", 0, &["web is up 99.99 % of the time"]);
+    desk.write("wrong.yaml", "bundle: wrong\nrules:\n  - { id: t, kind: threshold, quantity: gpu.temperature, above: -300 °C, then: { action: power_cap, to: 220 mW } }\n");
+    desk.check(
+        "policy check policy.yaml wrong.yaml odd.yaml",
+        1,
+        &[
+            "policy.yaml: ok, 6 rules",
+            "odd.yaml: ok, 1 rule",
+            "wrong.yaml:3:",
+            "within -100 °C..=300 °C",
+            "write watts with their unit: `220 W`",
+        ],
+    );
+    let items = desk.json("policy check policy.yaml wrong.yaml -o json");
+    assert_eq!(items["items"][0]["file"], "policy.yaml");
+    assert_eq!(
+        (&items["items"][0]["ok"], &items["items"][1]["ok"]),
+        (&json!(true), &json!(false))
+    );
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sentinel"))
+        .args(["policy", "check", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"bundle: x\nrules: [{ id: a }]\n")
+        .unwrap();
+    let said = child.wait_with_output().unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert_eq!(said.status.code(), Some(1));
+    assert!(text.starts_with("standard input:2:"), "{text}");
+}
+
+#[test]
+fn case_files_of_a_folder_are_run_and_those_that_prove_nothing_refused() {
+    let desk = Desk::begun("");
+    let case = |expect: &str| {
+        format!(
+            "cases:\n  - name: a drain\n    steps:\n      - {{ ask: {{ action: drain, target: node-1 }}, expect: [{expect}] }}\n"
+        )
+    };
+    std::fs::create_dir_all(desk.path("cases/more")).unwrap();
+    desk.write("cases/b.yaml", &case("deny permits"));
+    desk.write("cases/more/a.yml", &case("deny"));
+    desk.write("cases/notes.txt", "no cases");
+    desk.check(
+        "policy test cases --bundle policy.yaml",
+        0,
+        &["cases/b.yaml:2", "cases/more/a.yml:2", "2 passed, 0 failed"],
+    );
+    std::fs::create_dir(desk.path("none")).unwrap();
+    desk.check(
+        "policy test none --bundle policy.yaml",
+        2,
+        &["holds no file *.yaml or *.yml"],
+    );
+    for (text, part) in [
+        ("cases: []\n", "a file without a case proves nothing"),
+        (
+            "cases: [{ name: x, steps: [] }]\n",
+            "a case without a step proves nothing",
+        ),
+        (
+            case("'', deny").as_str(),
+            "an empty text would pass whatever is decided",
+        ),
+        (
+            case("deny").replace("drain,", "drian,").as_str(),
+            "did you mean `drain`?",
+        ),
+    ] {
+        desk.write("nothing.yaml", text);
+        desk.check("policy test nothing.yaml --bundle policy.yaml", 2, &[part]);
+    }
+}
+
+#[test]
 fn a_draft_is_compared_with_what_it_replaces() {
     let desk = Desk::begun("");
     let text = std::fs::read_to_string(desk.path("policy.yaml")).unwrap();

@@ -66,6 +66,8 @@ impl Lines {
                 return Err(self.wrong("a line has at most 1 MiB"));
             }
             let text = String::from_utf8(bytes).map_err(|_| self.wrong("this is not UTF-8 text"))?;
+            // Editors of some systems begin a file with a mark of its encoding.
+            let text = text.trim_start_matches('\u{feff}');
             if !text.trim().is_empty() {
                 return Ok(Some(text.trim_end().to_owned()));
             }
@@ -134,11 +136,12 @@ fn deciding(answer: &Value) -> &Value {
     same.or(all.first()).unwrap_or(&Value::Null)
 }
 
-/// `sentinel policy decide --bundle FILE [--input FILE]`.
-pub fn decide(file: &Path, input: &Path, output: &mut Output) -> Result<Exit, Failure> {
+/// `sentinel policy decide --bundle FILE [--input FILE] [--exit-code]`.
+pub fn decide(file: &Path, input: &Path, exit_code: bool, output: &mut Output) -> Result<Exit, Failure> {
     let mut decider = Decider::new(Arc::new(bundle(file)?));
     let mut lines = Lines::open(input)?;
     let mut kept = Vec::new();
+    let mut is_denied = false;
     // A document is whole or it is none; rows of a file wait for each other, so that their columns stand in line.
     let most = match (output.is_document(), input == Path::new("-")) {
         (true, _) => usize::MAX,
@@ -148,6 +151,7 @@ pub fn decide(file: &Path, input: &Path, output: &mut Output) -> Result<Exit, Fa
     let done = loop {
         let line = match lines.next_line() {
             Ok(Some(line)) => line,
+            Ok(None) if is_denied => break Ok(Exit::Denied),
             Ok(None) => break Ok(Exit::Ok),
             Err(failure) => break Err(failure),
         };
@@ -155,6 +159,7 @@ pub fn decide(file: &Path, input: &Path, output: &mut Output) -> Result<Exit, Fa
             Ok(answer) => answer,
             Err(told) => break Err(lines.wrong(&told)),
         };
+        is_denied |= exit_code && parsed(&answer)?["verdict"] == "deny";
         if output.format() == Format::Jsonl {
             output.bytes(format!("{answer}\n").as_bytes())?;
             continue;

@@ -14,12 +14,18 @@ use wire::{Parcel, SignedBundle};
 
 use crate::failure::{Exit, Failure};
 
-/// A file's bytes, at most `limit` of them.
+/// Stands for standard input among the names of files.
+pub const STANDARD_INPUT: &str = "-";
+
+/// A file's bytes, or those of standard input; at most `limit` of them.
 pub fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     let shown = file.display();
     let cannot = |cause| Failure::new(Exit::Usage, format!("cannot read `{shown}`")).because(cause);
     let mut bytes = Vec::new();
-    let opened = fs::File::open(file).map_err(cannot)?;
+    let opened: Box<dyn std::io::Read> = match file == Path::new(STANDARD_INPUT) {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(fs::File::open(file).map_err(cannot)?),
+    };
     opened.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
     match bytes.len() > limit {
         true => Err(Failure::new(
@@ -54,6 +60,45 @@ pub enum Given {
     Text(Vec<u8>),
     /// A parcel.
     Parcel(Box<Parcel>),
+}
+
+/// The files that a person names: of a folder all `*.yaml` and `*.yml` in it and below, in the order of their names.
+pub fn files_of(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut files = Vec::new();
+    for path in named {
+        match path.is_dir() {
+            true => {
+                let before = files.len();
+                files_below(path, &mut files)?;
+                if files.len() == before {
+                    let happened = format!("the folder `{}` holds no file *.yaml or *.yml", path.display());
+                    return Err(Failure::new(Exit::Usage, happened));
+                }
+            }
+            false => files.push(path.clone()),
+        }
+    }
+    Ok(files)
+}
+
+fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let cannot = |cause| Failure::new(Exit::Usage, format!("cannot read `{}`", folder.display())).because(cause);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(cannot)? {
+        let entry = entry.map_err(cannot)?;
+        // Where a link leads round in a circle nobody gets to the end.
+        found.push((entry.path(), entry.file_type().map_err(cannot)?.is_dir()));
+    }
+    found.sort();
+    for (path, is_folder) in found {
+        let is_cases = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        match is_folder {
+            true => files_below(&path, files)?,
+            false if is_cases => files.push(path),
+            false => {}
+        }
+    }
+    Ok(())
 }
 
 /// Reads a bundle's text or a parcel.

@@ -1,7 +1,7 @@
 //! `check`, `test`, `explain`, `diff`, `schema`: what a bundle is, told by the code that will judge by it.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use policy::{Bundle, Difference};
 use serde::Serialize;
@@ -25,21 +25,66 @@ pub fn bundle(file: &Path) -> Result<Bundle, Failure> {
     })
 }
 
-/// `sentinel policy check FILE`.
-pub fn check(file: &Path, output: &mut Output) -> Result<Exit, Failure> {
-    checked(file, &Bundle::check(&files::text(file)?), output)
+/// `sentinel policy check FILE…`: one object for one file, a list for several.
+pub fn check(files: &[PathBuf], output: &mut Output) -> Result<Exit, Failure> {
+    if let [file] = files {
+        return checked(file, &Bundle::check(&files::text(file)?), output);
+    }
+    let checked: Vec<CheckedFile> = files
+        .iter()
+        .map(|file| {
+            Ok(CheckedFile {
+                file: file.display().to_string(),
+                view: Bundle::check(&files::text(file)?),
+            })
+        })
+        .collect::<Result<_, Failure>>()?;
+    let names: Vec<_> = checked.iter().map(|one| one.file.as_str()).collect();
+    output.one(&CheckedFiles { items: &checked }, &names.join("\n"), || {
+        checked
+            .iter()
+            .map(|one| said(Path::new(&one.file), &one.view))
+            .collect()
+    })?;
+    match checked.iter().all(|one| one.view.ok) {
+        true => Ok(Exit::Ok),
+        false => Ok(Exit::Failure),
+    }
+}
+
+/// What is said of one of several files.
+#[derive(Serialize)]
+struct CheckedFile {
+    file: String,
+    #[serde(flatten)]
+    view: CheckView,
+}
+
+#[derive(Serialize)]
+struct CheckedFiles<'a> {
+    items: &'a [CheckedFile],
 }
 
 /// Prints what a check found.
 pub fn checked(file: &Path, view: &CheckView, output: &mut Output) -> Result<Exit, Failure> {
-    let name = file.display().to_string();
-    output.one(view, &name, || match view.ok {
-        true => passed(&name, view),
-        false => places(file, &view.errors),
-    })?;
+    output.one(view, &file.display().to_string(), || said(file, view))?;
     match view.ok {
         true => Ok(Exit::Ok),
         false => Ok(Exit::Failure),
+    }
+}
+
+fn said(file: &Path, view: &CheckView) -> String {
+    match view.ok {
+        true => passed(&shown(file), view),
+        false => places(file, &view.errors),
+    }
+}
+
+fn shown(file: &Path) -> String {
+    match file == Path::new(files::STANDARD_INPUT) {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
     }
 }
 
@@ -65,7 +110,7 @@ fn passed(file: &str, view: &CheckView) -> String {
 fn places(file: &Path, problems: &[BundleProblem]) -> String {
     let mut text = String::new();
     for problem in problems {
-        let _infallible = write!(text, "{}", file.display());
+        let _infallible = write!(text, "{}", shown(file));
         if problem.line > 0 {
             let _infallible = write!(text, ":{}:{}", problem.line, problem.column);
         }
@@ -108,7 +153,7 @@ impl Row for CaseRow {
 }
 
 /// `sentinel policy test CASES… [--bundle FILE]`.
-pub fn test(cases: &[std::path::PathBuf], bundle: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
+pub fn test(cases: &[PathBuf], bundle: Option<&Path>, output: &mut Output) -> Result<Exit, Failure> {
     let tested = bundle.map(files::text).transpose()?;
     if let (Some(file), Some(text)) = (bundle, &tested)
         && let Err(errors) = Bundle::parse(text)
@@ -117,7 +162,7 @@ pub fn test(cases: &[std::path::PathBuf], bundle: Option<&Path>, output: &mut Ou
         return Err(Failure::new(Exit::Failure, happened.trim_end()));
     }
     let mut rows = Vec::new();
-    for file in cases {
+    for file in &files::files_of(cases)? {
         let text = files::read(file, MAX_CASES_BYTES)?;
         let results = policy::run_cases(&text, tested.as_deref()).map_err(|errors| {
             let happened = format!("`{}` is no case file\n{}", file.display(), places(file, &errors));
@@ -178,6 +223,9 @@ pub fn explain(kind: Option<&str>, output: &mut Output) -> Result<Exit, Failure>
         let rows = policy::rule_kinds().into_iter();
         let rows: Vec<KindRow> = rows.map(|(kind, does)| KindRow { kind, does }).collect();
         output.list(&rows)?;
+        if output.for_people() {
+            say(&format!("also explained: {}", policy::other_topics().join(", ")));
+        }
         return Ok(Exit::Ok);
     };
     let text = policy::explain_kind(kind).map_err(|told| Failure::new(Exit::Usage, told))?;
