@@ -6,6 +6,7 @@
 //! Invariant: inputs reach the core one at a time, and every effect of one input is started before the next input.
 //! Read next: `edge-agent/core/src/agent.rs` (the core's turn), `agent/start.rs` (what is built before the first turn).
 
+mod owner;
 mod reload;
 mod start;
 
@@ -86,8 +87,20 @@ pub enum RunError {
 /// Reads the settings again, from the same files.
 pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 
-/// Runs the agent until it is told to stop.
-pub async fn run(config: Config, reread: Reread) -> Result<(), RunError> {
+/// Why an agent has ended that nothing is wrong with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The hub has given it another name, under which it starts again.
+    Renamed {
+        /// Which.
+        to: AgentId,
+    },
+}
+
+/// Runs the agent until it is told to stop, or has another name.
+pub async fn run(config: Config, reread: Reread) -> Result<Ended, RunError> {
     let (mut shell, ears, house) = start::start(&config).await?;
     let result = shell.work(ears, &reread).await;
     house.end(shell).await;
@@ -100,6 +113,7 @@ pub(super) struct Ears {
     done: mpsc::Receiver<Done>,
     asks: mpsc::Receiver<Ask>,
     died: mpsc::Receiver<&'static str>,
+    renamed: mpsc::Receiver<AgentId>,
     signals: Signals,
 }
 
@@ -157,12 +171,15 @@ pub(super) struct Shell {
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    /// Whose the journal is, until that is noted.
+    owner: Option<owner::Owner>,
     service: Service,
 }
 
 impl Shell {
     /// Turns until the core has stopped.
-    async fn work(&mut self, mut ears: Ears, reread: &Reread) -> Result<(), RunError> {
+    async fn work(&mut self, mut ears: Ears, reread: &Reread) -> Result<Ended, RunError> {
+        let mut ended = Ended::Stopped;
         let mut stop_by: Option<tokio::time::Instant> = None;
         let mut look_at = Instant::now() + LOOK_EVERY;
         // One is enough: who asks while the files are read gets what they say by then, or asks again.
@@ -198,6 +215,11 @@ impl Shell {
                     stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
                     self.turn(Input::Stop);
                 }
+                Some(to) = ears.renamed.recv(), if stop_by.is_none() => {
+                    ended = Ended::Renamed { to };
+                    stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+                    self.turn(Input::Stop);
+                }
                 () = until(stop_by) => {
                     tracing::warn!("the journal did not finish in time; the next start takes up what is missing");
                     break;
@@ -216,7 +238,7 @@ impl Shell {
                 return Err(RunError::Damaged { detail });
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// One turn: feeds one input to the core, then starts its effects. Nothing here waits.
@@ -301,6 +323,11 @@ impl Shell {
     fn on_done(&mut self, done: Done) {
         match &done {
             Done::Appended { token, .. } => {
+                if let Some(owner) = self.owner.take()
+                    && let Err(cause) = owner.note()
+                {
+                    tracing::warn!(%cause, "under which name the journal was made is not noted");
+                }
                 while let Some((_, epoch, entries)) = self.appending.pop_front_if(|(known, _, _)| *known <= *token) {
                     entries.iter().for_each(|entry| self.feed.durable(epoch, entry));
                 }
@@ -424,6 +451,6 @@ async fn until(at: Option<tokio::time::Instant>) {
 }
 
 /// Keeps the future's size out of `main`'s stack.
-pub fn boxed(config: Config, reread: Reread) -> std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>> {
+pub fn boxed(config: Config, reread: Reread) -> std::pin::Pin<Box<dyn Future<Output = Result<Ended, RunError>>>> {
     Box::pin(run(config, reread))
 }

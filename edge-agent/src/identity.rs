@@ -10,6 +10,8 @@
 mod address;
 mod file;
 mod join;
+mod leave;
+mod token;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ use file::{FORMAT, Stored, read, write};
 #[cfg(test)]
 pub use join::JoinError;
 pub use join::{JoinOptions, host_name, join};
+pub use leave::{Told, leave};
+pub use token::read_token;
 
 /// An agent's identity.
 #[derive(Clone)]
@@ -200,7 +204,8 @@ impl Identity {
             path: self.folder.clone(),
             detail,
         };
-        if credentials.agent != *self.agent() || credentials.trust_domain != self.trust_domain() {
+        // The hub may give another name, never another trust domain.
+        if credentials.trust_domain != self.trust_domain() {
             return Err(unusable(format!(
                 "granted to `{}` of `{}`",
                 credentials.agent, credentials.trust_domain

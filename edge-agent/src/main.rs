@@ -25,6 +25,7 @@ mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use wire::enroll::{CaPin, JoinToken};
+use wire::enroll::CaPin;
 use wire::{AgentId, Digest};
 
 use config::{Config, DEFAULT_STATE, Layers, SYSTEM_FILE};
@@ -55,9 +56,17 @@ enum Command {
         /// Address of the hub
         #[arg(value_name = "HOST:PORT")]
         hub: String,
-        /// Single-use token
-        #[arg(long)]
-        token: JoinToken,
+        /// Single-use token; `-` reads it from standard input
+        #[arg(
+            long,
+            value_name = "TOKEN",
+            required_unless_present = "token_file",
+            conflicts_with = "token_file"
+        )]
+        token: Option<String>,
+        /// File that holds the token, so that it stands in no process list; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         /// Pin of the hub's CA
         #[arg(long)]
         ca_pin: CaPin,
@@ -67,6 +76,18 @@ enum Command {
         /// Name that this node would like; the host's name if absent
         #[arg(long)]
         name: Option<AgentId>,
+    },
+    /// Leave the hub: it forgets this machine, and this machine its identity
+    Leave {
+        /// State folder
+        #[arg(long, value_name = "DIR", env = "SENTINEL_STATE", default_value = DEFAULT_STATE)]
+        state: PathBuf,
+        /// Remove the whole state folder too: journal, policy and telemetry
+        #[arg(long)]
+        purge: bool,
+        /// Do not tell the hub, for one that is gone; `sentinel node remove` tells one that is not
+        #[arg(long)]
+        offline: bool,
     },
     /// Take policy from a file on a machine that no network reaches; it counts from the next start
     Import {
@@ -166,6 +187,14 @@ fn log() {
     tracing_subscriber::registry().with(lines).with(wanted).init();
 }
 
+/// Starts this program anew in its own place, under its new name. Returns only if the system does not let it.
+fn again(name: &AgentId) -> std::io::Error {
+    tracing::info!(%name, "starting again under the new name");
+    std::process::Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .exec()
+}
+
 /// What `scan` ends with when the machine is not well: the command line's code for `degraded`.
 const DEGRADED: u8 = 8;
 
@@ -178,15 +207,24 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
         Command::Run(place) => {
             let config = place.clone().settings()?;
-            runtime.block_on(agent::boxed(config, Arc::new(move || place.clone().settings())))?;
+            let reread: agent::Reread = Arc::new(move || place.clone().settings());
+            match runtime.block_on(agent::boxed(config, reread))? {
+                agent::Ended::Stopped => {}
+                agent::Ended::Renamed { to } => {
+                    drop(runtime);
+                    return Err(Box::new(again(&to)));
+                }
+            }
         }
         Command::Join {
             hub,
             token,
+            token_file,
             ca_pin,
             state,
             name,
         } => {
+            let token = identity::read_token(token.as_deref(), token_file.as_deref())?;
             let identity = runtime.block_on(identity::join(identity::JoinOptions {
                 state_dir: state.clone(),
                 hub,
@@ -204,6 +242,17 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 identity.site()
             );
             println!("run it with: sentinel-agent run --state {}", state.display());
+        }
+        Command::Leave { state, purge, offline } => {
+            let told = match offline {
+                true => identity::Told::Nobody,
+                false => identity::Told::Hub,
+            };
+            let agent = runtime.block_on(identity::leave(&state, told, purge))?;
+            println!("{agent} has left; join again with a new token if it is to come back");
+            if offline {
+                println!("the hub was not told: `sentinel node remove {agent}` there");
+            }
         }
         Command::Import { file, state, root_pin } => {
             let found = carried::import(&file, &state, &state.join("agent.sock"), root_pin)?;

@@ -12,6 +12,7 @@ use wire::frame::DeviceInfo;
 use wire::{AgentId, DeviceId, Wall};
 use wire_transport::CertificateClock;
 
+use super::owner::Owner;
 use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
 use crate::actuators::throttle::Shares;
@@ -48,9 +49,11 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
     let (input_sender, inputs) = mpsc::channel(INPUTS);
     let (ask_sender, asks) = mpsc::channel(ASKS);
+    // A node gets one name at a time.
+    let (renamed_sender, renamed) = mpsc::channel(1);
     let Opened {
         journal,
-        recovered,
+        mut recovered,
         clock,
         saved_clock,
     } = Journal::open(&config.state_dir, config.journal_limit, done_sender)?;
@@ -60,6 +63,10 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let settings = settings(config, identity.as_ref(), wall_floor, seed);
     let (agent, site) = (settings.agent.clone(), site_of(identity.as_ref()).to_owned());
     let labels = settings.labels.iter().cloned().collect();
+    let (former, owner) = Owner::read(&config.state_dir, &agent);
+    if let Some(former) = former.filter(|_| recovered.damage.is_none()) {
+        recovered.damage = Some(format!("renamed from {former}"));
+    }
     tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
     let named = config.bundle.as_deref().map(carried::read).transpose()?;
     let lies_at = carried::waiting(&config.state_dir);
@@ -108,6 +115,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             timing,
             seed,
             peers: peers.transpose()?,
+            renamed: renamed_sender.clone(),
         };
         Ok(Link::start(identity, clock, settings, input_sender.clone(), &watch))
     });
@@ -173,6 +181,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         since: None,
         stopped: false,
         damage: None,
+        owner,
         service: Service::from_env(),
     };
     if let Some(parcel) = named {
@@ -186,6 +195,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         done,
         asks,
         died,
+        renamed,
         signals,
     };
     let house = House {

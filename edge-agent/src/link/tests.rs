@@ -212,6 +212,7 @@ impl Hub {
             },
             seed: 1,
             peers: None,
+            renamed: mpsc::channel(1).0,
         };
         (
             Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0),
@@ -361,6 +362,7 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
         },
         seed: 1,
         peers: None,
+        renamed: mpsc::channel(1).0,
     };
     let link = Link::start(
         identity.clone(),
@@ -453,6 +455,7 @@ async fn the_last_address_serves_when_the_name_does_not() {
         timing: Timing::default(),
         seed: 1,
         peers: None,
+        renamed: mpsc::channel(1).0,
     };
     let link = Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0);
     link.connect();

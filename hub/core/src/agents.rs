@@ -209,11 +209,13 @@ impl Agents {
             AgentRequest::Rejoin(asked) => self.rejoin(&asked, cx),
             AgentRequest::Deny { agent, reason } => self.deny(&caller, &agent, &reason, cx),
             AgentRequest::Allow { agent, reason } => self.allow(caller, &agent, &reason, cx),
-            AgentRequest::Remove { agent, reason } => self.remove(&caller, &agent, &reason, "node.remove", cx),
-            AgentRequest::Leave { agent } => {
-                let reason = "it left by itself";
-                self.remove(&caller, &agent, reason, "node.leave", cx)
+            AgentRequest::Remove { agent, reason } => {
+                let removed = self.remove(&caller, &agent, &reason, "node.remove", cx)?;
+                cx.asks.push_back(Ask::Shut { agent });
+                Ok(removed)
             }
+            // Its own session hears the answer, and then ends.
+            AgentRequest::Leave { agent } => self.remove(&caller, &agent, "it left by itself", "node.leave", cx),
             AgentRequest::Rename { agent, to, reason } => self.rename(&caller, &agent, &to, &reason, cx),
         }
     }
@@ -380,6 +382,9 @@ impl Agents {
         cx: &mut Cx<'_>,
     ) -> Result<Answer, Answer> {
         let agent = identity.agent.clone();
+        if how != How::Removed {
+            cx.asks.push_back(Ask::Shut { agent: agent.clone() });
+        }
         let change = ChangeRecord::new(caller.clone(), verb, node(&agent)).because(reason);
         let change = match &how {
             How::Renamed { to } => change.with("to", to),
@@ -395,7 +400,6 @@ impl Agents {
             shut: Some(shut),
             ..identity
         };
-        cx.asks.push_back(Ask::Shut { agent });
         self.put(after, change, cx)
     }
 

@@ -585,9 +585,11 @@ impl Hub {
 
     /// An agent is shut out: its sessions end, and it is told why.
     pub(crate) fn cut(&mut self, agent: &AgentId, now: Now) {
-        let Some((goodbye, wait, detail)) = self.shut_out(agent) else {
-            return;
+        let taken = || {
+            let detail = "another machine has taken the place of this one".to_owned();
+            (GoodbyeReason::Denied, crate::sessions::DENIED_RETRY, detail)
         };
+        let (goodbye, wait, detail) = self.shut_out(agent).unwrap_or_else(taken);
         let Some(place) = self.fleet.place(agent) else {
             return;
         };

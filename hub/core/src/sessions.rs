@@ -26,8 +26,8 @@ use crate::timers::Timer;
 
 /// Site of an agent that the store does not know: the hub was restored from a copy that is older than the agent.
 pub(crate) const UNKNOWN_SITE: &str = "unknown";
-/// A person has to act first; asking once a minute costs nothing.
-pub(crate) const DENIED_RETRY: Duration = Duration::from_secs(60);
+/// A person has to act first; asking twice a minute costs nothing, and whoever is allowed again waits no longer.
+pub(crate) const DENIED_RETRY: Duration = Duration::from_secs(30);
 /// A hello follows the handshake at once; ten seconds cover three lost flights.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// For the side that lost its session to a newer one: longer than the newer one needs to be seen as a clone.

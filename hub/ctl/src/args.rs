@@ -143,7 +143,12 @@ pub enum Verb {
         #[command(subcommand)]
         what: Task,
     },
-    /// Make a join token
+    /// Deny, allow, remove and rename nodes, and give their names to other machines
+    Node {
+        #[command(subcommand)]
+        what: NodeVerb,
+    },
+    /// Make, list and revoke join tokens
     Token {
         #[command(subcommand)]
         what: Token,
@@ -455,7 +460,60 @@ pub enum Token {
         /// How long it can be used
         #[arg(long, default_value = "1h", value_parser = span, value_name = "SPAN")]
         ttl: Duration,
+        /// What it is for, in a few words
+        #[arg(long, value_parser = not_empty)]
+        label: Option<String>,
     },
+    /// Tokens that were made, with who used them; never the tokens themselves
+    List,
+    /// Make a token worthless
+    Revoke {
+        /// The beginning of its id, as `sentinel token list` shows it
+        #[arg(value_parser = not_empty)]
+        id: String,
+    },
+}
+
+/// Who a node is.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Shut a node out: no session and no certificate until it is allowed; it goes on deciding alone
+    Deny(Decided),
+    /// Let a node in again that was denied or quarantined, and end the finding that its history has forked
+    Allow(Decided),
+    /// Take a node out of the fleet; what it has recorded stays, its name is free
+    Remove(Decided),
+    /// Give a node another name; it takes it over by itself
+    Rename {
+        /// Which node
+        node: AgentId,
+        /// The new name
+        to: AgentId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+    /// Print the line with which a machine with new keys becomes this node, and every other machine stops being it
+    Rejoin {
+        /// Which node
+        node: AgentId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+        /// How long the line can be used
+        #[arg(long, default_value = "1h", value_parser = span, value_name = "SPAN")]
+        ttl: Duration,
+    },
+}
+
+/// A node, and why something is decided about it.
+#[derive(Debug, clap::Args)]
+pub struct Decided {
+    /// Which node
+    pub node: AgentId,
+    /// Why; it is journaled
+    #[arg(long, value_parser = not_empty)]
+    pub reason: String,
 }
 
 /// What can be done to the running demo.
@@ -593,7 +651,14 @@ mod tests {
             "policy publish a.yaml --timeout 1m --wait connected",
             "hold edge-03 --reason hands",
             "release edge-03 --reason done --local",
-            "token create --name edge-09 --site site-b --ttl 10m",
+            "token create --name edge-09 --site site-b --ttl 10m --label rack-7",
+            "token list -o json",
+            "token revoke 0198f2c0",
+            "node deny edge-03 --reason stolen",
+            "node allow edge-03 --reason found",
+            "node remove edge-03 --reason scrapped",
+            "node rename edge-03 rack-7 --reason moved",
+            "node rejoin edge-03 --reason new-disk --ttl 10m",
             "get clusters",
             "get workloads -o json",
             "cluster add edge --kubeconfig /etc/kube/edge.yaml",
@@ -674,6 +739,8 @@ mod tests {
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
+            ("node deny edge-03", "--reason"),
+            ("node rename edge-03 Rack --reason x", "node name"),
             ("policy simulate --bundle b.yaml", "--since"),
             ("policy simulate --bundle b.yaml --input a.jsonl", "--old"),
             ("policy init --threshold 0", "1..=16"),

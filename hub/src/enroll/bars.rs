@@ -1,6 +1,7 @@
-//! Who is shut out, for the door: a copy of what the core holds, brought up to date after each stored change.
+//! Which certificates open nothing, for the door: a copy of what the core holds, brought up to date after each stored change.
 //!
-//! Decides nothing. Never held while the disk works, because every connection asks here.
+//! Decides nothing. Whoever is denied or quarantined comes in, and the core tells them why and when to ask again; whoever has another
+//! name, or a certificate of a machine whose place was taken, has to come by another way. Never held while the disk works, because every connection asks here.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -8,15 +9,15 @@ use std::sync::{PoisonError, RwLock};
 use hub_core::{Agents, How, Identity};
 use wire::ids::AgentId;
 
-/// Everybody who does not come in with any certificate.
+/// Everybody whose certificate may open nothing.
 #[derive(Debug, Default)]
 pub struct Bars(RwLock<BTreeMap<AgentId, Bar>>);
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Bar {
-    /// Why no certificate opens.
-    shut: Option<String>,
+    /// The name that it has now.
+    renamed: Option<AgentId>,
     /// Certificates of a lower generation were another machine's.
     fence: u64,
 }
@@ -46,16 +47,16 @@ impl Bars {
         let fenced = bar.fence > generation.unwrap_or_default();
         let fenced =
             fenced.then(|| "another machine has taken the place of this one: join again with a new token".to_owned());
-        bar.shut.clone().or(fenced)
+        let renamed = bar.renamed.as_ref();
+        renamed.map(|to| format!("its name is `{to}` from here on")).or(fenced)
     }
 }
 
 fn bar(identity: &Identity) -> Option<Bar> {
-    let shut = identity.shut.as_ref().map(|shut| match &shut.how {
-        How::Denied | How::Quarantined => shut.reason.clone(),
-        How::Removed => format!("removed from the fleet: {}", shut.reason),
-        How::Renamed { to } => format!("its name is `{to}` from here on"),
-    });
+    let renamed = match identity.shut.as_ref().map(|shut| &shut.how) {
+        Some(How::Renamed { to }) => Some(to.clone()),
+        Some(How::Denied | How::Quarantined | How::Removed) | None => None,
+    };
     let fence = identity.fence;
-    (shut.is_some() || fence > 0).then_some(Bar { shut, fence })
+    (renamed.is_some() || fence > 0).then_some(Bar { renamed, fence })
 }

@@ -103,7 +103,7 @@ pub struct TokenRequest {
     #[serde(default = "default_token_ttl_ms")]
     pub ttl_ms: u64,
     /// What it is for, in a few words.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use wire::time::Wall;
 
 use super::record::{How, Identity, JoinToken};
 use super::{Agents, after, no, node, short};
-use crate::cx::{Cx, Then};
+use crate::cx::{Ask, Cx, Then};
 use crate::effect::Answer;
 
 /// A machine wants to become an agent.
@@ -87,6 +87,9 @@ impl Agents {
             Some(known) => self.may_be_joined(known, &token, &asked)?,
             None => Identity::unknown(agent.clone(), &token.site),
         };
+        if token.takes_over {
+            cx.asks.push_back(Ask::Shut { agent: agent.clone() });
+        }
         let is_new = before.node_key != Some(asked.node_key);
         let after = Identity {
             site: token.site.clone(),

@@ -11,6 +11,7 @@ mod get;
 mod hold;
 mod kube;
 mod login;
+mod node;
 mod people;
 mod plan;
 mod policy;
@@ -66,7 +67,8 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
-        Verb::Token { what } => token::create(session, what, output).await,
+        Verb::Node { what } => node::run(session, what, output).await,
+        Verb::Token { what } => token::run(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
         Verb::Deploy {
             deployment,
@@ -121,7 +123,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
         Verb::Wait { .. } | Verb::Cancel { .. } => false,
-        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
+        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Node { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
