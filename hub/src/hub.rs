@@ -14,13 +14,14 @@ use hub_core::plans::PlanRecord;
 use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
+use wire::api::{BrainView, DomainView, NodeView, PolicyView, ShadowView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
 use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
 use crate::enroll::Bars;
 use crate::feed::Feed;
 use crate::kube::Orders;
@@ -60,6 +61,8 @@ enum Ask {
     Epoch(oneshot::Sender<HubEpoch>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
+    Brains(oneshot::Sender<Vec<BrainView>>),
+    GpuLimit(oneshot::Sender<Option<i64>>),
     Input(Box<Input>),
 }
 
@@ -153,6 +156,16 @@ impl Handle {
         self.ask(|answer| Ask::Shadow(Box::new(record), answer)).await
     }
 
+    /// Every brain that was graded, with every verb.
+    pub async fn brains(&self) -> Result<Vec<BrainView>, Stopped> {
+        self.ask(Ask::Brains).await
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree; `None` where none does.
+    pub async fn gpu_limit(&self) -> Result<Option<i64>, Stopped> {
+        self.ask(Ask::GpuLimit).await
+    }
+
     /// Tells the core something that happened in the shell.
     pub async fn tell(&self, input: Input) -> Result<(), Stopped> {
         self.asks.send(Ask::Input(Box::new(input))).await.map_err(|_| Stopped)
@@ -187,6 +200,8 @@ pub struct Parts {
     pub people: Arc<People>,
     /// Whom the agents' door keeps out.
     pub bars: Arc<Bars>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -214,6 +229,7 @@ pub struct Turn {
     feed: Feed,
     people: Arc<People>,
     bars: Arc<Bars>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -238,6 +254,7 @@ impl Turn {
             feed,
             people,
             bars,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -252,6 +269,7 @@ impl Turn {
             feed,
             people,
             bars,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -316,6 +334,7 @@ impl Turn {
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
                 Effect::Changed(Change::Identity(agent)) => self.bars.changed(self.core.agents(), &agent),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());
@@ -388,6 +407,8 @@ impl Turn {
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),
+            Ask::GpuLimit(answer) => drop(answer.send(self.core.gpu_limit())),
+            Ask::Brains(answer) => drop(answer.send(self.core.brains(now))),
             Ask::Input(input) => self.turn(*input),
         }
     }

@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -23,14 +25,19 @@ use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Brains, Public, RunArgs};
+use crate::consumers;
+use crate::deliveries::{self, Deliveries, Hooks, Secrets};
 use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
+use crate::http::limits::Limits;
 use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
-use crate::inframind;
+use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
+use crate::inframind::{self, Foresight};
+use crate::kafka;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
@@ -40,6 +47,7 @@ use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::store::{RedbStore, Store, StoreError};
+use crate::telemetry::{self, OtlpError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
 const INPUTS: usize = 1_024;
@@ -81,6 +89,12 @@ pub enum RunError {
     /// No forges.
     #[error(transparent)]
     Forges(#[from] ForgesError),
+    /// No topic.
+    #[error(transparent)]
+    Kafka(#[from] hub_kafka::KafkaError),
+    /// No telemetry.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The system refuses something else.
     #[error("cannot {action}")]
     System {
@@ -199,18 +213,15 @@ const OFFER: &str =
 fn announce(hub: &Running) -> Result<(), RunError> {
     let mut out = std::io::stdout();
     let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
+    let brains = hub.brains.map(|address| format!("brains dial in at {address}\n"));
     let offer = if hub.without_policy { OFFER } else { "" };
-    write!(
-        out,
-        "ready https://{}\n{}{offer}",
-        hub.public,
-        setup.unwrap_or_default()
-    )
-    .and_then(|()| out.flush())
-    .map_err(|cause| RunError::System {
-        action: "write to stdout".to_owned(),
-        cause,
-    })
+    let more = [brains, setup].into_iter().flatten().collect::<String>();
+    write!(out, "ready https://{}\n{more}{offer}", hub.public)
+        .and_then(|()| out.flush())
+        .map_err(|cause| RunError::System {
+            action: "write to stdout".to_owned(),
+            cause,
+        })
 }
 
 /// A hub that runs.
@@ -221,6 +232,8 @@ pub struct Running {
     pub setup: Option<String>,
     /// Whether no bundle is published yet.
     pub without_policy: bool,
+    /// Where brains dial in, if they may.
+    pub brains: Option<SocketAddr>,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -234,6 +247,7 @@ pub struct Running {
 impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let otlp = telemetry::Settings::read(|name| std::env::var(name).ok())?;
         let forges = Arc::new(match &args.forges {
             Some(path) => Forges::load(path)?,
             None => Forges::default(),
@@ -265,6 +279,7 @@ impl Running {
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let people = Arc::new(People::of(core.access()));
         let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
@@ -280,6 +295,7 @@ impl Running {
             feed: feed.clone(),
             people: Arc::clone(&people),
             bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: to_publisher,
         });
@@ -331,8 +347,10 @@ impl Running {
             hub: handle.clone(),
         };
         let http = CancellationToken::new();
+        let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
-            tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
+            let (hub, seen) = (handle.clone(), Arc::clone(&foresight));
+            tasks.spawn(inframind::embedded(hub, Arc::clone(&store), seen, http.clone()));
         }
         if let Some(url) = args.inframind.clone() {
             let tls = args.inframind_tls.clone();
@@ -344,11 +362,22 @@ impl Running {
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
+        let mut brains = None;
+        if let (Some(address), Some(folder)) = (args.brain_listen, args.brain_tls.clone()) {
+            let tls = blocking(move || tls_in(&folder)).await??;
+            let (listener, address) = brain_port(address).await?;
+            let reserved = vec![hub_brain::Brain::NAME.to_owned(), args.inframind_name.clone()];
+            let door = DialIn::new(handle.clone(), Arc::clone(&store), Arc::clone(&meters), reserved);
+            tasks.spawn(dial_in(listener, tls, door, trust_domain.clone(), http.clone()));
+            brains = Some(address);
+        }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
         let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
         let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
+        let key = args.state.join("webhooks.key");
+        let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
         let app = App {
             hub: handle.clone(),
             store,
@@ -362,13 +391,28 @@ impl Running {
             public: public.clone(),
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(Limits::new(args.requests_per_second)),
+            hooks,
+            secrets,
+            webhooks_to_local: args.webhooks_to_local,
             metrics_page: Arc::default(),
             forges,
             artifacts,
             remediation_token,
+            foresight: foresight,
             work: Arc::default(),
         };
         tasks.spawn(publisher.run(wanted));
+        tasks.spawn(deliveries(&app, args.webhooks_to_local)?.run(http.clone()));
+        if let Some(target) = args.kafka.clone() {
+            let tls = args.kafka_tls.clone();
+            let target = blocking(move || kafka_target(target, tls)).await??;
+            tasks.spawn(kafka::follow(target, &app, http.clone())?);
+        }
+        if let Some(settings) = &otlp {
+            telemetry::start(settings, &app, &trust_domain, &tasks, &http)?;
+        }
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));
@@ -378,6 +422,7 @@ impl Running {
             public,
             setup,
             without_policy,
+            brains,
             handle,
             store: base.store,
             quic,
@@ -452,11 +497,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         })
 }
 
-/// Where the InfraMind is, and the certificates for it.
-fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
-    let Some(folder) = tls else {
-        return Ok(Address { url, tls: None });
-    };
+/// CA, certificate and key in a folder.
+fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read_to_string(&path).map_err(|cause| RunError::System {
@@ -464,12 +506,67 @@ fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunEr
             cause,
         })
     };
-    let tls = Tls {
-        ca: read("ca.pem")?,
-        certificate: read("certificate.pem")?,
-        key: read("key.pem")?,
+    Ok([read("ca.pem")?, read("certificate.pem")?, read("key.pem")?])
+}
+
+/// Where the InfraMind is, and the certificates for it.
+fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
+    let tls = tls.map(|folder| tls_in(&folder)).transpose()?;
+    Ok(Address { url, tls })
+}
+
+/// The certificates towards brains, in a folder.
+fn tls_in(folder: &Path) -> Result<Tls, RunError> {
+    let [ca, certificate, key] = tls_files(folder)?;
+    Ok(Tls { ca, certificate, key })
+}
+
+/// The port at which brains dial in, and where it is.
+async fn brain_port(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |cause| RunError::System {
+        action: format!("listen for brains on {address}: give another --brain-listen"),
+        cause,
     };
-    Ok(Address { url, tls: Some(tls) })
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves brains that dial in until the hub stops.
+async fn dial_in(listener: TcpListener, tls: Tls, door: DialIn, cluster: String, stop: CancellationToken) {
+    let stopped = stop.cancelled_owned();
+    let served = wire_inframind::server::serve(listener, Some(&tls), Arc::new(door), &cluster, stopped);
+    if let Err(error) = served.await {
+        tracing::error!(%error, "brains cannot dial in any more");
+    }
+}
+
+/// Who sends events to outgoing webhooks.
+fn deliveries(app: &App, to_local: bool) -> Result<Deliveries, RunError> {
+    let client = deliveries::client(to_local).map_err(|error| RunError::System {
+        action: "set up the sender of webhooks".to_owned(),
+        cause: std::io::Error::other(error),
+    })?;
+    Ok(Deliveries {
+        hub: app.hub.clone(),
+        source: consumers::Source {
+            store: Arc::clone(&app.store),
+            arrivals: app.feed.arrivals(),
+        },
+        hooks: Arc::clone(&app.hooks),
+        consumers: Arc::clone(&app.consumers),
+        secrets: app.secrets.clone(),
+        client,
+    })
+}
+
+/// The topic, with the certificates for its brokers.
+fn kafka_target(mut target: hub_kafka::Target, tls: Option<PathBuf>) -> Result<hub_kafka::Target, RunError> {
+    if let Some(folder) = tls {
+        let [ca, certificate, key] = tls_files(&folder)?;
+        target.tls = Some(hub_kafka::Tls { ca, certificate, key });
+    }
+    Ok(target)
 }
 
 async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {

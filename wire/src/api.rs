@@ -30,6 +30,9 @@
 //! | `POST /api/v1/action-plans/{id}/shadow` (hub only) | [`ShadowView`]: what policy would say now; the plan stays as it is |
 //! | `POST /api/v1/action-plans/{id}/approve`, `/execute`, `/retry` (hub only) | [`PlanView`] |
 //! | `POST /api/v1/action-plans/{id}/deny`, `/cancel` (hub only) | [`ReasonRequest`] -> [`PlanView`] |
+//! | `GET /api/v1/brains` (hub only) | [`List`]<[`BrainView`]>: a row for each brain and verb |
+//! | `POST /api/v1/brains/{brain}/{verb}/tier` (hub only) | [`GrantRequest`] -> [`BrainView`] |
+//! | `GET /api/v1/forecast?node=&device=` (hub only) | [`ForecastView`] of the embedded brain |
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
@@ -69,9 +72,11 @@ use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::Wall;
 
 mod access;
+mod brains;
 mod decisions;
 mod domains;
 mod glass;
+mod integrations;
 mod nodes;
 mod plans;
 mod policies;
@@ -81,9 +86,14 @@ pub use access::{
     ApiTokenRequest, ApiTokenView, AuditCheckView, AuditView, ChangeUserRequest, InviteView, MeView, NewApiTokenView,
     NewUserRequest, PasswordRequest, RefreshRequest, RoleView, RouteView, SetupRequest, TokensView, UserView,
 };
+pub use brains::{
+    BrainScoresView, BrainView, ForecastPointView, ForecastView, ForeseenView, GrantRequest, ReliabilityBinView,
+    TierChangeView,
+};
 pub use decisions::{DecisionDetail, DecisionView, EntryOrder, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
+pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
 pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,

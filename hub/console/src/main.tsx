@@ -13,8 +13,12 @@ import { Audit } from "./pages/Audit";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
+import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
+import { Brains } from "./pages/Brains";
+import { Plan } from "./pages/Plan";
+import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
@@ -64,12 +68,20 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "plans":
+      return <Plans />;
+    case "plan":
+      return <Plan key={route.id} id={route.id} />;
+    case "brains":
+      return <Brains />;
     case "policies":
       return <Policies generation={route.generation} />;
     case "access":
       return <Access />;
     case "audit":
       return <Audit />;
+    case "integrations":
+      return <Integrations />;
     case "setup":
       return null;
     case "nowhere":
@@ -94,12 +106,20 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "plans":
+      return "Plans";
+    case "plan":
+      return `Plan ${route.id.slice(0, 8)}`;
+    case "brains":
+      return "Brains";
     case "policies":
       return route.generation === null ? "Policies" : `Policy ${route.generation}`;
     case "access":
       return "Access";
     case "audit":
       return "Audit";
+    case "integrations":
+      return "Integrations";
     case "setup":
       return "Welcome";
     case "nowhere":

@@ -17,14 +17,14 @@ use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Frame, Order, PlanCommand};
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, PlanId, Seq};
 use wire::time::{Mono, Now};
-use wire::{Origin, RawEntry};
+use wire::{DeviceId, Origin, RawEntry};
 
 use crate::cx::StepOrder;
 use crate::effect::Answer;
 use crate::fleet::Place;
 use crate::hub::Hub;
 use crate::input::SessionId;
-use crate::plans::StepAnswer;
+use crate::plans::{Interference, StepAnswer};
 use crate::timers::Timer;
 
 /// Commands of one agent that may be under way: people act one at a time, programs a few.
@@ -53,12 +53,35 @@ pub(crate) struct Asked {
 /// What an entry says that a pending command may wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Decided { command: CommandId, seq: Seq, runs: bool },
-    Acted { decision: Seq, carried: Carried },
-    Held { who: String, reason: String },
-    Released { who: String, reason: String },
-    Refused { command: CommandId, reason: String },
-    GlassOpened { number: u64 },
+    Decided {
+        command: CommandId,
+        seq: Seq,
+        runs: bool,
+    },
+    /// Something runs on a device that no plan has asked for.
+    Ran {
+        device: DeviceId,
+        seq: Seq,
+    },
+    Acted {
+        decision: Seq,
+        carried: Carried,
+    },
+    Held {
+        who: String,
+        reason: String,
+    },
+    Released {
+        who: String,
+        reason: String,
+    },
+    Refused {
+        command: CommandId,
+        reason: String,
+    },
+    GlassOpened {
+        number: u64,
+    },
 }
 
 impl Heard {
@@ -406,6 +429,11 @@ impl Hub {
     pub(crate) fn hear(&mut self, place: Place, epoch: Epoch, heard: Heard) {
         match heard {
             Heard::Decided { command, seq, runs } => self.decided(place, &command, epoch, seq, runs),
+            Heard::Ran { device, seq } => {
+                let agent = self.fleet.node(place).id().clone();
+                let by = DecisionId { agent, epoch, seq };
+                self.interferences.push_back(Interference { by, device });
+            }
             Heard::Acted { decision, carried } => {
                 let stage = Stage::Decided(epoch, decision);
                 let found = self.of_node(place, |pending| pending.stage == stage);

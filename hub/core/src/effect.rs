@@ -176,10 +176,16 @@ pub enum Answer {
         /// For people: what happened and what to do.
         detail: String,
     },
+    /// The webhook as it stands now; as it stood, for one that was removed.
+    Webhook(Box<crate::webhooks::Webhook>),
+    /// How a request with a key stands.
+    Key(crate::idempotency::Standing),
     /// It is recorded.
     Noted,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
+    /// What is known of a brain with a verb now.
+    Brain(Box<wire::api::BrainView>),
     /// It is stored, and is being done.
     Accepted,
     /// What came of a change of a deployment.
@@ -269,6 +275,11 @@ pub enum Change {
     Policy,
     /// An agent's identity as it is stored now, or is not any more.
     Identity(AgentId),
+    /// An outgoing webhook or its deliveries, as they are stored now, or are not any more.
+    Webhook {
+        /// Its id.
+        id: String,
+    },
     /// A person, a session or a token as it is stored now, or is not any more.
     Access {
         /// Kind of the document.

@@ -8,7 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use wire::api::ShadowView;
+use wire::Quantity;
+use wire::api::{BrainView, ShadowView};
 use wire::change::ChangeRecord;
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
@@ -25,15 +26,17 @@ use crate::documents::{Document, StoredDocument, Unreadable};
 use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
+use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
-use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
+use crate::plans::{BrainRecord, Interference, PaceRecord, PlanAsk, PlanRecord, Plans, StepAnswer, brain_view};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
+use crate::webhooks::{DeliveryLog, Webhook, Webhooks};
 use crate::writer::{Meta, Writer};
 
 /// Watchers hear of the policy, and how many nodes have it, at most this often.
@@ -71,15 +74,19 @@ pub struct Hub {
     pub(crate) access: Access,
     pub(crate) agents: Agents,
     pub(crate) tasks: Tasks,
-    plans: Plans,
+    pub(crate) plans: Plans,
     /// What nodes said of steps, for their plans.
     pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// What acted on nodes that plans look at, and is no plan's step.
+    pub(crate) interferences: VecDeque<Interference>,
     /// Nodes with new stored readings.
     pub(crate) fresh_readings: BTreeSet<Place>,
     /// Nodes whose session was just welcomed.
     pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
+    webhooks: Webhooks,
+    keys: Keys,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -114,8 +121,13 @@ impl Hub {
             access: Access::recovered(&mut recovered)?,
             agents: Agents::recovered(&mut recovered, settings.certificates)?,
             tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
-            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            plans: {
+                let plans = taken::<PlanRecord>(&mut recovered);
+                let brains = taken::<BrainRecord>(&mut recovered);
+                Plans::recovered(plans, brains, taken::<PaceRecord>(&mut recovered))?
+            },
             step_answers: VecDeque::new(),
+            interferences: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
             came: BTreeSet::new(),
             clusters: {
@@ -123,6 +135,8 @@ impl Hub {
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
+            webhooks: Webhooks::recovered(&mut recovered)?,
+            keys: Keys::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
@@ -227,9 +241,18 @@ impl Hub {
                     }
                 }
                 Task::KIND => self.tasks.settle(id, *revision, is_stored),
-                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
+                PlanRecord::KIND | BrainRecord::KIND | PaceRecord::KIND => {
+                    self.plans.settle(kind, id, *revision, is_stored)
+                }
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                Remembered::KIND => self.keys.settle(id, *revision, is_stored),
+                Webhook::KIND | DeliveryLog::KIND => {
+                    self.webhooks.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        self.effects.push_back(Webhooks::changed(id));
+                    }
+                }
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -337,6 +360,14 @@ impl Hub {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
             }
+            Request::Keys { what } => {
+                let mut cx = cx!(self, now);
+                self.keys.handle(request, what, &mut cx);
+            }
+            Request::Webhooks { caller, what } => {
+                let mut cx = cx!(self, now);
+                self.webhooks.handle(request, caller, what, &mut cx);
+            }
             Request::Note { change } => {
                 let mut cx = cx!(self, now);
                 cx.record(change);
@@ -403,6 +434,9 @@ impl Hub {
             while let Some(place) = self.came.pop_first() {
                 let node = self.fleet.node(place).id().clone();
                 self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(found) = self.interferences.pop_front() {
+                self.with_plans(now, |plans, cx| plans.interfered(&found, cx));
             }
             while let Some(place) = self.fresh_readings.pop_first() {
                 let node = self.fleet.node(place).id().clone();
@@ -492,12 +526,27 @@ impl Hub {
 
     /// What policy would say of each step of this plan now; `None` while no bundle was published.
     pub fn shadow_plan(&self, record: &PlanRecord, now: Now) -> Option<ShadowView> {
-        shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
+        self.plans.shadow(record, self.bundles.rules(), &self.fleet, now)
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree: what a brain foresees comes before it.
+    pub fn gpu_limit(&self) -> Option<i64> {
+        self.bundles.rules()?.lowest_limit(Quantity::GpuTemperature)
+    }
+
+    /// Every brain that was graded, with every verb, as it is stored.
+    pub fn brains(&self, now: Now) -> Vec<BrainView> {
+        self.plans.brains().map(|found| brain_view(found, now)).collect()
     }
 
     /// Identities and join tokens, as they are stored.
     pub fn agents(&self) -> &Agents {
         &self.agents
+    }
+
+    /// Outgoing webhooks and their deliveries, as they are stored.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// People, their sessions and their tokens, as they are stored.
@@ -624,6 +673,7 @@ impl Hub {
                 Timer::Access => {
                     let mut cx = cx!(self, now);
                     self.access.time(&mut cx);
+                    self.keys.sweep(&mut cx);
                 }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {

@@ -118,6 +118,18 @@ pub enum Request {
         /// What.
         what: crate::tasks::TaskRequest,
     },
+    /// A request that is to be done at most once comes, or was done.
+    Keys {
+        /// What.
+        what: crate::idempotency::KeyRequest,
+    },
+    /// Change outgoing webhooks, or report deliveries.
+    Webhooks {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: crate::webhooks::WebhookRequest,
+    },
     /// Something was done in the shell: it is recorded, and answered when that is stored.
     Note {
         /// What.

@@ -20,6 +20,7 @@ mod effect;
 mod feed;
 mod fleet;
 mod hub;
+pub mod idempotency;
 mod ingest;
 mod input;
 mod journal;
@@ -34,6 +35,7 @@ mod sessions;
 pub mod tasks;
 mod timers;
 mod views;
+pub mod webhooks;
 mod windows;
 mod writer;
 

@@ -8,6 +8,7 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod webhook;
 mod words;
 
 use std::path::PathBuf;
@@ -22,8 +23,9 @@ use wire::{AgentId, CommandId, DecisionId, Wall};
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
-pub use self::plan::{Plan, Said, Subject, Submit};
+pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
+pub use self::webhook::Webhook;
 use self::words::{not_empty, parameter, since, span, target, victim};
 use crate::choice::{Field, Selector};
 use crate::complete;
@@ -114,6 +116,11 @@ pub enum Verb {
         #[command(subcommand)]
         what: Plan,
     },
+    /// Set how much a brain may do without a person; `get brains` shows what each has earned
+    Brain {
+        #[command(subcommand)]
+        what: BrainVerb,
+    },
     /// Veto all but protective actions on a node
     Hold(Reasoned),
     /// Take a hold back
@@ -191,6 +198,11 @@ pub enum Verb {
         #[command(subcommand)]
         what: ApiToken,
     },
+    /// Send events to other systems as they happen
+    Webhook {
+        #[command(subcommand)]
+        what: Webhook,
+    },
     /// Who may do what
     Access {
         #[command(subcommand)]
@@ -245,6 +257,9 @@ pub enum Resource {
     /// Everything that arrives in any journal, as CloudEvents, oldest first
     #[value(alias = "event")]
     Events,
+    /// Who hears of everything that arrives, and how far each is behind
+    #[value(alias = "consumer")]
+    Consumers,
     /// Clusters that the hub knows, each asked how it is
     #[value(alias = "cluster")]
     Clusters,
@@ -254,6 +269,9 @@ pub enum Resource {
     /// Rollouts under way and the last finished ones, newest first
     #[value(alias = "rollout")]
     Rollouts,
+    /// Brains with every verb that they are graded for: how far each is trusted, and what that rests on
+    #[value(alias = "brain")]
+    Brains,
     /// Failed checks that became tasks, newest first
     #[value(aliases = ["task", "failures"])]
     Tasks,
@@ -449,6 +467,8 @@ pub enum DemoVerb {
     Heal,
     /// Drive a GPU hot
     Heat,
+    /// Let the load of a GPU grow over minutes, so that a brain can foresee the heat
+    Grow,
     /// Let it cool
     Cool,
     /// Make a node's workload leak memory
@@ -470,6 +490,7 @@ impl DemoVerb {
             Self::Cut => "cut",
             Self::Heal => "heal",
             Self::Heat => "heat",
+            Self::Grow => "grow",
             Self::Cool => "cool",
             Self::Leak => "leak",
             Self::HangGpu => "hang-gpu",
@@ -595,6 +616,13 @@ mod tests {
             "user remove bob",
             "api-token create ci --role operator --scope nodes:read,nodes:act --days 30",
             "api-token revoke 0198",
+            "webhook add siem https://siem.example/in --type dev.sentinel.hub.*,dev.sentinel.decision.made.v1",
+            "webhook list -o json",
+            "webhook rotate siem",
+            "webhook deliveries siem",
+            "webhook resend siem 0198f3c0-0000-7000-8000-000000000001",
+            "webhook remove siem",
+            "get consumers -o wide",
             "access matrix -o json",
             "audit list --who ann --result refused --limit 0",
             "audit verify -o json",
@@ -642,6 +670,7 @@ mod tests {
             ("user change bob", "--role"),
             ("api-token create ci --days 366", "365"),
             ("api-token create ci --scope all", "SUBJECT:VERB"),
+            ("webhook add siem", "URL"),
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),

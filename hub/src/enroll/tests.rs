@@ -62,6 +62,7 @@ pub(crate) fn office(certificates: Certificates) -> Office {
     let (inputs, told) = mpsc::channel(16);
     let (turn, hub) = Turn::new(Parts {
         people: Arc::new(crate::people::People::of(core.access())),
+        hooks: Arc::new(crate::deliveries::Hooks::of(core.webhooks())),
         core,
         clock,
         store,

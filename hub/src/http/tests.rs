@@ -1,17 +1,23 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod access;
+mod brains;
+#[path = "../../tests/collector/mod.rs"]
+mod collector;
 mod door;
 mod identities;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod once;
+mod otlp;
 mod plans;
 mod policies;
 mod readings;
 mod reference;
 mod requests;
 mod roles;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +45,7 @@ use super::jwt::Signer;
 use super::{App, nodes, router};
 use crate::ca::Ca;
 use crate::config::Public;
+use crate::deliveries::{Hooks, Secrets};
 use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
@@ -108,6 +115,7 @@ impl TestHub {
             Hub::new(settings, store.recover().expect("readable"), clock.now()).expect("documents of this version");
         let people = Arc::new(People::of(core.access()));
         let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
@@ -125,6 +133,7 @@ impl TestHub {
             feed: feed.clone(),
             people: Arc::clone(&people),
             bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
         });
@@ -150,10 +159,16 @@ impl TestHub {
             },
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(crate::http::limits::Limits::new(0)),
+            hooks,
+            secrets: Secrets::new([5; 32]),
+            webhooks_to_local: true,
             metrics_page: Arc::default(),
             forges: Arc::default(),
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
             remediation_token: Digest::of(b"remediation"),
+            foresight: Arc::default(),
             work: Arc::default(),
         };
         Self {
@@ -199,6 +214,20 @@ impl TestHub {
         let answer = self.ask(method, path, &[("authorization", &bearer)], body).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
         answer.json()
+    }
+
+    /// Asks as the administrator again and again, until the answer is what is waited for.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let found = self.admin("GET", path, "", 200).await;
+                if wanted(&found) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("it comes to that")
     }
 
     /// The events of a stream, one at a time.

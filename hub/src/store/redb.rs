@@ -24,7 +24,7 @@ use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
 use super::{
-    Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
+    Arrivals, Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
     StoredDecision, Walk,
 };
 use crate::clock::Clock;
@@ -242,8 +242,16 @@ impl Store for RedbStore {
         self.read(|read| read::arrived(read, after, limit))
     }
 
+    fn arrivals(&self) -> Result<Arrivals, StoreError> {
+        self.read(read::arrivals)
+    }
+
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError> {
         self.read(|read| read::blocks_arrived(read, after, limit))
+    }
+
+    fn newest_block(&self) -> Result<u64, StoreError> {
+        self.read(read::newest_block)
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

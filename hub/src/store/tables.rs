@@ -16,6 +16,8 @@ pub struct Counters {
     pub arrival: u64,
     /// Bytes of all telemetry blocks.
     pub block_bytes: u64,
+    /// Entries of all journals that have arrived.
+    pub entries: u64,
 }
 
 /// A write transaction with its tables open.
@@ -49,6 +51,7 @@ impl<'t> Tables<'t> {
         let counters = Counters {
             arrival: counter(&meta, "arrival")?,
             block_bytes: counter(&meta, "block-bytes")?,
+            entries: counter(&meta, "entries")?,
         };
         Ok(Self {
             entries: open(rows::ENTRIES)?,

@@ -216,7 +216,10 @@ mod tests {
     fn printed_commands_act_on_the_demo_that_printed_them() {
         let context = Path::new("/tmp/b/context.json");
         assert_eq!(typed("sentinel", None), "sentinel");
-        assert_eq!(typed("sentinel", Some(context)), "sentinel --context /tmp/b/context.json");
+        assert_eq!(
+            typed("sentinel", Some(context)),
+            "sentinel --context /tmp/b/context.json"
+        );
     }
 
     #[test]

@@ -141,6 +141,10 @@ function because({ decision: { inputs, judgement } }: DecisionDetail): Part[] {
   }
   if ("command" in origin) return [{ text: `, because ${origin.command.who} asked for it: ${origin.command.reason}` }];
   if ("local" in origin) return [{ text: `, because ${origin.local.who} asked for it at the node: ${origin.local.reason}` }];
+  if ("plan" in origin) {
+    const { plan, step, undo, who, reason } = origin.plan;
+    return [{ text: undo ? ", to take back step " : ", as step " }, { text: `${step + 1} of plan ${plan.slice(0, 8)}`, href: `/plans/${plan}` }, { text: ` of ${who}: ${reason}` }];
+  }
   const rule = "rule" in origin ? origin.rule.rule : origin.cleared.rule;
   const said = judgement.clauses.find((clause) => clause.rule === rule && clause.observed !== null && clause.limit !== null);
   if (said === undefined) return [{ text: "cleared" in origin ? `, because ${rule} has cleared` : `, because of rule ${rule}` }];

@@ -218,6 +218,14 @@ describe("sentences", () => {
     check("deny", "none", "edge-03, alone, refused power_cap to 220 W on gpu0 (sim) at 12:01:07, by rule cap-cooldown: would pass 4 s later.");
   });
 
+  it("name the plan that asked", () => {
+    const one = detail("allow", "verified");
+    one.decision.inputs.origin = { plan: { id: "c", plan: "0198f00dbeef", step: 0, undo: false, brain: true, who: "embedded", reason: "it grows hot" } };
+    const parts = decisionSentence(one, true, Date.parse(one.summary.at));
+    expect(plain(parts)).toContain(", as step 1 of plan 0198f00d of embedded: it grows hot.");
+    expect(parts.find((part) => "href" in part && part.href === "/plans/0198f00dbeef")).toBeDefined();
+  });
+
   it("give the margin with its sign", () => {
     const [clause] = detail("allow", "verified").decision.judgement.clauses;
     if (clause === undefined) throw new Error("the decision has a clause");

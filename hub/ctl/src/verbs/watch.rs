@@ -83,12 +83,15 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
         (Resource::Tasks, _) => Err(Failure::new(Exit::Usage, "tasks cannot be watched")),
+        (Resource::Brains, _) => Err(Failure::new(Exit::Usage, "brains cannot be watched")
+            .advise("a change of tier is an entry of the hub: sentinel audit list --verb brain.tier")),
         (Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events, _) => {
             Err(Failure::new(Exit::Usage, "this list cannot be watched")
                 .advise("ask again, or watch what leaves the hub: sentinel get entries --watch"))
         }
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
+        (Resource::Consumers, _) => Err(Failure::new(Exit::Usage, "consumers cannot be watched")),
         (Resource::Clusters | Resource::Workloads | Resource::Rollouts, _) => Err(Failure::new(
             Exit::Usage,
             "what is in clusters cannot be watched as a list",
@@ -155,7 +158,7 @@ impl Watch<'_> {
             // Refused before the watch begins.
             Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
-            Resource::Tasks => Ok(()),
+            Resource::Tasks | Resource::Consumers | Resource::Brains => Ok(()),
             Resource::Entries => self.newest_entries(index, output).await,
         }
     }
