@@ -215,13 +215,18 @@ fn announce(hub: &Running) -> Result<(), RunError> {
     let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
     let brains = hub.brains.map(|address| format!("brains dial in at {address}\n"));
     let offer = if hub.without_policy { OFFER } else { "" };
-    let more = [brains, setup].into_iter().flatten().collect::<String>();
-    write!(out, "ready https://{}\n{more}{offer}", hub.public)
-        .and_then(|()| out.flush())
-        .map_err(|cause| RunError::System {
-            action: "write to stdout".to_owned(),
-            cause,
-        })
+    write!(
+        out,
+        "ready https://{}\n{}{}{offer}",
+        hub.public,
+        brains.unwrap_or_default(),
+        setup.unwrap_or_default()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|cause| RunError::System {
+        action: "write to stdout".to_owned(),
+        cause,
+    })
 }
 
 /// A hub that runs.
@@ -230,10 +235,10 @@ pub struct Running {
     pub public: Public,
     /// The first person's one-time link, while nobody is there.
     pub setup: Option<String>,
-    /// Whether no bundle is published yet.
-    pub without_policy: bool,
     /// Where brains dial in, if they may.
     pub brains: Option<SocketAddr>,
+    /// Whether no bundle is published yet.
+    pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -421,8 +426,8 @@ impl Running {
         Ok(Self {
             public,
             setup,
-            without_policy,
             brains,
+            without_policy,
             handle,
             store: base.store,
             quic,

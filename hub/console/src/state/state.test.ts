@@ -202,12 +202,12 @@ describe("addresses", () => {
     expect(routeOf("/decisions")).toEqual({ page: "decisions" });
     expect(routeOf("/decisions/edge-03.1.42")).toEqual({ page: "decision", id: "edge-03.1.42" });
     expect(routeOf(decisionPath("edge-03.1.42"))).toEqual({ page: "decision", id: "edge-03.1.42" });
-    expect(routeOf("/policies")).toEqual({ page: "policies", generation: null });
-    expect(routeOf("/policies/8")).toEqual({ page: "policies", generation: "8" });
-    expect(routeOf("/policies/8/more").page).toBe("nowhere");
     expect(routeOf("/plans")).toEqual({ page: "plans" });
     expect(routeOf(planPath("0198f"))).toEqual({ page: "plan", id: "0198f" });
     expect(routeOf("/brains")).toEqual({ page: "brains" });
+    expect(routeOf("/policies")).toEqual({ page: "policies", generation: null });
+    expect(routeOf("/policies/8")).toEqual({ page: "policies", generation: "8" });
+    expect(routeOf("/policies/8/more").page).toBe("nowhere");
     expect(routeOf("/nodes/%E0%A4%A")).toEqual({ page: "node", name: "%E0%A4%A" });
     expect(routeOf("/else/where").page).toBe("nowhere");
   });
