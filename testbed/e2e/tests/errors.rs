@@ -152,7 +152,7 @@ fn a_hold_of_a_node_that_is_cut_off_is_accepted_and_arrives() {
     for local in [&[][..], &["--local"]] {
         let words = ["act", "edge-01/gpu7", "power_cap", "to=200W", "--reason", "no such GPU"];
         let said = cluster.sentinel(&[&words, local].concat());
-        check(&said, 3, &["edge-01 has no `gpu7`; it has gpu0, gpu1, workload:train"]);
+        check(&said, 3, &["edge-01 has no `gpu7`; it has gpu0, gpu1"]);
     }
     cluster.demo("cut", "edge-02");
     cluster.until("edge-02 works alone", |cluster| {
@@ -182,11 +182,6 @@ fn a_hold_of_a_node_that_is_cut_off_is_accepted_and_arrives() {
         &["called off"],
     );
     check(&cluster.sentinel(&["wait", &called_off]), 3, &["no command"]);
-    check(
-        &cluster.sentinel(&["verify"]),
-        8,
-        &["edge-02 is working alone", "verify --wait"],
-    );
     cluster.demo("heal", "edge-02");
     cluster.must(&["verify", "--wait"]);
     cluster.until("edge-02 is held, and was not released", |cluster| {

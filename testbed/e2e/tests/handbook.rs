@@ -96,7 +96,29 @@ fn glass_is_broken_as_the_page_says() {
         )
         .expect("renamed");
     }
-    cluster.must(&["policy", "publish", &roles]);
+    // A bundle of theirs, because one of the former key is nobody's any more.
+    let bundle = keys.join("bundle.yaml").display().to_string();
+    fs::write(
+        &bundle,
+        "bundle: theirs\npermits: [{ kinds: [notify] }, { kinds: [restart], targets: [workload] }]\n",
+    )
+    .expect("written");
+    let (signer, signed) = (path("policy-1.key"), path("bundle.parcel"));
+    let sign = [
+        "policy",
+        "sign",
+        &bundle,
+        "--roles",
+        &roles,
+        "--key",
+        &signer,
+        "--generation",
+        "9",
+        "--out",
+        &signed,
+    ];
+    cluster.must(&sign);
+    cluster.must(&["policy", "publish", &signed, "--wait", "connected"]);
     desk.context = Some(cluster.context());
     desk.agent = cluster.state("edge-03");
     desk.follow(&commands(&read("hub/handbook/src/how-to/break-glass.md")));
@@ -320,8 +342,15 @@ impl Desk {
         }
         if let Some(rest) = line.strip_prefix("sentinel policy verify ") {
             let pin = |out: &str| {
-                out.lines()
-                    .find_map(|line| Some(line.strip_prefix("root pin")?.split_whitespace().next()?.to_owned()))
+                out.lines().find_map(|line| {
+                    Some(
+                        line.trim()
+                            .strip_prefix("root pin")?
+                            .split_whitespace()
+                            .next()?
+                            .to_owned(),
+                    )
+                })
             };
             self.root_pin = pin(&said.out);
             assert!(self.root_pin.is_some(), "`verify {rest}` prints no root pin: {said:?}");

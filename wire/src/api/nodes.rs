@@ -141,17 +141,18 @@ impl NodeView {
     /// What people are told who name a GPU or a workload that the node does not have, with those that it has; `None`: it has this one,
     /// or it has not told its devices yet, or it is another kind of thing.
     pub fn unknown_device(&self, device: &DeviceId) -> Option<String> {
-        let ids: Vec<&DeviceId> = self
-            .gpus
-            .iter()
-            .map(|gpu| &gpu.id)
-            .chain(self.workloads.iter().map(|workload| &workload.id))
-            .collect();
-        let named = matches!(device.class(), "gpu" | "workload");
-        if !named || ids.is_empty() || ids.contains(&device) {
+        let gpus: Vec<&DeviceId> = self.gpus.iter().map(|gpu| &gpu.id).collect();
+        let workloads: Vec<&DeviceId> = self.workloads.iter().map(|workload| &workload.id).collect();
+        // A workload is told with its first reading, so that a list without any is not yet a list.
+        let kind = match device.class() {
+            "gpu" => &gpus,
+            "workload" => &workloads,
+            _ => return None,
+        };
+        if kind.is_empty() || kind.contains(&device) {
             return None;
         }
-        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let names: Vec<&str> = gpus.iter().chain(&workloads).map(|id| id.as_str()).collect();
         Some(format!("{} has no `{device}`; it has {}", self.name, names.join(", ")))
     }
 }
