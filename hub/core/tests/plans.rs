@@ -773,7 +773,10 @@ fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
     let mut world = World::new(2);
     let agent = AgentId::new("edge-1").unwrap();
     let site = "rome".to_owned();
-    world.tell(Input::Enrolled { agent: agent.clone(), site });
+    world.tell(Input::Enrolled {
+        agent: agent.clone(),
+        site,
+    });
     world.publish(policy::DEMO_BUNDLE);
     world.settle();
     let mut both = cap();
@@ -788,9 +791,41 @@ fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
     world.settle();
     let record = stored(&world, 1);
     assert_eq!(record.state, PlanState::AwaitingApproval, "{}", record.detail);
-    assert!(record.detail.contains("within one site at this tier, and the plan is about 2"), "{}", record.detail);
+    assert!(
+        record
+            .detail
+            .contains("within one site at this tier, and the plan is about 2"),
+        "{}",
+        record.detail
+    );
     grant(&mut world, "power_cap", Tier::T3);
     submit(&mut world, 2, both);
     world.settle();
-    assert_eq!(stored(&world, 2).state, PlanState::Scheduled, "{}", stored(&world, 2).detail);
+    assert_eq!(
+        stored(&world, 2).state,
+        PlanState::Scheduled,
+        "{}",
+        stored(&world, 2).detail
+    );
+}
+
+#[test]
+fn a_step_waits_until_its_effect_could_be_seen() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    submit(&mut world, 1, expecting(cap(), -12_000));
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::Held, "{}", record.detail);
+    assert!(
+        record
+            .detail
+            .contains("no reading of gpu0/gpu.temperature of edge-0/gpu0"),
+        "{}",
+        record.detail
+    );
+    let mut encoder = Encoder::new();
+    warm(&mut world, &mut encoder, 1, 80_000);
+    world.advance(10_000);
+    world.settle();
+    assert_eq!(steps(&world).len(), 1, "{}", stored(&world, 1).detail);
 }
