@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::plans::PlanRecord;
-use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
+use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{BrainView, DomainView, NodeView, PolicyView, ShadowView};
@@ -21,6 +21,8 @@ use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
+use crate::enroll::Bars;
 use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
@@ -55,6 +57,7 @@ enum Ask {
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Tasks(oneshot::Sender<Vec<Task>>),
     Task(String, oneshot::Sender<Option<Task>>),
+    Tokens(oneshot::Sender<Vec<JoinToken>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
@@ -133,6 +136,11 @@ impl Handle {
         self.ask(|answer| Ask::Task(id, answer)).await
     }
 
+    /// Every stored join token.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>, Stopped> {
+        self.ask(Ask::Tokens).await
+    }
+
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
@@ -190,6 +198,10 @@ pub struct Parts {
     pub feed: Feed,
     /// Whom the door knows.
     pub people: Arc<People>,
+    /// Whom the agents' door keeps out.
+    pub bars: Arc<Bars>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -216,6 +228,8 @@ pub struct Turn {
     kube: Orders,
     feed: Feed,
     people: Arc<People>,
+    bars: Arc<Bars>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -239,6 +253,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -252,6 +268,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -315,6 +333,8 @@ impl Turn {
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
+                Effect::Changed(Change::Identity(agent)) => self.bars.changed(self.core.agents(), &agent),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());
@@ -383,6 +403,7 @@ impl Turn {
             Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
             Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
+            Ask::Tokens(answer) => drop(answer.send(self.core.agents().tokens().cloned().collect())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),

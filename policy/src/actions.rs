@@ -71,6 +71,9 @@ pub const KINDS: &[KindInfo] = &[
     kind("rma", RiskClass::Irreversible, false, false, true),
 ];
 
+/// The index of `notify`, which only tells.
+pub(crate) const NOTIFY: usize = 5;
+
 /// The index of the kind with this name.
 pub(crate) fn kind_index(name: &str) -> Option<usize> {
     KINDS.iter().position(|kind| kind.name == name)
@@ -84,7 +87,7 @@ pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
         ActionKind::Restart => 2,
         ActionKind::Throttle { .. } => 3,
         ActionKind::Unthrottle => 4,
-        ActionKind::Notify { .. } => 5,
+        ActionKind::Notify { .. } => NOTIFY,
     }
 }
 

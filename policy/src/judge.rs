@@ -19,13 +19,11 @@ use crate::bundle::Bundle;
 use crate::engine::{ClockError, details_in, labels_in};
 use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
-use crate::kind::freeze::until_freeze;
+use crate::kind::freeze::{Opening, VALID_FOR_MS, opening, until_held};
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
 use crate::rule::{Asked, Details, Finding, Mode, Rule};
 
-/// How long a grant may wait for its turn. Source: `control.md` 9.2.
-const VALID_FOR_MS: u64 = 60_000;
 /// When it is worth asking again while another action is under way on the same target.
 const BUSY_RETRY_MS: u64 = 1_000;
 
@@ -461,9 +459,12 @@ impl<'a> Court<'a> {
             return;
         }
         let mut findings = Findings::default();
-        let open = rule.kind.is_maintenance() && self.is_maintenance_open(rule.mode);
+        let opening = match rule.kind.is_maintenance() {
+            true => opening(&self.bundle.rules, rule.mode, &self.asked),
+            false => Opening::default(),
+        };
         rule.kind
-            .assess(&asked, &numbers, open, &mut |finding| findings.push(finding));
+            .assess(&asked, &numbers, &opening, &mut |finding| findings.push(finding));
         for finding in findings.iter() {
             let finding = match keeps && !finding.holds {
                 true => finding.fails(Verdict::Hold, finding.retry_after_ms),
@@ -478,14 +479,6 @@ impl<'a> Court<'a> {
     fn is_approved(&self, rule: &Rule) -> bool {
         let is_plan = matches!(self.inputs.origin, Origin::Plan { .. });
         is_plan && self.has_ledger && !rule.kind.needs_world()
-    }
-
-    /// Whether any maintenance window that counts like this one is open: the union of them is asked, not each.
-    fn is_maintenance_open(&self, mode: Mode) -> bool {
-        self.bundle
-            .rules
-            .iter()
-            .any(|rule| rule.mode == mode && rule.applies(&self.asked) && rule.kind.is_open_maintenance(&self.asked))
     }
 
     fn note_rule(&mut self, rule: &Rule, asked: &Asked<'_>, finding: Finding) {
@@ -578,13 +571,17 @@ impl<'a> Court<'a> {
         let until_step = self.until_next_step();
         let left = self.glass_left_ms.and_then(|ms| u64::try_from(ms).ok());
         let until_glass = left.unwrap_or(u64::MAX);
-        let until_freeze = self.until_freeze();
+        let until_held = self.until_held();
         Judgement {
             verdict: self.worst,
             rule: self.by.map_or_else(|| asker(&self.inputs.origin), |(_, rule)| rule),
             granted,
             retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
-            valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass).min(until_freeze),
+            valid_for_ms: VALID_FOR_MS
+                .unsigned_abs()
+                .min(until_step)
+                .min(until_glass)
+                .min(until_held),
             authority,
             clauses: self.clauses,
             rejected,
@@ -598,13 +595,13 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// How long it is certain that no freeze begins that would hold the action back.
-    fn until_freeze(&self) -> u64 {
-        // An open break-glass token lifts every freeze.
+    /// How long the action may wait before a freeze or the end of a maintenance window would hold it back.
+    fn until_held(&self) -> u64 {
+        // An open break-glass token lifts both.
         if !self.worst.runs() || self.glass_left_ms.is_some() {
             return u64::MAX;
         }
-        until_freeze(&self.bundle.rules, &self.asked, as_number(VALID_FOR_MS)).unwrap_or(u64::MAX)
+        until_held(&self.bundle.rules, &self.asked).unwrap_or(u64::MAX)
     }
 
     fn clamped(&self) -> Option<Action> {

@@ -13,11 +13,13 @@ pub mod canary;
 mod cases;
 mod cel;
 mod compare;
+mod counters;
 mod decide;
 mod domains;
 mod engine;
 mod explain;
 mod fleet;
+mod flights;
 mod glass;
 pub mod health;
 mod indicator;
@@ -31,6 +33,7 @@ mod replay;
 mod ring;
 mod rule;
 mod schema;
+mod sites;
 mod table;
 mod text;
 
@@ -55,6 +58,7 @@ pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
 pub use schema::{explain_kind, rule_kinds, schema};
+pub use sites::Site;
 
 /// The bundle of the demo.
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");

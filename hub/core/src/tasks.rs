@@ -87,6 +87,8 @@ pub enum TaskRequest {
         right: Right,
         /// What it is.
         proposal: Box<Proposal>,
+        /// What the failing check said, for people.
+        message: String,
         /// Codes of all gates that refuse it.
         refusals: Vec<String>,
     },
@@ -213,8 +215,9 @@ impl Tasks {
             TaskRequest::Propose {
                 right,
                 proposal,
+                message,
                 refusals,
-            } => self.propose(caller, &right, *proposal, refusals, cx),
+            } => self.propose(caller, &right, *proposal, &message, refusals, cx),
             TaskRequest::Finish {
                 right,
                 code,
@@ -316,11 +319,13 @@ impl Tasks {
         caller: Caller,
         right: &Right,
         proposal: Proposal,
+        message: &str,
         refusals: Vec<String>,
         cx: &mut Cx<'_>,
     ) -> Result<Task, Answer> {
         let mut task = self.held(right)?;
         let change = ChangeRecord::new(caller, "task.propose", target(&task.id))
+            .because(cut(message))
             .with("fixer", &proposal.fixer)
             .with("certificate", &proposal.certificate)
             .with("files", proposal.files.len())

@@ -8,6 +8,7 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod webhook;
 mod words;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
+pub use self::webhook::Webhook;
 use self::words::{not_empty, parameter, span, target, victim};
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
@@ -86,7 +88,7 @@ pub enum Verb {
         #[command(subcommand)]
         what: Describe,
     },
-    /// Why a decision or a plan is as it is: every clause with its value and limit
+    /// Why a decision, a plan or a task is as it is: every clause with its value and limit
     Why(Why),
     /// Recompute a decision from the journal alone
     Replay(Replay),
@@ -173,6 +175,11 @@ pub enum Verb {
         #[command(subcommand)]
         what: ApiToken,
     },
+    /// Send events to other systems as they happen
+    Webhook {
+        #[command(subcommand)]
+        what: Webhook,
+    },
     /// Who may do what
     Access {
         #[command(subcommand)]
@@ -227,6 +234,9 @@ pub enum Resource {
     /// Everything that arrives in any journal, as CloudEvents, oldest first
     #[value(alias = "event")]
     Events,
+    /// Who hears of everything that arrives, and how far each is behind
+    #[value(alias = "consumer")]
+    Consumers,
     /// Clusters that the hub knows, each asked how it is
     #[value(alias = "cluster")]
     Clusters,
@@ -248,6 +258,11 @@ pub enum Resource {
 pub enum Task {
     /// What happened to one
     Show {
+        /// Its id
+        id: String,
+    },
+    /// Print the proof of its patch: `sentinel-patchbot verify-cert` runs it again
+    Certificate {
         /// Its id
         id: String,
     },
@@ -305,7 +320,7 @@ pub enum Describe {
 
 #[derive(Debug, clap::Args)]
 pub struct Why {
-    /// The decision, for example edge-03.1.42, or the plan
+    /// The decision, for example edge-03.1.42, or the plan, or the task
     #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject)]
     pub id: Option<Subject>,
     /// The newest one
@@ -542,6 +557,13 @@ mod tests {
             "user remove bob",
             "api-token create ci --role operator --scope nodes:read,nodes:act --days 30",
             "api-token revoke 0198",
+            "webhook add siem https://siem.example/in --type dev.sentinel.hub.*,dev.sentinel.decision.made.v1",
+            "webhook list -o json",
+            "webhook rotate siem",
+            "webhook deliveries siem",
+            "webhook resend siem 0198f3c0-0000-7000-8000-000000000001",
+            "webhook remove siem",
+            "get consumers -o wide",
             "access matrix -o json",
             "audit list --who ann --result refused --limit 0",
             "audit verify -o json",
@@ -589,6 +611,7 @@ mod tests {
             ("user change bob", "--role"),
             ("api-token create ci --days 366", "365"),
             ("api-token create ci --scope all", "SUBJECT:VERB"),
+            ("webhook add siem", "URL"),
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),

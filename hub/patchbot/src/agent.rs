@@ -48,11 +48,16 @@ impl Agent {
         }
     }
 
-    /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for.
-    pub fn run(&self, stop: &AtomicBool) -> Result<(), CallError> {
+    /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for. `known` is called each time that
+    /// the hub has taken it in.
+    pub fn run(&self, stop: &AtomicBool, known: impl Fn()) -> Result<(), CallError> {
         let mut is_known = false;
         while !stop.load(Ordering::Relaxed) {
-            let result = if is_known { self.once() } else { self.register() };
+            let result = if is_known {
+                self.once()
+            } else {
+                self.register().map(|()| known())
+            };
             match result {
                 Ok(()) => is_known = true,
                 Err(CallError::Unreachable { path, cause }) => {

@@ -90,7 +90,8 @@ fn each_fixer_repairs_and_proves_it() {
         "a.py",
         "import os\n\nprint(1)\n",
         "a.py:1:8: F401 [*] `os` imported but unused",
-        "\nprint(1)\n",
+        // The file was in ruff's form before, so it is afterwards: without the blank line that the import leaves behind.
+        "print(1)\n",
     );
     check(
         "black",

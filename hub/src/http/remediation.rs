@@ -10,8 +10,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
 use hub_core::tasks::{ChangedFile, Proposal, queue};
@@ -24,6 +25,7 @@ use wire::change::{Caller, Via};
 use wire::ids::Digest;
 
 use super::answer::read_json;
+use super::places::Place;
 use super::{App, Failure};
 
 /// Version of the contract.
@@ -33,24 +35,36 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 type Body = Result<Bytes, BytesRejection>;
 
-fn admit(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    let bearer = headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.strip_prefix("Bearer "));
-    let is_ours =
-        bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
-    if is_ours {
-        return Ok(());
+/// A remediation agent: whoever shows the remediation token. Its connection is no stranger's, so it may stay.
+pub struct Remediator;
+
+impl FromRequestParts<App> for Remediator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let bearer = parts
+            .headers
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.strip_prefix("Bearer "));
+        let is_ours =
+            bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
+        if !is_ours {
+            return Err(Failure::unauthorized(
+                "the remediation token is not this hub's: the file remediation.token of its state folder has it",
+            ));
+        }
+        match parts.extensions.get::<Place>() {
+            Some(place) if !place.is_known() => Err(Failure::unavailable(
+                "too many connections are open: close some, or come again",
+            )),
+            _ => Ok(Self),
+        }
     }
-    Err(Failure::unauthorized(
-        "the remediation token is not this hub's: the file remediation.token of its state folder has it",
-    ))
 }
 
 /// `POST /agent/v1/register`.
-pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn register(_: Remediator, body: Body) -> Result<Response, Failure> {
     let registration: Registration = read_json(body)?;
     if !registration.protocol.contains(&PROTOCOL) {
         return Err(Failure::field(
@@ -71,8 +85,7 @@ pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) ->
 }
 
 /// `POST /agent/v1/lease`.
-pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn lease(State(app): State<App>, _: Remediator, body: Body) -> Result<Response, Failure> {
     let wanted: LeaseRequest = read_json(body)?;
     let until = tokio::time::Instant::now() + Duration::from_millis(wanted.wait_ms).min(LONGEST_WAIT);
     loop {
@@ -96,10 +109,9 @@ pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Re
 pub async fn extend(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let Extend {
         lease,
         epoch,
@@ -117,8 +129,7 @@ pub async fn extend(
 }
 
 /// `GET /agent/v1/tasks/{id}/log`.
-pub async fn log(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn log(State(app): State<App>, Path(id): Path<String>, _: Remediator) -> Result<Response, Failure> {
     let task = stored(&app, &id).await?;
     let log = app.forges.log(&task.source, &task.log_url).await;
     log.map(IntoResponse::into_response)
@@ -126,8 +137,7 @@ pub async fn log(State(app): State<App>, Path(id): Path<String>, headers: Header
 }
 
 /// `GET /agent/v1/tasks/{id}/source`.
-pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn source(State(app): State<App>, Path(id): Path<String>, _: Remediator) -> Result<Response, Failure> {
     let task = stored(&app, &id).await?;
     let tree = app.forges.tree(&task.source, &task.repository, &task.commit).await;
     tree.map(IntoResponse::into_response)
@@ -138,10 +148,9 @@ pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: Hea
 pub async fn finish(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let Finish {
         lease,
         epoch,
@@ -169,10 +178,9 @@ pub async fn finish(
 pub async fn propose(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let wanted: Propose = read_json(body)?;
     let mut codes = proof(&id, &wanted);
     let files = patch(&wanted);
@@ -206,6 +214,7 @@ pub async fn propose(
             TaskRequest::Propose {
                 right,
                 proposal: Box::new(proposal),
+                message: wanted.message,
                 refusals: codes,
             },
         )

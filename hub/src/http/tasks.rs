@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use wire::change::Caller;
 
 use super::{App, Failure};
+use crate::store::{Store, StoreError};
 
 /// Longest page.
 const MOST: usize = 1_000;
@@ -60,6 +61,43 @@ pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Js
 pub async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
     let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
     Ok(Json(view(&task)))
+}
+
+/// `GET /api/v1/tasks/{id}/explanation`: why it is as it is, for people.
+pub async fn explanation(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
+    let text = app.read(move |store| explained(store, &task)).await?;
+    Ok(([("content-type", "text/plain; charset=utf-8")], text).into_response())
+}
+
+fn explained(store: &dyn Store, task: &Task) -> Result<String, StoreError> {
+    let mut text = format!("task {} of {}: {}\n", task.id, task.repository, task.state.name());
+    text.push_str(&format!("  check `{}` failed on {}\n", task.check, task.commit));
+    if let Some(proposal) = &task.proposal {
+        text.push_str(&format!(
+            "  {} found by {}, repaired by {}\n",
+            proposal.category, proposal.tool, proposal.fixer
+        ));
+        for file in &proposal.files {
+            text.push_str(&format!("    {} +{} -{}\n", file.path, file.added, file.removed));
+        }
+        text.push_str(&format!("  proof: sentinel task certificate {}\n", task.id));
+    }
+    if !task.codes.is_empty() {
+        text.push_str(&format!("  codes: {}\n", task.codes.join(" ")));
+    }
+    if !task.reason.is_empty() {
+        text.push_str(&format!("  because {}\n", task.reason));
+    }
+    if let Some(url) = &task.pull_request {
+        text.push_str(&format!("  pull request {url}\n"));
+    }
+    text.push('\n');
+    for line in super::story::lines(store, &format!("task/{}", task.id), "task.create")? {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// `GET /api/v1/tasks/{id}/certificate`.

@@ -2,9 +2,10 @@
 //!
 //! Enrolment is what a person would type: `sentinel token create` for each node, then `sentinel-agent join` with what it prints,
 //! through the node's own network address.
-//! Read next: `cluster/enrol.rs`, `cluster/kube.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
+//! Read next: `cluster/enrol.rs`, `cluster/kube.rs`, `cluster/forge.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
 
 mod enrol;
+mod forge;
 mod kube;
 mod paths;
 
@@ -39,6 +40,7 @@ pub struct Cluster {
     stop: Arc<Stop>,
     hub: Keeper,
     kube: Option<Keeper>,
+    forge: Option<forge::Forge>,
     proxy: Proxy,
     nodes: Vec<Node>,
     context: Arc<Mutex<Value>>,
@@ -60,9 +62,16 @@ impl Cluster {
         screen: &Screen,
         stop: &Arc<Stop>,
     ) -> Result<Arc<Self>, String> {
-        let (hub, address) = match enrol::start_hub(options, &programs, &folder, stop) {
+        let forge = programs.forge.clone();
+        let forge = forge.map(|(program, _)| forge::Forge::start(program, &folder, screen, stop));
+        let forge = forge.transpose().inspect_err(|_| folder.close())?;
+        let file = forge.as_ref().map(forge::Forge::file);
+        let (hub, address) = match enrol::start_hub(options, &programs, &folder, file.as_deref(), stop) {
             Ok(started) => started,
             Err(reason) => {
+                if let Some(forge) = forge {
+                    forge.end(|| true);
+                }
                 folder.close();
                 return Err(reason);
             }
@@ -71,7 +80,12 @@ impl Cluster {
         let proxy = paths::wanted(&names, address)
             .and_then(|wanted| Proxy::open(&wanted))
             .map_err(|cause| format!("cannot open ports on loopback: {cause}"));
-        let proxy = proxy.inspect_err(|_| drop(hub.end(|| true)))?;
+        let proxy = proxy.inspect_err(|_| {
+            hub.end(|| true);
+            if let Some(forge) = &forge {
+                forge.end(|| true);
+            }
+        })?;
         let mut cluster = Self {
             sentinel: Sentinel {
                 program: programs.sentinel.clone(),
@@ -82,6 +96,7 @@ impl Cluster {
             stop: Arc::clone(stop),
             hub,
             kube: None,
+            forge,
             proxy,
             nodes: Vec::new(),
             context: Arc::new(Mutex::new(Value::Null)),
@@ -93,6 +108,10 @@ impl Cluster {
         let started = cluster.start_nodes(options, &names, screen);
         let started = started.and_then(|()| match cluster.programs.control_plane.clone() {
             Some(program) => cluster.start_kube(program, screen),
+            None => Ok(()),
+        });
+        let started = started.and_then(|()| match cluster.programs.forge.clone() {
+            Some((_, patchbot)) => cluster.show_forge(&patchbot, screen),
             None => Ok(()),
         });
         match started {
@@ -349,6 +368,19 @@ impl Cluster {
         self.folder.path().join(format!("run/{node}-{which}.sock"))
     }
 
+    fn context_word(&self, name: &str) -> String {
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        context[name].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn hub_url(&self) -> String {
+        self.context_word("hub")
+    }
+
+    fn hub_ca(&self) -> String {
+        self.context_word("ca_pem")
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("logs/{name}.log"))
     }
@@ -373,6 +405,9 @@ impl Cluster {
                 "rollout start {web} --image web:bad --first 20 --step 80 --analyse 20s --reason 'a newer image'"
             ));
             lines.push("get rollouts".to_owned());
+        }
+        if self.forge.is_some() {
+            lines.push("get tasks".to_owned());
         }
         for line in [
             "get nodes".to_owned(),
@@ -414,6 +449,9 @@ impl Cluster {
         });
         if let Some(kube) = &self.kube {
             kube.end(|| stop.hurry());
+        }
+        if let Some(forge) = &self.forge {
+            forge.end(|| stop.hurry());
         }
         self.hub.end(|| stop.hurry());
         self.folder.close();

@@ -30,6 +30,8 @@ fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
         "came true true",
         "rule hot-gpu never had to act there",
         "step 1: hold by rule launch-freeze",
+        "edge-03 is connected via edge-04",
+        "edge-03 has taken its own path back",
     ] {
         assert!(text.contains(part), "the tour does not show `{part}`:\n{text}");
     }

@@ -9,17 +9,21 @@
 //! [`wait_until`]. Read next: `kubernetes.rs` (an example of all of that), `process.rs`, `cache.rs`.
 
 mod cache;
+mod ci;
 mod error;
 mod gitea;
 mod go;
+mod kafka;
 mod kubernetes;
 mod process;
 mod run_folder;
 
 pub use cache::Cache;
+pub use ci::{Ci, CiRun, PushedRepository};
 pub use error::ServiceError;
-pub use gitea::Gitea;
+pub use gitea::{Account, Gitea, forges_file};
 pub use go::{GoBuild, go_module_folder};
+pub use kafka::{Kafka, Record};
 pub use kubernetes::{API_USERS, ControlPlane, KubeApi};
 pub use process::{Process, free_port, wait_until};
 pub use run_folder::RunFolder;

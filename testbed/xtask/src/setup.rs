@@ -17,14 +17,27 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
+    ("bwrap", "bubblewrap"),
     ("curl", "curl"),
+    // The sandbox of the remediation agent, and what its real forge needs beside Go.
+    ("bwrap", "bubblewrap"),
+    ("git", "git"),
+    ("cc", "gcc"),
+    ("python3", "python3"),
 ];
 
 /// Installs everything.
 pub fn everything() -> Result<(), String> {
     rust_components()?;
     debian_packages()?;
+    python_environments()?;
     node().map(drop)
+}
+
+/// Debian's Python has the module that makes environments in a package of its own.
+fn python_environments() -> Result<(), String> {
+    let works = output(command("python3").args(["-c", "import ensurepip, venv"]));
+    works.map(drop).or_else(|_| install(&["python3-venv"]))
 }
 
 /// rustfmt and clippy.

@@ -93,6 +93,10 @@ const STEPS: &[Step] = &[
             "edge-agent-gpu-probe",
             "-p",
             "testbed-fakes-nvml",
+            "-p",
+            "hub-patchbot",
+            "-p",
+            "testbed-services",
         ]))
     }),
     ("docs", "the handbook's references are what the code says", |_| {
@@ -105,7 +109,7 @@ const STEPS: &[Step] = &[
     ),
     (
         "e2e",
-        "real processes: the tour, kills, restores, clones, full disks, a real browser",
+        "real processes: the tour, kills, restores, clones, full disks, a real forge, a real browser",
         |count| cargo_test(count, &["-p", "testbed-e2e"]),
     ),
 ];

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, BrainView, CalendarView, DecisionDetail, DecisionView, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, User } from "./types";
+import type { ActView, Audit, BrainView, CalendarView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, User, Webhook } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -158,6 +158,17 @@ export function audits(query: { who?: string; result?: string; before?: string; 
   for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
   return ask("cannot read the audit", `/audits?${search}`);
 }
+
+/** Who hears of everything that arrives, and how far each is behind. */
+export const consumers = (): Promise<Consumer[]> => all<Consumer>("cannot read the integrations", "/consumers");
+
+export const webhooks = (): Promise<Webhook[]> => all<Webhook>("cannot read the webhooks", "/webhooks");
+
+export const deliveries = (hook: string): Promise<Delivery[]> => all<Delivery>(`cannot read the deliveries of ${hook}`, `/webhooks/${name(hook)}/deliveries`);
+
+/** Sends what was given up again: one event, or all of them. */
+export const resend = (hook: string, event?: string): Promise<Webhook> =>
+  send(`cannot send again to ${hook}`, `/webhooks/${name(hook)}/resend`, event === undefined ? {} : { event });
 
 export const login = (code: string): Promise<unknown> => send("cannot sign in", "/login", { code });
 

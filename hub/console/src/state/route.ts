@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/policies`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -15,6 +15,7 @@ export type Route =
   | { page: "policies" }
   | { page: "access" }
   | { page: "audit" }
+  | { page: "integrations" }
   | { page: "setup" }
   | { page: "nowhere"; path: string };
 
@@ -26,7 +27,7 @@ export function routeOf(path: string): Route {
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
     if (first === "plans") return second === "" ? { page: "plans" } : { page: "plan", id: second };
-    if (second === "" && (first === "brains" || first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
+    if (second === "" && (first === "brains" || first === "policies" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };

@@ -109,7 +109,7 @@ pub struct Submit {
     pub key: Option<String>,
 }
 
-/// What `why` explains: a decision of a node, or a plan.
+/// What `why` explains: a decision of a node, or a plan; a task's id looks like a plan's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Decision(DecisionId),
@@ -121,9 +121,9 @@ pub fn subject(text: &str) -> Result<Subject, String> {
     if let Ok(id) = plan_id(text) {
         return Ok(Subject::Plan(id));
     }
-    let id = text
-        .parse()
-        .map_err(|error: wire::ids::IdError| format!("{error}; a plan's id is 32 digits of 0-9 and a-f"));
+    let id = text.parse().map_err(|error: wire::ids::IdError| {
+        format!("{error}; the id of a plan or a task is 32 digits of 0-9 and a-f")
+    });
     id.map(Subject::Decision)
 }
 

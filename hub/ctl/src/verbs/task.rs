@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use wire::PlanId;
 
 use crate::args::Task;
 use crate::client::escaped;
@@ -89,6 +90,11 @@ pub async fn list(session: &Session, name: Option<&str>, limit: usize, output: &
 pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<Exit, Failure> {
     match what {
         Task::Show { id } => show(session, id, output).await,
+        Task::Certificate { id } => {
+            let path = format!("/tasks/{}/certificate", escaped(id));
+            output.bytes(&session.hub()?.bytes(&path).await?)?;
+            Ok(Exit::Ok)
+        }
         Task::Cancel { id, reason } => {
             let body = serde_json::json!({ "reason": reason });
             session
@@ -110,7 +116,15 @@ pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<
     }
 }
 
-async fn show(session: &Session, id: &str, output: &mut Output) -> Result<Exit, Failure> {
+/// A task's id as the hub writes it.
+pub fn uuid(id: &PlanId) -> String {
+    let digits = id.to_string();
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// One task, in full.
+pub async fn show(session: &Session, id: &str, output: &mut Output) -> Result<Exit, Failure> {
     let row: TaskRow = session.hub()?.get(&format!("/tasks/{}", escaped(id))).await?;
     let text = story(&row);
     output.one(&row, id, || text)?;

@@ -18,6 +18,7 @@ pub(super) fn start_hub(
     options: &Options,
     programs: &Programs,
     folder: &Folder,
+    forges: Option<&Path>,
     stop: &Stop,
 ) -> Result<(Keeper, SocketAddr), String> {
     let bundle = folder.path().join("config/demo.yaml");
@@ -41,12 +42,16 @@ pub(super) fn start_hub(
         if let Some(life) = &options.certificate_life {
             words.extend(["--certificate-life".to_owned(), life.clone()]);
         }
+        if let Some(forges) = forges {
+            words.extend(["--forges".to_owned(), shown(forges)]);
+        }
         words
     };
     let recipe = Recipe {
         name: "hub".to_owned(),
         program: programs.hub.clone(),
         arguments: arguments("127.0.0.1:0"),
+        environment: Vec::new(),
         log: folder.path().join("logs/hub.log"),
     };
     let keeper = Keeper::start(recipe, Box::new(|_| ()))?;
@@ -76,6 +81,7 @@ impl Cluster {
             name: name.to_owned(),
             program: self.programs.agent.clone(),
             arguments: vec!["run".to_owned(), "--config".to_owned(), shown(&config)],
+            environment: Vec::new(),
             log: self.log(name),
         };
         Keeper::start(recipe, self.on_ready(name))

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::freeze::{now_ms, with_freeze};
-use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, brain, person, text, thousandths};
+use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, brain, carried, person, text, thousandths};
 use crate::control::Verb;
 
 /// Every step, with the seconds that it may take on a slow and busy machine.
@@ -35,6 +35,8 @@ pub const STEPS: &[Step] = &[
     Step::new("fulfilled", 120, brain::fulfilled).beside(),
     Step::new("why plan", 10, brain::why).beside(),
     Step::new("held", 30, brain::held),
+    Step::new("carried", 60, carried::carried),
+    Step::new("own path", 60, carried::own_path),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.
