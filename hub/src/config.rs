@@ -94,15 +94,6 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "inframind")]
     pub inframind_tls: Option<PathBuf>,
 
-    /// Where brains dial in, with certificates of the authority in `--brain-tls`; nobody can if absent.
-    #[arg(long, value_name = "ADDRESS", requires = "brain_tls")]
-    pub brain_listen: Option<SocketAddr>,
-
-    /// Folder with `ca.pem`, which signs the certificates of brains (their common name is the brain's name), and the hub's
-    /// `certificate.pem` and `key.pem` towards them.
-    #[arg(long, value_name = "DIR", requires = "brain_listen")]
-    pub brain_tls: Option<PathBuf>,
-
     /// Requests that one identity may make in a second, on average; ten seconds' worth may come at once. 0: as many as it likes.
     // A console asks for a dozen things, a script for hundreds; far more is a loop that somebody forgot.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -120,6 +111,15 @@ pub struct RunArgs {
     /// Folder with `ca.pem`, `certificate.pem` and `key.pem` for mutual TLS with the brokers; without it they are spoken to in plain text.
     #[arg(long, value_name = "DIR", requires = "kafka")]
     pub kafka_tls: Option<PathBuf>,
+
+    /// Where brains dial in, with certificates of the authority in `--brain-tls`; nobody can if absent.
+    #[arg(long, value_name = "ADDRESS", requires = "brain_tls")]
+    pub brain_listen: Option<SocketAddr>,
+
+    /// Folder with `ca.pem`, which signs the certificates of brains (their common name is the brain's name), and the hub's
+    /// `certificate.pem` and `key.pem` towards them.
+    #[arg(long, value_name = "DIR", requires = "brain_listen")]
+    pub brain_tls: Option<PathBuf>,
 
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]

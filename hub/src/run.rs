@@ -500,16 +500,16 @@ fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
     Ok([read("ca.pem")?, read("certificate.pem")?, read("key.pem")?])
 }
 
-/// The certificates in a folder, for a brain.
-fn tls_in(folder: &Path) -> Result<Tls, RunError> {
-    let [ca, certificate, key] = tls_files(folder)?;
-    Ok(Tls { ca, certificate, key })
-}
-
 /// Where the InfraMind is, and the certificates for it.
 fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
     let tls = tls.map(|folder| tls_in(&folder)).transpose()?;
     Ok(Address { url, tls })
+}
+
+/// The certificates towards brains, in a folder.
+fn tls_in(folder: &Path) -> Result<Tls, RunError> {
+    let [ca, certificate, key] = tls_files(folder)?;
+    Ok(Tls { ca, certificate, key })
 }
 
 /// The port at which brains dial in, and where it is.

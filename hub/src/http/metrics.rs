@@ -147,7 +147,7 @@ fn answer(format: Format, text: String) -> Response {
 
 /// How far brains are trusted, and what that rests on. Brains have no names here: each is a count.
 fn of_brains(page: &mut Page, brains: &[BrainView], meters: &Meters) {
-    let mut tiers = page.family(
+    let tiers = page.family(
         "sentinel_hub_brain_tiers",
         Kind::Gauge,
         "Pairs of brain and verb by the tier that they have.",

@@ -419,6 +419,43 @@ export interface Audit {
   details: [string, string][];
 }
 
+/** Somebody who hears of everything that arrives. */
+export interface Consumer {
+  name: string;
+  target: string;
+  up: boolean | null;
+  lag_entries: number | null;
+  lag_seconds: number | null;
+  delivered: number;
+  failures: number;
+  error: string | null;
+}
+
+/** Where events are sent. */
+export interface Webhook {
+  name: string;
+  url: string;
+  types: string[];
+  created_at: string;
+  delivered: number;
+  pending: number;
+  dead: number;
+  dropped: number;
+  next_try?: string;
+}
+
+/** One event on its way to one webhook. */
+export interface Delivery {
+  event: string;
+  type: string;
+  state: "delivered" | "pending" | "dead";
+  attempts: number;
+  at: string;
+  status: number | null;
+  error: string;
+  next_try: string | null;
+}
+
 export type PlanState =
   | "received"
   | "validated"
@@ -513,41 +550,4 @@ export interface ForecastView {
   limit: number;
   points: { ahead_ms: number; low: number; middle: number; high: number }[];
   foreseen?: { in_ms: number; by_ms: number; chance_bp: number; errors: number };
-}
-
-/** Somebody who hears of everything that arrives. */
-export interface Consumer {
-  name: string;
-  target: string;
-  up: boolean | null;
-  lag_entries: number | null;
-  lag_seconds: number | null;
-  delivered: number;
-  failures: number;
-  error: string | null;
-}
-
-/** Where events are sent. */
-export interface Webhook {
-  name: string;
-  url: string;
-  types: string[];
-  created_at: string;
-  delivered: number;
-  pending: number;
-  dead: number;
-  dropped: number;
-  next_try?: string;
-}
-
-/** One event on its way to one webhook. */
-export interface Delivery {
-  event: string;
-  type: string;
-  state: "delivered" | "pending" | "dead";
-  attempts: number;
-  at: string;
-  status: number | null;
-  error: string;
-  next_try: string | null;
 }

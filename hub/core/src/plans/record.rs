@@ -1,5 +1,4 @@
-//! A plan as a document: codec version 2. Version 1 did not keep how the targets of steps at clusters were, nor
-//! what tells whether an outcome counts.
+//! A plan as a document: codec version 2. Version 1 did not keep how the targets of steps at clusters were, nor what interfered.
 
 use wire::plan::{Plan, PlanState, Source, Target};
 

@@ -139,7 +139,7 @@ impl Watch<'_> {
             // Refused before the watch begins.
             Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
-            Resource::Tasks | Resource::Brains | Resource::Consumers => Ok(()),
+            Resource::Tasks | Resource::Consumers | Resource::Brains => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {

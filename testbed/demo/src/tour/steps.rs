@@ -31,12 +31,12 @@ pub const STEPS: &[Step] = &[
     Step::new("new bundle", 60, new_bundle),
     Step::new("freeze", 30, person::freeze),
     Step::new("clamp", 60, person::clamp),
+    Step::new("carried", 60, carried::carried),
+    Step::new("own path", 60, carried::own_path),
     Step::new("foreseen", 180, brain::foreseen).beside(),
     Step::new("fulfilled", 120, brain::fulfilled).beside(),
     Step::new("why plan", 10, brain::why).beside(),
     Step::new("held", 30, brain::held),
-    Step::new("carried", 60, carried::carried),
-    Step::new("own path", 60, carried::own_path),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.
