@@ -181,7 +181,7 @@ impl<'a> Cx<'a> {
 
     /// The latest stored value of a node's series, in the unit of its quantity.
     pub(crate) fn latest(&self, node: &AgentId, series: &Series) -> Option<i64> {
-        self.fleet.find(node)?.feed.value(&series.device, series.quantity)
+        self.fleet.latest(node, series)
     }
 
     /// Records why something changes. The first record of a turn names every document that the turn writes.

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::BundleRef;
 use wire::api::{DecisionView, NodeState};
 use wire::codec;
 use wire::decision::Authority;
@@ -19,6 +18,7 @@ use wire::frame::{Hello, Status};
 use wire::ids::{AgentId, CommandId, Epoch, Generation, Seq};
 use wire::kube::NodeRef;
 use wire::time::{ClockState, Mono, Now, Wall};
+use wire::{BundleRef, Series};
 
 use crate::admission::Bucket;
 use crate::agents::How;
@@ -439,6 +439,11 @@ impl Fleet {
     }
 
     /// The node with this name, added if it is not there.
+    /// The latest stored value of a node's series, in the unit of its quantity.
+    pub(crate) fn latest(&self, agent: &AgentId, series: &Series) -> Option<i64> {
+        self.find(agent)?.feed.value(&series.device, series.quantity)
+    }
+
     /// The site of a node, if the hub has one of this name.
     pub(crate) fn site(&self, agent: &AgentId) -> Option<&str> {
         self.find(agent).map(|node| node.record.site.as_str())

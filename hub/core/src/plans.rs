@@ -196,6 +196,7 @@ impl Plans {
             brains: &self.brains,
             pace: &self.pace,
             sites: sites.len(),
+            blind: blind(record, fleet),
             now,
         }
     }
@@ -599,6 +600,15 @@ fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) -> bool {
     step.command = Some(command_id(id, index, 0));
     step.before = before;
     true
+}
+
+/// The first step still to come that expects an effect on something of which the hub has no reading.
+fn blind(record: &PlanRecord, fleet: &Fleet) -> Option<usize> {
+    (record.current()..record.plan.steps.len()).find(|index| {
+        let step = &record.plan.steps[*index];
+        let expected = step.target.node().zip(step.expected.as_ref());
+        expected.is_some_and(|(node, effect)| fleet.latest(node, &effect.metric).is_none())
+    })
 }
 
 /// Plans of a set that are about this node.

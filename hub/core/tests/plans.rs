@@ -4,7 +4,7 @@
 mod world;
 
 use hub_core::plans::{BrainRecord, PlanAsk, PlanRecord, Tier, brain_view};
-use hub_core::{Answer, Request, SessionId, decode_document};
+use hub_core::{Answer, Input, Request, SessionId, decode_document};
 use wire::action::{Action, ActionKind, Outcome, OutcomeState};
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::decision::{Authority, Decision, Inputs, Judgement, Verdict};
@@ -770,8 +770,13 @@ fn a_freeze_between_two_steps_takes_back_what_was_done_where_it_says_so() {
 
 #[test]
 fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
-    let mut world = World::at(&["paris", "rome"]);
+    let mut world = World::new(2);
     let agent = AgentId::new("edge-1").unwrap();
+    let site = "rome".to_owned();
+    world.tell(Input::Enrolled {
+        agent: agent.clone(),
+        site,
+    });
     world.publish(policy::DEMO_BUNDLE);
     world.settle();
     let mut both = cap();
@@ -802,4 +807,25 @@ fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
         "{}",
         stored(&world, 2).detail
     );
+}
+
+#[test]
+fn a_step_waits_until_its_effect_could_be_seen() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    submit(&mut world, 1, expecting(cap(), -12_000));
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::Held, "{}", record.detail);
+    assert!(
+        record
+            .detail
+            .contains("no reading of gpu0/gpu.temperature of edge-0/gpu0"),
+        "{}",
+        record.detail
+    );
+    let mut encoder = Encoder::new();
+    warm(&mut world, &mut encoder, 1, 80_000);
+    world.advance(10_000);
+    world.settle();
+    assert_eq!(steps(&world).len(), 1, "{}", stored(&world, 1).detail);
 }

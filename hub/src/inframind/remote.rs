@@ -106,7 +106,7 @@ async fn session(
     let known = client.capabilities().await?;
     let contract = known.map_or(1, |known| known.contract);
     tracing::info!(brain = brain.name, url = brain.address.url, contract, "brain connected");
-    let plans = client.plans(&brain.cluster).await?;
+    let plans = client.plans(&brain.cluster);
     let up = telemetry.run(hub, store, client.clone(), &brain.cluster);
     let down = take_plans(hub, client.clone(), plans, &brain.name);
     let back = outcomes(store, client.clone(), &brain.name);

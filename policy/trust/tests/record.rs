@@ -27,7 +27,7 @@ fn a_brain_that_claims_too_much_falls_to_the_lowest_tier_at_once() {
         (0..40).find_map(|round| story.tell(9_000, if round % 5 < 3 { Seen::CameTrue } else { Seen::Failed }, false));
     let change = fell.expect("forty outcomes are enough");
     assert_eq!((change.from, change.to), (Tier::T3, Tier::T0));
-    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 20.0 && outcomes < 40));
+    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 40.0 && outcomes < 40));
 }
 
 #[test]

@@ -20,6 +20,9 @@ use super::machine::{Judged, PlanRecord};
 use super::origin;
 use super::pace::Pace;
 
+/// A reading comes with the next telemetry of its node, every 5 to 10 s.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
 /// What a plan is judged by.
 #[derive(Clone, Copy)]
 pub(super) struct Situation<'a> {
@@ -31,6 +34,8 @@ pub(super) struct Situation<'a> {
     pub(super) pace: &'a Pace,
     /// In how many sites the plan's nodes stand.
     pub(super) sites: usize,
+    /// The first step that expects an effect of which nothing can be seen yet.
+    pub(super) blind: Option<usize>,
     /// When.
     pub(super) now: Now,
 }
@@ -106,9 +111,12 @@ pub(super) fn step(record: &PlanRecord, index: usize, by: Situation<'_>) -> Judg
         Some(judgement) => judged(&judgement, index, rules, by.now),
         None => of_cluster(record, index, rules, by).unwrap_or_else(|| denied("neither agents nor clusters do that")),
     };
-    let others = by_trust(record, index, by)
-        .into_iter()
-        .chain(by_pace(record, index, by));
+    let others = [
+        by_trust(record, index, by),
+        by_pace(record, index, by),
+        by_sight(record, index, by),
+    ];
+    let others = others.into_iter().flatten();
     others.fold(
         by_policy,
         |worst, other| if other.verdict > worst.verdict { other } else { worst },
@@ -133,6 +141,24 @@ fn by_pace(record: &PlanRecord, index: usize, by: Situation<'_>) -> Option<Judge
             index + 1
         ),
         until: Some(until),
+        approvals: 1,
+        roll_back: false,
+    })
+}
+
+/// A step waits until there is a reading of what it should change: without one nobody could tell what came of it.
+fn by_sight(record: &PlanRecord, index: usize, by: Situation<'_>) -> Option<Judged> {
+    let step = record.plan.steps.get(index).filter(|_| by.blind == Some(index))?;
+    let metric = &step.expected.as_ref()?.metric;
+    Some(Judged {
+        verdict: Verdict::Hold,
+        rule: "sight".to_owned(),
+        because: format!(
+            "step {}: no reading of {metric} of {} is here yet, so nobody could see what comes of it",
+            index + 1,
+            step.target
+        ),
+        until: Some(by.now.mono + LOOK_AGAIN),
         approvals: 1,
         roll_back: false,
     })

@@ -240,6 +240,27 @@ pub const WORDS: &[Words] = &[
     ),
     json(
         "GET",
+        "/api/v1/brains",
+        "How far each brain is trusted with each verb, and what that rests on",
+        &[],
+        Body::None,
+    ),
+    json(
+        "GET",
+        "/api/v1/forecast",
+        "How the embedded brain expects a device to go on",
+        &["node", "device"],
+        Body::None,
+    ),
+    json(
+        "POST",
+        "/api/v1/brains/{brain}/{verb}/tier",
+        "Set what a brain may do with a verb without a person",
+        &[],
+        Body::Json,
+    ),
+    json(
+        "GET",
         "/api/v1/tasks",
         "Failed checks that became tasks",
         &[],

@@ -71,7 +71,7 @@ pub(super) fn plan(steps: &[DraftStep]) -> Plan {
     Plan::new(PlanId([7; 16]), draft, NOW.wall).expect("a plan")
 }
 
-pub(in crate::plans) fn two_steps(first_is_cap: bool) -> Plan {
+pub(super) fn two_steps(first_is_cap: bool) -> Plan {
     if first_is_cap {
         plan(&[cap(), restart()])
     } else {
