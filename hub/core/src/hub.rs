@@ -31,6 +31,7 @@ use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
+use crate::tasks::agents::RemediationAgent;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
 use crate::writer::{Meta, Writer};
@@ -109,7 +110,10 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: Access::recovered(&mut recovered)?,
-            tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
+            tasks: {
+                let tasks = taken::<Task>(&mut recovered);
+                Tasks::recovered(tasks, taken::<RemediationAgent>(&mut recovered))?
+            },
             plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
             step_answers: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
@@ -214,7 +218,7 @@ impl Hub {
                         self.effects.push_back(Effect::Changed(Change::Access { kind, id }));
                     }
                 }
-                Task::KIND => self.tasks.settle(id, *revision, is_stored),
+                Task::KIND | RemediationAgent::KIND => self.tasks.settle(kind, id, *revision, is_stored),
                 PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
@@ -453,6 +457,16 @@ impl Hub {
     /// A stored task by id.
     pub fn task(&self, id: &str) -> Option<&Task> {
         self.tasks.task(id)
+    }
+
+    /// What policy says of repairs in a repository now.
+    pub fn explain_fixes(&self, repository: &str, now: Now) -> crate::tasks::Explained {
+        self.tasks.explain(repository, self.bundles.rules(), now)
+    }
+
+    /// Every stored remediation agent.
+    pub fn remediation_agents(&self) -> Vec<RemediationAgent> {
+        self.tasks.agents().cloned().collect()
     }
 
     /// Every stored task, oldest first.

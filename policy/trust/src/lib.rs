@@ -11,7 +11,7 @@
 //! Read next: `record.rs` (what is known of one brain and verb), `tier.rs` (what a tier asks for).
 
 pub mod alarm;
-mod beta;
+pub mod beta;
 mod record;
 pub mod score;
 pub mod tier;
