@@ -25,6 +25,7 @@ use crate::people::People;
 use crate::store::{Store, StoreError};
 
 mod actions;
+mod agents;
 mod answer;
 mod api_tokens;
 mod assets;
@@ -35,6 +36,7 @@ mod clusters;
 mod decisions;
 mod door;
 mod events;
+mod facade;
 mod glass;
 mod guard;
 mod handbook;
@@ -66,6 +68,7 @@ mod users;
 mod verify;
 
 pub use answer::Failure;
+pub use hooks::new_task;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 

@@ -24,6 +24,7 @@ mod notify;
 pub mod people;
 pub mod publisher;
 pub mod quic;
+mod reconciler;
 pub mod run;
 pub mod store;
 pub mod webhooks;

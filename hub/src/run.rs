@@ -39,6 +39,7 @@ use crate::notify;
 use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
+use crate::reconciler::Reconciler;
 use crate::store::{RedbStore, Store, StoreError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
@@ -258,6 +259,7 @@ impl Running {
         let store: Arc<dyn Store> = base.store.clone();
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
+        let own_clock = clock.clone();
         let fresh = base.recovered.bundle.is_none();
         let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
@@ -310,6 +312,14 @@ impl Running {
             artifacts: artifacts.clone(),
             hub: handle.clone(),
         };
+        let work = Arc::default();
+        let reconciler = Reconciler {
+            forges: Arc::clone(&forges),
+            hub: handle.clone(),
+            work: Arc::clone(&work),
+            clock: own_clock,
+            meters: Arc::clone(&meters),
+        };
         let http = CancellationToken::new();
         if args.brain == Brains::Embedded {
             tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
@@ -345,9 +355,10 @@ impl Running {
             forges,
             artifacts,
             remediation_token,
-            work: Arc::default(),
+            work,
         };
         tasks.spawn(publisher.run(wanted));
+        tasks.spawn(reconciler.run(http.clone()));
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));

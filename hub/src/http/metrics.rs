@@ -23,6 +23,7 @@ use crate::metrics::{BOUNDS, Counted, Histogram};
 
 mod fleet;
 mod process;
+mod remediation;
 
 pub use fleet::fleet;
 
@@ -77,6 +78,7 @@ pub async fn page(State(app): State<App>, headers: HeaderMap) -> Result<Response
     of_decisions(&mut page, &counted);
     of_queues(&mut page, &app);
     of_requests(&mut page, &counted);
+    remediation::write(&mut page, &app, &counted).await?;
     process::write(&mut page);
     let text = page.finish();
     app.metrics_page.keep(format, &text);

@@ -8,9 +8,9 @@ use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
-    health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream, tasks,
-    tokens, users, verify,
+    App, Failure, actions, agents, api_tokens, assets, audits, clusters, decisions, door, events, facade, glass, guard,
+    handbook, health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream,
+    tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -167,6 +167,38 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
         get(tasks::certificate)
     }),
+    act("/api/v1/tasks", P::TasksManage, || post(facade::create)),
+    // The original's clients end some paths with a slash.
+    read("/api/v1/tasks/", P::TasksRead, || get(tasks::list)),
+    act("/api/v1/tasks/", P::TasksManage, || post(facade::create)),
+    route("PATCH", "/api/v1/tasks/{id}", P::TasksManage, || patch(facade::report)),
+    act("/api/v1/tasks/{id}/reassign", P::TasksManage, || post(facade::reassign)),
+    act("/api/v1/tasks/{id}/approve", P::TasksManage, || post(tasks::approve)),
+    read("/api/v1/tasks/correlation/{id}", P::TasksRead, || {
+        get(facade::correlated)
+    }),
+    read("/api/v1/tasks/statistics/summary", P::TasksRead, || {
+        get(facade::statistics)
+    }),
+    read("/api/v1/tasks/policy", P::TasksRead, || get(tasks::policy)),
+    read("/api/v1/tasks/agent/{id}/queue", P::TasksManage, || get(facade::queue)),
+    read("/api/v1/agents", P::TasksRead, || get(agents::list)),
+    act("/api/v1/agents", P::TasksManage, || post(agents::register)),
+    read("/api/v1/agents/", P::TasksRead, || get(agents::list)),
+    act("/api/v1/agents/", P::TasksManage, || post(agents::register)),
+    read("/api/v1/agents/{id}", P::TasksRead, || get(agents::one)),
+    route("PATCH", "/api/v1/agents/{id}", P::TasksManage, || patch(agents::change)),
+    route("DELETE", "/api/v1/agents/{id}", P::TasksManage, || {
+        delete(agents::remove)
+    }),
+    act("/api/v1/agents/{id}/heartbeat", P::TasksManage, || {
+        post(agents::heartbeat)
+    }),
+    read("/api/v1/agents/name/{name}", P::TasksRead, || get(agents::by_name)),
+    read("/api/v1/agents/statistics/summary", P::TasksRead, || {
+        get(agents::statistics)
+    }),
+    read("/api/v1/agents/discover/{kind}", P::TasksRead, || get(agents::discover)),
     act("/api/v1/tasks/{id}/cancel", P::TasksManage, || post(tasks::cancel)),
     act("/api/v1/tasks/{id}/retry", P::TasksManage, || post(tasks::retry)),
     own("POST", "/hooks/v1/{source}", || large(post(hooks::source))),

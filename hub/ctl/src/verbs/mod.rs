@@ -3,6 +3,7 @@
 //! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
 
 mod act;
+mod agent;
 mod audit;
 mod demo;
 mod describe;
@@ -63,6 +64,8 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
+        Verb::Agent { what } => agent::run(session, what, output).await,
+        Verb::Patchbot { what } => task::explain(session, what, output).await,
         Verb::Token { what } => token::create(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
         Verb::Deploy {
@@ -120,7 +123,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
-        Verb::Plan { .. } | Verb::Task { .. } => false,
+        Verb::Plan { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

@@ -68,7 +68,9 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
-        (Resource::Tasks, _) => Err(Failure::new(Exit::Usage, "tasks cannot be watched")),
+        (Resource::Tasks | Resource::Failures | Resource::Agents, _) => {
+            Err(Failure::new(Exit::Usage, "tasks and their agents cannot be watched"))
+        }
         (Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events, _) => {
             Err(Failure::new(Exit::Usage, "this list cannot be watched")
                 .advise("ask again, or watch what leaves the hub: sentinel get entries --watch"))
@@ -136,7 +138,7 @@ impl Watch<'_> {
             // Refused before the watch begins.
             Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
-            Resource::Tasks => Ok(()),
+            Resource::Tasks | Resource::Failures | Resource::Agents => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {
