@@ -16,6 +16,8 @@ import { Fleet } from "./pages/Fleet";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
 import { Policies } from "./pages/Policies";
+import { Task } from "./pages/Task";
+import { Tasks } from "./pages/Tasks";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
 import { startRouting, useRoute } from "./state/route";
@@ -67,6 +69,10 @@ function Page() {
       return <Decision id={route.id} />;
     case "policies":
       return <Policies />;
+    case "tasks":
+      return <Tasks />;
+    case "task":
+      return <Task key={route.id} id={route.id} />;
     case "access":
       return <Access />;
     case "audit":
@@ -97,6 +103,9 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return route.id;
     case "policies":
       return "Policies";
+    case "tasks":
+    case "task":
+      return "Tasks";
     case "access":
       return "Access";
     case "audit":

@@ -18,11 +18,12 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["fleet", "node"], path: "/", name: "Fleet", key: "f" },
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
+  { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
   { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/access", "/audit"];
+const OF_HUB = ["/tasks", "/access", "/audit"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();

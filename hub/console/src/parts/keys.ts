@@ -42,5 +42,6 @@ export const KEYS: [key: string, does: string][] = [
   ["g f", "fleet"],
   ["g d", "decisions"],
   ["g p", "policies"],
+  ["g t", "tasks"],
   ["?", "this list"],
 ];

@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -10,6 +10,8 @@ export type Route =
   | { page: "decisions" }
   | { page: "decision"; id: string }
   | { page: "policies" }
+  | { page: "tasks" }
+  | { page: "task"; id: string }
   | { page: "access" }
   | { page: "audit" }
   | { page: "setup" }
@@ -22,6 +24,7 @@ export function routeOf(path: string): Route {
     if (first === "") return { page: "fleet" };
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
+    if (first === "tasks") return second === "" ? { page: "tasks" } : { page: "task", id: second };
     if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
@@ -37,6 +40,7 @@ function decode(part: string): string {
 }
 
 export const nodePath = (name: string): string => `/nodes/${encodeURIComponent(name)}`;
+export const taskPath = (id: string): string => `/tasks/${encodeURIComponent(id)}`;
 /** The page of a decision; without dots, because servers take a path with a dot for a file. */
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
 
