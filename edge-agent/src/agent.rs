@@ -6,6 +6,7 @@
 //! Invariant: inputs reach the core one at a time, and every effect of one input is started before the next input.
 //! Read next: `edge-agent/core/src/agent.rs` (the core's turn), `agent/start.rs` (what is built before the first turn).
 
+mod reload;
 mod start;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -23,7 +24,7 @@ use wire::{AgentId, BundleRef, Epoch, Parcel, RawEntry, SignedBundle, Wall};
 use crate::actuators::Actuators;
 use crate::carried;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::journal::{Done, Journal};
 use crate::link::Link;
 use crate::local_api::{Ask, Feed, Snapshot};
@@ -82,10 +83,13 @@ pub enum RunError {
     },
 }
 
+/// Reads the settings again, from the same files.
+pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
 /// Runs the agent until it is told to stop.
-pub async fn run(config: Config) -> Result<(), RunError> {
+pub async fn run(config: Config, reread: Reread) -> Result<(), RunError> {
     let (mut shell, ears, house) = start::start(&config).await?;
-    let result = shell.work(ears).await;
+    let result = shell.work(ears, &reread).await;
     house.end(shell).await;
     result
 }
@@ -99,10 +103,17 @@ pub(super) struct Ears {
     signals: Signals,
 }
 
-/// What tells a process to stop. Listened to before anyone is told that the agent is ready.
+/// What tells a process to stop, or to read its settings anew. Listened to before anyone is told that the agent is ready.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop,
+    Reload,
 }
 
 impl Signals {
@@ -110,13 +121,15 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> Option<()> {
+    async fn next(&mut self) -> Option<Told> {
         tokio::select! {
-            found = self.interrupt.recv() => found,
-            found = self.terminate.recv() => found,
+            found = self.interrupt.recv() => found.map(|()| Told::Stop),
+            found = self.terminate.recv() => found.map(|()| Told::Stop),
+            found = self.hangup.recv() => found.map(|()| Told::Reload),
         }
     }
 }
@@ -124,6 +137,7 @@ impl Signals {
 /// The core, and everything that carries its effects out.
 pub(super) struct Shell {
     core: Agent,
+    config: Config,
     agent: AgentId,
     clock: Arc<Clock>,
     pulse: Pulse,
@@ -148,9 +162,11 @@ pub(super) struct Shell {
 
 impl Shell {
     /// Turns until the core has stopped.
-    async fn work(&mut self, mut ears: Ears) -> Result<(), RunError> {
+    async fn work(&mut self, mut ears: Ears, reread: &Reread) -> Result<(), RunError> {
         let mut stop_by: Option<tokio::time::Instant> = None;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        // One is enough: who asks while the files are read gets what they say by then, or asks again.
+        let (read, mut settings) = mpsc::channel(1);
         self.carry_out();
         self.settle();
         self.service.ready();
@@ -166,7 +182,13 @@ impl Shell {
                 },
                 Some(input) = ears.inputs.recv() => self.turn(input),
                 Some(ask) = ears.asks.recv() => self.on_ask(ask),
-                Some(()) = ears.signals.next() => {
+                Some(read) = settings.recv() => self.reload(read),
+                Some(told) = ears.signals.next() => {
+                    if matches!(told, Told::Reload) {
+                        self.service.reloading();
+                        reload::begin(reread.clone(), read.clone());
+                        continue;
+                    }
                     if stop_by.is_some() {
                         tracing::warn!("told to stop a second time, stopping at once");
                         break;
@@ -248,6 +270,11 @@ impl Shell {
                     if let Some(reply) = self.replies.remove(&request) {
                         // Whoever asked may be gone.
                         let _ = reply.send(answer);
+                    }
+                }
+                Effect::Share(shared) => {
+                    if let Some(peers) = self.link.as_ref().and_then(Link::peers) {
+                        peers.share(*shared);
                     }
                 }
                 Effect::Stopped => self.stopped = true,
@@ -397,6 +424,6 @@ async fn until(at: Option<tokio::time::Instant>) {
 }
 
 /// Keeps the future's size out of `main`'s stack.
-pub fn boxed(config: Config) -> std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>> {
-    Box::pin(run(config))
+pub fn boxed(config: Config, reread: Reread) -> std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>> {
+    Box::pin(run(config, reread))
 }

@@ -5,8 +5,10 @@
 //!
 //! Read next: `main.rs` (who reads them).
 
+mod changes;
 mod layers;
 
+pub use changes::{Changes, changes};
 pub use layers::{Layers, SYSTEM_FILE};
 
 #[cfg(test)]
@@ -170,7 +172,9 @@ pub struct GpuProbe {
 pub struct Mesh {
     /// The UDP address at which neighbours find this node.
     pub listen: SocketAddr,
-    /// The neighbours, by name, and the address of each. Nobody else is talked with, and nobody else is carried.
+    /// The neighbours, by name, and the address of each, until the policy names the members of this node's site. Nobody else is talked
+    /// with, and nobody else is carried.
+    #[serde(default)]
     pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
     /// Bytes that are carried for each neighbour in 24 hours.
     #[serde(deserialize_with = "bytes", default = "two_gib")]

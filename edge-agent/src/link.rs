@@ -64,6 +64,7 @@ pub struct LinkSettings {
 pub struct Link {
     orders: mpsc::Sender<Order>,
     up: Up,
+    peers: Option<Peers>,
     task: JoinHandle<()>,
 }
 
@@ -91,6 +92,7 @@ impl Link {
     ) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let up = Up::default();
+        let peers = settings.peers.clone();
         let runner = Runner {
             clock,
             seen: settings.peers.as_ref().map(Peers::seen),
@@ -101,7 +103,17 @@ impl Link {
             up: up.clone(),
         };
         let task = tokio::spawn(watch.task("link", runner.run(received)));
-        Self { orders, up, task }
+        Self {
+            orders,
+            up,
+            peers,
+            task,
+        }
+    }
+
+    /// The neighbours, if this node has any.
+    pub fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// Tries to make a session.

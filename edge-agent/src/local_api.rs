@@ -118,9 +118,15 @@ pub struct Feed {
     snapshot: watch::Sender<Arc<Snapshot>>,
     durable: broadcast::Sender<(Epoch, RawEntry)>,
     sampled: broadcast::Sender<Arc<str>>,
+    compat: watch::Sender<Vec<Compat>>,
 }
 
 impl Feed {
+    /// Names of other systems that `/metrics` tells too, from now on.
+    pub fn compat(&self, compat: Vec<Compat>) {
+        self.compat.send_replace(compat);
+    }
+
     /// The node has changed.
     pub fn snapshot(&self, snapshot: Snapshot) {
         self.snapshot.send_replace(Arc::new(snapshot));
@@ -194,7 +200,7 @@ struct App {
     asks: mpsc::Sender<Ask>,
     reader: Reader,
     faults: Faults,
-    compat: Arc<[Compat]>,
+    compat: watch::Receiver<Vec<Compat>>,
 }
 
 impl App {
@@ -252,6 +258,7 @@ impl LocalApi {
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (durable, _) = broadcast::channel(BEHIND);
         let (sampled, _) = broadcast::channel(BEHIND);
+        let (compat, told) = watch::channel(settings.telemetry.compat.clone());
         let app = App {
             agent: settings.agent.clone(),
             site: settings.site.as_str().into(),
@@ -262,7 +269,7 @@ impl LocalApi {
             asks,
             reader,
             faults: settings.telemetry.faults.clone(),
-            compat: settings.telemetry.compat.as_slice().into(),
+            compat: told,
         };
         let listener = Bounded::new(listen(&settings.socket)?, door::SOCKET);
         let local = reading().merge(writing()).with_state(app.clone());
@@ -304,6 +311,7 @@ impl LocalApi {
                 snapshot,
                 durable,
                 sampled,
+                compat,
             },
         ))
     }

@@ -27,6 +27,7 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -101,7 +102,7 @@ enum Settings {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Place {
     /// Settings file, with the files of `conf.d` beside it; without it `agent.toml` in the state folder, then in /etc/sentinel
     #[arg(long, value_name = "FILE")]
@@ -175,7 +176,10 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         .max_blocking_threads(8)
         .build()?;
     match command {
-        Command::Run(place) => runtime.block_on(agent::boxed(place.settings()?))?,
+        Command::Run(place) => {
+            let config = place.clone().settings()?;
+            runtime.block_on(agent::boxed(config, Arc::new(move || place.clone().settings())))?;
+        }
         Command::Join {
             hub,
             token,

@@ -5,13 +5,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hub_core::{Recovered, Settings};
+use hub_core::{Certificates, Recovered, Settings};
 use tokio::sync::mpsc;
+use wire::bundle::KeyRing;
 use wire::ids::HubEpoch;
 
 use crate::ca::Ca;
 use crate::config::{Public, RunArgs};
-use crate::enroll::{Enrollment, Limits, Registry};
 use crate::keys::{HubKeys, KeyError, RoleFile};
 use crate::run::RunError;
 use crate::store::{Completion, RedbStore, Retention, Store, StoreSettings};
@@ -23,7 +23,8 @@ const HANDSHAKES: usize = 256;
 pub(crate) struct Base {
     pub store: Arc<RedbStore>,
     pub ca: Arc<Ca>,
-    pub enrollment: Arc<Enrollment>,
+    /// Given to whoever joins: the root keys.
+    pub root_keys: KeyRing,
     pub settings: Settings,
     pub recovered: Recovered,
     pub roles: Arc<RoleFile>,
@@ -62,9 +63,6 @@ impl Base {
         let ca = Arc::new(Ca::open_or_create(&pki, &domain)?);
         // Who joins is given the root keys: they vouch for the documents that name all others.
         let ring = keys.chain.newest().root.ring.clone();
-        let registry: Arc<dyn Registry> = store.clone();
-        let limits = Limits::for_life(args.certificate_life);
-        let enrollment = Arc::new(Enrollment::new(Arc::clone(&ca), registry, ring, limits)?);
         let settings = Settings {
             trust_domain: domain,
             policy_key: keys.policy,
@@ -74,11 +72,12 @@ impl Base {
             first_hub_epoch: first_epoch(),
             max_handshakes: HANDSHAKES,
             beacon_every: args.beacon_every,
+            certificates: Certificates::for_life(args.certificate_life),
         };
         Ok(Self {
             store,
             ca,
-            enrollment,
+            root_keys: ring,
             settings,
             recovered,
             roles: Arc::new(keys.file),

@@ -94,6 +94,24 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "inframind")]
     pub inframind_tls: Option<PathBuf>,
 
+    /// Requests that one identity may make in a second, on average; ten seconds' worth may come at once. 0: as many as it likes.
+    // A console asks for a dozen things, a script for hundreds; far more is a loop that somebody forgot.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub requests_per_second: u32,
+
+    /// Let outgoing webhooks reach this machine, its own link, and addresses without TLS.
+    // Off: whoever may add a webhook could otherwise ask what only this machine may ask, a cloud's metadata for example.
+    #[arg(long)]
+    pub webhooks_to_local: bool,
+
+    /// Topic that gets every event, as CloudEvents: `HOST:PORT[,HOST:PORT…]/TOPIC`, for example `broker-1:9092/sentinel.events`.
+    #[arg(long, value_name = "BROKERS/TOPIC", env = "SENTINEL_HUB_KAFKA")]
+    pub kafka: Option<hub_kafka::Target>,
+
+    /// Folder with `ca.pem`, `certificate.pem` and `key.pem` for mutual TLS with the brokers; without it they are spoken to in plain text.
+    #[arg(long, value_name = "DIR", requires = "kafka")]
+    pub kafka_tls: Option<PathBuf>,
+
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub telemetry_bytes: u64,

@@ -18,6 +18,8 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use self::api::{Api, escaped, signed};
+use crate::http::chained;
+use crate::secrets;
 use crate::webhooks::Provider;
 use crate::webhooks::event::Failed;
 
@@ -38,9 +40,11 @@ pub struct Source {
     pub provider: Provider,
     /// Address of the forge, for example `https://git.example.org`; for github.com `https://api.github.com`.
     pub url: String,
-    /// File with the token for its API.
-    pub token_file: PathBuf,
-    /// Secret of its webhooks.
+    /// File with the token for its API; or else `token` names it.
+    pub token_file: Option<PathBuf>,
+    /// Where the token for its API is: `file:/PATH`, `env:NAME` or `systemd:NAME`.
+    pub token: Option<String>,
+    /// Secret of its webhooks, or where it is.
     pub secret: String,
     /// The former secret, while it is being changed.
     pub previous_secret: Option<String>,
@@ -139,7 +143,28 @@ impl Forges {
         let text = std::fs::read_to_string(path).map_err(|cause| failed(cause.to_string()))?;
         let file: File = toml::from_str(&text).map_err(|cause| failed(cause.to_string()))?;
         let mut sources = Vec::new();
-        for source in file.source {
+        for mut source in file.source {
+            let named = |field: &str, text: &str| {
+                secrets::read(text)
+                    .map_err(|error| failed(format!("{field} of source `{}`: {}", source.id, chained(&error))))
+            };
+            let secret = named("secret", &source.secret)?;
+            let previous = source
+                .previous_secret
+                .as_deref()
+                .map(|text| named("previous_secret", text));
+            let previous = previous.transpose()?;
+            let token = match (&source.token_file, &source.token) {
+                (Some(path), None) => named("token_file", &format!("file:{}", path.display()))?,
+                (None, Some(text)) => named("token", text)?,
+                _ => {
+                    return Err(failed(format!(
+                        "source `{}` needs `token_file` or `token`, one of them",
+                        source.id
+                    )));
+                }
+            };
+            (source.secret, source.previous_secret, source.token) = (secret, previous, None);
             if source.secret.len() < 8 {
                 return Err(failed(format!(
                     "secret of source `{}` has less than 8 letters: anybody could sign",
@@ -152,9 +177,7 @@ impl Forges {
             {
                 return Err(failed(format!("source `{}` stands there twice", source.id)));
             }
-            let token = std::fs::read_to_string(&source.token_file)
-                .map_err(|cause| failed(format!("token_file `{}`: {cause}", source.token_file.display())))?;
-            sources.push((source, token.trim().to_owned()));
+            sources.push((source, token));
         }
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)

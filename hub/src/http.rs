@@ -15,6 +15,8 @@ use wire::time::Wall;
 use crate::artifacts::Artifacts;
 use crate::ca::Ca;
 use crate::config::Public;
+use crate::consumers::Consumers;
+use crate::deliveries::{Hooks, Secrets};
 use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::forges::Forges;
@@ -42,16 +44,22 @@ mod guard;
 mod handbook;
 mod health;
 mod hooks;
+mod identities;
 mod identity;
+mod integrations;
 pub mod jwt;
+pub mod limits;
 mod login;
 pub mod metrics;
 pub mod nodes;
+mod once;
+mod openapi;
 mod parcels;
 mod password;
 mod places;
 mod plans;
 mod policies;
+pub mod problems;
 mod remediation;
 mod rollouts;
 mod routes;
@@ -67,7 +75,7 @@ mod tokens;
 mod users;
 mod verify;
 
-pub use answer::Failure;
+pub use answer::{Failure, chained};
 pub use hooks::new_task;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
@@ -99,6 +107,16 @@ pub struct App {
     pub fleet: Arc<nodes::FleetPage>,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// Who hears of everything that arrives.
+    pub consumers: Arc<Consumers>,
+    /// How often each identity may ask.
+    pub limits: Arc<limits::Limits>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
+    /// What signs what they are sent.
+    pub secrets: Secrets,
+    /// They may be on this machine.
+    pub webhooks_to_local: bool,
     /// The metrics as they were last written out.
     pub metrics_page: Arc<metrics::Written>,
     /// The forges.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use hub_core::plans::PlanRecord;
 use hub_core::tasks::Explained;
 use hub_core::tasks::agents::RemediationAgent;
-use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
+use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
@@ -23,6 +23,8 @@ use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
+use crate::enroll::Bars;
 use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
@@ -59,6 +61,7 @@ enum Ask {
     ExplainFixes(String, oneshot::Sender<Explained>),
     RemediationAgents(oneshot::Sender<Vec<RemediationAgent>>),
     Task(String, oneshot::Sender<Option<Task>>),
+    Tokens(oneshot::Sender<Vec<JoinToken>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
@@ -145,6 +148,11 @@ impl Handle {
         self.ask(|answer| Ask::Task(id, answer)).await
     }
 
+    /// Every stored join token.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>, Stopped> {
+        self.ask(Ask::Tokens).await
+    }
+
     /// The hub's incarnation.
     pub async fn epoch(&self) -> Result<HubEpoch, Stopped> {
         self.ask(Ask::Epoch).await
@@ -192,6 +200,10 @@ pub struct Parts {
     pub feed: Feed,
     /// Whom the door knows.
     pub people: Arc<People>,
+    /// Whom the agents' door keeps out.
+    pub bars: Arc<Bars>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -218,6 +230,8 @@ pub struct Turn {
     kube: Orders,
     feed: Feed,
     people: Arc<People>,
+    bars: Arc<Bars>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -241,6 +255,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -254,6 +270,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -317,6 +335,8 @@ impl Turn {
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
+                Effect::Changed(Change::Identity(agent)) => self.bars.changed(self.core.agents(), &agent),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());
@@ -387,6 +407,7 @@ impl Turn {
             Ask::ExplainFixes(repository, answer) => drop(answer.send(self.core.explain_fixes(&repository, now))),
             Ask::RemediationAgents(answer) => drop(answer.send(self.core.remediation_agents())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
+            Ask::Tokens(answer) => drop(answer.send(self.core.agents().tokens().cloned().collect())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),

@@ -98,6 +98,11 @@ pub fn token_key(path: &Path) -> Result<SigningKey, KeyError> {
     key_or_new(path)
 }
 
+/// Reads the key from which the secrets of outgoing webhooks are derived, or makes it: without it every receiver needs a new secret.
+pub fn webhook_key(path: &Path) -> Result<[u8; 32], KeyError> {
+    key_or_new(path).map(|key| key.to_bytes())
+}
+
 fn key_or_new(path: &Path) -> Result<SigningKey, KeyError> {
     if let Some(key) = read_key(path)? {
         return Ok(key);

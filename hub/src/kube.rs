@@ -3,8 +3,10 @@
 //! Has no opinions: each effect becomes calls of `hub-kube`, each answer an input. Effects of different rollouts and deployments run
 //! side by side; a cluster that does not answer holds up nobody else. Nothing here is kept but open clients.
 //!
-//! Read next: `hub/core/src/clusters.rs` (what is wanted), `kube/rollout.rs` (the parts of a rollout), `kube/marks.rs` (faulty nodes), `hub/kube/src/lib.rs`.
+//! Read next: `hub/core/src/clusters.rs` (what is wanted), `kube/rollout.rs` (the parts of a rollout), `kube/marks.rs` (faulty nodes),
+//! `kube/looks.rs` (plans' steps), `hub/kube/src/lib.rs`.
 
+mod looks;
 mod marks;
 mod rollout;
 
@@ -12,12 +14,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hub_core::{Input, KubeEffect, KubeInput};
+use hub_core::{ClusterChange, Input, KubeEffect, KubeInput};
 use hub_kube::{Cluster, ClusterSettings, KubeError, Kubeconfig, WorkloadKind, WorkloadRef, WorkloadSpec};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
+use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef, NodeChange, NodeRef};
 
 use crate::hub::Handle;
 
@@ -133,6 +135,8 @@ impl Kube {
                 KubeEffect::Open(cluster) => self.clusters.open(cluster).await,
                 KubeEffect::Close { name } => self.clusters.close(&name),
                 effect @ (KubeEffect::Change { .. }
+                | KubeEffect::Look { .. }
+                | KubeEffect::Nodes { .. }
                 | KubeEffect::Observe { .. }
                 | KubeEffect::Mark { .. }
                 | KubeEffect::Carry { .. }) => {
@@ -170,7 +174,11 @@ impl Orders {
                     }))
                 }
                 // These are asked for again.
-                KubeEffect::Observe { .. } | KubeEffect::Mark { .. } | KubeEffect::Carry { .. } => None,
+                KubeEffect::Look { .. }
+                | KubeEffect::Nodes { .. }
+                | KubeEffect::Observe { .. }
+                | KubeEffect::Mark { .. }
+                | KubeEffect::Carry { .. } => None,
                 KubeEffect::Open(_) | KubeEffect::Close { .. } => {
                     tracing::error!(
                         "a cluster was registered or removed, but the hub has too much to do; start it again"
@@ -184,10 +192,23 @@ impl Orders {
 
 async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
     let told = match effect {
-        KubeEffect::Change { id, target, change } => {
-            let outcome = change_deployment(clusters, &target, &change).await;
+        KubeEffect::Change { id, what, takes_back } => {
+            let outcome = change(clusters, &id, &what, takes_back.as_ref()).await;
             KubeInput::Changed { id, outcome }
         }
+        KubeEffect::Look {
+            plan,
+            step,
+            what,
+            begun,
+        } => {
+            let standing = looks::look(clusters, &what, begun).await;
+            KubeInput::Looked { plan, step, standing }
+        }
+        KubeEffect::Nodes { cluster } => match looks::nodes(clusters, &cluster).await {
+            Some(nodes) => KubeInput::Nodes { cluster, nodes },
+            None => return,
+        },
         KubeEffect::Observe {
             rollout,
             target,
@@ -225,13 +246,54 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
     let _ = hub.tell(Input::Kube(told)).await;
 }
 
-async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: &DeploymentChange) -> ChangeOutcome {
-    let cluster = match clusters.get(&target.cluster) {
-        Ok(cluster) => cluster,
+/// Makes one change. One that takes another back is refused if that one does not stand any more: somebody else has decided meanwhile.
+async fn change(
+    clusters: &Clusters,
+    id: &str,
+    what: &ClusterChange,
+    takes_back: Option<&ClusterChange>,
+) -> ChangeOutcome {
+    let cluster = match clusters.get(what.cluster()) {
+        Ok(cluster) => cluster.marking(id),
         Err(reason) => return ChangeOutcome::Refused { reason },
     };
+    if let Some(before) = takes_back
+        && !looks::look(clusters, before, false).await.holds(before)
+    {
+        let reason = "it is not as the plan left it any more, so it is not taken back".to_owned();
+        return ChangeOutcome::Refused { reason };
+    }
+    let done = match what {
+        ClusterChange::Deployment { target, change } => change_deployment(&cluster, target, change).await,
+        ClusterChange::Node { target, change } => change_node(&cluster, target, *change).await,
+    };
+    match done {
+        Ok(detail) => ChangeOutcome::Accepted { detail },
+        Err(error) if error.may_have_happened() => ChangeOutcome::Unknown { reason: line(&error) },
+        Err(error) => ChangeOutcome::Refused { reason: line(&error) },
+    }
+}
+
+async fn change_node(cluster: &Cluster, target: &NodeRef, change: NodeChange) -> Result<String, KubeError> {
+    match change {
+        NodeChange::Cordon => cluster.cordon(&target.name).await?,
+        NodeChange::Uncordon => {
+            cluster.uncordon(&target.name).await?;
+            return Ok("it takes pods again".to_owned());
+        }
+        // Its pods are asked to go by whoever looks whether they have gone.
+        NodeChange::Drain => cluster.cordon(&target.name).await?,
+    }
+    Ok("it takes no new pods".to_owned())
+}
+
+async fn change_deployment(
+    cluster: &Cluster,
+    target: &DeploymentRef,
+    change: &DeploymentChange,
+) -> Result<String, KubeError> {
     let id = deployment(target);
-    let done = match change {
+    match change {
         DeploymentChange::Create { image, replicas } => {
             let spec = WorkloadSpec {
                 replicas: Some(*replicas),
@@ -251,7 +313,7 @@ async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: 
             .await
             .map(|_| "its pods are replaced one after the other".to_owned()),
         DeploymentChange::RollBack { revision } => {
-            let back = cluster.roll_back(&id, Some(*revision)).await;
+            let back = cluster.roll_back(&id, (*revision > 0).then_some(*revision)).await;
             back.map(|back| format!("revision {} with image {}", back.to, back.image))
         }
         DeploymentChange::SetImage { image } => cluster
@@ -263,11 +325,6 @@ async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: 
             Ok(false) => Ok("it was not there".to_owned()),
             Err(error) => Err(error),
         },
-    };
-    match done {
-        Ok(detail) => ChangeOutcome::Accepted { detail },
-        Err(error) if error.may_have_happened() => ChangeOutcome::Unknown { reason: line(&error) },
-        Err(error) => ChangeOutcome::Refused { reason: line(&error) },
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +23,18 @@ use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Brains, Public, RunArgs};
-use crate::enroll::EnrollError;
+use crate::consumers;
+use crate::deliveries::{self, Deliveries, Hooks, Secrets};
+use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
+use crate::http::limits::Limits;
 use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind;
 use crate::inframind::remote::{Remote, remote};
+use crate::kafka;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
@@ -41,6 +45,7 @@ use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::reconciler::Reconciler;
 use crate::store::{RedbStore, Store, StoreError};
+use crate::telemetry::{self, OtlpError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
 const INPUTS: usize = 1_024;
@@ -70,9 +75,6 @@ pub enum RunError {
     /// No CA.
     #[error(transparent)]
     Ca(#[from] CaError),
-    /// No enrolment.
-    #[error(transparent)]
-    Enroll(#[from] EnrollError),
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
@@ -85,6 +87,12 @@ pub enum RunError {
     /// No forges.
     #[error(transparent)]
     Forges(#[from] ForgesError),
+    /// No topic.
+    #[error(transparent)]
+    Kafka(#[from] hub_kafka::KafkaError),
+    /// No telemetry.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The system refuses something else.
     #[error("cannot {action}")]
     System {
@@ -226,6 +234,7 @@ pub struct Running {
 impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let otlp = telemetry::Settings::read(|name| std::env::var(name).ok())?;
         let forges = Arc::new(match &args.forges {
             Some(path) => Forges::load(path)?,
             None => Forges::default(),
@@ -248,14 +257,7 @@ impl Running {
         let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
-        let settings = QuicSettings::default();
-        let quic = Quic::start(
-            udp,
-            Arc::clone(&base.ca),
-            Arc::clone(&base.enrollment),
-            inputs,
-            settings,
-        )?;
+        let sessions = Sessions::default();
         let store: Arc<dyn Store> = base.store.clone();
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
@@ -264,6 +266,8 @@ impl Running {
         let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let people = Arc::new(People::of(core.access()));
+        let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
@@ -274,13 +278,30 @@ impl Running {
             store: Arc::clone(&store),
             done: completions,
             inputs: frames,
-            outlet: Arc::new(Frames(quic.sessions())),
+            outlet: Arc::new(Frames(sessions.clone())),
             kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
+            bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: to_publisher,
         });
+        let enrollment = Arc::new(Enrollment::new(
+            Arc::clone(&base.ca),
+            handle.clone(),
+            bars,
+            Arc::clone(&meters),
+            base.root_keys,
+        ));
+        let quic = Quic::start(
+            udp,
+            Arc::clone(&base.ca),
+            Arc::clone(&enrollment),
+            inputs,
+            sessions,
+            QuicSettings::default(),
+        )?;
         let stop = Stop::default();
         let tasks = TaskTracker::new();
         let turn = tokio::spawn(turn.run(stop.clone()));
@@ -338,11 +359,13 @@ impl Running {
         let signer = blocking(move || keys::token_key(&key)).await??;
         let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
         let setup = first_link(&auth, &people, &public)?;
+        let key = args.state.join("webhooks.key");
+        let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
         let app = App {
             hub: handle.clone(),
             store,
             clusters,
-            enrollment: base.enrollment,
+            enrollment,
             roles: base.roles,
             ca: base.ca,
             auth: Arc::new(auth),
@@ -351,6 +374,11 @@ impl Running {
             public: public.clone(),
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(Limits::new(args.requests_per_second)),
+            hooks,
+            secrets,
+            webhooks_to_local: args.webhooks_to_local,
             metrics_page: Arc::default(),
             forges,
             artifacts,
@@ -359,6 +387,15 @@ impl Running {
         };
         tasks.spawn(publisher.run(wanted));
         tasks.spawn(reconciler.run(http.clone()));
+        tasks.spawn(deliveries(&app, args.webhooks_to_local)?.run(http.clone()));
+        if let Some(target) = args.kafka.clone() {
+            let tls = args.kafka_tls.clone();
+            let target = blocking(move || kafka_target(target, tls)).await??;
+            tasks.spawn(kafka::follow(target, &app, http.clone())?);
+        }
+        if let Some(settings) = &otlp {
+            telemetry::start(settings, &app, &trust_domain, &tasks, &http)?;
+        }
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));
@@ -441,11 +478,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         })
 }
 
-/// Where the InfraMind is, and the certificates for it.
-fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
-    let Some(folder) = tls else {
-        return Ok(Address { url, tls: None });
-    };
+/// CA, certificate and key in a folder.
+fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read_to_string(&path).map_err(|cause| RunError::System {
@@ -453,12 +487,45 @@ fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunEr
             cause,
         })
     };
-    let tls = Tls {
-        ca: read("ca.pem")?,
-        certificate: read("certificate.pem")?,
-        key: read("key.pem")?,
+    Ok([read("ca.pem")?, read("certificate.pem")?, read("key.pem")?])
+}
+
+/// Where the InfraMind is, and the certificates for it.
+fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
+    let Some(folder) = tls else {
+        return Ok(Address { url, tls: None });
     };
+    let [ca, certificate, key] = tls_files(&folder)?;
+    let tls = Tls { ca, certificate, key };
     Ok(Address { url, tls: Some(tls) })
+}
+
+/// Who sends events to outgoing webhooks.
+fn deliveries(app: &App, to_local: bool) -> Result<Deliveries, RunError> {
+    let client = deliveries::client(to_local).map_err(|error| RunError::System {
+        action: "set up the sender of webhooks".to_owned(),
+        cause: std::io::Error::other(error),
+    })?;
+    Ok(Deliveries {
+        hub: app.hub.clone(),
+        source: consumers::Source {
+            store: Arc::clone(&app.store),
+            arrivals: app.feed.arrivals(),
+        },
+        hooks: Arc::clone(&app.hooks),
+        consumers: Arc::clone(&app.consumers),
+        secrets: app.secrets.clone(),
+        client,
+    })
+}
+
+/// The topic, with the certificates for its brokers.
+fn kafka_target(mut target: hub_kafka::Target, tls: Option<PathBuf>) -> Result<hub_kafka::Target, RunError> {
+    if let Some(folder) = tls {
+        let [ca, certificate, key] = tls_files(&folder)?;
+        target.tls = Some(hub_kafka::Tls { ca, certificate, key });
+    }
+    Ok(target)
 }
 
 async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {

@@ -75,6 +75,9 @@ pub const KINDS: &[KindInfo] = &[
     kind("merge_fix", RiskClass::Medium, false, true, false),
 ];
 
+/// The index of `notify`, which only tells.
+pub(crate) const NOTIFY: usize = 5;
+
 /// The index of the kind with this name.
 pub(crate) fn kind_index(name: &str) -> Option<usize> {
     KINDS.iter().position(|kind| kind.name == name)
@@ -88,7 +91,7 @@ pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
         ActionKind::Restart => 2,
         ActionKind::Throttle { .. } => 3,
         ActionKind::Unthrottle => 4,
-        ActionKind::Notify { .. } => 5,
+        ActionKind::Notify { .. } => NOTIFY,
     }
 }
 

@@ -41,7 +41,18 @@ struct Recurrence {
     by_day: Vec<(i8, Weekday)>,
     by_month_day: Vec<i8>,
     by_month: Vec<i8>,
-    until: Option<Date>,
+    until: Option<Until>,
+}
+
+/// When a recurrence ends: no window begins after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// With this local day.
+    Day(Date),
+    /// At this local time.
+    Local(DateTime),
+    /// At this instant, in milliseconds.
+    Instant(i64),
 }
 
 /// Windows in one zone.
@@ -57,6 +68,8 @@ pub(crate) struct Calendar {
     to: Time,
     holidays: Vec<Date>,
     except: Vec<Date>,
+    /// Outside this time there is no window.
+    counts: (i64, i64),
 }
 
 impl Calendar {
@@ -94,7 +107,12 @@ impl Calendar {
             zone_name,
             spans: Vec::new(),
             recurrence: rule.and_then(|text| match Recurrence::parse(&text) {
-                Ok(recurrence) => Some(recurrence),
+                Ok((recurrence, doubt)) => {
+                    if let Some(message) = doubt {
+                        fields.doubt("rrule", message);
+                    }
+                    Some(recurrence)
+                }
                 Err(message) => {
                     fields.problem("rrule", message);
                     None
@@ -104,10 +122,20 @@ impl Calendar {
             to: to.unwrap_or(Time::midnight()),
             holidays,
             except,
+            counts: (i64::MIN, i64::MAX),
         };
+        if !fields.has("rrule") {
+            for name in ["from", "to", "except"] {
+                if fields.has(name) {
+                    let message = format!("`{name}` goes with `rrule`: without one there is no recurring window");
+                    fields.doubt(name, message);
+                }
+            }
+        }
         if spans.len() > MAX_DATES {
             fields.problem("spans", format!("at most {MAX_DATES} spans"));
         }
+        let has_spans = !spans.is_empty();
         for (path, place, start, end) in spans.into_iter().take(MAX_DATES) {
             match (read_local(&start), read_local(&end)) {
                 (Some(start), Some(end)) => {
@@ -130,10 +158,27 @@ impl Calendar {
             }
         }
         let nothing = calendar.spans.is_empty() && calendar.recurrence.is_none() && calendar.holidays.is_empty();
-        if nothing && !fields.has("rrule") && !fields.has("spans") {
-            fields.problem("spans", "there is no window: give `spans`, `rrule` or `holidays`");
+        if nothing && !fields.has("rrule") {
+            let message = "there is no window: give `spans`, `rrule` or `holidays`";
+            match fields.has("spans") {
+                false => fields.problem("spans", message),
+                true if !has_spans => fields.doubt("spans", message),
+                true => {}
+            }
         }
         Some(calendar)
+    }
+
+    /// Says that there are windows only from `from` on and until `until`.
+    pub fn set_counts(&mut self, from: i64, until: i64) {
+        self.counts = (from, until);
+        self.spans = self.spans.iter().filter_map(|span| self.clipped(*span)).collect();
+    }
+
+    /// The part of a window that counts, if there is one. A window that the clock skips is none.
+    fn clipped(&self, (start, end): (i64, i64)) -> Option<(i64, i64)> {
+        let (start, end) = (start.max(self.counts.0), end.min(self.counts.1));
+        (start < end).then_some((start, end))
     }
 
     /// When the time that covers `at` ends, all windows that touch joined; `None` if no window covers it.
@@ -162,6 +207,10 @@ impl Calendar {
             return single;
         }
         let mut day = self.local_date(at)?;
+        if at < self.counts.0 {
+            // A window that began before it counts begins with that.
+            day = day.saturating_sub(2.days());
+        }
         // A day later than the last: where midnight is shown twice, a window of the next day begins before this one ends.
         let last = self.local_date(until)?.saturating_add(1.day());
         for _ in 0..=HORIZON_DAYS {
@@ -243,13 +292,18 @@ impl Calendar {
             .recurrence
             .as_ref()
             .filter(|recurrence| recurrence.matches(date) && !self.except.contains(&date))
-            .and_then(|_| self.span(date, self.from, self.to));
+            .filter(|recurrence| recurrence.goes_on_at(date.to_datetime(self.from)))
+            .and_then(|recurrence| Some((recurrence, self.span(date, self.from, self.to)?)))
+            .filter(
+                |(recurrence, (start, _))| !matches!(recurrence.until, Some(Until::Instant(until)) if until < *start),
+            )
+            .map(|(_, span)| span);
         let holiday = self
             .holidays
             .contains(&date)
             .then(|| self.span(date, Time::midnight(), Time::midnight()))
             .flatten();
-        [recurring, holiday]
+        [recurring, holiday].map(|window| window.and_then(|window| self.clipped(window)))
     }
 
     fn span(&self, date: Date, from: Time, to: Time) -> Option<(i64, i64)> {
@@ -360,7 +414,9 @@ pub(crate) fn find_zone(name: &str) -> Option<TimeZone> {
 }
 
 impl Recurrence {
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The recurrence, and what about it cannot have been meant.
+    fn parse(text: &str) -> Result<(Self, Option<String>), String> {
+        let mut doubt = None;
         let mut recurrence = Self {
             frequency: Frequency::Daily,
             by_day: Vec::new(),
@@ -392,12 +448,14 @@ impl Recurrence {
                 "BYMONTHDAY" => recurrence.by_month_day = numbers(value, 31, true)?,
                 "BYMONTH" => recurrence.by_month = numbers(value, 12, false)?,
                 "UNTIL" => {
-                    let digits = value
-                        .get(..8)
-                        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
-                    let date = digits.and_then(|d| Date::strptime("%Y%m%d", d).ok());
-                    recurrence.until =
-                        Some(date.ok_or_else(|| format!("UNTIL={value} is no day; write it as 20261231"))?);
+                    let (until, rest) =
+                        Until::parse(value).ok_or_else(|| format!("UNTIL={value} is no day; write it as 20261231"))?;
+                    recurrence.until = Some(until);
+                    if !rest.is_empty() {
+                        doubt = Some(format!(
+                            "UNTIL={value}: `{rest}` is too much; write 20261231, 20261231T180000 (local) or 20261231T180000Z"
+                        ));
+                    }
                 }
                 other => {
                     return Err(format!(
@@ -409,7 +467,28 @@ impl Recurrence {
         if !has_frequency {
             return Err("FREQ is missing".to_owned());
         }
-        recurrence.check()
+        let recurrence = recurrence.check()?;
+        if !recurrence.has_a_day() {
+            doubt = Some(format!("`{text}` chooses no day of any year"));
+        }
+        Ok((recurrence, doubt))
+    }
+
+    /// Whether there is a day that it would choose if it had no end.
+    fn has_a_day(&self) -> bool {
+        // After 28 years every date has fallen on every weekday.
+        const CYCLE_DAYS: usize = 28 * 366;
+        let endless = Self {
+            until: None,
+            ..self.clone()
+        };
+        let days = std::iter::successors(Some(Date::constant(2001, 1, 1)), |day| day.tomorrow().ok());
+        days.take(CYCLE_DAYS).any(|day| endless.matches(day))
+    }
+
+    /// Whether a window that begins at this local time still belongs to it.
+    fn goes_on_at(&self, start: DateTime) -> bool {
+        !matches!(self.until, Some(Until::Local(until)) if until < start)
     }
 
     /// A rule that would never, or not as it reads, choose a day is refused.
@@ -433,10 +512,33 @@ impl Recurrence {
     fn matches(&self, date: Date) -> bool {
         let of_month = |day: &i8| *day == date.day() || *day < 0 && date.days_in_month() + 1 + *day == date.day();
         let of_week = |(nth, day): &(i8, Weekday)| *day == date.weekday() && is_nth(*nth, date);
-        self.until.is_none_or(|until| date <= until)
+        !matches!(self.until, Some(Until::Day(until)) if until < date)
             && (self.by_month.is_empty() || self.by_month.contains(&date.month()))
             && (self.by_month_day.is_empty() || self.by_month_day.iter().any(of_month))
             && (self.by_day.is_empty() || self.by_day.iter().any(of_week))
+    }
+}
+
+impl Until {
+    /// Reads `20261231`, `20261231T180000` or `20261231T180000Z`, and says what of the text is left.
+    fn parse(text: &str) -> Option<(Self, &str)> {
+        let is_number = |digits: &&str| digits.bytes().all(|b| b.is_ascii_digit());
+        let day = text.get(..8).filter(is_number)?;
+        let day = Date::strptime("%Y%m%d", day).ok()?;
+        let rest = text.get(8..)?;
+        let time = rest.strip_prefix('T').and_then(|time| time.get(..6)).filter(is_number);
+        let Some(time) = time.and_then(|time| Time::strptime("%H%M%S", time).ok()) else {
+            return Some((Self::Day(day), rest));
+        };
+        let local = day.to_datetime(time);
+        let rest = rest.get(7..)?;
+        match rest.strip_prefix('Z') {
+            Some(rest) => {
+                let at = local.to_zoned(TimeZone::UTC).ok()?.timestamp();
+                Some((Self::Instant(at.as_millisecond()), rest))
+            }
+            None => Some((Self::Local(local), rest)),
+        }
     }
 }
 
@@ -602,6 +704,55 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_the_clock_skips_is_none() {
+        // Berlin: 2026-03-29 has no time between 02:00 and 03:00.
+        let nightly = calendar("{ tz: Europe/Berlin, rrule: FREQ=DAILY, from: '02:00', to: '03:00' }").unwrap();
+        assert_eq!(
+            nightly.next_start(ms("2026-03-28T12:00:00Z")),
+            Some(ms("2026-03-30T00:00:00Z"))
+        );
+        assert_eq!(nightly.covers(ms("2026-03-29T01:00:00Z")), None);
+        let listed = nightly.between(ms("2026-03-29T00:00:00Z"), ms("2026-03-29T12:00:00Z"));
+        assert_eq!(listed, (Vec::new(), false));
+    }
+
+    #[test]
+    fn no_window_begins_after_the_end_of_a_recurrence() {
+        let at = "2026-01-01T22:30:00Z";
+        for (until, last) in [
+            ("20260101", true),
+            ("20260101T000000Z", false),
+            ("20260101T215959Z", false),
+            ("20260101T220000Z", true),
+            ("20260101T210000", false),
+            ("20260101T220000", true),
+        ] {
+            let text = format!("{{ rrule: FREQ=DAILY;UNTIL={until}, from: '22:00', to: '23:00' }}");
+            check(&text, at, last.then_some("2026-01-01T23:00:00Z"));
+        }
+        // An instant ends it by the zone's clock, local time by the wall.
+        let tokyo = "{ tz: Asia/Tokyo, rrule: FREQ=DAILY;UNTIL=20260101T130000Z, from: '22:00', to: '23:00' }";
+        check(tokyo, "2026-01-01T13:30:00Z", Some("2026-01-01T14:00:00Z"));
+        check(tokyo, "2026-01-02T13:30:00Z", None);
+    }
+
+    #[test]
+    fn a_calendar_has_windows_only_while_it_counts() {
+        let mut nights = calendar("{ rrule: FREQ=DAILY, from: '22:00', to: '06:00' }").unwrap();
+        nights.set_counts(ms("2026-01-02T02:00:00Z"), ms("2026-01-03T02:00:00Z"));
+        assert_eq!(nights.covers(ms("2026-01-02T01:00:00Z")), None);
+        assert_eq!(
+            nights.next_start(ms("2026-01-02T01:00:00Z")),
+            Some(ms("2026-01-02T02:00:00Z"))
+        );
+        assert_eq!(
+            nights.covers(ms("2026-01-03T01:00:00Z")),
+            Some(ms("2026-01-03T02:00:00Z"))
+        );
+        assert_eq!(nights.next_start(ms("2026-01-03T02:00:00Z")), None);
+    }
+
+    #[test]
     fn the_next_window_is_found() {
         let weekend = calendar("{ rrule: FREQ=WEEKLY;BYDAY=SA }").unwrap();
         assert_eq!(
@@ -670,6 +821,15 @@ mod tests {
             ("{ rrule: FREQ=WEEKLY }", "needs BYDAY"),
             ("{ rrule: FREQ=WEEKLY;BYDAY=XX }", "no day"),
             ("{ tz: UTC }", "there is no window"),
+            ("{ spans: [] }", "there is no window"),
+            ("{ rrule: FREQ=DAILY;UNTIL=20260101garbage }", "`garbage` is too much"),
+            ("{ rrule: FREQ=DAILY;UNTIL=20260101T18 }", "`T18` is too much"),
+            ("{ rrule: FREQ=DAILY;UNTIL=2026 }", "is no day"),
+            ("{ rrule: FREQ=MONTHLY;BYMONTHDAY=31;BYMONTH=2 }", "chooses no day"),
+            ("{ rrule: FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30 }", "chooses no day"),
+            ("{ rrule: 'FREQ=MONTHLY;BYMONTHDAY=1;BYDAY=2MO' }", "chooses no day"),
+            ("{ holidays: [2026-12-25], from: '10:00' }", "goes with `rrule`"),
+            ("{ holidays: [2026-12-25], except: [2026-12-25] }", "goes with `rrule`"),
             ("{ rrule: FREQ=DAILY, from: 25:00 }", "no time of day"),
         ] {
             let found = calendar(text).unwrap_err();

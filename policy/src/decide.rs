@@ -6,17 +6,22 @@
 //! Invariants: asking allocates nothing ([`Decider::ask`]); only what runs is counted; a shadow rule counts what it would have
 //! let run. Read next: `jsonl.rs` (lines in, lines out).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wire::Now;
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
-use crate::actions::KINDS;
+use crate::actions::{KINDS, undone_by};
 use crate::bundle::Bundle;
+use crate::counters::{Counters, NODE};
+use crate::engine::REFLEX_WINDOW_MS;
+use crate::flights::{Flights, RuleSet};
 use crate::glass::{Glass, lift};
+use crate::kind::freeze::{Opening, opening};
 use crate::kind::threshold::as_number;
-use crate::ledger::{Counters, Flight, Known, Numbers, TurnOf, World};
+use crate::ledger::{Known, Numbers, TurnOf, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
 
 /// Who asks for what, of a [`Decider`].
@@ -51,6 +56,13 @@ pub struct Answer {
     pub clamp: Option<i64>,
 }
 
+/// Most devices of which is remembered that a reflex of theirs is in force.
+const MAX_ENGAGED: usize = 131_072;
+/// Parts of comparisons that no rule makes.
+pub(crate) const PERMIT: u8 = 0;
+pub(crate) const AUTHORITY: u8 = 1;
+pub(crate) const REFLEXES: u8 = 2;
+
 /// No stretch of time.
 const NEVER: (i64, i64) = (i64::MAX, i64::MIN);
 
@@ -62,6 +74,15 @@ pub(crate) struct Entry {
     /// Nothing but kind, class and source decides whether it applies.
     is_plain: bool,
     is_shadow: bool,
+}
+
+/// What is tried out, to be taken back.
+#[derive(Debug, Clone, Default)]
+struct Trial {
+    /// What it started, by target and number.
+    started: Vec<(Box<str>, u64)>,
+    /// What was in force before, by kind and target.
+    engaged: Vec<(u8, Box<str>, Option<Option<i64>>)>,
 }
 
 /// A bundle with the state that its rules carry from one question to the next.
@@ -81,13 +102,20 @@ pub struct Decider {
     quiet: Vec<(i64, i64)>,
     /// The present value of what is to be changed.
     present: Option<i64>,
-    flights: Vec<Flight>,
+    flights: Flights,
+    /// Safety reflexes of the last hour, and what of them is in force: kind and target, and the number.
+    reflexes: Counters,
+    engaged: BTreeMap<u8, BTreeMap<Box<str>, Option<i64>>>,
+    /// How to take back what is tried out.
+    trial: Option<Trial>,
     /// An open break-glass token.
     pub(crate) glass: Option<Glass>,
     pub(crate) policy_age_ms: u64,
     pub(crate) clock_wrong: bool,
     pub(crate) clock_unknown: bool,
     pub(crate) clock_error_ms: i64,
+    /// When the latest line was.
+    pub(crate) latest: Option<wire::Wall>,
 }
 
 impl Decider {
@@ -114,7 +142,7 @@ impl Decider {
         };
         Self {
             by_kind: (0..KINDS.len()).map(for_kind).collect(),
-            counters: vec![Counters::default(); bundle.rules.len()],
+            counters: vec![Counters::of_a_stream(); bundle.rules.len()],
             looked_up: vec![Numbers::default(); bundle.rules.len()],
             idle: bundle
                 .rules
@@ -130,12 +158,16 @@ impl Decider {
             present: None,
             bundle,
             known: Known::default(),
-            flights: Vec::new(),
+            flights: Flights::default(),
+            reflexes: Counters::default(),
+            engaged: BTreeMap::new(),
+            trial: None,
             glass: None,
             policy_age_ms: 0,
             clock_wrong: false,
             clock_unknown: false,
             clock_error_ms: 0,
+            latest: None,
         }
     }
 
@@ -171,6 +203,7 @@ impl Decider {
     /// Lets time pass: for breakers, and for freezes, of which it finds out how long each stays inactive, so that questions need
     /// not look into their calendars.
     pub(crate) fn catch_up(&mut self, now: Now) {
+        self.flights.expire(now.mono);
         for index in &self.bundle.watchers {
             let place = usize::from(*index);
             let kind = &self.bundle.rules[place].kind;
@@ -191,7 +224,9 @@ impl Decider {
         self.catch_up(question.now);
         let asked = self.asked(question);
         let answer = self.answer(&asked);
-        self.settle(&asked, answer.verdict.runs(), true);
+        if answer.verdict.runs() {
+            self.settle(&asked, true);
+        }
         answer
     }
 
@@ -224,46 +259,9 @@ impl Decider {
 
     /// The same, with observed numbers from elsewhere, by place of the rule.
     pub(crate) fn answer_with<'n>(&self, asked: &Asked<'_>, observed: impl Fn(usize) -> &'n Numbers) -> Answer {
-        let mut answer = Answer {
-            verdict: Verdict::Allow,
-            rule: None,
-            observed: None,
-            limit: None,
-            retry_after_ms: None,
-            clamp: None,
-        };
-        let mut bounds = (i64::MIN, i64::MAX);
-        let mut is_final = false;
-        self.hear_with(asked, observed, |rule, finding| {
-            if rule.is_some_and(|entry| entry.is_shadow) {
-                return;
-            }
-            if let Some((low, high)) = finding.bounds
-                && (finding.holds || finding.verdict != Verdict::Allow)
-            {
-                bounds = (bounds.0.max(low), bounds.1.min(high));
-            }
-            if finding.verdict > answer.verdict {
-                answer.verdict = finding.verdict;
-                answer.rule = rule.map(|entry| entry.index);
-                answer.observed = finding.observed;
-                answer.limit = finding.limit;
-            }
-            if !finding.verdict.runs() {
-                answer.retry_after_ms = answer.retry_after_ms.max(finding.retry_after_ms);
-                is_final |= finding.retry_after_ms.is_none();
-            }
-        });
-        if is_final {
-            answer.retry_after_ms = None;
-        }
-        if answer.verdict == Verdict::Clamp {
-            match asked.amount.filter(|_| bounds.0 <= bounds.1) {
-                Some((value, _)) => answer.clamp = Some(value.clamp(bounds.0, bounds.1)),
-                None => answer.verdict = Verdict::Deny,
-            }
-        }
-        answer
+        let mut tally = Tally::default();
+        self.hear_with(asked, observed, |rule, finding| tally.count(rule, &finding));
+        tally.answer(asked.amount)
     }
 
     /// Every comparison that need not pass, in the order of the bundle; built-in ones have no rule.
@@ -278,10 +276,11 @@ impl Decider {
         mut push: impl FnMut(Option<&Entry>, Finding),
     ) {
         if !self.bundle.permits(asked) {
-            let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
+            let finding = Finding::pass(PERMIT, "=", Some(0), Some(1), Unit::Flag);
             push(None, finding.fails(Verdict::Deny, None));
         }
         self.hear_authority(asked, &mut push);
+        self.hear_reflexes(asked, &mut push);
         let world = World {
             known: &self.known,
             flights: &self.flights,
@@ -292,11 +291,6 @@ impl Decider {
             power_limits_mw: None,
             turn: TurnOf::NotNeeded,
             now: asked.now.mono,
-        };
-        let open = |mode| {
-            let rules = self.by_kind[asked.kind].iter().map(|entry| self.rule(entry));
-            let mut open = rules.filter(|rule| rule.mode == mode && rule.kind.is_open_maintenance(asked));
-            open.any(|rule| rule.applies(asked))
         };
         let source = 1u8 << asked.source as u8;
         // By reference and in one loop: entries that are packed into an iterator's tuple cost more than most rules.
@@ -324,8 +318,11 @@ impl Decider {
                 counted = rule.kind.gather(&self.counters[place], &world, asked);
                 &counted
             };
-            let open = rule.kind.is_maintenance() && open(rule.mode);
-            rule.kind.assess(asked, numbers, open, &mut |finding| {
+            let opening = match rule.kind.is_maintenance() {
+                true => opening(&self.bundle.rules, rule.mode, asked),
+                false => Opening::default(),
+            };
+            rule.kind.assess(asked, numbers, &opening, &mut |finding| {
                 if finding.holds && finding.bounds.is_none() {
                     return;
                 }
@@ -347,13 +344,11 @@ impl Decider {
     fn is_quiet(&self, place: usize, asked: &Asked<'_>) -> bool {
         let (from, until) = self.quiet[place];
         let now = asked.now.wall.0;
-        let needs = asked
-            .details
-            .lasts_ms
-            .map_or(0, |lasts| lasts.saturating_add(asked.details.rollback_ms));
+        let needs = asked.details.needs_ms().unwrap_or(0);
         let error = asked.clock_error_ms;
         from <= now.saturating_sub(error)
-            && now < until
+            // One that begins exactly so far ahead may have begun.
+            && now.saturating_add(error) < until
             && !asked.clock_wrong
             && !asked.clock_unknown
             && needs.saturating_add(error) <= until.saturating_sub(now)
@@ -376,7 +371,7 @@ impl Decider {
         };
         if self.policy_age_ms >= limit {
             let (age, limit) = (as_number(self.policy_age_ms), as_number(limit));
-            let finding = Finding::pass(1, "<", Some(age), Some(limit), Unit::Milliseconds);
+            let finding = Finding::pass(AUTHORITY, "<", Some(age), Some(limit), Unit::Milliseconds);
             push(None, finding.fails(Verdict::Deny, None));
         }
     }
@@ -385,66 +380,211 @@ impl Decider {
         &self.bundle.rules[usize::from(entry.index)]
     }
 
-    /// Counts an action that runs; `ended` says that it is over at once, else it stays under way until [`Decider::end`].
-    pub(crate) fn settle(&mut self, asked: &Asked<'_>, runs: bool, ended: bool) {
-        if !runs {
+    /// Beyond their limit reflexes are not repeated that are in force already.
+    fn hear_reflexes(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {
+        if !asked.is_reflex() {
             return;
         }
+        let limit = self.bundle.reflexes_per_hour;
+        let (count, free_in) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
+        if count < limit {
+            return;
+        }
+        let of_kind = self.engaged.get(&(asked.kind as u8));
+        let engaged = of_kind.and_then(|engaged| engaged.get(asked.target));
+        let is_in_force = engaged.is_some_and(|engaged| match (asked.amount, engaged) {
+            (Some((wanted, _)), Some(engaged)) => wanted >= *engaged,
+            _ => true,
+        });
+        let (count, limit) = (i64::from(count), i64::from(limit));
+        let finding = Finding::pass(REFLEXES, "<", Some(count), Some(limit), Unit::Count);
+        push(
+            None,
+            match is_in_force {
+                true => finding.fails(Verdict::Hold, free_in),
+                false => finding.fails(Verdict::Allow, None),
+            },
+        );
+    }
+
+    /// Counts an action that runs; `ended` says that it is over at once, else it stays under way until [`Decider::end`].
+    pub(crate) fn settle(&mut self, asked: &Asked<'_>, ended: bool) {
         let bundle = self.bundle.clone();
-        let mut shadow_denies = Vec::new();
+        let mut counted_by = RuleSet::ALL;
         self.hear(asked, |rule, finding| {
-            let shadow = rule.filter(|entry| entry.is_shadow);
-            if !finding.verdict.runs() {
-                shadow_denies.extend(shadow.map(|entry| entry.index));
+            if let Some(entry) = rule.filter(|entry| entry.is_shadow && !finding.verdict.runs()) {
+                // A shadow rule counts what it would have let run.
+                counted_by.remove(usize::from(entry.index));
             }
         });
         for Entry { index, .. } in &self.by_kind[asked.kind] {
-            let rule = &bundle.rules[usize::from(*index)];
-            if rule.applies(asked) && !shadow_denies.contains(index) {
-                let counters = &mut self.counters[usize::from(*index)];
+            let place = usize::from(*index);
+            let rule = &bundle.rules[place];
+            if !rule.selector.matches(asked) {
+                counted_by.remove(place);
+            } else if counted_by.has(place) && rule.applies(asked) {
+                let counters = &mut self.counters[place];
                 rule.kind.debit(counters, asked);
-                self.idle[usize::from(*index)] = rule.kind.is_idle(counters);
+                self.idle[place] = rule.kind.is_idle(counters);
             }
         }
+        self.note_reflex(asked);
         if ended {
-            self.end(asked, false);
-        } else if let Ok(target) = wire::DeviceId::new(asked.target) {
+            self.count_end(asked, false, counted_by);
+        } else {
             // A lost end blocks no mutex for longer than this.
             const LOST_AFTER: std::time::Duration = std::time::Duration::from_secs(86_400);
-            let now = asked.now.mono;
-            self.flights.retain(|flight| flight.until > now);
-            self.flights.push(Flight {
-                target,
-                kind: asked.kind as u8,
-                until: now + LOST_AFTER,
-            });
-        }
-    }
-
-    /// What questions change, to be given back if they should have changed nothing.
-    pub(crate) fn state(&self) -> (Vec<Counters>, Vec<Flight>) {
-        (self.counters.clone(), self.flights.clone())
-    }
-
-    /// Gives back [`Decider::state`].
-    pub(crate) fn set_state(&mut self, state: (Vec<Counters>, Vec<Flight>)) {
-        (self.counters, self.flights) = state;
-        for (index, rule) in self.bundle.rules.iter().enumerate() {
-            self.idle[index] = rule.kind.is_idle(&self.counters[index]);
-        }
-    }
-
-    /// An action has ended.
-    pub(crate) fn end(&mut self, asked: &Asked<'_>, failed: bool) {
-        self.flights
-            .retain(|flight| flight.target.as_str() != asked.target || usize::from(flight.kind) != asked.kind);
-        for Entry { index, .. } in &self.by_kind[asked.kind] {
-            let rule = &self.bundle.rules[usize::from(*index)];
-            if rule.selector.matches(asked) {
-                let counters = &mut self.counters[usize::from(*index)];
-                rule.kind.finished(counters, asked, failed);
-                self.idle[usize::from(*index)] = rule.kind.is_idle(counters);
+            let until = asked.now.mono + LOST_AFTER;
+            let number = self.flights.start(asked.target, asked.kind, until, counted_by);
+            if let Some(trial) = &mut self.trial {
+                trial.started.push((asked.target.into(), number));
             }
+        }
+    }
+
+    /// Counts a reflex, and notes what is in force because of it, or no more.
+    fn note_reflex(&mut self, asked: &Asked<'_>) {
+        if let Some(kind) = undone_by(asked.kind) {
+            self.engage(kind as u8, asked.target, None);
+        }
+        if !asked.is_reflex() {
+            return;
+        }
+        let limit = self.bundle.reflexes_per_hour;
+        self.reflexes.debit(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
+        let amount = asked.amount.map(|(value, _)| value);
+        self.engage(asked.kind as u8, asked.target, Some(amount));
+    }
+
+    fn engage(&mut self, kind: u8, target: &str, amount: Option<Option<i64>>) {
+        let of_kind = self.engaged.entry(kind).or_default();
+        let before = match amount {
+            Some(amount) if of_kind.len() < MAX_ENGAGED => of_kind.insert(target.into(), amount),
+            Some(_) => return,
+            None => of_kind.remove(target),
+        };
+        if let Some(trial) = &mut self.trial {
+            trial.engaged.push((kind, target.into(), before));
+        }
+    }
+
+    /// From here on what questions change can be given back.
+    pub(crate) fn try_out(&mut self) {
+        self.counters.iter_mut().for_each(Counters::try_out);
+        self.reflexes.try_out();
+        self.trial = Some(Trial::default());
+    }
+
+    /// Ends what was tried out: it stays, or everything is as it was before.
+    pub(crate) fn end_trial(&mut self, stays: bool) {
+        for (place, counters) in self.counters.iter_mut().enumerate() {
+            counters.settle(stays);
+            self.idle[place] = self.bundle.rules[place].kind.is_idle(counters);
+        }
+        self.reflexes.settle(stays);
+        let Some(trial) = self.trial.take().filter(|_| !stays) else {
+            return;
+        };
+        for (target, number) in trial.started {
+            self.flights.take_back(&target, number);
+        }
+        for (kind, target, before) in trial.engaged.into_iter().rev() {
+            self.engage(kind, &target, before);
+        }
+    }
+
+    /// An action has ended. Who asked for it is known if it was under way; else every rule counts it that may have selected it.
+    pub(crate) fn end(&mut self, asked: &Asked<'_>, failed: bool) {
+        let counted_by = self.flights.end(asked.target, asked.kind).unwrap_or_else(|| {
+            let mut counted_by = RuleSet::ALL;
+            for Entry { index, .. } in &self.by_kind[asked.kind] {
+                let place = usize::from(*index);
+                if !self.bundle.rules[place].selector.may_match(asked) {
+                    counted_by.remove(place);
+                }
+            }
+            counted_by
+        });
+        self.count_end(asked, failed, counted_by);
+    }
+
+    fn count_end(&mut self, asked: &Asked<'_>, failed: bool, counted_by: RuleSet) {
+        for Entry { index, .. } in &self.by_kind[asked.kind] {
+            let place = usize::from(*index);
+            if counted_by.has(place) {
+                let counters = &mut self.counters[place];
+                let kind = &self.bundle.rules[place].kind;
+                kind.finished(counters, asked, failed);
+                self.idle[place] = kind.is_idle(counters);
+            }
+        }
+    }
+}
+
+/// What all comparisons come to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally {
+    verdict: Verdict,
+    rule: Option<u16>,
+    observed: Option<i64>,
+    limit: Option<i64>,
+    retry_after_ms: Option<u64>,
+    /// A refusal that time alone does not lift.
+    is_final: bool,
+    bounds: (i64, i64),
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            rule: None,
+            observed: None,
+            limit: None,
+            retry_after_ms: None,
+            is_final: false,
+            bounds: (i64::MIN, i64::MAX),
+        }
+    }
+}
+
+impl Tally {
+    /// Lets one comparison count, unless its rule is only tried out.
+    pub fn count(&mut self, rule: Option<&Entry>, finding: &Finding) {
+        if rule.is_some_and(|entry| entry.is_shadow) {
+            return;
+        }
+        if let Some((low, high)) = finding.bounds
+            && (finding.holds || finding.verdict != Verdict::Allow)
+        {
+            self.bounds = (self.bounds.0.max(low), self.bounds.1.min(high));
+        }
+        if finding.verdict > self.verdict {
+            self.verdict = finding.verdict;
+            self.rule = rule.map(|entry| entry.index);
+            self.observed = finding.observed;
+            self.limit = finding.limit;
+        }
+        if !finding.verdict.runs() {
+            self.retry_after_ms = self.retry_after_ms.max(finding.retry_after_ms);
+            self.is_final |= finding.retry_after_ms.is_none();
+        }
+    }
+
+    /// The answer for an action of this number.
+    pub fn answer(&self, amount: Option<(i64, Unit)>) -> Answer {
+        let clamp = amount.filter(|_| self.verdict == Verdict::Clamp && self.bounds.0 <= self.bounds.1);
+        Answer {
+            verdict: match (self.verdict, clamp) {
+                // Rules that leave no common value deny.
+                (Verdict::Clamp, None) => Verdict::Deny,
+                (verdict, _) => verdict,
+            },
+            rule: self.rule,
+            observed: self.observed,
+            limit: self.limit,
+            retry_after_ms: self.retry_after_ms.filter(|_| !self.is_final),
+            clamp: clamp.map(|(value, _)| value.clamp(self.bounds.0, self.bounds.1)),
         }
     }
 }

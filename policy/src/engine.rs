@@ -30,9 +30,11 @@ use wire::{
 };
 
 use crate::bundle::Bundle;
+use crate::counters::{Counters, NODE};
+use crate::flights::{Flights, RuleSet};
 use crate::glass::Glass;
 use crate::indicator::courses::Courses;
-use crate::ledger::{Counters, Flight, Known, Ledger, NODE, Numbers, Standing, Turns};
+use crate::ledger::{Known, Ledger, Numbers, Standing, Turns};
 use crate::meter;
 use crate::rule::{Asked, Mode, Rule};
 use crate::table::Table;
@@ -51,7 +53,7 @@ const LOST_AFTER: Duration = Duration::from_secs(120);
 /// First and longest wait after a refusal that names no time.
 const REFUSED_MS: (u64, u64) = (10_000, 600_000);
 /// The window of the limit on safety reflexes.
-const REFLEX_WINDOW_MS: u64 = 3_600_000;
+pub(crate) const REFLEX_WINDOW_MS: u64 = 3_600_000;
 /// How often a reading that does not come is looked at again.
 const SILENCE_CHECK: Duration = Duration::from_secs(1);
 /// Counters of rules that left the bundle are kept, so that publishing it twice refills no budget.
@@ -115,7 +117,7 @@ pub struct Judge {
     /// Counters of rules that are not in this bundle.
     parked: Vec<(String, Counters)>,
     reflexes: Counters,
-    flights: Vec<Flight>,
+    flights: Flights,
     /// Standings of rules and devices whose series has not been reported yet, or whose rule is gone.
     stored: Vec<(String, DeviceId, Standing)>,
     ranges: Vec<(DeviceId, (u32, u32))>,
@@ -156,7 +158,7 @@ impl Judge {
             table: Table::default(),
             parked: Vec::new(),
             reflexes: Counters::default(),
-            flights: Vec::new(),
+            flights: Flights::default(),
             stored: Vec::new(),
             ranges: Vec::new(),
             known: Known::default(),
@@ -350,8 +352,11 @@ impl Judge {
             details: &details,
             ..Asked::of(action, &inputs.origin, inputs.at)
         };
-        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
-            if rule.applies(&asked) && would_pass(rule, judgement) {
+        let mut counted_by = RuleSet::ALL;
+        for (place, (rule, counters)) in self.bundle.rules.iter().zip(&mut self.counters).enumerate() {
+            if !would_pass(rule, judgement) {
+                counted_by.remove(place);
+            } else if rule.applies(&asked) {
                 rule.kind.debit(counters, &asked);
             }
         }
@@ -360,14 +365,9 @@ impl Judge {
                 .debit(NODE, asked.now.mono, REFLEX_WINDOW_MS, self.bundle.reflexes_per_hour);
         }
         let now = inputs.at.mono;
-        if !matches!(action.kind, ActionKind::Notify { .. }) {
-            self.flights.retain(|flight| flight.until > now);
-            self.flights.push(Flight {
-                target: action.target.clone(),
-                kind: asked.kind as u8,
-                until: now + LOST_AFTER,
-            });
-        }
+        self.flights.expire(now);
+        self.flights
+            .start(action.target.as_str(), asked.kind, now + LOST_AFTER, counted_by);
         if tells_of_stuck_fault(action) {
             // Beside the rule's own action, which still waits.
             return;
@@ -461,10 +461,7 @@ impl Judge {
     /// did not help.
     pub fn finished(&mut self, action: &Action, origin: &Origin, state: OutcomeState, now: Mono) {
         let kind = crate::actions::wire_index(&action.kind);
-        let is_its = |flight: &Flight| flight.target == action.target && usize::from(flight.kind) == kind;
-        if let Some(index) = self.flights.iter().position(is_its) {
-            self.flights.swap_remove(index);
-        }
+        let counted_by = self.flights.end(action.target.as_str(), kind);
         for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
             rule.kind.ended(counters, action.target.as_str(), now);
         }
@@ -485,8 +482,9 @@ impl Judge {
             labels: &labels,
             ..Asked::of(action, origin, at)
         };
-        for (rule, counters) in self.bundle.rules.iter().zip(&mut self.counters) {
-            if rule.mode != Mode::Off && rule.selector.matches(&asked) {
+        let counted_by = counted_by.unwrap_or(RuleSet::ALL);
+        for (place, (rule, counters)) in self.bundle.rules.iter().zip(&mut self.counters).enumerate() {
+            if rule.mode != Mode::Off && rule.selector.matches(&asked) && counted_by.has(place) {
                 rule.kind.finished(counters, &asked, failed);
             }
         }
@@ -585,7 +583,7 @@ impl Judge {
     }
 }
 
-/// A shadow rule's counters follow the world in which it counts: only what it would have let run is debited.
+/// A shadow rule's counters follow the world in which it counts: only what it would have let run is debited, and its end counted.
 fn would_pass(rule: &Rule, judgement: &Judgement) -> bool {
     rule.mode != Mode::Shadow
         || judgement

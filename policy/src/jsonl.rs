@@ -22,13 +22,14 @@
 //! did not pass; `hold_until`, `clamp` (`{value, unit}`), `valid_until`, or null.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 use wire::{Mono, Now, Wall};
 
 use crate::actions::{KINDS, amount_unit, kind_index};
-use crate::decide::{Answer, Decider};
+use crate::decide::{AUTHORITY, Decider, PERMIT, Tally};
 use crate::glass::{BREAK_GLASS, Glass};
-use crate::kind::freeze::until_freeze;
+use crate::kind::freeze::{VALID_FOR_MS, until_held};
 use crate::kind::threshold::as_number;
 use crate::rule::{Asked, Details, Finding, Mode, Source};
 use crate::text::did_you_mean;
@@ -38,8 +39,6 @@ use crate::text::units;
 const MAX_LINE_BYTES: usize = 256 * 1024;
 /// Most targets of one action.
 const MAX_TARGETS: usize = 256;
-/// How long an answer stands. Source: `control.md` 9.2.
-const VALID_FOR_MS: i64 = 60_000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +75,7 @@ fn told<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Opti
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Action {
     kind: String,
     #[serde(default)]
@@ -91,6 +91,12 @@ struct Action {
     rollback_ms: i64,
     #[serde(default)]
     resources: Map<String, Value>,
+    #[serde(default, rename = "reversible")]
+    _reversible: IgnoredAny,
+    #[serde(default, rename = "disruptive")]
+    _disruptive: IgnoredAny,
+    #[serde(default, rename = "class")]
+    _class: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +115,15 @@ impl Decider {
         if line.len() > MAX_LINE_BYTES {
             return Err(format!("{} bytes; a line has at most {MAX_LINE_BYTES}", line.len()));
         }
+        // Editors of some systems begin a file with a mark of its encoding.
+        let line = line.strip_prefix('\u{feff}').unwrap_or(line);
         let line: Line = serde_json::from_str(line).map_err(|error| error.to_string())?;
+        if let Some(latest) = self.latest.filter(|latest| line.at < *latest) {
+            return Err(format!(
+                "`at` is {}, before {latest} of an earlier line; lines are in order of time: sort them by `at`",
+                line.at
+            ));
+        }
         let facts = line
             .facts
             .iter()
@@ -147,6 +161,7 @@ impl Decider {
     }
 
     fn take_state(&mut self, line: &Line, facts: &[(&str, Option<i64>)], glass: Option<Option<Glass>>) {
+        self.latest = Some(line.at);
         self.glass = glass.unwrap_or_else(|| self.glass.take());
         self.set_facts(facts);
         self.policy_age_ms = line.policy_age_ms.unwrap_or(self.policy_age_ms);
@@ -167,28 +182,32 @@ impl Decider {
                 ..request.asked(target, now)
             })
             .collect();
-        let mut worst: Option<Answer> = None;
+        let mut tally = Tally::default();
         let (mut determining, mut shadow) = (Vec::new(), Vec::new());
-        let before = self.state();
-        for (index, one) in asked.iter().enumerate() {
-            let answer = self.answer(one);
-            self.list(one, &mut determining, &mut shadow);
-            if worst.as_ref().is_none_or(|worst| answer.verdict > worst.verdict) {
-                worst = Some(answer);
-            }
-            // The next target is judged as if this one ran; taken back below unless all do.
-            self.settle(one, index + 1 < asked.len() || !line.dry_run, !line.under_way);
+        // Alone it is judged before anything is counted; several are judged each as if those before it ran.
+        let is_trial = asked.len() > 1;
+        if is_trial {
+            self.try_out();
         }
-        let Some(answer) = worst else {
-            return Value::Null;
-        };
-        if !answer.verdict.runs() || line.dry_run {
-            self.set_state(before);
+        for (index, one) in asked.iter().enumerate() {
+            self.hear(one, |entry, finding| tally.count(entry, &finding));
+            self.list(one, &mut determining, &mut shadow);
+            if index + 1 < asked.len() {
+                self.settle(one, !line.under_way);
+            }
+        }
+        let answer = tally.answer(request.amount);
+        let stays = answer.verdict.runs() && !line.dry_run;
+        if let Some(last) = asked.last().filter(|_| stays) {
+            self.settle(last, !line.under_way);
+        }
+        if is_trial {
+            self.end_trial(stays);
         }
         let open_for = |one: &Asked<'_>| self.glass.as_ref()?.covers(one).map(|(_, left_ms)| left_ms);
         let until_end = |one: &Asked<'_>| {
-            // An open break-glass token lifts every freeze.
-            open_for(one).or_else(|| until_freeze(&self.bundle.rules, one, VALID_FOR_MS).map(as_number))
+            // An open break-glass token lifts freezes and maintenance windows.
+            open_for(one).or_else(|| until_held(&self.bundle.rules, one).map(as_number))
         };
         let valid_ms = asked.iter().filter_map(until_end).fold(VALID_FOR_MS, i64::min);
         let at = |ms: i64| Wall(now.wall.0.saturating_add(ms)).to_string();
@@ -216,10 +235,10 @@ impl Decider {
                 return;
             }
             let Some(rule) = index.map(|entry| &bundle.rules[usize::from(entry.index)]) else {
-                let (id, what) = if finding.part == 0 {
-                    ("permits", "permit for this kind")
-                } else {
-                    ("authority", "age of the policy")
+                let (id, what) = match finding.part {
+                    PERMIT => ("permits", "permit for this kind"),
+                    AUTHORITY => ("authority", "age of the policy"),
+                    _ => ("reflexes", "safety reflexes of this node in 1 h"),
                 };
                 return determining.push(entry(id, id, what, &finding));
             };
@@ -266,6 +285,16 @@ impl Request {
         let source = source.ok_or_else(|| format!("unknown source `{name}`; one of {}", Source::NAMES.join(", ")))?;
         if action.targets.len() > MAX_TARGETS {
             return Err(format!("{} targets; at most {MAX_TARGETS}", action.targets.len()));
+        }
+        for (name, ms) in [
+            ("p95_ms", action.p95_ms.unwrap_or(0)),
+            ("rollback_ms", action.rollback_ms),
+        ] {
+            if ms < 0 {
+                return Err(format!(
+                    "`action.{name}` is {ms}; it is a time in milliseconds, 0 or more"
+                ));
+            }
         }
         let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         // Text maps of other systems carry numbers as text.
@@ -341,6 +370,15 @@ fn read_amount(kind: usize, params: &Map<String, Value>) -> Result<Option<(i64, 
     let Some(unit) = amount_unit(kind) else {
         return Ok(None);
     };
+    let known = ["to", "replicas"];
+    let misspelt = |name: &&String| !known.contains(&name.as_str()) && did_you_mean(name, known).is_some();
+    if let Some(name) = params.keys().find(misspelt) {
+        let near = did_you_mean(name, known).unwrap_or("to");
+        return Err(format!(
+            "unknown parameter `{name}` of {}; did you mean `{near}`?",
+            KINDS[kind].name
+        ));
+    }
     let Some(value) = params.get("to").or_else(|| params.get("replicas")) else {
         return Ok(None);
     };

@@ -19,13 +19,11 @@ use crate::bundle::Bundle;
 use crate::engine::{ClockError, details_in, labels_in};
 use crate::glass::{BREAK_GLASS, lift};
 use crate::kind::envelope::within;
-use crate::kind::freeze::until_freeze;
+use crate::kind::freeze::{Opening, VALID_FOR_MS, opening, until_held};
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
 use crate::rule::{Asked, Details, Finding, Mode, Rule};
 
-/// How long a grant may wait for its turn. Source: `control.md` 9.2.
-const VALID_FOR_MS: u64 = 60_000;
 /// When it is worth asking again while another action is under way on the same target.
 const BUSY_RETRY_MS: u64 = 1_000;
 
@@ -41,6 +39,45 @@ pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
 /// What it allows may still be denied by the agent, which has the last word.
 pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judgement {
     vet_by(bundle, action, origin, now, Vec::new())
+}
+
+/// What the claim behind a plan is worth: counted by the hub from what came of earlier ones, never said by the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimWorth {
+    /// It comes true with at least this chance, in hundredths of a percent.
+    pub at_least_bp: i64,
+    /// Outcomes that this rests on.
+    pub outcomes: i64,
+    /// How old the claim is, in milliseconds.
+    pub age_ms: i64,
+    /// How far it looks ahead, in milliseconds.
+    pub horizon_ms: i64,
+}
+
+impl ClaimWorth {
+    /// Its numbers by the names under which rules ask for them.
+    pub fn numbers(&self) -> [(&'static str, i64); 4] {
+        [
+            ("p_lo_bp", self.at_least_bp),
+            ("n", self.outcomes),
+            ("age_ms", self.age_ms),
+            ("horizon_ms", self.horizon_ms),
+        ]
+    }
+}
+
+/// [`vet`] for a step of a plan, with what the claim behind it is worth, if there is one.
+pub fn vet_claim(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, worth: Option<ClaimWorth>) -> Judgement {
+    let asks = bundle.rules.iter().filter(|rule| rule.kind.is_about_claims());
+    let facts = asks.flat_map(|rule| {
+        let numbers = worth.into_iter().flat_map(|worth| worth.numbers());
+        numbers.map(|(name, value)| Fact {
+            rule: rule.id.clone(),
+            name: name.to_owned(),
+            value,
+        })
+    });
+    vet_by(bundle, action, origin, now, facts.collect())
 }
 
 /// Whether the agent could still allow it: if nothing denies it but what an open break-glass token lifts.
@@ -394,7 +431,13 @@ impl<'a> Court<'a> {
             return;
         };
         let keeps = asked.is_undo != self.asked.is_undo;
-        if rule.kind.needs_world() && !self.has_ledger {
+        // What a claim is worth is judged by the hub, which grades brains; a node takes its word for it, as for approvals.
+        let by_claim = rule.kind.is_about_claims() && matches!(self.inputs.origin, Origin::Plan { .. });
+        let is_judged_here = match by_claim {
+            true => !self.has_ledger,
+            false => self.has_ledger || !rule.kind.needs_world(),
+        };
+        if !is_judged_here {
             return;
         }
         let names = rule.kind.numbers();
@@ -416,9 +459,12 @@ impl<'a> Court<'a> {
             return;
         }
         let mut findings = Findings::default();
-        let open = rule.kind.is_maintenance() && self.is_maintenance_open(rule.mode);
+        let opening = match rule.kind.is_maintenance() {
+            true => opening(&self.bundle.rules, rule.mode, &self.asked),
+            false => Opening::default(),
+        };
         rule.kind
-            .assess(&asked, &numbers, open, &mut |finding| findings.push(finding));
+            .assess(&asked, &numbers, &opening, &mut |finding| findings.push(finding));
         for finding in findings.iter() {
             let finding = match keeps && !finding.holds {
                 true => finding.fails(Verdict::Hold, finding.retry_after_ms),
@@ -428,16 +474,21 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// Whether any maintenance window that counts like this one is open: the union of them is asked, not each.
-    fn is_maintenance_open(&self, mode: Mode) -> bool {
-        self.bundle
-            .rules
-            .iter()
-            .any(|rule| rule.mode == mode && rule.applies(&self.asked) && rule.kind.is_open_maintenance(&self.asked))
+    /// Whether the hub has seen to it that people approve what this rule wants approved: it judges every step of a plan by the rules that
+    /// need no node, and sends none that lacks consent.
+    fn is_approved(&self, rule: &Rule) -> bool {
+        let is_plan = matches!(self.inputs.origin, Origin::Plan { .. });
+        is_plan && self.has_ledger && !rule.kind.needs_world()
     }
 
     fn note_rule(&mut self, rule: &Rule, asked: &Asked<'_>, finding: Finding) {
-        let what = rule.kind.what(finding.part, asked);
+        let mut what = rule.kind.what(finding.part, asked);
+        let finding = if finding.verdict == Verdict::RequireApproval && self.is_approved(rule) {
+            what.push_str(", which people have approved at the hub");
+            finding.fails(Verdict::Allow, None)
+        } else {
+            finding
+        };
         let finding = self.lifted(finding, rule.kind.is_freeze());
         self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
     }
@@ -520,13 +571,17 @@ impl<'a> Court<'a> {
         let until_step = self.until_next_step();
         let left = self.glass_left_ms.and_then(|ms| u64::try_from(ms).ok());
         let until_glass = left.unwrap_or(u64::MAX);
-        let until_freeze = self.until_freeze();
+        let until_held = self.until_held();
         Judgement {
             verdict: self.worst,
             rule: self.by.map_or_else(|| asker(&self.inputs.origin), |(_, rule)| rule),
             granted,
             retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
-            valid_for_ms: VALID_FOR_MS.min(until_step).min(until_glass).min(until_freeze),
+            valid_for_ms: VALID_FOR_MS
+                .unsigned_abs()
+                .min(until_step)
+                .min(until_glass)
+                .min(until_held),
             authority,
             clauses: self.clauses,
             rejected,
@@ -540,13 +595,13 @@ impl<'a> Court<'a> {
         }
     }
 
-    /// How long it is certain that no freeze begins that would hold the action back.
-    fn until_freeze(&self) -> u64 {
-        // An open break-glass token lifts every freeze.
+    /// How long the action may wait before a freeze or the end of a maintenance window would hold it back.
+    fn until_held(&self) -> u64 {
+        // An open break-glass token lifts both.
         if !self.worst.runs() || self.glass_left_ms.is_some() {
             return u64::MAX;
         }
-        until_freeze(&self.bundle.rules, &self.asked, as_number(VALID_FOR_MS)).unwrap_or(u64::MAX)
+        until_held(&self.bundle.rules, &self.asked).unwrap_or(u64::MAX)
     }
 
     fn clamped(&self) -> Option<Action> {

@@ -21,7 +21,8 @@ pub(crate) mod threshold;
 use wire::action::RiskClass;
 
 use crate::actions::KindInfo;
-use crate::ledger::{Counters, Known, MAX_NUMBERS, Numbers, World};
+use crate::counters::Counters;
+use crate::ledger::{Known, MAX_NUMBERS, Numbers, World};
 use crate::rule::{Asked, Finding, Selector};
 use crate::text::fields::Fields;
 
@@ -32,7 +33,7 @@ use cooldown::Cooldown;
 use cost::Cost;
 use envelope::{Envelope, Step};
 pub(crate) use freeze::FREEZE_HELP;
-use freeze::Windows;
+use freeze::{Opening, Windows};
 use mutex::Mutex;
 use objective::{SLO, Sla, Slo};
 use quota::Quota;
@@ -158,8 +159,8 @@ impl Kind {
             4 => Some(Self::Budget(Rate::read(fields))),
             5 => Envelope::read(fields, selector).map(Self::Envelope),
             6 => Step::read(fields, selector).map(Self::Step),
-            7 => Windows::read(fields).map(Box::new).map(Self::ChangeFreeze),
-            8 => Windows::read(fields).map(Box::new).map(Self::Maintenance),
+            7 => Windows::read(fields, true).map(Box::new).map(Self::ChangeFreeze),
+            8 => Windows::read(fields, false).map(Box::new).map(Self::Maintenance),
             9 => Cost::read(fields).map(Box::new).map(Self::CostCeiling),
             10 => Quota::read(fields).map(Box::new).map(Self::Quota),
             11 => Sla::read(fields).map(Box::new).map(Self::Sla),
@@ -193,7 +194,7 @@ impl Kind {
             Self::Threshold(_) | Self::Stale(_) | Self::Envelope(_) | Self::ChangeFreeze(_) | Self::Maintenance(_) => {
                 &[]
             }
-            Self::Cooldown(_) => &["since_ms", "wait_ms"],
+            Self::Cooldown(_) => &cooldown::NUMBERS,
             Self::RateLimit(rate) | Self::Budget(rate) => rate.numbers(),
             Self::Step(_) => &["present"],
             Self::CostCeiling(_) => &["spent_micros", "committed_micros", "rate_micros_per_h", "lease_micros"],
@@ -210,6 +211,11 @@ impl Kind {
     /// Whether it cannot be evaluated without its first number.
     pub fn needs_count(&self) -> bool {
         matches!(self, Self::RateLimit(_) | Self::Budget(_) | Self::Mutex(_))
+    }
+
+    /// Whether it judges by what a claim is worth, which only whoever grades brains knows.
+    pub fn is_about_claims(&self) -> bool {
+        matches!(self, Self::Confidence(_))
     }
 
     /// Whether its numbers are known only where the action would run.
@@ -249,11 +255,11 @@ impl Kind {
         matches!(self, Self::Maintenance(_))
     }
 
-    /// Whether it is a maintenance window that covers now.
-    pub fn is_open_maintenance(&self, asked: &Asked<'_>) -> bool {
-        match self {
-            Self::Maintenance(windows) => windows.is_open(asked),
-            _ => false,
+    /// Says from when on and until when its rule counts.
+    pub fn set_counts(&mut self, from: i64, until: i64) {
+        let is_freeze = self.is_freeze();
+        if let Self::ChangeFreeze(windows) | Self::Maintenance(windows) = self {
+            windows.set_counts(from, until, is_freeze);
         }
     }
 
@@ -350,6 +356,11 @@ impl Kind {
         }
     }
 
+    /// Whether it can object to an action of this kind that is not the way back from one.
+    pub fn can_hold_back(&self, info: &KindInfo) -> bool {
+        self.can_object(info) && !(self.exempts_remedies() && info.is_remedy())
+    }
+
     /// Takes its numbers.
     pub fn gather(&self, counters: &Counters, world: &World<'_>, asked: &Asked<'_>) -> Numbers {
         match self {
@@ -418,18 +429,18 @@ impl Kind {
         }
     }
 
-    /// Compares. `open` says that some maintenance window is.
-    pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, open: bool, push: &mut impl FnMut(Finding)) {
+    /// Compares. `opening` is what all maintenance windows say together.
+    pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, opening: &Opening, push: &mut impl FnMut(Finding)) {
         match self {
             // A condition is judged where its readings are, in `judge.rs`.
             Self::Threshold(_) | Self::Stale(_) => {}
-            Self::Cooldown(cooldown) => cooldown.assess(numbers, push),
+            Self::Cooldown(cooldown) => cooldown.assess(asked, numbers, push),
             Self::RateLimit(rate) => rate.assess(asked, wire::Verdict::Hold, numbers, push),
             Self::Budget(rate) => rate.assess(asked, wire::Verdict::Deny, numbers, push),
             Self::Envelope(envelope) => envelope.assess(asked, push),
             Self::Step(step) => step.assess(asked, numbers, push),
             Self::ChangeFreeze(windows) => windows.assess_freeze(asked, push),
-            Self::Maintenance(windows) => windows.assess_maintenance(asked, open, push),
+            Self::Maintenance(windows) => windows.assess_maintenance(asked, opening, push),
             Self::CostCeiling(cost) => cost.assess(asked, numbers, push),
             Self::Quota(quota) => quota.assess(asked, numbers, push),
             Self::Sla(sla) => sla.assess(asked, numbers, push),
@@ -477,6 +488,7 @@ impl Kind {
     pub fn what(&self, part: u8, asked: &Asked<'_>) -> String {
         match self {
             Self::Threshold(threshold) | Self::Stale(threshold) => threshold.what(part, asked.target),
+            Self::Cooldown(_) if part == rate::KEYS_PART => rate::no_room_text(),
             Self::Cooldown(_) => {
                 format!("time since the last {} of {}", asked.info().name, asked.target)
             }

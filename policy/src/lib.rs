@@ -13,11 +13,13 @@ pub mod canary;
 mod cases;
 mod cel;
 mod compare;
+mod counters;
 mod decide;
 mod domains;
 mod engine;
 mod explain;
 mod fleet;
+mod flights;
 mod glass;
 pub mod health;
 mod indicator;
@@ -31,6 +33,7 @@ mod replay;
 mod ring;
 mod rule;
 mod schema;
+mod sites;
 mod table;
 mod text;
 
@@ -45,7 +48,7 @@ pub use engine::{Judge, Situation, Verify, Want};
 pub use explain::explain;
 pub use fleet::{Fleet, FleetNode};
 pub use glass::{OpenGlass, glass_problem};
-pub use judge::{judge, may_be_lifted, vet};
+pub use judge::{ClaimWorth, judge, may_be_lifted, vet, vet_claim};
 pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;
@@ -55,6 +58,7 @@ pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
 pub use schema::{explain_kind, rule_kinds, schema};
+pub use sites::Site;
 
 /// The bundle of the demo.
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");

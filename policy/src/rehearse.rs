@@ -261,7 +261,9 @@ fn says_something(rule: &Rule, asked: &Asked<'_>) -> bool {
         _ => {
             let mut any = false;
             rule.kind
-                .assess(asked, &Default::default(), false, &mut |_: Finding| any = true);
+                .assess(asked, &Default::default(), &Default::default(), &mut |_: Finding| {
+                    any = true
+                });
             any
         }
     }

@@ -12,7 +12,7 @@ use crate::judge::judge;
 ///
 /// The text should be the one whose digest the inputs name. An error means that it is no bundle at all.
 pub fn replay(bundle_text: &[u8], id: &DecisionId, decision: &Decision) -> Result<ReplayView, Vec<BundleProblem>> {
-    let bundle = Bundle::parse(bundle_text)?;
+    let bundle = Bundle::parse_signed(bundle_text)?;
     let again = judge(&bundle, &decision.inputs);
     let recorded = Digest::of(&codec::encode(&decision.judgement));
     let recomputed = Digest::of(&codec::encode(&again));

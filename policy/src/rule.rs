@@ -103,6 +103,12 @@ impl Details {
         resources: Vec::new(),
     };
 
+    /// How long the change and its way back take, if anything is known of that.
+    pub fn needs_ms(&self) -> Option<i64> {
+        let is_known = self.lasts_ms.is_some() || self.rollback_ms > 0;
+        is_known.then(|| self.lasts_ms.unwrap_or(0).saturating_add(self.rollback_ms))
+    }
+
     /// By how much the use of this resource changes; the outer `None`: it does not.
     pub fn resource(&self, name: &str) -> Option<Option<i64>> {
         let found = self.resources.iter().find(|(known, _)| known == name);
@@ -158,15 +164,21 @@ impl<'a> Asked<'a> {
         &KINDS[self.kind]
     }
 
-    /// A rule's own way to make things calmer. Telling people is none.
+    /// A rule's own way to make things calmer. Telling people is none, and neither is going back to a looser limit.
     pub fn is_reflex(&self) -> bool {
-        let info = self.info();
-        info.class == wire::action::RiskClass::Safety && info.name != "notify" && self.source == Source::Reflex
+        !self.is_undo && self.is_protection() && self.source == Source::Reflex
     }
 
-    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back.
+    fn is_protection(&self) -> bool {
+        let info = self.info();
+        info.class == wire::action::RiskClass::Safety && info.name != "notify"
+    }
+
+    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back. Where another
+    /// rule still wants a looser limit, the way back has the kind of the reflex itself.
     pub fn forward(&self) -> Option<Self> {
-        let kind = actions::undone_by(self.kind).filter(|_| self.is_undo)?;
+        let same = self.is_protection().then_some(self.kind);
+        let kind = actions::undone_by(self.kind).or(same).filter(|_| self.is_undo)?;
         let forward = Self {
             kind,
             amount: None,
@@ -213,6 +225,9 @@ impl Selector {
         let sources = fields.choices("sources", Source::NAMES, "who asks");
         let targets = fields.words("targets", "devices or classes of devices: gpu, gpu0, workload:train");
         let labels = fields.pairs("labels", "labels that the target must all have");
+        for name in ["kinds", "classes", "sources", "targets"] {
+            fields.doubt_if_empty(name, "leave it out for all of them");
+        }
         let bits = |list: Option<Vec<usize>>| list.map(|l| l.iter().fold(0u64, |b, i| b | 1 << i));
         let byte = |bits: u64| (bits & 0xff) as u8;
         Self {
@@ -231,6 +246,12 @@ impl Selector {
             && self.classes & (1 << asked.info().class as u8) != 0
             && (self.targets.is_empty() || self.targets.iter().any(|t| names_device(t, asked.target)))
             && self.labels.iter().all(|label| asked.labels.contains(label))
+    }
+
+    /// The same of an action of which neither who asked nor labels are known: whether the rule may apply.
+    pub fn may_match(&self, asked: &Asked<'_>) -> bool {
+        self.can_match_kind(asked.kind)
+            && (self.targets.is_empty() || self.targets.iter().any(|t| names_device(t, asked.target)))
     }
 
     /// The kinds that it selects by name; all of them when it names none.
@@ -400,6 +421,8 @@ pub(crate) struct Rule {
     pub mode: Mode,
     pub selector: Selector,
     pub on_violation: Option<OnViolation>,
+    /// How many people must approve what it wants approved.
+    pub approvals: u32,
     pub not_before: Option<i64>,
     pub not_after: Option<i64>,
     pub why: String,
@@ -412,12 +435,15 @@ pub(crate) struct Common {
     kind: Option<usize>,
     mode: Mode,
     on_violation: Option<OnViolation>,
+    approvals: u32,
     not_before: Option<i64>,
     not_after: Option<i64>,
     why: String,
     owner: String,
 }
 
+/// More people than this never agree in time.
+const MOST_APPROVALS: i64 = 5;
 const VIOLATIONS: &[&str] = &["deny", "require_approval", "hold", "clamp", "warn"];
 
 impl Rule {
@@ -437,13 +463,19 @@ impl Rule {
         } else {
             Selector::default()
         };
-        let kind = Kind::read(index, fields, &selector);
+        let mut kind = Kind::read(index, fields, &selector)?;
+        kind.set_counts(
+            common.not_before.unwrap_or(i64::MIN),
+            common.not_after.unwrap_or(i64::MAX),
+        );
+        check_meaning(fields, &common, &kind, &selector);
         Some(Self {
             id: common.id,
-            kind: kind?,
+            kind,
             mode: common.mode,
             selector,
             on_violation: common.on_violation,
+            approvals: common.approvals,
             not_before: common.not_before,
             not_after: common.not_after,
             why: common.why,
@@ -459,6 +491,8 @@ impl Rule {
         let mode = fields.choice("mode", Mode::NAMES, "enforce (default), shadow or off");
         let doc = "what a failed comparison means, instead of the kind's own answer";
         let on_violation = fields.choice("on_violation", VIOLATIONS, doc);
+        let doc = "how many people must approve a plan where the rule asks for approval; 1";
+        let approvals = fields.number("approvals", 1, MOST_APPROVALS, doc);
         let doc = "the rule counts from this RFC 3339 time";
         let not_before = read_time(fields, "not_before", doc);
         let doc = "the rule counts until this RFC 3339 time";
@@ -480,6 +514,7 @@ impl Rule {
                 3 => OnViolation::Verdict(Verdict::Clamp),
                 _ => OnViolation::Warn,
             }),
+            approvals: approvals.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
             not_before,
             not_after,
             why: why.unwrap_or_default(),
@@ -495,7 +530,8 @@ impl Rule {
     /// Whether it is evaluated for this action at all.
     pub fn applies(&self, asked: &Asked<'_>) -> bool {
         self.mode != Mode::Off
-            && self.not_before.is_none_or(|t| asked.now.wall.0 >= t)
+            // What windows begin later may already be too near.
+            && (self.kind.windows().is_some() || self.not_before.is_none_or(|t| asked.now.wall.0 >= t))
             && self.not_after.is_none_or(|t| asked.now.wall.0 < t)
             && self.selector.matches(asked)
             && !(self.kind.exempts_remedies() && asked.is_remedy())
@@ -504,11 +540,12 @@ impl Rule {
     /// What it is asked about, if it is evaluated for this action at all: the action, or for a budget the reflex that the action takes
     /// back. While a budget has no room for doing that again, it must stay done.
     pub fn counted_as<'a>(&self, asked: &Asked<'a>) -> Option<Asked<'a>> {
-        if self.applies(asked) {
-            return Some(*asked);
+        let is_budget = matches!(self.kind, Kind::Budget(_));
+        let forward = asked.forward().filter(|forward| is_budget && self.applies(forward));
+        match forward {
+            Some(forward) if forward.kind == asked.kind || !self.applies(asked) => Some(forward),
+            Some(_) | None => self.applies(asked).then_some(*asked),
         }
-        let forward = asked.forward().filter(|_| matches!(self.kind, Kind::Budget(_)))?;
-        self.applies(&forward).then_some(forward)
     }
 
     /// Whether nodes of a hub need a turn to do what it selects. A rule that is only tried out gives none.
@@ -536,6 +573,33 @@ impl Rule {
             None => {}
         }
         finding
+    }
+}
+
+/// Notes what a rule cannot have been meant to say: it could never count, or never object to anything.
+fn check_meaning(fields: &Fields<'_>, common: &Common, kind: &Kind, selector: &Selector) {
+    if let (Some(from), Some(until)) = (common.not_before, common.not_after)
+        && from >= until
+    {
+        fields.doubt("not_after", "is not after `not_before`: the rule would never count");
+    }
+    if kind.condition().is_some() || !fields.has("selector") {
+        return;
+    }
+    let selected = || (0..KINDS.len()).filter(|index| selector.can_match_kind(*index));
+    if selected().next().is_none() {
+        fields.doubt(
+            "selector",
+            "no kind of action is of these `kinds` and of these `classes`",
+        );
+    } else if !selected().any(|index| kind.can_hold_back(&KINDS[index])) {
+        let name = kind.name();
+        let names: Vec<_> = selected().map(|index| KINDS[index].name).collect();
+        let message = format!(
+            "`{name}` never objects to {}: select other kinds, or leave the rule out",
+            names.join(", ")
+        );
+        fields.doubt("selector", message);
     }
 }
 

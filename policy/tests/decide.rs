@@ -72,11 +72,11 @@ fn a_freeze_holds_changes_and_lets_remedies_pass() {
     check(
         r"{ id: sale, kind: change_freeze, spans: [{ local_start: 2026-11-27, local_end: 2026-11-30 }] }",
         r#"
-        {"at":"2026-11-26T23:00:00Z","action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => allow
-        {"at":"2026-11-26T23:00:01Z","action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => hold sale 2026-11-30T00:00:00.000Z
-        {"at":"2026-11-26T10:00:00Z","clock_wrong":true,"action":{"kind":"update"}} => hold sale
+        {"at":"2026-11-20T10:00:00Z","clock_wrong":true,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T10:00:00Z","action":{"kind":"update"}} => hold sale
         {"at":"2026-11-26T10:00:00Z","action":{"kind":"restart"}} => allow
-        {"at":"2026-11-20T10:00:00Z","action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T23:00:00Z","clock_wrong":false,"action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => allow
+        {"at":"2026-11-26T23:00:01Z","action":{"kind":"update","p95_ms":1800000,"rollback_ms":1800000}} => hold sale 2026-11-30T00:00:00.000Z
         "#,
     );
 }
@@ -415,12 +415,12 @@ fn a_clock_of_which_nothing_is_known_makes_a_freeze_within_a_day_count_from_clas
         r#"
         {"at":"2026-11-25T23:59:59Z","clock_unknown":true,"action":{"kind":"update"}} => allow
         {"at":"2026-11-26T00:00:00Z","action":{"kind":"update"}} => hold sale
-        {"at":"2026-11-26T23:59:59Z","action":{"kind":"restart"}} => allow
+        {"at":"2026-11-26T12:00:00Z","clock_unknown":false,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-26T23:59:59Z","clock_unknown":true,"action":{"kind":"restart"}} => allow
         {"at":"2026-11-26T23:59:59Z","action":{"kind":"power_cap","targets":["gpu0"]}} => allow
         {"at":"2026-11-27T00:00:00Z","action":{"kind":"restart"}} => hold sale
         {"at":"2026-11-30T23:59:59Z","action":{"kind":"update"}} => hold sale
         {"at":"2026-12-01T00:00:00Z","action":{"kind":"update"}} => allow
-        {"at":"2026-11-26T12:00:00Z","clock_unknown":false,"action":{"kind":"update"}} => allow
         "#,
     );
 }
@@ -447,12 +447,12 @@ fn a_freeze_that_begins_and_ends_within_the_error_of_the_clock_counts() {
         { id: daily, kind: change_freeze, rrule: FREQ=DAILY, from: '12:00', to: '12:01' }
         ",
         r#"
-        {"at":"2026-11-27T10:06:00Z","clock_error_ms":300000,"action":{"kind":"update"}} => allow
+        {"at":"2026-11-27T09:55:00Z","clock_error_ms":300000,"action":{"kind":"update"}} => hold short
         {"at":"2026-11-27T10:05:59Z","action":{"kind":"update"}} => hold short 2026-11-27T10:06:00.000Z
-        {"at":"2026-11-27T09:55:00Z","action":{"kind":"update"}} => hold short
-        {"at":"2026-11-27T12:05:59Z","action":{"kind":"update"}} => hold daily 2026-11-27T12:06:00.000Z
+        {"at":"2026-11-27T10:06:00Z","action":{"kind":"update"}} => allow
         {"at":"2026-11-27T11:54:59Z","action":{"kind":"update"}} => allow
         {"at":"2026-11-27T11:55:00Z","action":{"kind":"update"}} => hold daily
+        {"at":"2026-11-27T12:05:59Z","action":{"kind":"update"}} => hold daily 2026-11-27T12:06:00.000Z
         "#,
     );
 }
@@ -478,9 +478,9 @@ fn calendar_windows_are_those_of_their_zone_and_a_lease_is_all_that_counts_witho
         r#"
         {"at":"2026-12-02T14:00:00Z","facts":{"s.cost_spent_micros":0,"s.cost_rate_micros_per_h":0},"action":{"kind":"scale","cost_delta_micros_per_h":100}} => allow
         {"at":"2026-12-02T14:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":101}} => deny cap
-        {"at":"2026-12-02T15:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":5}} => deny cap
         {"at":"2026-12-02T14:00:00Z","facts":{"s.cost_lease_micros":50,"s.cost_spent_micros":null},"action":{"kind":"scale","cost_delta_micros_per_h":50}} => allow
         {"at":"2026-12-02T14:00:00Z","action":{"kind":"scale","cost_delta_micros_per_h":51}} => deny cap
+        {"at":"2026-12-02T15:00:00Z","facts":{"s.cost_lease_micros":null,"s.cost_spent_micros":0},"action":{"kind":"scale","cost_delta_micros_per_h":5}} => deny cap
         "#,
     );
     assert_eq!(

@@ -35,7 +35,11 @@
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
 //! | the same at a hub | [`List`]<[`GlassSentView`]>: each node that the token names, or each connected one if it names none |
 //! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
-//! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
+//! | `GET`, `POST /api/v1/tokens` (hub only) | [`List`]<[`JoinTokenView`]>; [`TokenRequest`] -> [`TokenView`] |
+//! | `DELETE /api/v1/tokens/{id}` (hub only) | [`JoinTokenView`] |
+//! | `POST /api/v1/nodes/{name}/deny`, `/allow`, `/remove` (hub only) | [`ReasonRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rename` (hub only) | [`RenameRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rejoin` (hub only) | [`RejoinNodeRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
 //! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code, or a name and a password -> 204 with the session cookie |
 //! | `POST /api/v1/auth/setup` (hub only) | [`SetupRequest`] -> [`UserView`], and the session cookie |
@@ -68,6 +72,7 @@ mod access;
 mod decisions;
 mod domains;
 mod glass;
+mod integrations;
 mod nodes;
 mod plans;
 mod policies;
@@ -80,6 +85,7 @@ pub use access::{
 pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
+pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
 pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
@@ -89,7 +95,10 @@ pub use policies::{
     CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
-pub use requests::{ActRequest, ActView, LoginLinkView, LoginRequest, ReasonRequest, TokenRequest, TokenView};
+pub use requests::{
+    ActRequest, ActView, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest, RejoinNodeRequest,
+    RenameRequest, TokenRequest, TokenView,
+};
 
 /// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
 ///

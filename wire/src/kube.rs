@@ -90,7 +90,7 @@ pub enum DeploymentChange {
     },
     /// Go back to a revision.
     RollBack {
-        /// Its number.
+        /// Its number; 0 for the one before the newest.
         revision: u64,
     },
     /// Another image.
@@ -112,6 +112,52 @@ impl DeploymentChange {
             Self::RollBack { .. } => "deployment.rollback",
             Self::SetImage { .. } => "deployment.image",
             Self::Delete => "deployment.delete",
+        }
+    }
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Which cluster.
+    pub cluster: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl NodeRef {
+    /// Holds its names against their lengths and grammar.
+    pub fn check(&self) -> Result<(), PlanProblem> {
+        let Self { cluster, name } = self.clone();
+        Target::ClusterNode { cluster, name }.check()
+    }
+}
+
+impl fmt::Display for NodeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:node/{}", self.cluster, self.name)
+    }
+}
+
+/// One change of a node. Each says how it should be, so that twice is once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeChange {
+    /// Let no new pods onto it.
+    Cordon,
+    /// Let pods onto it again.
+    Uncordon,
+    /// Let no new pods onto it, and move those that are there, as their disruption budgets allow.
+    Drain,
+}
+
+impl NodeChange {
+    /// The verb in the journal, such as `node.drain`.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Cordon => "node.cordon",
+            Self::Uncordon => "node.uncordon",
+            Self::Drain => "node.drain",
         }
     }
 }

@@ -113,6 +113,9 @@ impl Agent {
             clean,
         } = recover::start(&recovered, reuse_epoch);
         let mut marks = marks;
+        if cfg!(feature = "planted") && planted == Planted::ForgetHold {
+            marks.held = None;
+        }
         let lost_marks = recovered.marks.as_deref().and_then(Marks::decode).is_none();
         let chain = roles::recovered(&settings, &mut marks, recovered.roles);
         let floor = recovered.floor.unwrap_or_default();
@@ -189,6 +192,13 @@ impl Agent {
             }
             Input::Fault(fault) => self.on_fault(fault, now),
             Input::DeviceWell(device) => self.on_device_well(device, now),
+            Input::Retimed {
+                block_every,
+                append_deadline,
+            } => {
+                self.settings.append_deadline = append_deadline;
+                self.telemetry.retime(block_every);
+            }
             Input::Workload { name, pid, detail } => {
                 let why = format!("workload {name} does not run: {detail}");
                 self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
@@ -203,6 +213,7 @@ impl Agent {
             Input::LinkDown { reason } => self.on_link_down(reason, now),
             Input::Path { via } => self.on_path(via),
             Input::Neighbours(neighbours) => self.on_neighbours(neighbours, now),
+            Input::Passed { frame } => self.on_passed(frame, now),
             Input::Frame(frame) => self.on_frame(frame, now),
             Input::Loaded { token, found } => self.on_loaded(token, found, now),
             Input::Local { request, what } => self.on_local(request, what, now),
@@ -416,7 +427,7 @@ impl Agent {
         let Some((reference, text)) = opened else {
             return;
         };
-        let Ok(parsed) = policy::Bundle::parse(&text) else {
+        let Ok(parsed) = policy::Bundle::parse_signed(&text) else {
             return;
         };
         let stale = stale && reference.generation < self.marks.floor.generation;

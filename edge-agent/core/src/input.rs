@@ -38,6 +38,13 @@ pub enum Input {
     Fault(crate::faults::Fault),
     /// A device answers and its driver wants nothing done.
     DeviceWell(wire::DeviceId),
+    /// Settings that count from now on.
+    Retimed {
+        /// As [`Settings::block_every`].
+        block_every: Duration,
+        /// As [`Settings::append_deadline`].
+        append_deadline: Duration,
+    },
     /// A supervised process started or ended.
     Workload {
         /// Its name.
@@ -100,6 +107,11 @@ pub enum Input {
     Neighbours(Vec<NeighbourView>),
     /// A frame from the hub, on the session that is up.
     Frame(Frame),
+    /// A neighbour passed something on that the hub has signed.
+    Passed {
+        /// Role documents, a bundle or a beacon; anything else is ignored.
+        frame: Frame,
+    },
     /// The answer to [`crate::Effect::Load`].
     Loaded {
         /// Which.

@@ -74,6 +74,7 @@ pub(crate) struct Rig {
     pub(crate) now: Now,
     pub(crate) log: Vec<String>,
     pub(crate) replies: Vec<crate::LocalAnswer>,
+    pub(crate) shared: Option<crate::Shared>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -136,6 +137,7 @@ impl Rig {
             now,
             log: Vec::new(),
             replies: Vec::new(),
+            shared: None,
         };
         rig.settle();
         rig.import(1, BUNDLE);
@@ -231,6 +233,7 @@ impl Rig {
                     });
                     self.replies.push(answer);
                 }
+                Effect::Share(shared) => self.shared = Some(*shared),
                 Effect::Release { .. } | Effect::Connect => {}
             }
         }

@@ -155,6 +155,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
 
     let mut shell = Shell {
         core,
+        config: config.clone(),
         agent,
         clock,
         pulse: sampler.pulse(),

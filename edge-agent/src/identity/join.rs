@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use wire::enroll::{CaPin, Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal};
 use wire::ids::AgentId;
 use wire::time::Wall;
@@ -117,17 +117,12 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
         hub: hub.clone(),
         cause,
     })?;
-    let request = JoinRequest {
-        token: options.token.clone(),
-        name: options.name.as_ref().map(ToString::to_string),
-        node_key: SigningKey::from_bytes(&stored.node_key).verifying_key().to_bytes(),
-        csr: csr(&folder, &key)?,
-        program: options.program.clone(),
-    };
-    let credentials = ask_to_join(&options, &addresses, &request).await?;
+    let node_key = SigningKey::from_bytes(&stored.node_key);
+    let csr = csr(&folder, &key)?;
+    let credentials = ask_to_join(&options, &addresses, &node_key, csr).await?;
     let identity = Identity {
         folder,
-        node_key: SigningKey::from_bytes(&stored.node_key),
+        node_key,
         joined: Joined {
             hub,
             credentials,
@@ -143,7 +138,8 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
 async fn ask_to_join(
     options: &JoinOptions,
     addresses: &[SocketAddr],
-    request: &JoinRequest,
+    node_key: &SigningKey,
+    csr: Vec<u8>,
 ) -> Result<Credentials, JoinError> {
     let hub = || options.hub.clone();
     let clock = CertificateClock::new(options.wall_floor);
@@ -162,7 +158,16 @@ async fn ask_to_join(
         };
         let lost = |cause| JoinError::Lost { hub: hub(), cause };
         let mut door = visit.open().await.map_err(lost)?;
-        door.write(request).await.map_err(lost)?;
+        let message = JoinRequest::message(&options.token, &door.exporter(), &csr);
+        let request = JoinRequest {
+            token: options.token.clone(),
+            name: options.name.as_ref().map(ToString::to_string),
+            node_key: node_key.verifying_key().to_bytes(),
+            csr,
+            program: options.program.clone(),
+            signature: node_key.sign(&message).to_bytes().to_vec(),
+        };
+        door.write(&request).await.map_err(lost)?;
         let answer = door.read().await.map_err(lost)?;
         let domain = visit.trust_domain();
         visit.leave();

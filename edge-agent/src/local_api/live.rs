@@ -173,8 +173,8 @@ pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyV
     };
     let payload: BundlePayload =
         codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
-    let bundle =
-        policy::Bundle::parse(&payload.text).map_err(|_| Failure::internal("the active bundle cannot be read"))?;
+    let bundle = policy::Bundle::parse_signed(&payload.text)
+        .map_err(|_| Failure::internal("the active bundle cannot be read"))?;
     let view = PolicyView {
         generation: reference.generation,
         digest: reference.digest,

@@ -13,6 +13,7 @@ import { Audit } from "./pages/Audit";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
+import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
 import { Policies } from "./pages/Policies";
@@ -77,6 +78,8 @@ function Page() {
       return <Access />;
     case "audit":
       return <Audit />;
+    case "integrations":
+      return <Integrations />;
     case "setup":
       return null;
     case "nowhere":
@@ -110,6 +113,8 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Access";
     case "audit":
       return "Audit";
+    case "integrations":
+      return "Integrations";
     case "setup":
       return "Welcome";
     case "nowhere":

@@ -65,7 +65,7 @@ impl Newest {
     }
 
     fn read(signed: SignedBundle, payload: BundlePayload) -> Self {
-        let parsed = policy::Bundle::parse(&payload.text).ok().map(Arc::new);
+        let parsed = policy::Bundle::parse_signed(&payload.text).ok().map(Arc::new);
         Self {
             reference: BundleRef {
                 generation: payload.generation,
@@ -365,7 +365,7 @@ impl Hub {
             return;
         }
         let text = newest.payload.text.clone();
-        if let Ok(parsed) = policy::Bundle::parse(&text) {
+        if let Ok(parsed) = policy::Bundle::parse_signed(&text) {
             self.issue(None, text, parsed, now);
         }
     }

@@ -1,6 +1,7 @@
 //! What the hub's core asks for.
 
 use wire::api::BundleProblem;
+use wire::enroll::Refusal;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
@@ -8,6 +9,7 @@ use wire::kube::{ChangeOutcome, RolloutView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::access::{ApiToken, Session, User};
+use crate::agents::{Identity, JoinToken};
 use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
@@ -173,6 +175,21 @@ pub enum Answer {
     Session(Box<Session>),
     /// The token as it stands now; as it stood, for one that was revoked.
     ApiToken(Box<ApiToken>),
+    /// A join token as it stands now; as it stood, for one that was revoked.
+    JoinToken(Box<JoinToken>),
+    /// The identity as it stands now: what a certificate may be made of.
+    Agent(Box<Identity>),
+    /// No certificate.
+    NotEnrolled {
+        /// In which way it is refused.
+        refusal: Refusal,
+        /// For people: what happened and what to do.
+        detail: String,
+    },
+    /// The webhook as it stands now; as it stood, for one that was removed.
+    Webhook(Box<crate::webhooks::Webhook>),
+    /// How a request with a key stands.
+    Key(crate::idempotency::Standing),
     /// It is recorded.
     Noted,
     /// The plan as it stands now.
@@ -249,6 +266,13 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// An agent's identity as it is stored now, or is not any more.
+    Identity(AgentId),
+    /// An outgoing webhook or its deliveries, as they are stored now, or are not any more.
+    Webhook {
+        /// Its id.
+        id: String,
+    },
     /// A person, a session or a token as it is stored now, or is not any more.
     Access {
         /// Kind of the document.

@@ -7,8 +7,10 @@
 //! Invariants: one live plan for each target; a plan's key from one sender names one plan, however often it is sent; nothing is
 //! asked of a node before the intent is stored, and a step's command has one id for ever, so a node takes it once.
 //!
-//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node).
+//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node), `plans/at_cluster.rs`
+//! (steps that clusters carry out).
 
+mod at_cluster;
 mod judge;
 mod machine;
 mod record;
@@ -20,8 +22,7 @@ use policy_execution::{Answer as Carried, Event as StepEvent, Task};
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, Digest, PlanId};
-use wire::kube::{DeploymentChange, DeploymentRef};
-use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
+use wire::plan::{Draft, Observation, Plan, PlanState, Source};
 use wire::time::Mono;
 use wire::{Action, Origin};
 
@@ -29,10 +30,11 @@ pub use machine::{PlanRecord, StepRecord};
 pub(crate) use view::shadow_view;
 pub use view::{PlanClock, plan_view};
 
-use crate::cx::{Ask, Cx, DeploymentOrder, StepOrder, Then};
+use crate::cx::{Ask, Cx, StepOrder, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::Answer;
 use crate::timers::Timer;
+use at_cluster::Looks;
 use machine::{Event, Reaction, Want};
 
 /// What somebody wants of plans.
@@ -92,6 +94,8 @@ pub(crate) struct Plans {
     looking: BTreeSet<(AgentId, PlanId)>,
     /// Plans that wait for a node to come.
     reaching: BTreeSet<(AgentId, PlanId)>,
+    /// What they wait to see at clusters.
+    looks: Looks,
 }
 
 impl Plans {
@@ -165,7 +169,7 @@ impl Plans {
             };
         }
         for (index, step) in plan.steps.iter().enumerate() {
-            reachable_target(&step.target, &step.verb, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
+            reachable_target(step, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
         }
         self.make_room(&plan, cx)?;
         let record = PlanRecord::new(plan, retry_of, cx.now);
@@ -263,6 +267,7 @@ impl Plans {
     /// A plan's time has come.
     pub(crate) fn due(&mut self, id: PlanId, cx: &mut Cx<'_>) {
         self.tell(id, Event::Due, &Caller::hub(), cx);
+        self.look_again(id, cx);
     }
 
     /// A node's session is up: plans that wait for it go on.
@@ -280,6 +285,10 @@ impl Plans {
             step.detail = answer.detail;
             if !answer.undo && answer.decision.is_some() {
                 step.decision = answer.decision;
+            }
+            // A cluster that accepts is believed when it is seen, here as on the way there.
+            if answer.undo && answer.answer == Carried::Done && self.undoes_at_cluster(answer.plan, answer.step, cx) {
+                return;
             }
         }
         self.tell(
@@ -375,6 +384,7 @@ impl Plans {
         if record.state.is_final() {
             self.looking.retain(|(_, looking)| *looking != record.plan.id);
             self.reaching.retain(|(_, reaching)| *reaching != record.plan.id);
+            self.looks.forget(record.plan.id);
         }
         Ok(())
     }
@@ -397,27 +407,37 @@ impl Plans {
         }
     }
 
-    /// The way to every node that it is about is open, or it waits for the first that is missing.
+    /// The way to every node that it is about is open and what clusters change was read, or it waits for the first that is missing.
     fn reach(&mut self, id: PlanId, cx: &mut Cx<'_>) {
         self.reaching.retain(|(_, reaching)| *reaching != id);
-        let Some(record) = self.documents.get(&id.to_string()) else {
+        let Some(record) = self.documents.get(&id.to_string()).cloned() else {
             return;
         };
-        let missing = record
+        let of_agents = record
             .plan
-            .targets()
-            .into_iter()
-            .filter_map(Target::node)
+            .steps
+            .iter()
+            .filter(|step| !at_cluster::is_of_clusters(step));
+        let missing = of_agents
+            .filter_map(|step| step.target.node())
             .find(|node| !cx.is_connected(node));
-        match missing.cloned() {
-            Some(node) => drop(self.reaching.insert((node, id))),
-            None => drop(self.tell(id, Event::Reachable, &Caller::hub(), cx)),
+        if let Some(node) = missing {
+            self.reaching.insert((node.clone(), id));
+        } else if !self.look_before(&record, cx) {
+            self.tell(id, Event::Reachable, &Caller::hub(), cx);
         }
     }
 
     fn task(&mut self, record: &PlanRecord, step: usize, task: Task, cx: &mut Cx<'_>) {
         let id = record.plan.id;
         let node = record.plan.steps.get(step).and_then(|step| step.target.node().cloned());
+        if record.plan.steps.get(step).is_some_and(at_cluster::is_of_clusters) {
+            return match task {
+                Task::Act { .. } => self.order_cluster(record, step, 0, cx),
+                Task::Undo { attempt, .. } => self.order_cluster(record, step, attempt, cx),
+                Task::Look | Task::Probe | Task::ProbeUndo => self.look_at(record, step, cx),
+            };
+        }
         match task {
             Task::Act { until } => self.order(record, step, (0, until), cx),
             Task::Undo { attempt, until } => self.order(record, step, (attempt, until), cx),
@@ -435,9 +455,6 @@ impl Plans {
         let id = record.plan.id;
         let command = command_id(id, index, attempt);
         let undo = attempt > 0;
-        if let Some(order) = deployment_order(record, index, command).filter(|_| !undo) {
-            return cx.asks.push_back(Ask::Deployment(Box::new(order)));
-        }
         let Some(order) = step_order(record, index, undo) else {
             let detail = "no node can do that".to_owned();
             return self.answered(not_done(id, index, undo, detail), cx);
@@ -475,23 +492,24 @@ fn of_node(set: &BTreeSet<(AgentId, PlanId)>, node: &AgentId) -> Vec<PlanId> {
     found.map(|(_, id)| *id).collect()
 }
 
-/// A step that this hub can carry out: the node is known and its agents do that. Clusters are `Ask`s of their own.
-fn reachable_target(target: &Target, verb: &wire::plan::Verb, cx: &Cx<'_>) -> Result<(), String> {
-    let Some(node) = target.node() else {
-        let change = match target {
-            Target::Deployment { .. } => deployment_change(verb, ""),
-            Target::Device { .. } | Target::ClusterNode { .. } => None,
-        };
-        let problem = format!("verb: no plan does `{}` to {target}", verb.name());
-        return change.map(drop).ok_or(problem);
+/// A step that this hub can carry out: a cluster does it, or the node is known and its agents do that.
+fn reachable_target(step: &wire::plan::Step, cx: &Cx<'_>) -> Result<(), String> {
+    if at_cluster::is_of_clusters(step) {
+        return at_cluster::check(step, cx);
+    }
+    let Some(node) = step.target.node() else {
+        return Err(format!("verb: no plan does `{}` to {}", step.verb.name(), step.target));
     };
     if !cx.knows(node) {
         return Err(format!(
             "target.node: there is no node `{node}`: `sentinel get nodes` lists them"
         ));
     }
-    if verb.action().is_none() {
-        return Err(format!("verb: no agent does `{}`: that is for clusters", verb.name()));
+    if step.verb.action().is_none() {
+        return Err(format!(
+            "verb: no agent does `{}`: that is for clusters",
+            step.verb.name()
+        ));
     }
     Ok(())
 }
@@ -513,47 +531,6 @@ fn command_id(plan: PlanId, step: usize, attempt: u8) -> CommandId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     CommandId(id)
-}
-
-/// A step that is a change of a deployment.
-fn deployment_order(record: &PlanRecord, index: usize, command: CommandId) -> Option<DeploymentOrder> {
-    let step = record.plan.steps.get(index)?;
-    let Target::Deployment {
-        cluster,
-        namespace,
-        name,
-    } = &step.target
-    else {
-        return None;
-    };
-    Some(DeploymentOrder {
-        plan: record.plan.id,
-        step: index,
-        command,
-        target: DeploymentRef {
-            cluster: cluster.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        },
-        change: deployment_change(&step.verb, &command.to_string())?,
-        who: record.runs_as().1,
-        reason: record.plan.reason.clone(),
-    })
-}
-
-/// What a verb means for a deployment; `mark` makes a restart the same one however often it is asked for.
-fn deployment_change(verb: &wire::plan::Verb, mark: &str) -> Option<DeploymentChange> {
-    use wire::plan::Verb;
-    match verb {
-        Verb::Scale { replicas } => Some(DeploymentChange::Scale { replicas: *replicas }),
-        Verb::Restart => Some(DeploymentChange::Restart { mark: mark.to_owned() }),
-        Verb::Update { image } => Some(DeploymentChange::SetImage { image: image.clone() }),
-        Verb::Rollback { revision } => {
-            let revision = revision.parse().ok()?;
-            Some(DeploymentChange::RollBack { revision })
-        }
-        _ => None,
-    }
 }
 
 fn step_order(record: &PlanRecord, index: usize, undo: bool) -> Option<StepOrder> {
@@ -615,6 +592,10 @@ fn entered(record: &PlanRecord, state: PlanState, caller: &Caller) -> ChangeReco
     let step = record.steps.get(record.current());
     if let Some(decision) = step.and_then(|step| step.decision.as_ref()) {
         change = change.with("decision", decision);
+    }
+    let at_cluster = step.filter(|step| step.was.is_some() && !step.detail.is_empty());
+    if let Some(step) = at_cluster {
+        change = change.with("seen", &step.detail);
     }
     if let Some(observed) = step.and_then(|step| step.observed) {
         change = change.with("before", observed.before).with("after", observed.after);

@@ -307,7 +307,7 @@ fn what_cannot_be_done_is_refused_with_the_field_and_the_way_out() {
     };
     let request = submit(&mut world, 2, drain);
     assert!(
-        answer(&world, request).contains("verb: no agent does `drain`"),
+        answer(&world, request).contains("no registered cluster has node `edge-0`, and agents do not `drain`"),
         "{}",
         answer(&world, request)
     );

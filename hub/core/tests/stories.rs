@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use hub_core::{Answer, Change, Input, STOPPED, SessionId};
+use hub_core::{AgentRequest, Answer, Change, Input, STOPPED, SessionId};
 use wire::api::NodeState;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Entries, Frame, GoodbyeReason, Order, TelemetryBlock};
@@ -13,7 +13,7 @@ use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::telemetry::Encoder;
 use wire::{Action, ActionKind, CommandId, Epoch, Generation, HubEpoch, Now, Seq, Wall};
 
-use world::World;
+use world::{World, of_hub};
 
 fn state(world: &World, index: usize) -> NodeState {
     let agent = &world.agents[index].id;
@@ -179,7 +179,8 @@ fn two_processes_that_take_turns_are_quarantined_until_a_person_decides() {
     let view = world.hub.node(&world.agents[0].id, world.now).unwrap();
     assert!(view.quarantined.unwrap().contains("two processes"));
     let agent = world.agents[0].id.clone();
-    world.tell(Input::Denied { agent, reason: None });
+    let reason = "the copy is gone".to_owned();
+    world.request(of_hub(AgentRequest::Allow { agent, reason }));
     assert!(world.join(0).is_some());
 }
 
@@ -198,8 +199,8 @@ fn a_denied_identity_is_cut_at_once_and_not_let_in() {
     let mut world = World::new(1);
     let session = world.join(0).unwrap();
     let agent = world.agents[0].id.clone();
-    let reason = Some("stolen".to_owned());
-    world.tell(Input::Denied { agent, reason });
+    let reason = "stolen".to_owned();
+    world.request(of_hub(AgentRequest::Deny { agent, reason }));
     check_goodbye(&world, session, GoodbyeReason::Denied);
     assert_eq!(state(&world, 0), NodeState::Down);
     let again = world.open(0);

@@ -42,6 +42,7 @@ fn hub(recovered: Recovered, now: Now) -> Hub {
         first_hub_epoch: HubEpoch(1),
         max_handshakes: 4,
         beacon_every: Duration::from_secs(3_600),
+        certificates: hub_core::Certificates::default(),
     };
     Hub::new(settings, recovered, now).expect("documents of this program")
 }

@@ -8,6 +8,7 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod webhook;
 mod words;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
+pub use self::webhook::Webhook;
 use self::words::{not_empty, parameter, span, target, victim};
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
@@ -178,6 +180,11 @@ pub enum Verb {
         #[command(subcommand)]
         what: ApiToken,
     },
+    /// Send events to other systems as they happen
+    Webhook {
+        #[command(subcommand)]
+        what: Webhook,
+    },
     /// Who may do what
     Access {
         #[command(subcommand)]
@@ -232,6 +239,9 @@ pub enum Resource {
     /// Everything that arrives in any journal, as CloudEvents, oldest first
     #[value(alias = "event")]
     Events,
+    /// Who hears of everything that arrives, and how far each is behind
+    #[value(alias = "consumer")]
+    Consumers,
     /// Clusters that the hub knows, each asked how it is
     #[value(alias = "cluster")]
     Clusters,
@@ -598,6 +608,13 @@ mod tests {
             "user remove bob",
             "api-token create ci --role operator --scope nodes:read,nodes:act --days 30",
             "api-token revoke 0198",
+            "webhook add siem https://siem.example/in --type dev.sentinel.hub.*,dev.sentinel.decision.made.v1",
+            "webhook list -o json",
+            "webhook rotate siem",
+            "webhook deliveries siem",
+            "webhook resend siem 0198f3c0-0000-7000-8000-000000000001",
+            "webhook remove siem",
+            "get consumers -o wide",
             "access matrix -o json",
             "audit list --who ann --result refused --limit 0",
             "audit verify -o json",
@@ -645,6 +662,7 @@ mod tests {
             ("user change bob", "--role"),
             ("api-token create ci --days 366", "365"),
             ("api-token create ci --scope all", "SUBJECT:VERB"),
+            ("webhook add siem", "URL"),
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),

@@ -2,6 +2,7 @@
 //!
 //! A state is never told by colour alone: every word has a sign, the same as in the console.
 
+mod integrations;
 mod people;
 
 use anstyle::{AnsiColor, Style};

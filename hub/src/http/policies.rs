@@ -51,7 +51,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
 
 fn view(reference: BundleRef, signed: &SignedBundle, nodes: &[wire::api::NodeView]) -> Option<PolicyView> {
     let payload: BundlePayload = codec::decode(&signed.payload).ok()?;
-    let parsed = policy::Bundle::parse(&payload.text).ok();
+    let parsed = policy::Bundle::parse_signed(&payload.text).ok();
     let has_it = |node: &&wire::api::NodeView| {
         (node.policy_generation, node.policy_digest) == (reference.generation, reference.digest)
     };

@@ -24,7 +24,7 @@ use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
 use super::{
-    Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
+    Arrivals, Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
     StoredDecision, Walk,
 };
 use crate::clock::Clock;
@@ -231,6 +231,10 @@ impl Store for RedbStore {
 
     fn arrived(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Arrived>, StoreError> {
         self.read(|read| read::arrived(read, after, limit))
+    }
+
+    fn arrivals(&self) -> Result<Arrivals, StoreError> {
+        self.read(read::arrivals)
     }
 
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError> {

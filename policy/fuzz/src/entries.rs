@@ -64,8 +64,11 @@ pub fn bundle(data: &[u8]) {
 
 fn ask(decider: &mut Decider) {
     for question in QUESTIONS {
-        let answer = decider.decide_line(question).expect("the question is in order");
-        assert!(answer.contains("\"verdict\""), "{answer}");
+        match decider.decide_line(question) {
+            Ok(answer) => assert!(answer.contains("\"verdict\""), "{answer}"),
+            // The lines before it may have been of any time.
+            Err(why) => assert!(why.contains("in order of time"), "{why}"),
+        }
     }
 }
 

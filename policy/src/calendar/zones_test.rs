@@ -203,6 +203,7 @@ fn zones() -> impl Iterator<Item = (&'static str, Plain)> {
 
 fn calendar(name: &str) -> Calendar {
     Calendar {
+        counts: (i64::MIN, i64::MAX),
         zone: find_zone(name).unwrap(),
         zone_name: name.to_owned(),
         spans: Vec::new(),

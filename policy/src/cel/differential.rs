@@ -219,7 +219,7 @@ fn the_crate_cel_agrees() {
     known.set("rack.members", Some(50));
     let world = World {
         known: &known,
-        flights: &[],
+        flights: &crate::flights::Flights::default(),
         present: None,
         readings: None,
         indicators: None,

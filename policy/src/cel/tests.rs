@@ -54,7 +54,7 @@ fn outcome(text: &str) -> String {
     }
     let world = World {
         known: &known,
-        flights: &[],
+        flights: &crate::flights::Flights::default(),
         present: None,
         readings: None,
         indicators: None,

@@ -103,8 +103,7 @@ impl Judge {
             .iter()
             .filter(|one| one.series.quantity == Quantity::GpuPowerCap);
         for (device, value) in caps.filter_map(|one| Some((&one.series.device, one.value?))) {
-            let is_busy = self.flights.iter().any(|one| one.target == *device && one.until > now);
-            if is_busy {
+            if self.flights.on(device.as_str(), now) > 0 {
                 continue;
             }
             for instance in &mut self.table.instances {

@@ -8,9 +8,10 @@ use wire::{Action, ActionKind, BreakGlassPayload, DeviceId, Mono, Now, Quantity}
 
 use super::power::DEVICE;
 use super::{Judge, REFLEX_WINDOW_MS};
+use crate::counters::NODE;
 use crate::glass::{BREAK_GLASS, Glass, OpenGlass};
 use crate::kind::threshold::as_number;
-use crate::ledger::{NODE, TurnOf, Turns, World};
+use crate::ledger::{TurnOf, Turns, World};
 use crate::rule::Asked;
 
 /// Under this name a decision keeps the labels of its target: facts called `name=value`.
@@ -161,11 +162,7 @@ impl Judge {
         for (name, value) in self.limits(action, now) {
             add(DEVICE, name, Some(value));
         }
-        let flying = self
-            .flights
-            .iter()
-            .filter(|f| f.target == action.target && f.until > now)
-            .count();
+        let flying = self.flights.on(action.target.as_str(), now);
         if flying > 0 && !matches!(action.kind, ActionKind::Notify { .. }) {
             add(DEVICE, "in_flight", i64::try_from(flying).ok());
         }

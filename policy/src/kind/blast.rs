@@ -9,7 +9,8 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, mul_div, read_names};
 use super::threshold::as_number;
-use crate::ledger::{Counters, MAX_WINDOW, NODE, Numbers, Place, TurnOf};
+use crate::counters::{Counters, MAX_WINDOW, NODE, Place};
+use crate::ledger::{Numbers, TurnOf};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
@@ -34,12 +35,23 @@ pub(crate) struct Blast {
 
 /// Where the breaker's state is kept: failures 1 is open, finished is since when the share is low.
 const BREAKER: Place<'static> = (0, "breaker");
+fn set_breaker(counters: &mut Counters, now: Mono, (open, since): (u8, Mono)) {
+    counters.change_mark(
+        BREAKER,
+        now,
+        |_| u64::MAX,
+        |mark| {
+            (mark.failures, mark.finished) = (open, since);
+        },
+    );
+}
+
 /// Long enough for a second wave to show. Source: `control.md` 9.4.
 const REOPEN_MS: u64 = 15 * 60_000;
 /// The share is not low.
 const NOT_LOW: Mono = Mono(u64::MAX);
 
-/// A number of members, a share of them, or the smaller of both.
+/// A number of members, a share of them, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Share {
     n: Option<i64>,
@@ -61,9 +73,25 @@ impl Share {
         Self { n, bp }
     }
 
-    fn of(self, members: i64) -> i64 {
+    /// As what may be touched: the smaller of both, and a share is rounded down.
+    fn at_most(self, members: i64) -> i64 {
         let share = self.bp.map_or(i64::MAX, |bp| mul_div(members, bp, 10_000));
         self.n.unwrap_or(i64::MAX).min(share)
+    }
+
+    /// As what must be there: the larger of both, and a share is rounded up.
+    fn at_least(self, members: i64) -> i64 {
+        let share = self.bp.map_or(0, |bp| {
+            let exact = i128::from(members) * i128::from(bp);
+            let rounded_up = -(-exact).div_euclid(10_000);
+            i64::try_from(rounded_up).unwrap_or(i64::MAX)
+        });
+        self.n.unwrap_or(0).max(share)
+    }
+
+    /// Whether it is a share of which too few members leave nothing, and not nothing by itself.
+    fn is_rounded_away(self) -> bool {
+        self.n != Some(0) && self.bp.is_some_and(|bp| bp > 0)
     }
 }
 
@@ -183,8 +211,7 @@ impl Blast {
         let share = share_of(faulty, members);
         let mark = counters.mark(BREAKER);
         if share >= self.breaker_bp {
-            let mark = counters.mark_mut(BREAKER, now);
-            (mark.failures, mark.finished) = (1, NOT_LOW);
+            set_breaker(counters, now, (1, NOT_LOW));
         } else if let Some(open) = mark.filter(|mark| mark.failures > 0) {
             let is_low = share.saturating_mul(2) < self.breaker_bp;
             let since = match (is_low, open.finished) {
@@ -193,8 +220,7 @@ impl Blast {
                 (true, since) => since,
             };
             let closes = is_low && now.0.saturating_sub(since.0) >= self.reopen_ms;
-            let mark = counters.mark_mut(BREAKER, now);
-            (mark.failures, mark.finished) = (u8::from(!closes), since);
+            set_breaker(counters, now, (u8::from(!closes), since));
         }
     }
 
@@ -303,9 +329,9 @@ impl Blast {
     fn room(&self, members: i64, touched: i64) -> Room {
         let after = touched.saturating_add(1);
         let healthy = members.saturating_sub(after);
-        let needed = self.min_healthy.map(|share| share.of(members));
-        let mut limit = self.max.of(members);
-        if limit == 0 && needed.is_some_and(|needed| healthy >= needed) {
+        let needed = self.min_healthy.map(|share| share.at_least(members));
+        let mut limit = self.max.at_most(members);
+        if limit == 0 && self.max.is_rounded_away() && needed.is_some_and(|needed| healthy >= needed) {
             limit = 1;
         }
         Room {

@@ -1,7 +1,7 @@
 //! `confidence`: how sure one must be of a prediction for the risk of the action, and whether it is worth it.
 //!
 //! Compared is the calibrated lower bound, never a brain's own number. A prediction that is missing, or older than a quarter of its
-//! horizon, needs a person. Source: `control.md` 9.4.
+//! horizon, needs a person unless `on_missing` says otherwise. Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;
@@ -45,12 +45,21 @@ impl Confidence {
         );
         let medium = fields.amount("medium", unit, "for class medium; 75 %");
         let high = fields.amount("high", unit, "for class high; 90 %. Irreversible always needs approval");
+        for (name, value) in [("low", low), ("medium", medium), ("high", high)] {
+            if value.is_some_and(|bp| !(0..=10_000).contains(&bp)) {
+                fields.doubt(name, "is no probability: 0 % to 100 %");
+            }
+        }
         let min_n = fields.number("min_n", 0, 1_000_000, "outcomes that the calibration must rest on; 30");
         Some(Self {
             names,
             bounds_bp: [bound(low, 6_000), bound(medium, 7_500), bound(high, 9_000)],
             min_n: min_n.unwrap_or(30),
-            on_missing: OnUnknown::read(fields),
+            on_missing: OnUnknown::read_as(
+                fields,
+                "what a prediction means that is missing, too old, or of unknown calibration; require_approval",
+            )
+            .or(Verdict::RequireApproval),
         })
     }
 
@@ -75,12 +84,17 @@ impl Confidence {
             _ => false,
         };
         let Some(p) = numbers.get(0).filter(|_| !stale) else {
-            let finding = Finding::pass(0, ">=", None, Some(limit), Unit::BasisPoints);
-            return push(finding.fails(Verdict::RequireApproval, None));
+            let unit = Unit::BasisPoints;
+            return push(self.on_missing.finding(asked, 0, ">=", Some(limit), unit));
         };
-        let n = numbers.get(1).unwrap_or(0);
-        let counted = Finding::pass(1, ">=", Some(n), Some(self.min_n), Unit::Count);
-        push(counted.fails_unless(n >= self.min_n, Verdict::RequireApproval, None));
+        push(match numbers.get(1) {
+            None if self.min_n > 0 => self.on_missing.finding(asked, 1, ">=", Some(self.min_n), Unit::Count),
+            n => {
+                let n = n.unwrap_or(0);
+                let counted = Finding::pass(1, ">=", Some(n), Some(self.min_n), Unit::Count);
+                counted.fails_unless(n >= self.min_n, Verdict::RequireApproval, None)
+            }
+        });
         let finding = Finding::pass(0, ">=", Some(p), Some(limit), Unit::BasisPoints);
         push(finding.fails_unless(p >= limit, Verdict::RequireApproval, None));
         let value = (numbers.get(4), numbers.get(5), numbers.get(6));

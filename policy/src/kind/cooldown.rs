@@ -7,14 +7,22 @@
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
+use super::rate::{NO_ROOM_MS, no_room_finding};
 use super::threshold::as_number;
-use crate::ledger::{Counters, Numbers, target_and_kind};
+use crate::counters::{Counter, Counters, Mark, target_and_kind};
+use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
+use wire::Mono;
 
 /// A day: after that a person has looked. Source: `control.md` 9.4.
 const CAP_MS: u64 = 86_400_000;
+
+/// The place of the number that says that there is no room for one more target.
+const NO_ROOM: usize = 2;
+/// Names of its numbers.
+pub(crate) const NUMBERS: [&str; 3] = ["since_ms", "wait_ms", NO_ROOM_MS];
 
 /// More suppressions than these in a day mean that the fault is stuck. Source: `control.md` 9.4.
 const STUCK_AFTER: u8 = 5;
@@ -38,12 +46,21 @@ impl Cooldown {
             10,
             "each further failure in a row multiplies the wait by this; 2",
         );
-        let cap_ms = fields.duration("cap", "the longest wait; 24 h");
+        let cap_ms = fields.duration("cap", "the longest wait; 24 h, or the longer of the two above");
+        let after_failure_ms = after_failure_ms.unwrap_or(after_success_ms);
+        let longest = after_success_ms.max(after_failure_ms);
+        if cap_ms.is_some_and(|cap_ms| cap_ms < longest) {
+            let message = format!(
+                "is shorter than a wait of {} that the rule asks for",
+                show_duration(longest)
+            );
+            fields.doubt("cap", message);
+        }
         Self {
             after_success_ms,
-            after_failure_ms: after_failure_ms.unwrap_or(after_success_ms),
+            after_failure_ms,
             factor: factor.and_then(|factor| u64::try_from(factor).ok()).unwrap_or(2),
-            cap_ms: cap_ms.unwrap_or(CAP_MS),
+            cap_ms: cap_ms.unwrap_or(CAP_MS.max(longest)),
         }
     }
 
@@ -55,17 +72,34 @@ impl Cooldown {
         .min(self.cap_ms.max(self.after_success_ms))
     }
 
+    /// Until when a mark makes anything wait.
+    fn waits_until(&self, mark: Mark) -> u64 {
+        match mark.finished {
+            Mono(0) => 0,
+            finished => finished.0.saturating_add(self.wait_ms(mark.failures)),
+        }
+    }
+
     pub fn gather(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
-        match counters.mark(target_and_kind(asked)) {
+        let (place, now) = (target_and_kind(asked), asked.now.mono);
+        let waits = |counter: &Counter| counter.mark().map_or(0, |mark| self.waits_until(mark));
+        match counters.mark(place) {
             Some(mark) => Numbers::of([
                 Some(as_number(asked.now.mono.0.saturating_sub(mark.finished.0))),
                 Some(as_number(self.wait_ms(mark.failures))),
             ]),
-            None => Numbers::of([None, Some(as_number(self.after_success_ms))]),
+            None => Numbers::of([
+                None,
+                Some(as_number(self.after_success_ms)),
+                counters.no_room(place, now, waits).map(as_number),
+            ]),
         }
     }
 
-    pub fn assess(&self, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+    pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
+        if let Some(no_room_ms) = numbers.get(NO_ROOM) {
+            return push(no_room_finding(asked, no_room_ms));
+        }
         let (since, wait) = (numbers.get(0), numbers.get(1));
         let finding = Finding::pass(0, ">=", since, wait, Unit::Milliseconds);
         push(match (since, wait) {
@@ -77,19 +111,35 @@ impl Cooldown {
     }
 
     pub fn finished(&self, counters: &mut Counters, asked: &Asked<'_>, failed: bool) {
-        let mark = counters.mark_mut(target_and_kind(asked), asked.now.mono);
-        mark.finished = asked.now.mono;
-        mark.failures = if failed { mark.failures.saturating_add(1) } else { 0 };
+        let now = asked.now.mono;
+        counters.change_mark(
+            target_and_kind(asked),
+            now,
+            |mark| self.waits_until(mark),
+            |mark| {
+                mark.finished = now;
+                mark.failures = if failed { mark.failures.saturating_add(1) } else { 0 };
+            },
+        );
     }
 
     /// Notes that it held an action back. `true` when that is once too often: waiting does not help, the fault is stuck.
     pub fn suppressed(&self, counters: &mut Counters, asked: &Asked<'_>) -> bool {
-        let mark = counters.mark_mut(target_and_kind(asked), asked.now.mono);
-        if asked.now.mono.0.saturating_sub(mark.suppressed_since.0) >= CAP_MS {
-            (mark.suppressed, mark.suppressed_since) = (0, asked.now.mono);
-        }
-        mark.suppressed = mark.suppressed.saturating_add(1);
-        mark.suppressed == STUCK_AFTER + 1
+        let now = asked.now.mono;
+        let mut suppressed = 0;
+        counters.change_mark(
+            target_and_kind(asked),
+            now,
+            |mark| self.waits_until(mark),
+            |mark| {
+                if now.0.saturating_sub(mark.suppressed_since.0) >= CAP_MS {
+                    (mark.suppressed, mark.suppressed_since) = (0, now);
+                }
+                mark.suppressed = mark.suppressed.saturating_add(1);
+                suppressed = mark.suppressed;
+            },
+        );
+        suppressed == STUCK_AFTER + 1
     }
 
     pub fn text(&self) -> String {

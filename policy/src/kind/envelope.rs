@@ -5,10 +5,15 @@
 use wire::decision::Verdict;
 use wire::reading::Unit;
 
+use super::scope::OnUnknown;
 use crate::actions::{KINDS, amount_unit};
 use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding, Selector, show};
 use crate::text::fields::Fields;
+
+/// What `on_missing` is for in both.
+const NO_NUMBER: &str = "what it means that the action has no number, or the present value is not known; by class: safety allow, low and \
+                         medium hold, above deny";
 
 /// The unit that all selected kinds' numbers share.
 fn shared_unit(fields: &Fields<'_>, selector: &Selector) -> Option<Unit> {
@@ -41,6 +46,7 @@ pub(crate) struct Envelope {
     unit: Unit,
     min: i64,
     max: i64,
+    on_missing: OnUnknown,
 }
 
 impl Envelope {
@@ -55,17 +61,25 @@ impl Envelope {
         if min > max {
             fields.problem("max", "lies below `min`: nothing could ever pass");
         }
-        unit.map(|unit| Self { unit, min, max })
+        let on_missing = OnUnknown::read_as(fields, NO_NUMBER);
+        unit.map(|unit| Self {
+            unit,
+            min,
+            max,
+            on_missing,
+        })
     }
 
     pub fn assess(&self, asked: &Asked<'_>, push: &mut impl FnMut(Finding)) {
-        let Some((value, unit)) = asked.amount else {
-            return;
-        };
-        if unit != self.unit {
-            return;
-        }
-        push(within(value, self.min, self.max, unit));
+        let value = asked.amount.filter(|(_, unit)| *unit == self.unit);
+        push(match value {
+            Some((value, unit)) => within(value, self.min, self.max, unit),
+            None => {
+                let limit = if self.max == i64::MAX { self.min } else { self.max };
+                let op = if self.max == i64::MAX { ">=" } else { "<=" };
+                self.on_missing.finding(asked, 0, op, Some(limit), self.unit)
+            }
+        });
     }
 
     pub fn text(&self) -> String {
@@ -97,8 +111,10 @@ pub(crate) fn within(value: i64, min: i64, max: i64, unit: Unit) -> Finding {
 /// How far one decision may move a value: in its unit, or as a share of the present value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
+    unit: Unit,
     max: Option<i64>,
     max_bp: Option<i64>,
+    on_missing: OnUnknown,
 }
 
 impl Step {
@@ -120,12 +136,18 @@ impl Step {
                 fields.problem("max", "must be above 0");
             }
         }
-        Some(Self { max, max_bp })
+        let on_missing = OnUnknown::read_as(fields, NO_NUMBER);
+        unit.map(|unit| Self {
+            unit,
+            max,
+            max_bp,
+            on_missing,
+        })
     }
 
     pub fn assess(&self, asked: &Asked<'_>, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         let (Some((value, unit)), Some(present)) = (asked.amount, numbers.get(0)) else {
-            return;
+            return push(self.on_missing.finding(asked, 0, "<=", self.max, self.unit));
         };
         let share = |bp: i64| (i128::from(present.unsigned_abs()) * i128::from(bp) / 10_000) as i64;
         let step = self.max.or(self.max_bp.map(share)).unwrap_or(i64::MAX).max(1);

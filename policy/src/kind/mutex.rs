@@ -29,13 +29,9 @@ impl Mutex {
     }
 
     pub fn gather(&self, world: &World<'_>, asked: &Asked<'_>) -> Numbers {
-        let now = asked.now.mono;
-        let count = world.flights.iter().filter(|flight| {
-            flight.until > now
-                && self.kinds & (1 << flight.kind) != 0
-                && (!self.per_target || flight.target.as_str() == asked.target)
-        });
-        Numbers::of([i64::try_from(count.count()).ok()])
+        let target = self.per_target.then_some(asked.target);
+        let count = world.flights.count(self.kinds, target, asked.now.mono);
+        Numbers::of([i64::try_from(count).ok()])
     }
 
     pub fn assess(&self, numbers: &Numbers, push: &mut impl FnMut(Finding)) {

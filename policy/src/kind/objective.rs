@@ -12,8 +12,9 @@ use wire::reading::Unit;
 
 use super::scope::{OnUnknown, as_ms, mul_div, read_names};
 use crate::calendar::Zone;
+use crate::counters::{Counters, Place};
 use crate::indicator::{Indicator, MAX_PERIOD_MS};
-use crate::ledger::{Counters, Numbers, World};
+use crate::ledger::{Numbers, World};
 use crate::rule::{Asked, Finding, Source};
 use crate::text::fields::Fields;
 use crate::text::units::{self, show_duration};
@@ -165,6 +166,17 @@ const MINUTE_MS: u64 = 60_000;
 const STEADY_MILLI: i64 = 1_000;
 /// Where it is kept that a tier has fired: failures 1 is firing, finished is since when the short window is calm.
 const FIRED: &str = "tier";
+fn set_tier(counters: &mut Counters, place: Place<'_>, now: Mono, (firing, since): (u8, Mono)) {
+    counters.change_mark(
+        place,
+        now,
+        |_| u64::MAX,
+        |mark| {
+            (mark.failures, mark.finished) = (firing, since);
+        },
+    );
+}
+
 /// The short window is not calm.
 const NOT_CALM: Mono = Mono(u64::MAX);
 /// Findings of tiers that have fired and not cleared have this added to their part.
@@ -302,8 +314,7 @@ impl Slo {
             let exceeds = |burn: Option<i64>| burn.is_some_and(|burn| burn > tier.burn_milli);
             let place = (index as u8, FIRED);
             if exceeds(long) && (few || exceeds(short)) {
-                let mark = counters.mark_mut(place, now);
-                (mark.failures, mark.finished) = (1, NOT_CALM);
+                set_tier(counters, place, now, (1, NOT_CALM));
             } else if let Some(firing) = counters.mark(place).filter(|mark| mark.failures > 0) {
                 let is_calm = short.is_some_and(|short| short < STEADY_MILLI);
                 let since = match (is_calm, firing.finished) {
@@ -312,8 +323,7 @@ impl Slo {
                     (true, since) => since,
                 };
                 let clears = is_calm && now.0.saturating_sub(since.0) >= 2 * tier.short_ms;
-                let mark = counters.mark_mut(place, now);
-                (mark.failures, mark.finished) = (u8::from(!clears), since);
+                set_tier(counters, place, now, (u8::from(!clears), since));
             }
         }
     }

@@ -18,7 +18,8 @@ use wire::decision::Verdict;
 use wire::reading::Unit;
 
 use super::scope::OnUnknown;
-use crate::ledger::{Counters, Numbers, Place, World};
+use crate::counters::{Counters, Place};
+use crate::ledger::{Numbers, World};
 use crate::rule::{Asked, Finding, POWER};
 use crate::text::fields::Fields;
 
@@ -144,7 +145,7 @@ impl Quota {
     pub fn ended(&self, counters: &mut Counters, target: &str, now: Mono) {
         let seen_by = now.0.saturating_add(SEEN_WITHIN_MS);
         for index in (0..self.resources.len()).filter(|index| self.is_observed(*index)) {
-            counters.reserve_until(self.place(index, target), seen_by);
+            counters.reserve_until(self.place(index, target), now, seen_by);
         }
     }
 

@@ -13,10 +13,12 @@
 //!
 //! Read next: `hub/core/src/windows.rs` (how a hub counts).
 
+use wire::action::RiskClass;
 use wire::reading::Unit;
 use wire::{Mono, Verdict};
 
-use crate::ledger::{Counters, MAX_WINDOW, Numbers, Place, TurnOf};
+use crate::counters::{Counters, MAX_WINDOW, Place};
+use crate::ledger::{Numbers, TurnOf};
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 use crate::text::units::show_duration;
@@ -55,11 +57,43 @@ const KEYS: [(&str, Per, &str); 11] = [
 const SCOPES: [(&str, &str); 3] = [("global", "fleet"), ("cluster", "cluster"), ("site", "site")];
 
 /// The numbers of a rate; those that a hub gives come behind the own ones.
-const NUMBERS: [&str; 6] = ["count", "free_in_ms", "asks_hub", "turn", "given", "given_free_in_ms"];
-const ASKS_HUB: usize = 2;
-const TURN: usize = 3;
-const GIVEN: usize = 4;
-const GIVEN_FREE_IN: usize = 5;
+const NUMBERS: [&str; 7] = [
+    "count",
+    "free_in_ms",
+    NO_ROOM_MS,
+    "asks_hub",
+    "turn",
+    "given",
+    "given_free_in_ms",
+];
+const NO_ROOM: usize = 2;
+const ASKS_HUB: usize = 3;
+const TURN: usize = 4;
+const GIVEN: usize = 5;
+const GIVEN_FREE_IN: usize = 6;
+
+/// The name of the number that says in how long a rule that counts by key has room for one more, if it has none.
+pub(crate) const NO_ROOM_MS: &str = "no_room_ms";
+/// The part of the comparison that it makes.
+pub(crate) const KEYS_PART: u8 = 9;
+
+/// What a rule that counts by key does not know for want of room. Protection is not held back for that.
+pub(crate) fn no_room_finding(asked: &Asked<'_>, no_room_ms: i64) -> Finding {
+    let verdict = match asked.info().class {
+        RiskClass::Safety => Verdict::Allow,
+        _ => Verdict::Hold,
+    };
+    let finding = Finding::pass(KEYS_PART, "<", None, None, Unit::Count);
+    Finding {
+        unknown: true,
+        ..finding.fails(verdict, u64::try_from(no_room_ms).ok())
+    }
+}
+
+/// What that compares, for people.
+pub(crate) fn no_room_text() -> String {
+    "room for one more key that is counted apart".to_owned()
+}
 
 /// How many in how long, counted per what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +132,12 @@ impl Rate {
             fields.problem(
                 "label",
                 "`label` is missing: `key: label` counts by the value of one label",
+            );
+        }
+        if label.is_some() && !(matches!(per, Per::Label | Per::LabelKind) && usual.is_empty()) {
+            fields.doubt(
+                "label",
+                "goes with `key: label` or `key: label_kind`; this key counts by something else",
             );
         }
         let algorithm = fields.choice(
@@ -217,10 +257,15 @@ impl Rate {
 
     /// What is counted here.
     fn own(&self, counters: &Counters, asked: &Asked<'_>) -> Numbers {
-        let place = self.place(asked);
+        let (place, mono) = (self.place(asked), asked.now.mono);
         let Some(burst) = self.burst else {
-            let (count, free_in_ms) = counters.window(place, asked.now.mono, self.window_ms, self.limit);
-            return Numbers::of([Some(i64::from(count)), free_in_ms.map(as_number)]);
+            let (count, free_in_ms) = counters.window(place, mono, self.window_ms, self.limit);
+            let no_room = counters.no_room(place, mono, |counter| counter.in_window_until(self.window_ms));
+            return Numbers::of([
+                Some(i64::from(count)),
+                free_in_ms.map(as_number),
+                no_room.map(as_number),
+            ]);
         };
         let each = self.each_us(burst);
         let now = asked.now.mono.0.saturating_mul(1_000);
@@ -229,12 +274,19 @@ impl Rate {
         let free = ahead
             .saturating_sub(each.saturating_mul(u64::from(burst) - 1))
             .div_ceil(1_000);
-        Numbers::of([Some(as_number(used)), Some(as_number(free)).filter(|free| *free > 0)])
+        Numbers::of([
+            Some(as_number(used)),
+            Some(as_number(free)).filter(|free| *free > 0),
+            counters.no_room_to_use(place, mono).map(as_number),
+        ])
     }
 
     pub fn assess(&self, asked: &Asked<'_>, verdict: Verdict, numbers: &Numbers, push: &mut impl FnMut(Finding)) {
         // Without a count nothing is known of what ran: the hub's own copy does not ask at all.
         let Some(count) = numbers.get(0) else { return };
+        if let Some(no_room_ms) = numbers.get(NO_ROOM) {
+            return push(no_room_finding(asked, no_room_ms));
+        }
         let limit = i64::from(self.burst.unwrap_or(self.limit));
         let below = |part: u8, count: i64, free_in: usize| {
             let finding = Finding::pass(part, "<", Some(count), Some(limit), Unit::Count);
@@ -262,7 +314,7 @@ impl Rate {
     pub fn is_idle(&self, counters: &Counters) -> bool {
         match self.burst {
             Some(_) => counters.is_empty(),
-            None => counters.busiest() < self.limit as usize,
+            None => counters.is_below(self.limit as usize),
         }
     }
 
@@ -289,6 +341,7 @@ impl Rate {
                 return format!("turns of {} in {}", self.nodes(), show_duration(self.window_ms));
             }
             2 => return format!("turn of this node among {}", self.nodes()),
+            KEYS_PART => return no_room_text(),
             _ => {}
         }
         let kind = asked.info().name;

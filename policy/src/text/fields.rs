@@ -5,7 +5,7 @@
 //!
 //! Invariant: a problem names its line, column and path, and reading goes on, so that one check reports all of them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use wire::api::BundleProblem;
 use wire::reading::Unit;
@@ -19,12 +19,26 @@ const MAX_PROBLEMS: usize = 50;
 
 /// All that is wrong with one text.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(RefCell<Vec<BundleProblem>>);
+pub(crate) struct Problems {
+    all: RefCell<Vec<BundleProblem>>,
+    /// Whether one of them keeps the text from being read at all.
+    is_broken: Cell<bool>,
+}
 
 impl Problems {
-    /// Notes a problem.
+    /// Notes a problem: the text cannot be read as it stands.
     pub fn add(&self, place: Place, field: &str, message: impl Into<String>) {
-        let mut list = self.0.borrow_mut();
+        self.is_broken.set(true);
+        self.note(place, field, message);
+    }
+
+    /// Notes what can be read and cannot have been meant: it is refused while people write it, not once they have signed it.
+    pub fn doubt(&self, place: Place, field: &str, message: impl Into<String>) {
+        self.note(place, field, message);
+    }
+
+    fn note(&self, place: Place, field: &str, message: impl Into<String>) {
+        let mut list = self.all.borrow_mut();
         if list.len() < MAX_PROBLEMS {
             list.push(BundleProblem {
                 line: place.line,
@@ -37,17 +51,22 @@ impl Problems {
 
     /// Whether there are none so far.
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.all.borrow().is_empty()
+    }
+
+    /// Whether the text cannot be read as it stands.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken.get()
     }
 
     /// Whether no more are taken.
     pub fn is_full(&self) -> bool {
-        self.0.borrow().len() >= MAX_PROBLEMS
+        self.all.borrow().len() >= MAX_PROBLEMS
     }
 
     /// The problems, in the order of the text.
     pub fn into_vec(self) -> Vec<BundleProblem> {
-        let mut list = self.0.into_inner();
+        let mut list = self.all.into_inner();
         list.sort_by_key(|problem| (problem.line, problem.column));
         list
     }
@@ -157,15 +176,30 @@ impl<'a> Fields<'a> {
 
     /// Notes a problem with a field of this map.
     pub fn problem(&self, name: &str, message: impl Into<String>) {
-        if self.is_describing() {
-            return;
+        if !self.is_describing() {
+            self.problems.add(self.place_of(name), &self.at(name), message);
         }
-        let place = self
-            .entries
-            .iter()
-            .find(|(key, _)| key.name == name)
-            .map_or(self.place, |(_, node)| node.place);
-        self.problems.add(place, &self.at(name), message);
+    }
+
+    /// Notes that a field of this map cannot have been meant as it stands.
+    pub fn doubt(&self, name: &str, message: impl Into<String>) {
+        if !self.is_describing() {
+            self.problems.doubt(self.place_of(name), &self.at(name), message);
+        }
+    }
+
+    fn place_of(&self, name: &str) -> Place {
+        let found = self.entries.iter().find(|(key, _)| key.name == name);
+        found.map_or(self.place, |(_, node)| node.place)
+    }
+
+    /// Notes that a list is there and empty; `instead` says what to write.
+    pub fn doubt_if_empty(&self, name: &'static str, instead: &str) {
+        let found = self.entries.iter().find(|(key, _)| key.name == name);
+        let is_empty = found.is_some_and(|(_, node)| matches!(&node.value, Value::List(items) if items.is_empty()));
+        if is_empty {
+            self.doubt(name, format!("the list is empty: {instead}"));
+        }
     }
 
     /// Notes a problem at a place below this map.

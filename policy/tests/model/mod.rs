@@ -93,6 +93,12 @@ pub fn rule() -> impl Strategy<Value = Rule> {
             if let Spec::Range { .. } = spec {
                 kinds = vec![0];
             }
+            if matches!(spec, Spec::Rate { hard: false, .. } | Spec::Freeze { .. })
+                && kinds.iter().all(|kind| *kind == 0)
+            {
+                // A rule that never objects to what it selects is none.
+                kinds.extend((!kinds.is_empty()).then_some(1));
+            }
             Rule {
                 spec,
                 kinds,
@@ -183,9 +189,8 @@ struct Ran {
     at: u64,
     verb: usize,
     target: u8,
-    /// Rules that counted it, and rules that select it, by index.
+    /// Rules that counted it, by index.
     seen_by: Vec<bool>,
-    selected_by: Vec<bool>,
 }
 
 struct Asked {
@@ -196,8 +201,8 @@ struct Asked {
     watts: i64,
 }
 
-/// The obvious way: the verdict, the clamped number, and which rules count it and select it.
-fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option<i64>, Vec<bool>, Vec<bool>) {
+/// The obvious way: the verdict, the clamped number, and which rules count it.
+fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option<i64>, Vec<bool>) {
     let safety = VERBS[asked.verb] == "power_cap";
     let mut verdicts = vec![if VERBS[asked.verb] == "reboot" {
         Verdict::Deny
@@ -206,13 +211,11 @@ fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option
     }];
     let (mut low, mut high) = (i64::MIN, i64::MAX);
     let mut passes = Vec::new();
-    let mut chosen = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
         let selected = (rule.kinds.is_empty() || rule.kinds.contains(&asked.verb))
             && rule.target.is_none_or(|target| target == asked.target)
             && rule.source.is_none_or(|source| source == asked.source);
         let exempt = safety && matches!(rule.spec, Spec::Rate { hard: false, .. } | Spec::Freeze { .. });
-        chosen.push(selected);
         if !selected || exempt {
             passes.push(false);
             continue;
@@ -238,9 +241,9 @@ fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option
                 }
             }
             Spec::Cooldown { wait } => {
-                // Completion counts whether or not a rule that is tried out would have let it run.
-                let selected = history.iter().filter(|ran| ran.selected_by[index]);
-                let last = selected
+                // A rule that is tried out counts the end of what it would have let run.
+                let counted = history.iter().filter(|ran| ran.seen_by[index]);
+                let last = counted
                     .filter(|r| r.verb == asked.verb && r.target == asked.target)
                     .map(|r| r.at)
                     .max();
@@ -319,7 +322,7 @@ fn reference(rules: &[Rule], history: &[Ran], asked: &Asked) -> (Verdict, Option
             worst = Verdict::Deny;
         }
     }
-    (worst, clamp, passes, chosen)
+    (worst, clamp, passes)
 }
 
 /// What is asked: verb, target, source, watts, milliseconds after the one before.
@@ -346,7 +349,7 @@ pub fn compare(rules: &[Rule], asks: &[Ask]) -> Result<(), String> {
             source,
             watts,
         };
-        let (verdict, clamp, seen_by, selected_by) = reference(rules, &history, &asked);
+        let (verdict, clamp, seen_by) = reference(rules, &history, &asked);
         let name = format!("gpu{target}");
         let question = Question {
             kind: KINDS.iter().position(|kind| kind.name == VERBS[verb]).unwrap(),
@@ -371,7 +374,6 @@ pub fn compare(rules: &[Rule], asks: &[Ask]) -> Result<(), String> {
                 verb,
                 target,
                 seen_by,
-                selected_by,
             });
         }
     }

@@ -5,8 +5,9 @@
 //!
 //! Invariant: every line that is shown was read back from a node, from the hub, or from the kernel; a step that does not see what
 //! it waits for fails, with what it saw last.
-//! Read next: `tour/steps.rs`, and `tour/person.rs` for what a person asks.
+//! Read next: `tour/steps.rs`, `tour/person.rs` for what a person asks, and `tour/carried.rs` for what neighbours do.
 
+mod carried;
 mod freeze;
 mod person;
 mod steps;

@@ -25,6 +25,8 @@ fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
         "sim",
         "by rule launch-freeze; next open slot",
         "granted 100 W by rule cap-range",
+        "edge-03 is connected via edge-04",
+        "edge-03 has taken its own path back",
     ] {
         assert!(text.contains(part), "the tour does not show `{part}`:\n{text}");
     }

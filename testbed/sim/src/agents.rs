@@ -156,7 +156,9 @@ impl World {
             Planted::Nothing | Planted::AckBeforeCommit => edge_agent_core::Planted::Nothing,
         };
         let recovered = node.disk.recover();
-        node.core = Some(Agent::new_planted(settings, recovered, now, bug));
+        let core = Agent::new_planted(settings, recovered, now, bug);
+        self.invariants.on_start(n, &node.id, &core, now);
+        node.core = Some(core);
         node.timer_ms = u64::MAX;
         let devices = node.devices();
         self.tell(n, Input::Devices(devices));
@@ -211,7 +213,7 @@ impl World {
         let now = node.clock.at(self.now_ms);
         let Some(core) = &mut node.core else { return };
         core.handle(input, now);
-        self.invariants.after_step(n, &node.id, core);
+        self.invariants.after_step(n, &node.id, core, now);
         while let Some(effect) = self.nodes[n].core.as_mut().and_then(Agent::poll_effect) {
             self.carry_out(n, effect);
         }
@@ -453,6 +455,7 @@ impl World {
                     }
                 }
             }
+            Effect::Share(shared) => self.share(n, *shared),
             Effect::Reply { .. } | Effect::Stopped => {}
         }
     }

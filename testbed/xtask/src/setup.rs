@@ -17,6 +17,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
+    ("bwrap", "bubblewrap"),
     ("curl", "curl"),
     // The sandbox of the remediation agent, and what its real forge needs beside Go.
     ("bwrap", "bubblewrap"),

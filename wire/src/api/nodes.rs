@@ -158,6 +158,8 @@ pub struct NeighbourView {
     pub reach: Reach,
     /// The round trip to it, in microseconds.
     pub rtt_us: u64,
+    /// The generation of the policy that it says it holds; 0: none.
+    pub generation: u64,
 }
 
 /// A GPU's latest values.

@@ -84,7 +84,7 @@ fn told(rig: &mut Rig, gpu: u32) -> String {
     let (id, at, decision) = latest(rig);
     let (signed, _) = rig.agent.bundle().expect("it judges by one");
     let text = signed.peek().expect("our own bytes").text;
-    let bundle = policy::Bundle::parse(&text).expect("it was accepted");
+    let bundle = policy::Bundle::parse_signed(&text).expect("it was accepted");
     assert_eq!(policy::judge(&bundle, &decision.inputs), decision.judgement);
     policy::explain(&id, at, &decision, &[])
 }

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, CalendarView, Certificate, DecisionDetail, DecisionView, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, Task, User } from "./types";
+import type { ActView, Audit, CalendarView, Certificate, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, Task, User, Webhook } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -145,6 +145,17 @@ export const cancelTask = (id: string, reason: string): Promise<unknown> => send
 export const approveTask = (id: string, reason: string): Promise<unknown> => send(`cannot approve task ${id}`, `/tasks/${name(id)}/approve`, { reason });
 
 export const retryTask = (id: string, reason: string): Promise<unknown> => send(`cannot try task ${id} again`, `/tasks/${name(id)}/retry`, { reason });
+
+/** Who hears of everything that arrives, and how far each is behind. */
+export const consumers = (): Promise<Consumer[]> => all<Consumer>("cannot read the integrations", "/consumers");
+
+export const webhooks = (): Promise<Webhook[]> => all<Webhook>("cannot read the webhooks", "/webhooks");
+
+export const deliveries = (hook: string): Promise<Delivery[]> => all<Delivery>(`cannot read the deliveries of ${hook}`, `/webhooks/${name(hook)}/deliveries`);
+
+/** Sends what was given up again: one event, or all of them. */
+export const resend = (hook: string, event?: string): Promise<Webhook> =>
+  send(`cannot send again to ${hook}`, `/webhooks/${name(hook)}/resend`, event === undefined ? {} : { event });
 
 export const login = (code: string): Promise<unknown> => send("cannot sign in", "/login", { code });
 

@@ -512,3 +512,40 @@ export interface Certificate {
   patched_tree: string;
   patch: string;
 }
+
+/** Somebody who hears of everything that arrives. */
+export interface Consumer {
+  name: string;
+  target: string;
+  up: boolean | null;
+  lag_entries: number | null;
+  lag_seconds: number | null;
+  delivered: number;
+  failures: number;
+  error: string | null;
+}
+
+/** Where events are sent. */
+export interface Webhook {
+  name: string;
+  url: string;
+  types: string[];
+  created_at: string;
+  delivered: number;
+  pending: number;
+  dead: number;
+  dropped: number;
+  next_try?: string;
+}
+
+/** One event on its way to one webhook. */
+export interface Delivery {
+  event: string;
+  type: string;
+  state: "delivered" | "pending" | "dead";
+  attempts: number;
+  at: string;
+  status: number | null;
+  error: string;
+  next_try: string | null;
+}

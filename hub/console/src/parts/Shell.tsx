@@ -21,9 +21,10 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
   { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
+  { page: ["integrations"], path: "/integrations", name: "Integrations", key: "i" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/tasks", "/access", "/audit"];
+const OF_HUB = ["/tasks", "/access", "/audit", "/integrations"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();

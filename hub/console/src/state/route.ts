@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -14,6 +14,7 @@ export type Route =
   | { page: "task"; id: string }
   | { page: "access" }
   | { page: "audit" }
+  | { page: "integrations" }
   | { page: "setup" }
   | { page: "nowhere"; path: string };
 
@@ -25,7 +26,7 @@ export function routeOf(path: string): Route {
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
     if (first === "tasks") return second === "" ? { page: "tasks" } : { page: "task", id: second };
-    if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
+    if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };

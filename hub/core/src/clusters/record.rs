@@ -1,9 +1,11 @@
-//! Clusters and changes of deployments as documents: codec version 1.
+//! Clusters and changes in them as documents. Clusters: codec version 1. Changes: version 2; version 1 knew deployments only.
 
 use serde::{Deserialize, Serialize};
+use wire::codec;
 use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::time::Wall;
 
+use super::change::ClusterChange;
 use crate::documents::Document;
 
 /// A cluster.
@@ -23,15 +25,13 @@ pub struct Cluster {
     pub registered_at: Wall,
 }
 
-/// A change of a deployment that a cluster was asked for.
+/// A change that a cluster was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its id, a UUIDv7.
+    /// Its id: a UUIDv7, or the command of a plan's step.
     pub id: String,
-    /// Which deployment.
-    pub target: DeploymentRef,
-    /// What.
-    pub change: DeploymentChange,
+    /// What, and of what.
+    pub what: ClusterChange,
     /// Who asked.
     pub caller: String,
     /// When.
@@ -55,9 +55,20 @@ impl Document for Cluster {
     }
 }
 
+/// A change as version 1 wrote it.
+#[derive(Serialize, Deserialize)]
+struct OfDeployment {
+    id: String,
+    target: DeploymentRef,
+    change: DeploymentChange,
+    caller: String,
+    asked_at: Wall,
+    ended: bool,
+}
+
 impl Document for Attempt {
     const KIND: &'static str = "deployment_change";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Changes that clusters work on at the same time: each takes milliseconds, and people and programs ask for some a second.
     const MOST_LIVE: usize = 10_000;
 
@@ -70,6 +81,46 @@ impl Document for Attempt {
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        vec![("target", self.target.to_string())]
+        vec![("target", self.what.to_string())]
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let before: OfDeployment = (version == 1).then(|| codec::decode(bytes).ok())??;
+        let OfDeployment {
+            id,
+            target,
+            change,
+            caller,
+            asked_at,
+            ended,
+        } = before;
+        let what = ClusterChange::Deployment { target, change };
+        Some(Self {
+            id,
+            what,
+            caller,
+            asked_at,
+            ended,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_version_1_are_read() {
+        let before = OfDeployment {
+            id: "c1".to_owned(),
+            target: "demo/default/web".parse().expect("three names"),
+            change: DeploymentChange::Scale { replicas: 7 },
+            caller: "ann".to_owned(),
+            asked_at: Wall(5),
+            ended: false,
+        };
+        let read = Attempt::migrate(1, &codec::encode(&before)).expect("it is of version 1");
+        assert_eq!(read.what.to_string(), "deployment/demo:default/deployment/web");
+        assert_eq!(Attempt::migrate(9, &codec::encode(&before)), None);
     }
 }

@@ -19,6 +19,9 @@ use wire::ids::{CommandId, DecisionId, PlanId};
 use wire::plan::{Observation, Plan, PlanOutcome, PlanState, Source, Step, StepOutcome, StepState, Verb};
 use wire::time::{Mono, Now, Wall};
 
+use super::at_cluster::is_of_clusters;
+use crate::clusters::Was;
+
 /// How often a plan may go back from `Leased` to `Scheduled` because its step did not start.
 const MOST_LEASES: u8 = 3;
 /// Time to carry a step out on a node: twice what the slowest of the agents' actuators takes.
@@ -29,6 +32,11 @@ const ACT_SLOW: Duration = Duration::from_secs(25 * 60);
 const PROBE: Duration = Duration::from_secs(60);
 /// Added to the time by which an effect is expected: how old a telemetry frame is when it is here.
 const LOOK_SLACK: Duration = Duration::from_secs(15);
+/// Time for the pods of a deployment to be as wanted. Kubernetes itself gives up after 10 min without progress
+/// (`progressDeadlineSeconds`); a rollout that does make progress may take longer.
+const SETTLE: Duration = Duration::from_secs(15 * 60);
+/// Time for a node to be empty: disruption budgets let few pods go at a time, and pods end by themselves first.
+const EMPTY: Duration = Duration::from_secs(25 * 60);
 /// Longest text about a plan's state that is kept, in bytes.
 const MOST_DETAIL: usize = 500;
 
@@ -132,6 +140,8 @@ pub struct StepRecord {
     pub observed: Option<Observation>,
     /// For people.
     pub detail: String,
+    /// How its target was before the plan, of a step at a cluster.
+    pub was: Option<Was>,
 }
 
 /// A plan and what became of it so far.
@@ -169,6 +179,11 @@ pub struct PlanRecord {
 }
 
 impl PlanRecord {
+    /// Reads a record as version 1 wrote it.
+    pub(super) fn of_version_1(bytes: &[u8]) -> Option<Self> {
+        v1::read(bytes)
+    }
+
     /// A plan whose fields were checked, on its way to the store.
     pub fn new(plan: Plan, retry_of: Option<PlanId>, now: Now) -> Self {
         let left = plan.not_after.0.saturating_sub(now.wall.0);
@@ -661,19 +676,23 @@ impl PlanRecord {
 
 impl StepRecord {
     fn new(step: &Step) -> Self {
-        let slow = matches!(
-            step.verb,
-            Verb::Drain | Verb::Update { .. } | Verb::Rollback { .. } | Verb::Reschedule { .. } | Verb::Scale { .. }
-        );
+        let at_cluster = is_of_clusters(step);
+        let slow = at_cluster || step.verb == Verb::Drain;
         let within = step.expected.as_ref().map_or(0, |effect| effect.within_ms);
         let ability = Ability {
-            verifies: step.expected.is_some(),
-            reversible: step.verb.undo().is_some(),
+            // A cluster that accepts a change has not made it yet: its effect is always looked for.
+            verifies: at_cluster || step.expected.is_some(),
+            reversible: step.verb.undo().is_some() || at_cluster && goes_back(&step.verb),
+        };
+        let verify_ms = match &step.verb {
+            Verb::Drain if at_cluster => milliseconds(EMPTY),
+            _ if at_cluster => milliseconds(SETTLE),
+            _ => within.saturating_add(milliseconds(LOOK_SLACK)),
         };
         let limits = Limits {
             act_ms: milliseconds(if slow { ACT_SLOW } else { ACT }),
             probe_ms: milliseconds(PROBE),
-            verify_ms: within.saturating_add(milliseconds(LOOK_SLACK)),
+            verify_ms,
         };
         Self {
             execution: Execution::new(ability, limits),
@@ -683,6 +702,7 @@ impl StepRecord {
             before: None,
             observed: None,
             detail: String::new(),
+            was: None,
         }
     }
 
@@ -722,6 +742,11 @@ impl Event {
     }
 }
 
+/// Whether a deployment can be given back what it was, which is read before the plan begins.
+const fn goes_back(verb: &Verb) -> bool {
+    matches!(verb, Verb::Scale { .. } | Verb::Update { .. } | Verb::Rollback { .. })
+}
+
 const fn milliseconds(span: Duration) -> u64 {
     span.as_secs() * 1_000
 }
@@ -734,6 +759,8 @@ fn cut(mut text: String) -> String {
     }
     text
 }
+
+mod v1;
 
 #[cfg(test)]
 mod model;

@@ -1,4 +1,4 @@
-//! A plan as a document: codec version 1.
+//! A plan as a document: codec version 2. Version 1 did not keep how the targets of steps at clusters were.
 
 use wire::plan::{Plan, PlanState, Target};
 
@@ -17,7 +17,7 @@ pub(super) fn sender_key(plan: &Plan) -> Option<String> {
 
 impl Document for PlanRecord {
     const KIND: &'static str = "plan";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// A plan for each device of a thousand servers with four each.
     const MOST_LIVE: usize = 4_096;
 
@@ -33,6 +33,10 @@ impl Document for PlanRecord {
         let targets = self.plan.targets().into_iter().filter(|_| self.is_live());
         let targets = targets.map(target_key);
         targets.chain(sender_key(&self.plan)).collect()
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        (version == 1).then(|| Self::of_version_1(bytes))?
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {

@@ -123,7 +123,11 @@ fn neighbours(node: &NodeView) -> String {
             Reach::Alone => "works alone",
         };
         let millis = neighbour.rtt_us.div_ceil(1_000);
-        format!("{} {stands} ({millis} ms away)", neighbour.name)
+        let policy = match neighbour.generation {
+            0 => "no policy".to_owned(),
+            generation => format!("policy {generation}"),
+        };
+        format!("{} {stands} ({millis} ms away, {policy})", neighbour.name)
     };
     let all: Vec<String> = node.neighbours.iter().map(one).collect();
     all.join(", ")

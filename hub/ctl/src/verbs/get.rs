@@ -5,7 +5,8 @@
 
 use serde::de::DeserializeOwned;
 use wire::api::{
-    ApiTokenView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView, RoleView, UserView,
+    ApiTokenView, ConsumerView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView,
+    RoleView, UserView,
 };
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId};
@@ -61,6 +62,8 @@ const POLICIES: Path = Path::plain("/policies");
 const NOBODY: &str = "nobody has an account yet: sentinel user create NAME";
 const NO_TOKEN: &str = "there is none yet: sentinel api-token create NAME";
 const NO_CLUSTER: &str = "there is none yet: sentinel cluster add NAME --kubeconfig FILE";
+const NO_CONSUMER: &str = "nobody hears of events: sentinel webhook add NAME https://HOST/PATH, or --kafka at the hub";
+const CONSUMERS: Path = Path::plain("/consumers");
 const USERS: Path = Path::plain("/users");
 const ROLES: Path = Path::plain("/roles");
 const TOKENS: Path = Path::plain("/api-tokens");
@@ -137,6 +140,7 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
             };
             audit::list(&session.hub()?, &asked, output).await
         }
+        (Resource::Consumers, false) => of_hub::<ConsumerView>(session, get, CONSUMERS, NO_CONSUMER, output).await,
         (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
         (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
         (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,

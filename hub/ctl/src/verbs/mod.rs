@@ -20,6 +20,7 @@ mod task;
 mod token;
 mod verify;
 mod watch;
+mod webhook;
 mod why;
 
 use clap::CommandFactory as _;
@@ -105,6 +106,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Whoami => people::whoami(session, output).await,
         Verb::User { what } => people::user(session, what, output).await,
         Verb::ApiToken { what } => people::api_token(session, what, output).await,
+        Verb::Webhook { what } => webhook::run(session, what, output).await,
         Verb::Access { what } => people::access(session, what, output).await,
         Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
@@ -121,7 +123,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Hold(_) | Verb::Release(_) => true,
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
-        Verb::Access { .. } | Verb::Audit { .. } => false,
+        Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Plan { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => false,
         Verb::Version | Verb::Completion { .. } => false,

@@ -77,6 +77,7 @@ fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
         }
         (Resource::Domains, _) => Err(Failure::new(Exit::Usage, "domains cannot be watched")
             .advise("ask again when it matters: sentinel get domains")),
+        (Resource::Consumers, _) => Err(Failure::new(Exit::Usage, "consumers cannot be watched")),
         (Resource::Clusters | Resource::Workloads | Resource::Rollouts, _) => Err(Failure::new(
             Exit::Usage,
             "what is in clusters cannot be watched as a list",
@@ -138,7 +139,7 @@ impl Watch<'_> {
             // Refused before the watch begins.
             Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
-            Resource::Tasks | Resource::Failures | Resource::Agents => Ok(()),
+            Resource::Tasks | Resource::Failures | Resource::Agents | Resource::Consumers => Ok(()),
             Resource::Entries => {
                 for node in silent_is_none(journals(client).await)? {
                     if self.wanted(&node) {

@@ -83,7 +83,7 @@ pub async fn calendar(
         return Err(Failure::field("/to", detail));
     }
     let policy = find(&app, &generation, &[]).await?;
-    let bundle = Bundle::parse(policy.text.as_bytes())
+    let bundle = Bundle::parse_signed(policy.text.as_bytes())
         .map_err(|_| Failure::internal(format!("policy {generation} cannot be read by this program")))?;
     let view = CalendarView {
         generation: policy.generation,
@@ -151,7 +151,7 @@ struct Counts {
 
 impl Counts {
     fn new(policy: &PolicyView) -> Self {
-        let parsed = Bundle::parse(policy.text.as_bytes()).ok();
+        let parsed = Bundle::parse_signed(policy.text.as_bytes()).ok();
         let reasons = parsed.as_ref().map(Bundle::reasons).unwrap_or_default();
         let rules = policy.rules.iter().enumerate().map(|(index, rule)| {
             let (why, owner) = reasons.get(index).copied().unwrap_or_default();

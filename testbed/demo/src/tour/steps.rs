@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::freeze::{now_ms, with_freeze};
-use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, person, text, thousandths};
+use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, carried, person, text, thousandths};
 use crate::control::Verb;
 
 /// Every step, with the seconds that it may take on a slow and busy machine.
@@ -30,6 +30,8 @@ pub const STEPS: &[Step] = &[
     Step::new("new bundle", 60, new_bundle),
     Step::new("freeze", 30, person::freeze),
     Step::new("clamp", 60, person::clamp),
+    Step::new("carried", 60, carried::carried),
+    Step::new("own path", 60, carried::own_path),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.

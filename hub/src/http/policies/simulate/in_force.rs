@@ -114,5 +114,5 @@ impl Bundles {
 
 fn parsed(signed: &wire::SignedBundle) -> Option<Bundle> {
     let payload: BundlePayload = codec::decode(&signed.payload).ok()?;
-    Bundle::parse(&payload.text).ok()
+    Bundle::parse_signed(&payload.text).ok()
 }
