@@ -158,7 +158,7 @@ pub enum Answer {
     /// There is no such task, or none that may be leased now.
     NoTask,
     /// The remediation agent as it stands now; as it stood, for one that was removed.
-    Agent(Box<crate::tasks::agents::RemediationAgent>),
+    Remediator(Box<crate::tasks::agents::RemediationAgent>),
     /// There is no such remediation agent, or none that does that.
     NoAgent {
         /// Which, and what to do.

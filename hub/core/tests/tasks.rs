@@ -395,7 +395,7 @@ impl Desk {
             sandbox: String::new(),
         };
         match self.ask(TaskRequest::Register(Box::new(registration))) {
-            Answer::Agent(agent) => agent.id,
+            Answer::Remediator(agent) => agent.id,
             other => panic!("{other:?}"),
         }
     }

@@ -332,7 +332,7 @@ fn view(agent: &RemediationAgent, now: Wall) -> Value {
 
 async fn ask(app: &App, caller: Caller, what: TaskRequest) -> Result<RemediationAgent, Failure> {
     match app.hub.request(Request::Tasks { caller, what }).await? {
-        Answer::Agent(agent) => Ok(*agent),
+        Answer::Remediator(agent) => Ok(*agent),
         other => Err(refused(other)),
     }
 }

@@ -97,7 +97,7 @@ pub async fn register(State(app): State<App>, _: Remediator, body: Body) -> Resu
     let caller = Caller::new(OWNER, Via::Remediation);
     let what = TaskRequest::Register(Box::new(agent));
     match app.hub.request(Request::Tasks { caller, what }).await? {
-        Answer::Agent(_) => {}
+        Answer::Remediator(_) => {}
         Answer::NotYours { reason } => return Err(Failure::forbidden(reason)),
         other => return Err(unexpected(other)),
     }

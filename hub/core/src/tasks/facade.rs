@@ -16,7 +16,7 @@ const JSON_BYTES: usize = 12 * 1024;
 
 pub(super) fn answer_agent(request: u64, result: Result<RemediationAgent, AgentRefusal>, cx: &mut Cx<'_>) {
     match result {
-        Ok(agent) => cx.reply_when_stored(request, Answer::Agent(Box::new(agent))),
+        Ok(agent) => cx.reply_when_stored(request, Answer::Remediator(Box::new(agent))),
         Err(refusal) => cx.reply(request, refused(refusal)),
     }
 }

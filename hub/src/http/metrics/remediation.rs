@@ -40,7 +40,7 @@ const LABELS: [Label; 5] = [
 pub async fn write(page: &mut Page, app: &App, counted: &Counted) -> Result<(), Failure> {
     let tasks = app.hub.tasks().await?;
     let among = |is: &dyn Fn(&Task) -> bool| tasks.iter().filter(|task| is(task)).count() as u64;
-    let mut states = page.family("sentinel_tasks", Kind::Gauge, "Tasks by state.");
+    let states = page.family("sentinel_tasks", Kind::Gauge, "Tasks by state.");
     for state in STATES {
         states.count(&[("state", state.name())], among(&|task| task.state == state));
     }
@@ -49,11 +49,11 @@ pub async fn write(page: &mut Page, app: &App, counted: &Counted) -> Result<(), 
         // Without what stands in brackets, so that nobody who makes codes makes rows.
         *codes.entry(code.split('(').next().unwrap_or(code)).or_default() += 1;
     }
-    let mut rows = page.family("sentinel_task_codes", Kind::Gauge, "Tasks by why they are no fix.");
+    let rows = page.family("sentinel_task_codes", Kind::Gauge, "Tasks by why they are no fix.");
     for (code, count) in codes {
         rows.count(&[("code", code)], count);
     }
-    let mut outcomes = page.family(
+    let outcomes = page.family(
         "sentinel_pull_request_outcomes",
         Kind::Gauge,
         "Pull requests of tasks by what became of them.",
@@ -62,7 +62,7 @@ pub async fn write(page: &mut Page, app: &App, counted: &Counted) -> Result<(), 
         outcomes.count(&[("outcome", label.name())], among(&|task| task.label == Some(label)));
     }
     let agents = app.hub.remediation_agents().await?;
-    let mut stand = page.family(
+    let stand = page.family(
         "sentinel_remediation_agents",
         Kind::Gauge,
         "Remediation agents by how they stand.",
@@ -71,7 +71,7 @@ pub async fn write(page: &mut Page, app: &App, counted: &Counted) -> Result<(), 
         let count = agents.iter().filter(|agent| agent.status == status).count() as u64;
         stand.count(&[("status", status.name())], count);
     }
-    let mut deliveries = page.family(
+    let deliveries = page.family(
         "sentinel_webhook_deliveries",
         Kind::Counter,
         "Webhook deliveries by source and by what became of them.",
