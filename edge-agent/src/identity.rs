@@ -24,11 +24,11 @@ use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{CertificateClock, ClientTls, Leaf, TlsError, Trust};
 
-pub use address::{cache_address, cached_address, resolve};
+pub use address::{cache_address, cached_address, reachable_first, resolve};
 use file::{FORMAT, Stored, read, write};
 #[cfg(test)]
 pub use join::JoinError;
-pub use join::{JoinOptions, join};
+pub use join::{JoinOptions, host_name, join};
 
 /// An agent's identity.
 #[derive(Clone)]

@@ -29,7 +29,7 @@ use wire_transport::{
 };
 
 use crate::clock::boot_ms;
-use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
+use crate::identity::{Identity, IdentityError, cache_address, cached_address, reachable_first, resolve};
 use crate::peers::{Own, Peers};
 use crate::watch::Watch;
 
@@ -498,7 +498,7 @@ impl Runner {
             .clone()
             .unwrap_or_else(|| self.identity.hub().to_owned());
         match resolve(&hub).await {
-            Ok(addresses) => Ok(addresses),
+            Ok(addresses) => Ok(reachable_first(addresses).await),
             Err(cause) => {
                 let state_dir = self.settings.state_dir.clone();
                 let cached = blocking(move || Ok(cached_address(&state_dir))).await?;

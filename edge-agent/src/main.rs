@@ -64,7 +64,7 @@ enum Command {
         /// State folder
         #[arg(long, value_name = "DIR", env = "SENTINEL_STATE", default_value = DEFAULT_STATE)]
         state: PathBuf,
-        /// Name that this node would like
+        /// Name that this node would like; the host's name if absent
         #[arg(long)]
         name: Option<AgentId>,
     },
@@ -192,6 +192,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 hub,
                 token,
                 ca_pin,
+                host: identity::host_name(),
                 name,
                 wall_floor: clock::BUILD_FLOOR,
                 program: env!("CARGO_PKG_VERSION").to_owned(),

@@ -21,6 +21,7 @@ use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::forges::Forges;
 use crate::hub::Handle;
+use crate::inframind::Foresight;
 use crate::keys::RoleFile;
 use crate::metrics::Meters;
 use crate::people::People;
@@ -33,8 +34,10 @@ mod api_tokens;
 mod assets;
 mod audits;
 pub mod auth;
+mod brains;
 pub mod certificate;
 mod clusters;
+mod compress;
 mod decisions;
 mod door;
 mod events;
@@ -77,6 +80,7 @@ mod verify;
 
 pub use answer::{Failure, chained};
 pub use hooks::new_task;
+pub use login::CONSOLE_SESSIONS;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 
@@ -125,6 +129,8 @@ pub struct App {
     pub artifacts: Artifacts,
     /// Hash of the token of remediation agents.
     pub remediation_token: Digest,
+    /// The embedded brain.
+    pub foresight: Arc<Foresight>,
     /// Told when a task may be waiting.
     pub work: Arc<tokio::sync::Notify>,
 }

@@ -16,7 +16,7 @@ use hub_core::tasks::agents::RemediationAgent;
 use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
+use wire::api::{BrainView, DomainView, NodeView, PolicyView, ShadowView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
 use wire::kube::RolloutView;
@@ -65,6 +65,8 @@ enum Ask {
     Epoch(oneshot::Sender<HubEpoch>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
+    Brains(oneshot::Sender<Vec<BrainView>>),
+    GpuLimit(oneshot::Sender<Option<i64>>),
     Input(Box<Input>),
 }
 
@@ -166,6 +168,16 @@ impl Handle {
     /// What policy would say of a plan now; `None` while no bundle was published.
     pub async fn shadow(&self, record: PlanRecord) -> Result<Option<ShadowView>, Stopped> {
         self.ask(|answer| Ask::Shadow(Box::new(record), answer)).await
+    }
+
+    /// Every brain that was graded, with every verb.
+    pub async fn brains(&self) -> Result<Vec<BrainView>, Stopped> {
+        self.ask(Ask::Brains).await
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree; `None` where none does.
+    pub async fn gpu_limit(&self) -> Result<Option<i64>, Stopped> {
+        self.ask(Ask::GpuLimit).await
     }
 
     /// Tells the core something that happened in the shell.
@@ -411,6 +423,8 @@ impl Turn {
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),
+            Ask::GpuLimit(answer) => drop(answer.send(self.core.gpu_limit())),
+            Ask::Brains(answer) => drop(answer.send(self.core.brains(now))),
             Ask::Input(input) => self.turn(*input),
         }
     }

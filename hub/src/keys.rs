@@ -16,7 +16,7 @@ use wire::ids::Digest;
 use crate::http::auth::random_text;
 use crate::store::{Store, StoreError};
 
-pub use roles::{HubKeys, RoleFile, RoleFileError};
+pub use roles::{HubKeys, RoleFile, RoleFileError, domain_of, take_over};
 
 /// Name of the setting that holds the hash of the administrator's token.
 const TOKEN_SETTING: &str = "admin-token";

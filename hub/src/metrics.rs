@@ -130,6 +130,10 @@ pub struct Meters {
     pub enrolled: AtomicU64,
     /// Failed checks that no webhook told of and the forge did when asked.
     pub recovered: AtomicU64,
+    /// Plans of brains elsewhere that were not taken.
+    pub brain_refused: AtomicU64,
+    /// Plans of brains elsewhere that had to wait because they came too fast.
+    pub brain_slowed: AtomicU64,
     inputs: AtomicU64,
     asks: AtomicU64,
     batches: AtomicU64,
@@ -166,6 +170,16 @@ impl Meters {
     /// Counts one webhook delivery of a known source.
     pub fn delivered(&self, source: &str, result: &'static str) {
         *self.lock().deliveries.entry((source.to_owned(), result)).or_default() += 1;
+    }
+
+    /// A plan of a brain was not taken.
+    pub fn brain_plan_refused(&self) {
+        add(&self.brain_refused, 1);
+    }
+
+    /// A plan of a brain had to wait.
+    pub fn brain_slowed(&self) {
+        add(&self.brain_slowed, 1);
     }
 
     /// How it stands.

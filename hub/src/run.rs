@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -30,10 +32,11 @@ use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::limits::Limits;
-use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
+use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
-use crate::inframind;
+use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
+use crate::inframind::{self, Foresight};
 use crate::kafka;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
@@ -181,7 +184,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public, hub.setup.as_deref())?;
+        announce(&hub)?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -203,16 +206,28 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
+/// What a fleet without policy is offered at each start: its nodes watch, and act on nothing.
+const OFFER: &str =
+    "no policy is published yet, so nodes only observe; one to begin with: sentinel policy publish --starter\n";
+
 /// The link of the first person goes to stdout only, so that it is in no log.
-fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
+fn announce(hub: &Running) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    let setup = setup.map(|link| format!("first administrator: {link}\n"));
-    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
-        .and_then(|()| out.flush())
-        .map_err(|cause| RunError::System {
-            action: "write to stdout".to_owned(),
-            cause,
-        })
+    let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
+    let brains = hub.brains.map(|address| format!("brains dial in at {address}\n"));
+    let offer = if hub.without_policy { OFFER } else { "" };
+    write!(
+        out,
+        "ready https://{}\n{}{}{offer}",
+        hub.public,
+        brains.unwrap_or_default(),
+        setup.unwrap_or_default()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|cause| RunError::System {
+        action: "write to stdout".to_owned(),
+        cause,
+    })
 }
 
 /// A hub that runs.
@@ -221,6 +236,10 @@ pub struct Running {
     pub public: Public,
     /// The first person's one-time link, while nobody is there.
     pub setup: Option<String>,
+    /// Where brains dial in, if they may.
+    pub brains: Option<SocketAddr>,
+    /// Whether no bundle is published yet.
+    pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -308,6 +327,7 @@ impl Running {
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
+        let without_policy = fresh && args.bundle.is_none();
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
@@ -342,8 +362,10 @@ impl Running {
             meters: Arc::clone(&meters),
         };
         let http = CancellationToken::new();
+        let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
-            tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
+            let (hub, seen) = (handle.clone(), Arc::clone(&foresight));
+            tasks.spawn(inframind::embedded(hub, Arc::clone(&store), seen, http.clone()));
         }
         if let Some(url) = args.inframind.clone() {
             let tls = args.inframind_tls.clone();
@@ -351,13 +373,23 @@ impl Running {
             let brain = Remote {
                 name: args.inframind_name.clone(),
                 address,
-                cluster: args.trust_domain.clone(),
+                cluster: trust_domain.clone(),
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
+        let mut brains = None;
+        if let (Some(address), Some(folder)) = (args.brain_listen, args.brain_tls.clone()) {
+            let tls = blocking(move || tls_in(&folder)).await??;
+            let (listener, address) = brain_port(address).await?;
+            let reserved = vec![hub_brain::Brain::NAME.to_owned(), args.inframind_name.clone()];
+            let door = DialIn::new(handle.clone(), Arc::clone(&store), Arc::clone(&meters), reserved);
+            tasks.spawn(dial_in(listener, tls, door, trust_domain.clone(), http.clone()));
+            brains = Some(address);
+        }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
-        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
         let key = args.state.join("webhooks.key");
         let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
@@ -383,6 +415,7 @@ impl Running {
             forges,
             artifacts,
             remediation_token,
+            foresight: foresight,
             work,
         };
         tasks.spawn(publisher.run(wanted));
@@ -404,6 +437,8 @@ impl Running {
         Ok(Self {
             public,
             setup,
+            brains,
+            without_policy,
             handle,
             store: base.store,
             quic,
@@ -492,12 +527,34 @@ fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
 
 /// Where the InfraMind is, and the certificates for it.
 fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
-    let Some(folder) = tls else {
-        return Ok(Address { url, tls: None });
+    let tls = tls.map(|folder| tls_in(&folder)).transpose()?;
+    Ok(Address { url, tls })
+}
+
+/// The certificates towards brains, in a folder.
+fn tls_in(folder: &Path) -> Result<Tls, RunError> {
+    let [ca, certificate, key] = tls_files(folder)?;
+    Ok(Tls { ca, certificate, key })
+}
+
+/// The port at which brains dial in, and where it is.
+async fn brain_port(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |cause| RunError::System {
+        action: format!("listen for brains on {address}: give another --brain-listen"),
+        cause,
     };
-    let [ca, certificate, key] = tls_files(&folder)?;
-    let tls = Tls { ca, certificate, key };
-    Ok(Address { url, tls: Some(tls) })
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves brains that dial in until the hub stops.
+async fn dial_in(listener: TcpListener, tls: Tls, door: DialIn, cluster: String, stop: CancellationToken) {
+    let stopped = stop.cancelled_owned();
+    let served = wire_inframind::server::serve(listener, Some(&tls), Arc::new(door), &cluster, stopped);
+    if let Err(error) = served.await {
+        tracing::error!(%error, "brains cannot dial in any more");
+    }
 }
 
 /// Who sends events to outgoing webhooks.

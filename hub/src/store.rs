@@ -146,6 +146,14 @@ pub trait Store: Send + Sync + 'static {
     /// Entries after this place, oldest first.
     fn entries(&self, node: &AgentId, after: (Epoch, Seq), limit: usize) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
 
+    /// Entries before this place, newest first; without a place, the newest ones.
+    fn newest_entries(
+        &self,
+        node: &AgentId,
+        before: Option<(Epoch, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
+
     /// Walks a node's entries from the newest back, until told to stop.
     fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError>;
 
@@ -185,6 +193,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Telemetry blocks that arrived after this number, oldest first: (number, agent, epoch, block).
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError>;
+
+    /// Number of the newest telemetry block, 0 if there is none.
+    fn newest_block(&self) -> Result<u64, StoreError>;
 
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;

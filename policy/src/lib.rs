@@ -60,6 +60,8 @@ pub use replay::replay;
 pub use schema::{explain_kind, rule_kinds, schema};
 pub use sites::Site;
 
+/// The bundle to begin with: `sentinel policy init` writes it, and `sentinel policy publish --starter` publishes it.
+pub const STARTER_BUNDLE: &str = include_str!("../bundles/starter.yaml");
 /// The bundle of the demo.
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");
 /// A stricter one, which the demo's tour publishes.

@@ -16,11 +16,15 @@ import { Fleet } from "./pages/Fleet";
 import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
+import { Brains } from "./pages/Brains";
+import { Plan } from "./pages/Plan";
+import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Task } from "./pages/Task";
 import { Tasks } from "./pages/Tasks";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
+import { Title } from "./parts/Title";
 import { startRouting, useRoute } from "./state/route";
 import { restartStream, startStream } from "./state/stream";
 import { applyTheme, theme } from "./state/theme";
@@ -30,9 +34,6 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   const link = useStore((state) => state.link);
   const { route } = useRoute();
   const [refused, setRefused] = useState(first);
-  useEffect(() => {
-    document.title = `${titleOf(route)} · Sentinel`;
-  });
   useEffect(() => {
     // A one-time link opened in a page that is open already changes only the part after `#`.
     const entered = (): void => {
@@ -50,6 +51,7 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   if (link === "unauthorized") return <Login failure={refused} />;
   return (
     <Shell>
+      <Title name={titleOf(route)} />
       <Page />
     </Shell>
   );
@@ -68,8 +70,14 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "plans":
+      return <Plans />;
+    case "plan":
+      return <Plan key={route.id} id={route.id} />;
+    case "brains":
+      return <Brains />;
     case "policies":
-      return <Policies />;
+      return <Policies generation={route.generation} />;
     case "tasks":
       return <Tasks />;
     case "task":
@@ -104,8 +112,14 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "plans":
+      return "Plans";
+    case "plan":
+      return `Plan ${route.id.slice(0, 8)}`;
+    case "brains":
+      return "Brains";
     case "policies":
-      return "Policies";
+      return route.generation === null ? "Policies" : `Policy ${route.generation}`;
     case "tasks":
     case "task":
       return "Tasks";

@@ -154,6 +154,11 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// The nodes, to read.
+    pub(crate) fn fleet(&self) -> &'a Fleet {
+        self.fleet
+    }
+
     /// Whether the hub has a node of this name.
     pub(crate) fn knows(&self, node: &AgentId) -> bool {
         self.fleet.find(node).is_some()

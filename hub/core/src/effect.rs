@@ -1,5 +1,7 @@
 //! What the hub's core asks for.
 
+use std::time::Duration;
+
 use wire::api::BundleProblem;
 use wire::enroll::Refusal;
 use wire::entry::RawEntry;
@@ -194,6 +196,8 @@ pub enum Answer {
     Noted,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
+    /// What is known of a brain with a verb now.
+    Brain(Box<wire::api::BrainView>),
     /// It is stored, and is being done.
     Accepted,
     /// What came of a change of a deployment.
@@ -231,13 +235,28 @@ pub enum Answer {
         /// Why.
         reason: String,
     },
-    /// Nothing was heard in time; the command stays valid until it expires.
+    /// Nothing was heard in time; the command is durable and stays valid until it expires.
     Waiting {
         /// Which command.
         id: CommandId,
+        /// For which agent.
+        agent: AgentId,
         /// The decision, if that much was heard.
         decision: Option<DecisionId>,
+        /// How long it may still be brought to its agent.
+        left: Duration,
     },
+    /// A command was called off.
+    Cancelled {
+        /// Which.
+        id: CommandId,
+        /// For which agent.
+        agent: AgentId,
+        /// Whether it had been sent before, so that its agent may have it.
+        sent: bool,
+    },
+    /// No command of this id is under way: it never was, or it is over.
+    UnknownCommand,
     /// There is no such agent.
     UnknownAgent,
     /// It cannot be stored now.

@@ -439,6 +439,11 @@ impl Fleet {
     }
 
     /// The node with this name, added if it is not there.
+    /// The site of a node, if the hub has one of this name.
+    pub(crate) fn site(&self, agent: &AgentId) -> Option<&str> {
+        self.find(agent).map(|node| node.record.site.as_str())
+    }
+
     pub(crate) fn place_or_new(&mut self, agent: &AgentId, site: &str) -> Place {
         match self.place(agent) {
             Some(place) => place,

@@ -8,7 +8,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use wire::api::ShadowView;
+use wire::Quantity;
+use wire::api::{BrainView, ShadowView};
 use wire::change::ChangeRecord;
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
@@ -28,7 +29,7 @@ use crate::fleet::{Fleet, Place};
 use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
-use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
+use crate::plans::{BrainRecord, Interference, PaceRecord, PlanAsk, PlanRecord, Plans, StepAnswer, brain_view};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
@@ -74,9 +75,11 @@ pub struct Hub {
     pub(crate) access: Access,
     pub(crate) agents: Agents,
     pub(crate) tasks: Tasks,
-    plans: Plans,
+    pub(crate) plans: Plans,
     /// What nodes said of steps, for their plans.
     pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// What acted on nodes that plans look at, and is no plan's step.
+    pub(crate) interferences: VecDeque<Interference>,
     /// Nodes with new stored readings.
     pub(crate) fresh_readings: BTreeSet<Place>,
     /// Nodes whose session was just welcomed.
@@ -122,8 +125,13 @@ impl Hub {
                 let tasks = taken::<Task>(&mut recovered);
                 Tasks::recovered(tasks, taken::<RemediationAgent>(&mut recovered))?
             },
-            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            plans: {
+                let plans = taken::<PlanRecord>(&mut recovered);
+                let brains = taken::<BrainRecord>(&mut recovered);
+                Plans::recovered(plans, brains, taken::<PaceRecord>(&mut recovered))?
+            },
             step_answers: VecDeque::new(),
+            interferences: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
             came: BTreeSet::new(),
             clusters: {
@@ -237,7 +245,9 @@ impl Hub {
                     }
                 }
                 Task::KIND | RemediationAgent::KIND => self.tasks.settle(kind, id, *revision, is_stored),
-                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
+                PlanRecord::KIND | BrainRecord::KIND | PaceRecord::KIND => {
+                    self.plans.settle(kind, id, *revision, is_stored)
+                }
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
                 Remembered::KIND => self.keys.settle(id, *revision, is_stored),
@@ -373,6 +383,8 @@ impl Hub {
                 cx.reply(request, Answer::Noted);
             }
             Request::Export { caller } => self.export(request, caller, now),
+            Request::Await { id, wait } => self.await_command(request, &id, wait, now),
+            Request::Cancel { caller, id, reason } => self.cancel_command(request, caller, &id, &reason, now),
             Request::Order {
                 id,
                 agent,
@@ -426,6 +438,9 @@ impl Hub {
             while let Some(place) = self.came.pop_first() {
                 let node = self.fleet.node(place).id().clone();
                 self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(found) = self.interferences.pop_front() {
+                self.with_plans(now, |plans, cx| plans.interfered(&found, cx));
             }
             while let Some(place) = self.fresh_readings.pop_first() {
                 let node = self.fleet.node(place).id().clone();
@@ -525,7 +540,17 @@ impl Hub {
 
     /// What policy would say of each step of this plan now; `None` while no bundle was published.
     pub fn shadow_plan(&self, record: &PlanRecord, now: Now) -> Option<ShadowView> {
-        shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
+        self.plans.shadow(record, self.bundles.rules(), &self.fleet, now)
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree: what a brain foresees comes before it.
+    pub fn gpu_limit(&self) -> Option<i64> {
+        self.bundles.rules()?.lowest_limit(Quantity::GpuTemperature)
+    }
+
+    /// Every brain that was graded, with every verb, as it is stored.
+    pub fn brains(&self, now: Now) -> Vec<BrainView> {
+        self.plans.brains().map(|found| brain_view(found, now)).collect()
     }
 
     /// Identities and join tokens, as they are stored.
@@ -640,14 +665,14 @@ impl Hub {
             let wait = self.admission.slot(now.mono) + self.random.below(Duration::from_secs(1));
             self.dismiss(session, GoodbyeReason::Stopping, wait, "the hub stops", now);
         }
-        self.stop_commands();
+        self.stop_commands(now);
     }
 
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.due(now.mono) {
             match timer {
                 Timer::Hello(session) => self.hello_overdue(session, now),
-                Timer::Wait(id) => self.wait_over(&id),
+                Timer::Wait(id) => self.wait_over(&id, now),
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),

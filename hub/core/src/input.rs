@@ -166,6 +166,22 @@ pub enum Request {
         /// Who takes it away.
         caller: Caller,
     },
+    /// Wait for what comes of a command that is under way.
+    Await {
+        /// Which.
+        id: CommandId,
+        /// How long the answer may wait.
+        wait: Duration,
+    },
+    /// Call a command off that its agent has not decided yet.
+    Cancel {
+        /// Who asks.
+        caller: Caller,
+        /// Which.
+        id: CommandId,
+        /// Why.
+        reason: String,
+    },
     /// Have an agent do something.
     Order {
         /// The command's id, drawn by the shell.

@@ -11,31 +11,41 @@
 //! (steps that clusters carry out).
 
 mod at_cluster;
+mod brains;
 mod judge;
 mod machine;
+mod pace;
 mod record;
 mod view;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use policy_execution::{Answer as Carried, Event as StepEvent, Task};
+use wire::api::ShadowView;
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, Digest, PlanId};
-use wire::plan::{Draft, Observation, Plan, PlanState, Source};
-use wire::time::Mono;
-use wire::{Action, Origin};
+use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
+use wire::time::{Mono, Now};
+use wire::{Action, DecisionId, DeviceId, Origin};
 
+pub use brains::BrainRecord;
 pub use machine::{PlanRecord, StepRecord};
-pub(crate) use view::shadow_view;
-pub use view::{PlanClock, plan_view};
+pub use pace::PaceRecord;
+pub use policy_trust::Tier;
+pub use view::{PlanClock, brain_view, plan_view};
 
 use crate::cx::{Ask, Cx, StepOrder, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::Answer;
+use crate::fleet::Fleet;
 use crate::timers::Timer;
 use at_cluster::Looks;
+use brains::Brains;
+use judge::Situation;
 use machine::{Event, Reaction, Want};
+use pace::Pace;
 
 /// What somebody wants of plans.
 #[derive(Debug, Clone)]
@@ -73,6 +83,17 @@ pub enum PlanAsk {
         /// Id of the new one.
         id: PlanId,
     },
+    /// Set what a brain may do with a verb without a person.
+    Grant {
+        /// The brain's name.
+        brain: String,
+        /// The verb's name.
+        verb: String,
+        /// The tier that it has from now on.
+        tier: Tier,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What a node, or the hub in its place, says of a step.
@@ -86,10 +107,26 @@ pub(crate) struct StepAnswer {
     pub(crate) detail: String,
 }
 
+/// Something that a node did to a device and that is no step of a plan.
+#[derive(Debug, Clone)]
+pub(crate) struct Interference {
+    /// The node's decision.
+    pub(crate) by: DecisionId,
+    /// What it was done to.
+    pub(crate) device: DeviceId,
+}
+
+/// Documents of one kind as they are stored, and the unique keys of all of them.
+pub(crate) type Rows = (Vec<StoredDocument>, Vec<(String, String)>);
+
 /// All plans that are not over.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
     documents: Documents<PlanRecord>,
+    /// What is known of those who send them.
+    brains: Brains,
+    /// How often steps that limit themselves have begun.
+    pace: Pace,
     /// Plans that look for an effect on a node.
     looking: BTreeSet<(AgentId, PlanId)>,
     /// Plans that wait for a node to come.
@@ -100,11 +137,14 @@ pub(crate) struct Plans {
 
 impl Plans {
     pub(crate) fn recovered(
-        documents: impl IntoIterator<Item = StoredDocument>,
-        keys: impl IntoIterator<Item = (String, String)>,
+        (documents, keys): Rows,
+        (brains, brain_keys): Rows,
+        (pace, pace_keys): Rows,
     ) -> Result<Self, Unreadable> {
         Ok(Self {
             documents: Documents::recovered(documents, keys)?,
+            brains: Brains::recovered(brains, brain_keys)?,
+            pace: Pace::recovered(pace, pace_keys)?,
             ..Self::default()
         })
     }
@@ -118,13 +158,62 @@ impl Plans {
     }
 
     /// A row came back from the store, or did not.
-    pub(crate) fn settle(&mut self, id: &str, revision: u64, is_stored: bool) {
-        self.documents.settle(id, revision, is_stored);
+    pub(crate) fn settle(&mut self, kind: &str, id: &str, revision: u64, is_stored: bool) {
+        match kind {
+            BrainRecord::KIND => self.brains.settle(id, revision, is_stored),
+            PaceRecord::KIND => self.pace.settle(id, revision, is_stored),
+            _ => self.documents.settle(id, revision, is_stored),
+        }
+    }
+
+    /// What is known of brains, as it is stored, by brain and verb.
+    pub(crate) fn brains(&self) -> impl Iterator<Item = &BrainRecord> {
+        self.brains.stored()
+    }
+
+    /// What policy would say of each step now; `None` while no bundle was published.
+    pub(crate) fn shadow(
+        &self,
+        record: &PlanRecord,
+        rules: Option<&Arc<policy::Bundle>>,
+        fleet: &Fleet,
+        now: Now,
+    ) -> Option<ShadowView> {
+        view::shadow_view(record, self.situation(record, rules, fleet, now))
+    }
+
+    fn situation<'a>(
+        &'a self,
+        record: &PlanRecord,
+        rules: Option<&'a Arc<policy::Bundle>>,
+        fleet: &Fleet,
+        now: Now,
+    ) -> Situation<'a> {
+        let nodes = record.plan.targets().into_iter().filter_map(Target::node);
+        let sites: BTreeSet<&str> = nodes.filter_map(|node| fleet.site(node)).collect();
+        Situation {
+            rules,
+            brains: &self.brains,
+            pace: &self.pace,
+            sites: sites.len(),
+            now,
+        }
     }
 
     /// Carries a request out, or says why not.
     pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: PlanAsk, cx: &mut Cx<'_>) {
         let result = match what {
+            PlanAsk::Grant {
+                brain,
+                verb,
+                tier,
+                reason,
+            } => {
+                return match self.brains.grant((&brain, &verb), tier, (caller, &reason), cx) {
+                    Ok(found) => cx.reply_when_stored(request, Answer::Brain(Box::new(brain_view(&found, cx.now)))),
+                    Err(reason) => cx.reply(request, Answer::Rejected { reason }),
+                };
+            }
             PlanAsk::Submit { id, draft } => self.submit(id, *draft, None, &caller, cx),
             PlanAsk::Retry { of, id } => self.retry(&of, id, &caller, cx),
             PlanAsk::Approve { id } => {
@@ -168,6 +257,12 @@ impl Plans {
                 )),
             };
         }
+        if let Some(known) = record::prediction_key(&plan).and_then(|key| self.documents.holder(&key)) {
+            return Err(format!(
+                "prediction: `{}` belongs to plan {known}: each prediction has an id of its own",
+                plan.claim.as_ref().map_or("", |claim| claim.prediction.as_str())
+            ));
+        }
         for (index, step) in plan.steps.iter().enumerate() {
             reachable_target(step, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
         }
@@ -175,6 +270,7 @@ impl Plans {
         let record = PlanRecord::new(plan, retry_of, cx.now);
         let change = submitted(&record, caller);
         self.write(&record, Some(change), cx)?;
+        self.brains.predicted(&record.plan, cx);
         Ok(record)
     }
 
@@ -311,6 +407,18 @@ impl Plans {
         !of_node(&self.looking, node).is_empty()
     }
 
+    /// Something else than a plan acted on a device: what plans see there now may be its doing.
+    pub(crate) fn interfered(&mut self, found: &Interference, cx: &mut Cx<'_>) {
+        for id in of_node(&self.looking, &found.by.agent) {
+            let record = self.documents.get(&id.to_string());
+            let step = record.and_then(|record| record.plan.steps.get(record.current()));
+            if step.and_then(|step| step.target.device()) == Some(&found.device) {
+                let by = found.by.clone();
+                self.tell(id, Event::Interfered { by }, &Caller::hub(), cx);
+            }
+        }
+    }
+
     fn look(&mut self, id: PlanId, cx: &mut Cx<'_>) {
         let Some(record) = self.documents.newest_mut(&id.to_string()) else {
             self.looking.retain(|(_, looking)| *looking != id);
@@ -348,12 +456,17 @@ impl Plans {
     fn follow(&mut self, mut record: PlanRecord, reaction: Reaction, caller: &Caller, cx: &mut Cx<'_>) {
         let id = record.plan.id;
         if reaction.store {
-            note_begin(&mut record, cx);
+            if note_begin(&mut record, cx)
+                && let Some(step) = record.plan.steps.get(record.current())
+            {
+                self.pace.begins(step, cx);
+            }
             let change = reaction.entered.map(|state| entered(&record, state, caller));
             // What was admitted once fits again: its keys are its own and its bounds are the plan's.
             if let Err(problem) = self.write(&record, change, cx) {
                 cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", target(id)).because(problem));
             }
+            self.brains.outcome(&record, cx);
         } else if let Some(newest) = self.documents.newest_mut(&id.to_string()) {
             *newest = record;
         }
@@ -395,11 +508,11 @@ impl Plans {
         };
         match want {
             Want::Judge => {
-                let judged = judge::whole(&record, cx.rules, cx.now);
+                let judged = judge::whole(&record, self.situation(&record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::Judged(judged), &Caller::hub(), cx);
             }
             Want::JudgeStep(step) => {
-                let judged = judge::step(&record, step, cx.rules, cx.now);
+                let judged = judge::step(&record, step, self.situation(&record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::StepJudged(judged), &Caller::hub(), cx);
             }
             Want::Reach => self.reach(id, cx),
@@ -470,19 +583,22 @@ impl Plans {
     }
 }
 
-/// With the intent of a step its record keeps how the world was before, and the command that will carry it out.
-fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) {
+/// With the intent of a step its record keeps how the world was before, and the command that will carry it out. Returns whether a
+/// step begins with this.
+fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) -> bool {
     let index = record.current();
     let (id, step) = (record.plan.id, record.plan.steps.get(index));
     let expected = step.and_then(|step| Some((step.target.node()?, step.expected.as_ref()?)));
     let before = expected.and_then(|(node, expected)| cx.latest(node, &expected.metric));
-    if let Some(step) = record.steps.get_mut(index)
-        && step.execution.state() == wire::StepState::Intending
-        && step.command.is_none()
-    {
-        step.command = Some(command_id(id, index, 0));
-        step.before = before;
-    }
+    let step = record.steps.get_mut(index);
+    let begins =
+        |step: &&mut StepRecord| step.execution.state() == wire::StepState::Intending && step.command.is_none();
+    let Some(step) = step.filter(begins) else {
+        return false;
+    };
+    step.command = Some(command_id(id, index, 0));
+    step.before = before;
+    true
 }
 
 /// Plans of a set that are about this node.
@@ -600,11 +716,13 @@ fn entered(record: &PlanRecord, state: PlanState, caller: &Caller) -> ChangeReco
     if let Some(observed) = step.and_then(|step| step.observed) {
         change = change.with("before", observed.before).with("after", observed.after);
     }
-    if let (Some(claim), Some(outcome)) = (&record.plan.claim, record.outcome()) {
-        let label = outcome
-            .label()
-            .map_or("censored", |came_true| if came_true { "true" } else { "false" });
-        change = change.with("prediction", &claim.prediction).with("came true", label);
+    if let (Some(claim), Some(seen)) = (&record.plan.claim, brains::seen(record)) {
+        change = change
+            .with("prediction", &claim.prediction)
+            .with("came true", seen.name());
+    }
+    if let Some(by) = record.interfered().filter(|_| state.is_final()) {
+        change = change.with("interfered", by);
     }
     change
 }

@@ -402,6 +402,92 @@ fn a_command_waits_for_its_agent_and_is_sent_with_what_is_left_of_its_time() {
     assert!(world.store.commands.is_empty());
 }
 
+fn command_of(request: u64) -> CommandId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&request.to_le_bytes());
+    CommandId(id)
+}
+
+#[test]
+fn a_command_for_a_node_that_is_away_is_told_to_wait_once_it_is_durable() {
+    let mut world = World::new(1);
+    world.join(0).unwrap();
+    world.settle();
+    world.close(0, "cut");
+    let hold = world.order(0, Order::Hold, 3_600_000, 0);
+    assert!(
+        world.replies.get(&hold).is_none_or(Vec::is_empty),
+        "it is not durable yet"
+    );
+    world.settle();
+    let Some([Answer::Waiting { left, .. }]) = world.replies.get(&hold).map(Vec::as_slice) else {
+        panic!("{:?}", world.replies.get(&hold));
+    };
+    assert!(*left > Duration::from_secs(3_500), "{left:?}");
+    // Whoever comes later waits for the same command, and hears what became of it.
+    let wait = Duration::from_secs(60);
+    let later = world.request(hub_core::Request::Await {
+        id: command_of(hold),
+        wait,
+    });
+    let session = world.join(0).unwrap();
+    world.settle();
+    assert_eq!(world.heard[&session].commands().len(), 1);
+    let (who, reason) = ("ann".to_owned(), "test".to_owned());
+    world.agents[0].push(EntryBody::Event(Event::Held { who, reason }));
+    world.send_next(0, 1);
+    world.settle();
+    assert!(matches!(world.replies[&later].as_slice(), [Answer::Done { .. }]));
+    let over = world.request(hub_core::Request::Await {
+        id: command_of(hold),
+        wait,
+    });
+    assert!(matches!(world.replies[&over].as_slice(), [Answer::UnknownCommand]));
+}
+
+#[test]
+fn a_command_that_is_called_off_is_not_sent_and_says_whether_it_ever_was() {
+    let mut world = World::new(1);
+    world.join(0).unwrap();
+    world.settle();
+    let cancel = |world: &mut World, order: u64| {
+        let caller = wire::change::Caller::new("bob", wire::change::Via::Api);
+        let reason = "not needed".to_owned();
+        let request = world.request(hub_core::Request::Cancel {
+            caller,
+            id: command_of(order),
+            reason,
+        });
+        world.settle();
+        world.replies[&request].clone()
+    };
+    let sent = world.order(0, Order::Hold, 3_600_000, 30_000);
+    world.settle();
+    assert!(matches!(
+        cancel(&mut world, sent).as_slice(),
+        [Answer::Cancelled { sent: true, .. }]
+    ));
+    assert!(
+        matches!(world.replies[&sent].as_slice(), [Answer::Refused { .. }]),
+        "whoever waited is told"
+    );
+    world.close(0, "cut");
+    let unsent = world.order(0, Order::Hold, 3_600_000, 0);
+    world.settle();
+    assert!(matches!(
+        cancel(&mut world, unsent).as_slice(),
+        [Answer::Cancelled { sent: false, .. }]
+    ));
+    assert!(matches!(
+        cancel(&mut world, unsent).as_slice(),
+        [Answer::UnknownCommand]
+    ));
+    let session = world.join(0).unwrap();
+    world.settle();
+    assert!(world.heard[&session].commands().is_empty(), "none of them is sent now");
+    assert!(world.store.commands.is_empty());
+}
+
 #[test]
 fn every_end_of_a_command_is_one_answer() {
     let ask = |world: &mut World| {

@@ -15,21 +15,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
-use wire::{AgentId, DecisionId};
+use wire::{AgentId, CommandId, DecisionId, Wall};
 
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
-pub use self::plan::{Plan, Said, Subject, Submit};
+pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 pub use self::webhook::Webhook;
-use self::words::{not_empty, parameter, span, target, victim};
+use self::words::{not_empty, parameter, since, span, target, victim};
+use crate::choice::{Field, Selector};
+use crate::complete;
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
 6 hub or node unreachable, 7 wait timed out, 8 degraded.\n\
-Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, in this order.";
+Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, the hub of this machine \
+(/var/lib/sentinel-hub/admin.json), in this order. A node needs none on its own machine: --local.";
 
 /// The command line of Sentinel, for a hub and for a node's own socket.
 #[derive(Debug, Parser)]
@@ -57,6 +61,12 @@ pub struct Global {
         hide_possible_values = false
     )]
     pub output: Format,
+    /// Ask nodes on their own sockets, without the hub: those of the context, else the agent of this machine
+    #[arg(long, global = true)]
+    pub local: bool,
+    /// Ask the node at this socket; no context is needed
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Longest wait for an answer or an outcome, for example 500ms, 30s or 5m
     #[arg(long, global = true, value_name = "SPAN", value_parser = span)]
     pub timeout: Option<Duration>,
@@ -106,10 +116,28 @@ pub enum Verb {
         #[command(subcommand)]
         what: Plan,
     },
+    /// Set how much a brain may do without a person; `get brains` shows what each has earned
+    Brain {
+        #[command(subcommand)]
+        what: BrainVerb,
+    },
     /// Veto all but protective actions on a node
     Hold(Reasoned),
     /// Take a hold back
     Release(Reasoned),
+    /// Wait for what comes of a command that its node has not carried out yet
+    Wait {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+    },
+    /// Call a command off that its node has not decided yet
+    Cancel {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
     /// Failed checks that became tasks: show, cancel, try again
     Task {
         #[command(subcommand)]
@@ -215,7 +243,7 @@ pub enum Resource {
     /// Decisions, newest first
     #[value(alias = "decision")]
     Decisions,
-    /// Entries of the journals, oldest first
+    /// Entries of the journals, newest first
     #[value(alias = "entry")]
     Entries,
     /// Published bundles, newest first
@@ -251,6 +279,9 @@ pub enum Resource {
     /// Rollouts under way and the last finished ones, newest first
     #[value(alias = "rollout")]
     Rollouts,
+    /// Brains with every verb that they are graded for: how far each is trusted, and what that rests on
+    #[value(alias = "brain")]
+    Brains,
     /// Failed checks that became tasks, newest first
     #[value(alias = "task")]
     Tasks,
@@ -343,20 +374,43 @@ pub struct Get {
     /// Only this one: a node's name, a decision's or entry's id, a policy's generation or name
     pub name: Option<String>,
     /// Only of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket; without --node, every node of the context
+    /// Only rows with these labels or fields, for example rack=r7,site!=berlin; of decisions and entries, those of such nodes
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<Selector>,
+    /// Only rows since then: a span before now, for example 30m or 7d, or a time (RFC 3339)
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Wall>,
+    /// Only the newest, oldest first, as in a log
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    pub tail: Option<usize>,
+    /// By a field as -o json names it, for example backlog_entries or gpus.0.temperature_mc; - before it puts the greatest first
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    pub sort_by: Option<Field>,
+    /// Leave out the line of titles
     #[arg(long)]
-    pub local: bool,
+    pub no_headers: bool,
     /// Go on and print what changes, until interrupted
     #[arg(short, long, visible_short_alias = 'f', visible_alias = "follow")]
     pub watch: bool,
     /// Only events after this one's `sentinelcursor`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Most rows; 0 is all of them
-    #[arg(long, default_value_t = 100)]
-    pub limit: usize,
+    /// Most rows; 0 is all of them; 100 if absent, and with --since all since then
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+impl Get {
+    /// Most rows that are read; 0 is no limit.
+    pub fn most(&self) -> usize {
+        match (self.tail.or(self.limit), self.since) {
+            (Some(most), _) => most,
+            (None, Some(_)) => 0,
+            (None, None) => 100,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -365,52 +419,48 @@ pub enum Describe {
     #[command(alias = "nodes")]
     Node {
         /// Its name
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         name: AgentId,
-        /// Ask the node's own socket
-        #[arg(long)]
-        local: bool,
     },
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Why {
     /// The decision, for example edge-03.1.42, or the plan, or the task
-    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject)]
+    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject, add = ArgValueCompleter::new(complete::decisions))]
     pub id: Option<Subject>,
     /// The newest one
     #[arg(long)]
     pub last: bool,
     /// Of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The decision, for example edge-03.1.42
+    #[arg(add = ArgValueCompleter::new(complete::decisions))]
     pub id: DecisionId,
     /// On this node; the decision's own if absent
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// Only this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
+    /// Wait until nodes that are away or catching up have sent everything, for --timeout or two minutes
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Act {
     /// Where: NODE or NODE/DEVICE, for example edge-03/gpu0
-    #[arg(value_parser = target)]
+    #[arg(value_parser = target, add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
     /// What: power_cap, release_power_cap, restart, throttle, unthrottle or notify
     pub action: String,
@@ -420,9 +470,19 @@ pub struct Act {
     /// Why you want it; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// Ask at the node's own socket, without the hub
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long a command may wait for its node, and whether its outcome is waited for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Patience {
+    /// Do not wait for the outcome: exit status 0 once the hub has the command durable; `sentinel wait ID` waits for it later
     #[arg(long)]
-    pub local: bool,
+    pub no_wait: bool,
+    /// How long it may wait for a node that is away; an action as long as its outcome is waited for, a hold an hour if absent
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub valid_for: Option<Duration>,
 }
 
 /// A node, and perhaps a part of it.
@@ -435,13 +495,13 @@ pub struct Target {
 #[derive(Debug, clap::Args)]
 pub struct Reasoned {
     /// Which node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub node: AgentId,
     /// Why; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// At the node's own socket, without the hub
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Subcommand)]
@@ -469,6 +529,8 @@ pub enum DemoVerb {
     Heal,
     /// Drive a GPU hot
     Heat,
+    /// Let the load of a GPU grow over minutes, so that a brain can foresee the heat
+    Grow,
     /// Let it cool
     Cool,
     /// Make a node's workload leak memory
@@ -490,6 +552,7 @@ impl DemoVerb {
             Self::Cut => "cut",
             Self::Heal => "heal",
             Self::Heat => "heat",
+            Self::Grow => "grow",
             Self::Cool => "cool",
             Self::Leak => "leak",
             Self::HangGpu => "hang-gpu",
@@ -506,7 +569,7 @@ pub struct Demo {
     #[arg(value_enum)]
     pub verb: DemoVerb,
     /// To whom: NODE, NODE/gpuN, SITE or hub
-    #[arg(value_parser = victim)]
+    #[arg(value_parser = victim, add = ArgValueCompleter::new(complete::targets))]
     pub whom: Victim,
     /// With cut and heal: only the path between the two; hub or a node
     #[arg(long, value_name = "NAME")]
@@ -550,6 +613,13 @@ mod tests {
             "get decisions --node edge-03 --local --watch -o jsonl",
             "get entries --limit 0",
             "get policies -o yaml",
+            "get entries --since 1h --tail 20 -f -l rack=r7,site!=b --no-headers",
+            "get nodes --sort-by -backlog_entries --socket a.sock",
+            "hold edge-03 --reason hands --no-wait --valid-for 2h",
+            "wait 0198f2c07a5b7d1e8f00112233445566 --timeout 5m",
+            "cancel 0198f2c07a5b7d1e8f00112233445566 --reason wrong",
+            "policy rollback 7",
+            "policy import a.parcel --local",
             "describe node edge-03",
             "why edge-03.1.42 --local",
             "why --last --node edge-03",
@@ -666,7 +736,6 @@ mod tests {
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
-            ("policy import a.parcel", "--node"),
             ("policy simulate --bundle b.yaml", "--since"),
             ("policy simulate --bundle b.yaml --input a.jsonl", "--old"),
             ("policy init --threshold 0", "1..=16"),

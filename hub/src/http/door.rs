@@ -213,7 +213,7 @@ fn note_use(app: &App, token: &hub_core::ApiToken) {
 }
 
 fn by_cookie(app: &App, cookie: &str) -> Result<Identity, Failure> {
-    if app.auth.is_session(cookie) {
+    if app.auth.is_session(cookie, app.now()) {
         return Ok(Identity::administrator(Via::Console));
     }
     let found = cookie

@@ -14,13 +14,13 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use wire::api::{NodeState, NodeView};
+use wire::api::{BrainView, NodeState, NodeView};
 use wire::decision::Verdict;
 use wire::exposition::{Buckets, Format, Kind, Page};
 
 use super::{App, Failure};
 use crate::consumers::Standing;
-use crate::metrics::{BOUNDS, Counted, Histogram};
+use crate::metrics::{BOUNDS, Counted, Histogram, Meters};
 
 mod fleet;
 mod process;
@@ -81,6 +81,7 @@ pub async fn measured(app: &App) -> Result<Page, Failure> {
         .count(&[("component", "hub"), ("version", env!("CARGO_PKG_VERSION"))], 1);
     of_nodes(&mut page, &app.hub.nodes().await?);
     of_policy(&mut page, app).await?;
+    of_brains(&mut page, &app.hub.brains().await?, &app.meters);
     of_store(&mut page, app);
     let counted = app.meters.counted();
     of_decisions(&mut page, &counted);
@@ -144,6 +145,35 @@ fn format(headers: &HeaderMap) -> Format {
 
 fn answer(format: Format, text: String) -> Response {
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
+}
+
+/// How far brains are trusted, and what that rests on. Brains have no names here: each is a count.
+fn of_brains(page: &mut Page, brains: &[BrainView], meters: &Meters) {
+    let tiers = page.family(
+        "sentinel_hub_brain_tiers",
+        Kind::Gauge,
+        "Pairs of brain and verb by the tier that they have.",
+    );
+    for tier in ["T0", "T1", "T2", "T3"] {
+        let count = brains.iter().filter(|brain| brain.tier == tier).count();
+        tiers.count(&[("tier", tier)], count as u64);
+    }
+    page.family(
+        "sentinel_hub_brain_predictions",
+        Kind::Counter,
+        "Predictions of all brains whose outcome was told, also those that could not be told.",
+    )
+    .count(&[], brains.iter().map(|brain| brain.predictions).sum());
+    page.family(
+        "sentinel_hub_brain_predictions_censored",
+        Kind::Counter,
+        "Of them, those that could not be told.",
+    )
+    .count(&[], brains.iter().map(|brain| brain.censored).sum());
+    let help = "Plans of brains elsewhere that were not taken, or came too fast and had to wait.";
+    page.family("sentinel_hub_brain_plans_turned_down", Kind::Counter, help)
+        .count(&[("why", "refused")], meters.brain_refused.load(Ordering::Relaxed))
+        .count(&[("why", "too_fast")], meters.brain_slowed.load(Ordering::Relaxed));
 }
 
 fn of_nodes(page: &mut Page, nodes: &[NodeView]) {

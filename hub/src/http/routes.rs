@@ -2,15 +2,15 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, agents, api_tokens, assets, audits, clusters, decisions, door, events, facade, glass, guard,
-    handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies,
-    problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
+    App, Failure, actions, agents, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events,
+    facade, glass, guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels,
+    plans, policies, problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -185,6 +185,11 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/action-plans/{id}/retry", P::PlansExecute, || {
         post(plans::retry)
     }),
+    read("/api/v1/brains", P::PlansRead, || get(brains::list)),
+    read("/api/v1/forecast", P::NodesRead, || get(brains::forecast)),
+    act("/api/v1/brains/{brain}/{verb}/tier", P::PlansApprove, || {
+        post(brains::grant)
+    }),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
     read("/api/v1/tasks/{id}/explanation", P::TasksRead, || {
@@ -238,6 +243,8 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/verify", P::AuditsRead, || get(verify::list)),
     act("/api/v1/break-glass", P::NodesManage, || post(glass::open)),
     act("/api/v1/actions", P::NodesAct, || post(actions::act)),
+    read("/api/v1/commands/{id}", P::NodesRead, || get(actions::outcome)),
+    act("/api/v1/commands/{id}/cancel", P::NodesAct, || post(actions::cancel)),
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
     act("/api/v1/nodes/{name}/deny", P::NodesManage, || post(identities::deny)),
@@ -393,5 +400,6 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
         .layer(from_fn_with_state(app.clone(), metrics::count))
+        .layer(from_fn(compress::compress))
         .with_state(app)
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod brains;
 #[path = "../../tests/collector/mod.rs"]
 mod collector;
 mod door;
@@ -168,6 +169,7 @@ impl TestHub {
             forges: Arc::default(),
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
             remediation_token: Digest::of(b"remediation"),
+            foresight: Arc::default(),
             work: Arc::default(),
         };
         Self {
@@ -213,6 +215,20 @@ impl TestHub {
         let answer = self.ask(method, path, &[("authorization", &bearer)], body).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}: {}", answer.text());
         answer.json()
+    }
+
+    /// Asks as the administrator again and again, until the answer is what is waited for.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let found = self.admin("GET", path, "", 200).await;
+                if wanted(&found) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("it comes to that")
     }
 
     /// The events of a stream, one at a time.

@@ -233,6 +233,37 @@ pub fn entries(
     Ok(found)
 }
 
+/// Entries before a place, newest first; only the segments that are needed are opened.
+pub fn newest_entries(
+    read: &ReadTransaction,
+    agent: &AgentId,
+    before: Option<(Epoch, Seq)>,
+    limit: usize,
+) -> Read<Vec<(Epoch, RawEntry)>> {
+    let start = rows::agent_key(agent);
+    // A segment that begins at the place or behind it holds nothing before it.
+    let end = match before {
+        Some((epoch, seq)) => rows::place_key(agent, epoch, seq),
+        None => rows::agent_end(agent),
+    };
+    let mut found = Vec::new();
+    for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])?.rev() {
+        let (key, sealed) = row?;
+        let (_, epoch, first) = rows::read_place("entries", key.value())?;
+        let segment = open_segment(key.value(), sealed.value())?;
+        for (index, bytes) in segment.into_iter().enumerate().rev() {
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            let seq = Seq(first.0.saturating_add(index as u64));
+            if before.is_none_or(|before| (epoch, seq) < before) {
+                found.push((epoch, raw_entry(bytes)?));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Entries of all journals after a cursor, in the order of their arrival.
 pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> Read<Vec<Arrived>> {
     let entries = read.open_table(rows::ENTRIES)?;
@@ -306,6 +337,14 @@ pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<
         }
     }
     Ok(found)
+}
+
+/// Arrival number of the newest block.
+pub fn newest_block(read: &ReadTransaction) -> Read<u64> {
+    match read.open_table(rows::BLOCK_ORDER)?.last()? {
+        Some((arrival, _)) => Ok(number(arrival.value())?),
+        None => Ok(0),
+    }
 }
 
 /// Walks entries from the newest back.

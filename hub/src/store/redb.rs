@@ -179,6 +179,15 @@ impl Store for RedbStore {
         self.read(|read| read::entries(read, node, after, limit))
     }
 
+    fn newest_entries(
+        &self,
+        node: &AgentId,
+        before: Option<(Epoch, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError> {
+        self.read(|read| read::newest_entries(read, node, before, limit))
+    }
+
     fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError> {
         self.read(|read| read::walk_back(read, node, each))
     }
@@ -239,6 +248,10 @@ impl Store for RedbStore {
 
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError> {
         self.read(|read| read::blocks_arrived(read, after, limit))
+    }
+
+    fn newest_block(&self) -> Result<u64, StoreError> {
+        self.read(read::newest_block)
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

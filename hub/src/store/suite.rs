@@ -366,6 +366,17 @@ fn walking_back_begins_at_the_newest_entry() {
         })
         .expect("whole");
     assert_eq!(seen, [(2, 2), (2, 1), (1, 3), (1, 2)]);
+    // Page by page, also from the middle of a segment.
+    let page = |before: Option<(u64, u64)>, limit| -> Vec<(u64, u64)> {
+        let before = before.map(|(epoch, seq)| (Epoch(epoch), Seq(seq)));
+        let found = bench.store.newest_entries(&agent("edge-03"), before, limit);
+        let found = found.expect("whole").into_iter();
+        found.map(|(epoch, raw)| (epoch.0, raw.seq.0)).collect()
+    };
+    assert_eq!(page(None, 2), [(2, 2), (2, 1)]);
+    assert_eq!(page(Some((2, 1)), 2), [(1, 3), (1, 2)]);
+    assert_eq!(page(Some((1, 3)), 9), [(1, 2), (1, 1)]);
+    assert_eq!(page(Some((1, 1)), 9), []);
 }
 
 #[test]

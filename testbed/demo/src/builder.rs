@@ -85,6 +85,14 @@ pub fn short(path: &Path) -> String {
     path.strip_prefix(here).unwrap_or(path).display().to_string()
 }
 
+/// How a person types `sentinel` so that it acts on the demo with this context; `None`: it is found without being named.
+pub fn typed(sentinel: &str, context: Option<&Path>) -> String {
+    match context {
+        Some(context) => format!("{sentinel} --context {}", context.display()),
+        None => sentinel.to_owned(),
+    }
+}
+
 fn build(folder: &Path, options: &Options, screen: &Screen, stop: &Stop) -> Result<(), String> {
     let mut child = command(folder, options)?
         .spawn()
@@ -203,6 +211,16 @@ fn keep(line: &str, said: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printed_commands_act_on_the_demo_that_printed_them() {
+        let context = Path::new("/tmp/b/context.json");
+        assert_eq!(typed("sentinel", None), "sentinel");
+        assert_eq!(
+            typed("sentinel", Some(context)),
+            "sentinel --context /tmp/b/context.json"
+        );
+    }
 
     #[test]
     fn cargos_progress_becomes_one_short_line() {

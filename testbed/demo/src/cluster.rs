@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::builder::{Programs, short};
+use crate::builder::{Programs, short, typed};
 use crate::control::{Order, Verb};
 use crate::fakes;
 use crate::folder::{self, Folder};
@@ -43,6 +43,8 @@ pub struct Cluster {
     forge: Option<forge::Forge>,
     proxy: Proxy,
     nodes: Vec<Node>,
+    /// Whether `sentinel` without `--context` finds this demo.
+    announced: bool,
     context: Arc<Mutex<Value>>,
 }
 
@@ -99,6 +101,7 @@ impl Cluster {
             forge,
             proxy,
             nodes: Vec::new(),
+            announced: false,
             context: Arc::new(Mutex::new(Value::Null)),
         };
         screen.happened(
@@ -125,7 +128,8 @@ impl Cluster {
 
     fn start_nodes(&mut self, options: &Options, names: &[String], screen: &Screen) -> Result<(), String> {
         self.read_context()?;
-        let announced = self.folder.announce()?;
+        // Whoever has named another context in this terminal reaches that one.
+        self.announced = self.folder.announce()? && std::env::var_os("SENTINEL_CONTEXT").is_none();
         // All at once: each waits for the network and for the disk, not for the others.
         let keepers: Vec<Result<Keeper, String>> = std::thread::scope(|scope| {
             let this = &*self;
@@ -172,9 +176,9 @@ impl Cluster {
             "{} GPUs are simulated and say so (sim); CPU, memory, disks and network are this machine's own",
             options.nodes * GPUS
         ));
-        if !announced {
+        if !self.announced {
             screen.more(&format!(
-                "another demo runs too; reach this one with --context {}",
+                "`sentinel` reaches another one; this one with --context {}",
                 self.folder.context().display()
             ));
         }
@@ -233,6 +237,7 @@ impl Cluster {
             Verb::Cut => self.cut(order),
             Verb::Heal => self.heal(order),
             Verb::Heat => self.fake(order, "gpu", "heat"),
+            Verb::Grow => self.fake(order, "gpu", "grow"),
             Verb::Cool => self.fake(order, "gpu", "cool"),
             Verb::HangGpu => self.fake(order, "gpu", "hang"),
             Verb::Leak => self.fake(order, "workload", "leak"),
@@ -394,7 +399,8 @@ impl Cluster {
             "  console   {}   (opens once)",
             link.unwrap_or_else(|reason| reason)
         ));
-        let sentinel = short(&self.programs.sentinel);
+        let context = (!self.announced).then(|| self.folder.context());
+        let sentinel = typed(&short(&self.programs.sentinel), context.as_deref());
         screen.note("  try, in another terminal:");
         let mut lines = Vec::new();
         if self.kube.is_some() {
@@ -412,10 +418,11 @@ impl Cluster {
             "get nodes".to_owned(),
             format!("demo cut {node}"),
             format!("demo heat {node}/gpu0"),
+            format!("demo grow {node}/gpu1"),
             format!("why --last --node {node} --local"),
             format!("demo heal {node}"),
             format!("demo cut {node} --from hub"),
-            "verify".to_owned(),
+            "verify --wait".to_owned(),
             "get decisions --watch".to_owned(),
             format!("act {node}/gpu0 power_cap 'to=20 W' --reason 'too low'"),
         ]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about 30 seconds
+sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about two minutes
 
 usage: cargo run --release -- [OPTIONS]
 
@@ -18,6 +18,7 @@ usage: cargo run --release -- [OPTIONS]
   --with-forge             a real Gitea beside it, with a repository whose check fails: PatchBot repairs it and opens
                            a pull request; built once, about 3 minutes on two cores (needs Go 1.26, Python 3, bubblewrap)
   --no-build               use the programs that lie beside this one
+  --inframind URL          a brain that the hub calls beside its own, for example http://127.0.0.1:50051
   --certificate-life SPAN  how long the hub's certificates for agents live, for example 8s
   --beacon-every SPAN      how often the hub proves that the policy is fresh (15s)
   --help, --version
@@ -55,6 +56,8 @@ pub struct Options {
     /// Call cargo first.
     pub build: bool,
     /// Handed to the hub.
+    pub inframind: Option<String>,
+    /// Handed to the hub.
     pub certificate_life: Option<String>,
     /// Handed to the hub.
     pub beacon_every: String,
@@ -72,6 +75,7 @@ impl Default for Options {
             kube: false,
             forge: false,
             build: true,
+            inframind: None,
             certificate_life: None,
             // Often enough that a person sees the proof of freshness grow old and become new.
             beacon_every: "15s".to_owned(),
@@ -95,6 +99,7 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
                     .ok_or_else(|| format!("--nodes {text} is not a number from 1 to {MAX_NODES}"))?;
             }
             "--state" => options.state = Some(PathBuf::from(value()?)),
+            "--inframind" => options.inframind = Some(value()?),
             "--certificate-life" => options.certificate_life = Some(value()?),
             "--beacon-every" => options.beacon_every = value()?,
             "--keep" => options.keep = true,
@@ -144,10 +149,11 @@ mod tests {
             }),
         );
         check(
-            "--certificate-life 8s --tour-only --with-kube --with-forge",
+            "--certificate-life 8s --inframind http://[::1]:1 --tour-only --with-kube --with-forge",
             Ok(Options {
                 kube: true,
                 forge: true,
+                inframind: Some("http://[::1]:1".to_owned()),
                 certificate_life: Some("8s".to_owned()),
                 tour_only: true,
                 ..Options::default()

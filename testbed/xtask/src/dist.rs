@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::package::test::chroot::pristine;
 use crate::setup;
-use crate::shell::{command, output, root, run as shell_run};
+use crate::shell::{command, output, prepare, root};
 
 /// The oldest glibc that the GPU probe starts on: that of Red Hat 7, which drivers still support.
 const GLIBC: &str = "2.17";
@@ -39,7 +39,7 @@ fn build_some(wanted: impl Fn(&str) -> bool) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&out).map_err(|cause| format!("cannot make `{}`: {cause}", out.display()))?;
     let probe = probe(&host, &out)?;
     for (profile, package, programs) in PROGRAMS.iter().filter(|(_, package, _)| wanted(package)) {
-        shell_run(
+        prepare(
             command("cargo")
                 .env("RUSTFLAGS", static_flags()?)
                 .env("SENTINEL_GPU_PROBE", &probe)
@@ -79,7 +79,7 @@ fn old_glibc(host: &str, package: &str, file: &str, out: &Path) -> Result<PathBu
     let zig = setup::zig()?;
     let target = format!("{host}.{GLIBC}");
     let zigbuild = zig.join("cargo-zigbuild").display().to_string();
-    shell_run(command(&zigbuild).env("PATH", setup::path_with(&zig)).args([
+    prepare(command(&zigbuild).env("PATH", setup::path_with(&zig)).args([
         "zigbuild",
         "--profile",
         "dist-agent",
@@ -140,7 +140,7 @@ fn check() -> Result<(), String> {
         .iter()
         .map(|release| Ok(pristine(release)?.display().to_string()))
         .collect::<Result<_, String>>()?;
-    shell_run(
+    prepare(
         command("cargo")
             .env("SENTINEL_DIST", &out)
             .env("SENTINEL_ROOTS", roots.join(":"))

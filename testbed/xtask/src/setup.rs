@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::shell::{command, has, output, root, run};
+use crate::shell::{command, has, output, prepare, root};
 
 /// Oldest Node that the console's bundler supports.
 const NODE_MAJOR: u32 = 20;
@@ -50,7 +50,7 @@ pub fn rust_components() -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    run(command("rustup").args(["component", "add"]).args(missing))
+    prepare(command("rustup").args(["component", "add"]).args(missing))
 }
 
 /// The Debian packages.
@@ -79,7 +79,7 @@ fn install(packages: &[&str]) -> Result<(), String> {
         if !root_user {
             apt.arg("apt-get");
         }
-        run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+        prepare(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
     };
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
@@ -103,10 +103,12 @@ pub fn node() -> Result<PathBuf, String> {
         .filter(|p| !has(if *p == "nodejs" { "node" } else { p }))
         .collect();
     install(&missing)?;
-    run(command("npm")
-        .args(["install", "--silent", "--prefix"])
-        .arg(&folder)
-        .arg("node@22"))?;
+    prepare(
+        command("npm")
+            .args(["install", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg("node@22"),
+    )?;
     Ok(own)
 }
 
@@ -154,10 +156,12 @@ fn go_program(name: &str, (package, version): (&str, &str)) -> Result<PathBuf, S
             "{name} is built from its module, which needs Go 1.25 or later on the path"
         ));
     }
-    run(command("go")
-        .env("GOBIN", &folder)
-        .arg("install")
-        .arg(format!("{package}@{version}")))?;
+    prepare(
+        command("go")
+            .env("GOBIN", &folder)
+            .arg("install")
+            .arg(format!("{package}@{version}")),
+    )?;
     Ok(program)
 }
 
@@ -201,10 +205,12 @@ fn environment(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(folder);
     }
-    run(command("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(command(&folder.join("bin/python").to_string_lossy())
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(packages))?;
+    prepare(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    prepare(
+        command(&folder.join("bin/python").to_string_lossy())
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(packages),
+    )?;
     std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
     Ok(folder)
 }
@@ -220,14 +226,14 @@ pub fn zig() -> Result<PathBuf, String> {
     if !has("python3") {
         install(&["python3", "python3-venv"])?;
     }
-    let made = run(command("python3").args(["-m", "venv"]).arg(&folder));
+    let made = prepare(command("python3").args(["-m", "venv"]).arg(&folder));
     if made.is_err() {
         // Debian's Python has the module in a package of its own.
         install(&["python3-venv"])?;
-        run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+        prepare(command("python3").args(["-m", "venv"]).arg(&folder))?;
     }
     let pip = programs.join("pip").display().to_string();
-    run(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
+    prepare(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
     Ok(programs)
 }
 

@@ -91,6 +91,7 @@ fn completed() -> PlanOutcome {
         steps: Vec::new(),
         at: Wall(2),
         detail: "all 1 steps are done".to_owned(),
+        censored: false,
     }
 }
 

@@ -171,6 +171,7 @@ async fn the_loop_closes_over_a_process_in_another_language() {
         steps: Vec::new(),
         at: Wall(2_000),
         detail: "all 1 steps are done".to_owned(),
+        censored: false,
     };
     for again in [false, true] {
         assert!(

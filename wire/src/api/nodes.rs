@@ -137,6 +137,25 @@ pub struct NodeView {
     pub last_decisions: Vec<DecisionView>,
 }
 
+impl NodeView {
+    /// What people are told who name a GPU or a workload that the node does not have, with those that it has; `None`: it has this one,
+    /// or it has not told its devices yet, or it is another kind of thing.
+    pub fn unknown_device(&self, device: &DeviceId) -> Option<String> {
+        let ids: Vec<&DeviceId> = self
+            .gpus
+            .iter()
+            .map(|gpu| &gpu.id)
+            .chain(self.workloads.iter().map(|workload| &workload.id))
+            .collect();
+        let named = matches!(device.class(), "gpu" | "workload");
+        if !named || ids.is_empty() || ids.contains(&device) {
+            return None;
+        }
+        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        Some(format!("{} has no `{device}`; it has {}", self.name, names.join(", ")))
+    }
+}
+
 /// How far a cut goes, by what a node and its neighbours see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

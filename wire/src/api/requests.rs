@@ -54,13 +54,32 @@ pub struct ReasonRequest {
     pub reason: String,
 }
 
+/// A person takes a node into their own hands, or gives it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandRequest {
+    /// Why. Not empty.
+    pub reason: String,
+    /// How long it may wait for a node that is away, in milliseconds; an hour if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_for_ms: Option<u64>,
+    /// How long the answer may wait for the node, in milliseconds; if absent half a minute for a connected node, and not at all for
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
 /// What came of a request to act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActView {
     /// The command; absent at a node's own socket.
     pub command: Option<CommandId>,
-    /// `done`, `denied` (by the node or already by the hub), `waiting` (nothing heard within `wait_ms`), `refused` (expired, fenced).
+    /// `done`, `denied` (by the node or already by the hub), `waiting` (nothing heard within `wait_ms`), `refused` (expired, fenced,
+    /// called off), `cancelled`.
     pub status: String,
+    /// While it waits: until when it may be brought to its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Wall>,
     /// The decision, once the node has made it.
     pub decision: Option<DecisionView>,
     /// For a denial: the clauses that determined it.

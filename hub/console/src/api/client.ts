@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, CalendarView, Certificate, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, Task, User, Webhook } from "./types";
+import type { ActView, Audit, BrainView, CalendarView, Certificate, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, Task, User, Webhook } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -83,8 +83,11 @@ export const decision = (id: string): Promise<DecisionDetail> => ask(`cannot rea
 export const replay = (id: string): Promise<ReplayView> => ask(`cannot replay ${id}`, `/decisions/${name(id)}/replay`);
 
 /** The values since a wall time, milliseconds since 1970. */
-export const series = (id: string, since_ms: number): Promise<SeriesView> =>
-  ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}`);
+/** Values of a node; `until_ms`, the number of points and one quantity narrow it. */
+export const series = (id: string, since_ms: number, only: { until_ms?: number; points?: number; quantity?: string } = {}): Promise<SeriesView> => {
+  const more = Object.entries(only).map(([key, value]) => `&${key}=${encodeURIComponent(value)}`);
+  return ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}${more.join("")}`);
+};
 
 export const policies = (): Promise<PolicyView[]> => all<PolicyView>("cannot read the policies", "/policies");
 
@@ -96,6 +99,34 @@ export const calendar = (generation: number, from_ms: number, to_ms: number): Pr
 
 /** What the active bundle's rules count of the nodes, and whose turn it is. */
 export const domains = (): Promise<DomainView[]> => all<DomainView>("cannot read the domains", "/domains");
+
+/** One page of plans, newest first. */
+export function plans(query: { state?: string; before?: string; limit?: number }): Promise<List<PlanView>> {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+  return ask("cannot read the plans", `/action-plans?${search}`);
+}
+
+export const plan = (id: string): Promise<PlanView> => ask(`cannot read plan ${id}`, `/action-plans/${name(id)}`);
+
+/** Its life, in the words of `sentinel why`. */
+export const planExplanation = (id: string): Promise<string> => ask(`cannot read the life of plan ${id}`, `/action-plans/${name(id)}/explanation`, {}, "text");
+
+/** What policy would say of each step now; nothing changes by asking. */
+export const planShadow = (id: string): Promise<ShadowView> => send(`cannot judge plan ${id}`, `/action-plans/${name(id)}/shadow`, {});
+
+export const planSay = (id: string, verb: "approve" | "retry" | "deny" | "cancel", reason: string): Promise<PlanView> =>
+  send(`cannot ${verb} plan ${id}`, `/action-plans/${name(id)}/${verb}`, verb === "deny" || verb === "cancel" ? { reason } : {});
+
+/** Every brain with every verb that it is graded for. */
+export const brains = (): Promise<BrainView[]> => all<BrainView>("cannot read the brains", "/brains");
+
+/** How the embedded brain expects a device to go on; null while it knows too little. */
+export const forecast = (node: string, device: string): Promise<ForecastView | null> =>
+  ask<ForecastView>(`cannot read the forecast of ${node}/${device}`, `/forecast?node=${name(node)}&device=${name(device)}`).catch((failure: unknown) => {
+    if (failure instanceof Failure && failure.code === "not_found") return null;
+    throw failure;
+  });
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 

@@ -139,7 +139,8 @@ export type Origin =
   | { rule: { rule: string } }
   | { cleared: { rule: string } }
   | { command: { id: string; who: string; reason: string } }
-  | { local: { who: string; reason: string } };
+  | { local: { who: string; reason: string } }
+  | { plan: { id: string; plan: string; step: number; undo: boolean; brain: boolean; who: string; reason: string } };
 
 export interface Observed {
   series: { device: string; quantity: string };
@@ -222,6 +223,8 @@ export interface LineView {
   unit: Unit;
   simulated: boolean;
   values: (number | null)[];
+  /** The lowest of the samples of each time, where a time stands for several; absent where it is one. */
+  low?: (number | null)[];
 }
 
 export interface SeriesView {
@@ -548,4 +551,100 @@ export interface Delivery {
   status: number | null;
   error: string;
   next_try: string | null;
+}
+
+export type PlanState =
+  | "received"
+  | "validated"
+  | "decided"
+  | "held"
+  | "awaiting_approval"
+  | "scheduled"
+  | "leased"
+  | "executing"
+  | "verifying"
+  | "rolling_back"
+  | "completed"
+  | "rolled_back"
+  | "rollback_failed"
+  | "rejected"
+  | "expired"
+  | "cancelled"
+  | "superseded"
+  | "failed";
+
+export interface EffectView {
+  metric: string;
+  device?: string;
+  delta: number;
+  within_ms: number;
+}
+
+export interface PlanStepView {
+  summary: string;
+  verb: string;
+  target: string;
+  state: string;
+  expected?: EffectView;
+  observed?: { before: number; after: number; is_met: boolean };
+  decision?: string;
+  detail?: string;
+}
+
+export interface PlanView {
+  id: string;
+  state: PlanState;
+  source: string;
+  by_brain: boolean;
+  reason: string;
+  claim?: { prediction: string; class: string; confidence_bp: number; horizon_ms: number };
+  created: string;
+  not_after: string;
+  since: string;
+  deadline?: string;
+  detail: string;
+  came_true?: string;
+  interfered?: string;
+  retry_of?: string;
+  approved_by?: string[];
+  approvals_needed: number;
+  steps: PlanStepView[];
+}
+
+export interface ShadowView {
+  runs: boolean;
+  steps: { summary: string; verdict: Verdict; rule: string; because: string; until?: string }[];
+}
+
+export interface BinView {
+  claimed_bp: number;
+  came_true_bp: number;
+  weight: number;
+}
+
+export interface BrainView {
+  brain: string;
+  verb: string;
+  model: string;
+  tier: "T0" | "T1" | "T2" | "T3";
+  tier_name: string;
+  since: string;
+  predictions: number;
+  censored: number;
+  next_tier_lacks?: string;
+  evidence_over: number;
+  evidence_under: number;
+  scores?: { outcomes: number; effective: number; base_rate_bp: number; brier_bp: number; skill_bp?: number; calibration_error_bp: number; bins: BinView[] };
+  changes: { at: string; from: string; to: string; why: string }[];
+}
+
+export interface ForecastView {
+  node: string;
+  device: string;
+  quantity: string;
+  unit: Unit;
+  at: string;
+  limit: number;
+  points: { ahead_ms: number; low: number; middle: number; high: number }[];
+  foreseen?: { in_ms: number; by_ms: number; chance_bp: number; errors: number };
 }

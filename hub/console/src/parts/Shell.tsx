@@ -17,6 +17,8 @@ const QUIET_MS = 20_000;
 const PLACES: { page: Route["page"][]; path: string; name: string; key: string }[] = [
   { page: ["fleet", "node"], path: "/", name: "Fleet", key: "f" },
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
+  { page: ["plans", "plan"], path: "/plans", name: "Plans", key: "l" },
+  { page: ["brains"], path: "/brains", name: "Brains", key: "b" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
   { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
@@ -24,7 +26,7 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["integrations"], path: "/integrations", name: "Integrations", key: "i" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/tasks", "/access", "/audit", "/integrations"];
+const OF_HUB = ["/plans", "/brains", "/tasks", "/access", "/audit", "/integrations"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();
@@ -95,6 +97,7 @@ function useGlobalKeys(route: Route, openPalette: () => void, openHelp: () => vo
       if (event.key === "Escape" && document.querySelector("dialog[open]") === null) {
         if (route.page === "node") go("/");
         if (route.page === "decision") go("/decisions");
+        if (route.page === "plan") go("/plans");
       }
       return undefined;
     };
@@ -112,6 +115,7 @@ function Where() {
     <span class="where muted">
       <span class="wide-only">{hello === null ? "" : place}</span>
       {route.page === "node" ? <b>{site === null ? null : <span class="wide-only">{site} / </span>}{route.name}</b> : null}
+      {route.page === "plan" ? <b class="mono">{route.id.slice(0, 8)}</b> : null}
       {route.page === "decision" ? <b class="mono">{route.id}</b> : null}
     </span>
   );

@@ -92,6 +92,11 @@ pub enum Event {
     },
     /// Something about the present step, or the one that is being taken back.
     Step(StepEvent),
+    /// Something else acted on the target of the present step while its effect was looked for.
+    Interfered {
+        /// The decision behind it.
+        by: DecisionId,
+    },
     /// The record was read from the store, or a later one was not written.
     Recovered,
     /// Time has passed.
@@ -176,6 +181,10 @@ pub struct PlanRecord {
     leases: u8,
     /// Grows with every change that must be stored.
     revision: u64,
+    /// What it did was taken back for another reason than that a step failed: policy or a person wanted it so.
+    called_off: bool,
+    /// Something else acted on a target while an effect was looked for: what was seen says nothing of the claim.
+    interfered: Option<DecisionId>,
 }
 
 impl PlanRecord {
@@ -203,6 +212,8 @@ impl PlanRecord {
             current: 0,
             leases: 0,
             revision: 1,
+            called_off: false,
+            interfered: None,
             plan,
         };
         record.deadline = record.limit(PlanState::Validated, now.mono);
@@ -261,7 +272,19 @@ impl PlanRecord {
             steps: self.steps.iter().map(StepRecord::outcome).collect(),
             at: self.since,
             detail: self.detail.clone(),
+            censored: self.called_off || self.interfered.is_some(),
         })
+    }
+
+    /// Whether any step was carried out, whatever became of it.
+    pub fn ran(&self) -> bool {
+        let ran = |step: &StepRecord| !matches!(step.execution.state(), StepState::Waiting | StepState::Failed);
+        self.steps.iter().any(ran)
+    }
+
+    /// The decision on a target that interfered while an effect was looked for.
+    pub const fn interfered(&self) -> Option<&DecisionId> {
+        self.interfered.as_ref()
     }
 
     /// The revision is durable: what waited for it may be done.
@@ -309,6 +332,10 @@ impl PlanRecord {
                 self.enter(S::Superseded, format!("plan {by} took its place"), now)
             }
             (S::Executing | S::Verifying | S::RollingBack, Event::Step(event)) => self.step(event, now),
+            (S::Executing | S::Verifying, Event::Interfered { by }) if self.interfered.is_none() => {
+                self.interfered = Some(by);
+                self.changed_quietly()
+            }
             _ => Reaction::default(),
         }
     }
@@ -338,6 +365,7 @@ impl PlanRecord {
 
     fn hold(&mut self, judged: Judged, now: Now) -> Reaction {
         if judged.roll_back && self.can_undo() {
+            self.called_off = true;
             return self.roll_back(judged.because, now);
         }
         let reaction = self.enter(PlanState::Held, judged.because, now);
@@ -416,6 +444,7 @@ impl PlanRecord {
     fn cancel(&mut self, detail: String, now: Now) -> Reaction {
         match self.state {
             PlanState::Executing | PlanState::Verifying => {
+                self.called_off = true;
                 let reaction = self.enter(PlanState::RollingBack, detail, now);
                 self.take_back_current(now);
                 self.after_step(reaction, now)
@@ -428,6 +457,7 @@ impl PlanRecord {
     /// Ends it as `state` unless something that was done can be taken back first.
     fn give_up(&mut self, state: PlanState, detail: impl Into<String>, now: Now) -> Reaction {
         if self.can_undo() {
+            self.called_off |= state != PlanState::Failed;
             return self.roll_back(detail, now);
         }
         self.enter(state, detail, now)
@@ -591,7 +621,11 @@ impl PlanRecord {
     fn step_done(&mut self, now: Now) -> Reaction {
         let done = self.current() + 1;
         if done == self.plan.steps.len() {
-            return self.enter(PlanState::Completed, format!("all {done} steps are done"), now);
+            let detail = match done {
+                1 => "its step is done".to_owned(),
+                _ => format!("all {done} steps are done"),
+            };
+            return self.enter(PlanState::Completed, detail, now);
         }
         self.current = u16::try_from(done).unwrap_or(u16::MAX);
         self.leases = 0;

@@ -460,6 +460,12 @@ pub fn settings() -> Settings {
 
 impl World {
     pub fn new(agents: usize) -> Self {
+        Self::at(&vec!["paris"; agents])
+    }
+
+    /// With one agent at each of these sites.
+    pub fn at(sites: &[&str]) -> Self {
+        let agents = sites.len();
         let settings = settings();
         let now = Now {
             mono: Mono(1_000_000),
@@ -484,10 +490,9 @@ impl World {
             last_request: 0,
             restores: 0,
         };
-        for index in 0..agents {
+        for (index, site) in sites.iter().enumerate() {
             let agent = world.agents[index].id.clone();
-            let site = "paris".to_owned();
-            for what in enrol(&agent, &site) {
+            for what in enrol(&agent, site) {
                 world.request(what);
             }
         }

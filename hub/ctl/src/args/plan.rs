@@ -52,6 +52,24 @@ pub enum Plan {
     },
 }
 
+/// What is said of brains.
+#[derive(Debug, Subcommand)]
+pub enum BrainVerb {
+    /// Set the tier that a brain has for a verb, up or down
+    Grant {
+        /// Its name, for example embedded
+        brain: String,
+        /// What it wants done, for example power_cap
+        verb: String,
+        /// T0 shadow, T1 advise, T2 bounded (up to medium risk without a person, within one site), T3 full
+        #[arg(value_parser = ["T0", "T1", "T2", "T3"], ignore_case = true)]
+        tier: String,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+}
+
 #[derive(Debug, clap::Args)]
 pub struct Said {
     /// Which

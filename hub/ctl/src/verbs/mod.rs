@@ -23,7 +23,6 @@ mod watch;
 mod webhook;
 mod why;
 
-use clap::CommandFactory as _;
 use serde::Serialize;
 use wire::kube::DeploymentChange;
 
@@ -39,7 +38,7 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
         Verb::Version => return version(&mut output),
         Verb::Completion { shell } => return completion(*shell, &output),
         Verb::Policy { what } if what.is_offline() => {
-            return policy::offline(what, args.global.timeout, &mut output).await;
+            return policy::offline(what, &mut output);
         }
         _ => {}
     }
@@ -54,14 +53,17 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
     let result = match verb {
         Verb::Get(get) => get::run(session, get, output).await,
         Verb::Describe {
-            what: Describe::Node { name, local },
-        } => describe::run(session, name, *local, output).await,
+            what: Describe::Node { name },
+        } => describe::run(session, name, output).await,
         Verb::Why(why) => why::run(session, why, output).await,
         Verb::Replay(replay) => replay::run(session, replay, output).await,
         Verb::Act(act) => act::run(session, act, output).await,
         Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
+        Verb::Wait { command } => hold::wait(session, command, output).await,
+        Verb::Cancel { command, reason } => hold::cancel(session, command, reason, output).await,
         Verb::Plan { what } => plan::run(session, what, output).await,
+        Verb::Brain { what } => plan::brain(session, what, output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
@@ -121,11 +123,14 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
+        Verb::Wait { .. } | Verb::Cancel { .. } => false,
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
-        Verb::Plan { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => false,
+        Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => {
+            false
+        }
         Verb::Version | Verb::Completion { .. } => false,
     }
 }
@@ -143,7 +148,11 @@ fn version(output: &mut Output) -> Result<Exit, Failure> {
 
 fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "sentinel", &mut script);
+    let shells = clap_complete::env::Shells::builtins();
+    let known = shells.completer(&shell.to_string());
+    let known =
+        known.ok_or_else(|| Failure::new(Exit::Usage, format!("`{shell}` is not a shell that is completed")))?;
+    known.write_registration("COMPLETE", "sentinel", "sentinel", "sentinel", &mut script)?;
     output.bytes(&script)?;
     Ok(Exit::Ok)
 }

@@ -15,6 +15,7 @@ pub async fn create(session: &Session, what: &Token, output: &mut Output) -> Res
         name: name.as_ref().map(ToString::to_string),
         site: site.clone(),
         ttl_ms: u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX),
+        label: None,
     };
     let view: TokenView = session.hub()?.post("/tokens", &request, session.patience()).await?;
     output.one(&view, &view.token, || format!("{}\n", view.join_line))?;

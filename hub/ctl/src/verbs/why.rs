@@ -24,7 +24,7 @@ pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Ex
                     format!("{id} is a decision of {}, not of {node}", id.agent),
                 ));
             }
-            (session.source(why.local, node)?, id.clone())
+            (session.source(node)?, id.clone())
         }
         None => newest(session, why).await?,
     };
@@ -77,7 +77,7 @@ async fn task(client: &Client, session: &Session, id: &PlanId, output: &mut Outp
 
 /// The newest decision of all that are asked, and who knows it. Nodes that do not answer have none.
 async fn newest(session: &Session, why: &Why) -> Result<(Client, DecisionId), Failure> {
-    let sources = session.sources(why.local, why.node.as_ref())?;
+    let sources = session.sources(why.node.as_ref())?;
     let mut newest: Option<(DecisionView, Client)> = None;
     let mut silent = Vec::new();
     let asked = sources.len();

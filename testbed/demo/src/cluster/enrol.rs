@@ -36,6 +36,9 @@ pub(super) fn start_hub(
             "--beacon-every".to_owned(),
             options.beacon_every.clone(),
         ];
+        if let Some(url) = &options.inframind {
+            words.extend(["--inframind".to_owned(), url.clone()]);
+        }
         if let Some(life) = &options.certificate_life {
             words.extend(["--certificate-life".to_owned(), life.clone()]);
         }

@@ -71,7 +71,7 @@ pub(super) fn plan(steps: &[DraftStep]) -> Plan {
     Plan::new(PlanId([7; 16]), draft, NOW.wall).expect("a plan")
 }
 
-pub(super) fn two_steps(first_is_cap: bool) -> Plan {
+pub(in crate::plans) fn two_steps(first_is_cap: bool) -> Plan {
     if first_is_cap {
         plan(&[cap(), restart()])
     } else {
@@ -190,6 +190,13 @@ impl State {
             })
         });
         with(&|state| state.tell(Event::Superseded { by: PlanId([8; 16]) }));
+        // What else happens on the target depends on no step: a plan of one shows everything.
+        if self.fired.len() == 1 {
+            with(&|state| {
+                let by = "edge-03.1.7".parse().expect("an id");
+                state.tell(Event::Interfered { by });
+            });
+        }
         with(&|state| state.back_to_store());
         if !self.pending.is_empty() {
             with(&|state| state.store());

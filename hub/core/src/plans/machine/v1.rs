@@ -63,6 +63,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<PlanRecord> {
         current: record.current,
         leases: record.leases,
         revision: record.revision,
+        called_off: false,
+        interfered: None,
     })
 }
 

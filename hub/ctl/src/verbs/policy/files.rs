@@ -5,7 +5,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
 use wire::bundle::MAX_BUNDLE_BYTES;
@@ -28,6 +28,24 @@ pub fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
         )),
         false => Ok(bytes),
     }
+}
+
+/// The role documents that a key belongs to: the file that was named, else `roles.parcel` beside the key, as `policy init` leaves it.
+pub fn roles_of(named: Option<&Path>, key: &Path) -> Option<PathBuf> {
+    match named {
+        Some(named) => Some(named.to_owned()),
+        None => Some(key.with_file_name("roles.parcel")).filter(|beside| beside.is_file()),
+    }
+}
+
+/// Nothing says for which trust domain something is to be signed.
+pub fn no_trust_domain(key: &Path) -> Failure {
+    let beside = key.with_file_name("roles.parcel");
+    Failure::new(
+        Exit::Usage,
+        format!("the trust domain is not known: `{}` is not there", beside.display()),
+    )
+    .advise("give --roles FILE with the role documents of your hub, or --trust-domain NAME")
 }
 
 /// What a file holds that people give as a bundle.
