@@ -28,6 +28,7 @@ use crate::people::People;
 use crate::store::{Store, StoreError};
 
 mod actions;
+mod agents;
 mod answer;
 mod api_tokens;
 mod assets;
@@ -40,6 +41,7 @@ mod compress;
 mod decisions;
 mod door;
 mod events;
+mod facade;
 mod glass;
 mod guard;
 mod handbook;
@@ -77,6 +79,7 @@ mod users;
 mod verify;
 
 pub use answer::{Failure, chained};
+pub use hooks::new_task;
 pub use login::CONSOLE_SESSIONS;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};

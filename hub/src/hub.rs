@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::plans::PlanRecord;
+use hub_core::tasks::Explained;
+use hub_core::tasks::agents::RemediationAgent;
 use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,8 @@ enum Ask {
     Clusters(oneshot::Sender<Vec<Cluster>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Tasks(oneshot::Sender<Vec<Task>>),
+    ExplainFixes(String, oneshot::Sender<Explained>),
+    RemediationAgents(oneshot::Sender<Vec<RemediationAgent>>),
     Task(String, oneshot::Sender<Option<Task>>),
     Tokens(oneshot::Sender<Vec<JoinToken>>),
     Epoch(oneshot::Sender<HubEpoch>),
@@ -129,6 +133,16 @@ impl Handle {
     /// All tasks, oldest first.
     pub async fn tasks(&self) -> Result<Vec<Task>, Stopped> {
         self.ask(Ask::Tasks).await
+    }
+
+    /// What policy says of repairs in a repository now.
+    pub async fn explain_fixes(&self, repository: String) -> Result<Explained, Stopped> {
+        self.ask(|answer| Ask::ExplainFixes(repository, answer)).await
+    }
+
+    /// All remediation agents.
+    pub async fn remediation_agents(&self) -> Result<Vec<RemediationAgent>, Stopped> {
+        self.ask(Ask::RemediationAgents).await
     }
 
     /// One task.
@@ -402,6 +416,8 @@ impl Turn {
             Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
             Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
             Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
+            Ask::ExplainFixes(repository, answer) => drop(answer.send(self.core.explain_fixes(&repository, now))),
+            Ask::RemediationAgents(answer) => drop(answer.send(self.core.remediation_agents())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
             Ask::Tokens(answer) => drop(answer.send(self.core.agents().tokens().cloned().collect())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),

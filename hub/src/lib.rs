@@ -27,6 +27,7 @@ mod notify;
 pub mod people;
 pub mod publisher;
 pub mod quic;
+mod reconciler;
 pub mod run;
 pub mod secrets;
 pub mod store;

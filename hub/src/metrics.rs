@@ -58,6 +58,8 @@ pub struct Counted {
     pub denied: BTreeMap<&'static str, u64>,
     /// Time from handing a batch to the store to its answer.
     pub commits: Histogram,
+    /// Webhook deliveries by source and by what became of them.
+    pub deliveries: BTreeMap<(String, &'static str), u64>,
     /// Requests by what became of them.
     pub requests: BTreeMap<Answered, u64>,
     /// Time to the head of the answer, by method and route.
@@ -126,6 +128,8 @@ pub struct Meters {
     pub closed: AtomicU64,
     /// Machines that were enrolled.
     pub enrolled: AtomicU64,
+    /// Failed checks that no webhook told of and the forge did when asked.
+    pub recovered: AtomicU64,
     /// Plans of brains elsewhere that were not taken.
     pub brain_refused: AtomicU64,
     /// Plans of brains elsewhere that had to wait because they came too fast.
@@ -161,6 +165,11 @@ impl Meters {
         let wait = (what.0, what.1.clone());
         *counted.requests.entry(what).or_default() += 1;
         counted.waits.entry(wait).or_default().observe(span);
+    }
+
+    /// Counts one webhook delivery of a known source.
+    pub fn delivered(&self, source: &str, result: &'static str) {
+        *self.lock().deliveries.entry((source.to_owned(), result)).or_default() += 1;
     }
 
     /// A plan of a brain was not taken.

@@ -46,6 +46,7 @@ use crate::notify;
 use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
+use crate::reconciler::Reconciler;
 use crate::store::{RedbStore, Store, StoreError};
 use crate::telemetry::{self, OtlpError};
 
@@ -279,6 +280,7 @@ impl Running {
         let store: Arc<dyn Store> = base.store.clone();
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
+        let own_clock = clock.clone();
         let fresh = base.recovered.bundle.is_none();
         let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
@@ -351,6 +353,14 @@ impl Running {
             artifacts: artifacts.clone(),
             hub: handle.clone(),
         };
+        let work = Arc::default();
+        let reconciler = Reconciler {
+            forges: Arc::clone(&forges),
+            hub: handle.clone(),
+            work: Arc::clone(&work),
+            clock: own_clock,
+            meters: Arc::clone(&meters),
+        };
         let http = CancellationToken::new();
         let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
@@ -406,9 +416,10 @@ impl Running {
             artifacts,
             remediation_token,
             foresight: foresight,
-            work: Arc::default(),
+            work,
         };
         tasks.spawn(publisher.run(wanted));
+        tasks.spawn(reconciler.run(http.clone()));
         tasks.spawn(deliveries(&app, args.webhooks_to_local)?.run(http.clone()));
         if let Some(target) = args.kafka.clone() {
             let tls = args.kafka_tls.clone();

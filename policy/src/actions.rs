@@ -69,6 +69,10 @@ pub const KINDS: &[KindInfo] = &[
     kind("wipe", RiskClass::Irreversible, false, false, true),
     kind("delete", RiskClass::Irreversible, false, false, true),
     kind("rma", RiskClass::Irreversible, false, false, true),
+    // Of the remediation of failed checks: a repair begins, is proposed as a pull request, is merged without a person.
+    kind("start_fix", RiskClass::Low, false, true, false),
+    kind("propose_fix", RiskClass::Low, false, true, false),
+    kind("merge_fix", RiskClass::Medium, false, true, false),
 ];
 
 /// The index of `notify`, which only tells.

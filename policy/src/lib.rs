@@ -66,3 +66,5 @@ pub const STARTER_BUNDLE: &str = include_str!("../bundles/starter.yaml");
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");
 /// A stricter one, which the demo's tour publishes.
 pub const DEMO_STRICT_BUNDLE: &str = include_str!("../bundles/demo-strict.yaml");
+/// What the remediation of failed checks may do by itself, under every published bundle.
+pub const FIXES_BUNDLE: &str = include_str!("../bundles/fixes.yaml");

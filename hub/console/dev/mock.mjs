@@ -89,6 +89,46 @@ const policies = [7, 6].map((generation) => ({
   text: BUNDLE,
 }));
 
+// Failed checks that became tasks, one for each of some states.
+const PROPOSAL = {
+  certificate: digest("certificate"), fixer: "ruff-check 0.17.6", files: [{ path: "src/inference/batching/scheduler.py", added: 0, removed: 2 }],
+  category: "lint", tool: "ruff", fingerprint: digest("failure"), branch: "patchbot/lint/0a1b2c3d4e",
+};
+const CERTIFICATE = {
+  fixer: "ruff-check", fixer_version: "0.17.6", examined: [PROPOSAL.files[0].path], sandbox: "L3", network: "none", self_test: "77c1", agent: "patchbot/0.1.0/4711",
+  public_key: digest("key"), base_tree: digest("base"), patched_tree: digest("patched"), patch: digest("patch"),
+  commands: [["reproduce", 1, false], ["fix", 0, true], ["fix_again", 0, true], ["check", 0, true], ["canary", 1, false], ["sibling", 0, true]].map(([phase, status, passed], index) => ({
+    phase, status, passed, wall_ms: 31 + index * 7, argv: ["ruff", phase === "sibling" ? "format" : "check", "--no-cache", "--force-exclude", ...(phase.startsWith("fix") ? ["--fix"] : []), PROPOSAL.files[0].path],
+    ...(phase === "canary" ? { canary: PROPOSAL.files[0].path } : {}),
+  })),
+};
+const TASKS = [
+  ["leased", "unit tests", "acme/inference-gateway", {}],
+  ["held", "lint", "acme/inference-gateway", { proposal: PROPOSAL, codes: ["low_confidence"], message: "`os` imported but unused", chance: { at_least: 0.66, mean: 0.78, outcomes: 9 } }],
+  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711" }],
+  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged" }],
+  ["no_fix", "pytest", "acme/models", { codes: ["no_fixer"], message: "test_batching.py::test_order - assert [1, 2] == [2, 1]", error_message: "test pytest at tests/test_batching.py:41: assert [1, 2] == [2, 1]" }],
+  ["refused", "lint", "acme/models", { proposal: PROPOSAL, codes: ["weakening(suppression)"], message: "line too long" }],
+  ["dead", "format", "acme/console", { codes: ["lease_lost"], error_message: "its lease by `patchbot/0.1.0/17` was not extended" }],
+].map(([state, check, repository, more], index) => ({
+  id: `01a2301d-4cee-7703-98f2-${String(index).padStart(12, "0")}`, state, source: "forge", repository, commit: digest(`commit ${index}`).slice(0, 40), check, branch: "main",
+  log_url: "http://127.0.0.1:3000/log", priority: "high", attempts: 1, agent_name: state === "leased" ? "patchbot/0.1.0/4711" : null, phase: "reproducing", progress: 0.5, codes: [],
+  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, delivery: `delivery-${index}`,
+  created_at: iso(Date.now() - index * 420_000), updated_at: iso(Date.now() - index * 400_000), ...more,
+}));
+
+function historyOf(task) {
+  const entry = (seq, verb, who, reason, details) => ({ id: `@hub.1.${seq}`, at: task.created_at, who, via: who === "forge" ? "forge" : "remediation", verb, reason, details });
+  const all = [
+    entry(41, "task.create", "forge", "", [["repository", task.repository], ["check", task.check]]),
+    entry(42, "task.lease", "patchbot/0.1.0/4711", "", [["epoch", "1"], ["attempt", "1"]]),
+  ];
+  if (task.proposal !== null) all.push(entry(43, "task.propose", "patchbot/0.1.0/4711", task.message, [["fixer", task.proposal.fixer], ["gates", "passed"], ["policy", task.state === "held" ? "require_approval by rule sure" : "allow"]]));
+  if (task.pull_request !== null) all.push(entry(44, "task.publish", "forge", "", [["pull_request", task.pull_request]]));
+  if (task.outcome !== null) all.push(entry(45, "task.outcome", "forge", "", [["outcome", task.outcome]]));
+  return all;
+}
+
 const SITES = ["berlin", "lagos", "osaka"];
 const nodes = new Map();
 const series = new Map();
@@ -411,6 +451,14 @@ async function answer(request, response) {
     const policy = policies.find((one) => String(one.generation) === id);
     if (policy === undefined) return problem(response, 404, "not_found", `there is no policy ${id}`);
     return json(response, verb === "calendar" ? calendarOf(policy, url.searchParams) : detailOf(policy));
+  }
+  if (what === "tasks") {
+    if (id === undefined) return json(response, TASKS);
+    const task = TASKS.find((one) => one.id === id);
+    if (task === undefined) return problem(response, 404, "not_found", `there is no task \`${id}\``);
+    if (verb === "certificate") return json(response, CERTIFICATE);
+    if (verb !== undefined) return json(response, task);
+    return json(response, { ...task, history: historyOf(task) });
   }
   if (what === "series") {
     const name = url.searchParams.get("node");

@@ -20,6 +20,8 @@ import { Brains } from "./pages/Brains";
 import { Plan } from "./pages/Plan";
 import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
+import { Task } from "./pages/Task";
+import { Tasks } from "./pages/Tasks";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
 import { Title } from "./parts/Title";
@@ -76,6 +78,10 @@ function Page() {
       return <Brains />;
     case "policies":
       return <Policies generation={route.generation} />;
+    case "tasks":
+      return <Tasks />;
+    case "task":
+      return <Task key={route.id} id={route.id} />;
     case "access":
       return <Access />;
     case "audit":
@@ -114,6 +120,9 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Brains";
     case "policies":
       return route.generation === null ? "Policies" : `Policy ${route.generation}`;
+    case "tasks":
+    case "task":
+      return "Tasks";
     case "access":
       return "Access";
     case "audit":

@@ -159,6 +159,18 @@ pub enum Answer {
     },
     /// There is no such task, or none that may be leased now.
     NoTask,
+    /// The remediation agent as it stands now; as it stood, for one that was removed.
+    Remediator(Box<crate::tasks::agents::RemediationAgent>),
+    /// There is no such remediation agent, or none that does that.
+    NoAgent {
+        /// Which, and what to do.
+        reason: String,
+    },
+    /// The agent is somebody else's.
+    NotYours {
+        /// Whose, and what to do.
+        reason: String,
+    },
     /// The lease is not the task's present one: whoever holds it must drop the work.
     Fenced,
     /// The session as it stands now.

@@ -34,6 +34,7 @@ use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
+use crate::tasks::agents::RemediationAgent;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
 use crate::webhooks::{DeliveryLog, Webhook, Webhooks};
@@ -120,7 +121,10 @@ impl Hub {
         let mut hub = Self {
             access: Access::recovered(&mut recovered)?,
             agents: Agents::recovered(&mut recovered, settings.certificates)?,
-            tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
+            tasks: {
+                let tasks = taken::<Task>(&mut recovered);
+                Tasks::recovered(tasks, taken::<RemediationAgent>(&mut recovered))?
+            },
             plans: {
                 let plans = taken::<PlanRecord>(&mut recovered);
                 let brains = taken::<BrainRecord>(&mut recovered);
@@ -240,7 +244,7 @@ impl Hub {
                         self.effects.push_back(Effect::Changed(Change::Identity(agent)));
                     }
                 }
-                Task::KIND => self.tasks.settle(id, *revision, is_stored),
+                Task::KIND | RemediationAgent::KIND => self.tasks.settle(kind, id, *revision, is_stored),
                 PlanRecord::KIND | BrainRecord::KIND | PaceRecord::KIND => {
                     self.plans.settle(kind, id, *revision, is_stored)
                 }
@@ -517,6 +521,16 @@ impl Hub {
     /// A stored task by id.
     pub fn task(&self, id: &str) -> Option<&Task> {
         self.tasks.task(id)
+    }
+
+    /// What policy says of repairs in a repository now.
+    pub fn explain_fixes(&self, repository: &str, now: Now) -> crate::tasks::Explained {
+        self.tasks.explain(repository, self.bundles.rules(), now)
+    }
+
+    /// Every stored remediation agent.
+    pub fn remediation_agents(&self) -> Vec<RemediationAgent> {
+        self.tasks.agents().cloned().collect()
     }
 
     /// Every stored task, oldest first.

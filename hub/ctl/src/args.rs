@@ -143,6 +143,16 @@ pub enum Verb {
         #[command(subcommand)]
         what: Task,
     },
+    /// What the remediation of failed checks would do
+    Patchbot {
+        #[command(subcommand)]
+        what: Patchbot,
+    },
+    /// Remediation agents: pause, resume, trust a key, forget
+    Agent {
+        #[command(subcommand)]
+        what: RemediationAgent,
+    },
     /// Deny, allow, remove and rename nodes, and give their names to other machines
     Node {
         #[command(subcommand)]
@@ -278,8 +288,14 @@ pub enum Resource {
     #[value(alias = "brain")]
     Brains,
     /// Failed checks that became tasks, newest first
-    #[value(aliases = ["task", "failures"])]
+    #[value(alias = "task")]
     Tasks,
+    /// Failed checks with what each says is wrong and why it is not repaired, newest first
+    #[value(alias = "failure")]
+    Failures,
+    /// Remediation agents: what each can do, and how it is
+    #[value(alias = "agent")]
+    Agents,
 }
 
 #[derive(Debug, Subcommand)]
@@ -306,6 +322,52 @@ pub enum Task {
     Retry {
         /// Its id
         id: String,
+        /// Why, for the journal
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Agree to what policy wants a person for: a held patch is published
+    Approve {
+        /// Its id
+        id: String,
+        /// Why, for the journal
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Patchbot {
+    /// What policy says of repairs in a repository now, by which rule, and how likely they are to be merged
+    Explain {
+        /// Which, for example owner/name
+        repository: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RemediationAgent {
+    /// Give it no more tasks
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// Give it tasks again
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Count certificates that it signs with another key
+    Trust {
+        /// Its name
+        name: String,
+        /// The public key, 64 hexadecimal digits, as its refusal names it
+        key: String,
+    },
+    /// Forget it with its keys; its tasks stay
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 

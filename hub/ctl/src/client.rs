@@ -177,6 +177,11 @@ impl Client {
         self.parse(path, &answer)
     }
 
+    /// Deletes what a path names; the answer has no body.
+    pub async fn delete_bare(&self, path: &str) -> Result<(), Failure> {
+        self.ask(Method::DELETE, path, None, self.patience).await.map(drop)
+    }
+
     /// Deletes what a path names; what is told of it comes back.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.parse(path, &self.ask(Method::DELETE, path, None, self.patience).await?)

@@ -71,6 +71,13 @@ impl Failure {
         failure
     }
 
+    /// One field is not right, as the original's API says it: 422.
+    pub fn unprocessable(pointer: &str, detail: impl Into<String>) -> Self {
+        let mut failure = Self::field(pointer, detail);
+        failure.0.status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+        failure
+    }
+
     /// A bundle's text is not right.
     pub fn bundle(problems: &[BundleProblem]) -> Self {
         let mut failure = Self::new(

@@ -24,6 +24,7 @@ use crate::metrics::{BOUNDS, Counted, Histogram, Meters};
 
 mod fleet;
 mod process;
+mod remediation;
 
 pub use fleet::fleet;
 
@@ -87,6 +88,7 @@ pub async fn measured(app: &App) -> Result<Page, Failure> {
     of_queues(&mut page, app);
     of_consumers(&mut page, app).await?;
     of_requests(&mut page, &counted);
+    remediation::write(&mut page, &app, &counted).await?;
     process::write(&mut page);
     Ok(page)
 }

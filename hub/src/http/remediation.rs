@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
-use hub_core::tasks::{ChangedFile, Proposal, queue};
+use hub_core::tasks::{CI_FAILURE, ChangedFile, Proposal, TIMEOUT_MS, agents, queue};
 use hub_core::{Answer, Request, Right, Task, TaskRequest};
 use hub_remediation_sdk::contract::{
     Extend, Extended, Finish, LeaseRequest, Leased, Propose, Proposed, Registered, Registration,
@@ -30,6 +30,8 @@ use super::{App, Failure};
 
 /// Version of the contract.
 const PROTOCOL: u32 = 1;
+/// Owner of agents that come with the remediation token.
+const OWNER: &str = "remediation";
 /// Longest wait for work.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -64,7 +66,7 @@ impl FromRequestParts<App> for Remediator {
 }
 
 /// `POST /agent/v1/register`.
-pub async fn register(_: Remediator, body: Body) -> Result<Response, Failure> {
+pub async fn register(State(app): State<App>, _: Remediator, body: Body) -> Result<Response, Failure> {
     let registration: Registration = read_json(body)?;
     if !registration.protocol.contains(&PROTOCOL) {
         return Err(Failure::field(
@@ -75,11 +77,35 @@ pub async fn register(_: Remediator, body: Body) -> Result<Response, Failure> {
             ),
         ));
     }
+    let sandbox = format!("{:?}", registration.sandbox);
+    let agent = agents::Registration {
+        id: uuid::Uuid::now_v7().to_string(),
+        name: registration.name.clone(),
+        version: registration.version.clone(),
+        description: format!("fixers: {}", registration.fixers.join(" ")),
+        capabilities: agents::Capabilities {
+            supported_tasks: vec![CI_FAILURE.to_owned()],
+            // One at a time for each instance; several instances may share the name.
+            max_concurrent_tasks: 1,
+            supported_failure_types: None,
+            timeout_seconds: u32::try_from(TIMEOUT_MS / 1_000).unwrap_or(u32::MAX),
+        },
+        configuration: String::new(),
+        key: Some(registration.public_key.clone()),
+        sandbox,
+    };
+    let caller = Caller::new(OWNER, Via::Remediation);
+    let what = TaskRequest::Register(Box::new(agent));
+    match app.hub.request(Request::Tasks { caller, what }).await? {
+        Answer::Remediator(_) => {}
+        Answer::NotYours { reason } => return Err(Failure::forbidden(reason)),
+        other => return Err(unexpected(other)),
+    }
     tracing::info!(agent = %registration.name, version = %registration.version, sandbox = ?registration.sandbox, "a remediation agent is here");
     let registered = Registered {
         protocol: PROTOCOL,
         lease_ms: queue::LEASE_MS.unsigned_abs(),
-        deadline_ms: queue::DEADLINE_MS.unsigned_abs(),
+        deadline_ms: TIMEOUT_MS.unsigned_abs(),
     };
     Ok(Json(registered).into_response())
 }
@@ -131,7 +157,7 @@ pub async fn extend(
 /// `GET /agent/v1/tasks/{id}/log`.
 pub async fn log(State(app): State<App>, Path(id): Path<String>, _: Remediator) -> Result<Response, Failure> {
     let task = stored(&app, &id).await?;
-    let log = app.forges.log(&task.source, &task.log_url).await;
+    let log = app.forges.log(&task.source, &task.repository, &task.log_url).await;
     log.map(IntoResponse::into_response)
         .or_else(|error| Ok(forge_problem(&error)))
 }
@@ -183,6 +209,9 @@ pub async fn propose(
 ) -> Result<Response, Failure> {
     let wanted: Propose = read_json(body)?;
     let mut codes = proof(&id, &wanted);
+    if !is_pinned(&app, &wanted).await? {
+        codes.push("unknown_key".to_owned());
+    }
     let files = patch(&wanted);
     codes.extend(refusals(&files, &wanted.category));
     let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
@@ -220,6 +249,14 @@ pub async fn propose(
         )
         .await?,
     )
+}
+
+/// Whether the certificate was signed with a key of the agent that signs: another key proves nothing about who ran what.
+async fn is_pinned(app: &App, wanted: &Propose) -> Result<bool, Failure> {
+    let name = wanted.certificate.agent.split('/').next().unwrap_or_default();
+    let agents = app.hub.remediation_agents().await?;
+    let agent = agents.iter().find(|agent| agent.name == name);
+    Ok(agent.is_some_and(|agent| agent.keys.contains(&wanted.certificate.public_key)))
 }
 
 /// What is wrong with the proof.

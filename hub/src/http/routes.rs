@@ -8,9 +8,9 @@ use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events, glass,
-    guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels, plans, policies,
-    problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
+    App, Failure, actions, agents, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events,
+    facade, glass, guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels,
+    plans, policies, problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -198,6 +198,33 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
         get(tasks::certificate)
     }),
+    act("/api/v1/tasks", P::TasksManage, || post(facade::create)),
+    route("PATCH", "/api/v1/tasks/{id}", P::TasksManage, || patch(facade::report)),
+    act("/api/v1/tasks/{id}/reassign", P::TasksManage, || post(facade::reassign)),
+    act("/api/v1/tasks/{id}/approve", P::TasksManage, || post(tasks::approve)),
+    read("/api/v1/tasks/correlation/{id}", P::TasksRead, || {
+        get(facade::correlated)
+    }),
+    read("/api/v1/tasks/statistics/summary", P::TasksRead, || {
+        get(facade::statistics)
+    }),
+    read("/api/v1/tasks/policy", P::TasksRead, || get(tasks::policy)),
+    read("/api/v1/tasks/agent/{id}/queue", P::TasksManage, || get(facade::queue)),
+    read("/api/v1/agents", P::TasksRead, || get(agents::list)),
+    act("/api/v1/agents", P::TasksManage, || post(agents::register)),
+    read("/api/v1/agents/{id}", P::TasksRead, || get(agents::one)),
+    route("PATCH", "/api/v1/agents/{id}", P::TasksManage, || patch(agents::change)),
+    route("DELETE", "/api/v1/agents/{id}", P::TasksManage, || {
+        delete(agents::remove)
+    }),
+    act("/api/v1/agents/{id}/heartbeat", P::TasksManage, || {
+        post(agents::heartbeat)
+    }),
+    read("/api/v1/agents/name/{name}", P::TasksRead, || get(agents::by_name)),
+    read("/api/v1/agents/statistics/summary", P::TasksRead, || {
+        get(agents::statistics)
+    }),
+    read("/api/v1/agents/discover/{kind}", P::TasksRead, || get(agents::discover)),
     act("/api/v1/tasks/{id}/cancel", P::TasksManage, || post(tasks::cancel)),
     act("/api/v1/tasks/{id}/retry", P::TasksManage, || post(tasks::retry)),
     own("POST", "/hooks/v1/{source}", || large(post(hooks::source))),
@@ -348,13 +375,23 @@ pub fn rows() -> Vec<RouteView> {
     ROUTES.iter().map(row).collect()
 }
 
+/// Paths that clients of the system before this one end with a slash.
+const SLASHED: [(&str, &str); 2] = [
+    ("/api/v1/agents", "/api/v1/agents/"),
+    ("/api/v1/tasks", "/api/v1/tasks/"),
+];
+
 /// The whole service.
 pub fn router(app: App) -> Router {
     ROUTES
         .iter()
         .fold(Router::new(), |router, route| {
-            let guarded = (route.handler)().layer(from_fn_with_state((app.clone(), route), guard::guard));
-            router.route(route.path, guarded)
+            let guarded = || (route.handler)().layer(from_fn_with_state((app.clone(), route), guard::guard));
+            let router = router.route(route.path, guarded());
+            match SLASHED.iter().find(|(path, _)| *path == route.path) {
+                Some((_, slashed)) => router.route(slashed, guarded()),
+                None => router,
+            }
         })
         .method_not_allowed_fallback(async || {
             Failure::not_found("this path has no such method: the API's routes are in the reference")

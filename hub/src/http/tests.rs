@@ -1,6 +1,7 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod access;
+mod agents;
 mod brains;
 #[path = "../../tests/collector/mod.rs"]
 mod collector;

@@ -12,7 +12,7 @@
 //! Read next: `record.rs` (what is known of one brain and verb), `tier.rs` (what a tier asks for and what it lets run).
 
 pub mod alarm;
-mod beta;
+pub mod beta;
 mod record;
 pub mod score;
 pub mod tier;

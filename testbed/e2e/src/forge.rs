@@ -96,6 +96,22 @@ impl Forge {
         self.agent = Some(self.spawn(&name, "sentinel-patchbot", &arguments, &path));
     }
 
+    /// Kills the hub with signal 9 and starts it again at the same address, with what it has on the disk.
+    pub fn kill_hub(&mut self) {
+        if let Some(hub) = self.hub.take() {
+            hub.kill();
+        }
+        let listen = self.url.trim_start_matches("https://").to_owned();
+        self.start_hub(&listen);
+    }
+
+    /// Kills the agent with signal 9.
+    pub fn kill_agent(&mut self) {
+        if let Some(agent) = self.agent.take() {
+            agent.kill();
+        }
+    }
+
     fn spawn(&self, name: &str, program_name: &str, arguments: &[&str], path: &str) -> Process {
         let environment = [("PATH", path), ("SENTINEL_LOG", "info")];
         Process::start(

@@ -64,6 +64,41 @@ fn a_red_workflow_becomes_one_proven_pull_request_that_turns_it_green() {
     forge_judges_the_repair(&mut forge, &pushed, &pull, &id);
 }
 
+/// The event is on the disk before the forge hears that it was taken, and the patch before it is published.
+#[test]
+fn a_hub_that_is_killed_loses_no_event_and_opens_nothing_twice() {
+    let mut forge = Forge::start("killed");
+    forge.kill_agent();
+    let pushed =
+        PushedRepository::push(forge.account(), "hello", &forge.webhook(), SECRET).expect("a repository that is red");
+    let red = forge
+        .ci()
+        .check(forge.account(), &pushed.repository, "main", &pushed.commit);
+    assert!(!red.expect("the workflow runs").passed);
+    forge.until("a task", |forge| forge.tasks().pop().map(drop).ok_or("none".to_owned()));
+    forge.kill_hub();
+    assert_eq!(forge.tasks().len(), 1, "the event was lost");
+
+    forge.start_agent();
+    forge.until("an agent has it", |forge| match forge.tasks()[0]["state"].as_str() {
+        Some("queued") => Err("queued".to_owned()),
+        _ => Ok(()),
+    });
+    forge.kill_hub();
+    let proposed = |forge: &Forge| match &forge.tasks()[..] {
+        [task] if task["state"] == "proposed" => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    forge.until("the pull request", proposed);
+    forge.kill_hub();
+    forge.until("the pull request is still known", proposed);
+    let open = forge
+        .account()
+        .open_pulls(&pushed.repository)
+        .expect("the forge answers");
+    assert_eq!(open.len(), 1, "{open:?}");
+}
+
 fn pull_request_tells_what_was_run(pull: &Value, task: &Value) {
     assert_eq!(pull["title"], "fix(lint): ruff in app.py");
     let body = pull["body"].as_str().expect("a body");

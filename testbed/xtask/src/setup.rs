@@ -167,21 +167,52 @@ fn go_program(name: &str, (package, version): (&str, &str)) -> Result<PathBuf, S
 
 /// The path of a Python with the packages that the checks need, in a folder of its own.
 pub fn python() -> Result<PathBuf, String> {
-    let folder = root().join("target/python");
-    let program = folder.join("bin/python");
+    environment("target/python", PYTHON_PACKAGES).map(|folder| folder.join("bin/python"))
+}
+
+/// Tools that PatchBot repairs with, of Python and of Node, each with its version.
+const PYTHON_TOOLS: &[&str] = &["ruff==0.17.6", "black==26.10.1", "isort==9.0.2"];
+const NODE_TOOLS: &[&str] = &["prettier@3.10.1", "eslint@10.15.0"];
+
+/// The folders of the tools that PatchBot repairs with, to be put in front of the path; installed first if they are not there.
+pub fn repair_tools() -> Result<Vec<PathBuf>, String> {
+    let python = environment("target/repair-python", PYTHON_TOOLS)?;
+    let node = root().join("target/repair-node");
+    let programs = node.join("node_modules/.bin");
+    let stamp = node.join("packages");
+    let wanted = NODE_TOOLS.join("\n");
+    let own = self::node()?;
+    if !std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        run(command("npm")
+            .env("PATH", path_with(&own))
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&node)
+            .args(NODE_TOOLS))?;
+        std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
+    }
+    let folders = [python.join("bin"), programs, own];
+    Ok(folders
+        .into_iter()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .collect())
+}
+
+/// A Python environment with these packages in a folder of its own.
+fn environment(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let folder = root().join(folder);
     let stamp = folder.join("packages");
-    let wanted = PYTHON_PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(program);
+        return Ok(folder);
     }
     prepare(command("python3").args(["-m", "venv"]).arg(&folder))?;
     prepare(
-        command(&program.to_string_lossy())
+        command(&folder.join("bin/python").to_string_lossy())
             .args(["-m", "pip", "install", "--quiet"])
-            .args(PYTHON_PACKAGES),
+            .args(packages),
     )?;
     std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
-    Ok(program)
+    Ok(folder)
 }
 
 /// The folder that holds `cargo-zigbuild`, which links against any version of glibc. It comes from Python's registry with the compiler

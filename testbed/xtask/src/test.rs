@@ -166,10 +166,20 @@ pub fn run(wanted: &[String]) -> ExitCode {
     }
 }
 
-/// Runs `cargo test` and adds up the closing lines of its test programs.
+/// Runs `cargo test` and adds up the closing lines of its test programs. The tools that PatchBot repairs with are on the path, and its
+/// tests are told so: then a tool that is missing is a failure.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    for folder in setup::repair_tools()? {
+        let mut longer = folder.into_os_string();
+        longer.push(":");
+        longer.push(&path);
+        path = longer;
+    }
     watch(
         command("cargo")
+            .env("PATH", path)
+            .env("SENTINEL_TEST_TOOLS", "all")
             .args(["test", "--quiet", "--release", "--no-fail-fast"])
             .args(arguments),
         |line| {

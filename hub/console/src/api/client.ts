@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, BrainView, CalendarView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, User, Webhook } from "./types";
+import type { ActView, Audit, BrainView, CalendarView, Certificate, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, Task, User, Webhook } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -161,6 +161,21 @@ export function audits(query: { who?: string; result?: string; before?: string; 
   for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
   return ask("cannot read the audit", `/audits?${search}`);
 }
+
+/** Failed checks that became tasks, newest first. */
+export const tasks = (): Promise<Task[]> => ask("cannot read the tasks", "/tasks?limit=1000");
+
+/** One task with its history. */
+export const task = (id: string): Promise<Task> => ask(`cannot read task ${id}`, `/tasks/${name(id)}`);
+
+/** The proof of a task's patch. */
+export const certificate = (id: string): Promise<Certificate> => ask(`cannot read the certificate of task ${id}`, `/tasks/${name(id)}/certificate`);
+
+export const cancelTask = (id: string, reason: string): Promise<unknown> => send(`cannot cancel task ${id}`, `/tasks/${name(id)}/cancel`, { reason });
+
+export const approveTask = (id: string, reason: string): Promise<unknown> => send(`cannot approve task ${id}`, `/tasks/${name(id)}/approve`, { reason });
+
+export const retryTask = (id: string, reason: string): Promise<unknown> => send(`cannot try task ${id} again`, `/tasks/${name(id)}/retry`, { reason });
 
 /** Who hears of everything that arrives, and how far each is behind. */
 export const consumers = (): Promise<Consumer[]> => all<Consumer>("cannot read the integrations", "/consumers");

@@ -421,6 +421,101 @@ export interface Audit {
   details: [string, string][];
 }
 
+/** Where a task stands. */
+export type TaskState = "queued" | "leased" | "publishing" | "held" | "completed" | "proposed" | "merged" | "closed" | "no_fix" | "refused" | "dead" | "cancelled";
+
+/** A file that a patch changes. */
+export interface ChangedFile {
+  path: string;
+  added: number;
+  removed: number;
+}
+
+/** A patch that was proposed for a task. */
+export interface Proposal {
+  certificate: string;
+  fixer: string;
+  files: ChangedFile[];
+  category: string;
+  tool: string;
+  fingerprint: string;
+  branch: string;
+}
+
+/** How likely a repair is to be merged, from what became of earlier ones. */
+export interface Chance {
+  at_least: number;
+  mean: number;
+  outcomes: number;
+}
+
+/** One line of a task's history: an entry of the hub's journal. */
+export interface TaskEntry {
+  id: string;
+  at: string;
+  who: string;
+  via: string;
+  verb: string;
+  reason: string;
+  details: [string, string][];
+}
+
+/** A failed check on its way to a pull request. */
+export interface Task {
+  id: string;
+  state: TaskState;
+  source: string;
+  repository: string;
+  commit: string;
+  check: string;
+  branch: string;
+  log_url: string;
+  priority: "low" | "normal" | "high";
+  attempts: number;
+  agent_name: string | null;
+  phase: string;
+  progress: number;
+  codes: string[];
+  error_message: string | null;
+  proposal: Proposal | null;
+  pull_request: string | null;
+  correlation_id: string | null;
+  message: string;
+  chance: Chance | null;
+  outcome: "merged" | "red" | "reverted" | "rejected" | "closed" | null;
+  delivery: string;
+  created_at: string;
+  updated_at: string;
+  /** Of one task alone, oldest first. */
+  history?: TaskEntry[];
+}
+
+/** A command of a repair. */
+export interface CertificateCommand {
+  phase: "reproduce" | "fix" | "fix_again" | "check" | "canary" | "sibling";
+  argv: string[];
+  status: number;
+  passed: boolean;
+  wall_ms: number;
+  canary?: string;
+}
+
+/** The proof of a patch. */
+export interface Certificate {
+  fixer: string;
+  fixer_version: string;
+  commands: CertificateCommand[];
+  examined: string[];
+  sandbox: string;
+  network: string;
+  self_test: string;
+  agent: string;
+  public_key: string;
+  base_tree: string;
+  patched_tree: string;
+  patch: string;
+}
+
 /** Somebody who hears of everything that arrives. */
 export interface Consumer {
   name: string;

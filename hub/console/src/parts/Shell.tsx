@@ -20,12 +20,13 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["plans", "plan"], path: "/plans", name: "Plans", key: "l" },
   { page: ["brains"], path: "/brains", name: "Brains", key: "b" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
+  { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
   { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
   { page: ["integrations"], path: "/integrations", name: "Integrations", key: "i" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/plans", "/brains", "/access", "/audit", "/integrations"];
+const OF_HUB = ["/plans", "/brains", "/tasks", "/access", "/audit", "/integrations"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();

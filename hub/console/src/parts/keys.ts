@@ -44,5 +44,6 @@ export const KEYS: [key: string, does: string][] = [
   ["g l", "plans"],
   ["g b", "brains"],
   ["g p", "policies"],
+  ["g t", "tasks"],
   ["?", "this list"],
 ];

@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/policies`, `/policies/GENERATION`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/policies`, `/policies/GENERATION`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -13,6 +13,8 @@ export type Route =
   | { page: "plan"; id: string }
   | { page: "brains" }
   | { page: "policies"; generation: string | null }
+  | { page: "tasks" }
+  | { page: "task"; id: string }
   | { page: "access" }
   | { page: "audit" }
   | { page: "integrations" }
@@ -26,6 +28,7 @@ export function routeOf(path: string): Route {
     if (first === "") return { page: "fleet" };
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
+    if (first === "tasks") return second === "" ? { page: "tasks" } : { page: "task", id: second };
     if (first === "plans") return second === "" ? { page: "plans" } : { page: "plan", id: second };
     if (first === "policies") return { page: "policies", generation: second === "" ? null : second };
     if (second === "" && (first === "brains" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
@@ -44,6 +47,7 @@ function decode(part: string): string {
 
 export const policyPath = (generation: number): string => `/policies/${generation}`;
 export const nodePath = (name: string): string => `/nodes/${encodeURIComponent(name)}`;
+export const taskPath = (id: string): string => `/tasks/${encodeURIComponent(id)}`;
 /** The page of a decision; without dots, because servers take a path with a dot for a file. */
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
 

@@ -188,6 +188,8 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
         (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
         (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,
+        (Resource::Failures, false) => super::task::failures(session, get.most(), output).await,
+        (Resource::Agents, false) => super::agent::list(session, get.name.as_deref(), output).await,
         (Resource::Brains, false) => of_hub::<BrainView>(session, get, BRAINS, NO_BRAIN, output).await,
         (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.most(), output).await,
     }

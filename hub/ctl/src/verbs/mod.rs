@@ -3,6 +3,7 @@
 //! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
 
 mod act;
+mod agent;
 mod audit;
 mod demo;
 mod describe;
@@ -67,6 +68,8 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
+        Verb::Agent { what } => agent::run(session, what, output).await,
+        Verb::Patchbot { what } => task::explain(session, what, output).await,
         Verb::Node { what } => node::run(session, what, output).await,
         Verb::Token { what } => token::run(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
@@ -127,7 +130,9 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
-        Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } => false,
+        Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => {
+            false
+        }
         Verb::Version | Verb::Completion { .. } => false,
     }
 }

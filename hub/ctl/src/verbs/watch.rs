@@ -82,7 +82,9 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
 fn node_of(get: &Get) -> Result<Option<AgentId>, Failure> {
     match (get.what, &get.name) {
         (Resource::Nodes, Some(name)) => super::get::parsed(name).map(Some),
-        (Resource::Tasks, _) => Err(Failure::new(Exit::Usage, "tasks cannot be watched")),
+        (Resource::Tasks | Resource::Failures | Resource::Agents, _) => {
+            Err(Failure::new(Exit::Usage, "tasks and their agents cannot be watched"))
+        }
         (Resource::Brains, _) => Err(Failure::new(Exit::Usage, "brains cannot be watched")
             .advise("a change of tier is an entry of the hub: sentinel audit list --verb brain.tier")),
         (Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events, _) => {
@@ -158,7 +160,7 @@ impl Watch<'_> {
             // Refused before the watch begins.
             Resource::Domains | Resource::Clusters | Resource::Workloads | Resource::Rollouts => Ok(()),
             Resource::Users | Resource::Roles | Resource::Tokens | Resource::Audits | Resource::Events => Ok(()),
-            Resource::Tasks | Resource::Consumers | Resource::Brains => Ok(()),
+            Resource::Tasks | Resource::Failures | Resource::Agents | Resource::Consumers | Resource::Brains => Ok(()),
             Resource::Entries => self.newest_entries(index, output).await,
         }
     }
