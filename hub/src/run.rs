@@ -155,12 +155,15 @@ impl RunError {
     }
 }
 
+/// What is logged where nothing is said. Kafka's client tells all of its settings at `info`.
+const USUAL_LOG: &str = "info,confluent_kafka=warn";
+
 /// Sends the log to stderr. `SENTINEL_LOG` chooses, `info` if it does not; a value that cannot be read is told.
 pub fn log_to_stderr() {
-    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| "info".to_owned());
+    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| USUAL_LOG.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
         eprintln!("sentinel-hub: SENTINEL_LOG is `{wanted}`: {error}; logging at `info`");
-        tracing_subscriber::EnvFilter::new("info")
+        tracing_subscriber::EnvFilter::new(USUAL_LOG)
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -6,7 +6,7 @@ mod collector;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use collector::{Collector, body};
@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A hub in a process of its own, which is killed when this is dropped.
 struct Hub {
     child: Child,
+    /// Open for as long as it runs: a hub that cannot print its link ends.
+    _out: BufReader<ChildStdout>,
     context: Context,
     client: reqwest::Client,
 }
@@ -50,7 +52,12 @@ impl Hub {
         let context: Context = serde_json::from_slice(&context).expect("JSON");
         let ca = reqwest::Certificate::from_pem_bundle(context.ca_pem.as_bytes()).expect("PEM");
         let client = reqwest::Client::builder().tls_certs_only(ca).build().expect("a client");
-        Self { child, context, client }
+        Self {
+            child,
+            _out: out,
+            context,
+            client,
+        }
     }
 
     async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Value {

@@ -55,7 +55,7 @@ pub async fn add(
 ) -> Result<Json<WebhookView>, Failure> {
     let asked: NewWebhook = read_json(body)?;
     check_url(&asked.url, app.webhooks_to_local).map_err(|detail| Failure::field("/url", detail))?;
-    let from = app.read(|store| end(store)).await?;
+    let from = app.read(end).await?;
     let hook = Webhook {
         id: uuid::Uuid::now_v7().to_string(),
         name: asked.name,

@@ -119,7 +119,7 @@ pub async fn change(
     } = read_json(body)?;
     let present = known(&app, &name)?;
     may_give(&who, present.role)?;
-    if_match(&headers, &view(&app, &*present))?;
+    if_match(&headers, &view(&app, &present))?;
     if let Some(role) = role {
         may_give(&who, role)?;
     }
@@ -146,7 +146,7 @@ pub async fn remove(
 ) -> Result<Json<UserView>, Failure> {
     let present = known(&app, &name)?;
     may_give(&who, present.role)?;
-    if_match(&headers, &view(&app, &*present))?;
+    if_match(&headers, &view(&app, &present))?;
     let user = changed(&app, who.caller, AccessRequest::Remove { name }).await?;
     Ok(Json(view(&app, &user)))
 }

@@ -276,13 +276,13 @@ pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Ve
         }
     } else {
         let mut tables = Tables::open(&transaction).expect("it is there");
-        let key_of = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), redb::StorageError>| {
+        let mut order: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for row in tables.feed.iter().expect("whole") {
             let (arrival, sealed) = row.expect("whole");
             let row = unseal("feed", arrival.value(), sealed.value()).expect("whole");
             let key = rows::Arrival::read(row).expect("a row").key.to_vec();
-            (arrival.value().to_vec(), key)
-        };
-        let order: Vec<_> = tables.feed.iter().expect("whole").map(key_of).collect();
+            order.push((arrival.value().to_vec(), key));
+        }
         for (arrival, key) in order {
             put(&mut tables.feed, "feed", &arrival, &key).expect("room");
         }
