@@ -14,7 +14,9 @@ mod gitea;
 mod go;
 mod kubernetes;
 mod process;
+mod prometheus;
 mod run_folder;
+mod shop;
 
 pub use cache::Cache;
 pub use error::ServiceError;
@@ -22,7 +24,9 @@ pub use gitea::Gitea;
 pub use go::{GoBuild, go_module_folder};
 pub use kubernetes::{API_USERS, ControlPlane, KubeApi};
 pub use process::{Process, free_port, wait_until};
+pub use prometheus::{Prometheus, Scraped};
 pub use run_folder::RunFolder;
+pub use shop::{Gateway, Shop};
 
 /// Hears what is going on while a service is made ready: one line of text each.
 pub type Progress<'a> = &'a dyn Fn(&str);
