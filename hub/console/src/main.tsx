@@ -10,12 +10,16 @@ import "./style.css";
 import type { Failure } from "./api/client";
 import { Access } from "./pages/Access";
 import { Audit } from "./pages/Audit";
+import { Clusters } from "./pages/Clusters";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
 import { Policies } from "./pages/Policies";
+import { Rollout } from "./pages/Rollout";
+import { Rollouts } from "./pages/Rollouts";
+import { Workloads } from "./pages/Workloads";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
 import { startRouting, useRoute } from "./state/route";
@@ -65,6 +69,14 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "clusters":
+      return <Clusters />;
+    case "workloads":
+      return <Workloads />;
+    case "rollouts":
+      return <Rollouts />;
+    case "rollout":
+      return <Rollout key={route.id} id={route.id} />;
     case "policies":
       return <Policies />;
     case "access":
@@ -95,6 +107,14 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "clusters":
+      return "Clusters";
+    case "workloads":
+      return "Workloads";
+    case "rollouts":
+      return "Rollouts";
+    case "rollout":
+      return "Rollout";
     case "policies":
       return "Policies";
     case "access":

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, CalendarView, DecisionDetail, DecisionView, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, User } from "./types";
+import type { ActView, Audit, CalendarView, ClusterView, DecisionDetail, DecisionView, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, User, WorkloadView } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -96,6 +96,18 @@ export const calendar = (generation: number, from_ms: number, to_ms: number): Pr
 
 /** What the active bundle's rules count of the nodes, and whose turn it is. */
 export const domains = (): Promise<DomainView[]> => all<DomainView>("cannot read the domains", "/domains");
+
+/** The clusters, each asked how it is. */
+export const clusters = (): Promise<ClusterView[]> => all<ClusterView>("cannot read the clusters", "/clusters");
+
+/** The deployments of all clusters. */
+export const workloads = (): Promise<WorkloadView[]> => all<WorkloadView>("cannot read the workloads", "/deployments");
+
+export const rollouts = (): Promise<RolloutView[]> => all<RolloutView>("cannot read the rollouts", "/rollouts");
+
+export const rollout = (id: string): Promise<RolloutView> => ask(`cannot read rollout ${id}`, `/rollouts/${name(id)}`);
+
+export const tellRollout = (id: string, verb: string, reason: string): Promise<RolloutView> => send(`cannot ${verb} rollout ${id}`, `/rollouts/${name(id)}/${verb}`, { reason });
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 

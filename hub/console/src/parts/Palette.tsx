@@ -40,6 +40,9 @@ function choices(): Choice[] {
   return [
     place("Fleet", "/", "page  g f"),
     place("Decisions", "/decisions", "page  g d"),
+    place("Workloads", "/workloads", "page  g w"),
+    place("Rollouts", "/rollouts", "page  g r"),
+    place("Clusters", "/clusters", "page  g c"),
     place("Policies", "/policies", "page  g p"),
     ...[...state.nodes.values()].map(({ view }) => place(view.name, nodePath(view.name), `node  ${view.site}  ${stateOf(view).word}`)),
     ...state.decisions.slice(0, 100).map((one) => place(one.id, decisionPath(one.id), `${verdictOf(one.verdict).word}  ${one.summary}`)),

@@ -17,12 +17,15 @@ const QUIET_MS = 20_000;
 const PLACES: { page: Route["page"][]; path: string; name: string; key: string }[] = [
   { page: ["fleet", "node"], path: "/", name: "Fleet", key: "f" },
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
+  { page: ["workloads"], path: "/workloads", name: "Workloads", key: "w" },
+  { page: ["rollouts", "rollout"], path: "/rollouts", name: "Rollouts", key: "r" },
+  { page: ["clusters"], path: "/clusters", name: "Clusters", key: "c" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
   { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/access", "/audit"];
+const OF_HUB = ["/workloads", "/rollouts", "/clusters", "/access", "/audit"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();
@@ -93,6 +96,7 @@ function useGlobalKeys(route: Route, openPalette: () => void, openHelp: () => vo
       if (event.key === "Escape" && document.querySelector("dialog[open]") === null) {
         if (route.page === "node") go("/");
         if (route.page === "decision") go("/decisions");
+        if (route.page === "rollout") go("/rollouts");
       }
       return undefined;
     };

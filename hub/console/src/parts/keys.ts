@@ -41,6 +41,9 @@ export const KEYS: [key: string, does: string][] = [
   ["t", "charts or table"],
   ["g f", "fleet"],
   ["g d", "decisions"],
+  ["g w", "workloads"],
+  ["g r", "rollouts"],
+  ["g c", "clusters"],
   ["g p", "policies"],
   ["?", "this list"],
 ];

@@ -1,6 +1,7 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/clusters`, `/workloads`, `/rollouts`, `/rollouts/ID`,
+// `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -9,6 +10,10 @@ export type Route =
   | { page: "node"; name: string }
   | { page: "decisions" }
   | { page: "decision"; id: string }
+  | { page: "clusters" }
+  | { page: "workloads" }
+  | { page: "rollouts" }
+  | { page: "rollout"; id: string }
   | { page: "policies" }
   | { page: "access" }
   | { page: "audit" }
@@ -22,6 +27,8 @@ export function routeOf(path: string): Route {
     if (first === "") return { page: "fleet" };
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
+    if (first === "rollouts") return second === "" ? { page: "rollouts" } : { page: "rollout", id: second };
+    if (second === "" && (first === "clusters" || first === "workloads")) return { page: first };
     if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
@@ -39,6 +46,8 @@ function decode(part: string): string {
 export const nodePath = (name: string): string => `/nodes/${encodeURIComponent(name)}`;
 /** The page of a decision; without dots, because servers take a path with a dot for a file. */
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
+
+export const rolloutPath = (id: string): string => `/rollouts/${encodeURIComponent(id)}`;
 
 const listeners = new Set<() => void>();
 const tell = (): void => {

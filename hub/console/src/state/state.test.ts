@@ -202,6 +202,9 @@ describe("addresses", () => {
     expect(routeOf("/decisions/edge-03.1.42")).toEqual({ page: "decision", id: "edge-03.1.42" });
     expect(routeOf(decisionPath("edge-03.1.42"))).toEqual({ page: "decision", id: "edge-03.1.42" });
     expect(routeOf("/policies")).toEqual({ page: "policies" });
+    expect(routeOf("/rollouts")).toEqual({ page: "rollouts" });
+    expect(routeOf("/rollouts/019a-1")).toEqual({ page: "rollout", id: "019a-1" });
+    expect(routeOf("/workloads")).toEqual({ page: "workloads" });
     expect(routeOf("/nodes/%E0%A4%A")).toEqual({ page: "node", name: "%E0%A4%A" });
     expect(routeOf("/else/where").page).toBe("nowhere");
   });
