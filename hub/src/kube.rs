@@ -8,6 +8,7 @@
 
 mod looks;
 mod marks;
+mod measure;
 mod rollout;
 
 use std::collections::BTreeMap;
@@ -32,16 +33,29 @@ const AT_ONCE: usize = 64;
 
 /// Clients of the registered clusters, by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Clusters(Arc<RwLock<BTreeMap<String, Result<Cluster, String>>>>, Arc<Notify>);
+pub struct Clusters(Arc<RwLock<BTreeMap<String, Known>>>, Arc<Notify>);
+
+/// What is needed to reach a cluster.
+#[derive(Debug)]
+struct Known {
+    client: Result<Cluster, String>,
+    prometheus: Option<String>,
+}
 
 impl Clusters {
     /// The client of a cluster, or why there is none.
     pub fn get(&self, name: &str) -> Result<Cluster, String> {
         let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        clusters
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| Err(format!("cluster `{name}` is not registered")))
+        match clusters.get(name) {
+            Some(known) => known.client.clone(),
+            None => Err(format!("cluster `{name}` is not registered")),
+        }
+    }
+
+    /// Address of a cluster's Prometheus.
+    pub fn prometheus(&self, name: &str) -> Option<String> {
+        let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        clusters.get(name)?.prometheus.clone()
     }
 
     /// All clients that there are, by the names of their clusters.
@@ -49,7 +63,7 @@ impl Clusters {
         let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
         clusters
             .iter()
-            .map(|(name, client)| (name.clone(), client.clone()))
+            .map(|(name, known)| (name.clone(), known.client.clone()))
             .collect()
     }
 
@@ -68,10 +82,14 @@ impl Clusters {
         if let Err(reason) = &client {
             tracing::warn!(cluster = cluster.name, reason, "cluster cannot be reached");
         }
+        let known = Known {
+            client,
+            prometheus: cluster.prometheus,
+        };
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(cluster.name, client);
+            .insert(cluster.name, known);
         self.1.notify_waiters();
     }
 
@@ -209,12 +227,8 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
             Some(nodes) => KubeInput::Nodes { cluster, nodes },
             None => return,
         },
-        KubeEffect::Observe {
-            rollout,
-            target,
-            measure,
-        } => {
-            let (facts, measured) = rollout::observe_and_measure(clusters, &target, measure).await;
+        KubeEffect::Observe { rollout, target, look } => {
+            let (facts, measured) = rollout::observe_and_measure(clusters, &target, &look).await;
             KubeInput::Observed {
                 rollout,
                 facts: Box::new(facts),
@@ -224,9 +238,10 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
         KubeEffect::Carry {
             rollout,
             target,
+            route,
             changes,
         } => {
-            if let Err(error) = rollout::carry(clusters, &target, &changes).await {
+            if let Err(error) = rollout::carry(clusters, &target, route.as_ref(), &changes).await {
                 tracing::warn!(rollout, %target, error, "a change of a rollout was not made; it is looked at again");
             }
             return;

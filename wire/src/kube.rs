@@ -196,6 +196,8 @@ pub struct ClusterView {
     pub namespace: String,
     /// Its labels: (name, value).
     pub labels: Vec<(String, String)>,
+    /// Address of its Prometheus.
+    pub prometheus: Option<String>,
     /// Since when it is registered.
     pub registered_at: Wall,
     /// `ready`, `not_ready`, `forbidden` or `unreachable`.
@@ -228,8 +230,67 @@ pub struct DeploymentView {
     pub revision: Option<u64>,
 }
 
+/// What a comparison of a canary with its baseline said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisView {
+    /// When.
+    pub at: Wall,
+    /// `pass`, `inconclusive` or `abort`.
+    pub verdict: String,
+    /// What may be done next: `advance`, `extend`, `wait`, `hold` or `roll_back`.
+    pub next: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Share of the known weight that passes, of 100.
+    pub score: Option<f64>,
+    /// Guards that fired.
+    pub guards: Vec<String>,
+    /// Metric by metric.
+    pub metrics: Vec<MetricView>,
+}
+
+/// What one metric says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricView {
+    /// Its name.
+    pub name: String,
+    /// `pass`, `fail` or `no_data`.
+    pub outcome: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Whether its failure alone takes the canary back.
+    pub critical: bool,
+    /// What was measured of the baseline.
+    pub baseline: Distribution,
+    /// And of the canary.
+    pub canary: Distribution,
+    /// Independent samples of both.
+    pub effective: (usize, usize),
+    /// Samples of each side that are missing before anything can be said.
+    pub still_needed: usize,
+    /// How much larger the canary is.
+    pub shift: Option<f64>,
+    /// The 98 % interval of that.
+    pub interval: Option<(f64, f64)>,
+    /// Up to which shift nothing is said.
+    pub tolerated: Option<f64>,
+    /// Probability of so much by chance.
+    pub p: Option<f64>,
+    /// What bets against the canary have made of 1, and from which on it is taken back at any time.
+    pub wealth: Option<(f64, f64)>,
+}
+
+/// What was measured of one side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// How many values.
+    pub samples: usize,
+    /// Smallest to largest in 20 equal parts: 21 values, or none.
+    pub quantiles: Vec<f64>,
+}
+
 /// A rollout, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutView {
     /// Its id.
     pub id: String,
@@ -259,6 +320,12 @@ pub struct RolloutView {
     pub started_at: Wall,
     /// Who started it.
     pub started_by: String,
+    /// Traffic that the canary should have, in percent; absent where traffic follows replicas.
+    pub weight: Option<u8>,
+    /// Its steps in few words.
+    pub plan: Vec<String>,
+    /// What the last comparison said.
+    pub analysis: Option<AnalysisView>,
 }
 
 /// What registers a cluster.
@@ -279,6 +346,9 @@ pub struct RegisterCluster {
     /// Its labels.
     #[serde(default)]
     pub labels: Vec<(String, String)>,
+    /// Address of the Prometheus that knows its workloads, such as `http://prometheus.internal:9090`.
+    #[serde(default)]
+    pub prometheus: Option<String>,
 }
 
 /// A change of a deployment as it is asked for.

@@ -35,6 +35,43 @@ const random = () => {
 };
 const around = (value, spread) => value + (random() - 0.5) * spread;
 
+const CLUSTERS = [
+  { name: "demo", kubeconfig: "/var/lib/kube/demo", context: "", namespace: "", labels: [], prometheus: "http://127.0.0.1:9090", registered_at: iso(Date.now() - 7_200_000), status: "ready", version: "v1.36.3", missing_permissions: [], detail: "" },
+  { name: "lab", kubeconfig: "/var/lib/kube/lab", context: "lab", namespace: "", labels: [], prometheus: null, registered_at: iso(Date.now() - 90_000), status: "forbidden", version: "v1.36.3", missing_permissions: ["create pods/eviction", "patch nodes"], detail: "2 verbs are missing" },
+];
+const WORKLOADS = [
+  { cluster: "demo", namespace: "default", name: "web", status: "running", wanted: 7, ready: 7, updated: 7, image: "registry.example/web:1", revision: 4 },
+  { cluster: "demo", namespace: "default", name: "web-canary", status: "running", wanted: 2, ready: 2, updated: 2, image: "registry.example/web:2", revision: 1 },
+  { cluster: "lab", namespace: "train", name: "fine-tune", status: "scaling", wanted: 4, ready: 3, updated: 4, image: "registry.example/train:9", revision: 1 },
+];
+const spread = (low, high, samples) => ({ samples, quantiles: Array.from({ length: 21 }, (_, at) => low + ((high - low) * (at / 20) ** 2)) });
+const rollout = (id, others) => ({
+  id, target: { cluster: "demo", namespace: "default", name: "web" }, image: "web:2", from_image: "web:1", phase: "analysing", step: 2, steps: 4, why: "12 of 30 samples are there", ready: 9, start_replicas: 7,
+  deadline: iso(Date.now() + 140_000), finished: false, started_at: iso(Date.now() - 60_000), started_by: "ann", weight: 20,
+  plan: ["20 % of the replicas, 20 % of the traffic", "compare for 120 s", "100 % of the replicas, 100 % of the traffic", "compare for 120 s"],
+  analysis: {
+    at: iso(Date.now() - 2_000), verdict: "inconclusive", next: "wait", why: "12 of 30 samples are there", score: null, guards: [],
+    metrics: [{ name: "latency", outcome: "no_data", why: "12 independent samples, 30 are needed", critical: true, baseline: spread(0.011, 0.018, 12), canary: spread(0.011, 0.019, 12), effective: [12, 12], still_needed: 18, shift: null, interval: null, tolerated: null, p: null, wealth: [1.4, 50] }],
+  },
+  ...others,
+});
+const ROLLOUTS = [
+  rollout("019f0000-0000-7000-8000-000000000002", {}),
+  rollout("019f0000-0000-7000-8000-000000000001", {
+    image: "web:slow", phase: "rolled_back", finished: true, deadline: null, ready: 7, weight: 20, why: "everything is as it was: latency is worse: +0.024 where 0.0062 is tolerated",
+    analysis: {
+      at: iso(Date.now() - 600_000), verdict: "abort", next: "roll_back", why: "latency is worse: +0.024 where 0.0062 is tolerated", score: 0, guards: [],
+      metrics: [{ name: "latency", outcome: "fail", why: "the whole 98 % interval of the shift is beyond what is tolerated", critical: true, baseline: spread(0.011, 0.018, 31), canary: spread(0.033, 0.052, 31), effective: [31, 31], still_needed: 0, shift: 0.0242, interval: [0.0221, 0.0263], tolerated: 0.0062, p: 1.4e-9, wealth: [312, 50] }],
+    },
+  }),
+];
+
+function rollouts(response, id) {
+  if (id === undefined) return json(response, { items: ROLLOUTS });
+  const found = ROLLOUTS.find((one) => one.id === id);
+  return found === undefined ? problem(response, 404, "not_found", `there is no rollout ${id}`) : json(response, found);
+}
+
 const BUNDLE = `# The rules that the demo's agents decide by, alone or connected.
 bundle: demo
 authority:
@@ -434,6 +471,9 @@ async function answer(request, response) {
     const from = Number(url.searchParams.get("before") ?? 0);
     return json(response, { items: all.slice(from, from + limit), ...(from + limit < all.length ? { next_cursor: String(from + limit) } : {}) });
   }
+  if (what === "clusters") return json(response, { items: CLUSTERS });
+  if (what === "deployments") return json(response, { items: WORKLOADS });
+  if (what === "rollouts") return rollouts(response, id);
   if (what === "domains") {
     const rack = (value, others) => ({ domain: "rack", value, members: 12, unhealthy: 0, in_flight: 0, newly_faulty: 0, gives_turns: true, turns: [], waiting: [], windows: [], ...others });
     const [first, second, third] = [...nodes.keys()];

@@ -10,6 +10,7 @@ import "./style.css";
 import type { Failure } from "./api/client";
 import { Access } from "./pages/Access";
 import { Audit } from "./pages/Audit";
+import { Clusters } from "./pages/Clusters";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
@@ -20,6 +21,9 @@ import { Brains } from "./pages/Brains";
 import { Plan } from "./pages/Plan";
 import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
+import { Rollout } from "./pages/Rollout";
+import { Rollouts } from "./pages/Rollouts";
+import { Workloads } from "./pages/Workloads";
 import { Task } from "./pages/Task";
 import { Tasks } from "./pages/Tasks";
 import { Empty } from "./parts/bits";
@@ -76,6 +80,14 @@ function Page() {
       return <Plan key={route.id} id={route.id} />;
     case "brains":
       return <Brains />;
+    case "clusters":
+      return <Clusters />;
+    case "workloads":
+      return <Workloads />;
+    case "rollouts":
+      return <Rollouts />;
+    case "rollout":
+      return <Rollout key={route.id} id={route.id} />;
     case "policies":
       return <Policies generation={route.generation} />;
     case "tasks":
@@ -118,6 +130,14 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return `Plan ${route.id.slice(0, 8)}`;
     case "brains":
       return "Brains";
+    case "clusters":
+      return "Clusters";
+    case "workloads":
+      return "Workloads";
+    case "rollouts":
+      return "Rollouts";
+    case "rollout":
+      return "Rollout";
     case "policies":
       return route.generation === null ? "Policies" : `Policy ${route.generation}`;
     case "tasks":

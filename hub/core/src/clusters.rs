@@ -25,7 +25,7 @@ use crate::cx::{Ask, ClusterOrder, Cx, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::{Answer, Effect};
 use crate::plans::StepAnswer;
-use crate::rollouts::{Change, Facts, Measured};
+use crate::rollouts::{Change, Facts, Look, Measured, Route};
 use crate::timers::Timer;
 
 /// How long after a mark that did not come through it is made again.
@@ -93,8 +93,8 @@ pub enum KubeEffect {
         rollout: String,
         /// Of which deployment.
         target: DeploymentRef,
-        /// Measure the canary, too.
-        measure: bool,
+        /// What else is looked at.
+        look: Box<Look>,
     },
     /// Tell which nodes a cluster has.
     Nodes {
@@ -114,6 +114,8 @@ pub enum KubeEffect {
         rollout: String,
         /// Of which deployment.
         target: DeploymentRef,
+        /// Where traffic is divided.
+        route: Option<Route>,
         /// The changes.
         changes: Vec<Change>,
     },
@@ -546,6 +548,13 @@ impl Cluster {
             name: "x".to_owned(),
         };
         target.check().map_err(|problem| problem.to_string())?;
+        if let Some(url) = &self.prometheus
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return Err(format!(
+                "prometheus: `{url}` is not an address that begins with http:// or https://"
+            ));
+        }
         match &self.kubeconfig {
             Some(path) if !path.starts_with('/') => Err(format!(
                 "kubeconfig: `{path}` is not an absolute path of a file on the hub's machine"
@@ -568,6 +577,7 @@ impl Cluster {
             namespace: String::new(),
             labels: Vec::new(),
             registered_at: Wall(0),
+            prometheus: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, BrainView, CalendarView, Certificate, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, ShadowView, Task, User, Webhook } from "./types";
+import type { ActView, Audit, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, ShadowView, Task, User, Webhook, WorkloadView } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -127,6 +127,18 @@ export const forecast = (node: string, device: string): Promise<ForecastView | n
     if (failure instanceof Failure && failure.code === "not_found") return null;
     throw failure;
   });
+
+/** The clusters, each asked how it is. */
+export const clusters = (): Promise<ClusterView[]> => all<ClusterView>("cannot read the clusters", "/clusters");
+
+/** The deployments of all clusters. */
+export const workloads = (): Promise<WorkloadView[]> => all<WorkloadView>("cannot read the workloads", "/deployments");
+
+export const rollouts = (): Promise<RolloutView[]> => all<RolloutView>("cannot read the rollouts", "/rollouts");
+
+export const rollout = (id: string): Promise<RolloutView> => ask(`cannot read rollout ${id}`, `/rollouts/${name(id)}`);
+
+export const tellRollout = (id: string, verb: string, reason: string): Promise<RolloutView> => send(`cannot ${verb} rollout ${id}`, `/rollouts/${name(id)}/${verb}`, { reason });
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 

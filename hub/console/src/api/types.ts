@@ -648,3 +648,88 @@ export interface ForecastView {
   points: { ahead_ms: number; low: number; middle: number; high: number }[];
   foreseen?: { in_ms: number; by_ms: number; chance_bp: number; errors: number };
 }
+
+/** A Kubernetes cluster that the hub knows. */
+export interface ClusterView {
+  name: string;
+  kubeconfig: string;
+  context: string;
+  namespace: string;
+  labels: [string, string][];
+  prometheus: string | null;
+  registered_at: string;
+  status: "ready" | "not_ready" | "forbidden" | "unreachable";
+  version: string;
+  missing_permissions: string[];
+  detail: string;
+}
+
+/** A deployment of a cluster. */
+export interface WorkloadView extends DeploymentRef {
+  status: string;
+  wanted: number;
+  ready: number;
+  updated: number;
+  image: string;
+  revision: number | null;
+}
+
+export interface DeploymentRef {
+  cluster: string;
+  namespace: string;
+  name: string;
+}
+
+/** What was measured of one side: smallest to largest in 20 equal parts, or nothing. */
+export interface Distribution {
+  samples: number;
+  quantiles: number[];
+}
+
+/** What one metric says of a canary. */
+export interface MetricView {
+  name: string;
+  outcome: "pass" | "fail" | "no_data";
+  why: string;
+  critical: boolean;
+  baseline: Distribution;
+  canary: Distribution;
+  effective: [number, number];
+  still_needed: number;
+  shift: number | null;
+  interval: [number, number] | null;
+  tolerated: number | null;
+  p: number | null;
+  wealth: [number, number] | null;
+}
+
+/** What a comparison of a canary with its baseline said. */
+export interface AnalysisView {
+  at: string;
+  verdict: "pass" | "inconclusive" | "abort";
+  next: string;
+  why: string;
+  score: number | null;
+  guards: string[];
+  metrics: MetricView[];
+}
+
+export interface RolloutView {
+  id: string;
+  target: DeploymentRef;
+  image: string;
+  from_image: string;
+  phase: string;
+  step: number;
+  steps: number;
+  why: string;
+  ready: number;
+  start_replicas: number;
+  deadline: string | null;
+  finished: boolean;
+  started_at: string;
+  started_by: string;
+  weight: number | null;
+  plan: string[];
+  analysis: AnalysisView | null;
+}

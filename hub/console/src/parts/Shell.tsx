@@ -19,6 +19,9 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
   { page: ["plans", "plan"], path: "/plans", name: "Plans", key: "l" },
   { page: ["brains"], path: "/brains", name: "Brains", key: "b" },
+  { page: ["workloads"], path: "/workloads", name: "Workloads", key: "w" },
+  { page: ["rollouts", "rollout"], path: "/rollouts", name: "Rollouts", key: "r" },
+  { page: ["clusters"], path: "/clusters", name: "Clusters", key: "c" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
   { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
@@ -26,7 +29,7 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["integrations"], path: "/integrations", name: "Integrations", key: "i" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/plans", "/brains", "/tasks", "/access", "/audit", "/integrations"];
+const OF_HUB = ["/plans", "/brains", "/workloads", "/rollouts", "/clusters", "/tasks", "/access", "/audit", "/integrations"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();
@@ -98,6 +101,7 @@ function useGlobalKeys(route: Route, openPalette: () => void, openHelp: () => vo
         if (route.page === "node") go("/");
         if (route.page === "decision") go("/decisions");
         if (route.page === "plan") go("/plans");
+        if (route.page === "rollout") go("/rollouts");
       }
       return undefined;
     };

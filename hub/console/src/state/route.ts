@@ -1,6 +1,7 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/policies`, `/policies/GENERATION`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/clusters`, `/workloads`, `/rollouts`, `/rollouts/ID`,
+// `/policies`, `/policies/GENERATION`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -15,6 +16,10 @@ export type Route =
   | { page: "policies"; generation: string | null }
   | { page: "tasks" }
   | { page: "task"; id: string }
+  | { page: "clusters" }
+  | { page: "workloads" }
+  | { page: "rollouts" }
+  | { page: "rollout"; id: string }
   | { page: "access" }
   | { page: "audit" }
   | { page: "integrations" }
@@ -32,6 +37,8 @@ export function routeOf(path: string): Route {
     if (first === "plans") return second === "" ? { page: "plans" } : { page: "plan", id: second };
     if (first === "policies") return { page: "policies", generation: second === "" ? null : second };
     if (second === "" && (first === "brains" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
+    if (first === "rollouts") return second === "" ? { page: "rollouts" } : { page: "rollout", id: second };
+    if (second === "" && (first === "clusters" || first === "workloads")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };
@@ -52,6 +59,7 @@ export const taskPath = (id: string): string => `/tasks/${encodeURIComponent(id)
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
 
 export const planPath = (id: string): string => `/plans/${encodeURIComponent(id)}`;
+export const rolloutPath = (id: string): string => `/rollouts/${encodeURIComponent(id)}`;
 
 const listeners = new Set<() => void>();
 const tell = (): void => {

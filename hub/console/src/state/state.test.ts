@@ -208,6 +208,9 @@ describe("addresses", () => {
     expect(routeOf("/policies")).toEqual({ page: "policies", generation: null });
     expect(routeOf("/policies/8")).toEqual({ page: "policies", generation: "8" });
     expect(routeOf("/policies/8/more").page).toBe("nowhere");
+    expect(routeOf("/rollouts")).toEqual({ page: "rollouts" });
+    expect(routeOf("/rollouts/019a-1")).toEqual({ page: "rollout", id: "019a-1" });
+    expect(routeOf("/workloads")).toEqual({ page: "workloads" });
     expect(routeOf("/nodes/%E0%A4%A")).toEqual({ page: "node", name: "%E0%A4%A" });
     expect(routeOf("/else/where").page).toBe("nowhere");
   });

@@ -1,4 +1,4 @@
-//! Clusters and changes in them as documents. Clusters: codec version 1. Changes: version 2; version 1 knew deployments only.
+//! Clusters and changes in them as documents: codec version 2. Version 1 knew no Prometheus of a cluster, and changes of deployments only.
 
 use serde::{Deserialize, Serialize};
 use wire::codec;
@@ -23,6 +23,8 @@ pub struct Cluster {
     pub labels: Vec<(String, String)>,
     /// When it was registered.
     pub registered_at: Wall,
+    /// Address of the Prometheus that knows its workloads.
+    pub prometheus: Option<String>,
 }
 
 /// A change that a cluster was asked for.
@@ -42,7 +44,7 @@ pub struct Attempt {
 
 impl Document for Cluster {
     const KIND: &'static str = "cluster";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Each is watched over connections of its own.
     const MOST_LIVE: usize = 1_000;
 
@@ -53,6 +55,28 @@ impl Document for Cluster {
     fn is_live(&self) -> bool {
         true
     }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let before: Unmeasured = (version == 1).then(|| codec::decode(bytes).ok())??;
+        Some(Self {
+            context: before.context,
+            namespace: before.namespace,
+            labels: before.labels,
+            registered_at: before.registered_at,
+            ..Self::new(before.name, before.kubeconfig)
+        })
+    }
+}
+
+/// A cluster as version 1 wrote it.
+#[derive(Serialize, Deserialize)]
+struct Unmeasured {
+    name: String,
+    kubeconfig: Option<String>,
+    context: String,
+    namespace: String,
+    labels: Vec<(String, String)>,
+    registered_at: Wall,
 }
 
 /// A change as version 1 wrote it.
@@ -108,6 +132,23 @@ impl Document for Attempt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clusters_of_version_1_are_read() {
+        let before = Unmeasured {
+            name: "edge".to_owned(),
+            kubeconfig: Some("/etc/kube".to_owned()),
+            context: "c".to_owned(),
+            namespace: "n".to_owned(),
+            labels: vec![("a".to_owned(), "b".to_owned())],
+            registered_at: Wall(5),
+        };
+        let read = Cluster::migrate(1, &codec::encode(&before)).expect("it is of version 1");
+        assert_eq!(
+            (read.name.as_str(), read.context.as_str(), read.prometheus),
+            ("edge", "c", None)
+        );
+    }
 
     #[test]
     fn changes_of_version_1_are_read() {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testbed_services::{API_USERS, ControlPlane, KubeApi, to_stderr};
+use testbed_services::{API_USERS, ControlPlane, Gateway, KubeApi, Prometheus, Scraped, Shop, to_stderr};
 use tokio::time::{Instant, timeout_at};
 use wire::domains::NodeFacts;
 use wire::frame::Frame;
@@ -163,6 +163,155 @@ async fn a_fault_of_an_agent_is_a_taint_and_its_node_is_drained_as_the_budget_al
         assert!(verbs.contains(&verb), "{verb} is not among {verbs:?}");
     }
     hub.stop().await;
+}
+
+#[tokio::test]
+async fn a_canary_is_judged_by_what_a_prometheus_measured_of_real_traffic() {
+    let plane = ControlPlane::start("hub-canary", &to_stderr).expect("a control plane");
+    plane.add_nodes("node", 2, &json!({})).expect("nodes");
+    plane.install_routes().expect("HTTPRoutes");
+    let hub = TestHub::start().await;
+    hub.admin("POST", "/api/v1/policies", RULES, 200).await;
+    register(&hub, &plane, "http://127.0.0.1:9").await;
+    let create = json!({ "change": { "create": { "image": "web:1", "replicas": 4 } }, "reason": "first" });
+    hub.admin("POST", DEPLOYMENT, &create.to_string(), 200).await;
+    web(&plane, |one| one["status"]["readyReplicas"] == 4).await;
+    let api = plane.api().expect("a client");
+    for name in ["web", "web-canary", "web-baseline"] {
+        let spec = json!({ "selector": { "workload": "web" }, "ports": [{ "port": 80 }] });
+        let service = json!({ "metadata": { "name": name }, "spec": spec });
+        api.post("/api/v1/namespaces/default/services", &service)
+            .expect("a service");
+    }
+    let backend = |name: &str, weight: u8| json!({ "name": name, "port": 80, "weight": weight });
+    let backends = json!([
+        backend("web", 100),
+        backend("web-canary", 0),
+        backend("web-baseline", 0)
+    ]);
+    let route = json!({ "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": { "name": "web" },
+        "spec": { "rules": [{ "backendRefs": backends }] } });
+    api.post(ROUTES, &route).expect("a route");
+
+    // No numbers at all: it holds by its own deadline, is never taken for success, and a person ends it.
+    let blind = measured(&hub, "web:2", 60_000, 3_000).await;
+    until(&hub, &rollout_path(&blind), |view| view["phase"] == "holding").await;
+    let abort = json!({ "reason": "nothing is measured" });
+    hub.admin(
+        "POST",
+        &format!("{}/abort", rollout_path(&blind)),
+        &abort.to_string(),
+        200,
+    )
+    .await;
+    let end = until(&hub, &rollout_path(&blind), |view| view["finished"] == true).await;
+    assert_eq!(end["phase"], json!("rolled_back"), "{end}");
+
+    // A canary that is three times as slow is taken back long before its step is over, and its traffic with it.
+    let traffic = Traffic::of(&plane, 36);
+    register(&hub, &plane, &traffic.prometheus.url()).await;
+    let slow = measured(&hub, "web:slow", 120_000, 120_000).await;
+    let end = until(&hub, &rollout_path(&slow), |view| view["finished"] == true).await;
+    assert_eq!(end["phase"], json!("rolled_back"), "{end}");
+    let analysis = &end["analysis"];
+    let metric = &analysis["metrics"][0];
+    assert_eq!(
+        (&analysis["verdict"], &metric["name"]),
+        (&json!("abort"), &json!("latency")),
+        "{end}"
+    );
+    let median = |side: &str| metric[side]["quantiles"][10].as_f64().unwrap_or_default();
+    assert!(
+        median("canary") > 2.0 * median("baseline") && median("baseline") > 0.010,
+        "{metric}"
+    );
+    assert_eq!(weights(&api), [100, 0, 0]);
+    assert!(traffic.served("web-canary") > 0 && traffic.served("web-baseline") > 0);
+    let now = hub.admin("GET", DEPLOYMENT, "", 200).await;
+    assert_eq!((&now["image"], &now["ready"]), (&json!("web:1"), &json!(4)));
+    drop(traffic);
+
+    // One that is as fast gets all of the traffic, then the workload has the image and the traffic back.
+    let traffic = Traffic::of(&plane, 12);
+    register(&hub, &plane, &traffic.prometheus.url()).await;
+    let good = measured(&hub, "web:3", 20_000, 60_000).await;
+    let end = until(&hub, &rollout_path(&good), |view| view["finished"] == true).await;
+    assert_eq!(end["phase"], json!("completed"), "{end}");
+    assert_eq!(weights(&api), [100, 0, 0]);
+    let now = hub.admin("GET", DEPLOYMENT, "", 200).await;
+    assert_eq!((&now["image"], &now["ready"]), (&json!("web:3"), &json!(4)));
+    hub.stop().await;
+}
+
+const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
+
+async fn register(hub: &TestHub, plane: &ControlPlane, prometheus: &str) {
+    let cluster = json!({ "name": "edge", "kubeconfig": plane.kubeconfig(API_USERS[0]), "prometheus": prometheus });
+    hub.admin("POST", "/api/v1/clusters", &cluster.to_string(), 200).await;
+}
+
+fn rollout_path(id: &str) -> String {
+    format!("/api/v1/rollouts/{id}")
+}
+
+/// Weights of the route: of the workload, the canary and the baseline.
+fn weights(api: &KubeApi) -> [u64; 3] {
+    let route = api.get(&format!("{ROUTES}/web")).expect("the route");
+    [0, 1, 2].map(|at| {
+        route["spec"]["rules"][0]["backendRefs"][at]["weight"]
+            .as_u64()
+            .unwrap_or(0)
+    })
+}
+
+/// Starts a rollout that is judged by latency, with a fifth of the traffic. Its id.
+async fn measured(hub: &TestHub, image: &str, analyse_ms: u64, no_data_deadline_ms: u64) -> String {
+    let part = r#"{workload="$workload"}[1s]"#;
+    let query = format!("rate(shop_request_seconds_sum{part}) / rate(shop_request_seconds_count{part})");
+    let metric = json!({ "name": "latency", "query": query, "direction": "up", "tolerated_bp": 5_000, "critical": true,
+        "min_n": 10, "interval_ms": 1_000, "warm_up_ms": 3_000 });
+    let spec = json!({
+        "image": image,
+        "traffic": "weights",
+        "route": { "http_route": { "name": "web", "stable": "web", "canary": "web-canary", "baseline": "web-baseline" } },
+        "steps": [{ "set": { "replicas": 25, "weight": 20 } }, { "analyse": { "ms": analyse_ms } }],
+        "analysis": { "check_every_ms": 2_000, "no_data_deadline_ms": no_data_deadline_ms, "metrics": [metric] },
+    });
+    let asked = json!({ "target": target(), "spec": spec, "reason": "a newer image" });
+    let view = hub.admin("POST", "/api/v1/rollouts", &asked.to_string(), 200).await;
+    view["id"].as_str().expect("an id").to_owned()
+}
+
+/// A server for each part of a rollout, visitors who reach them as the route says, and a Prometheus that asks the servers.
+struct Traffic {
+    gateway: Gateway,
+    prometheus: Prometheus,
+    _shops: Vec<Shop>,
+}
+
+impl Traffic {
+    /// The workload and its baseline take 12 ms for a request, the canary so many.
+    fn of(plane: &ControlPlane, canary_ms: u64) -> Self {
+        let parts = [("web", 12), ("web-canary", canary_ms), ("web-baseline", 12)];
+        let shops = parts.map(|(name, ms)| (name, Shop::start(ms, 30, 0).expect("a server")));
+        let every = Duration::from_millis(200);
+        let scraped = shops.each_ref().map(|(workload, shop)| Scraped {
+            workload: (*workload).to_owned(),
+            port: shop.port,
+        });
+        let ports = scraped.iter().map(|one| (one.workload.clone(), one.port)).collect();
+        let api = plane.api().expect("a client");
+        Self {
+            gateway: Gateway::start(api, "web", ports, 4).expect("a proxy"),
+            prometheus: Prometheus::start("canary", &scraped, every, &to_stderr).expect("a Prometheus"),
+            _shops: shops.into_iter().map(|(_, shop)| shop).collect(),
+        }
+    }
+
+    fn served(&self, service: &str) -> u64 {
+        let served = self.gateway.served.lock().expect("no panic");
+        served.get(service).copied().unwrap_or(0)
+    }
 }
 
 fn facts(unhealthy: Option<&str>) -> Frame {

@@ -60,6 +60,12 @@ impl KubeApi {
             .map(|text| parsed(&text))
     }
 
+    /// Creates what a YAML text describes in the collection at a path.
+    pub fn post_yaml(&self, path: &str, text: &str) -> Result<Value, ServiceError> {
+        self.call(Method::POST, path, "application/yaml", text)
+            .map(|text| parsed(&text))
+    }
+
     /// Merges a patch into the object at a path, or into its status at `…/status`.
     pub fn patch(&self, path: &str, patch: &Value) -> Result<Value, ServiceError> {
         self.call(Method::PATCH, path, "application/merge-patch+json", &patch.to_string())
