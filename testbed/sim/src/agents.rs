@@ -93,7 +93,8 @@ impl Node {
                 }
                 self.restarted_for.push(run.decision.clone());
             }
-            ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {}
+            // Nothing of the simulated machine changes.
+            _ => {}
         }
     }
 
@@ -118,7 +119,7 @@ impl Node {
             ActionKind::ReleasePowerCap => cap(RANGE_MW.1),
             ActionKind::Restart if self.restarted_for.contains(&run.decision) => ProbeResult::Done { value: None },
             ActionKind::Restart => ProbeResult::NotDone { value: None },
-            ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => ProbeResult::Unknown {
+            _ => ProbeResult::Unknown {
                 reason: "it leaves no trace".to_owned(),
             },
         }

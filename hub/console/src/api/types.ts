@@ -126,6 +126,13 @@ export type ActionKind =
   | "release_power_cap"
   | "restart"
   | "unthrottle"
+  | "unlock_clocks"
+  | "cordon"
+  | "uncordon"
+  | "drain"
+  | "reset_gpu"
+  | "reboot"
+  | { lock_clocks: { max_mhz: number } }
   | { power_cap: { milliwatts: number } }
   | { throttle: { share_bp: number } }
   | { notify: { message: string } };
@@ -139,7 +146,9 @@ export type Origin =
   | { rule: { rule: string } }
   | { cleared: { rule: string } }
   | { command: { id: string; who: string; reason: string } }
-  | { local: { who: string; reason: string } };
+  | { local: { who: string; reason: string } }
+  | { plan: { plan: string; step: number; undo: boolean; who: string; reason: string } }
+  | { fault: { code: string } };
 
 export interface Observed {
   series: { device: string; quantity: string };

@@ -97,6 +97,8 @@ function Asked({ detail }: { detail: DecisionDetail }) {
   if ("rule" in origin) return <>rule {origin.rule.rule}</>;
   if ("cleared" in origin) return <>rule {origin.cleared.rule}, cleared</>;
   if ("command" in origin) return <span title={`command ${origin.command.id}`}>{origin.command.who}, through the hub: “{origin.command.reason}”</span>;
+  if ("plan" in origin) return <>step {origin.plan.step + 1} of plan {origin.plan.plan}, by {origin.plan.who}: “{origin.plan.reason}”</>;
+  if ("fault" in origin) return <>the ladder against faults, because of {origin.fault.code}</>;
   return <>{origin.local.who}, at the node: “{origin.local.reason}”</>;
 }
 

@@ -125,11 +125,18 @@ function doing({ target, kind }: Action, sim: Part[], before: number | null, out
     outcome === "failed" ? [{ text: " and failed", tone: "down" }] : outcome === "dropped" ? [{ text: " and dropped it", tone: "warn" }] : outcome === "unknown" ? [{ text: ", with unknown outcome", tone: "unknown" }] : [];
   if (kind === "release_power_cap") return [{ text: `${verb("release", "released")} the power cap of ${target}` }, ...sim, ...end];
   if (kind === "restart") return [{ text: `${verb("restart", "restarted")} ${target}` }, ...sim, ...end];
+  if (kind === "unlock_clocks") return [{ text: `${verb("release", "released")} the clock of ${target}` }, ...sim, ...end];
+  if (kind === "cordon") return [{ text: `${verb("cordon", "cordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "uncordon") return [{ text: `${verb("uncordon", "uncordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "drain") return [{ text: `${verb("drain", "drained")} ${target}` }, ...sim, ...end];
+  if (kind === "reset_gpu") return [{ text: `${verb("reset", "reset")} ${target}` }, ...sim, ...end];
+  if (kind === "reboot") return [{ text: `${verb("restart the machine", "restarted the machine")}` }, ...sim, ...end];
   if (kind === "unthrottle") return [{ text: `${verb("unthrottle", "unthrottled")} ${target}` }, ...sim, ...end];
   if ("power_cap" in kind) {
     const from = before === null ? "" : ` from ${human(before, "milliwatt")}`;
     return [{ text: `${verb("cap", "capped")} ${target}` }, ...sim, { text: `${from} to ${human(kind.power_cap.milliwatts, "milliwatt")}` }, ...end];
   }
+  if ("lock_clocks" in kind) return [{ text: `${verb("lock the clock of", "locked the clock of")} ${target}` }, ...sim, { text: ` to ${human(kind.lock_clocks.max_mhz, "megahertz")}` }, ...end];
   if ("throttle" in kind) return [{ text: `${verb("throttle", "throttled")} ${target}` }, ...sim, { text: ` to ${human(kind.throttle.share_bp, "basis_points")} of a core` }, ...end];
   return [{ text: `${verb("notify", "notified")} "${kind.notify.message}" about ${target}` }, ...sim, ...end];
 }
@@ -142,6 +149,8 @@ function because({ decision: { inputs, judgement } }: DecisionDetail): Part[] {
   }
   if ("command" in origin) return [{ text: `, because ${origin.command.who} asked for it: ${origin.command.reason}` }];
   if ("local" in origin) return [{ text: `, because ${origin.local.who} asked for it at the node: ${origin.local.reason}` }];
+  if ("plan" in origin) return [{ text: `, because plan ${origin.plan.plan} asked for it: ${origin.plan.reason}` }];
+  if ("fault" in origin) return [{ text: `, because of ${origin.fault.code}` }];
   const rule = "rule" in origin ? origin.rule.rule : origin.cleared.rule;
   const said = judgement.clauses.find((clause) => clause.rule === rule && clause.observed !== null && clause.limit !== null);
   if (said === undefined) return [{ text: "cleared" in origin ? `, because ${rule} has cleared` : `, because of rule ${rule}` }];
