@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use edge_agent_core::{ActionResult, Input, ProbeResult, Run};
+use firmware_profiles::Catalogue;
 use tokio::sync::mpsc;
 use wire::{Action, ActionKind};
 
@@ -39,14 +40,14 @@ pub struct Actuators {
 impl Actuators {
     /// The list.
     pub fn new(
-        probe: Option<Probe>,
+        (probe, profiles): (Option<Probe>, Catalogue),
         orders: Orders,
         shares: Arc<throttle::Shares>,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         Self {
             list: vec![
-                Arc::new(power_cap::PowerCap::new(probe)),
+                Arc::new(power_cap::PowerCap::new(probe, profiles)),
                 Arc::new(restart::Restart::new(orders)),
                 Arc::new(throttle::Throttle::new(shares)),
                 Arc::new(notify::Notify),

@@ -7,6 +7,7 @@
 
 mod changes;
 mod layers;
+mod profiles;
 
 pub use changes::{Changes, changes};
 pub use layers::{Layers, SYSTEM_FILE};
@@ -51,6 +52,14 @@ pub enum ConfigError {
         /// Where and why.
         #[source]
         cause: Box<toml::de::Error>,
+    },
+    /// A firmware profile of one's own is not one.
+    #[error("firmware profile `{}`: {}", path.display(), problem.trim_end())]
+    Profile {
+        /// Which file, or the folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A value is out of its range.
     #[error("settings: `{field}` is {value}: {rule}")]
@@ -97,6 +106,8 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// The folder of people's own firmware profiles, each a `.toml` file.
+    pub profiles: PathBuf,
     /// The kernel's log, or a recording of it.
     pub kernel_log: PathBuf,
     /// Where `/metrics` is served for who scrapes: an address, or `off`. The port is the one that OpenTelemetry gives Prometheus exporters.
@@ -136,6 +147,7 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            profiles: "/etc/sentinel/profiles.d".into(),
             kernel_log: "/dev/kmsg".into(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             metrics_compat: Vec::new(),
@@ -226,6 +238,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("block_every", span(config.block_every)),
         ("append_deadline", span(config.append_deadline)),
         ("silence", span(config.silence)),
+        ("profiles", path(&config.profiles)),
         ("kernel_log", path(&config.kernel_log)),
         (
             "metrics",
@@ -315,6 +328,11 @@ impl Config {
             names.push(&workload.name);
         }
         Ok(())
+    }
+
+    /// The firmware profiles that count here. Blocks on the disk.
+    pub fn catalogue(&self) -> Result<firmware_profiles::Catalogue, ConfigError> {
+        profiles::read(&self.profiles)
     }
 
     /// Where the local API listens.

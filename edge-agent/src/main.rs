@@ -276,6 +276,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         }
         Command::Config(Settings::Check(place)) => {
             let layers = place.layers()?;
+            layers.config.catalogue()?;
             for file in &layers.files {
                 println!("{}: ok", file.display());
             }

@@ -8,6 +8,7 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod profile;
 mod words;
 
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
+pub use self::profile::Profile;
 use self::words::{not_empty, parameter, span, target, victim};
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
@@ -98,6 +100,11 @@ pub enum Verb {
     Policy {
         #[command(subcommand)]
         what: Policy,
+    },
+    /// What is known of devices' models: limits, each with its source
+    Profile {
+        #[command(subcommand)]
+        what: Profile,
     },
     /// Send plans, see what becomes of them, approve them or call them off
     Plan {

@@ -14,6 +14,7 @@ mod login;
 mod people;
 mod plan;
 mod policy;
+mod profile;
 mod replay;
 mod task;
 mod token;
@@ -36,6 +37,7 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Version => return version(&mut output),
         Verb::Completion { shell } => return completion(*shell, &output),
+        Verb::Profile { what } => return profile::run(what, &mut output),
         Verb::Policy { what } if what.is_offline() => {
             return policy::offline(what, args.global.timeout, &mut output).await;
         }
@@ -106,6 +108,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
+        Verb::Profile { what } => return profile::run(what, output),
         Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
     };
     result.map_err(|failure| session.with_way_out(failure, has_local(verb)))
@@ -121,7 +124,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Access { .. } | Verb::Audit { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Plan { .. } | Verb::Task { .. } => false,
-        Verb::Version | Verb::Completion { .. } => false,
+        Verb::Profile { .. } | Verb::Version | Verb::Completion { .. } => false,
     }
 }
 
