@@ -106,6 +106,10 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// What is done about faults.
+    pub faults: FaultSettings,
+    /// Commands for what a node cannot do alone.
+    pub hooks: Hooks,
     /// The folder of people's own firmware profiles, each a `.toml` file.
     pub profiles: PathBuf,
     /// The kernel's log, or a recording of it.
@@ -147,6 +151,8 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            faults: FaultSettings::default(),
+            hooks: Hooks::default(),
             profiles: "/etc/sentinel/profiles.d".into(),
             kernel_log: "/dev/kmsg".into(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
@@ -176,6 +182,47 @@ pub struct GpuProbe {
     /// For each call. A healthy driver answers within 50 ms.
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
+}
+
+/// What is done about faults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultSettings {
+    /// The agent climbs the ladder by itself, as far as policy permits each step: keep work away, drain and reset, drain and restart the
+    /// machine, quarantine. Else it tells the next step, and a person takes it.
+    pub act: bool,
+}
+
+/// Commands for what a node cannot do alone: a program and its arguments, without a shell. `{uuid}` and `{target}` are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// Let no new work onto this node.
+    pub cordon: Vec<String>,
+    /// Let work onto it again.
+    pub uncordon: Vec<String>,
+    /// Move the work off it.
+    pub drain: Vec<String>,
+    /// Reset a GPU: `["nvidia-smi", "--gpu-reset", "-i", "{uuid}"]`.
+    pub reset_gpu: Vec<String>,
+    /// Restart the machine: `["systemctl", "reboot"]`.
+    pub reboot: Vec<String>,
+    /// For each run. A drain that lets pods finish takes minutes.
+    #[serde(deserialize_with = "span")]
+    pub deadline: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            cordon: Vec::new(),
+            uncordon: Vec::new(),
+            drain: Vec::new(),
+            reset_gpu: Vec::new(),
+            reboot: Vec::new(),
+            deadline: Duration::from_secs(600),
+        }
+    }
 }
 
 /// The neighbours: who carries this node's packets when its own path to the hub is cut, and for whom it does the same.
@@ -279,6 +326,12 @@ impl Config {
             ("block_every", self.block_every, 1_000, 60_000),
             ("append_deadline", self.append_deadline, 100, 60_000),
             ("silence", self.silence, 3_000, 60_000),
+            (
+                "hooks.deadline",
+                self.hooks.deadline.min(Duration::from_secs(60)),
+                100,
+                60_000,
+            ),
         ] {
             if !(least..=most).contains(&span.as_millis()) {
                 return value(

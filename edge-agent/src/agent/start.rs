@@ -98,6 +98,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         .map_err(system("start the GPU probe's thread"))?;
     let actuators = Actuators::new(
         (probe.clone(), profiles.clone()),
+        (config.hooks.clone(), &config.state_dir),
         supervisor.orders(),
         shares,
         input_sender.clone(),
@@ -254,6 +255,7 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
         journal_limit_bytes: config.journal_limit,
         block_every: config.block_every,
         append_deadline: config.append_deadline,
+        climbs: config.faults.act,
         profiles: firmware_profiles::Catalogue::default(),
         certificate_ends: identity.map_or(Wall(0), Identity::certificate_ends),
         rejoins: identity.map_or(0, Identity::rejoins),

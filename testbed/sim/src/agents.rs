@@ -148,6 +148,7 @@ impl World {
             journal_limit_bytes: self.swarm.journal_limit_bytes,
             block_every: Duration::from_secs(10),
             append_deadline: Duration::from_secs(2),
+            climbs: false,
             profiles: Default::default(),
             certificate_ends: Wall(0),
             rejoins: 0,
