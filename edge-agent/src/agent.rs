@@ -67,6 +67,9 @@ pub enum RunError {
     /// The export of telemetry cannot be set up.
     #[error(transparent)]
     Otlp(#[from] crate::telemetry::otlp::OtlpError),
+    /// The firmware profiles cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The parcel that the settings name cannot be read.
     #[error(transparent)]
     Carried(#[from] crate::carried::CarryError),

@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use edge_agent_core::{LocalAnswer, LocalRequest};
+use firmware_profiles::Catalogue;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wire::api::{GlassView, Isolation, NeighbourView, StreamEvent};
@@ -171,6 +172,8 @@ pub struct Settings {
     pub site: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The firmware profiles that count here.
+    pub profiles: Catalogue,
     /// What telemetry tells, and to whom.
     pub telemetry: Telemetry,
 }
@@ -194,6 +197,7 @@ struct App {
     agent: AgentId,
     site: Arc<str>,
     labels: Arc<BTreeMap<String, String>>,
+    profiles: Catalogue,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     durable: broadcast::Sender<(Epoch, RawEntry)>,
     sampled: broadcast::Sender<Arc<str>>,
@@ -263,6 +267,7 @@ impl LocalApi {
             agent: settings.agent.clone(),
             site: settings.site.as_str().into(),
             labels: Arc::new(settings.labels.clone()),
+            profiles: settings.profiles.clone(),
             snapshot: seen,
             durable: durable.clone(),
             sampled: sampled.clone(),

@@ -8,6 +8,7 @@ mod carried;
 mod check;
 mod clock;
 mod config;
+mod doctor;
 mod faults;
 mod identity;
 mod journal;
@@ -19,7 +20,10 @@ mod sampler;
 mod scan;
 mod sensors;
 mod service;
+mod socket;
+mod status;
 mod supervisor;
+mod support;
 mod telemetry;
 mod watch;
 
@@ -104,6 +108,31 @@ enum Command {
     Check(Place),
     /// Look once at GPUs and kernel log: what is well, what is not, and what to do; exit code 8 when something grave is found
     Scan(Place),
+    /// How the agent on this machine stands; exit code 8 when the node is not well
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// The node's row as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the agent needs here: driver, permissions, clock, disk, unit and hub, each with what was found and what to do; exit code 8
+    /// when something is wrong
+    Doctor {
+        #[command(flatten)]
+        place: Place,
+        /// A JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write one archive for whoever helps from afar; keys and other secrets are left out
+    SupportBundle {
+        #[command(flatten)]
+        place: Place,
+        /// The archive, which must not be there yet
+        #[arg(long, value_name = "FILE", default_value = "sentinel-support.tar")]
+        out: PathBuf,
+    },
     /// Settings: whether they are valid, and what counts
     #[command(subcommand)]
     Config(Settings),
@@ -195,7 +224,7 @@ fn again(name: &AgentId) -> std::io::Error {
         .exec()
 }
 
-/// What `scan` ends with when the machine is not well: the command line's code for `degraded`.
+/// What `scan`, `status` and `doctor` end with when the machine is not well: the command line's code for `degraded`.
 const DEGRADED: u8 = 8;
 
 fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
@@ -268,8 +297,36 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 return Ok(ExitCode::from(DEGRADED));
             }
         }
+        Command::Status { place, json } => {
+            let socket = place.settings()?.socket();
+            let node = status::ask(&socket).map_err(|cause| status::NoAnswer { socket, cause })?;
+            let (text, is_well) = status::text(&node);
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&node)?),
+                false => print!("{text}"),
+            }
+            if !is_well {
+                return Ok(ExitCode::from(DEGRADED));
+            }
+        }
+        Command::Doctor { place, json } => {
+            let found = doctor::examine(&place.settings()?);
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&found)?),
+                false => print!("{}", doctor::text(&found)),
+            }
+            if !doctor::is_well(&found) {
+                return Ok(ExitCode::from(DEGRADED));
+            }
+        }
+        Command::SupportBundle { place, out } => {
+            let names = support::write(&place.layers()?, &out)?;
+            names.iter().for_each(|name| println!("{name}"));
+            println!("written to {}; look through it before you send it", out.display());
+        }
         Command::Config(Settings::Check(place)) => {
             let layers = place.layers()?;
+            layers.config.catalogue()?;
             for file in &layers.files {
                 println!("{}: ok", file.display());
             }

@@ -231,7 +231,7 @@ impl<'a> Court<'a> {
         let (id, cleared) = match &self.inputs.origin {
             Origin::Rule { rule } => (rule, false),
             Origin::Cleared { rule } => (rule, true),
-            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => return,
+            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } | Origin::Fault { .. } => return,
         };
         let bundle = self.bundle;
         let rule = bundle.rule(id);
@@ -632,6 +632,7 @@ fn asker(origin: &Origin) -> String {
         Origin::Rule { rule } | Origin::Cleared { rule } => rule.clone(),
         Origin::Command { .. } => "command".to_owned(),
         Origin::Local { .. } => "local".to_owned(),
+        Origin::Fault { .. } => "fault".to_owned(),
         Origin::Plan { .. } => "plan".to_owned(),
     }
 }

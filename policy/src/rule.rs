@@ -68,7 +68,7 @@ impl Source {
 
     pub fn of(origin: &Origin) -> Self {
         match origin {
-            Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
+            Origin::Rule { .. } | Origin::Cleared { .. } | Origin::Fault { .. } => Self::Reflex,
             Origin::Plan { brain: true, .. } => Self::Brain,
             Origin::Command { .. } | Origin::Plan { brain: false, .. } => Self::Human,
             Origin::Local { .. } => Self::Local,

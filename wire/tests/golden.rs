@@ -608,6 +608,21 @@ fn actions_origins_and_outcomes_of_every_kind() {
         golden!("actions"),
         &kinds.into_iter().map(action).collect::<Vec<Action>>(),
     );
+    let more = vec![
+        ActionKind::LockClocks { max_mhz: 1_200 },
+        ActionKind::UnlockClocks,
+        ActionKind::Cordon,
+        ActionKind::Uncordon,
+        ActionKind::Drain,
+        ActionKind::ResetGpu,
+        ActionKind::Reboot,
+    ];
+    check(
+        golden!("actions-2"),
+        &more.into_iter().map(action).collect::<Vec<Action>>(),
+    );
+    let code = "xid 95".to_owned();
+    check(golden!("origin-fault"), &Origin::Fault { code });
     let rule = || "hot-gpu".to_owned();
     let who = || "ann".to_owned();
     let reason = || "maintenance".to_owned();

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::commands::Waiting;
 use crate::domains::Domains;
 use crate::effect::{Batch, Effect, Log, Token};
+use crate::faults::Remedies;
 use crate::findings::Known;
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
@@ -59,6 +60,7 @@ pub struct Agent {
     pub(crate) link: Link,
     pub(crate) domains: Domains,
     pub(crate) findings: Known,
+    pub(crate) remedies: Remedies,
     pub(crate) mesh: Mesh,
     /// Commands that came while nothing could be recorded, oldest first, and when they expire.
     pub(crate) postponed: VecDeque<crate::commands::Postponed>,
@@ -144,6 +146,7 @@ impl Agent {
             link: Link::new(settings.seed, now.mono),
             domains: Domains::default(),
             findings: Known::default(),
+            remedies: Remedies::default(),
             mesh: Mesh::default(),
             postponed: VecDeque::new(),
             orders: VecDeque::new(),
@@ -171,6 +174,7 @@ impl Agent {
         let started = Event::Started { version, clean };
         agent.push(EntryBody::Event(started), now);
         agent.take_bundle_back(recovered.bundle, lost_marks, stale, now);
+        agent.marks.ladder.resumed(now.mono);
         agent.probe_open();
         agent.turn(now);
         agent
@@ -243,6 +247,7 @@ impl Agent {
             self.link.due(),
             self.domains.due(),
             self.next_order(),
+            self.ladder_due(),
         ];
         let due = due.into_iter().flatten().min();
         let due = due.map(|at| at.since(now.mono));
@@ -287,6 +292,7 @@ impl Agent {
         }
         self.telemetry.observe(readings, now, &mut self.marks.blocks);
         self.verify_effects(readings, now);
+        self.look_at_devices(readings, now);
         self.observe(readings, now);
     }
 
@@ -455,6 +461,7 @@ impl Agent {
         if self.authority.until.is_some_and(|until| now.mono >= until) {
             self.look_at_authority(now);
         }
+        self.turn_ladder(now);
         if !self.marks.open.is_empty() {
             self.expire_verifications(now);
             self.advance_actions(now);

@@ -308,6 +308,10 @@ pub struct Settings {
     pub block_every: Duration,
     /// How long the journal may take before protective actions go on without it.
     pub append_deadline: Duration,
+    /// Whether the ladder against faults acts by itself, as far as policy permits it.
+    pub climbs: bool,
+    /// What may be asked of which model.
+    pub profiles: firmware_profiles::Catalogue,
     /// When the certificate ends; 1970 for a node that has none.
     pub certificate_ends: Wall,
     /// How often the node key had to be used.

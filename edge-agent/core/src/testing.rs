@@ -90,6 +90,8 @@ pub(crate) fn settings() -> Settings {
         journal_limit_bytes: 1 << 20,
         block_every: Duration::from_secs(10),
         append_deadline: Duration::from_secs(2),
+        climbs: false,
+        profiles: firmware_profiles::Catalogue::default(),
         certificate_ends: Wall(0),
         rejoins: 0,
         wall_floor: Wall(0),

@@ -44,6 +44,7 @@ pub struct House {
 /// Builds the agent, and says on standard output where it answers.
 pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let system = |what| move |cause| RunError::System { what, cause };
+    let profiles = config.catalogue()?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (watch, died) = Watch::new();
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
@@ -60,7 +61,10 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let wall_floor = clock::wall_floor(saved_clock.as_ref());
     let identity = Identity::load(&config.state_dir)?;
     let seed = random();
-    let settings = settings(config, identity.as_ref(), wall_floor, seed);
+    let settings = Settings {
+        profiles: profiles.clone(),
+        ..settings(config, identity.as_ref(), wall_floor, seed)
+    };
     let (agent, site) = (settings.agent.clone(), site_of(identity.as_ref()).to_owned());
     let labels = settings.labels.iter().cloned().collect();
     let (former, owner) = Owner::read(&config.state_dir, &agent);
@@ -99,7 +103,13 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), (faults.clone(), &watch)))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
-    let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
+    let actuators = Actuators::new(
+        (probe.clone(), profiles.clone()),
+        (config.hooks.clone(), &config.state_dir),
+        supervisor.orders(),
+        shares,
+        input_sender.clone(),
+    );
     let link = identity.map(|identity| {
         let timing = wire_transport::Timing {
             idle: config.silence,
@@ -149,6 +159,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         agent: agent.clone(),
         site,
         labels,
+        profiles,
         telemetry: local_api::Telemetry {
             metrics: config.metrics,
             compat: config.metrics_compat.clone(),
@@ -254,6 +265,8 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
         journal_limit_bytes: config.journal_limit,
         block_every: config.block_every,
         append_deadline: config.append_deadline,
+        climbs: config.faults.act,
+        profiles: firmware_profiles::Catalogue::default(),
         certificate_ends: identity.map_or(Wall(0), Identity::certificate_ends),
         rejoins: identity.map_or(0, Identity::rejoins),
         wall_floor,

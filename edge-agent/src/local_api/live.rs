@@ -75,7 +75,7 @@ pub(super) async fn node(State(app): State<App>, Path(name): Path<String>) -> Re
 async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     let agent = app.agent.clone();
     let last = app.read(move |reader| newest(reader, &agent, None, decisions)).await?;
-    let mut view = view(&app.now(), &app.agent, &app.site);
+    let mut view = view(&app.now(), app);
     view.labels.clone_from(&app.labels);
     view.last_decision = last.first().cloned();
     if decisions > 1 {
@@ -84,7 +84,7 @@ async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     Ok(view)
 }
 
-pub(super) fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
+pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
     let status = &now.status;
     let value = |device: &DeviceId, quantity| {
         now.latest
@@ -97,7 +97,7 @@ pub(super) fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         .iter()
         .filter(|info| info.id.class() == "gpu")
         .map(|info| {
-            let profile = firmware_profiles::of(&info.model).map(|profile| profile.id.as_str());
+            let profile = app.profiles.of(&info.model).map(|profile| profile.id.as_str());
             GpuView::of(info, profile, |quantity| value(&info.id, quantity))
         });
     let workloads = now
@@ -112,8 +112,8 @@ pub(super) fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
             restarts: value(&series.device, Quantity::WorkloadRestarts),
         });
     NodeView {
-        name: agent.clone(),
-        site: site.to_owned(),
+        name: app.agent.clone(),
+        site: app.site.to_string(),
         state: if now.connected {
             NodeState::Connected
         } else {

@@ -52,7 +52,7 @@ pub(super) async fn act(
     let reason = checked(&request.reason)?;
     let action = policy::parse_action(&request.device, &request.action, &request.params)
         .map_err(|detail| Failure::field("/action", detail))?;
-    let known = super::live::view(&app.now(), &app.agent, &app.site);
+    let known = super::live::view(&app.now(), &app);
     if let Some(detail) = known.unknown_device(&request.device) {
         return Err(Failure::not_found(detail));
     }

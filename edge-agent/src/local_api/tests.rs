@@ -388,6 +388,7 @@ impl Node {
             agent: agent(),
             site: "lab".to_owned(),
             labels: std::collections::BTreeMap::from([("rack".to_owned(), "r7".to_owned())]),
+            profiles: firmware_profiles::Catalogue::default(),
             telemetry: Telemetry {
                 metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 compat: vec![Compat::Dcgm, Compat::V1],

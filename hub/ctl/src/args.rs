@@ -8,6 +8,7 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod profile;
 mod webhook;
 mod words;
 
@@ -25,6 +26,7 @@ pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
 pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
+pub use self::profile::Profile;
 pub use self::webhook::Webhook;
 use self::words::{not_empty, parameter, since, span, target, victim};
 use crate::choice::{Field, Selector};
@@ -110,6 +112,11 @@ pub enum Verb {
     Policy {
         #[command(subcommand)]
         what: Policy,
+    },
+    /// What is known of devices' models: limits, each with its source
+    Profile {
+        #[command(subcommand)]
+        what: Profile,
     },
     /// Send plans, see what becomes of them, approve them or call them off
     Plan {

@@ -31,6 +31,7 @@ use wire_inframind::proto;
 use wire_inframind::proto::decision_service_client::DecisionServiceClient;
 use wire_inframind::proto::decision_service_server::{DecisionService, DecisionServiceServer};
 
+use crate::enrol;
 use crate::lab::Place;
 use crate::report::{Figure, Goal, quantile};
 
@@ -115,12 +116,9 @@ async fn fill(hub: &Handle, numbers: Range<u64>) -> Result<(), String> {
     for number in numbers {
         let agent = AgentId::new(format!("bench-{number}")).map_err(|cause| cause.to_string())?;
         let session = SessionId(1_000_000 + number);
-        let site = "bench".to_owned();
-        tell(Input::Enrolled {
-            agent: agent.clone(),
-            site,
-        })
-        .await?;
+        for what in enrol::requests(&agent, "bench") {
+            tell(Input::Request { request: 0, what }).await?;
+        }
         tell(Input::SessionOpened { session, agent }).await?;
         let frame = Frame::Hello(hello(number));
         tell(Input::Frame { session, frame }).await?;

@@ -11,6 +11,7 @@ mod brain_trust;
 mod canary;
 mod classify;
 mod decide;
+mod enrol;
 mod fleet;
 mod forecast;
 mod lab;

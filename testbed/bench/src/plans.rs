@@ -18,6 +18,7 @@ use wire::change::{Caller, Via};
 use wire::plan::{Claim, Draft, Source, Step, Target, Verb};
 use wire::{AgentId, DeviceId, HubEpoch, PlanId};
 
+use crate::enrol;
 use crate::lab::Place;
 use crate::report::{Figure, Goal, quantile};
 
@@ -93,6 +94,7 @@ impl Rig {
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 16,
             beacon_every: std::time::Duration::from_secs(3_600),
+            certificates: hub_core::Certificates::default(),
         };
         let recovered = store.recover().map_err(|cause| cause.to_string())?;
         let hub = Hub::new(settings, recovered, store.clock().now()).map_err(|cause| cause.to_string())?;
@@ -110,8 +112,9 @@ impl Rig {
         let text = policy::DEMO_BUNDLE.as_bytes().to_vec();
         rig.ask(Request::Publish { caller, text })?;
         for node in 0..NODES {
-            let (agent, site) = (name(node)?, "bench".to_owned());
-            rig.tell(Input::Enrolled { agent, site });
+            for what in enrol::requests(&name(node)?, "bench") {
+                rig.ask(what)?;
+            }
         }
         let caller = Caller::new("bench", Via::Api);
         let what = PlanAsk::Grant {

@@ -93,7 +93,8 @@ impl Node {
                 }
                 self.restarted_for.push(run.decision.clone());
             }
-            ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {}
+            // Nothing of the simulated machine changes.
+            _ => {}
         }
     }
 
@@ -118,7 +119,7 @@ impl Node {
             ActionKind::ReleasePowerCap => cap(RANGE_MW.1),
             ActionKind::Restart if self.restarted_for.contains(&run.decision) => ProbeResult::Done { value: None },
             ActionKind::Restart => ProbeResult::NotDone { value: None },
-            ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => ProbeResult::Unknown {
+            _ => ProbeResult::Unknown {
                 reason: "it leaves no trace".to_owned(),
             },
         }
@@ -147,6 +148,8 @@ impl World {
             journal_limit_bytes: self.swarm.journal_limit_bytes,
             block_every: Duration::from_secs(10),
             append_deadline: Duration::from_secs(2),
+            climbs: false,
+            profiles: Default::default(),
             certificate_ends: Wall(0),
             rejoins: 0,
             wall_floor: Wall(0),

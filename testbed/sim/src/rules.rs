@@ -263,9 +263,7 @@ fn raise(ran: &Ran, decision: &Decision) -> Option<i64> {
     let next = match &ran.action.kind {
         ActionKind::PowerCap { milliwatts } => Some(i64::from(*milliwatts)),
         ActionKind::ReleasePowerCap => fact(decision, "device", "max"),
-        ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
-            return Some(0);
-        }
+        _ => return Some(0),
     };
     Some(next? - fact(decision, "device", "cap_mw")?)
 }

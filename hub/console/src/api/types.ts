@@ -126,6 +126,13 @@ export type ActionKind =
   | "release_power_cap"
   | "restart"
   | "unthrottle"
+  | "unlock_clocks"
+  | "cordon"
+  | "uncordon"
+  | "drain"
+  | "reset_gpu"
+  | "reboot"
+  | { lock_clocks: { max_mhz: number } }
   | { power_cap: { milliwatts: number } }
   | { throttle: { share_bp: number } }
   | { notify: { message: string } };
@@ -140,7 +147,8 @@ export type Origin =
   | { cleared: { rule: string } }
   | { command: { id: string; who: string; reason: string } }
   | { local: { who: string; reason: string } }
-  | { plan: { id: string; plan: string; step: number; undo: boolean; brain: boolean; who: string; reason: string } };
+  | { plan: { id: string; plan: string; step: number; undo: boolean; brain: boolean; who: string; reason: string } }
+  | { fault: { code: string } };
 
 export interface Observed {
   series: { device: string; quantity: string };

@@ -98,6 +98,7 @@ function Asked({ detail }: { detail: DecisionDetail }) {
   if ("cleared" in origin) return <>rule {origin.cleared.rule}, cleared</>;
   if ("command" in origin) return <span title={`command ${origin.command.id}`}>{origin.command.who}, through the hub: “{origin.command.reason}”</span>;
   if ("plan" in origin) return <a href={planPath(origin.plan.plan)} title={origin.plan.reason}>{origin.plan.undo ? "taken back: " : ""}step {origin.plan.step + 1} of a plan of {origin.plan.who}</a>;
+  if ("fault" in origin) return <>the ladder against faults, because of {origin.fault.code}</>;
   return <>{origin.local.who}, at the node: “{origin.local.reason}”</>;
 }
 

@@ -124,11 +124,18 @@ function doing({ target, kind }: Action, sim: Part[], before: number | null, out
     outcome === "failed" ? [{ text: " and failed", tone: "down" }] : outcome === "dropped" ? [{ text: " and dropped it", tone: "warn" }] : outcome === "unknown" ? [{ text: ", with unknown outcome", tone: "unknown" }] : [];
   if (kind === "release_power_cap") return [{ text: `${verb("release", "released")} the power cap of ${target}` }, ...sim, ...end];
   if (kind === "restart") return [{ text: `${verb("restart", "restarted")} ${target}` }, ...sim, ...end];
+  if (kind === "unlock_clocks") return [{ text: `${verb("release", "released")} the clock of ${target}` }, ...sim, ...end];
+  if (kind === "cordon") return [{ text: `${verb("cordon", "cordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "uncordon") return [{ text: `${verb("uncordon", "uncordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "drain") return [{ text: `${verb("drain", "drained")} ${target}` }, ...sim, ...end];
+  if (kind === "reset_gpu") return [{ text: `${verb("reset", "reset")} ${target}` }, ...sim, ...end];
+  if (kind === "reboot") return [{ text: `${verb("restart the machine", "restarted the machine")}` }, ...sim, ...end];
   if (kind === "unthrottle") return [{ text: `${verb("unthrottle", "unthrottled")} ${target}` }, ...sim, ...end];
   if ("power_cap" in kind) {
     const from = before === null ? "" : ` from ${human(before, "milliwatt")}`;
     return [{ text: `${verb("cap", "capped")} ${target}` }, ...sim, { text: `${from} to ${human(kind.power_cap.milliwatts, "milliwatt")}` }, ...end];
   }
+  if ("lock_clocks" in kind) return [{ text: `${verb("lock the clock of", "locked the clock of")} ${target}` }, ...sim, { text: ` to ${human(kind.lock_clocks.max_mhz, "megahertz")}` }, ...end];
   if ("throttle" in kind) return [{ text: `${verb("throttle", "throttled")} ${target}` }, ...sim, { text: ` to ${human(kind.throttle.share_bp, "basis_points")} of a core` }, ...end];
   return [{ text: `${verb("notify", "notified")} "${kind.notify.message}" about ${target}` }, ...sim, ...end];
 }
@@ -145,6 +152,7 @@ function because({ decision: { inputs, judgement } }: DecisionDetail): Part[] {
     const { plan, step, undo, who, reason } = origin.plan;
     return [{ text: undo ? ", to take back step " : ", as step " }, { text: `${step + 1} of plan ${plan.slice(0, 8)}`, href: `/plans/${plan}` }, { text: ` of ${who}: ${reason}` }];
   }
+  if ("fault" in origin) return [{ text: `, because of ${origin.fault.code}` }];
   const rule = "rule" in origin ? origin.rule.rule : origin.cleared.rule;
   const said = judgement.clauses.find((clause) => clause.rule === rule && clause.observed !== null && clause.limit !== null);
   if (said === undefined) return [{ text: "cleared" in origin ? `, because ${rule} has cleared` : `, because of rule ${rule}` }];

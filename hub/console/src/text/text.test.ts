@@ -245,6 +245,8 @@ describe("words", () => {
 
   it("write actions as the journal does", () => {
     expect(actionText({ target: "gpu0", kind: { power_cap: { milliwatts: 220_000 } } })).toBe("gpu0 power_cap to 220 W");
+    expect(actionText({ target: "gpu0", kind: { lock_clocks: { max_mhz: 1_200 } } })).toBe("gpu0 lock_clocks to 1200 MHz");
+    expect(actionText({ target: "node", kind: "drain" })).toBe("node drain");
     expect(actionText({ target: "workload:train", kind: { throttle: { share_bp: 5_000 } } })).toBe("workload:train throttle to 50 % of a core");
     expect(actionText({ target: "workload:train", kind: "restart" })).toBe("workload:train restart");
   });

@@ -174,5 +174,6 @@ export function actionText({ target, kind }: Action): string {
   if (typeof kind === "string") return `${target} ${kind}`;
   if ("power_cap" in kind) return `${target} power_cap to ${human(kind.power_cap.milliwatts, "milliwatt")}`;
   if ("throttle" in kind) return `${target} throttle to ${human(kind.throttle.share_bp, "basis_points")} of a core`;
+  if ("lock_clocks" in kind) return `${target} lock_clocks to ${human(kind.lock_clocks.max_mhz, "megahertz")}`;
   return `${target} notify "${kind.notify.message}"`;
 }

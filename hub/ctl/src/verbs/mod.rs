@@ -16,6 +16,7 @@ mod node;
 mod people;
 mod plan;
 mod policy;
+mod profile;
 mod replay;
 mod task;
 mod token;
@@ -38,6 +39,7 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Version => return version(&mut output),
         Verb::Completion { shell } => return completion(*shell, &output),
+        Verb::Profile { what } => return profile::run(what, &mut output),
         Verb::Policy { what } if what.is_offline() => {
             return policy::offline(what, &mut output);
         }
@@ -115,6 +117,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
+        Verb::Profile { what } => return profile::run(what, output),
         Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
     };
     result.map_err(|failure| session.with_way_out(failure, has_local(verb)))
@@ -133,7 +136,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => {
             false
         }
-        Verb::Version | Verb::Completion { .. } => false,
+        Verb::Profile { .. } | Verb::Version | Verb::Completion { .. } => false,
     }
 }
 

@@ -7,7 +7,7 @@
 
 mod carry;
 mod decide;
-mod files;
+pub(super) mod files;
 mod glass;
 mod keys;
 mod offline;
