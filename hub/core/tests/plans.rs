@@ -770,13 +770,8 @@ fn a_freeze_between_two_steps_takes_back_what_was_done_where_it_says_so() {
 
 #[test]
 fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
-    let mut world = World::new(2);
+    let mut world = World::at(&["paris", "rome"]);
     let agent = AgentId::new("edge-1").unwrap();
-    let site = "rome".to_owned();
-    world.tell(Input::Enrolled {
-        agent: agent.clone(),
-        site,
-    });
     world.publish(policy::DEMO_BUNDLE);
     world.settle();
     let mut both = cap();

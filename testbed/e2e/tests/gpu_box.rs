@@ -61,6 +61,7 @@ enum Place {
 }
 
 /// Where the state folder is in a root.
+#[cfg(feature = "dist")]
 const STATE: &str = "/var/lib/sentinel-agent";
 /// Where the container of NVIDIA's GPU operator puts the driver's library.
 #[cfg(feature = "dist")]
@@ -68,6 +69,7 @@ const LIBRARY: &str = "/run/nvidia/driver/usr/lib64/libnvidia-ml.so.1";
 
 impl Place {
     /// The agent's program, in sight of its state folder.
+    #[cfg_attr(not(feature = "dist"), expect(unused_variables, reason = "only a root needs it"))]
     fn agent(&self, state: &Path) -> Command {
         match self {
             Self::Here => Command::new(program("sentinel-agent")),
