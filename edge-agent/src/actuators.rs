@@ -5,18 +5,23 @@
 //!
 //! Invariant: every run is answered exactly once, by `Input::ActionDone` or `Input::Probed`.
 
+pub mod clocks;
+pub mod hooks;
 pub mod notify;
 pub mod power_cap;
 pub mod restart;
 pub mod throttle;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use edge_agent_core::{ActionResult, Input, ProbeResult, Run};
+use firmware_profiles::Catalogue;
 use tokio::sync::mpsc;
 use wire::{Action, ActionKind};
 
+use crate::config::Hooks;
 use crate::probe::Probe;
 use crate::supervisor::Orders;
 
@@ -39,14 +44,17 @@ pub struct Actuators {
 impl Actuators {
     /// The list.
     pub fn new(
-        probe: Option<Probe>,
+        (probe, profiles): (Option<Probe>, Catalogue),
+        hooks: (Hooks, &Path),
         orders: Orders,
         shares: Arc<throttle::Shares>,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         Self {
             list: vec![
-                Arc::new(power_cap::PowerCap::new(probe)),
+                Arc::new(power_cap::PowerCap::new(probe.clone(), profiles)),
+                Arc::new(clocks::Clocks::new(probe.clone())),
+                Arc::new(hooks::Hooks::new(hooks.0, hooks.1, probe)),
                 Arc::new(restart::Restart::new(orders)),
                 Arc::new(throttle::Throttle::new(shares)),
                 Arc::new(notify::Notify),

@@ -6,6 +6,8 @@
 //! Invariant: inputs reach the core one at a time, and every effect of one input is started before the next input.
 //! Read next: `edge-agent/core/src/agent.rs` (the core's turn), `agent/start.rs` (what is built before the first turn).
 
+mod owner;
+mod reload;
 mod start;
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -23,7 +25,7 @@ use wire::{AgentId, BundleRef, Epoch, Parcel, RawEntry, SignedBundle, Wall};
 use crate::actuators::Actuators;
 use crate::carried;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::journal::{Done, Journal};
 use crate::link::Link;
 use crate::local_api::{Ask, Feed, Snapshot};
@@ -65,6 +67,9 @@ pub enum RunError {
     /// The export of telemetry cannot be set up.
     #[error(transparent)]
     Otlp(#[from] crate::telemetry::otlp::OtlpError),
+    /// The firmware profiles cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The parcel that the settings name cannot be read.
     #[error(transparent)]
     Carried(#[from] crate::carried::CarryError),
@@ -82,10 +87,25 @@ pub enum RunError {
     },
 }
 
-/// Runs the agent until it is told to stop.
-pub async fn run(config: Config) -> Result<(), RunError> {
+/// Reads the settings again, from the same files.
+pub type Reread = Arc<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// Why an agent has ended that nothing is wrong with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The hub has given it another name, under which it starts again.
+    Renamed {
+        /// Which.
+        to: AgentId,
+    },
+}
+
+/// Runs the agent until it is told to stop, or has another name.
+pub async fn run(config: Config, reread: Reread) -> Result<Ended, RunError> {
     let (mut shell, ears, house) = start::start(&config).await?;
-    let result = shell.work(ears).await;
+    let result = shell.work(ears, &reread).await;
     house.end(shell).await;
     result
 }
@@ -96,13 +116,21 @@ pub(super) struct Ears {
     done: mpsc::Receiver<Done>,
     asks: mpsc::Receiver<Ask>,
     died: mpsc::Receiver<&'static str>,
+    renamed: mpsc::Receiver<AgentId>,
     signals: Signals,
 }
 
-/// What tells a process to stop. Listened to before anyone is told that the agent is ready.
+/// What tells a process to stop, or to read its settings anew. Listened to before anyone is told that the agent is ready.
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop,
+    Reload,
 }
 
 impl Signals {
@@ -110,13 +138,15 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn next(&mut self) -> Option<()> {
+    async fn next(&mut self) -> Option<Told> {
         tokio::select! {
-            found = self.interrupt.recv() => found,
-            found = self.terminate.recv() => found,
+            found = self.interrupt.recv() => found.map(|()| Told::Stop),
+            found = self.terminate.recv() => found.map(|()| Told::Stop),
+            found = self.hangup.recv() => found.map(|()| Told::Reload),
         }
     }
 }
@@ -124,6 +154,7 @@ impl Signals {
 /// The core, and everything that carries its effects out.
 pub(super) struct Shell {
     core: Agent,
+    config: Config,
     agent: AgentId,
     clock: Arc<Clock>,
     pulse: Pulse,
@@ -143,14 +174,19 @@ pub(super) struct Shell {
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    /// Whose the journal is, until that is noted.
+    owner: Option<owner::Owner>,
     service: Service,
 }
 
 impl Shell {
     /// Turns until the core has stopped.
-    async fn work(&mut self, mut ears: Ears) -> Result<(), RunError> {
+    async fn work(&mut self, mut ears: Ears, reread: &Reread) -> Result<Ended, RunError> {
+        let mut ended = Ended::Stopped;
         let mut stop_by: Option<tokio::time::Instant> = None;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        // One is enough: who asks while the files are read gets what they say by then, or asks again.
+        let (read, mut settings) = mpsc::channel(1);
         self.carry_out();
         self.settle();
         self.service.ready();
@@ -166,13 +202,24 @@ impl Shell {
                 },
                 Some(input) = ears.inputs.recv() => self.turn(input),
                 Some(ask) = ears.asks.recv() => self.on_ask(ask),
-                Some(()) = ears.signals.next() => {
+                Some(read) = settings.recv() => self.reload(read),
+                Some(told) = ears.signals.next() => {
+                    if matches!(told, Told::Reload) {
+                        self.service.reloading();
+                        reload::begin(reread.clone(), read.clone());
+                        continue;
+                    }
                     if stop_by.is_some() {
                         tracing::warn!("told to stop a second time, stopping at once");
                         break;
                     }
                     tracing::info!("stopping");
                     self.service.stopping();
+                    stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+                    self.turn(Input::Stop);
+                }
+                Some(to) = ears.renamed.recv(), if stop_by.is_none() => {
+                    ended = Ended::Renamed { to };
                     stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
                     self.turn(Input::Stop);
                 }
@@ -194,7 +241,7 @@ impl Shell {
                 return Err(RunError::Damaged { detail });
             }
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// One turn: feeds one input to the core, then starts its effects. Nothing here waits.
@@ -250,6 +297,11 @@ impl Shell {
                         let _ = reply.send(answer);
                     }
                 }
+                Effect::Share(shared) => {
+                    if let Some(peers) = self.link.as_ref().and_then(Link::peers) {
+                        peers.share(*shared);
+                    }
+                }
                 Effect::Stopped => self.stopped = true,
             }
         }
@@ -274,6 +326,11 @@ impl Shell {
     fn on_done(&mut self, done: Done) {
         match &done {
             Done::Appended { token, .. } => {
+                if let Some(owner) = self.owner.take()
+                    && let Err(cause) = owner.note()
+                {
+                    tracing::warn!(%cause, "under which name the journal was made is not noted");
+                }
                 while let Some((_, epoch, entries)) = self.appending.pop_front_if(|(known, _, _)| *known <= *token) {
                     entries.iter().for_each(|entry| self.feed.durable(epoch, entry));
                 }
@@ -397,6 +454,6 @@ async fn until(at: Option<tokio::time::Instant>) {
 }
 
 /// Keeps the future's size out of `main`'s stack.
-pub fn boxed(config: Config) -> std::pin::Pin<Box<dyn Future<Output = Result<(), RunError>>>> {
-    Box::pin(run(config))
+pub fn boxed(config: Config, reread: Reread) -> std::pin::Pin<Box<dyn Future<Output = Result<Ended, RunError>>>> {
+    Box::pin(run(config, reread))
 }

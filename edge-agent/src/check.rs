@@ -2,9 +2,11 @@
 //!
 //! Changes nothing: it opens no journal, starts no workload, and ends the GPU probe that it asked.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use tokio::sync::mpsc;
 use wire::probe::{Ask, Reply};
 
@@ -23,7 +25,11 @@ pub fn check(config: &Config) -> Result<(), RunError> {
         cause,
     };
     let mut out = std::io::stdout().lock();
-    writeln!(out, "state     {}", config.state_dir.display()).map_err(failed)?;
+    can_keep(&config.state_dir).map_err(|cause| RunError::System {
+        what: "write to the state folder: what the agent decides must be durable before it acts",
+        cause,
+    })?;
+    writeln!(out, "state     {}, writable", config.state_dir.display()).map_err(failed)?;
     let identity = match Identity::load(&config.state_dir)? {
         Some(identity) => format!(
             "{} of {}, certificate until {}",
@@ -37,6 +43,23 @@ pub fn check(config: &Config) -> Result<(), RunError> {
     writeln!(out, "sensors   {} series", series()).map_err(failed)?;
     writeln!(out, "gpus      {}", gpus(config)).map_err(failed)?;
     writeln!(out, "workloads {}", config.workload.len()).map_err(failed)
+}
+
+/// Whether an agent could keep its state there: in the folder, or in a new one where it would be made. Makes nothing.
+fn can_keep(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if !there.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            format!("`{}` is not a folder", there.display()),
+        ));
+    }
+    // Root may write anywhere but on a file system that is read-only, which this tells too.
+    let asked = Access::WRITE_OK | Access::EXEC_OK;
+    access(there, asked).map_err(|errno| {
+        let cause = io::Error::from(errno);
+        io::Error::new(cause.kind(), format!("`{}`: {cause}", there.display()))
+    })
 }
 
 fn series() -> usize {
@@ -69,5 +92,32 @@ fn gpus(config: &Config) -> String {
             "{error} (deadline {:?})",
             Duration::max(deadline, Duration::from_millis(1))
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_not_all_well() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(can_keep(folder.path()).is_ok());
+        assert!(can_keep(&folder.path().join("made/later")).is_ok());
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").expect("written");
+        let told = can_keep(&file.join("state")).expect_err("a file").to_string();
+        assert!(told.contains("is not a folder"), "{told}");
+        let closed = folder.path().join("closed");
+        std::fs::create_dir(&closed).expect("made");
+        std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o555)).expect("ours");
+        let is_root = rustix::process::getuid().is_root();
+        assert_eq!(
+            can_keep(&closed.join("state")).is_ok(),
+            is_root,
+            "root may write what others may not"
+        );
     }
 }

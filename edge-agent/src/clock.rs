@@ -88,7 +88,8 @@ pub fn boot_ms() -> u64 {
     (time.tv_sec as u64) * 1_000 + (time.tv_nsec as u64) / 1_000_000
 }
 
-fn wall() -> Wall {
+/// The wall clock.
+pub fn wall() -> Wall {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(span) => Wall(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)),
         Err(before) => Wall(i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms)),

@@ -5,8 +5,11 @@
 //!
 //! Read next: `main.rs` (who reads them).
 
+mod changes;
 mod layers;
+mod profiles;
 
+pub use changes::{Changes, changes};
 pub use layers::{Layers, SYSTEM_FILE};
 
 #[cfg(test)]
@@ -49,6 +52,14 @@ pub enum ConfigError {
         /// Where and why.
         #[source]
         cause: Box<toml::de::Error>,
+    },
+    /// A firmware profile of one's own is not one.
+    #[error("firmware profile `{}`: {}", path.display(), problem.trim_end())]
+    Profile {
+        /// Which file, or the folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// A value is out of its range.
     #[error("settings: `{field}` is {value}: {rule}")]
@@ -95,6 +106,12 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// What is done about faults.
+    pub faults: FaultSettings,
+    /// Commands for what a node cannot do alone.
+    pub hooks: Hooks,
+    /// The folder of people's own firmware profiles, each a `.toml` file.
+    pub profiles: PathBuf,
     /// The kernel's log, or a recording of it.
     pub kernel_log: PathBuf,
     /// Where `/metrics` is served for who scrapes: an address, or `off`. The port is the one that OpenTelemetry gives Prometheus exporters.
@@ -134,6 +151,9 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            faults: FaultSettings::default(),
+            hooks: Hooks::default(),
+            profiles: "/etc/sentinel/profiles.d".into(),
             kernel_log: "/dev/kmsg".into(),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             metrics_compat: Vec::new(),
@@ -164,13 +184,56 @@ pub struct GpuProbe {
     pub deadline: Duration,
 }
 
+/// What is done about faults.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultSettings {
+    /// The agent climbs the ladder by itself, as far as policy permits each step: keep work away, drain and reset, drain and restart the
+    /// machine, quarantine. Else it tells the next step, and a person takes it.
+    pub act: bool,
+}
+
+/// Commands for what a node cannot do alone: a program and its arguments, without a shell. `{uuid}` and `{target}` are filled in.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// Let no new work onto this node.
+    pub cordon: Vec<String>,
+    /// Let work onto it again.
+    pub uncordon: Vec<String>,
+    /// Move the work off it.
+    pub drain: Vec<String>,
+    /// Reset a GPU: `["nvidia-smi", "--gpu-reset", "-i", "{uuid}"]`.
+    pub reset_gpu: Vec<String>,
+    /// Restart the machine: `["systemctl", "reboot"]`.
+    pub reboot: Vec<String>,
+    /// For each run. A drain that lets pods finish takes minutes.
+    #[serde(deserialize_with = "span")]
+    pub deadline: Duration,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            cordon: Vec::new(),
+            uncordon: Vec::new(),
+            drain: Vec::new(),
+            reset_gpu: Vec::new(),
+            reboot: Vec::new(),
+            deadline: Duration::from_secs(600),
+        }
+    }
+}
+
 /// The neighbours: who carries this node's packets when its own path to the hub is cut, and for whom it does the same.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mesh {
     /// The UDP address at which neighbours find this node.
     pub listen: SocketAddr,
-    /// The neighbours, by name, and the address of each. Nobody else is talked with, and nobody else is carried.
+    /// The neighbours, by name, and the address of each, until the policy names the members of this node's site. Nobody else is talked
+    /// with, and nobody else is carried.
+    #[serde(default)]
     pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
     /// Bytes that are carried for each neighbour in 24 hours.
     #[serde(deserialize_with = "bytes", default = "two_gib")]
@@ -224,6 +287,7 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("block_every", span(config.block_every)),
         ("append_deadline", span(config.append_deadline)),
         ("silence", span(config.silence)),
+        ("profiles", path(&config.profiles)),
         ("kernel_log", path(&config.kernel_log)),
         (
             "metrics",
@@ -264,6 +328,12 @@ impl Config {
             ("block_every", self.block_every, 1_000, 60_000),
             ("append_deadline", self.append_deadline, 100, 60_000),
             ("silence", self.silence, 3_000, 60_000),
+            (
+                "hooks.deadline",
+                self.hooks.deadline.min(Duration::from_secs(60)),
+                100,
+                60_000,
+            ),
         ] {
             if !(least..=most).contains(&span.as_millis()) {
                 return value(
@@ -313,6 +383,11 @@ impl Config {
             names.push(&workload.name);
         }
         Ok(())
+    }
+
+    /// The firmware profiles that count here. Blocks on the disk.
+    pub fn catalogue(&self) -> Result<firmware_profiles::Catalogue, ConfigError> {
+        profiles::read(&self.profiles)
     }
 
     /// Where the local API listens.

@@ -10,6 +10,8 @@
 mod address;
 mod file;
 mod join;
+mod leave;
+mod token;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,11 +26,13 @@ use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{CertificateClock, ClientTls, Leaf, TlsError, Trust};
 
-pub use address::{cache_address, cached_address, resolve};
+pub use address::{cache_address, cached_address, reachable_first, resolve};
 use file::{FORMAT, Stored, read, write};
 #[cfg(test)]
 pub use join::JoinError;
-pub use join::{JoinOptions, join};
+pub use join::{JoinOptions, host_name, join};
+pub use leave::{Told, leave};
+pub use token::read_token;
 
 /// An agent's identity.
 #[derive(Clone)]
@@ -200,7 +204,8 @@ impl Identity {
             path: self.folder.clone(),
             detail,
         };
-        if credentials.agent != *self.agent() || credentials.trust_domain != self.trust_domain() {
+        // The hub may give another name, never another trust domain.
+        if credentials.trust_domain != self.trust_domain() {
             return Err(unusable(format!(
                 "granted to `{}` of `{}`",
                 credentials.agent, credentials.trust_domain

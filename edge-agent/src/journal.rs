@@ -160,6 +160,11 @@ pub struct Opened {
     pub saved_clock: Option<SavedClock>,
 }
 
+/// Keeps a state folder for this process alone until it is dropped; an agent that runs on it is refused, and refuses.
+pub fn lock(folder: &Path) -> Result<impl std::fmt::Debug + use<>, JournalError> {
+    FileDisk::take(folder)
+}
+
 impl Journal {
     /// Takes the state folder, puts a damaged journal aside, and starts the thread. Blocks for as long as the disk does.
     ///

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wire::AgentId;
 use wire::api::NeighbourView;
-use wire::enroll::{EnrollAnswer, RENEW_TAG};
+use wire::enroll::{EnrollAnswer, LEAVE_TAG, LeaveAnswer, LeaveRequest, RENEW_TAG};
 use wire::frame::{Frame, Reach, STOPPED};
 use wire::time::{Mono, Wall};
 use wire_transport::{
@@ -29,7 +29,7 @@ use wire_transport::{
 };
 
 use crate::clock::boot_ms;
-use crate::identity::{Identity, IdentityError, cache_address, cached_address, resolve};
+use crate::identity::{Identity, IdentityError, cache_address, cached_address, reachable_first, resolve};
 use crate::peers::{Own, Peers};
 use crate::watch::Watch;
 
@@ -57,6 +57,8 @@ pub struct LinkSettings {
     pub seed: u64,
     /// The neighbours, if this node has any.
     pub peers: Option<Peers>,
+    /// Told when the hub has given this node another name: the process then starts again under it.
+    pub renamed: mpsc::Sender<AgentId>,
 }
 
 /// The handle that the turn loop holds.
@@ -64,6 +66,7 @@ pub struct LinkSettings {
 pub struct Link {
     orders: mpsc::Sender<Order>,
     up: Up,
+    peers: Option<Peers>,
     task: JoinHandle<()>,
 }
 
@@ -91,17 +94,29 @@ impl Link {
     ) -> Self {
         let (orders, received) = mpsc::channel(ORDERS);
         let up = Up::default();
+        let peers = settings.peers.clone();
         let runner = Runner {
             clock,
             seen: settings.peers.as_ref().map(Peers::seen),
             homing: Homing::default(),
+            renamed: None,
             identity,
             settings,
             inputs,
             up: up.clone(),
         };
         let task = tokio::spawn(watch.task("link", runner.run(received)));
-        Self { orders, up, task }
+        Self {
+            orders,
+            up,
+            peers,
+            task,
+        }
+    }
+
+    /// The neighbours, if this node has any.
+    pub fn peers(&self) -> Option<&Peers> {
+        self.peers.as_ref()
     }
 
     /// Tries to make a session.
@@ -152,6 +167,8 @@ struct Runner {
     /// Changes when a neighbour comes, goes, or stands otherwise with the hub.
     seen: Option<Seen>,
     homing: Homing,
+    /// The name that the hub has given this node meanwhile.
+    renamed: Option<AgentId>,
 }
 
 /// By which way packets go to the hub.
@@ -173,21 +190,40 @@ struct Path {
 
 /// Why there is no session, or no new certificate.
 #[derive(Debug, thiserror::Error)]
-enum LinkError {
+pub enum LinkError {
+    /// The hub's name leads nowhere.
     #[error("cannot find the hub `{hub}`: {cause}")]
-    Name { hub: String, cause: std::io::Error },
+    Name {
+        /// The name.
+        hub: String,
+        /// What the resolver says.
+        cause: std::io::Error,
+    },
+    /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// A question without an answer.
     #[error(transparent)]
     Door(#[from] DoorError),
+    /// The hub says no.
     #[error("the hub refuses a new certificate: {detail}")]
-    Refused { detail: String },
+    Refused {
+        /// Why.
+        detail: String,
+    },
+    /// The identity's file.
     #[error("{0}")]
     Identity(#[from] IdentityError),
+    /// The certificate.
     #[error("{0}")]
     Tls(#[from] TlsError),
+    /// It is not wanted any more.
     #[error("{reason}")]
-    Unwanted { reason: String },
+    Unwanted {
+        /// Why.
+        reason: String,
+    },
+    /// A thread of this process.
     #[error("the disk's thread has died")]
     Thread,
 }
@@ -260,6 +296,11 @@ impl Runner {
     }
 
     async fn connect(&mut self) -> Result<Path, LinkError> {
+        // What the core has made is under the former name.
+        if let Some(name) = &self.renamed {
+            let reason = format!("this node starts again as `{name}`");
+            return Err(LinkError::Unwanted { reason });
+        }
         let mut last = None;
         for address in self.addresses().await? {
             let way = self.way_to(address).await;
@@ -292,9 +333,14 @@ impl Runner {
             self.rejoin(address, way).await?;
         }
         match self.try_session(address, way).await {
-            Err(LinkError::Connect(ConnectError::Expired { .. } | ConnectError::Refused { .. })) => {
+            Err(LinkError::Connect(cause)) if wants_another_certificate(&cause) => {
                 self.rejoin(address, way).await?;
-                self.try_session(address, way).await
+                match &self.renamed {
+                    Some(name) => Err(LinkError::Unwanted {
+                        reason: format!("this node starts again as `{name}`"),
+                    }),
+                    None => self.try_session(address, way).await,
+                }
             }
             other => other,
         }
@@ -453,6 +499,12 @@ impl Runner {
 
     async fn renewed(&mut self, identity: Identity) {
         self.clock.learn(identity.certificate_issued());
+        if identity.agent() != self.identity.agent() {
+            tracing::info!(from = %self.identity.agent(), to = %identity.agent(), "the hub has given this node another name");
+            self.renamed = Some(identity.agent().clone());
+            // An error means that the turn loop has ended: the next start has the new name in any case.
+            let _ = self.settings.renamed.send(identity.agent().clone()).await;
+        }
         let news = Input::Certificate {
             ends: identity.certificate_ends(),
             rejoins: identity.rejoins(),
@@ -486,7 +538,7 @@ impl Runner {
             .clone()
             .unwrap_or_else(|| self.identity.hub().to_owned());
         match resolve(&hub).await {
-            Ok(addresses) => Ok(addresses),
+            Ok(addresses) => Ok(reachable_first(addresses).await),
             Err(cause) => {
                 let state_dir = self.settings.state_dir.clone();
                 let cached = blocking(move || Ok(cached_address(&state_dir))).await?;
@@ -533,10 +585,71 @@ impl Runner {
     }
 }
 
+/// Tells the hub that this machine leaves. Takes as long as the hub is away, and no other process may use the identity meanwhile.
+pub async fn say_goodbye(
+    identity: Identity,
+    clock: CertificateClock,
+    state_dir: &std::path::Path,
+) -> Result<(), LinkError> {
+    // Nobody turns here, so nothing is told to anybody.
+    let (inputs, _ears) = mpsc::channel(ORDERS);
+    let (renamed, _name) = mpsc::channel(1);
+    let mut runner = Runner {
+        settings: LinkSettings {
+            state_dir: state_dir.to_owned(),
+            hub: None,
+            timing: Timing::default(),
+            seed: 0,
+            peers: None,
+            renamed,
+        },
+        clock,
+        identity,
+        inputs,
+        up: Up::default(),
+        seen: None,
+        homing: Homing::default(),
+        renamed: None,
+    };
+    let Path { mut session, .. } = runner.connect().await?;
+    let sender = session.sender();
+    let request = LeaveRequest {
+        agent: runner.identity.agent().clone(),
+    };
+    let mut asking = Box::pin(sender.ask(LEAVE_TAG, &request));
+    loop {
+        tokio::select! {
+            answer = &mut asking => {
+                sender.close(CloseCode::Stopping, STOPPED);
+                return match answer? {
+                    LeaveAnswer::Left => Ok(()),
+                    LeaveAnswer::Refused { detail } => Err(LinkError::Unwanted { reason: detail }),
+                };
+            }
+            event = session.recv() => if let Event::Ended(end) = event {
+                return Err(LinkError::Unwanted { reason: end.to_string() });
+            },
+        }
+    }
+}
+
 async fn renew(identity: Identity, sender: Sender) -> Result<Identity, LinkError> {
     let identity = blocking(move || identity.prepare()).await?;
     let answer = sender.ask(RENEW_TAG, &identity.renew_request()?).await?;
     take(identity, answer).await
+}
+
+/// Whether the hub would take another certificate of this node: its own has ended, or it is under another name.
+fn wants_another_certificate(cause: &ConnectError) -> bool {
+    matches!(
+        cause,
+        ConnectError::Expired { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Closed {
+                code: CloseCode::Denied,
+                ..
+            }
+    )
 }
 
 async fn take(identity: Identity, answer: EnrollAnswer) -> Result<Identity, LinkError> {

@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use edge_agent_core::{LocalAnswer, LocalRequest};
+use firmware_profiles::Catalogue;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use wire::api::{GlassView, Isolation, NeighbourView, StreamEvent};
@@ -118,9 +119,15 @@ pub struct Feed {
     snapshot: watch::Sender<Arc<Snapshot>>,
     durable: broadcast::Sender<(Epoch, RawEntry)>,
     sampled: broadcast::Sender<Arc<str>>,
+    compat: watch::Sender<Vec<Compat>>,
 }
 
 impl Feed {
+    /// Names of other systems that `/metrics` tells too, from now on.
+    pub fn compat(&self, compat: Vec<Compat>) {
+        self.compat.send_replace(compat);
+    }
+
     /// The node has changed.
     pub fn snapshot(&self, snapshot: Snapshot) {
         self.snapshot.send_replace(Arc::new(snapshot));
@@ -165,6 +172,8 @@ pub struct Settings {
     pub site: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// The firmware profiles that count here.
+    pub profiles: Catalogue,
     /// What telemetry tells, and to whom.
     pub telemetry: Telemetry,
 }
@@ -188,13 +197,14 @@ struct App {
     agent: AgentId,
     site: Arc<str>,
     labels: Arc<BTreeMap<String, String>>,
+    profiles: Catalogue,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     durable: broadcast::Sender<(Epoch, RawEntry)>,
     sampled: broadcast::Sender<Arc<str>>,
     asks: mpsc::Sender<Ask>,
     reader: Reader,
     faults: Faults,
-    compat: Arc<[Compat]>,
+    compat: watch::Receiver<Vec<Compat>>,
 }
 
 impl App {
@@ -252,17 +262,19 @@ impl LocalApi {
         let (snapshot, seen) = watch::channel(Arc::new(first));
         let (durable, _) = broadcast::channel(BEHIND);
         let (sampled, _) = broadcast::channel(BEHIND);
+        let (compat, told) = watch::channel(settings.telemetry.compat.clone());
         let app = App {
             agent: settings.agent.clone(),
             site: settings.site.as_str().into(),
             labels: Arc::new(settings.labels.clone()),
+            profiles: settings.profiles.clone(),
             snapshot: seen,
             durable: durable.clone(),
             sampled: sampled.clone(),
             asks,
             reader,
             faults: settings.telemetry.faults.clone(),
-            compat: settings.telemetry.compat.as_slice().into(),
+            compat: told,
         };
         let listener = Bounded::new(listen(&settings.socket)?, door::SOCKET);
         let local = reading().merge(writing()).with_state(app.clone());
@@ -304,6 +316,7 @@ impl LocalApi {
                 snapshot,
                 durable,
                 sampled,
+                compat,
             },
         ))
     }

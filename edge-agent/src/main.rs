@@ -8,6 +8,7 @@ mod carried;
 mod check;
 mod clock;
 mod config;
+mod doctor;
 mod faults;
 mod identity;
 mod journal;
@@ -19,20 +20,25 @@ mod sampler;
 mod scan;
 mod sensors;
 mod service;
+mod socket;
+mod status;
 mod supervisor;
+mod support;
 mod telemetry;
 mod watch;
 
 use std::error::Error;
 use std::io::IsTerminal;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use wire::enroll::{CaPin, JoinToken};
+use wire::enroll::CaPin;
 use wire::{AgentId, Digest};
 
 use config::{Config, DEFAULT_STATE, Layers, SYSTEM_FILE};
@@ -54,18 +60,38 @@ enum Command {
         /// Address of the hub
         #[arg(value_name = "HOST:PORT")]
         hub: String,
-        /// Single-use token
-        #[arg(long)]
-        token: JoinToken,
+        /// Single-use token; `-` reads it from standard input
+        #[arg(
+            long,
+            value_name = "TOKEN",
+            required_unless_present = "token_file",
+            conflicts_with = "token_file"
+        )]
+        token: Option<String>,
+        /// File that holds the token, so that it stands in no process list; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
         /// Pin of the hub's CA
         #[arg(long)]
         ca_pin: CaPin,
         /// State folder
         #[arg(long, value_name = "DIR", env = "SENTINEL_STATE", default_value = DEFAULT_STATE)]
         state: PathBuf,
-        /// Name that this node would like
+        /// Name that this node would like; the host's name if absent
         #[arg(long)]
         name: Option<AgentId>,
+    },
+    /// Leave the hub: it forgets this machine, and this machine its identity
+    Leave {
+        /// State folder
+        #[arg(long, value_name = "DIR", env = "SENTINEL_STATE", default_value = DEFAULT_STATE)]
+        state: PathBuf,
+        /// Remove the whole state folder too: journal, policy and telemetry
+        #[arg(long)]
+        purge: bool,
+        /// Do not tell the hub, for one that is gone; `sentinel node remove` tells one that is not
+        #[arg(long)]
+        offline: bool,
     },
     /// Take policy from a file on a machine that no network reaches; it counts from the next start
     Import {
@@ -82,6 +108,31 @@ enum Command {
     Check(Place),
     /// Look once at GPUs and kernel log: what is well, what is not, and what to do; exit code 8 when something grave is found
     Scan(Place),
+    /// How the agent on this machine stands; exit code 8 when the node is not well
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// The node's row as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the agent needs here: driver, permissions, clock, disk, unit and hub, each with what was found and what to do; exit code 8
+    /// when something is wrong
+    Doctor {
+        #[command(flatten)]
+        place: Place,
+        /// A JSON array
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write one archive for whoever helps from afar; keys and other secrets are left out
+    SupportBundle {
+        #[command(flatten)]
+        place: Place,
+        /// The archive, which must not be there yet
+        #[arg(long, value_name = "FILE", default_value = "sentinel-support.tar")]
+        out: PathBuf,
+    },
     /// Settings: whether they are valid, and what counts
     #[command(subcommand)]
     Config(Settings),
@@ -101,7 +152,7 @@ enum Settings {
     },
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Place {
     /// Settings file, with the files of `conf.d` beside it; without it `agent.toml` in the state folder, then in /etc/sentinel
     #[arg(long, value_name = "FILE")]
@@ -165,7 +216,15 @@ fn log() {
     tracing_subscriber::registry().with(lines).with(wanted).init();
 }
 
-/// What `scan` ends with when the machine is not well: the command line's code for `degraded`.
+/// Starts this program anew in its own place, under its new name. Returns only if the system does not let it.
+fn again(name: &AgentId) -> std::io::Error {
+    tracing::info!(%name, "starting again under the new name");
+    std::process::Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .exec()
+}
+
+/// What `scan`, `status` and `doctor` end with when the machine is not well: the command line's code for `degraded`.
 const DEGRADED: u8 = 8;
 
 fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
@@ -175,19 +234,32 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         .max_blocking_threads(8)
         .build()?;
     match command {
-        Command::Run(place) => runtime.block_on(agent::boxed(place.settings()?))?,
+        Command::Run(place) => {
+            let config = place.clone().settings()?;
+            let reread: agent::Reread = Arc::new(move || place.clone().settings());
+            match runtime.block_on(agent::boxed(config, reread))? {
+                agent::Ended::Stopped => {}
+                agent::Ended::Renamed { to } => {
+                    drop(runtime);
+                    return Err(Box::new(again(&to)));
+                }
+            }
+        }
         Command::Join {
             hub,
             token,
+            token_file,
             ca_pin,
             state,
             name,
         } => {
+            let token = identity::read_token(token.as_deref(), token_file.as_deref())?;
             let identity = runtime.block_on(identity::join(identity::JoinOptions {
                 state_dir: state.clone(),
                 hub,
                 token,
                 ca_pin,
+                host: identity::host_name(),
                 name,
                 wall_floor: clock::BUILD_FLOOR,
                 program: env!("CARGO_PKG_VERSION").to_owned(),
@@ -199,6 +271,17 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 identity.site()
             );
             println!("run it with: sentinel-agent run --state {}", state.display());
+        }
+        Command::Leave { state, purge, offline } => {
+            let told = match offline {
+                true => identity::Told::Nobody,
+                false => identity::Told::Hub,
+            };
+            let agent = runtime.block_on(identity::leave(&state, told, purge))?;
+            println!("{agent} has left; join again with a new token if it is to come back");
+            if offline {
+                println!("the hub was not told: `sentinel node remove {agent}` there");
+            }
         }
         Command::Import { file, state, root_pin } => {
             let found = carried::import(&file, &state, &state.join("agent.sock"), root_pin)?;
@@ -214,8 +297,36 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 return Ok(ExitCode::from(DEGRADED));
             }
         }
+        Command::Status { place, json } => {
+            let socket = place.settings()?.socket();
+            let node = status::ask(&socket).map_err(|cause| status::NoAnswer { socket, cause })?;
+            let (text, is_well) = status::text(&node);
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&node)?),
+                false => print!("{text}"),
+            }
+            if !is_well {
+                return Ok(ExitCode::from(DEGRADED));
+            }
+        }
+        Command::Doctor { place, json } => {
+            let found = doctor::examine(&place.settings()?);
+            match json {
+                true => println!("{}", serde_json::to_string_pretty(&found)?),
+                false => print!("{}", doctor::text(&found)),
+            }
+            if !doctor::is_well(&found) {
+                return Ok(ExitCode::from(DEGRADED));
+            }
+        }
+        Command::SupportBundle { place, out } => {
+            let names = support::write(&place.layers()?, &out)?;
+            names.iter().for_each(|name| println!("{name}"));
+            println!("written to {}; look through it before you send it", out.display());
+        }
         Command::Config(Settings::Check(place)) => {
             let layers = place.layers()?;
+            layers.config.catalogue()?;
             for file in &layers.files {
                 println!("{}: ok", file.display());
             }

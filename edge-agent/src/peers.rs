@@ -1,25 +1,26 @@
-//! Keeps in touch with the neighbours that the settings name: who is there, how each stands with the hub, and the way through it.
+//! Keeps in touch with the neighbours that the policy names, or the settings where the policy names none: who is there, how each stands with the hub, and the way through it.
 //!
 //! One task. Of two agents the one whose name comes first makes the session, so that a pair has one. Whom to go through is decided
-//! in `edge-agent-core`; this file only says who is in touch. It never speaks with an agent that the settings do not name, nor
-//! with one of another site.
+//! in `edge-agent-core`, and so is what a bundle or a beacon that a neighbour passed on is worth; this file only says who is in touch,
+//! and gives each what it lacks. It never speaks with an agent that neither names, nor with one of another site.
 //!
 //! Invariant: a neighbour is listed from its first word until its session ends, and nobody is carried who is not listed.
 //! Read next: `wire/transport/src/peer.rs` (a session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use edge_agent_core::{Input, carrier};
+use edge_agent_core::{Input, Shared, carrier};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use wire::AgentId;
 use wire::api::NeighbourView;
-use wire::frame::{Frame, PeerState, Reach};
+use wire::frame::{Frame, Held, PeerState, Reach};
 use wire_transport::{
-    CertificateClock, CloseCode, Event, Limits, Met, PeerEnd, PeerError, PeerHandle, PeerTls, Timing, TlsError, Tunnel,
+    CertificateClock, CloseCode, Event, Limits, Met, PeerEnd, PeerError, PeerHandle, PeerTls, Sender, Timing, TlsError,
+    Tunnel,
 };
 
 use crate::config::Mesh;
@@ -33,6 +34,11 @@ const DIAL_WITHIN: Duration = Duration::from_secs(4);
 
 /// Words of neighbours that may wait; whoever says more waits, in its own session.
 const NEWS: usize = 64;
+
+/// What one neighbour may pass on in [`GIFTS_WITHIN`]: a hub signs a few beacons a minute, and each thing passed on costs a signature's
+/// check.
+const GIFTS: u32 = 30;
+const GIFTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// How this node stands with the hub, as its neighbours hear it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +56,7 @@ pub struct Peers {
     /// The neighbours' names and states; changes wake the link.
     seen: watch::Receiver<Vec<NeighbourView>>,
     own: Arc<watch::Sender<Own>>,
+    shared: Arc<watch::Sender<Arc<Shared>>>,
     identity: Arc<watch::Sender<Identity>>,
 }
 
@@ -58,6 +65,7 @@ pub struct Peers {
 struct Live {
     handle: PeerHandle,
     reach: Reach,
+    generation: u64,
     /// Tells this session from an earlier one of the same neighbour.
     number: u64,
 }
@@ -88,22 +96,28 @@ impl Peers {
             reach: Reach::Alone,
             hub: None,
         });
+        let (shared, newest) = watch::channel(Arc::new(Shared::NOTHING));
         let (renewed, certificates) = watch::channel(identity.clone());
         let peers = Self {
             live: Arc::default(),
             seen,
             own: Arc::new(own),
+            shared: Arc::new(shared),
             identity: Arc::new(renewed),
         };
+        let members = settings.peers.clone();
         let task = Task {
             end,
             clock,
             name: identity.agent().clone(),
             site: identity.site().to_owned(),
             settings,
+            members,
+            busy: BTreeSet::new(),
             live: peers.live.clone(),
             told,
             own: heard,
+            shared: newest,
             certificates,
             inputs,
             work: JoinSet::new(),
@@ -122,6 +136,11 @@ impl Peers {
             *known = own;
             is_new
         });
+    }
+
+    /// What neighbours that lack it get from now on.
+    pub fn share(&self, shared: Shared) {
+        self.shared.send_replace(Arc::new(shared));
     }
 
     /// Shows another certificate from the next session on.
@@ -148,9 +167,14 @@ struct Task {
     name: AgentId,
     site: String,
     settings: Mesh,
+    /// Who are the neighbours at present, and where.
+    members: BTreeMap<AgentId, SocketAddr>,
+    /// Those with a dial, a pause or a session of ours: one chain each.
+    busy: BTreeSet<AgentId>,
     live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
     told: watch::Sender<Vec<NeighbourView>>,
     own: watch::Receiver<Own>,
+    shared: watch::Receiver<Arc<Shared>>,
     certificates: watch::Receiver<Identity>,
     inputs: mpsc::Sender<Input>,
     /// For each neighbour at most a dial or a pause after one, and a session.
@@ -172,12 +196,12 @@ struct News {
     number: u64,
     handle: PeerHandle,
     reach: Reach,
+    generation: u64,
 }
 
 impl Task {
     async fn run(mut self) {
-        let peers: Vec<AgentId> = self.settings.peers.keys().cloned().collect();
-        peers.into_iter().for_each(|peer| self.dial(peer));
+        self.dial_all();
         loop {
             tokio::select! {
                 met = self.end.accept() => match met {
@@ -196,6 +220,7 @@ impl Task {
                     // The link is gone, and with it the reason to be in touch.
                     Err(_) => return self.end.close(wire::frame::STOPPED),
                 },
+                Ok(()) = self.shared.changed() => self.follow(),
                 Ok(()) = self.certificates.changed() => {
                     match tls(&self.certificates.borrow_and_update(), &self.clock) {
                         Ok(tls) => self.end.replace_tls(tls),
@@ -214,9 +239,42 @@ impl Task {
         self.name < *peer
     }
 
+    /// Another bundle may name other members.
+    fn follow(&mut self) {
+        let shared = self.shared.borrow_and_update().clone();
+        let site = shared.sites.iter().find(|known| known.id == self.site);
+        let mut members = site.map_or_else(|| self.settings.peers.clone(), |site| site.members.clone());
+        members.remove(&self.name);
+        if members == self.members {
+            return;
+        }
+        tracing::info!(
+            members = members.len(),
+            by_policy = site.is_some(),
+            "the neighbours are others now"
+        );
+        self.members = members;
+        for (name, live) in lock(&self.live).iter() {
+            if !self.members.contains_key(name) {
+                live.handle.close("you are no neighbour of mine any more");
+            }
+        }
+        self.dial_all();
+    }
+
+    fn dial_all(&mut self) {
+        let idle = |peer: &&AgentId| !self.busy.contains(*peer);
+        let peers: Vec<AgentId> = self.members.keys().filter(idle).cloned().collect();
+        peers.into_iter().for_each(|peer| self.dial(peer));
+    }
+
     fn dial(&mut self, peer: AgentId) {
-        let address = self.settings.peers.get(&peer).filter(|_| self.dials(&peer));
-        let Some(address) = address else { return };
+        let address = self.members.get(&peer).filter(|_| self.dials(&peer));
+        let Some(address) = address else {
+            self.busy.remove(&peer);
+            return;
+        };
+        self.busy.insert(peer.clone());
         let dialling = self.end.dial(peer.clone(), *address);
         self.work
             .spawn(async move { Done::Dialled(peer, dialling.await.map(Box::new)) });
@@ -224,18 +282,27 @@ impl Task {
 
     /// Somebody has made a session with us.
     fn visited(&mut self, met: Met) {
-        if self.settings.peers.contains_key(&met.agent) && !self.dials(&met.agent) {
+        if self.members.contains_key(&met.agent) && !self.dials(&met.agent) {
             return self.begin(met);
         }
-        tracing::warn!(agent = %met.agent, "no neighbour in the settings of this node: sent away");
+        tracing::warn!(agent = %met.agent, "no neighbour of this node: sent away");
         met.refuse("you are no neighbour of mine");
     }
 
     fn begin(&mut self, met: Met) {
         self.numbers += 1;
         let number = self.numbers;
-        let talk = talk(met, number, self.site.clone(), self.own.clone(), self.news.0.clone());
-        self.work.spawn(talk);
+        let talk = Talk {
+            number,
+            site: self.site.clone(),
+            own: self.own.clone(),
+            shared: self.shared.clone(),
+            theirs: None,
+            gifts: (Instant::now(), 0),
+            news: self.news.0.clone(),
+            inputs: self.inputs.clone(),
+        };
+        self.work.spawn(talk.run(met));
     }
 
     fn heard(&mut self, news: News) {
@@ -245,6 +312,7 @@ impl Task {
             let known = Live {
                 handle: news.handle,
                 reach: news.reach,
+                generation: news.generation,
                 number: news.number,
             };
             live.insert(news.peer, known);
@@ -284,11 +352,12 @@ impl Task {
                 name: name.clone(),
                 reach: live.reach,
                 rtt_us: u64::try_from(live.handle.rtt().as_micros()).unwrap_or(u64::MAX),
+                generation: live.generation,
             })
             .collect();
         let words = |list: &[NeighbourView]| -> Vec<_> {
             list.iter()
-                .map(|neighbour| (neighbour.name.clone(), neighbour.reach))
+                .map(|neighbour| (neighbour.name.clone(), neighbour.reach, neighbour.generation))
                 .collect()
         };
         if words(&found) == words(&self.told.borrow()) {
@@ -299,45 +368,105 @@ impl Task {
     }
 }
 
-/// One session with a neighbour, until it ends.
-async fn talk(met: Met, number: u64, site: String, mut own: watch::Receiver<Own>, news: mpsc::Sender<News>) -> Done {
-    let Met {
-        agent,
-        mut session,
-        handle,
-    } = met;
-    let sender = session.sender();
-    let say = |reach| {
-        let site = site.clone();
-        // A session that is over says so by itself.
-        let _ = sender.send(&Frame::PeerState(PeerState { site, reach }));
-    };
-    say(own.borrow_and_update().reach);
-    loop {
-        tokio::select! {
-            event = session.recv() => match event {
-                Event::Frame(Frame::PeerState(state)) if state.site == site => {
-                    let said = News {
-                        peer: agent.clone(),
-                        number,
-                        handle: handle.clone(),
-                        reach: state.reach,
-                    };
-                    if news.send(said).await.is_err() {
-                        return Done::Ended(agent, number);
+/// One session with a neighbour.
+struct Talk {
+    number: u64,
+    site: String,
+    own: watch::Receiver<Own>,
+    shared: watch::Receiver<Arc<Shared>>,
+    /// What the neighbour holds; unknown before its first word.
+    theirs: Option<Held>,
+    /// Since when, and how often it passed something on.
+    gifts: (Instant, u32),
+    news: mpsc::Sender<News>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Talk {
+    /// Talks until the session ends.
+    async fn run(mut self, met: Met) -> Done {
+        let Met {
+            agent,
+            mut session,
+            handle,
+        } = met;
+        let sender = session.sender();
+        self.say(&sender);
+        loop {
+            tokio::select! {
+                event = session.recv() => match event {
+                    Event::Frame(Frame::PeerState(state)) if state.site == self.site => {
+                        self.theirs = Some(state.held);
+                        self.give(&sender);
+                        let said = News {
+                            peer: agent.clone(),
+                            number: self.number,
+                            handle: handle.clone(),
+                            reach: state.reach,
+                            generation: state.held.bundle.generation.0,
+                        };
+                        if self.news.send(said).await.is_err() {
+                            return Done::Ended(agent, self.number);
+                        }
                     }
+                    Event::Frame(Frame::PeerState(state)) => {
+                        tracing::warn!(peer = %agent, site = state.site, "a neighbour in the settings is of another site: sent away");
+                        sender.abort(CloseCode::Protocol, "you are of another site");
+                    }
+                    // Only who has said of which site it is may pass something on.
+                    Event::Frame(frame) if self.theirs.is_some() && is_passed_on(&frame) => {
+                        if !self.may_give() {
+                            tracing::warn!(peer = %agent, "a neighbour passes on too much: sent away");
+                            sender.abort(CloseCode::Protocol, "you pass on too much");
+                        } else if self.inputs.send(Input::Passed { frame }).await.is_err() {
+                            return Done::Ended(agent, self.number);
+                        }
+                    }
+                    // A later program may say more; it is passed over.
+                    Event::Frame(_) | Event::Asked { .. } => {}
+                    Event::Ended(_) => return Done::Ended(agent, self.number),
+                },
+                Ok(()) = self.own.changed() => self.say(&sender),
+                Ok(()) = self.shared.changed() => {
+                    self.say(&sender);
+                    self.give(&sender);
                 }
-                Event::Frame(Frame::PeerState(state)) => {
-                    tracing::warn!(peer = %agent, site = state.site, "a neighbour in the settings is of another site: sent away");
-                    sender.abort(CloseCode::Protocol, "you are of another site");
-                }
-                // A later program may say more; it is passed over.
-                Event::Frame(_) | Event::Asked { .. } => {}
-                Event::Ended(_) => return Done::Ended(agent, number),
-            },
-            Ok(()) = own.changed() => say(own.borrow_and_update().reach),
+            }
         }
     }
+
+    /// Tells how this node stands. A session that is over says so by itself.
+    fn say(&mut self, sender: &Sender) {
+        let _ = sender.send(&Frame::PeerState(PeerState {
+            site: self.site.clone(),
+            reach: self.own.borrow_and_update().reach,
+            held: self.shared.borrow_and_update().held,
+        }));
+    }
+
+    /// Gives the neighbour what it lacks, once: what it does not take, it does not take later either.
+    fn give(&mut self, sender: &Sender) {
+        let shared = self.shared.borrow().clone();
+        let Some(theirs) = &mut self.theirs else { return };
+        for frame in shared.lacking(theirs) {
+            let _ = sender.send(&frame);
+        }
+        *theirs = shared.held;
+    }
+
+    /// Whether the neighbour may pass on one thing more.
+    fn may_give(&mut self) -> bool {
+        let (since, count) = &mut self.gifts;
+        if since.elapsed() >= GIFTS_WITHIN {
+            (*since, *count) = (Instant::now(), 0);
+        }
+        *count += 1;
+        *count <= GIFTS
+    }
+}
+
+const fn is_passed_on(frame: &Frame) -> bool {
+    matches!(frame, Frame::Roles(_) | Frame::Bundle(_) | Frame::Beacon(_))
 }
 
 fn tls(identity: &Identity, clock: &CertificateClock) -> Result<PeerTls, TlsError> {

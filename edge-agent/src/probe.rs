@@ -162,6 +162,14 @@ impl Probe {
         }
     }
 
+    /// The UUID of a GPU of this node, once the driver has told it.
+    pub fn uuid(&self, device: &DeviceId) -> Option<String> {
+        let known = self.known();
+        let mut all = known.uuids.iter();
+        let found = all.find(|(_, number)| DeviceId::gpu(**number) == *device);
+        found.map(|(uuid, _)| uuid.clone())
+    }
+
     /// Adds one round of GPU readings. Without an answer within `patience` they are missing in this round.
     pub fn sample(&self, round: &mut Round, patience: Duration) {
         let version = self.known().version;

@@ -3,6 +3,8 @@
 //! The period is kept by the monotonic clock: a late round does not move the later ones, missed ones are skipped. A sensor that panics is
 //! left out for a while and said to fail; the others go on. Never judges.
 //!
+//! The period can be changed while it runs: [`Pulse::pace`].
+//!
 //! Invariants: one `Input::Readings` for each period at most; no series stands twice in a round; a GPU probe that is slow delays a round by
 //! [`GPU_PATIENCE`] at most, and nothing else that may block does.
 //! Read next: `sensors.rs` (the list), `watch.rs` (what becomes of this thread itself).
@@ -28,6 +30,8 @@ use crate::watch::Watch;
 const GPU_PATIENCE: Duration = Duration::from_millis(250);
 /// First and longest time for which a sensor that failed is left out.
 const LEFT_OUT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How long a wait takes at most before it is looked whether the period was changed.
+const LOOK: Duration = Duration::from_secs(1);
 /// Rounds that may be missing, and the least time, before the sampler is late.
 const LATE: (u32, Duration) = (5, Duration::from_secs(5));
 /// Findings are told under these names.
@@ -41,24 +45,37 @@ pub struct Sampler {
     thread: JoinHandle<()>,
 }
 
-/// When the last round was done.
+/// When the last round was done, and how often one is wanted.
 #[derive(Debug, Clone)]
 pub struct Pulse {
     began: Instant,
     /// Milliseconds after that.
     last: Arc<AtomicU64>,
-    late_after: Duration,
+    /// Milliseconds between two rounds.
+    every: Arc<AtomicU64>,
     is_late: bool,
 }
 
 impl Pulse {
     fn new(every: Duration) -> Self {
-        Self {
+        let pulse = Self {
             began: Instant::now(),
             last: Arc::default(),
-            late_after: (every * LATE.0).max(LATE.1),
+            every: Arc::default(),
             is_late: false,
-        }
+        };
+        pulse.pace(every);
+        pulse
+    }
+
+    /// From the next round on, one is taken each `every`.
+    pub fn pace(&self, every: Duration) {
+        let millis = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        self.every.store(millis, Ordering::Relaxed);
+    }
+
+    fn every(&self) -> Duration {
+        Duration::from_millis(self.every.load(Ordering::Relaxed))
     }
 
     fn beat(&self) {
@@ -70,7 +87,7 @@ impl Pulse {
     pub fn look(&mut self, now: Instant) -> Option<Input> {
         let last = self.began + Duration::from_millis(self.last.load(Ordering::Relaxed));
         let silent = now.saturating_duration_since(last);
-        let is_late = silent >= self.late_after;
+        let is_late = silent >= (self.every() * LATE.0).max(LATE.1);
         if std::mem::replace(&mut self.is_late, is_late) == is_late {
             return None;
         }
@@ -102,7 +119,7 @@ impl Sampler {
             sensors.extend(Own::open().map(|own| Box::new(own) as Box<dyn Sensor>));
             sensors.push(Box::new(Workloads::new(watched)));
             let mut rounds = Rounds::new(sensors, probe);
-            rounds.work(every, &inputs, &stopped, &beating);
+            rounds.work(&inputs, &stopped, &beating);
         })?;
         Ok(Self { stop, pulse, thread })
     }
@@ -188,15 +205,20 @@ impl Rounds {
         }
     }
 
-    fn work(&mut self, every: Duration, inputs: &mpsc::Sender<Input>, stop: &AtomicBool, pulse: &Pulse) {
+    fn work(&mut self, inputs: &mpsc::Sender<Input>, stop: &AtomicBool, pulse: &Pulse) {
         let mut round = Round::default();
+        let mut every = pulse.every();
         let mut last: Option<Instant> = None;
         let mut next = Instant::now();
         let mut expected = 0;
         while !stop.load(Ordering::Relaxed) {
             let now = Instant::now();
+            if every != pulse.every() {
+                every = pulse.every();
+                next = next.min(now + every);
+            }
             if now < next {
-                std::thread::park_timeout(next - now);
+                std::thread::park_timeout((next - now).min(LOOK));
                 continue;
             }
             round.elapsed_ms = last.map(|last| (now - last).as_millis() as u64);

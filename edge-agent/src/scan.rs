@@ -20,16 +20,22 @@ use crate::probe::Probe;
 
 /// Prints the look, and returns whether nothing grave was found. Blocks for a few of the probe's deadlines at most.
 pub fn scan(config: &Config) -> Result<bool, RunError> {
-    let mut look = Look::default();
-    gpus(config, &mut look);
-    kernel_log(config, &mut look);
+    let (text, is_well) = look(config);
     std::io::stdout()
-        .write_all(look.text.as_bytes())
+        .write_all(text.as_bytes())
         .map_err(|cause| RunError::System {
             what: "write to standard output",
             cause,
         })?;
-    Ok(!look.grave)
+    Ok(is_well)
+}
+
+/// The look as text, and whether nothing grave was found. Blocks as [`scan`] does.
+pub fn look(config: &Config) -> (String, bool) {
+    let mut look = Look::default();
+    gpus(config, &mut look);
+    kernel_log(config, &mut look);
+    (look.text, !look.grave)
 }
 
 #[derive(Default)]

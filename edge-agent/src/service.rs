@@ -55,6 +55,13 @@ impl Service {
         self.send("READY=1\n");
     }
 
+    /// It takes its settings anew, and says [`Service::ready`] afterwards.
+    pub fn reloading(&self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let micros = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\n"));
+    }
+
     /// It stops in an orderly way.
     pub fn stopping(&self) {
         self.send("STOPPING=1\n");
@@ -120,6 +127,9 @@ mod tests {
         assert_eq!(heard(), "WATCHDOG=1\n");
         turn(30, "alone");
         assert_eq!(heard(), "STATUS=alone\nWATCHDOG=1\n");
+        service.reloading();
+        let said = heard();
+        assert!(said.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{said}");
     }
 
     #[test]

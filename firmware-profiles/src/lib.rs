@@ -7,12 +7,14 @@
 //! Invariant: a range that comes out of here lies within both, the profile's and the device's; where they have nothing in common it
 //! is empty, and everything is refused.
 //!
-//! Decides nothing. Read next: `profile.rs` (what a file says), `edge-agent/core` (who asks).
+//! Decides nothing. Read next: `profile.rs` (what a file says), `catalogue.rs` (people's own beside it), `edge-agent/core` (who asks).
 
+mod catalogue;
 mod profile;
 
 use std::sync::OnceLock;
 
+pub use catalogue::Catalogue;
 pub use profile::{Memory, Power, Profile, Sourced, Style, Temperature};
 
 /// The files, as they were when this was built.
@@ -36,24 +38,6 @@ pub fn all() -> &'static [Profile] {
 /// plays. Letters may be large or small.
 pub fn of(model: &str) -> Option<&'static Profile> {
     all().iter().find(|profile| profile.names(model))
-}
-
-/// The power caps that a device may be asked for, in milliwatts: those that it accepts by its own word, within its profile.
-///
-/// Empty, with the first above the second, if the two have nothing in common.
-pub fn power_caps_mw(model: &str, accepts: (u32, u32)) -> (u32, u32) {
-    match of(model) {
-        Some(profile) => profile.power.narrowed_mw(accepts),
-        None => accepts,
-    }
-}
-
-/// The cap that a device has after it was given back, in milliwatts: its default, or the greatest of its profile if that is less.
-pub fn released_cap_mw(model: &str, default: u32) -> u32 {
-    match of(model) {
-        Some(profile) => default.min(profile.power.range_mw().1),
-        None => default,
-    }
 }
 
 fn read(name: &str) -> Result<Profile, String> {
@@ -103,7 +87,11 @@ mod tests {
     #[test]
     fn what_a_device_accepts_is_narrowed_by_its_profile() {
         let check = |model: &str, accepts: (u32, u32), expected: (u32, u32)| {
-            assert_eq!(power_caps_mw(model, accepts), expected, "{model} {accepts:?}");
+            assert_eq!(
+                Catalogue::default().power_caps_mw(model, accepts),
+                expected,
+                "{model} {accepts:?}"
+            );
         };
         check("NVIDIA L40S", (100_000, 350_000), (100_000, 350_000));
         check("NVIDIA L40S", (150_000, 300_000), (150_000, 300_000));
@@ -121,7 +109,11 @@ mod tests {
             ("NVIDIA L40S", 600_000, 350_000),
             ("a model of next year", 600_000, 600_000),
         ] {
-            assert_eq!(released_cap_mw(model, default), expected, "{model} {default}");
+            assert_eq!(
+                Catalogue::default().released_cap_mw(model, default),
+                expected,
+                "{model} {default}"
+            );
         }
     }
 
@@ -129,7 +121,7 @@ mod tests {
         #[test]
         fn a_range_lies_within_both(index in 0usize..64, low in 0u32..1_200_000, high in 0u32..1_200_000) {
             let profile = &all()[index % all().len()];
-            let (min, max) = power_caps_mw(&profile.models[0], (low, high));
+            let (min, max) = Catalogue::default().power_caps_mw(&profile.models[0], (low, high));
             proptest::prop_assert!(min >= low && max <= high);
             proptest::prop_assert!(i64::from(min) >= profile.power.min.value * 1_000);
             proptest::prop_assert!(i64::from(max) <= profile.power.max.value * 1_000);

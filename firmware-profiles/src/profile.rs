@@ -3,7 +3,7 @@
 //! Limits in a file are sanity bands, not promises: captures show variants of one model with other ranges, and a file then has the widest
 //! that was seen. Source: `control.md` 8.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What simulated devices put before the name of what they play.
 const SIMULATED: &str = "Sim ";
@@ -11,7 +11,7 @@ const SIMULATED: &str = "Sim ";
 const VENDOR: &str = "NVIDIA ";
 
 /// A number, and where it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sourced {
     /// The number, in the unit of its table.
@@ -21,7 +21,7 @@ pub struct Sourced {
 }
 
 /// Power, in watts.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Power {
     /// The least cap that the model accepts.
@@ -33,7 +33,7 @@ pub struct Power {
 }
 
 /// How a driver tells a thermal limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Style {
     /// As a temperature.
@@ -43,7 +43,7 @@ pub enum Style {
 }
 
 /// Thermal limits, in degrees Celsius.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Temperature {
     /// How `slowdown` and `shutdown` are told.
@@ -57,7 +57,7 @@ pub struct Temperature {
 }
 
 /// Device memory, in MiB.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
     /// All of it.
@@ -65,7 +65,7 @@ pub struct Memory {
 }
 
 /// What is known of a model.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Vendor and model: `nvidia-l40s`.

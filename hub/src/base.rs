@@ -5,25 +5,31 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hub_core::{Recovered, Settings};
+use hub_core::{Certificates, Recovered, Settings};
 use tokio::sync::mpsc;
+use wire::bundle::KeyRing;
 use wire::ids::HubEpoch;
 
 use crate::ca::Ca;
 use crate::config::{Public, RunArgs};
-use crate::enroll::{Enrollment, Limits, Registry};
-use crate::keys::{HubKeys, KeyError, RoleFile};
+use crate::keys::{self, HubKeys, KeyError, RoleFile};
 use crate::run::RunError;
 use crate::store::{Completion, RedbStore, Retention, Store, StoreSettings};
 
 /// Sessions that may be in their handshake at once; a handshake costs about 1 ms of CPU, so all get through in some seconds.
 const HANDSHAKES: usize = 256;
 
+/// Name of the setting that holds the trust domain.
+const TRUST_DOMAIN: &str = "trust-domain";
+/// The trust domain of a hub that was told none, and of the command line's keys.
+const DEFAULT_DOMAIN: &str = "sentinel.internal";
+
 /// What can be had with blocking calls alone.
 pub(crate) struct Base {
     pub store: Arc<RedbStore>,
     pub ca: Arc<Ca>,
-    pub enrollment: Arc<Enrollment>,
+    /// Given to whoever joins: the root keys.
+    pub root_keys: KeyRing,
     pub settings: Settings,
     pub recovered: Recovered,
     pub roles: Arc<RoleFile>,
@@ -56,15 +62,17 @@ impl Base {
             },
             done,
         )?);
-        let domain = own_domain(&*store, &args.trust_domain)?;
         let recovered = store.recover()?;
+        if let Some(given) = &args.keys {
+            keys::take_over(given, &pki)?;
+        }
+        let domain = own_domain(&*store, args.trust_domain.as_deref(), &pki)?;
         let keys = HubKeys::open(&pki, &domain, recovered.bundle.is_none())?;
         let ca = Arc::new(Ca::open_or_create(&pki, &domain)?);
+        // Last: a start that fails before this leaves a folder that any trust domain can still have.
+        store.put_setting(TRUST_DOMAIN, domain.as_bytes())?;
         // Who joins is given the root keys: they vouch for the documents that name all others.
         let ring = keys.chain.newest().root.ring.clone();
-        let registry: Arc<dyn Registry> = store.clone();
-        let limits = Limits::for_life(args.certificate_life);
-        let enrollment = Arc::new(Enrollment::new(Arc::clone(&ca), registry, ring, limits)?);
         let settings = Settings {
             trust_domain: domain,
             policy_key: keys.policy,
@@ -74,11 +82,12 @@ impl Base {
             first_hub_epoch: first_epoch(),
             max_handshakes: HANDSHAKES,
             beacon_every: args.beacon_every,
+            certificates: Certificates::for_life(args.certificate_life),
         };
         Ok(Self {
             store,
             ca,
-            enrollment,
+            root_keys: ring,
             settings,
             recovered,
             roles: Arc::new(keys.file),
@@ -96,17 +105,18 @@ fn random_number() -> Result<u64, RunError> {
     getrandom::u64().map_err(|cause| RunError::Key(KeyError::Random { cause }))
 }
 
-fn own_domain(store: &dyn Store, asked: &str) -> Result<String, RunError> {
-    match store.setting("trust-domain")? {
-        Some(stored) if stored == asked.as_bytes() => Ok(asked.to_owned()),
-        Some(stored) => Err(RunError::Domain {
-            stored: String::from_utf8_lossy(&stored).into_owned(),
+/// The folder's own domain; at the first start the one that was asked for, else that of the role documents, else the default.
+fn own_domain(store: &dyn Store, asked: Option<&str>, pki: &Path) -> Result<String, RunError> {
+    let stored = store.setting(TRUST_DOMAIN)?;
+    let stored = stored.map(|stored| String::from_utf8_lossy(&stored).into_owned());
+    match (stored, asked) {
+        (Some(stored), Some(asked)) if stored != asked => Err(RunError::Domain {
+            stored,
             asked: asked.to_owned(),
         }),
-        None => {
-            store.put_setting("trust-domain", asked.as_bytes())?;
-            Ok(asked.to_owned())
-        }
+        (Some(stored), _) => Ok(stored),
+        (None, Some(asked)) => Ok(asked.to_owned()),
+        (None, None) => Ok(keys::domain_of(pki)?.unwrap_or_else(|| DEFAULT_DOMAIN.to_owned())),
     }
 }
 

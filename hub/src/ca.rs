@@ -40,6 +40,9 @@ const BEGIN_YEAR: i32 = 2024;
 /// The CA's end. It is replaced by rotation, not by expiry.
 const CA_END_YEAR: i32 = 2124;
 
+/// Where an agent's certificate says of which generation it is: its subject's serialNumber, 2.5.4.5 (RFC 4519, 2.31).
+const GENERATION: [u64; 4] = [2, 5, 4, 5];
+
 /// The certificate authority.
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
@@ -267,10 +270,19 @@ impl Ca {
         self.server_leaf("HTTPS", names, now)
     }
 
-    /// A certificate for an agent: its SPIFFE id, clientAuth, until `ends`.
-    pub fn agent_leaf(&self, key: &RequestedKey, agent: &AgentId, ends: Wall) -> Result<Vec<u8>, CaError> {
+    /// A certificate for an agent: its SPIFFE id, its generation, clientAuth, until `ends`.
+    pub fn agent_leaf(
+        &self,
+        key: &RequestedKey,
+        agent: &AgentId,
+        generation: u64,
+        ends: Wall,
+    ) -> Result<Vec<u8>, CaError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = named(&self.trust_domain, agent.as_str());
+        params
+            .distinguished_name
+            .push(DnType::CustomDnType(GENERATION.to_vec()), generation.to_string());
         params.subject_alt_names = vec![uri_name(&agent_uri(&self.trust_domain, agent))?];
         params.not_before = date_time_ymd(BEGIN_YEAR, 1, 1);
         params.not_after = date_time_ymd(1970, 1, 1) + since_1970(ends);
@@ -297,6 +309,15 @@ impl Ca {
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
         })
     }
+}
+
+/// The generation of an agent's certificate; `None` for one that hubs of before made.
+pub fn generation_of(certificate: &[u8]) -> Option<u64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let named = parsed
+        .subject()
+        .iter_by_oid(&x509_parser::oid_registry::OID_X509_SERIALNUMBER);
+    named.filter_map(|name| name.as_str().ok()?.parse().ok()).next()
 }
 
 /// Key and certificate of a new CA, PEM, the key first.
@@ -454,7 +475,9 @@ mod tests {
         let csr = greedy.serialize_request(&key).unwrap();
         let requested = RequestedKey::read(csr.der()).unwrap();
         let agent = AgentId::new("edge-1").unwrap();
-        let der = ca.agent_leaf(&requested, &agent, Wall(1_800_000_060_000)).unwrap();
+        let der = ca.agent_leaf(&requested, &agent, 7, Wall(1_800_000_060_000)).unwrap();
+        assert_eq!(generation_of(&der), Some(7));
+        assert_eq!(generation_of(ca.der()), None);
         let (_, leaf) = x509_parser::parse_x509_certificate(&der).unwrap();
         let names = format!("{:?}", leaf.subject_alternative_name().unwrap().unwrap().value);
         assert!(

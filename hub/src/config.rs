@@ -60,9 +60,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub forges: Option<PathBuf>,
 
-    /// Name of the trust domain, part of every identity. It cannot change after the first start.
-    #[arg(long, value_name = "NAME", default_value = "sentinel.internal", value_parser = parse_domain)]
-    pub trust_domain: String,
+    /// Folder of `sentinel policy init`: its `roles.parcel` and `beacon.key` are taken over at the first start, so that this hub signs
+    /// beacons and no policy. The folder can be taken away afterwards.
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+
+    /// Name of the trust domain, part of every identity. It cannot change after the first start; without it the state folder's own,
+    /// else that of the role documents, else sentinel.internal.
+    #[arg(long, value_name = "NAME", value_parser = parse_domain)]
+    pub trust_domain: Option<String>,
 
     /// Certificate for HTTPS with its issuers (PEM), instead of one of the hub's own CA; a renewed file counts within a minute.
     /// Agents pin the hub's own CA whatever this is.
@@ -93,6 +99,33 @@ pub struct RunArgs {
     /// Folder with `ca.pem`, `certificate.pem` and `key.pem` for mutual TLS with it; needed for https.
     #[arg(long, value_name = "DIR", requires = "inframind")]
     pub inframind_tls: Option<PathBuf>,
+
+    /// Requests that one identity may make in a second, on average; ten seconds' worth may come at once. 0: as many as it likes.
+    // A console asks for a dozen things, a script for hundreds; far more is a loop that somebody forgot.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub requests_per_second: u32,
+
+    /// Let outgoing webhooks reach this machine, its own link, and addresses without TLS.
+    // Off: whoever may add a webhook could otherwise ask what only this machine may ask, a cloud's metadata for example.
+    #[arg(long)]
+    pub webhooks_to_local: bool,
+
+    /// Topic that gets every event, as CloudEvents: `HOST:PORT[,HOST:PORT…]/TOPIC`, for example `broker-1:9092/sentinel.events`.
+    #[arg(long, value_name = "BROKERS/TOPIC", env = "SENTINEL_HUB_KAFKA")]
+    pub kafka: Option<hub_kafka::Target>,
+
+    /// Folder with `ca.pem`, `certificate.pem` and `key.pem` for mutual TLS with the brokers; without it they are spoken to in plain text.
+    #[arg(long, value_name = "DIR", requires = "kafka")]
+    pub kafka_tls: Option<PathBuf>,
+
+    /// Where brains dial in, with certificates of the authority in `--brain-tls`; nobody can if absent.
+    #[arg(long, value_name = "ADDRESS", requires = "brain_tls")]
+    pub brain_listen: Option<SocketAddr>,
+
+    /// Folder with `ca.pem`, which signs the certificates of brains (their common name is the brain's name), and the hub's
+    /// `certificate.pem` and `key.pem` towards them.
+    #[arg(long, value_name = "DIR", requires = "brain_listen")]
+    pub brain_tls: Option<PathBuf>,
 
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
@@ -250,6 +283,7 @@ mod tests {
         check("--state d --beacon-every 0s", Err("out of range"));
         check("--state d --beacon-every 15", Err("unit"));
         check("--state d --trust-domain A_B", Err("lower-case"));
+        check("--state d --keys k", Ok("keys: Some(\"k\"), trust_domain: None"));
     }
 
     #[test]

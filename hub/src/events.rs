@@ -196,6 +196,8 @@ mod tests {
             owner,
             epoch: Epoch(1),
             entry: entry.encode(),
+            at: None,
+            number: 1,
         }
     }
 

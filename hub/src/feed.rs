@@ -100,8 +100,8 @@ impl Feed {
                     });
                 }
             }
-            // Whoever watches the fleet does not watch people.
-            Change::Access { .. } => {}
+            // Whoever watches the fleet does not watch people, nor what leaves the hub.
+            Change::Access { .. } | Change::Identity(_) | Change::Webhook { .. } => {}
             Change::Policy => {
                 if let Some(policy) = core.policy(now) {
                     self.send(&StreamEvent::Policy(Box::new(policy)));

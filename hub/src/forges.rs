@@ -4,17 +4,24 @@
 //! idempotent by branch: the branch that exists is used, the pull request that is open is returned. The commit is made through the
 //! forge's API from (path, text); no git runs here and no hook of a repository either.
 //!
-//! Pull requests are opened on Gitea and Forgejo; on GitHub through the same steps of its own API. GitLab's webhooks become tasks, but no
-//! merge request is opened there.
+//! Read next: `forges/gitea.rs`, `forges/github.rs`, `forges/gitlab.rs` (each forge's own words), `forges/api.rs` (what they share).
+
+mod api;
+mod gitea;
+mod github;
+mod gitlab;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
+use reqwest::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
+use self::api::{Api, escaped, signed};
+use crate::http::chained;
+use crate::secrets;
 use crate::webhooks::Provider;
+use crate::webhooks::event::Failed;
 
 /// Longest wait for a forge.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,15 +40,20 @@ pub struct Source {
     pub provider: Provider,
     /// Address of the forge, for example `https://git.example.org`; for github.com `https://api.github.com`.
     pub url: String,
-    /// File with the token for its API.
-    pub token_file: PathBuf,
-    /// Secret of its webhooks.
+    /// File with the token for its API; or else `token` names it.
+    pub token_file: Option<PathBuf>,
+    /// Where the token for its API is: `file:/PATH`, `env:NAME` or `systemd:NAME`.
+    pub token: Option<String>,
+    /// Secret of its webhooks, or where it is.
     pub secret: String,
     /// The former secret, while it is being changed.
     pub previous_secret: Option<String>,
     /// Other hosts from which logs may be fetched, without a token.
     #[serde(default)]
     pub log_hosts: Vec<String>,
+    /// Repositories that are asked for runs no webhook told of, `owner/name`; without it those that the token sees.
+    #[serde(default)]
+    pub repositories: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +107,30 @@ pub struct PullRequest<'a> {
     pub body: &'a str,
     /// (path, text) of each changed file.
     pub files: &'a [(String, String)],
+    /// Those of the files that are programs.
+    pub executable: &'a [String],
+}
+
+impl PullRequest<'_> {
+    /// The mode of a file, as git writes it.
+    fn mode(&self, path: &str) -> &'static str {
+        if self.executable.iter().any(|known| known == path) {
+            "100755"
+        } else {
+            "100644"
+        }
+    }
+}
+
+/// A pull request that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Its page.
+    pub url: String,
+    /// Its number.
+    pub number: u64,
+    /// Our commit, where the forge tells it.
+    pub head: Option<String>,
 }
 
 impl Forges {
@@ -107,7 +143,28 @@ impl Forges {
         let text = std::fs::read_to_string(path).map_err(|cause| failed(cause.to_string()))?;
         let file: File = toml::from_str(&text).map_err(|cause| failed(cause.to_string()))?;
         let mut sources = Vec::new();
-        for source in file.source {
+        for mut source in file.source {
+            let named = |field: &str, text: &str| {
+                secrets::read(text)
+                    .map_err(|error| failed(format!("{field} of source `{}`: {}", source.id, chained(&error))))
+            };
+            let secret = named("secret", &source.secret)?;
+            let previous = source
+                .previous_secret
+                .as_deref()
+                .map(|text| named("previous_secret", text));
+            let previous = previous.transpose()?;
+            let token = match (&source.token_file, &source.token) {
+                (Some(path), None) => named("token_file", &format!("file:{}", path.display()))?,
+                (None, Some(text)) => named("token", text)?,
+                _ => {
+                    return Err(failed(format!(
+                        "source `{}` needs `token_file` or `token`, one of them",
+                        source.id
+                    )));
+                }
+            };
+            (source.secret, source.previous_secret, source.token) = (secret, previous, None);
             if source.secret.len() < 8 {
                 return Err(failed(format!(
                     "secret of source `{}` has less than 8 letters: anybody could sign",
@@ -120,9 +177,7 @@ impl Forges {
             {
                 return Err(failed(format!("source `{}` stands there twice", source.id)));
             }
-            let token = std::fs::read_to_string(&source.token_file)
-                .map_err(|cause| failed(format!("token_file `{}`: {cause}", source.token_file.display())))?;
-            sources.push((source, token.trim().to_owned()));
+            sources.push((source, token));
         }
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
@@ -130,6 +185,11 @@ impl Forges {
             .build()
             .map_err(|cause| failed(cause.to_string()))?;
         Ok(Self { sources, client })
+    }
+
+    /// All sources.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.sources.iter().map(|(source, _)| source)
     }
 
     /// One source.
@@ -157,9 +217,19 @@ impl Forges {
         Ok((source, token.as_str()))
     }
 
-    /// The log at `url`. The token goes to the forge itself only; other hosts must be named in `log_hosts`.
-    pub async fn log(&self, source: &str, url: &str) -> Result<Vec<u8>, ForgeError> {
+    /// The log at `url`, or of the run or job whose page that is. The token goes to the forge itself only; other hosts must be named in
+    /// `log_hosts`, but for the one that the forge itself sends us to.
+    pub async fn log(&self, source: &str, repository: &str, url: &str) -> Result<Vec<u8>, ForgeError> {
         let (source, token) = self.find(source)?;
+        let path = match source.provider {
+            Provider::Github => github::log_path(url),
+            Provider::Gitlab => gitlab::log_path(url),
+            Provider::Gitea | Provider::Forgejo => None,
+        };
+        if let Some(path) = path {
+            let api = Api::of_repository(&self.client, source, token, repository);
+            return self.followed(api.request(Method::GET, &path)).await;
+        }
         let address =
             reqwest::Url::parse(url).map_err(|_| lasting("no_log", format!("`{url}` is no address of a log")))?;
         let own = reqwest::Url::parse(&source.url).is_ok_and(|forge| forge.origin() == address.origin());
@@ -175,202 +245,95 @@ impl Forges {
         }
         let request = self.client.get(address);
         let request = if own {
-            request.header("authorization", format!("token {token}"))
+            signed(request, source.provider, token)
         } else {
             request
         };
         bytes(request, LOG_BYTES, "log_expired").await
     }
 
+    /// A log that the forge keeps elsewhere: it answers with an address that is good for a minute. The credential is not shown there.
+    async fn followed(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, ForgeError> {
+        let failed = |cause: reqwest::Error| passing("host_error", format!("cannot reach the forge: {cause}"));
+        let answer = request.send().await.map_err(failed)?;
+        if !answer.status().is_redirection() {
+            return taken(answer, LOG_BYTES, "log_expired").await;
+        }
+        let place = answer.headers().get("location").and_then(|place| place.to_str().ok());
+        let place = place
+            .and_then(|place| answer.url().join(place).ok())
+            .ok_or_else(|| lasting("no_log", "the forge redirects to no address"))?;
+        bytes(self.client.get(place), LOG_BYTES, "log_expired").await
+    }
+
     /// The tree at `commit`, a gzipped tar.
     pub async fn tree(&self, source: &str, repository: &str, commit: &str) -> Result<Vec<u8>, ForgeError> {
         let (source, token) = self.find(source)?;
+        let api = Api::of_repository(&self.client, source, token, repository);
         let path = match source.provider {
-            Provider::Gitea | Provider::Forgejo => {
-                format!("{}/repos/{repository}/archive/{commit}.tar.gz", api(source))
+            Provider::Gitea | Provider::Forgejo => format!("/archive/{commit}.tar.gz"),
+            Provider::Github => {
+                // GitHub, too, sends elsewhere for it.
+                return self
+                    .followed(api.request(Method::GET, &format!("/tarball/{commit}")))
+                    .await;
             }
-            Provider::Github => format!("{}/repos/{repository}/tarball/{commit}", api(source)),
-            Provider::Gitlab => return Err(lasting("repo_disabled", "trees of GitLab are not fetched")),
+            Provider::Gitlab => format!("/repository/archive.tar.gz?sha={}", escaped(commit)),
         };
-        bytes(
-            self.client.get(path).header("authorization", format!("token {token}")),
-            TREE_BYTES,
-            "host_error",
-        )
-        .await
+        bytes(api.request(Method::GET, &path), TREE_BYTES, "host_error").await
     }
 
-    /// Opens the pull request, or finds the one that is open. Returns its address and number.
-    pub async fn open(&self, source: &str, wanted: &PullRequest<'_>) -> Result<(String, u64), ForgeError> {
+    /// Opens the pull request, or finds the one that is open.
+    pub async fn open(&self, source: &str, wanted: &PullRequest<'_>) -> Result<Opened, ForgeError> {
         let (source, token) = self.find(source)?;
-        if !matches!(source.provider, Provider::Gitea | Provider::Forgejo) {
-            return Err(lasting(
-                "repo_disabled",
-                "pull requests are opened on Gitea and Forgejo only",
-            ));
-        }
-        let repo = Repository {
-            client: &self.client,
-            base: format!("{}/repos/{}", api(source), wanted.repository),
-            token,
-        };
-        let base = repo.base_branch(wanted).await?;
-        if let Some(open) = repo.open_pull(wanted.branch).await? {
-            return Ok(open);
-        }
-        if !repo.has_branch(wanted.branch).await? {
-            repo.commit(wanted, &base).await?;
-        }
-        repo.open_new(wanted, &base).await
-    }
-}
-
-fn api(source: &Source) -> String {
-    let url = source.url.trim_end_matches('/');
-    match source.provider {
-        Provider::Gitea | Provider::Forgejo => format!("{url}/api/v1"),
-        Provider::Github | Provider::Gitlab => url.to_owned(),
-    }
-}
-
-struct Repository<'a> {
-    client: &'a reqwest::Client,
-    base: String,
-    token: &'a str,
-}
-
-impl Repository<'_> {
-    async fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> Result<(u16, Value), ForgeError> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        request = request
-            .header("authorization", format!("token {}", self.token))
-            .header("user-agent", "sentinel");
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request
-            .send()
-            .await
-            .map_err(|cause| passing("host_error", format!("cannot reach the forge: {cause}")))?;
-        let status = answer.status().as_u16();
-        if status == 429 || status >= 500 {
-            return Err(passing(
-                "host_rate_limited",
-                format!("the forge answers {status} to {path}"),
-            ));
-        }
-        if status == 401 || status == 403 {
-            return Err(lasting(
-                "permission_missing",
-                format!("the forge answers {status} to {path}: the token may not do that"),
-            ));
-        }
-        Ok((status, answer.json().await.unwrap_or(Value::Null)))
-    }
-
-    async fn get(&self, path: &str) -> Result<(u16, Value), ForgeError> {
-        self.ask(reqwest::Method::GET, path, None).await
-    }
-
-    /// The branch to repair, whose head must still be the failing commit.
-    async fn base_branch(&self, wanted: &PullRequest<'_>) -> Result<String, ForgeError> {
-        let (_, repository) = self.get("").await?;
-        let default = repository["default_branch"].as_str().unwrap_or("main").to_owned();
-        let mut names = vec![default];
-        if !wanted.base.is_empty() {
-            names = vec![wanted.base.to_owned()];
-        } else {
-            let (_, branches) = self.get("/branches?limit=50").await?;
-            names.extend(
-                branches
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|branch| branch["name"].as_str().map(str::to_owned)),
-            );
-        }
-        for name in names {
-            let (status, branch) = self.get(&format!("/branches/{name}")).await?;
-            if status == 200 && branch["commit"]["id"].as_str() == Some(wanted.commit) {
-                return Ok(name);
-            }
-        }
-        Err(lasting(
-            "base_moved",
-            format!("no branch has {} as its head any more", wanted.commit),
-        ))
-    }
-
-    async fn has_branch(&self, name: &str) -> Result<bool, ForgeError> {
-        Ok(self.get(&format!("/branches/{name}")).await?.0 == 200)
-    }
-
-    async fn open_pull(&self, branch: &str) -> Result<Option<(String, u64)>, ForgeError> {
-        let (_, pulls) = self.get("/pulls?state=open&limit=50").await?;
-        let ours = pulls
-            .as_array()
-            .into_iter()
-            .flatten()
-            .find(|pull| pull["head"]["ref"].as_str() == Some(branch));
-        Ok(ours.and_then(address))
-    }
-
-    /// One commit with all files on the new branch.
-    async fn commit(&self, wanted: &PullRequest<'_>, base: &str) -> Result<(), ForgeError> {
-        let base64 = &base64::engine::general_purpose::STANDARD;
-        let mut files = Vec::new();
-        for (path, text) in wanted.files {
-            let (status, old) = self.get(&format!("/contents/{path}?ref={}", wanted.commit)).await?;
-            let Some(blob) = old["sha"].as_str().filter(|_| status == 200) else {
-                return Err(lasting(
-                    "base_moved",
-                    format!("`{path}` is not in the failing commit any more"),
-                ));
-            };
-            files.push(json!({"operation": "update", "path": path, "sha": blob, "content": base64.encode(text)}));
-        }
-        let body = json!({"branch": base, "new_branch": wanted.branch, "message": wanted.title, "files": files});
-        let (status, answer) = self.ask(reqwest::Method::POST, "/contents", Some(body)).await?;
-        match status {
-            200..=299 => Ok(()),
-            // Somebody else, or we before a crash, made the branch in this moment.
-            409 if self.has_branch(wanted.branch).await? => Ok(()),
-            _ => Err(lasting(
-                "push_rejected",
-                format!(
-                    "the forge answers {status}: {}",
-                    answer["message"].as_str().unwrap_or_default()
-                ),
-            )),
+        let api = Api::of_repository(&self.client, source, token, wanted.repository);
+        match source.provider {
+            Provider::Gitea | Provider::Forgejo => gitea::open(&api, wanted).await,
+            Provider::Github => github::open(&api, wanted).await,
+            Provider::Gitlab => gitlab::open(&api, wanted).await,
         }
     }
 
-    async fn open_new(&self, wanted: &PullRequest<'_>, base: &str) -> Result<(String, u64), ForgeError> {
-        let body = json!({"title": wanted.title, "body": wanted.body, "base": base, "head": wanted.branch});
-        let (status, answer) = self.ask(reqwest::Method::POST, "/pulls", Some(body)).await?;
-        if let Some(open) = address(&answer).filter(|_| (200..300).contains(&status)) {
-            return Ok(open);
+    /// Repositories of a source that may have failed checks: those that its file names, else those that the token sees.
+    pub async fn repositories(&self, source: &str) -> Result<Vec<String>, ForgeError> {
+        let (source, token) = self.find(source)?;
+        if !source.repositories.is_empty() {
+            return Ok(source.repositories.clone());
         }
-        match self.open_pull(wanted.branch).await? {
-            Some(open) => Ok(open),
-            None => Err(lasting(
-                "host_error",
-                format!(
-                    "the forge answers {status}: {}",
-                    answer["message"].as_str().unwrap_or_default()
-                ),
-            )),
+        let forge = Api::of_forge(&self.client, source, token);
+        match source.provider {
+            Provider::Gitea | Provider::Forgejo => gitea::repositories(&forge).await,
+            Provider::Github => github::repositories(&forge).await,
+            Provider::Gitlab => gitlab::repositories(&forge).await,
         }
     }
-}
 
-fn address(pull: &Value) -> Option<(String, u64)> {
-    Some((pull["html_url"].as_str()?.to_owned(), pull["number"].as_u64()?))
+    /// Checks that failed in a repository since a time (RFC 3339), each with a delivery id of its own.
+    pub async fn failed(
+        &self,
+        source: &str,
+        repository: &str,
+        since: &str,
+    ) -> Result<Vec<(String, Failed)>, ForgeError> {
+        let (source, token) = self.find(source)?;
+        let api = Api::of_repository(&self.client, source, token, repository);
+        match source.provider {
+            Provider::Gitea | Provider::Forgejo => gitea::failed(&api, repository).await,
+            Provider::Github => github::failed(&api, repository, since).await,
+            Provider::Gitlab => gitlab::failed(&api, repository, since).await,
+        }
+    }
 }
 
 async fn bytes(request: reqwest::RequestBuilder, most: usize, code: &'static str) -> Result<Vec<u8>, ForgeError> {
     let failed = |cause: reqwest::Error| passing("host_error", format!("cannot reach the forge: {cause}"));
-    let mut answer = request.header("user-agent", "sentinel").send().await.map_err(failed)?;
+    let answer = request.header("user-agent", "sentinel").send().await.map_err(failed)?;
+    taken(answer, most, code).await
+}
+
+/// The body of an answer, within a bound.
+async fn taken(mut answer: reqwest::Response, most: usize, code: &'static str) -> Result<Vec<u8>, ForgeError> {
+    let failed = |cause: reqwest::Error| passing("host_error", format!("cannot reach the forge: {cause}"));
     if !answer.status().is_success() {
         return Err(lasting(code, format!("the forge answers {}", answer.status())));
     }
@@ -399,3 +362,6 @@ fn passing(code: &'static str, reason: impl Into<String>) -> ForgeError {
         may_pass: true,
     }
 }
+
+#[cfg(test)]
+mod tests;

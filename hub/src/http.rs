@@ -15,46 +15,60 @@ use wire::time::Wall;
 use crate::artifacts::Artifacts;
 use crate::ca::Ca;
 use crate::config::Public;
+use crate::consumers::Consumers;
+use crate::deliveries::{Hooks, Secrets};
 use crate::enroll::Enrollment;
 use crate::feed::Feed;
 use crate::forges::Forges;
 use crate::hub::Handle;
+use crate::inframind::Foresight;
 use crate::keys::RoleFile;
 use crate::metrics::Meters;
 use crate::people::People;
 use crate::store::{Store, StoreError};
 
 mod actions;
+mod agents;
 mod answer;
 mod api_tokens;
 mod assets;
 mod audits;
 pub mod auth;
+mod brains;
 pub mod certificate;
 mod clusters;
+mod compress;
 mod decisions;
 mod door;
 mod events;
+mod facade;
 mod glass;
 mod guard;
 mod handbook;
 mod health;
 mod hooks;
+mod identities;
 mod identity;
+mod integrations;
 pub mod jwt;
+pub mod limits;
 mod login;
 pub mod metrics;
 pub mod nodes;
+mod once;
+mod openapi;
 mod parcels;
 mod password;
 mod places;
 mod plans;
 mod policies;
+pub mod problems;
 mod remediation;
 mod rollouts;
 mod routes;
 mod series;
 mod server;
+mod story;
 mod stream;
 mod tasks;
 #[cfg(test)]
@@ -64,7 +78,9 @@ mod tokens;
 mod users;
 mod verify;
 
-pub use answer::Failure;
+pub use answer::{Failure, chained};
+pub use hooks::new_task;
+pub use login::CONSOLE_SESSIONS;
 pub use routes::{Need, ROUTES, Route, router};
 pub use server::{Server, ServerError};
 
@@ -95,6 +111,16 @@ pub struct App {
     pub fleet: Arc<nodes::FleetPage>,
     /// What is counted.
     pub meters: Arc<Meters>,
+    /// Who hears of everything that arrives.
+    pub consumers: Arc<Consumers>,
+    /// How often each identity may ask.
+    pub limits: Arc<limits::Limits>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
+    /// What signs what they are sent.
+    pub secrets: Secrets,
+    /// They may be on this machine.
+    pub webhooks_to_local: bool,
     /// The metrics as they were last written out.
     pub metrics_page: Arc<metrics::Written>,
     /// The forges.
@@ -103,6 +129,8 @@ pub struct App {
     pub artifacts: Artifacts,
     /// Hash of the token of remediation agents.
     pub remediation_token: Digest,
+    /// The embedded brain.
+    pub foresight: Arc<Foresight>,
     /// Told when a task may be waiting.
     pub work: Arc<tokio::sync::Notify>,
 }

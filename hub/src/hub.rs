@@ -11,16 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::plans::PlanRecord;
-use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, Reported, Request, SessionId, Task};
+use hub_core::tasks::Explained;
+use hub_core::tasks::agents::RemediationAgent;
+use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{DomainView, NodeView, PolicyView, ShadowView};
+use wire::api::{BrainView, DomainView, NodeView, PolicyView, ShadowView};
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
 use wire::kube::RolloutView;
 use wire::time::Now;
 
 use crate::clock::Clock;
+use crate::deliveries::Hooks;
+use crate::enroll::Bars;
 use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
@@ -54,10 +58,15 @@ enum Ask {
     Clusters(oneshot::Sender<Vec<Cluster>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Tasks(oneshot::Sender<Vec<Task>>),
+    ExplainFixes(String, oneshot::Sender<Explained>),
+    RemediationAgents(oneshot::Sender<Vec<RemediationAgent>>),
     Task(String, oneshot::Sender<Option<Task>>),
+    Tokens(oneshot::Sender<Vec<JoinToken>>),
     Epoch(oneshot::Sender<HubEpoch>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
+    Brains(oneshot::Sender<Vec<BrainView>>),
+    GpuLimit(oneshot::Sender<Option<i64>>),
     Input(Box<Input>),
 }
 
@@ -126,9 +135,24 @@ impl Handle {
         self.ask(Ask::Tasks).await
     }
 
+    /// What policy says of repairs in a repository now.
+    pub async fn explain_fixes(&self, repository: String) -> Result<Explained, Stopped> {
+        self.ask(|answer| Ask::ExplainFixes(repository, answer)).await
+    }
+
+    /// All remediation agents.
+    pub async fn remediation_agents(&self) -> Result<Vec<RemediationAgent>, Stopped> {
+        self.ask(Ask::RemediationAgents).await
+    }
+
     /// One task.
     pub async fn task(&self, id: String) -> Result<Option<Task>, Stopped> {
         self.ask(|answer| Ask::Task(id, answer)).await
+    }
+
+    /// Every stored join token.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinToken>, Stopped> {
+        self.ask(Ask::Tokens).await
     }
 
     /// The hub's incarnation.
@@ -144,6 +168,16 @@ impl Handle {
     /// What policy would say of a plan now; `None` while no bundle was published.
     pub async fn shadow(&self, record: PlanRecord) -> Result<Option<ShadowView>, Stopped> {
         self.ask(|answer| Ask::Shadow(Box::new(record), answer)).await
+    }
+
+    /// Every brain that was graded, with every verb.
+    pub async fn brains(&self) -> Result<Vec<BrainView>, Stopped> {
+        self.ask(Ask::Brains).await
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree; `None` where none does.
+    pub async fn gpu_limit(&self) -> Result<Option<i64>, Stopped> {
+        self.ask(Ask::GpuLimit).await
     }
 
     /// Tells the core something that happened in the shell.
@@ -178,6 +212,10 @@ pub struct Parts {
     pub feed: Feed,
     /// Whom the door knows.
     pub people: Arc<People>,
+    /// Whom the agents' door keeps out.
+    pub bars: Arc<Bars>,
+    /// To whom events are sent.
+    pub hooks: Arc<Hooks>,
     /// What is counted.
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
@@ -204,6 +242,8 @@ pub struct Turn {
     kube: Orders,
     feed: Feed,
     people: Arc<People>,
+    bars: Arc<Bars>,
+    hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
     asks: mpsc::Receiver<Ask>,
@@ -227,6 +267,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meters,
             publish,
         } = parts;
@@ -240,6 +282,8 @@ impl Turn {
             kube,
             feed,
             people,
+            bars,
+            hooks,
             meter: Meter::new(meters),
             publish,
             asks: questions,
@@ -303,6 +347,8 @@ impl Turn {
                 Effect::Close { session, reason } => self.outlet.close(session, &reason),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::Changed(Change::Access { kind, id }) => self.people.changed(self.core.access(), kind, &id),
+                Effect::Changed(Change::Identity(agent)) => self.bars.changed(self.core.agents(), &agent),
+                Effect::Changed(Change::Webhook { id }) => self.hooks.changed(self.core.webhooks(), &id),
                 Effect::Kube(effect) => {
                     if let Some(refused) = self.kube.start(effect) {
                         self.core.handle(refused, self.clock.now());
@@ -370,10 +416,15 @@ impl Turn {
             Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
             Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
             Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
+            Ask::ExplainFixes(repository, answer) => drop(answer.send(self.core.explain_fixes(&repository, now))),
+            Ask::RemediationAgents(answer) => drop(answer.send(self.core.remediation_agents())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
+            Ask::Tokens(answer) => drop(answer.send(self.core.agents().tokens().cloned().collect())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),
+            Ask::GpuLimit(answer) => drop(answer.send(self.core.gpu_limit())),
+            Ask::Brains(answer) => drop(answer.send(self.core.brains(now))),
             Ask::Input(input) => self.turn(*input),
         }
     }

@@ -8,19 +8,22 @@
 //!
 //! Read next: `hub/brain/src/brain.rs` (what it foresees), `inframind/remote.rs` (brains elsewhere).
 
+pub mod listen;
 pub mod remote;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hub_brain::{Brain, Settings};
 use hub_core::plans::{PlanAsk, brain_caller};
 use hub_core::{Answer, Request};
 use tokio_util::sync::CancellationToken;
+use wire::api::{ForecastPointView, ForecastView, ForeseenView};
 use wire::codec;
 use wire::ids::{AgentId, Epoch, PlanId};
 use wire::plan::Draft;
+use wire::reading::{DeviceId, Quantity};
 use wire::telemetry::Decoder;
 use wire::time::Wall;
 
@@ -37,6 +40,64 @@ const STORED_EVERY: Duration = Duration::from_secs(60);
 const MOST_STORED_BYTES: usize = 8 * 1024 * 1024;
 /// The setting that holds it.
 const SETTING: &str = "brain";
+
+/// The embedded brain as it stands, for whoever asks how something goes on.
+#[derive(Default)]
+pub struct Foresight(Mutex<Option<Embedded>>);
+
+impl Foresight {
+    /// How what it watches of a device goes on; `None` where it watches nothing or knows too little. Waits for the brain's turn,
+    /// which may wait for the disk.
+    pub fn forecast(&self, node: &AgentId, device: &DeviceId) -> Option<ForecastView> {
+        let embedded = self.lock();
+        let brain = &embedded.as_ref()?.brain;
+        let watch = brain.watched(node, device)?;
+        let band = watch.band()?;
+        let (quantity, scale) = match device.class() {
+            "gpu" => (Quantity::GpuTemperature, 1_000.0),
+            _ => (Quantity::FsUsedShare, 1.0),
+        };
+        let value = |value: f64| (value * scale) as i64;
+        let points = watch.measured_band();
+        if points.is_empty() {
+            return None;
+        }
+        Some(ForecastView {
+            node: node.clone(),
+            device: device.clone(),
+            quantity,
+            unit: quantity.unit(),
+            at: Wall(i64::try_from(band.at_ms).unwrap_or(i64::MAX)),
+            limit: value(brain.limit(device)),
+            points: points
+                .into_iter()
+                .map(|(ahead_ms, point)| ForecastPointView {
+                    ahead_ms,
+                    low: value(point.low),
+                    middle: value(point.middle),
+                    high: value(point.high),
+                })
+                .collect(),
+            foreseen: brain.time_to_limit(node, device).map(|foreseen| ForeseenView {
+                in_ms: foreseen.in_ms,
+                by_ms: foreseen.by_ms,
+                chance_bp: (foreseen.chance * 10_000.0) as i64,
+                errors: foreseen.errors as u64,
+            }),
+        })
+    }
+
+    /// A brain that failed in its turn has told so; what it knew until then may be asked for.
+    fn lock(&self) -> MutexGuard<'_, Option<Embedded>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Foresight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Foresight { .. }")
+    }
+}
 
 /// The embedded brain and how far it has read.
 struct Embedded {
@@ -64,8 +125,9 @@ impl Embedded {
     }
 
     /// Takes in what was stored since, and returns the plans that follow. May block for as long as the disk does.
-    fn read(&mut self, store: &dyn Store, now: Wall) -> Result<Vec<Draft>, StoreError> {
+    fn read(&mut self, store: &dyn Store, gpu_limit: Option<i64>, now: Wall) -> Result<Vec<Draft>, StoreError> {
         let mut drafts = Vec::new();
+        self.brain.set_gpu_limit(gpu_limit);
         loop {
             let blocks = store.blocks_arrived(self.cursor, BLOCKS)?;
             let count = blocks.len();
@@ -118,8 +180,7 @@ impl Embedded {
 }
 
 /// Runs the embedded brain until it is told to stop. Trouble with the store is waited out: the fleet does not notice.
-pub async fn embedded(hub: Handle, store: Arc<dyn Store>, stop: CancellationToken) {
-    let mut brain: Option<Embedded> = None;
+pub async fn embedded(hub: Handle, store: Arc<dyn Store>, foresight: Arc<Foresight>, stop: CancellationToken) {
     let mut stored = tokio::time::Instant::now();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -132,35 +193,44 @@ pub async fn embedded(hub: Handle, store: Arc<dyn Store>, stop: CancellationToke
         if is_due {
             stored = tokio::time::Instant::now();
         }
-        let (of, taken) = (Arc::clone(&store), brain.take());
-        let turn = tokio::task::spawn_blocking(move || turn(&*of, taken, is_due)).await;
+        let Ok(gpu_limit) = hub.gpu_limit().await else {
+            break;
+        };
+        let (of, brain) = (Arc::clone(&store), Arc::clone(&foresight));
+        let turn = tokio::task::spawn_blocking(move || turn(&*of, &brain, gpu_limit, is_due)).await;
         match turn {
-            Ok(Ok((next, drafts))) => {
-                brain = Some(next);
-                submit(&hub, drafts).await;
-            }
+            Ok(Ok(drafts)) => submit(&hub, drafts).await,
             Ok(Err(error)) => tracing::debug!(error = error.chain(), "the brain cannot read; it tries again"),
             Err(error) => tracing::error!(%error, "the embedded brain failed badly; it begins anew"),
         }
     }
-    if let Some(brain) = brain {
-        let last = tokio::task::spawn_blocking(move || brain.store(&*store)).await;
-        if !matches!(last, Ok(Ok(()))) {
-            tracing::debug!("the brain was not stored; it reads again what it has seen since");
-        }
+    let last = tokio::task::spawn_blocking(move || match &*foresight.lock() {
+        Some(brain) => brain.store(&*store),
+        None => Ok(()),
+    });
+    if !matches!(last.await, Ok(Ok(()))) {
+        tracing::debug!("the brain was not stored; it reads again what it has seen since");
     }
 }
 
-fn turn(store: &dyn Store, brain: Option<Embedded>, is_due: bool) -> Result<(Embedded, Vec<Draft>), StoreError> {
-    let mut brain = match brain {
+fn turn(
+    store: &dyn Store,
+    foresight: &Foresight,
+    gpu_limit: Option<i64>,
+    is_due: bool,
+) -> Result<Vec<Draft>, StoreError> {
+    let mut held = foresight.lock();
+    // One that failed halfway through a turn is left out of the place, and the next turn begins with what is stored.
+    let mut brain = match held.take() {
         Some(brain) => brain,
         None => Embedded::open(store)?,
     };
-    let drafts = brain.read(store, crate::clock::wall())?;
+    let drafts = brain.read(store, gpu_limit, crate::clock::wall())?;
     if is_due {
         brain.store(store)?;
     }
-    Ok((brain, drafts))
+    *held = Some(brain);
+    Ok(drafts)
 }
 
 async fn submit(hub: &Handle, drafts: Vec<Draft>) {

@@ -16,7 +16,7 @@ use wire::ids::Digest;
 use crate::http::auth::random_text;
 use crate::store::{Store, StoreError};
 
-pub use roles::{HubKeys, RoleFile, RoleFileError};
+pub use roles::{HubKeys, RoleFile, RoleFileError, domain_of, take_over};
 
 /// Name of the setting that holds the hash of the administrator's token.
 const TOKEN_SETTING: &str = "admin-token";
@@ -96,6 +96,11 @@ fn read_key(path: &Path) -> Result<Option<SigningKey>, KeyError> {
 /// Reads the key that signs access tokens, or makes it: without it people log in again, and nothing else is lost.
 pub fn token_key(path: &Path) -> Result<SigningKey, KeyError> {
     key_or_new(path)
+}
+
+/// Reads the key from which the secrets of outgoing webhooks are derived, or makes it: without it every receiver needs a new secret.
+pub fn webhook_key(path: &Path) -> Result<[u8; 32], KeyError> {
+    key_or_new(path).map(|key| key.to_bytes())
 }
 
 fn key_or_new(path: &Path) -> Result<SigningKey, KeyError> {

@@ -3,21 +3,24 @@
 //! Has no opinions: each effect becomes calls of `hub-kube`, each answer an input. Effects of different rollouts and deployments run
 //! side by side; a cluster that does not answer holds up nobody else. Nothing here is kept but open clients.
 //!
-//! Read next: `hub/core/src/clusters.rs` (what is wanted), `kube/rollout.rs` (the parts of a rollout), `kube/marks.rs` (faulty nodes), `hub/kube/src/lib.rs`.
+//! Read next: `hub/core/src/clusters.rs` (what is wanted), `kube/rollout.rs` (the parts of a rollout), `kube/marks.rs` (faulty nodes),
+//! `kube/looks.rs` (plans' steps), `hub/kube/src/lib.rs`.
 
+mod looks;
 mod marks;
+mod measure;
 mod rollout;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use hub_core::{Input, KubeEffect, KubeInput};
+use hub_core::{ClusterChange, Input, KubeEffect, KubeInput};
 use hub_kube::{Cluster, ClusterSettings, KubeError, Kubeconfig, WorkloadKind, WorkloadRef, WorkloadSpec};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
+use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef, NodeChange, NodeRef};
 
 use crate::hub::Handle;
 
@@ -30,16 +33,29 @@ const AT_ONCE: usize = 64;
 
 /// Clients of the registered clusters, by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Clusters(Arc<RwLock<BTreeMap<String, Result<Cluster, String>>>>, Arc<Notify>);
+pub struct Clusters(Arc<RwLock<BTreeMap<String, Known>>>, Arc<Notify>);
+
+/// What is needed to reach a cluster.
+#[derive(Debug)]
+struct Known {
+    client: Result<Cluster, String>,
+    prometheus: Option<String>,
+}
 
 impl Clusters {
     /// The client of a cluster, or why there is none.
     pub fn get(&self, name: &str) -> Result<Cluster, String> {
         let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        clusters
-            .get(name)
-            .cloned()
-            .unwrap_or_else(|| Err(format!("cluster `{name}` is not registered")))
+        match clusters.get(name) {
+            Some(known) => known.client.clone(),
+            None => Err(format!("cluster `{name}` is not registered")),
+        }
+    }
+
+    /// Address of a cluster's Prometheus.
+    pub fn prometheus(&self, name: &str) -> Option<String> {
+        let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        clusters.get(name)?.prometheus.clone()
     }
 
     /// All clients that there are, by the names of their clusters.
@@ -47,7 +63,7 @@ impl Clusters {
         let clusters = self.0.read().unwrap_or_else(PoisonError::into_inner);
         clusters
             .iter()
-            .map(|(name, client)| (name.clone(), client.clone()))
+            .map(|(name, known)| (name.clone(), known.client.clone()))
             .collect()
     }
 
@@ -66,10 +82,14 @@ impl Clusters {
         if let Err(reason) = &client {
             tracing::warn!(cluster = cluster.name, reason, "cluster cannot be reached");
         }
+        let known = Known {
+            client,
+            prometheus: cluster.prometheus,
+        };
         self.0
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .insert(cluster.name, client);
+            .insert(cluster.name, known);
         self.1.notify_waiters();
     }
 
@@ -133,6 +153,8 @@ impl Kube {
                 KubeEffect::Open(cluster) => self.clusters.open(cluster).await,
                 KubeEffect::Close { name } => self.clusters.close(&name),
                 effect @ (KubeEffect::Change { .. }
+                | KubeEffect::Look { .. }
+                | KubeEffect::Nodes { .. }
                 | KubeEffect::Observe { .. }
                 | KubeEffect::Mark { .. }
                 | KubeEffect::Carry { .. }) => {
@@ -170,7 +192,11 @@ impl Orders {
                     }))
                 }
                 // These are asked for again.
-                KubeEffect::Observe { .. } | KubeEffect::Mark { .. } | KubeEffect::Carry { .. } => None,
+                KubeEffect::Look { .. }
+                | KubeEffect::Nodes { .. }
+                | KubeEffect::Observe { .. }
+                | KubeEffect::Mark { .. }
+                | KubeEffect::Carry { .. } => None,
                 KubeEffect::Open(_) | KubeEffect::Close { .. } => {
                     tracing::error!(
                         "a cluster was registered or removed, but the hub has too much to do; start it again"
@@ -184,16 +210,25 @@ impl Orders {
 
 async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
     let told = match effect {
-        KubeEffect::Change { id, target, change } => {
-            let outcome = change_deployment(clusters, &target, &change).await;
+        KubeEffect::Change { id, what, takes_back } => {
+            let outcome = change(clusters, &id, &what, takes_back.as_ref()).await;
             KubeInput::Changed { id, outcome }
         }
-        KubeEffect::Observe {
-            rollout,
-            target,
-            measure,
+        KubeEffect::Look {
+            plan,
+            step,
+            what,
+            begun,
         } => {
-            let (facts, measured) = rollout::observe_and_measure(clusters, &target, measure).await;
+            let standing = looks::look(clusters, &what, begun).await;
+            KubeInput::Looked { plan, step, standing }
+        }
+        KubeEffect::Nodes { cluster } => match looks::nodes(clusters, &cluster).await {
+            Some(nodes) => KubeInput::Nodes { cluster, nodes },
+            None => return,
+        },
+        KubeEffect::Observe { rollout, target, look } => {
+            let (facts, measured) = rollout::observe_and_measure(clusters, &target, &look).await;
             KubeInput::Observed {
                 rollout,
                 facts: Box::new(facts),
@@ -203,9 +238,10 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
         KubeEffect::Carry {
             rollout,
             target,
+            route,
             changes,
         } => {
-            if let Err(error) = rollout::carry(clusters, &target, &changes).await {
+            if let Err(error) = rollout::carry(clusters, &target, route.as_ref(), &changes).await {
                 tracing::warn!(rollout, %target, error, "a change of a rollout was not made; it is looked at again");
             }
             return;
@@ -225,13 +261,54 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
     let _ = hub.tell(Input::Kube(told)).await;
 }
 
-async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: &DeploymentChange) -> ChangeOutcome {
-    let cluster = match clusters.get(&target.cluster) {
-        Ok(cluster) => cluster,
+/// Makes one change. One that takes another back is refused if that one does not stand any more: somebody else has decided meanwhile.
+async fn change(
+    clusters: &Clusters,
+    id: &str,
+    what: &ClusterChange,
+    takes_back: Option<&ClusterChange>,
+) -> ChangeOutcome {
+    let cluster = match clusters.get(what.cluster()) {
+        Ok(cluster) => cluster.marking(id),
         Err(reason) => return ChangeOutcome::Refused { reason },
     };
+    if let Some(before) = takes_back
+        && !looks::look(clusters, before, false).await.holds(before)
+    {
+        let reason = "it is not as the plan left it any more, so it is not taken back".to_owned();
+        return ChangeOutcome::Refused { reason };
+    }
+    let done = match what {
+        ClusterChange::Deployment { target, change } => change_deployment(&cluster, target, change).await,
+        ClusterChange::Node { target, change } => change_node(&cluster, target, *change).await,
+    };
+    match done {
+        Ok(detail) => ChangeOutcome::Accepted { detail },
+        Err(error) if error.may_have_happened() => ChangeOutcome::Unknown { reason: line(&error) },
+        Err(error) => ChangeOutcome::Refused { reason: line(&error) },
+    }
+}
+
+async fn change_node(cluster: &Cluster, target: &NodeRef, change: NodeChange) -> Result<String, KubeError> {
+    match change {
+        NodeChange::Cordon => cluster.cordon(&target.name).await?,
+        NodeChange::Uncordon => {
+            cluster.uncordon(&target.name).await?;
+            return Ok("it takes pods again".to_owned());
+        }
+        // Its pods are asked to go by whoever looks whether they have gone.
+        NodeChange::Drain => cluster.cordon(&target.name).await?,
+    }
+    Ok("it takes no new pods".to_owned())
+}
+
+async fn change_deployment(
+    cluster: &Cluster,
+    target: &DeploymentRef,
+    change: &DeploymentChange,
+) -> Result<String, KubeError> {
     let id = deployment(target);
-    let done = match change {
+    match change {
         DeploymentChange::Create { image, replicas } => {
             let spec = WorkloadSpec {
                 replicas: Some(*replicas),
@@ -251,7 +328,7 @@ async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: 
             .await
             .map(|_| "its pods are replaced one after the other".to_owned()),
         DeploymentChange::RollBack { revision } => {
-            let back = cluster.roll_back(&id, Some(*revision)).await;
+            let back = cluster.roll_back(&id, (*revision > 0).then_some(*revision)).await;
             back.map(|back| format!("revision {} with image {}", back.to, back.image))
         }
         DeploymentChange::SetImage { image } => cluster
@@ -263,11 +340,6 @@ async fn change_deployment(clusters: &Clusters, target: &DeploymentRef, change: 
             Ok(false) => Ok("it was not there".to_owned()),
             Err(error) => Err(error),
         },
-    };
-    match done {
-        Ok(detail) => ChangeOutcome::Accepted { detail },
-        Err(error) if error.may_have_happened() => ChangeOutcome::Unknown { reason: line(&error) },
-        Err(error) => ChangeOutcome::Refused { reason: line(&error) },
     }
 }
 

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hub_core::{Batch, Input, Row, Token};
@@ -58,6 +58,8 @@ pub struct Counted {
     pub denied: BTreeMap<&'static str, u64>,
     /// Time from handing a batch to the store to its answer.
     pub commits: Histogram,
+    /// Webhook deliveries by source and by what became of them.
+    pub deliveries: BTreeMap<(String, &'static str), u64>,
     /// Requests by what became of them.
     pub requests: BTreeMap<Answered, u64>,
     /// Time to the head of the answer, by method and route.
@@ -73,6 +75,38 @@ pub struct Queues {
     pub asks: usize,
     /// Batches that found the store's queue full.
     pub batches: usize,
+}
+
+/// How long something took, for whoever wants to hear of each.
+#[derive(Debug, Clone, Copy)]
+pub enum Wait<'a> {
+    /// A request of the API, to the head of its answer.
+    Request {
+        /// Its method.
+        method: &'static str,
+        /// Its route.
+        route: &'a str,
+        /// How long.
+        span: Duration,
+    },
+    /// A batch, from its way to the store to the answer.
+    Commit {
+        /// How long.
+        span: Duration,
+    },
+}
+
+/// Hears of waits. Must not block.
+pub type Listener = Box<dyn Fn(Wait<'_>) + Send + Sync>;
+
+/// Who hears of waits, if somebody does.
+#[derive(Default)]
+struct Listening(OnceLock<Listener>);
+
+impl std::fmt::Debug for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Listening({})", self.0.get().is_some())
+    }
 }
 
 /// Everything that is counted.
@@ -92,21 +126,60 @@ pub struct Meters {
     pub opened: AtomicU64,
     /// Sessions that ended.
     pub closed: AtomicU64,
-    /// Machines that were enrolled, or changed their site.
+    /// Machines that were enrolled.
     pub enrolled: AtomicU64,
+    /// Failed checks that no webhook told of and the forge did when asked.
+    pub recovered: AtomicU64,
+    /// Plans of brains elsewhere that were not taken.
+    pub brain_refused: AtomicU64,
+    /// Plans of brains elsewhere that had to wait because they came too fast.
+    pub brain_slowed: AtomicU64,
     inputs: AtomicU64,
     asks: AtomicU64,
     batches: AtomicU64,
     counted: Mutex<Counted>,
+    listening: Listening,
 }
 
 impl Meters {
+    /// Has somebody hear of every wait from now on; the first one stays.
+    pub fn listen(&self, listener: Listener) {
+        // One that comes later hears nothing.
+        let _ = self.listening.0.set(listener);
+    }
+
+    fn tell(&self, wait: Wait<'_>) {
+        if let Some(listener) = self.listening.0.get() {
+            listener(wait);
+        }
+    }
+
     /// Counts one answer of the API.
     pub fn answered(&self, what: Answered, span: Duration) {
+        self.tell(Wait::Request {
+            method: what.0,
+            route: &what.1,
+            span,
+        });
         let mut counted = self.lock();
         let wait = (what.0, what.1.clone());
         *counted.requests.entry(what).or_default() += 1;
         counted.waits.entry(wait).or_default().observe(span);
+    }
+
+    /// Counts one webhook delivery of a known source.
+    pub fn delivered(&self, source: &str, result: &'static str) {
+        *self.lock().deliveries.entry((source.to_owned(), result)).or_default() += 1;
+    }
+
+    /// A plan of a brain was not taken.
+    pub fn brain_plan_refused(&self) {
+        add(&self.brain_refused, 1);
+    }
+
+    /// A plan of a brain had to wait.
+    pub fn brain_slowed(&self) {
+        add(&self.brain_slowed, 1);
     }
 
     /// How it stands.
@@ -160,7 +233,6 @@ impl Meter {
         let counter = match input {
             Input::SessionOpened { .. } => &self.meters.opened,
             Input::SessionClosed { .. } => &self.meters.closed,
-            Input::Enrolled { .. } => &self.meters.enrolled,
             _ => return,
         };
         add(counter, 1);
@@ -201,7 +273,9 @@ impl Meter {
         let Some(pending) = self.pending.remove(&token) else {
             return;
         };
-        self.meters.lock().commits.observe(pending.since.elapsed());
+        let span = pending.since.elapsed();
+        self.meters.lock().commits.observe(span);
+        self.meters.tell(Wait::Commit { span });
         if !stored {
             return add(&self.meters.failed, 1);
         }

@@ -12,7 +12,7 @@ use hub_remediation_sdk::certificate::{Certificate, Phase};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
-use crate::forges::{ForgeError, Forges, PullRequest};
+use crate::forges::{ForgeError, Forges, Opened, PullRequest};
 use crate::hub::Handle;
 
 /// Pull requests that wait here. The core leases three tasks at once, so as many can be asked for, and after a start a few more.
@@ -56,9 +56,9 @@ impl Publisher {
     async fn publish(self, task: Task) {
         let (caller, id) = (forge(&task.source), task.id.clone());
         let what = match self.open(&task).await {
-            Ok((url, number)) => {
+            Ok(Opened { url, number, head }) => {
                 tracing::info!(task = %id, %url, "pull request is open");
-                TaskRequest::Published { id, url, number }
+                TaskRequest::Published { id, url, number, head }
             }
             Err(error) => {
                 tracing::warn!(task = %id, code = error.code, reason = %error.reason, "no pull request was opened");
@@ -73,7 +73,7 @@ impl Publisher {
         let _ = self.hub.request(Request::Tasks { caller, what }).await;
     }
 
-    async fn open(&self, task: &Task) -> Result<(String, u64), ForgeError> {
+    async fn open(&self, task: &Task) -> Result<Opened, ForgeError> {
         let lost = |reason: String| ForgeError {
             code: "tree_mismatch",
             reason,
@@ -94,6 +94,12 @@ impl Publisher {
             .iter()
             .map(|file| (file.path.clone(), file.text.clone()))
             .collect();
+        let executable: Vec<String> = certificate
+            .files
+            .iter()
+            .filter(|file| file.mode == "100755")
+            .map(|file| file.path.clone())
+            .collect();
         let title = title(task, &certificate);
         let body = body(task, &certificate);
         let wanted = PullRequest {
@@ -104,6 +110,7 @@ impl Publisher {
             title: &title,
             body: &body,
             files: &files,
+            executable: &executable,
         };
         let mut waits = WAITS.iter();
         loop {

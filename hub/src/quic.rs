@@ -1,12 +1,13 @@
 //! Takes connections from agents and carries what they say to the turn loop and back.
 //!
 //! Each session is one task; it waits for the turn loop (a bounded channel), never the other way round. A session whose other
-//! end does not read is ended. Enrolment runs here too, on a blocking thread, because it waits for the disk.
+//! end does not read is ended. Questions about certificates come here too; the core answers them.
 //!
 //! Invariant: for every `SessionOpened` there is one `SessionClosed`, after the last `Frame` of that session.
 //! Read next: `wire/transport/src/framed.rs` (a session), `enroll.rs` (who gets in).
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +18,7 @@ use hub_core::{Input, SessionId};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
-use wire::enroll::{EnrollAnswer, JoinRequest, RENEW_TAG, RejoinRequest, RenewRequest};
+use wire::enroll::{EnrollAnswer, JoinRequest, LEAVE_TAG, LeaveRequest, RENEW_TAG, RejoinRequest, RenewRequest};
 use wire::frame::Frame;
 use wire::ids::AgentId;
 use wire::time::Wall;
@@ -29,7 +30,7 @@ use wire_transport::{
 use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, random};
 use crate::clock::wall;
 use crate::doubts::Doubts;
-use crate::enroll::{Answered, Enrollment};
+use crate::enroll::Enrollment;
 
 /// Joins and rejoins at once, each a connection and a task that waits. They never take an agent's place; surplus is closed at once.
 const GUESTS: usize = 256;
@@ -37,7 +38,7 @@ const GUESTS: usize = 256;
 const GUESTS_EACH: usize = 32;
 /// All that a join or a rejoin may take: three round trips over a bad line, and a commit.
 const VISIT: Duration = Duration::from_secs(20);
-/// Decisions about certificates at once, of guests and of agents each: they are made one after the other, and each holds a thread.
+/// Questions about certificates at once, of guests and of agents each: they share the core's ear with people.
 const DECISIONS: usize = 8;
 /// How long the sessions may take to deliver their goodbyes.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -67,7 +68,6 @@ pub enum QuicError {
 #[derive(Debug)]
 pub struct Quic {
     address: SocketAddr,
-    sessions: Sessions,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -79,39 +79,29 @@ impl Quic {
         ca: Arc<Ca>,
         enrollment: Arc<Enrollment>,
         inputs: mpsc::Sender<Input>,
+        sessions: Sessions,
         settings: QuicSettings,
     ) -> Result<Self, QuicError> {
         let clock = CertificateClock::new(Wall(0));
         let server = Server::new(socket, &tls(&ca, &clock)?, settings.timing)?;
         let address = server.local_addr()?;
-        let sessions = Sessions::default();
         let (stop, stopped) = watch::channel(false);
         let desk = Desk {
             enrollment,
             inputs,
-            sessions: sessions.clone(),
+            sessions,
             guests: Crowd::default(),
             doubts: Arc::default(),
             of_guests: Arc::new(Semaphore::new(DECISIONS)),
             of_agents: Arc::new(Semaphore::new(DECISIONS)),
         };
         let task = tokio::spawn(serve(server, desk, ca, clock, stopped));
-        Ok(Self {
-            address,
-            sessions,
-            stop,
-            task,
-        })
+        Ok(Self { address, stop, task })
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
-    }
-
-    /// The way to the sessions, for the turn loop.
-    pub fn sessions(&self) -> Sessions {
-        self.sessions.clone()
     }
 
     /// Takes no more connections, delivers what is queued, closes. Takes some seconds at most.
@@ -250,8 +240,8 @@ fn tls(ca: &Ca, clock: &CertificateClock) -> Result<ServerTls, QuicError> {
 impl Desk {
     async fn session(self, pending: Pending) {
         let agent = pending.agent().clone();
-        if let Some(reason) = self.enrollment.denied(&agent) {
-            tracing::info!(%agent, reason, "denied agent turned away");
+        if let Some(reason) = self.enrollment.refuses(&agent, &pending.certificate()) {
+            tracing::info!(%agent, reason, "agent turned away");
             return pending.refuse(CloseCode::Denied, &reason);
         }
         let Ok(session) = pending.admit().await else {
@@ -286,6 +276,11 @@ impl Desk {
                         tracing::debug!(%agent, %error, "renewal broke off");
                     }
                 }
+                Event::Asked { tag: LEAVE_TAG, door } => {
+                    if let Err(error) = self.leave(&agent, session.remote_address(), door).await {
+                        tracing::debug!(%agent, %error, "leaving broke off");
+                    }
+                }
                 // A question of a later protocol: closing its stream is the answer.
                 Event::Asked { tag, .. } => tracing::debug!(%agent, tag, "unknown question"),
                 // The agent's own word: one of them says that it stops.
@@ -297,10 +292,18 @@ impl Desk {
 
     async fn renew(&self, agent: &AgentId, address: SocketAddr, mut door: Door) -> Result<(), DoorError> {
         let request: RenewRequest = door.read().await?;
-        let agent = agent.clone();
-        let work = move |enrollment: &Enrollment| enrollment.renew(&agent, &request, wall());
-        let answered = self.decide(&self.of_agents, work).await;
-        self.answer(door, address, answered).await
+        let answer = within(&self.of_agents, self.enrollment.renew(agent, &request, address)).await;
+        self.answer(door, address, answer).await
+    }
+
+    async fn leave(&self, agent: &AgentId, address: SocketAddr, mut door: Door) -> Result<(), DoorError> {
+        let request: LeaveRequest = door.read().await?;
+        let Some(answer) = within(&self.of_agents, self.enrollment.leave(agent, &request, address)).await else {
+            return Ok(());
+        };
+        door.write(&answer).await?;
+        door.finish().await;
+        Ok(())
     }
 
     /// Shows a guest to a place, or the way out.
@@ -339,10 +342,11 @@ impl Desk {
 
     async fn join(&self, guest: &Guest) -> Result<(), DoorError> {
         let mut door = guest.listen().await?;
-        let request: JoinRequest = door.read().await?;
-        let work = move |enrollment: &Enrollment| enrollment.join(&request, wall());
-        let answered = self.decide(&self.of_guests, work).await;
-        self.answer(door, guest.remote_address(), answered).await
+        let message = door.read_message().await?;
+        let request = JoinRequest::read(&message).map_err(|cause| DoorError::Malformed { cause })?;
+        let (exporter, address) = (door.exporter(), guest.remote_address());
+        let answer = within(&self.of_guests, self.enrollment.join(request, &exporter, address)).await;
+        self.answer(door, address, answer).await
     }
 
     async fn rejoin(&self, guest: &Guest) -> Result<(), DoorError> {
@@ -350,38 +354,29 @@ impl Desk {
         let challenge: [u8; 32] = random();
         door.write_raw(&challenge).await?;
         let request: RejoinRequest = door.read().await?;
-        let exporter = door.exporter();
-        let work = move |enrollment: &Enrollment| enrollment.rejoin(&request, &challenge, &exporter, wall());
-        let answered = self.decide(&self.of_guests, work).await;
-        self.answer(door, guest.remote_address(), answered).await
+        let (exporter, address) = (door.exporter(), guest.remote_address());
+        let asking = self.enrollment.rejoin(request, &challenge, &exporter, address);
+        let answer = within(&self.of_guests, asking).await;
+        self.answer(door, address, answer).await
     }
 
-    /// Decides on a thread that may wait for the disk. `None` if that thread died; the agent asks again.
-    async fn decide(
-        &self,
-        places: &Semaphore,
-        work: impl FnOnce(&Enrollment) -> Answered + Send + 'static,
-    ) -> Option<Answered> {
-        let _place = places.acquire().await.ok()?;
-        let enrollment = self.enrollment.clone();
-        tokio::task::spawn_blocking(move || work(&enrollment)).await.ok()
-    }
-
-    async fn answer(&self, mut door: Door, address: SocketAddr, answered: Option<Answered>) -> Result<(), DoorError> {
-        let Some(answered) = answered else {
+    async fn answer(&self, mut door: Door, address: SocketAddr, answer: Option<EnrollAnswer>) -> Result<(), DoorError> {
+        let Some(answer) = answer else {
             return Ok(());
         };
-        if let EnrollAnswer::Refused { refusal, detail } = &answered.answer {
+        if let EnrollAnswer::Refused { refusal, detail } = &answer {
             self.doubts.refused(address.ip(), *refusal, detail);
         }
-        if let Some(news) = answered.news {
-            // An error means that the turn loop has ended; what is stored counts.
-            let _ = self.inputs.send(news).await;
-        }
-        door.write(&answered.answer).await?;
+        door.write(&answer).await?;
         door.finish().await;
         Ok(())
     }
+}
+
+/// Asks within one of a few places. `None` only when the hub stops; the agent asks again.
+async fn within<T>(places: &Semaphore, asking: impl Future<Output = T>) -> Option<T> {
+    let _place = places.acquire().await.ok()?;
+    Some(asking.await)
 }
 
 #[cfg(test)]

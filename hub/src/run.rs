@@ -5,11 +5,13 @@
 
 use std::error::Error;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_core::{Answer, Hub, Request, SessionId};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -23,14 +25,19 @@ use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::config::{Brains, Public, RunArgs};
-use crate::enroll::EnrollError;
+use crate::consumers;
+use crate::deliveries::{self, Deliveries, Hooks, Secrets};
+use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
-use crate::http::{App, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
+use crate::http::limits::Limits;
+use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
-use crate::inframind;
+use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
+use crate::inframind::{self, Foresight};
+use crate::kafka;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
@@ -39,7 +46,9 @@ use crate::notify;
 use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
+use crate::reconciler::Reconciler;
 use crate::store::{RedbStore, Store, StoreError};
+use crate::telemetry::{self, OtlpError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
 const INPUTS: usize = 1_024;
@@ -69,9 +78,6 @@ pub enum RunError {
     /// No CA.
     #[error(transparent)]
     Ca(#[from] CaError),
-    /// No enrolment.
-    #[error(transparent)]
-    Enroll(#[from] EnrollError),
     /// No agents' side.
     #[error(transparent)]
     Quic(#[from] QuicError),
@@ -84,6 +90,12 @@ pub enum RunError {
     /// No forges.
     #[error(transparent)]
     Forges(#[from] ForgesError),
+    /// No topic.
+    #[error(transparent)]
+    Kafka(#[from] hub_kafka::KafkaError),
+    /// No telemetry.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The system refuses something else.
     #[error("cannot {action}")]
     System {
@@ -143,12 +155,15 @@ impl RunError {
     }
 }
 
+/// What is logged where nothing is said. Kafka's client tells all of its settings at `info`.
+const USUAL_LOG: &str = "info,confluent_kafka=warn";
+
 /// Sends the log to stderr. `SENTINEL_LOG` chooses, `info` if it does not; a value that cannot be read is told.
 pub fn log_to_stderr() {
-    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| "info".to_owned());
+    let wanted = std::env::var("SENTINEL_LOG").unwrap_or_else(|_| USUAL_LOG.to_owned());
     let filter = tracing_subscriber::EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
         eprintln!("sentinel-hub: SENTINEL_LOG is `{wanted}`: {error}; logging at `info`");
-        tracing_subscriber::EnvFilter::new("info")
+        tracing_subscriber::EnvFilter::new(USUAL_LOG)
     });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -172,7 +187,7 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
         let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
         let mut hub = Running::start(args).await?;
-        announce(&hub.public, hub.setup.as_deref())?;
+        announce(&hub)?;
         notify::ready(&format!("https://{}", hub.public));
         tokio::select! {
             _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -194,16 +209,28 @@ fn signals(cause: std::io::Error) -> RunError {
     }
 }
 
+/// What a fleet without policy is offered at each start: its nodes watch, and act on nothing.
+const OFFER: &str =
+    "no policy is published yet, so nodes only observe; one to begin with: sentinel policy publish --starter\n";
+
 /// The link of the first person goes to stdout only, so that it is in no log.
-fn announce(public: &Public, setup: Option<&str>) -> Result<(), RunError> {
+fn announce(hub: &Running) -> Result<(), RunError> {
     let mut out = std::io::stdout();
-    let setup = setup.map(|link| format!("first administrator: {link}\n"));
-    write!(out, "ready https://{public}\n{}", setup.unwrap_or_default())
-        .and_then(|()| out.flush())
-        .map_err(|cause| RunError::System {
-            action: "write to stdout".to_owned(),
-            cause,
-        })
+    let setup = hub.setup.as_ref().map(|link| format!("first administrator: {link}\n"));
+    let brains = hub.brains.map(|address| format!("brains dial in at {address}\n"));
+    let offer = if hub.without_policy { OFFER } else { "" };
+    write!(
+        out,
+        "ready https://{}\n{}{}{offer}",
+        hub.public,
+        brains.unwrap_or_default(),
+        setup.unwrap_or_default()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|cause| RunError::System {
+        action: "write to stdout".to_owned(),
+        cause,
+    })
 }
 
 /// A hub that runs.
@@ -212,6 +239,10 @@ pub struct Running {
     pub public: Public,
     /// The first person's one-time link, while nobody is there.
     pub setup: Option<String>,
+    /// Where brains dial in, if they may.
+    pub brains: Option<SocketAddr>,
+    /// Whether no bundle is published yet.
+    pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
     store: Arc<RedbStore>,
@@ -225,6 +256,7 @@ pub struct Running {
 impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
+        let otlp = telemetry::Settings::read(|name| std::env::var(name).ok())?;
         let forges = Arc::new(match &args.forges {
             Some(path) => Forges::load(path)?,
             None => Forges::default(),
@@ -247,21 +279,17 @@ impl Running {
         let certificate = blocking(move || Certificate::new(source, provider)).await??;
 
         let (inputs, frames) = mpsc::channel(INPUTS);
-        let settings = QuicSettings::default();
-        let quic = Quic::start(
-            udp,
-            Arc::clone(&base.ca),
-            Arc::clone(&base.enrollment),
-            inputs,
-            settings,
-        )?;
+        let sessions = Sessions::default();
         let store: Arc<dyn Store> = base.store.clone();
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let clock = base.store.clock();
+        let own_clock = clock.clone();
         let fresh = base.recovered.bundle.is_none();
         let trust_domain = base.settings.trust_domain.clone();
         let core = Hub::new(base.settings, base.recovered, clock.now())?;
         let people = Arc::new(People::of(core.access()));
+        let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let meters = Arc::new(Meters::default());
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
@@ -272,19 +300,37 @@ impl Running {
             store: Arc::clone(&store),
             done: completions,
             inputs: frames,
-            outlet: Arc::new(Frames(quic.sessions())),
+            outlet: Arc::new(Frames(sessions.clone())),
             kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
+            bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: to_publisher,
         });
+        let enrollment = Arc::new(Enrollment::new(
+            Arc::clone(&base.ca),
+            handle.clone(),
+            bars,
+            Arc::clone(&meters),
+            base.root_keys,
+        ));
+        let quic = Quic::start(
+            udp,
+            Arc::clone(&base.ca),
+            Arc::clone(&enrollment),
+            inputs,
+            sessions,
+            QuicSettings::default(),
+        )?;
         let stop = Stop::default();
         let tasks = TaskTracker::new();
         let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
 
+        let without_policy = fresh && args.bundle.is_none();
         if let Some(path) = args.bundle.filter(|_| fresh) {
             publish(&handle, path).await?;
         }
@@ -310,9 +356,19 @@ impl Running {
             artifacts: artifacts.clone(),
             hub: handle.clone(),
         };
+        let work = Arc::default();
+        let reconciler = Reconciler {
+            forges: Arc::clone(&forges),
+            hub: handle.clone(),
+            work: Arc::clone(&work),
+            clock: own_clock,
+            meters: Arc::clone(&meters),
+        };
         let http = CancellationToken::new();
+        let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
-            tasks.spawn(inframind::embedded(handle.clone(), Arc::clone(&store), http.clone()));
+            let (hub, seen) = (handle.clone(), Arc::clone(&foresight));
+            tasks.spawn(inframind::embedded(hub, Arc::clone(&store), seen, http.clone()));
         }
         if let Some(url) = args.inframind.clone() {
             let tls = args.inframind_tls.clone();
@@ -320,19 +376,31 @@ impl Running {
             let brain = Remote {
                 name: args.inframind_name.clone(),
                 address,
-                cluster: args.trust_domain.clone(),
+                cluster: trust_domain.clone(),
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
+        let mut brains = None;
+        if let (Some(address), Some(folder)) = (args.brain_listen, args.brain_tls.clone()) {
+            let tls = blocking(move || tls_in(&folder)).await??;
+            let (listener, address) = brain_port(address).await?;
+            let reserved = vec![hub_brain::Brain::NAME.to_owned(), args.inframind_name.clone()];
+            let door = DialIn::new(handle.clone(), Arc::clone(&store), Arc::clone(&meters), reserved);
+            tasks.spawn(dial_in(listener, tls, door, trust_domain.clone(), http.clone()));
+            brains = Some(address);
+        }
         let key = args.state.join("tokens.key");
         let signer = blocking(move || keys::token_key(&key)).await??;
-        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[]));
+        let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
+        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
+        let key = args.state.join("webhooks.key");
+        let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
         let app = App {
             hub: handle.clone(),
             store,
             clusters,
-            enrollment: base.enrollment,
+            enrollment,
             roles: base.roles,
             ca: base.ca,
             auth: Arc::new(auth),
@@ -341,13 +409,29 @@ impl Running {
             public: public.clone(),
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(Limits::new(args.requests_per_second)),
+            hooks,
+            secrets,
+            webhooks_to_local: args.webhooks_to_local,
             metrics_page: Arc::default(),
             forges,
             artifacts,
             remediation_token,
-            work: Arc::default(),
+            foresight: foresight,
+            work,
         };
         tasks.spawn(publisher.run(wanted));
+        tasks.spawn(reconciler.run(http.clone()));
+        tasks.spawn(deliveries(&app, args.webhooks_to_local)?.run(http.clone()));
+        if let Some(target) = args.kafka.clone() {
+            let tls = args.kafka_tls.clone();
+            let target = blocking(move || kafka_target(target, tls)).await??;
+            tasks.spawn(kafka::follow(target, &app, http.clone())?);
+        }
+        if let Some(settings) = &otlp {
+            telemetry::start(settings, &app, &trust_domain, &tasks, &http)?;
+        }
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));
@@ -356,6 +440,8 @@ impl Running {
         Ok(Self {
             public,
             setup,
+            brains,
+            without_policy,
             handle,
             store: base.store,
             quic,
@@ -430,11 +516,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         })
 }
 
-/// Where the InfraMind is, and the certificates for it.
-fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
-    let Some(folder) = tls else {
-        return Ok(Address { url, tls: None });
-    };
+/// CA, certificate and key in a folder.
+fn tls_files(folder: &Path) -> Result<[String; 3], RunError> {
     let read = |name: &str| {
         let path = folder.join(name);
         std::fs::read_to_string(&path).map_err(|cause| RunError::System {
@@ -442,12 +525,67 @@ fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunEr
             cause,
         })
     };
-    let tls = Tls {
-        ca: read("ca.pem")?,
-        certificate: read("certificate.pem")?,
-        key: read("key.pem")?,
+    Ok([read("ca.pem")?, read("certificate.pem")?, read("key.pem")?])
+}
+
+/// Where the InfraMind is, and the certificates for it.
+fn inframind_address(url: String, tls: Option<PathBuf>) -> Result<Address, RunError> {
+    let tls = tls.map(|folder| tls_in(&folder)).transpose()?;
+    Ok(Address { url, tls })
+}
+
+/// The certificates towards brains, in a folder.
+fn tls_in(folder: &Path) -> Result<Tls, RunError> {
+    let [ca, certificate, key] = tls_files(folder)?;
+    Ok(Tls { ca, certificate, key })
+}
+
+/// The port at which brains dial in, and where it is.
+async fn brain_port(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunError> {
+    let failed = |cause| RunError::System {
+        action: format!("listen for brains on {address}: give another --brain-listen"),
+        cause,
     };
-    Ok(Address { url, tls: Some(tls) })
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves brains that dial in until the hub stops.
+async fn dial_in(listener: TcpListener, tls: Tls, door: DialIn, cluster: String, stop: CancellationToken) {
+    let stopped = stop.cancelled_owned();
+    let served = wire_inframind::server::serve(listener, Some(&tls), Arc::new(door), &cluster, stopped);
+    if let Err(error) = served.await {
+        tracing::error!(%error, "brains cannot dial in any more");
+    }
+}
+
+/// Who sends events to outgoing webhooks.
+fn deliveries(app: &App, to_local: bool) -> Result<Deliveries, RunError> {
+    let client = deliveries::client(to_local).map_err(|error| RunError::System {
+        action: "set up the sender of webhooks".to_owned(),
+        cause: std::io::Error::other(error),
+    })?;
+    Ok(Deliveries {
+        hub: app.hub.clone(),
+        source: consumers::Source {
+            store: Arc::clone(&app.store),
+            arrivals: app.feed.arrivals(),
+        },
+        hooks: Arc::clone(&app.hooks),
+        consumers: Arc::clone(&app.consumers),
+        secrets: app.secrets.clone(),
+        client,
+    })
+}
+
+/// The topic, with the certificates for its brokers.
+fn kafka_target(mut target: hub_kafka::Target, tls: Option<PathBuf>) -> Result<hub_kafka::Target, RunError> {
+    if let Some(folder) = tls {
+        let [ca, certificate, key] = tls_files(&folder)?;
+        target.tls = Some(hub_kafka::Tls { ca, certificate, key });
+    }
+    Ok(target)
 }
 
 async fn publish(handle: &Handle, path: PathBuf) -> Result<(), RunError> {

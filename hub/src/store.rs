@@ -10,21 +10,20 @@ use std::path::PathBuf;
 use hub_core::{Batch, Recovered, StoredDocument, Token};
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
+use wire::time::Wall;
 use wire::view::{Story, ViewError};
 use wire::{BundleRef, SignedBundle};
-
-use crate::enroll::Registry;
 
 mod apply;
 #[cfg(test)]
 mod crash;
 mod documents;
+mod format_2;
 mod group;
 mod lists;
 mod open;
 mod read;
 mod redb;
-mod registry;
 mod rows;
 #[cfg(test)]
 mod suite;
@@ -92,6 +91,10 @@ pub struct Arrived {
     pub epoch: Epoch,
     /// The entry.
     pub entry: RawEntry,
+    /// When it became durable here; `None` for what older hubs stored.
+    pub at: Option<Wall>,
+    /// Its number in the order of arrival, from 1.
+    pub number: u64,
 }
 
 /// A telemetry block in the order of arrival: its number, from 1, whose it is, which epoch of its journal, its bytes.
@@ -106,11 +109,20 @@ pub struct Cursor {
     pub index: u32,
 }
 
+/// Where the order of arrival ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Arrivals {
+    /// A cursor behind everything; `None` while nothing has arrived.
+    pub last: Option<Cursor>,
+    /// Entries that have arrived, of all journals: the number of the last one.
+    pub count: u64,
+}
+
 /// Where a walk over entries goes on.
 pub type Walk = std::ops::ControlFlow<()>;
 
 /// What the hub needs of a store. All calls but [`Store::write`] may block for as long as the disk does.
-pub trait Store: Registry {
+pub trait Store: Send + Sync + 'static {
     /// What the core must know to go on.
     fn recover(&self) -> Result<Recovered, StoreError>;
 
@@ -133,6 +145,14 @@ pub trait Store: Registry {
 
     /// Entries after this place, oldest first.
     fn entries(&self, node: &AgentId, after: (Epoch, Seq), limit: usize) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
+
+    /// Entries before this place, newest first; without a place, the newest ones.
+    fn newest_entries(
+        &self,
+        node: &AgentId,
+        before: Option<(Epoch, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError>;
 
     /// Walks a node's entries from the newest back, until told to stop.
     fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError>;
@@ -168,8 +188,14 @@ pub trait Store: Registry {
     /// Entries of all journals that arrived after a cursor, in the order of their arrival; `None` begins with the oldest.
     fn arrived(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Arrived>, StoreError>;
 
+    /// Where the order of arrival ends.
+    fn arrivals(&self) -> Result<Arrivals, StoreError>;
+
     /// Telemetry blocks that arrived after this number, oldest first: (number, agent, epoch, block).
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError>;
+
+    /// Number of the newest telemetry block, 0 if there is none.
+    fn newest_block(&self) -> Result<u64, StoreError>;
 
     /// One bundle.
     fn bundle(&self, bundle: &BundleRef) -> Result<Option<SignedBundle>, StoreError>;

@@ -1,7 +1,7 @@
 //! The kinds of action that rules can name, and how dangerous each is.
 //!
-//! The class is computed here and never taken from whoever asks. The first six are those that an agent carries out itself
-//! ([`wire::ActionKind`]); the others appear in plans. Source of the classes: `control.md` 9.1.
+//! The class is computed here and never taken from whoever asks. Those that an agent carries out itself are [`wire::ActionKind`]'s; the
+//! others appear in plans. Source of the classes: `control.md` 9.1.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ const fn kind(name: &'static str, class: RiskClass, protective: bool, reversible
     }
 }
 
-/// Every kind. The index is what selectors keep as a bit, so there are at most 64.
+/// Every kind. The index is what selectors keep as a bit, so there are at most 64, and what ledgers keep: add at the end only.
 pub const KINDS: &[KindInfo] = &[
     kind("power_cap", RiskClass::Safety, true, true, false),
     kind("release_power_cap", RiskClass::Low, false, true, false),
@@ -69,17 +69,23 @@ pub const KINDS: &[KindInfo] = &[
     kind("wipe", RiskClass::Irreversible, false, false, true),
     kind("delete", RiskClass::Irreversible, false, false, true),
     kind("rma", RiskClass::Irreversible, false, false, true),
+    // Of the remediation of failed checks: a repair begins, is proposed as a pull request, is merged without a person.
+    kind("start_fix", RiskClass::Low, false, true, false),
+    kind("propose_fix", RiskClass::Low, false, true, false),
+    kind("merge_fix", RiskClass::Medium, false, true, false),
 ];
 
 /// The index of `notify`, which only tells.
 pub(crate) const NOTIFY: usize = 5;
+/// Where `drain` stands, with `reset_gpu` and `reboot` after it.
+const DRAIN: usize = 16;
 
 /// The index of the kind with this name.
 pub(crate) fn kind_index(name: &str) -> Option<usize> {
     KINDS.iter().position(|kind| kind.name == name)
 }
 
-/// The index of a wire action's kind; the first six of [`KINDS`] are in the wire's order.
+/// The index of a wire action's kind.
 pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
     match kind {
         ActionKind::PowerCap { .. } => 0,
@@ -88,6 +94,13 @@ pub(crate) const fn wire_index(kind: &ActionKind) -> usize {
         ActionKind::Throttle { .. } => 3,
         ActionKind::Unthrottle => 4,
         ActionKind::Notify { .. } => NOTIFY,
+        ActionKind::LockClocks { .. } => 6,
+        ActionKind::UnlockClocks => 7,
+        ActionKind::Cordon => 8,
+        ActionKind::Uncordon => 9,
+        ActionKind::Drain => DRAIN,
+        ActionKind::ResetGpu => DRAIN + 1,
+        ActionKind::Reboot => DRAIN + 2,
     }
 }
 
@@ -96,15 +109,17 @@ pub(crate) const fn undone_by(kind: usize) -> Option<usize> {
     match kind {
         1 => Some(0),
         4 => Some(3),
+        7 => Some(6),
+        9 => Some(8),
         _ => None,
     }
 }
 
 /// Whether it is a kind that an agent carries out itself and that leaves what devices may draw as it is.
-pub(crate) const fn keeps_power(kind: usize) -> bool {
+pub(crate) fn keeps_power(kind: usize) -> bool {
     const POWER_CAP: usize = 0;
     const RELEASE: usize = 1;
-    kind < ActionKind::NAMES.len() && kind != POWER_CAP && kind != RELEASE
+    kind != POWER_CAP && kind != RELEASE && ActionKind::NAMES.contains(&KINDS[kind].name)
 }
 
 /// The number that a kind's envelope, step and clamp work on, with its unit.
@@ -112,7 +127,10 @@ pub(crate) fn amount(kind: &ActionKind) -> Option<(i64, Unit)> {
     match kind {
         ActionKind::PowerCap { milliwatts } => Some((i64::from(*milliwatts), Unit::Milliwatt)),
         ActionKind::Throttle { share_bp } => Some((i64::from(*share_bp), Unit::BasisPoints)),
+        ActionKind::LockClocks { max_mhz } => Some((i64::from(*max_mhz), Unit::Megahertz)),
         ActionKind::ReleasePowerCap | ActionKind::Restart | ActionKind::Unthrottle | ActionKind::Notify { .. } => None,
+        ActionKind::UnlockClocks | ActionKind::Cordon | ActionKind::Uncordon => None,
+        ActionKind::Drain | ActionKind::ResetGpu | ActionKind::Reboot => None,
     }
 }
 
@@ -125,7 +143,12 @@ pub(crate) fn with_amount(kind: &ActionKind, value: i64) -> Option<ActionKind> {
         ActionKind::Throttle { .. } => Some(ActionKind::Throttle {
             share_bp: u16::try_from(value).ok()?,
         }),
+        ActionKind::LockClocks { .. } => Some(ActionKind::LockClocks {
+            max_mhz: u32::try_from(value).ok()?,
+        }),
         ActionKind::ReleasePowerCap | ActionKind::Restart | ActionKind::Unthrottle | ActionKind::Notify { .. } => None,
+        ActionKind::UnlockClocks | ActionKind::Cordon | ActionKind::Uncordon => None,
+        ActionKind::Drain | ActionKind::ResetGpu | ActionKind::Reboot => None,
     }
 }
 
@@ -141,23 +164,23 @@ pub(crate) fn amount_unit(kind: usize) -> Option<Unit> {
 }
 
 /// Reads an action as the command line and the HTTP API give it: `power_cap` with `to=220 W`, `throttle` with `to=50 %`,
-/// `notify` with `message=…`, `restart`, `release_power_cap`, `unthrottle`.
+/// `lock_clocks` with `to=1200 MHz`, `notify` with `message=…`, and those that have no parameter: `restart`, `release_power_cap`,
+/// `unthrottle`, `unlock_clocks`, `cordon`, `uncordon`, `drain`, `reset_gpu`, `reboot`.
 ///
 /// The error says what is wrong and how it is written.
 pub fn parse_action(target: &DeviceId, action: &str, params: &BTreeMap<String, String>) -> Result<Action, String> {
     let key: &[&str] = match action {
-        "power_cap" | "throttle" => &["to"],
+        "power_cap" | "throttle" | "lock_clocks" => &["to"],
         "notify" => &["message"],
         _ => &[],
     };
-    let kind = match action {
-        "power_cap" => read(action, params, "to", "to=220 W", power_cap)?,
-        "throttle" => read(action, params, "to", "to=50 %", throttle)?,
-        "notify" => read(action, params, "message", "message=\"fan is loud\"", notify)?,
-        "release_power_cap" => ActionKind::ReleasePowerCap,
-        "restart" => ActionKind::Restart,
-        "unthrottle" => ActionKind::Unthrottle,
-        _ => {
+    let kind = match (without_parameter(action), action) {
+        (Some(kind), _) => kind,
+        (None, "power_cap") => read(action, params, "to", "to=220 W", power_cap)?,
+        (None, "throttle") => read(action, params, "to", "to=50 %", throttle)?,
+        (None, "notify") => read(action, params, "message", "message=\"fan is loud\"", notify)?,
+        (None, "lock_clocks") => read(action, params, "to", "to=1200 MHz", lock_clocks)?,
+        (None, _) => {
             let hint = match did_you_mean(action, ActionKind::NAMES.iter().copied()) {
                 Some(name) => format!("did you mean `{name}`?"),
                 None => format!("one of {}", ActionKind::NAMES.join(", ")),
@@ -220,6 +243,31 @@ pub(crate) fn throttle(text: &str) -> Result<ActionKind, String> {
     }
 }
 
+/// A greatest clock of this much.
+pub(crate) fn lock_clocks(text: &str) -> Result<ActionKind, String> {
+    let mhz = units::amount(text, Unit::Megahertz)?;
+    match u32::try_from(mhz) {
+        Ok(max_mhz) if max_mhz > 0 => Ok(ActionKind::LockClocks { max_mhz }),
+        _ => Err(format!("`{text}` is no clock")),
+    }
+}
+
+/// The kinds of nodes and GPUs that have no parameter.
+pub(crate) fn without_parameter(name: &str) -> Option<ActionKind> {
+    Some(match name {
+        "release_power_cap" => ActionKind::ReleasePowerCap,
+        "restart" => ActionKind::Restart,
+        "unthrottle" => ActionKind::Unthrottle,
+        "unlock_clocks" => ActionKind::UnlockClocks,
+        "cordon" => ActionKind::Cordon,
+        "uncordon" => ActionKind::Uncordon,
+        "drain" => ActionKind::Drain,
+        "reset_gpu" => ActionKind::ResetGpu,
+        "reboot" => ActionKind::Reboot,
+        _ => return None,
+    })
+}
+
 /// A message to people.
 pub(crate) fn notify(text: &str) -> Result<ActionKind, String> {
     // What fits a line of a pager.
@@ -271,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_kinds_are_what_the_wire_says_of_them() {
+    fn the_kinds_of_agents_are_what_the_wire_says_of_them() {
         let all = [
             ActionKind::PowerCap { milliwatts: 1 },
             ActionKind::ReleasePowerCap,
@@ -279,7 +327,15 @@ mod tests {
             ActionKind::Throttle { share_bp: 100 },
             ActionKind::Unthrottle,
             ActionKind::Notify { message: String::new() },
+            ActionKind::LockClocks { max_mhz: 1 },
+            ActionKind::UnlockClocks,
+            ActionKind::Cordon,
+            ActionKind::Uncordon,
+            ActionKind::Drain,
+            ActionKind::ResetGpu,
+            ActionKind::Reboot,
         ];
+        assert_eq!(all.len(), ActionKind::NAMES.len());
         assert!(KINDS.len() <= 64);
         for kind in &all {
             let info = KINDS[wire_index(kind)];

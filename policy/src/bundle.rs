@@ -5,17 +5,20 @@
 //! Read next: `rule.rs` (one rule), `judge.rs` (what is done with them), `bundles/demo.yaml` (an example).
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
-use wire::Wall;
 use wire::api::{BundleProblem, CalendarRuleView, CheckView, RuleView};
 use wire::bundle::MAX_BUNDLE_BYTES;
 use wire::decision::Authority;
+use wire::{AgentId, Quantity, Wall};
 
 use crate::actions::KINDS;
 use crate::indicator::{Indicator, MAX_INDICATORS};
 use crate::kind::Kind;
+use crate::kind::threshold::Condition;
 use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Asked, Mode, Rule, Selector};
+use crate::sites::{MAX_SITES, Site};
 use crate::text::fields::{Fields, Problems};
 use crate::text::tree::{self, Place};
 use crate::text::{toml, without_mark};
@@ -60,6 +63,7 @@ pub struct Bundle {
     /// What agents observe by themselves.
     pub(crate) indicators: Vec<Indicator>,
     pub(crate) meters: Vec<Meter>,
+    pub(crate) sites: Vec<Site>,
     /// Whether any rule or permit asks for labels.
     pub(crate) uses_labels: bool,
     /// Whether any rule looks at what an action changes of the power that devices may draw.
@@ -102,6 +106,7 @@ impl Bundle {
             permits: Vec::new(),
             indicators: Vec::new(),
             meters: Vec::new(),
+            sites: Vec::new(),
             ladder: Ladder::default(),
             reflexes_per_hour: REFLEXES_PER_HOUR,
             relapse_wait_ms: RELAPSE_WAIT_MS,
@@ -173,6 +178,7 @@ impl Bundle {
         );
         let indicators = read_indicators(fields);
         let meters = read_meters(fields);
+        let sites = read_sites(fields);
         let rules: Vec<_> = fields.maps("rules", false, "the rules", |f| {
             (f.place(), f.path().to_owned(), Rule::read(f))
         });
@@ -221,6 +227,7 @@ impl Bundle {
             permits,
             indicators,
             meters,
+            sites,
             ladder: ladder.unwrap_or_default(),
             reflexes_per_hour: reflexes
                 .and_then(|n| u32::try_from(n).ok())
@@ -232,6 +239,17 @@ impl Bundle {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The sites that it names, with their members.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    /// The members of a site; `None`: the bundle does not say.
+    pub fn members(&self, site: &str) -> Option<&BTreeMap<AgentId, SocketAddr>> {
+        let found = self.sites.iter().find(|known| known.id == site)?;
+        Some(&found.members)
     }
 
     /// Its rules, for lists.
@@ -337,6 +355,24 @@ impl Bundle {
             .collect()
     }
 
+    /// The lowest value of a quantity above which a rule that counts wants an action, in the quantity's unit.
+    pub fn lowest_limit(&self, quantity: Quantity) -> Option<i64> {
+        let rules = self.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
+        let limits = rules.filter_map(|rule| match &rule.kind {
+            Kind::Threshold(threshold) if threshold.quantity == quantity => match threshold.condition {
+                Condition::Above(limit) => Some(limit),
+                Condition::Below(_) | Condition::Missing => None,
+            },
+            _ => None,
+        });
+        limits.min()
+    }
+
+    /// How many people must approve what this rule wants approved; 1 for what is built in.
+    pub fn approvals(&self, rule: &str) -> u32 {
+        self.rule(rule).map_or(1, |rule| rule.approvals)
+    }
+
     /// The step of the ladder at this age of the policy, and how long until the next lower one.
     pub fn authority(&self, policy_age_ms: u64) -> (Authority, Option<u64>) {
         let left = |until: u64| Some(until - policy_age_ms);
@@ -397,6 +433,12 @@ fn read_meters(fields: &mut Fields<'_>) -> Vec<Meter> {
         (f.place(), f.path().to_owned(), Meter::read(f))
     });
     named(fields, ("meters", "meter", MAX_METERS), read, |meter| &meter.id)
+}
+
+fn read_sites(fields: &mut Fields<'_>) -> Vec<Site> {
+    let doc = "which nodes of a site carry each other's packets to the hub and pass policy on; at most 256";
+    let read = fields.maps("sites", false, doc, |f| (f.place(), f.path().to_owned(), Site::read(f)));
+    named(fields, ("sites", "site", MAX_SITES), read, |site| &site.id)
 }
 
 /// Of what was read of a list, what could be: not too many, and no two of one name.

@@ -307,7 +307,8 @@ fn read_ask(fields: &mut Fields<'_>) -> Option<Asks> {
     let resources = fields.pairs("resources", "by how much it changes the use of each resource");
     let kind = *kinds.get(kind?)?;
     let is_stated = lasts_ms.is_some() || rollback_ms.is_some() || cost.is_some() || !resources.is_empty();
-    let is_for_agents = wire::ActionKind::NAMES.contains(&kind) && by.is_none_or(|by| by < 2) && !is_stated;
+    let is_for_agents =
+        wire::ActionKind::NAMES.contains(&kind) && by.is_none_or(|by| by < 2) && targets.len() < 2 && !is_stated;
     if is_for_agents {
         return read_order(fields, kind, &targets, by, &params);
     }

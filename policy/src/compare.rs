@@ -100,6 +100,14 @@ pub fn diff(old: &Bundle, new: &Bundle) -> Vec<Difference> {
             after: show(new),
         });
     }
+    if old.sites != new.sites {
+        let show = |b: &Bundle| b.sites.iter().map(|site| site.text()).collect::<Vec<_>>().join("; ");
+        found.push(Difference::Setting {
+            name: "sites",
+            before: show(old),
+            after: show(new),
+        });
+    }
     if old.permits != new.permits {
         let show = |b: &Bundle| b.permits.iter().map(|p| p.text()).collect::<Vec<_>>().join("; ");
         found.push(Difference::Setting {

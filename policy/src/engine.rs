@@ -497,7 +497,7 @@ impl Judge {
                 self.with_acting(origin, action, |_, standing| settle_undo(standing, failed, now));
                 self.find_orphans();
             }
-            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => {}
+            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } | Origin::Fault { .. } => {}
         }
     }
 

@@ -50,6 +50,7 @@ fn header(text: &mut String, id: &DecisionId, entry_at: Now, decision: &Decision
         Origin::Cleared { rule } => format!("taken back by rule \"{rule}\""),
         Origin::Command { who, reason, .. } => format!("commanded by {who}: {reason}"),
         Origin::Local { who, reason } => format!("asked for on the node by {who}: {reason}"),
+        Origin::Fault { code } => format!("wanted by the ladder against faults, because of {code}"),
         Origin::Plan {
             plan,
             step,
@@ -191,8 +192,10 @@ fn number_unit(action: &Action) -> Unit {
     match &action.kind {
         ActionKind::ReleasePowerCap => Unit::Milliwatt,
         ActionKind::Unthrottle => Unit::BasisPoints,
-        ActionKind::Restart | ActionKind::Notify { .. } => Unit::Count,
-        kind @ (ActionKind::PowerCap { .. } | ActionKind::Throttle { .. }) => {
+        ActionKind::UnlockClocks => Unit::Megahertz,
+        ActionKind::Restart | ActionKind::Notify { .. } | ActionKind::ResetGpu | ActionKind::Reboot => Unit::Count,
+        ActionKind::Cordon | ActionKind::Uncordon | ActionKind::Drain => Unit::Flag,
+        kind @ (ActionKind::PowerCap { .. } | ActionKind::Throttle { .. } | ActionKind::LockClocks { .. }) => {
             actions::amount(kind).map_or(Unit::Count, |(_, unit)| unit)
         }
     }

@@ -43,6 +43,45 @@ pub fn vet(bundle: &Bundle, action: &Action, origin: &Origin, now: Now) -> Judge
     vet_by(bundle, action, origin, now, Vec::new())
 }
 
+/// What the claim behind a plan is worth: counted by the hub from what came of earlier ones, never said by the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClaimWorth {
+    /// It comes true with at least this chance, in hundredths of a percent.
+    pub at_least_bp: i64,
+    /// Outcomes that this rests on.
+    pub outcomes: i64,
+    /// How old the claim is, in milliseconds.
+    pub age_ms: i64,
+    /// How far it looks ahead, in milliseconds.
+    pub horizon_ms: i64,
+}
+
+impl ClaimWorth {
+    /// Its numbers by the names under which rules ask for them.
+    pub fn numbers(&self) -> [(&'static str, i64); 4] {
+        [
+            ("p_lo_bp", self.at_least_bp),
+            ("n", self.outcomes),
+            ("age_ms", self.age_ms),
+            ("horizon_ms", self.horizon_ms),
+        ]
+    }
+}
+
+/// [`vet`] for a step of a plan, with what the claim behind it is worth, if there is one.
+pub fn vet_claim(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, worth: Option<ClaimWorth>) -> Judgement {
+    let asks = bundle.rules.iter().filter(|rule| rule.kind.is_about_claims());
+    let facts = asks.flat_map(|rule| {
+        let numbers = worth.into_iter().flat_map(|worth| worth.numbers());
+        numbers.map(|(name, value)| Fact {
+            rule: rule.id.clone(),
+            name: name.to_owned(),
+            value,
+        })
+    });
+    vet_by(bundle, action, origin, now, facts.collect())
+}
+
 /// Whether the agent could still allow it: if nothing denies it but what an open break-glass token lifts.
 ///
 /// Which tokens are open is in the agent's ledger alone, so the hub leaves it to the agent.
@@ -123,7 +162,13 @@ struct Stored<'a> {
 
 impl Facts for Stored<'_> {
     fn lend(&self, _: usize, rule: &Rule, _: &Asked<'_>, to: impl FnOnce(&Numbers)) {
-        if rule.kind.needs_world() && !self.has_ledger {
+        // What a claim is worth is judged by the hub, which grades brains; a node takes its word for it, as for approvals.
+        let by_claim = rule.kind.is_about_claims() && matches!(self.inputs.origin, Origin::Plan { .. });
+        let is_judged_here = match by_claim {
+            true => !self.has_ledger,
+            false => self.has_ledger || !rule.kind.needs_world(),
+        };
+        if !is_judged_here {
             return;
         }
         let mut numbers = Numbers::default();
@@ -204,7 +249,7 @@ impl<'a> Explanation<'a> {
         let (id, cleared) = match &self.inputs.origin {
             Origin::Rule { rule } => (rule, false),
             Origin::Cleared { rule } => (rule, true),
-            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => return,
+            Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } | Origin::Fault { .. } => return,
         };
         let is_not = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag).fails(Verdict::Deny, None);
         let rule = self.case.bundle.rule(id);
@@ -347,9 +392,22 @@ impl<'a> Explanation<'a> {
             has_ledger: self.has_ledger,
         };
         case.rule((place, rule), &asked, &stored, &mut |who, asked, finding| {
-            let what = rule.kind.what(finding.part, asked);
+            let mut what = rule.kind.what(finding.part, asked);
+            let finding = if finding.verdict == Verdict::RequireApproval && self.is_approved(rule) {
+                what.push_str(", which people have approved at the hub");
+                finding.fails(Verdict::Allow, None)
+            } else {
+                finding
+            };
             self.write(who, rule.kind.name(), &what, finding);
         });
+    }
+
+    /// Whether the hub has seen to it that people approve what this rule wants approved: it judges every step of a plan by the rules that
+    /// need no node, and sends none that lacks consent.
+    fn is_approved(&self, rule: &Rule) -> bool {
+        let is_plan = matches!(self.inputs.origin, Origin::Plan { .. });
+        is_plan && self.has_ledger && !rule.kind.needs_world()
     }
 
     fn note(&mut self, id: &'a str, kind: &str, what: &str, finding: Finding) {
@@ -464,6 +522,7 @@ fn asker(origin: &Origin) -> String {
         Origin::Rule { rule } | Origin::Cleared { rule } => rule.clone(),
         Origin::Command { .. } => "command".to_owned(),
         Origin::Local { .. } => "local".to_owned(),
+        Origin::Fault { .. } => "fault".to_owned(),
         Origin::Plan { .. } => "plan".to_owned(),
     }
 }

@@ -213,6 +213,11 @@ impl Kind {
         matches!(self, Self::RateLimit(_) | Self::Budget(_) | Self::Mutex(_))
     }
 
+    /// Whether it judges by what a claim is worth, which only whoever grades brains knows.
+    pub fn is_about_claims(&self) -> bool {
+        matches!(self, Self::Confidence(_))
+    }
+
     /// Whether its numbers are known only where the action would run.
     pub fn needs_world(&self) -> bool {
         match self {

@@ -33,6 +33,7 @@ mod replay;
 mod ring;
 mod rule;
 mod schema;
+mod sites;
 mod table;
 mod text;
 mod walk;
@@ -48,7 +49,7 @@ pub use engine::{Judge, Situation, Verify, Want};
 pub use explain::explain;
 pub use fleet::{Fleet, FleetNode};
 pub use glass::{OpenGlass, glass_problem};
-pub use judge::{judge, may_be_lifted, vet};
+pub use judge::{ClaimWorth, judge, may_be_lifted, vet, vet_claim};
 pub use kind::blast::Crowd;
 pub use kind::cost::lease_slice;
 pub use kind::objective::burn_milli;
@@ -58,8 +59,13 @@ pub use rehearse::wishes::OnlyDraft;
 pub use rehearse::{Rehearsal, Rehearsed};
 pub use replay::replay;
 pub use schema::{explain_kind, other_topics, rule_kinds, schema};
+pub use sites::Site;
 
+/// The bundle to begin with: `sentinel policy init` writes it, and `sentinel policy publish --starter` publishes it.
+pub const STARTER_BUNDLE: &str = include_str!("../bundles/starter.yaml");
 /// The bundle of the demo.
 pub const DEMO_BUNDLE: &str = include_str!("../bundles/demo.yaml");
 /// A stricter one, which the demo's tour publishes.
 pub const DEMO_STRICT_BUNDLE: &str = include_str!("../bundles/demo-strict.yaml");
+/// What the remediation of failed checks may do by itself, under every published bundle.
+pub const FIXES_BUNDLE: &str = include_str!("../bundles/fixes.yaml");

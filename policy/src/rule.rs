@@ -68,7 +68,7 @@ impl Source {
 
     pub fn of(origin: &Origin) -> Self {
         match origin {
-            Origin::Rule { .. } | Origin::Cleared { .. } => Self::Reflex,
+            Origin::Rule { .. } | Origin::Cleared { .. } | Origin::Fault { .. } => Self::Reflex,
             Origin::Plan { brain: true, .. } => Self::Brain,
             Origin::Command { .. } | Origin::Plan { brain: false, .. } => Self::Human,
             Origin::Local { .. } => Self::Local,
@@ -164,15 +164,21 @@ impl<'a> Asked<'a> {
         &KINDS[self.kind]
     }
 
-    /// A rule's own way to make things calmer. Telling people is none.
+    /// A rule's own way to make things calmer. Telling people is none, and neither is going back to a looser limit.
     pub fn is_reflex(&self) -> bool {
-        let info = self.info();
-        info.class == wire::action::RiskClass::Safety && info.name != "notify" && self.source == Source::Reflex
+        !self.is_undo && self.is_protection() && self.source == Source::Reflex
     }
 
-    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back.
+    fn is_protection(&self) -> bool {
+        let info = self.info();
+        info.class == wire::action::RiskClass::Safety && info.name != "notify"
+    }
+
+    /// What would have to be done again if what it takes back were wanted once more; `None` if it takes no reflex back. Where another
+    /// rule still wants a looser limit, the way back has the kind of the reflex itself.
     pub fn forward(&self) -> Option<Self> {
-        let kind = actions::undone_by(self.kind).filter(|_| self.is_undo)?;
+        let same = self.is_protection().then_some(self.kind);
+        let kind = actions::undone_by(self.kind).or(same).filter(|_| self.is_undo)?;
         let forward = Self {
             kind,
             amount: None,
@@ -429,6 +435,8 @@ pub(crate) struct Rule {
     pub mode: Mode,
     pub selector: Selector,
     pub on_violation: Option<OnViolation>,
+    /// How many people must approve what it wants approved.
+    pub approvals: u32,
     pub not_before: Option<i64>,
     pub not_after: Option<i64>,
     pub why: String,
@@ -441,12 +449,15 @@ pub(crate) struct Common {
     kind: Option<usize>,
     mode: Mode,
     on_violation: Option<OnViolation>,
+    approvals: u32,
     not_before: Option<i64>,
     not_after: Option<i64>,
     why: String,
     owner: String,
 }
 
+/// More people than this never agree in time.
+const MOST_APPROVALS: i64 = 5;
 const VIOLATIONS: &[&str] = &["deny", "require_approval", "hold", "clamp", "warn"];
 
 impl Rule {
@@ -478,6 +489,7 @@ impl Rule {
             mode: common.mode,
             selector,
             on_violation: common.on_violation,
+            approvals: common.approvals,
             not_before: common.not_before,
             not_after: common.not_after,
             why: common.why,
@@ -493,6 +505,8 @@ impl Rule {
         let mode = fields.choice("mode", Mode::NAMES, "enforce (default), shadow or off");
         let doc = "what a failed comparison means, instead of the kind's own answer";
         let on_violation = fields.choice("on_violation", VIOLATIONS, doc);
+        let doc = "how many people must approve a plan where the rule asks for approval; 1";
+        let approvals = fields.number("approvals", 1, MOST_APPROVALS, doc);
         let doc = "the rule counts from this RFC 3339 time";
         let not_before = read_time(fields, "not_before", doc);
         let doc = "the rule counts until this RFC 3339 time";
@@ -514,6 +528,7 @@ impl Rule {
                 3 => OnViolation::Verdict(Verdict::Clamp),
                 _ => OnViolation::Warn,
             }),
+            approvals: approvals.and_then(|count| u32::try_from(count).ok()).unwrap_or(1),
             not_before,
             not_after,
             why: why.unwrap_or_default(),
@@ -539,11 +554,12 @@ impl Rule {
     /// What it is asked about, if it is evaluated for this action at all: the action, or for a budget the reflex that the action takes
     /// back. While a budget has no room for doing that again, it must stay done.
     pub fn counted_as<'a>(&self, asked: &Asked<'a>) -> Option<Asked<'a>> {
-        if self.applies(asked) {
-            return Some(*asked);
+        let is_budget = matches!(self.kind, Kind::Budget(_));
+        let forward = asked.forward().filter(|forward| is_budget && self.applies(forward));
+        match forward {
+            Some(forward) if forward.kind == asked.kind || !self.applies(asked) => Some(forward),
+            Some(_) | None => self.applies(asked).then_some(*asked),
         }
-        let forward = asked.forward().filter(|_| matches!(self.kind, Kind::Budget(_)))?;
-        self.applies(&forward).then_some(forward)
     }
 
     /// Whether nodes of a hub need a turn to do what it selects. A rule that is only tried out gives none.

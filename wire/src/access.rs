@@ -71,6 +71,8 @@ permissions! {
     TasksRead "tasks:read" Viewer,
     TasksManage "tasks:manage" Operator,
     TasksLease "tasks:lease" System,
+    IntegrationsRead "integrations:read" Viewer,
+    IntegrationsManage "integrations:manage" Admin,
 }
 
 /// What a person or program is at the hub. Later roles hold what earlier ones do.

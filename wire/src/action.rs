@@ -34,6 +34,23 @@ pub enum ActionKind {
         /// What to tell them.
         message: String,
     },
+    /// Keep a GPU's SM clock at or below this.
+    LockClocks {
+        /// The greatest clock, MHz.
+        max_mhz: u32,
+    },
+    /// Let a GPU's clock go; the undo of `LockClocks`.
+    UnlockClocks,
+    /// Let no new work onto the node.
+    Cordon,
+    /// Let work onto it again; the undo of `Cordon` and `Drain`.
+    Uncordon,
+    /// Move the work off the node, and let no new work onto it.
+    Drain,
+    /// Reset a GPU that nobody uses.
+    ResetGpu,
+    /// Restart the machine.
+    Reboot,
 }
 
 /// How dangerous an action is. Computed here, never taken from whoever asks. Source: `control.md` 9.1.
@@ -61,6 +78,13 @@ impl ActionKind {
         "throttle",
         "unthrottle",
         "notify",
+        "lock_clocks",
+        "unlock_clocks",
+        "cordon",
+        "uncordon",
+        "drain",
+        "reset_gpu",
+        "reboot",
     ];
 
     /// The name as bundles and the command line spell it.
@@ -72,6 +96,13 @@ impl ActionKind {
             Self::Throttle { .. } => "throttle",
             Self::Unthrottle => "unthrottle",
             Self::Notify { .. } => "notify",
+            Self::LockClocks { .. } => "lock_clocks",
+            Self::UnlockClocks => "unlock_clocks",
+            Self::Cordon => "cordon",
+            Self::Uncordon => "uncordon",
+            Self::Drain => "drain",
+            Self::ResetGpu => "reset_gpu",
+            Self::Reboot => "reboot",
         }
     }
 
@@ -79,7 +110,9 @@ impl ActionKind {
     pub const fn protective(&self) -> bool {
         match self {
             Self::PowerCap { .. } | Self::Throttle { .. } | Self::Notify { .. } => true,
-            Self::ReleasePowerCap | Self::Restart | Self::Unthrottle => false,
+            Self::LockClocks { .. } | Self::Cordon => true,
+            Self::ReleasePowerCap | Self::Restart | Self::Unthrottle | Self::UnlockClocks | Self::Uncordon => false,
+            Self::Drain | Self::ResetGpu | Self::Reboot => false,
         }
     }
 
@@ -87,7 +120,8 @@ impl ActionKind {
     pub const fn reversible(&self) -> bool {
         match self {
             Self::PowerCap { .. } | Self::ReleasePowerCap | Self::Throttle { .. } | Self::Unthrottle => true,
-            Self::Notify { .. } | Self::Restart => false,
+            Self::LockClocks { .. } | Self::UnlockClocks | Self::Cordon | Self::Uncordon | Self::Drain => true,
+            Self::Notify { .. } | Self::Restart | Self::ResetGpu | Self::Reboot => false,
         }
     }
 
@@ -95,20 +129,26 @@ impl ActionKind {
     pub const fn idempotent(&self) -> bool {
         match self {
             Self::PowerCap { .. } | Self::ReleasePowerCap | Self::Throttle { .. } | Self::Unthrottle => true,
-            Self::Restart | Self::Notify { .. } => false,
+            Self::LockClocks { .. } | Self::UnlockClocks | Self::Cordon | Self::Uncordon | Self::Drain => true,
+            Self::Restart | Self::Notify { .. } | Self::ResetGpu | Self::Reboot => false,
         }
     }
 
     /// Whether somebody's work stops.
     pub const fn disruptive(&self) -> bool {
-        matches!(self, Self::Restart)
+        matches!(self, Self::Restart | Self::Drain | Self::ResetGpu | Self::Reboot)
     }
 
     /// How dangerous it is.
     pub const fn risk(&self) -> RiskClass {
         match self {
             Self::PowerCap { .. } | Self::Throttle { .. } | Self::Notify { .. } => RiskClass::Safety,
-            Self::ReleasePowerCap | Self::Unthrottle | Self::Restart => RiskClass::Low,
+            Self::LockClocks { .. } | Self::Cordon => RiskClass::Safety,
+            Self::ReleasePowerCap | Self::Unthrottle | Self::Restart | Self::UnlockClocks | Self::Uncordon => {
+                RiskClass::Low
+            }
+            Self::Drain | Self::ResetGpu => RiskClass::Medium,
+            Self::Reboot => RiskClass::High,
         }
     }
 
@@ -117,14 +157,19 @@ impl ActionKind {
         match self {
             Self::PowerCap { .. } => Some(Self::ReleasePowerCap),
             Self::Throttle { .. } => Some(Self::Unthrottle),
+            Self::LockClocks { .. } => Some(Self::UnlockClocks),
+            Self::Cordon | Self::Drain => Some(Self::Uncordon),
             Self::ReleasePowerCap | Self::Restart | Self::Unthrottle | Self::Notify { .. } => None,
+            Self::UnlockClocks | Self::Uncordon | Self::ResetGpu | Self::Reboot => None,
         }
     }
 
-    /// The class of device that it can be done to: `gpu`, `workload`, or any for `notify`.
+    /// The class of device that it can be done to: `gpu`, `workload`, `node`, or any for `notify`.
     pub const fn target_class(&self) -> Option<&'static str> {
         match self {
             Self::PowerCap { .. } | Self::ReleasePowerCap => Some("gpu"),
+            Self::LockClocks { .. } | Self::UnlockClocks | Self::ResetGpu => Some("gpu"),
+            Self::Cordon | Self::Uncordon | Self::Drain | Self::Reboot => Some("node"),
             Self::Restart | Self::Throttle { .. } | Self::Unthrottle => Some("workload"),
             Self::Notify { .. } => None,
         }
@@ -146,7 +191,11 @@ impl fmt::Display for ActionKind {
                 )
             }
             Self::Notify { message } => write!(f, "notify \"{message}\""),
-            Self::ReleasePowerCap | Self::Restart | Self::Unthrottle => f.write_str(self.name()),
+            Self::LockClocks { max_mhz } => {
+                write!(f, "lock_clocks to {}", human(i64::from(*max_mhz), Unit::Megahertz))
+            }
+            Self::ReleasePowerCap | Self::Restart | Self::Unthrottle | Self::UnlockClocks => f.write_str(self.name()),
+            Self::Cordon | Self::Uncordon | Self::Drain | Self::ResetGpu | Self::Reboot => f.write_str(self.name()),
         }
     }
 }
@@ -213,6 +262,11 @@ pub enum Origin {
         /// Why, in the plan's words.
         reason: String,
     },
+    /// The agent's own ladder against faults.
+    Fault {
+        /// Which fault: `xid 79`.
+        code: String,
+    },
 }
 
 impl Origin {
@@ -220,7 +274,7 @@ impl Origin {
     pub const fn command(&self) -> Option<CommandId> {
         match self {
             Self::Command { id, .. } | Self::Plan { id, .. } => Some(*id),
-            Self::Rule { .. } | Self::Cleared { .. } | Self::Local { .. } => None,
+            Self::Rule { .. } | Self::Cleared { .. } | Self::Local { .. } | Self::Fault { .. } => None,
         }
     }
 }

@@ -30,12 +30,19 @@
 //! | `POST /api/v1/action-plans/{id}/shadow` (hub only) | [`ShadowView`]: what policy would say now; the plan stays as it is |
 //! | `POST /api/v1/action-plans/{id}/approve`, `/execute`, `/retry` (hub only) | [`PlanView`] |
 //! | `POST /api/v1/action-plans/{id}/deny`, `/cancel` (hub only) | [`ReasonRequest`] -> [`PlanView`] |
+//! | `GET /api/v1/brains` (hub only) | [`List`]<[`BrainView`]>: a row for each brain and verb |
+//! | `POST /api/v1/brains/{brain}/{verb}/tier` (hub only) | [`GrantRequest`] -> [`BrainView`] |
+//! | `GET /api/v1/forecast?node=&device=` (hub only) | [`ForecastView`] of the embedded brain |
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
 //! | the same at a hub | [`List`]<[`GlassSentView`]>: each node that the token names, or each connected one if it names none |
 //! | `DELETE /api/v1/break-glass?reason=` (agent's socket) | [`GlassView`]: what was open; 409 if nothing is |
-//! | `POST /api/v1/tokens` (hub only) | [`TokenRequest`] -> [`TokenView`] |
+//! | `GET`, `POST /api/v1/tokens` (hub only) | [`List`]<[`JoinTokenView`]>; [`TokenRequest`] -> [`TokenView`] |
+//! | `DELETE /api/v1/tokens/{id}` (hub only) | [`JoinTokenView`] |
+//! | `POST /api/v1/nodes/{name}/deny`, `/allow`, `/remove` (hub only) | [`ReasonRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rename` (hub only) | [`RenameRequest`] -> [`IdentityView`] |
+//! | `POST /api/v1/nodes/{name}/rejoin` (hub only) | [`RejoinNodeRequest`] -> [`TokenView`] |
 //! | `GET /api/v1/stream` | server-sent events, each `data:` a [`StreamEvent`] |
 //! | `POST /api/v1/login` (hub only) | [`LoginRequest`]: a one-time link's code, or a name and a password -> 204 with the session cookie |
 //! | `POST /api/v1/auth/setup` (hub only) | [`SetupRequest`] -> [`UserView`], and the session cookie |
@@ -65,9 +72,11 @@ use crate::reading::{DeviceId, Quantity, Unit};
 use crate::time::Wall;
 
 mod access;
+mod brains;
 mod decisions;
 mod domains;
 mod glass;
+mod integrations;
 mod nodes;
 mod plans;
 mod policies;
@@ -77,9 +86,14 @@ pub use access::{
     ApiTokenRequest, ApiTokenView, AuditCheckView, AuditView, ChangeUserRequest, InviteView, MeView, NewApiTokenView,
     NewUserRequest, PasswordRequest, RefreshRequest, RoleView, RouteView, SetupRequest, TokensView, UserView,
 };
-pub use decisions::{DecisionDetail, DecisionView, EntryView, OutcomeView, ReplayView};
+pub use brains::{
+    BrainScoresView, BrainView, ForecastPointView, ForecastView, ForeseenView, GrantRequest, ReliabilityBinView,
+    TierChangeView,
+};
+pub use decisions::{DecisionDetail, DecisionView, EntryOrder, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
+pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
 pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
@@ -89,16 +103,45 @@ pub use policies::{
     CalendarRuleView, CalendarView, OnlyDraftView, PolicyCountsView, PolicyDetailView, PolicyNodeView, RuleCountsView,
     SimulateView, SimulatedReadingsView, SimulatedView, VerdictCountsView,
 };
-pub use requests::{ActRequest, ActView, LoginLinkView, LoginRequest, ReasonRequest, TokenRequest, TokenView};
+pub use requests::{
+    ActRequest, ActView, HandRequest, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest,
+    RejoinNodeRequest, RenameRequest, TokenRequest, TokenView,
+};
 
-/// Whether a path outside `/api` is a place within the console, which the console's one page shows, rather than one of its files.
-///
-/// Names below the console's folders may hold dots (`/decisions/edge-03.1.42`); elsewhere a dot in the last part means a file.
+/// The first parts of the console's own addresses: `hub/console/src/state/route.ts` reads them. The front page has none.
+const CONSOLE_PAGES: [&str; 20] = [
+    "nodes",
+    "decisions",
+    "policies",
+    "plans",
+    "brains",
+    "tasks",
+    "agents",
+    "clusters",
+    "workloads",
+    "rollouts",
+    "integrations",
+    "events",
+    "domains",
+    "calendar",
+    "access",
+    "audit",
+    "login",
+    "setup",
+    "status",
+    "support",
+];
+
+/// Whether a path outside `/api` is a place within the console, which the console's one page shows. Whatever else is no file is told
+/// to be unknown: a probe that asks for `/healthz` must not take a page for an answer.
 pub fn is_console_place(path: &str) -> bool {
-    let mut parts = path.trim_matches('/').split('/');
-    let folder = parts.next().unwrap_or_default();
-    let last = parts.next_back().unwrap_or(folder);
-    matches!(folder, "nodes" | "decisions" | "policies") || !last.contains('.')
+    let folder = path.trim_matches('/').split('/').next().unwrap_or_default();
+    folder.is_empty() || CONSOLE_PAGES.contains(&folder)
+}
+
+/// Whether whoever asks, by their `Accept`, is a browser that shows a page to a person.
+pub fn wants_page(accept: Option<&str>) -> bool {
+    accept.is_some_and(|accept| accept.contains("text/html"))
 }
 
 /// A page of a list.
@@ -137,8 +180,11 @@ pub struct LineView {
     pub unit: Unit,
     /// A program plays the device.
     pub simulated: bool,
-    /// One value for each time; `None` is a gap.
+    /// One value for each time; `None` is a gap. Where a time stands for several samples, the highest of them.
     pub values: Vec<Option<i64>>,
+    /// The lowest of the samples of each time; absent where each time is one sample.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub low: Vec<Option<i64>>,
 }
 
 /// The active bundle, and how far it has come.
@@ -402,7 +448,11 @@ mod tests {
         check("/decisions/edge-03.1.42", true);
         check("/nodes/rack1.lab", true);
         check("/policies", true);
-        check("/nowhere", true);
+        check("/policies/8", true);
+        check("/plans/0198f.x", true);
+        check("/nowhere", false);
+        check("/healthz", false);
+        check("/metrics", false);
         check("/console.js", false);
         check("/assets/old.css", false);
         check("/favicon.svg", false);

@@ -1,7 +1,7 @@
 //! Turns telemetry blocks and entries into the lines, the time axis and the cut spans of a chart, the same on a hub and on a node.
 //!
-//! Pure. Never invents a value: a sample that is missing is a gap. Where several samples share a point, the highest value stands,
-//! so that no peak is lost.
+//! Pure. Never invents a value: a sample that is missing is a gap. Where several samples share a point, the highest and the lowest value
+//! stand, so that neither a peak nor a dip is lost.
 //!
 //! Invariant: a chart has at most [`POINTS`] points and `LINES` lines while it is made and afterwards, and reads at most `VALUES`
 //! values, however many samples somebody packed into blocks.
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use crate::api::LineView;
 use crate::entry::{EntryBody, Event, RawEntry};
 use crate::ids::{Epoch, Seq};
-use crate::reading::{DeviceId, Series};
+use crate::reading::{DeviceId, Quantity, Series};
 use crate::telemetry::Decoder;
 
 /// Points of a chart: about one for each pixel column that people look at.
@@ -27,15 +27,40 @@ pub fn is_shown(series: &Series) -> bool {
     matches!(series.device.class(), "gpu" | "workload" | "node")
 }
 
+/// Which part of a node's values is drawn, and how finely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// From when on, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// Most points; never more than [`POINTS`], never fewer than two.
+    pub points: usize,
+    /// Only lines of this quantity.
+    pub only: Option<Quantity>,
+}
+
+impl Extent {
+    /// Everything since then, as finely as it goes.
+    pub const fn since(since_ms: i64) -> Self {
+        Self {
+            since_ms,
+            until_ms: i64::MAX,
+            points: POINTS,
+            only: None,
+        }
+    }
+}
+
 /// The time axis in milliseconds since 1970, and one line for each shown series.
 ///
 /// `blocks` are in order; after a hole nothing is shown until the next key block. `simulated` says which devices a program plays.
 pub fn chart<'a>(
     blocks: impl IntoIterator<Item = (Epoch, Seq, &'a [u8])>,
-    since_ms: i64,
+    extent: Extent,
     simulated: impl Fn(&DeviceId) -> bool,
 ) -> (Vec<i64>, Vec<LineView>) {
-    let mut drawing = Drawing::default();
+    let mut drawing = Drawing::of(extent);
     let mut decoder = Decoder::new();
     let mut before: Option<(Epoch, Seq)> = None;
     let mut left = VALUES;
@@ -50,7 +75,7 @@ pub fn chart<'a>(
             None => break,
         };
         let read = decoder.read(block, |decoder, at| {
-            if at.wall.0 >= since_ms {
+            if (extent.since_ms..=extent.until_ms).contains(&at.wall.0) {
                 drawing.sample(decoder, at.wall.0);
             }
         });
@@ -62,19 +87,44 @@ pub fn chart<'a>(
     drawing.finish(simulated)
 }
 
-/// A chart while it is made: never more than [`POINTS`] points, each of so many samples that all have room.
+/// The highest and the lowest sample of each point.
 #[derive(Debug, Default)]
+struct Band {
+    high: Vec<Option<i64>>,
+    low: Vec<Option<i64>>,
+}
+
+/// A chart while it is made: never more than its points, each of so many samples that all have room.
+#[derive(Debug)]
 struct Drawing {
+    points: usize,
+    only: Option<Quantity>,
     at_ms: Vec<i64>,
     /// Samples of a full point, as a power of two.
     each: u32,
     /// Samples of the last point.
     last: u64,
     newest_ms: Option<i64>,
-    lines: BTreeMap<Series, Vec<Option<i64>>>,
+    lines: BTreeMap<Series, Band>,
 }
 
 impl Drawing {
+    fn of(extent: Extent) -> Self {
+        Self {
+            points: extent.points.clamp(2, POINTS),
+            only: extent.only,
+            at_ms: Vec::new(),
+            each: 0,
+            last: 0,
+            newest_ms: None,
+            lines: BTreeMap::new(),
+        }
+    }
+
+    fn shows(&self, series: &Series) -> bool {
+        is_shown(series) && self.only.is_none_or(|only| only == series.quantity)
+    }
+
     /// Adds a sample, unless it is older than the one before.
     fn sample(&mut self, decoder: &Decoder, at_ms: i64) {
         if self.newest_ms.is_some_and(|newest| at_ms <= newest) {
@@ -87,28 +137,31 @@ impl Drawing {
         self.last += 1;
         let point = self.at_ms.len() - 1;
         for (series, value) in decoder.series().iter().zip(decoder.latest()) {
-            let (true, Some(value)) = (is_shown(series), value) else {
+            let (true, Some(value)) = (self.shows(series), value) else {
                 continue;
             };
             if !self.lines.contains_key(series) && self.lines.len() < LINES {
-                self.lines.insert(series.clone(), Vec::new());
+                self.lines.insert(series.clone(), Band::default());
             }
-            if let Some(line) = self.lines.get_mut(series) {
-                line.resize(point + 1, None);
-                line[point] = line[point].max(Some(*value));
+            if let Some(Band { high, low }) = self.lines.get_mut(series) {
+                high.resize(point + 1, None);
+                low.resize(point + 1, None);
+                high[point] = high[point].max(Some(*value));
+                low[point] = Some(low[point].map_or(*value, |least| least.min(*value)));
             }
         }
     }
 
     fn next_point(&mut self, at_ms: i64) {
-        if self.at_ms.len() == POINTS {
+        if self.at_ms.len() == self.points {
             self.each += 1;
             self.at_ms = self.at_ms.iter().copied().step_by(2).collect();
-            for line in self.lines.values_mut() {
-                *line = line
+            for Band { high, low } in self.lines.values_mut() {
+                *high = high
                     .chunks(2)
-                    .map(|pair| pair.iter().copied().max().flatten())
+                    .map(|pair| pair.iter().flatten().copied().max())
                     .collect();
+                *low = low.chunks(2).map(|pair| pair.iter().flatten().copied().min()).collect();
             }
         }
         self.at_ms.push(at_ms);
@@ -116,17 +169,30 @@ impl Drawing {
     }
 
     fn finish(self, simulated: impl Fn(&DeviceId) -> bool) -> (Vec<i64>, Vec<LineView>) {
-        let points = self.at_ms.len();
-        let lines = self.lines.into_iter().map(|(series, mut values)| {
-            values.resize(points, None);
-            LineView {
-                unit: series.quantity.unit(),
-                quantity: series.quantity,
-                simulated: simulated(&series.device),
-                device: series.device,
-                values,
-            }
-        });
+        let (points, single) = (self.at_ms.len(), self.each == 0);
+        let lines = self.lines.into_iter().map(
+            |(
+                series,
+                Band {
+                    high: mut values,
+                    mut low,
+                },
+            )| {
+                values.resize(points, None);
+                low.resize(points, None);
+                if single {
+                    low.clear();
+                }
+                LineView {
+                    unit: series.quantity.unit(),
+                    quantity: series.quantity,
+                    simulated: simulated(&series.device),
+                    device: series.device,
+                    values,
+                    low,
+                }
+            },
+        );
         let lines = lines.collect();
         (self.at_ms, lines)
     }
@@ -184,7 +250,7 @@ impl Cuts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::{Quantity, Reading};
+    use crate::reading::Reading;
     use crate::telemetry::Encoder;
     use crate::time::{Mono, Now, Wall};
 
@@ -220,7 +286,7 @@ mod tests {
         let borrowed = blocks
             .iter()
             .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
-        let (at_ms, lines) = chart(borrowed, since_ms, |device| device.class() == "gpu");
+        let (at_ms, lines) = chart(borrowed, Extent::since(since_ms), |device| device.class() == "gpu");
         assert!(at_ms.len() <= POINTS);
         assert!(
             lines
@@ -236,7 +302,35 @@ mod tests {
         assert_eq!((at_ms.len(), lines.len()), (375, 1), "no line for each core");
         assert_eq!((at_ms[1], lines[0].values[1]), (4_000, Some(40_700)));
         assert_eq!(lines[0].values[374], Some(189_900), "the highest of its four");
-        assert_eq!(check(&blocks(20), 10_000).0.first(), Some(&10_000));
+        assert_eq!(lines[0].low[374], Some(189_600), "and the lowest");
+        let (at_ms, lines) = check(&blocks(20), 10_000);
+        assert_eq!(at_ms.first(), Some(&10_000));
+        assert!(lines[0].low.is_empty(), "each point is one sample");
+    }
+
+    #[test]
+    fn a_part_is_drawn_as_finely_as_it_is_asked_for() {
+        let blocks = blocks(600);
+        let borrowed = || {
+            blocks
+                .iter()
+                .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()))
+        };
+        let part = Extent {
+            since_ms: 100_000,
+            until_ms: 199_000,
+            points: 25,
+            only: Some(Quantity::GpuTemperature),
+        };
+        let (at_ms, lines) = chart(borrowed(), part, |_| true);
+        // A hundred samples in at most 25 points: eight share each.
+        assert_eq!((at_ms.first(), at_ms.len(), lines.len()), (Some(&100_000), 14, 1));
+        assert_eq!((lines[0].low[0], lines[0].values[0]), (Some(50_000), Some(50_700)));
+        let other = Extent {
+            only: Some(Quantity::GpuPower),
+            ..part
+        };
+        assert!(chart(borrowed(), other, |_| true).1.is_empty());
     }
 
     #[test]

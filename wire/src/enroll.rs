@@ -8,9 +8,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::KeyRing;
+use crate::codec::{self, DecodeError};
 use crate::ids::{AgentId, Digest, IdError};
 use crate::time::Wall;
 
@@ -26,6 +28,10 @@ pub const ALPN_PEER: &[u8] = b"sentinel-peer/1";
 pub const RENEW_TAG: u8 = 0x20;
 /// Longest message on these doors.
 pub const MAX_MESSAGE_BYTES: usize = 16 * 1024;
+/// Opens a stream inside a session on which an agent says that it leaves the fleet.
+pub const LEAVE_TAG: u8 = 0x21;
+/// Signed by the node key to join: this, 32 bytes of TLS exporter, the token, and the certificate request.
+pub const JOIN_PREFIX: &[u8] = b"sentinel join v2\0";
 /// Signed by the node key to rejoin: this, then the challenge.
 pub const REJOIN_PREFIX: &[u8] = b"sentinel rejoin v1\0";
 /// Label of the TLS exporter whose 32 bytes are part of the rejoin challenge.
@@ -107,6 +113,72 @@ pub struct JoinRequest {
     pub csr: Vec<u8>,
     /// Version of the program, for people.
     pub program: String,
+    /// Ed25519 by the node key over [`JoinRequest::message`]: whoever asks holds the key and not only its public half. Empty from
+    /// agents of before, which are granted a token that nobody has used.
+    pub signature: Vec<u8>,
+}
+
+/// [`JoinRequest`] as agents of before sent it.
+#[derive(Debug, Serialize, Deserialize)]
+struct UnsignedJoin {
+    token: JoinToken,
+    name: Option<String>,
+    node_key: [u8; 32],
+    csr: Vec<u8>,
+    program: String,
+}
+
+impl JoinRequest {
+    /// What the node key signs. `exporter` is of the TLS session in which it is asked.
+    pub fn message(token: &JoinToken, exporter: &[u8; 32], csr: &[u8]) -> Vec<u8> {
+        [JOIN_PREFIX, exporter, &token.0, csr].concat()
+    }
+
+    /// Reads a request of this version or the one before.
+    pub fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        codec::decode(bytes).or_else(|cause| {
+            let before: UnsignedJoin = codec::decode(bytes).map_err(|_| cause)?;
+            Ok(Self {
+                token: before.token,
+                name: before.name,
+                node_key: before.node_key,
+                csr: before.csr,
+                program: before.program,
+                signature: Vec::new(),
+            })
+        })
+    }
+
+    /// Whether whoever asks holds the node key.
+    pub fn is_signed(&self, exporter: &[u8; 32]) -> bool {
+        let (Ok(key), Ok(signature)) = (
+            VerifyingKey::from_bytes(&self.node_key),
+            Signature::from_slice(&self.signature),
+        ) else {
+            return false;
+        };
+        let message = Self::message(&self.token, exporter, &self.csr);
+        key.verify_strict(&message, &signature).is_ok()
+    }
+}
+
+/// On a stream opened with [`LEAVE_TAG`] in a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaveRequest {
+    /// The name that leaves: the session's own, so that nothing is removed by a mistake about whose session it is.
+    pub agent: AgentId,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LeaveAnswer {
+    /// The hub has forgotten the identity.
+    Left,
+    /// It has not.
+    Refused {
+        /// For people: what happened and what to do.
+        detail: String,
+    },
 }
 
 /// On `sentinel-rejoin/1`: the hub speaks first with 32 random bytes, the agent answers with this.

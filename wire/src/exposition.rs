@@ -1,7 +1,8 @@
 //! Writes metrics as Prometheus reads them: OpenMetrics 1.0, or the older text format 0.0.4.
 //!
 //! One writer for hub and agent, so that both follow the same rules: base units, a unit as suffix, `_total` on counters, `_info` on
-//! constants, every family once with its help. It keeps no values; whoever has them writes a page of them when asked.
+//! constants, every family once with its help. It keeps no values; whoever has them fills a page when asked, and the page can also be
+//! read as it was measured, for whoever sends it another way.
 //!
 //! Invariant: a page of valid names is accepted by `promtool check metrics` and by any OpenMetrics parser.
 //! Source: OpenMetrics 1.0 (ABNF), Prometheus text format 0.0.4.
@@ -49,19 +50,48 @@ pub enum Kind {
     Histogram,
 }
 
-/// A page that is being written.
-#[derive(Debug)]
+/// A page that is being filled: first what was measured, then how it is written.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Page {
-    format: Format,
-    text: String,
+    families: Vec<Family>,
 }
 
-/// One family of a page: its samples come right after its head.
-#[derive(Debug)]
-pub struct Family<'a> {
-    page: &'a mut Page,
-    name: &'a str,
-    kind: Kind,
+/// One family of a page.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Family {
+    /// Its name, without a suffix; its unit, if it has one, is its last word.
+    pub name: String,
+    /// What its values mean.
+    pub kind: Kind,
+    /// For people.
+    pub help: String,
+    /// Its values, one for each set of labels.
+    pub samples: Vec<Sample>,
+}
+
+/// One value of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// (name, value), in order.
+    pub labels: Vec<(String, String)>,
+    /// The value.
+    pub value: Value,
+}
+
+/// What a sample says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number.
+    Number(f64),
+    /// Counts in buckets.
+    Histogram {
+        /// Upper bounds, ascending, without infinity.
+        bounds: Vec<f64>,
+        /// Observations in each bucket alone, and behind them those above the last bound.
+        counts: Vec<u64>,
+        /// Sum of all observations.
+        sum: f64,
+    },
 }
 
 /// Counts in buckets, as they stand now.
@@ -77,95 +107,141 @@ pub struct Buckets<'a> {
 
 impl Page {
     /// An empty page.
-    pub fn new(format: Format) -> Self {
-        Self {
-            format,
-            text: String::new(),
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Begins a family. `name` has no `_total`, `_info` or bucket suffix; its unit, if it has one, is its last word.
-    pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) -> &mut Family {
+        self.families.push(Family {
+            name: name.to_owned(),
+            kind,
+            help: help.to_owned(),
+            samples: Vec::new(),
+        });
+        let last = self.families.len() - 1;
+        &mut self.families[last]
+    }
+
+    /// What was measured.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// The page as text.
+    pub fn text(&self, format: Format) -> String {
+        let mut text = Text {
+            format,
+            out: String::new(),
+        };
+        self.families.iter().for_each(|family| text.family(family));
+        if format == Format::OpenMetrics {
+            text.out.push_str("# EOF\n");
+        }
+        text.out
+    }
+}
+
+impl Family {
+    /// Adds one value. Label values may be any text; their names, and which of them there are, are the caller's promise to stay few.
+    pub fn count(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
+        self.value(labels, float(value))
+    }
+
+    /// Adds one value that may be a fraction.
+    pub fn value(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
+        self.sample(labels, Value::Number(value))
+    }
+
+    /// Adds the buckets of one set of labels.
+    pub fn histogram(&mut self, labels: &[(&str, &str)], buckets: Buckets<'_>) -> &mut Self {
+        let value = Value::Histogram {
+            bounds: buckets.bounds.to_vec(),
+            counts: buckets.counts.to_vec(),
+            sum: buckets.sum,
+        };
+        self.sample(labels, value)
+    }
+
+    fn sample(&mut self, labels: &[(&str, &str)], value: Value) -> &mut Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let labels = labels.iter().map(owned).collect();
+        self.samples.push(Sample { labels, value });
+        self
+    }
+
+    /// The unit that its name ends with, if it is one of the base units that we use.
+    pub fn unit(&self) -> Option<&str> {
+        unit(&self.name)
+    }
+}
+
+/// A page that is being written.
+struct Text {
+    format: Format,
+    out: String,
+}
+
+impl Text {
+    fn family(&mut self, family: &Family) {
         let old = self.format == Format::Text;
-        let (shown, word) = match kind {
-            Kind::Gauge => (name.to_owned(), "gauge"),
-            Kind::Histogram => (name.to_owned(), "histogram"),
+        let name = &family.name;
+        let (shown, word) = match family.kind {
+            Kind::Gauge => (name.clone(), "gauge"),
+            Kind::Histogram => (name.clone(), "histogram"),
             Kind::Counter if old => (format!("{name}_total"), "counter"),
-            Kind::Counter => (name.to_owned(), "counter"),
+            Kind::Counter => (name.clone(), "counter"),
             Kind::Info if old => (format!("{name}_info"), "gauge"),
-            Kind::Info => (name.to_owned(), "info"),
+            Kind::Info => (name.clone(), "info"),
         };
         self.line(format_args!("# TYPE {shown} {word}"));
         if let (Format::OpenMetrics, Some(unit)) = (self.format, unit(name)) {
             self.line(format_args!("# UNIT {shown} {unit}"));
         }
-        self.line(format_args!(
-            "# HELP {shown} {}",
-            escaped(help, self.format == Format::OpenMetrics)
-        ));
-        Family { page: self, name, kind }
-    }
-
-    /// The page.
-    pub fn finish(mut self) -> String {
-        if self.format == Format::OpenMetrics {
-            self.text.push_str("# EOF\n");
-        }
-        self.text
-    }
-
-    fn line(&mut self, text: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "{text}");
-    }
-}
-
-impl Family<'_> {
-    /// Adds one value. Label values may be any text; their names, and which of them there are, are the caller's promise to stay few.
-    #[expect(clippy::cast_precision_loss, reason = "a page shows floats, as both formats do")]
-    pub fn count(&mut self, labels: &[(&str, &str)], value: u64) -> &mut Self {
-        self.value(labels, value as f64)
-    }
-
-    /// Adds one value that may be a fraction.
-    pub fn value(&mut self, labels: &[(&str, &str)], value: f64) -> &mut Self {
-        let suffix = match self.kind {
+        let help = escaped(&family.help, self.format == Format::OpenMetrics);
+        self.line(format_args!("# HELP {shown} {help}"));
+        let suffix = match family.kind {
             Kind::Counter => "_total",
             Kind::Info => "_info",
             Kind::Gauge | Kind::Histogram => "",
         };
-        self.sample(suffix, labels, None, value);
-        self
-    }
-
-    /// Adds the buckets of one set of labels.
-    pub fn histogram(&mut self, labels: &[(&str, &str)], buckets: Buckets<'_>) -> &mut Self {
-        let mut seen = 0;
-        let bounds = buckets.bounds.iter().copied().chain([f64::INFINITY]);
-        for (bound, count) in bounds.zip(buckets.counts) {
-            seen += count;
-            self.sample("_bucket", labels, Some(bound), float(seen));
+        for Sample { labels, value } in &family.samples {
+            match value {
+                Value::Number(value) => self.sample((name, suffix), labels, None, *value),
+                Value::Histogram { bounds, counts, sum } => {
+                    let mut seen = 0;
+                    let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+                    for (bound, count) in bounds.zip(counts) {
+                        seen += count;
+                        self.sample((name, "_bucket"), labels, Some(bound), float(seen));
+                    }
+                    self.sample((name, "_sum"), labels, None, *sum);
+                    self.sample((name, "_count"), labels, None, float(seen));
+                }
+            }
         }
-        self.sample("_sum", labels, None, buckets.sum);
-        self.sample("_count", labels, None, float(seen));
-        self
     }
 
-    fn sample(&mut self, suffix: &str, labels: &[(&str, &str)], bound: Option<f64>, value: f64) {
+    fn sample(&mut self, (name, suffix): (&str, &str), labels: &[(String, String)], bound: Option<f64>, value: f64) {
         let bound = bound.map(number);
         let le = bound.iter().map(|bound| ("le", bound.as_str()));
+        let labels = labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut set = String::new();
-        for (name, value) in labels.iter().copied().chain(le) {
+        for (name, value) in labels.chain(le) {
             let comma = if set.is_empty() { "" } else { "," };
             let _ = write!(set, "{comma}{name}=\"{}\"", escaped(value, true));
         }
-        let name = self.name;
         let value = number(value);
         if set.is_empty() {
-            self.page.line(format_args!("{name}{suffix} {value}"));
+            self.line(format_args!("{name}{suffix} {value}"));
         } else {
-            self.page.line(format_args!("{name}{suffix}{{{set}}} {value}"));
+            self.line(format_args!("{name}{suffix}{{{set}}} {value}"));
         }
+    }
+
+    fn line(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.out, "{text}");
     }
 }
 
@@ -211,7 +287,7 @@ mod tests {
     use super::*;
 
     fn page(format: Format) -> String {
-        let mut page = Page::new(format);
+        let mut page = Page::new();
         page.family("sentinel_build", Kind::Info, "Version.")
             .count(&[("version", "0.1.0")], 1);
         page.family("jobs", Kind::Counter, "Jobs \"done\".")
@@ -224,7 +300,7 @@ mod tests {
                 sum: 4.25,
             },
         );
-        page.finish()
+        page.text(format)
     }
 
     #[test]

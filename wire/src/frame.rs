@@ -147,7 +147,7 @@ frames! {
     Entries(Entries) = 16, Journal;
     /// Agent: one telemetry block.
     Telemetry(TelemetryBlock) = 24, Telemetry;
-    /// Hub, and an agent that was asked: a whole bundle.
+    /// Hub, an agent that was asked, and an agent to its neighbours: a whole bundle.
     Bundle(SignedBundle) = 32, Bundle;
     /// Hub: who may sign bundles and beacons. On the stream of bundles, before the bundle that needs it.
     Roles(RoleDocuments) = 33, Bundle;
@@ -281,6 +281,28 @@ pub struct PeerState {
     pub site: String,
     /// How it stands with the hub.
     pub reach: Reach,
+    /// What it holds of the signed policy: a neighbour that holds newer passes it on.
+    pub held: Held,
+}
+
+/// How new the signed policy is that an agent holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Version of the newest role document; 0: none.
+    pub roles: u64,
+    /// The active bundle.
+    pub bundle: BundleRef,
+    /// Number of the newest beacon; 0: none.
+    pub beacon: u64,
+}
+
+impl Held {
+    /// Of an agent that holds nothing.
+    pub const NOTHING: Self = Self {
+        roles: 0,
+        bundle: BundleRef::NONE,
+        beacon: 0,
+    };
 }
 
 /// How an agent stands with the hub. The order is part of the wire format: add at the end only.

@@ -90,7 +90,7 @@ pub enum DeploymentChange {
     },
     /// Go back to a revision.
     RollBack {
-        /// Its number.
+        /// Its number; 0 for the one before the newest.
         revision: u64,
     },
     /// Another image.
@@ -112,6 +112,52 @@ impl DeploymentChange {
             Self::RollBack { .. } => "deployment.rollback",
             Self::SetImage { .. } => "deployment.image",
             Self::Delete => "deployment.delete",
+        }
+    }
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NodeRef {
+    /// Which cluster.
+    pub cluster: String,
+    /// Its name there.
+    pub name: String,
+}
+
+impl NodeRef {
+    /// Holds its names against their lengths and grammar.
+    pub fn check(&self) -> Result<(), PlanProblem> {
+        let Self { cluster, name } = self.clone();
+        Target::ClusterNode { cluster, name }.check()
+    }
+}
+
+impl fmt::Display for NodeRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:node/{}", self.cluster, self.name)
+    }
+}
+
+/// One change of a node. Each says how it should be, so that twice is once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeChange {
+    /// Let no new pods onto it.
+    Cordon,
+    /// Let pods onto it again.
+    Uncordon,
+    /// Let no new pods onto it, and move those that are there, as their disruption budgets allow.
+    Drain,
+}
+
+impl NodeChange {
+    /// The verb in the journal, such as `node.drain`.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Cordon => "node.cordon",
+            Self::Uncordon => "node.uncordon",
+            Self::Drain => "node.drain",
         }
     }
 }
@@ -150,6 +196,8 @@ pub struct ClusterView {
     pub namespace: String,
     /// Its labels: (name, value).
     pub labels: Vec<(String, String)>,
+    /// Address of its Prometheus.
+    pub prometheus: Option<String>,
     /// Since when it is registered.
     pub registered_at: Wall,
     /// `ready`, `not_ready`, `forbidden` or `unreachable`.
@@ -182,8 +230,67 @@ pub struct DeploymentView {
     pub revision: Option<u64>,
 }
 
+/// What a comparison of a canary with its baseline said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisView {
+    /// When.
+    pub at: Wall,
+    /// `pass`, `inconclusive` or `abort`.
+    pub verdict: String,
+    /// What may be done next: `advance`, `extend`, `wait`, `hold` or `roll_back`.
+    pub next: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Share of the known weight that passes, of 100.
+    pub score: Option<f64>,
+    /// Guards that fired.
+    pub guards: Vec<String>,
+    /// Metric by metric.
+    pub metrics: Vec<MetricView>,
+}
+
+/// What one metric says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricView {
+    /// Its name.
+    pub name: String,
+    /// `pass`, `fail` or `no_data`.
+    pub outcome: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// Whether its failure alone takes the canary back.
+    pub critical: bool,
+    /// What was measured of the baseline.
+    pub baseline: Distribution,
+    /// And of the canary.
+    pub canary: Distribution,
+    /// Independent samples of both.
+    pub effective: (usize, usize),
+    /// Samples of each side that are missing before anything can be said.
+    pub still_needed: usize,
+    /// How much larger the canary is.
+    pub shift: Option<f64>,
+    /// The 98 % interval of that.
+    pub interval: Option<(f64, f64)>,
+    /// Up to which shift nothing is said.
+    pub tolerated: Option<f64>,
+    /// Probability of so much by chance.
+    pub p: Option<f64>,
+    /// What bets against the canary have made of 1, and from which on it is taken back at any time.
+    pub wealth: Option<(f64, f64)>,
+}
+
+/// What was measured of one side.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Distribution {
+    /// How many values.
+    pub samples: usize,
+    /// Smallest to largest in 20 equal parts: 21 values, or none.
+    pub quantiles: Vec<f64>,
+}
+
 /// A rollout, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RolloutView {
     /// Its id.
     pub id: String,
@@ -213,6 +320,12 @@ pub struct RolloutView {
     pub started_at: Wall,
     /// Who started it.
     pub started_by: String,
+    /// Traffic that the canary should have, in percent; absent where traffic follows replicas.
+    pub weight: Option<u8>,
+    /// Its steps in few words.
+    pub plan: Vec<String>,
+    /// What the last comparison said.
+    pub analysis: Option<AnalysisView>,
 }
 
 /// What registers a cluster.
@@ -233,6 +346,9 @@ pub struct RegisterCluster {
     /// Its labels.
     #[serde(default)]
     pub labels: Vec<(String, String)>,
+    /// Address of the Prometheus that knows its workloads, such as `http://prometheus.internal:9090`.
+    #[serde(default)]
+    pub prometheus: Option<String>,
 }
 
 /// A change of a deployment as it is asked for.

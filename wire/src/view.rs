@@ -224,6 +224,7 @@ impl Display for WantedBy<'_> {
             Origin::Cleared { rule } => write!(f, "rule {rule}, which cleared"),
             Origin::Command { who, reason, .. } => write!(f, "{who} through the hub: {reason}"),
             Origin::Local { who, reason } => write!(f, "{who} at the node: {reason}"),
+            Origin::Fault { code } => write!(f, "the ladder against faults, because of {code}"),
             Origin::Plan {
                 plan,
                 step,

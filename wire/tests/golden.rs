@@ -20,7 +20,7 @@ use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::fault::{NextStep, Severity};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
+    HEADER_BYTES, Held, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
     TelemetryBlock, Welcome,
 };
 use wire::ids::KeyId;
@@ -188,6 +188,11 @@ fn frames_about_paths() {
         &Frame::PeerState(PeerState {
             site: "site-b".to_owned(),
             reach: Reach::Direct,
+            held: Held {
+                roles: 2,
+                bundle: bundle(9),
+                beacon: 77,
+            },
         }),
     );
 }
@@ -603,6 +608,21 @@ fn actions_origins_and_outcomes_of_every_kind() {
         golden!("actions"),
         &kinds.into_iter().map(action).collect::<Vec<Action>>(),
     );
+    let more = vec![
+        ActionKind::LockClocks { max_mhz: 1_200 },
+        ActionKind::UnlockClocks,
+        ActionKind::Cordon,
+        ActionKind::Uncordon,
+        ActionKind::Drain,
+        ActionKind::ResetGpu,
+        ActionKind::Reboot,
+    ];
+    check(
+        golden!("actions-2"),
+        &more.into_iter().map(action).collect::<Vec<Action>>(),
+    );
+    let code = "xid 95".to_owned();
+    check(golden!("origin-fault"), &Origin::Fault { code });
     let rule = || "hot-gpu".to_owned();
     let who = || "ann".to_owned();
     let reason = || "maintenance".to_owned();
@@ -757,16 +777,21 @@ fn messages_of_the_probe() {
 
 #[test]
 fn messages_of_enrolment() {
-    check(
-        golden!("join-request"),
-        &JoinRequest {
-            token: JoinToken([0x11; 16]),
-            name: Some("edge-03".to_owned()),
-            node_key: [0x22; 32],
-            csr: vec![0x30, 0x82],
-            program: "0.1.0".to_owned(),
-        },
-    );
+    let join_request = |signature| JoinRequest {
+        token: JoinToken([0x11; 16]),
+        name: Some("edge-03".to_owned()),
+        node_key: [0x22; 32],
+        csr: vec![0x30, 0x82],
+        program: "0.1.0".to_owned(),
+        signature,
+    };
+    check(golden!("join-request-2"), &join_request(vec![0x44; 64]));
+    // As agents of before sent it: without the proof.
+    let before = bytes_of(golden!("join-request"));
+    assert_eq!(JoinRequest::read(&before), Ok(join_request(Vec::new())));
+    let now = bytes_of(golden!("join-request-2"));
+    assert_eq!(JoinRequest::read(&now), Ok(join_request(vec![0x44; 64])));
+    assert!(JoinRequest::read(&now[..now.len() - 1]).is_err());
     check(
         golden!("rejoin-request"),
         &RejoinRequest {

@@ -384,6 +384,9 @@ impl Agent {
 
     fn close_with(&mut self, index: usize, outcome: Outcome, now: Now) {
         let open = self.marks.open.remove(index);
+        if matches!(open.origin, Origin::Fault { .. }) {
+            self.remedy_ended(&outcome);
+        }
         if let Some(judge) = &mut self.judge {
             judge.finished(&open.action, &open.origin, outcome.state, now.mono);
         }

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::commands::Waiting;
 use crate::domains::Domains;
 use crate::effect::{Batch, Effect, Log, Token};
+use crate::faults::Remedies;
 use crate::findings::Known;
 use crate::input::{AppendError, Floor, Input, Recovered, Settings};
 use crate::link::Link;
@@ -59,6 +60,7 @@ pub struct Agent {
     pub(crate) link: Link,
     pub(crate) domains: Domains,
     pub(crate) findings: Known,
+    pub(crate) remedies: Remedies,
     pub(crate) mesh: Mesh,
     /// Commands that came while nothing could be recorded, oldest first, and when they expire.
     pub(crate) postponed: VecDeque<crate::commands::Postponed>,
@@ -113,6 +115,9 @@ impl Agent {
             clean,
         } = recover::start(&recovered, reuse_epoch);
         let mut marks = marks;
+        if cfg!(feature = "planted") && planted == Planted::ForgetHold {
+            marks.held = None;
+        }
         let lost_marks = recovered.marks.as_deref().and_then(Marks::decode).is_none();
         let chain = roles::recovered(&settings, &mut marks, recovered.roles);
         let floor = recovered.floor.unwrap_or_default();
@@ -141,6 +146,7 @@ impl Agent {
             link: Link::new(settings.seed, now.mono),
             domains: Domains::default(),
             findings: Known::default(),
+            remedies: Remedies::default(),
             mesh: Mesh::default(),
             postponed: VecDeque::new(),
             orders: VecDeque::new(),
@@ -168,6 +174,7 @@ impl Agent {
         let started = Event::Started { version, clean };
         agent.push(EntryBody::Event(started), now);
         agent.take_bundle_back(recovered.bundle, lost_marks, stale, now);
+        agent.marks.ladder.resumed(now.mono);
         agent.probe_open();
         agent.turn(now);
         agent
@@ -189,6 +196,13 @@ impl Agent {
             }
             Input::Fault(fault) => self.on_fault(fault, now),
             Input::DeviceWell(device) => self.on_device_well(device, now),
+            Input::Retimed {
+                block_every,
+                append_deadline,
+            } => {
+                self.settings.append_deadline = append_deadline;
+                self.telemetry.retime(block_every);
+            }
             Input::Workload { name, pid, detail } => {
                 let why = format!("workload {name} does not run: {detail}");
                 self.note_trouble(&name, Some(why).filter(|_| pid.is_none()));
@@ -203,6 +217,7 @@ impl Agent {
             Input::LinkDown { reason } => self.on_link_down(reason, now),
             Input::Path { via } => self.on_path(via),
             Input::Neighbours(neighbours) => self.on_neighbours(neighbours, now),
+            Input::Passed { frame } => self.on_passed(frame, now),
             Input::Frame(frame) => self.on_frame(frame, now),
             Input::Loaded { token, found } => self.on_loaded(token, found, now),
             Input::Local { request, what } => self.on_local(request, what, now),
@@ -232,6 +247,7 @@ impl Agent {
             self.link.due(),
             self.domains.due(),
             self.next_order(),
+            self.ladder_due(),
         ];
         let due = due.into_iter().flatten().min();
         let due = due.map(|at| at.since(now.mono));
@@ -276,6 +292,7 @@ impl Agent {
         }
         self.telemetry.observe(readings, now, &mut self.marks.blocks);
         self.verify_effects(readings, now);
+        self.look_at_devices(readings, now);
         self.observe(readings, now);
     }
 
@@ -444,6 +461,7 @@ impl Agent {
         if self.authority.until.is_some_and(|until| now.mono >= until) {
             self.look_at_authority(now);
         }
+        self.turn_ladder(now);
         if !self.marks.open.is_empty() {
             self.expire_verifications(now);
             self.advance_actions(now);

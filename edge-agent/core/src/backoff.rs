@@ -2,10 +2,10 @@
 //!
 //! A short outage should end within a blink, and a hub that comes back must not be trampled. So: a fast phase of [`FAST_PHASE`] with
 //! small random delays, then exponential delays to [`LONGEST`] with jitter added above them, and a slot that the hub named
-//! comes before both.
+//! comes before both. A delay is never long beside the outage that it follows, so that whoever mends a path does not wait as long again.
 //!
 //! Invariant: outside the fast phase no two tries are closer than [`FIRST_DELAY`]; no delay is longer than
-//! `LONGEST` + a quarter of it, unless the hub asked for it.
+//! `LONGEST`, nor than a [`SHARE`]th of the outage, plus a quarter of it, unless the hub asked for it.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ const FAST_DELAY_MS: u64 = 300;
 pub(crate) const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Longest delay before jitter.
 pub(crate) const LONGEST: Duration = Duration::from_secs(300);
+/// A delay is at most this part of the outage so far: a path that was cut for ten minutes is found again within half a minute.
+const SHARE: u32 = 20;
 /// A session that lasted this long ends the outage before it; a shorter one was a part of it.
 pub(crate) const SETTLED: Duration = Duration::from_secs(10);
 
@@ -102,7 +104,11 @@ impl Backoff {
         if now.since(since) < FAST_PHASE {
             return Duration::from_millis(self.random.up_to(FAST_DELAY_MS));
         }
-        let delay = FIRST_DELAY.saturating_mul(2u32.saturating_pow(self.slow)).min(LONGEST);
+        let share = (now.since(since) / SHARE).max(FIRST_DELAY);
+        let delay = FIRST_DELAY
+            .saturating_mul(2u32.saturating_pow(self.slow))
+            .min(LONGEST)
+            .min(share);
         self.slow = self.slow.saturating_add(1);
         self.jittered(delay)
     }
@@ -170,6 +176,9 @@ mod tests {
                     prop_assert!(*delay <= Duration::from_millis(FAST_DELAY_MS));
                 } else {
                     prop_assert!(*delay >= FIRST_DELAY);
+                    // A cut of six and a half minutes once cost 51 s more.
+                    let share = (at.since(start) / SHARE).max(FIRST_DELAY);
+                    prop_assert!(*delay <= share + share / 4);
                 }
             }
             prop_assert!(all[399].1 >= LONGEST, "in the end the delays are long");

@@ -216,7 +216,8 @@ impl Agent {
         let Ok(payload) = beacon.open(ring, &self.settings.trust_domain) else {
             return;
         };
-        if payload.number <= self.marks.beacon || self.ended(RoleName::Beacon, now).is_some() {
+        let is_known = payload.number <= self.marks.beacon && !self.has_planted(Planted::OldBeacon);
+        if is_known || self.ended(RoleName::Beacon, now).is_some() {
             return;
         }
         // Nothing of a beacon counts, its number included, before all of it was checked: one that names a bundle below the floor
@@ -225,6 +226,7 @@ impl Agent {
             return;
         }
         self.marks.beacon = payload.number;
+        self.mesh.beacon = Some(beacon.clone());
         let floor = &mut self.marks.floor;
         floor.generation = floor.generation.max(payload.bundle.generation);
         if payload.bundle == self.marks.bundle && self.judge.is_some() {
@@ -244,7 +246,10 @@ impl Agent {
     /// Looks the authority step up; a change is an entry.
     pub(crate) fn look_at_authority(&mut self, now: Now) {
         let Some(judge) = &self.judge else { return };
-        let policy_age_ms = self.policy_age_ms(now.mono);
+        let policy_age_ms = match self.has_planted(Planted::KeepAuthority) {
+            true => 0,
+            false => self.policy_age_ms(now.mono),
+        };
         let (step, next_ms) = judge.bundle().authority(policy_age_ms);
         let by_age = AuthorityNow {
             step,
@@ -277,8 +282,8 @@ impl Agent {
     }
 
     /// Verifies, decodes, compares, checks. `Ok(None)`: it is the active one already.
-    #[allow(clippy::type_complexity)] // one caller, right above
-    fn open_bundle(
+    #[allow(clippy::type_complexity)] // two callers, which want different parts
+    pub(crate) fn open_bundle(
         &self,
         signed: &SignedBundle,
         now: Now,
@@ -296,7 +301,9 @@ impl Agent {
         let floor = self.marks.floor.generation;
         // What is active from before a rotation of the policy keys counts as older than all that the new ones sign.
         let comparable = self.marks.bundle_since == self.policy_since();
-        let replaces_other = self.judge.is_some() && comparable && reference.generation <= self.marks.bundle.generation;
+        let equal = self.has_planted(Planted::EqualGeneration) && reference.generation == self.marks.bundle.generation;
+        let is_newer = equal || reference.generation > self.marks.bundle.generation;
+        let replaces_other = self.judge.is_some() && comparable && !is_newer;
         let below = reference.generation < floor || replaces_other;
         if below && !self.has_planted(Planted::SkipFloor) {
             return Err(refused(format!(

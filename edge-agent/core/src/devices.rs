@@ -20,7 +20,7 @@ impl Agent {
                 self.note_trouble(device.id.as_str(), None);
                 continue;
             };
-            let (min, max) = firmware_profiles::power_caps_mw(&device.model, accepts);
+            let (min, max) = self.settings.profiles.power_caps_mw(&device.model, accepts);
             device.power_cap_range_mw = Some((min, max));
             let why = (min > max).then(|| {
                 let watts = |mw: u32| human(i64::from(mw), Unit::Milliwatt);

@@ -9,6 +9,7 @@ use wire::ids::{DecisionId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle, SignedRoles};
 
 use crate::input::{Floor, Run};
+use crate::mesh::Shared;
 
 /// Pairs a request to the shell with its completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +69,8 @@ pub enum Effect {
         /// The answer.
         answer: LocalAnswer,
     },
+    /// Neighbours may be given this from now on.
+    Share(Box<Shared>),
     /// Everything is appended; the process may end.
     Stopped,
 }

@@ -1,13 +1,16 @@
 //! Faults of the machine: what was seen, what it means, and what comes next.
 //!
 //! The shell brings what the kernel log, the driver and the GPU probe say; here it becomes a [`Fault`] of a known class with a
-//! severity, a meaning and a next step, and a storm becomes a first report and one summary a minute. Nothing here acts.
+//! severity, a meaning and a next step, and a storm becomes a first report and one summary a minute. Only `faults/remedy.rs` acts, where the settings say so.
 //!
 //! Invariant: a code that nobody knows is a fault too, and its next step never touches the device.
-//! Read next: `faults/kernel.rs` (lines of the log), `faults/xid.rs` (NVIDIA's codes), `faults/storm.rs` (how many become few).
+//! Read next: `faults/kernel.rs` (lines of the log), `faults/xid.rs` (NVIDIA's codes), `faults/storm.rs` (how many become few),
+//! `faults/ladder.rs` (what is done about them, and how often).
 
 pub mod gpu;
 pub mod kernel;
+pub mod ladder;
+mod remedy;
 pub mod storm;
 pub mod xid;
 
@@ -17,6 +20,7 @@ use wire::fault::{NextStep, Severity};
 use wire::time::Now;
 
 use crate::agent::Agent;
+pub(crate) use remedy::Remedies;
 
 /// What a sighting is about, before it is known which device of the node that is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +85,7 @@ pub fn device_of(place: &Place) -> DeviceId {
 impl Agent {
     /// Notes a fault in the journal. What takes work from the device makes the node unhealthy until the device is well again.
     pub(crate) fn on_fault(&mut self, fault: Fault, now: Now) {
+        self.climb(&fault, now);
         let Fault {
             sighting,
             device,
@@ -104,6 +109,7 @@ impl Agent {
 
     /// A device answers and its driver wants nothing done: whatever was wrong with it is over.
     pub(crate) fn on_device_well(&mut self, device: DeviceId, now: Now) {
+        self.climb_down(&device, now);
         if self.trouble_of(&trouble(&device)).is_some() {
             self.note_trouble(&trouble(&device), None);
             self.push_event(Event::FaultOver { device }, now);

@@ -38,6 +38,13 @@ pub enum Input {
     Fault(crate::faults::Fault),
     /// A device answers and its driver wants nothing done.
     DeviceWell(wire::DeviceId),
+    /// Settings that count from now on.
+    Retimed {
+        /// As [`Settings::block_every`].
+        block_every: Duration,
+        /// As [`Settings::append_deadline`].
+        append_deadline: Duration,
+    },
     /// A supervised process started or ended.
     Workload {
         /// Its name.
@@ -100,6 +107,11 @@ pub enum Input {
     Neighbours(Vec<NeighbourView>),
     /// A frame from the hub, on the session that is up.
     Frame(Frame),
+    /// A neighbour passed something on that the hub has signed.
+    Passed {
+        /// Role documents, a bundle or a beacon; anything else is ignored.
+        frame: Frame,
+    },
     /// The answer to [`crate::Effect::Load`].
     Loaded {
         /// Which.
@@ -296,6 +308,10 @@ pub struct Settings {
     pub block_every: Duration,
     /// How long the journal may take before protective actions go on without it.
     pub append_deadline: Duration,
+    /// Whether the ladder against faults acts by itself, as far as policy permits it.
+    pub climbs: bool,
+    /// What may be asked of which model.
+    pub profiles: firmware_profiles::Catalogue,
     /// When the certificate ends; 1970 for a node that has none.
     pub certificate_ends: Wall,
     /// How often the node key had to be used.

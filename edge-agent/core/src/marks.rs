@@ -15,11 +15,14 @@ use wire::time::Mono;
 use wire::{BundleRef, SignedBundle, SignedRoles};
 
 use crate::actions::Open;
+use crate::faults::ladder::Ladder;
 use crate::input::Floor;
 
 /// First byte of the encoding; a build that finds another one treats the marks as damaged.
-const LAYOUT: u8 = 6;
-/// The layout before it: the same without `calms`, the last field.
+const LAYOUT: u8 = 7;
+/// The layout before it: the same without `ladder`, the last field.
+const BEFORE_LADDER: u8 = 6;
+/// The layout before that: without `calms` too, which stands before it.
 const BEFORE_CALMS: u8 = 5;
 
 /// Commands whose ids are remembered. A command expires in minutes, and a hub sends some per second at most.
@@ -86,6 +89,8 @@ pub(crate) struct Marks {
     pub(crate) roles_floor: (u64, u64),
     /// What the encoding of the ledger leaves out.
     pub(crate) calms: policy::Calms,
+    /// What was done about faults, and how often.
+    pub(crate) ladder: Ladder,
 }
 
 impl Marks {
@@ -118,6 +123,7 @@ impl Marks {
             ended_told: 0,
             roles_floor: (0, 0),
             calms: policy::Calms::default(),
+            ladder: Ladder::default(),
         }
     }
 
@@ -133,8 +139,9 @@ impl Marks {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut marks: Self = match bytes.split_first() {
             Some((&LAYOUT, rest)) => codec::decode(rest).ok(),
-            // An empty list is one zero.
-            Some((&BEFORE_CALMS, rest)) => codec::decode(&[rest, &[0]].concat()).ok(),
+            // An empty list is one zero; a ladder has two.
+            Some((&BEFORE_LADDER, rest)) => codec::decode(&[rest, &[0, 0]].concat()).ok(),
+            Some((&BEFORE_CALMS, rest)) => codec::decode(&[rest, &[0, 0, 0]].concat()).ok(),
             _ => None,
         }?;
         (marks.floor.roles, marks.floor.policy_since) = marks.roles_floor;
@@ -195,15 +202,18 @@ mod tests {
     }
 
     #[test]
-    fn marks_of_the_layout_before_are_read() {
+    fn marks_of_the_layouts_before_are_read() {
         let mut marks = Marks::fresh(Epoch(7));
         marks.remember(CommandId([3; 16]));
         let mut bytes = marks.encode();
         assert_eq!(
-            (bytes[0], bytes.pop()),
-            (LAYOUT, Some(0)),
+            (bytes[0], bytes.pop(), bytes.pop()),
+            (LAYOUT, Some(0), Some(0)),
             "the new field is the last, and empty"
         );
+        bytes[0] = BEFORE_LADDER;
+        assert_eq!(Marks::decode(&bytes), Some(marks.clone()));
+        assert_eq!(bytes.pop(), Some(0), "the one before is empty too");
         bytes[0] = BEFORE_CALMS;
         assert_eq!(Marks::decode(&bytes), Some(marks));
     }

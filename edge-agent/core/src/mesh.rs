@@ -4,21 +4,23 @@
 //! neighbour with more than packets, which are sealed end to end.
 //!
 //! Invariant: only a neighbour with a path of its own carries, so that a packet is carried once and never in a circle.
-//! Read next: `homing.rs` (when a node goes back to its own path), `edge-agent/src/peers.rs` (who carries).
+//! Read next: `homing.rs` (when a node goes back to its own path), `shared.rs` (what is passed on), `edge-agent/src/peers.rs` (who carries).
 
 mod homing;
+mod shared;
 
 pub use homing::Homing;
+pub use shared::Shared;
 
-use wire::AgentId;
 use wire::api::{Isolation, NeighbourView};
-use wire::frame::{Frame, NodePath, Reach};
+use wire::frame::{Frame, Held, NodePath, Reach};
 use wire::time::Now;
+use wire::{AgentId, Beacon};
 
 use crate::agent::Agent;
 
 /// What is known of the site.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Mesh {
     /// Those in touch, by name.
     neighbours: Vec<NeighbourView>,
@@ -26,6 +28,22 @@ pub(crate) struct Mesh {
     via: Option<AgentId>,
     /// What the hub has heard in this session; that nobody carries it goes without saying.
     told: Option<AgentId>,
+    /// The beacon that was heard last, as it travels.
+    pub(crate) beacon: Option<Beacon>,
+    /// What the shell last got to pass on.
+    shared: Held,
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self {
+            neighbours: Vec::new(),
+            via: None,
+            told: None,
+            beacon: None,
+            shared: Held::NOTHING,
+        }
+    }
 }
 
 /// The neighbour that should carry this node: one with a path of its own, the nearest first.
@@ -68,8 +86,9 @@ impl Agent {
         (self.mesh.via, self.mesh.told) = (None, None);
     }
 
-    /// What every turn ends with: the hub hears by which way this node reaches it.
+    /// What every turn ends with: the hub hears by which way this node reaches it, and neighbours get what is new.
     pub(crate) fn turn_mesh(&mut self) {
+        self.share();
         if self.link.is_welcomed() && self.mesh.told != self.mesh.via {
             self.mesh.told.clone_from(&self.mesh.via);
             let via = self.mesh.via.clone();
@@ -111,6 +130,7 @@ mod tests {
                     _ => Reach::Alone,
                 },
                 rtt_us: next().parse().expect("microseconds"),
+                generation: 0,
             }
         };
         text.split_whitespace().map(one).collect()

@@ -28,6 +28,14 @@ pub enum Planted {
     ForgetBudgets,
     /// Believes that it is always its turn.
     TakeTurn,
+    /// Takes a beacon that was heard before for a fresh one.
+    OldBeacon,
+    /// Takes another bundle of the same generation.
+    EqualGeneration,
+    /// Forgets over a restart that a person holds the node.
+    ForgetHold,
+    /// Goes on with the authority that it had.
+    KeepAuthority,
 }
 
 impl Agent {

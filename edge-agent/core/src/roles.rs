@@ -93,7 +93,7 @@ impl Agent {
         }
     }
 
-    fn next_chain(&self, documents: &[SignedRoles]) -> Result<RoleChain, RoleError> {
+    pub(crate) fn next_chain(&self, documents: &[SignedRoles]) -> Result<RoleChain, RoleError> {
         let chain = match &self.roles {
             Some(chain) => chain.follow(documents)?,
             None => RoleChain::open(&pin(&self.settings), documents, &self.settings.trust_domain)?,

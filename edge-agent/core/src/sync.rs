@@ -21,6 +21,7 @@ use wire::ids::{Epoch, HubEpoch, Seq};
 use wire::time::{Mono, Now};
 
 use crate::agent::Agent;
+use crate::backoff::LONGEST;
 use crate::effect::{Effect, Log};
 use crate::input::Loaded;
 use crate::link::{Due, Session, Stage, Stream};
@@ -31,6 +32,8 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 const BLOCK_WINDOW_BYTES: usize = 1024 * 1024;
 /// One read of the journal: half a frame, so that one read never needs two.
 const LOAD_BYTES: usize = MAX_ENTRIES_BYTES / 2;
+/// A person has to let this node in again; a hub that names a shorter time is not asked more often than this.
+const AFTER_DENIED: Duration = Duration::from_secs(10);
 /// Older epochs that one hello names.
 const MAX_OLDER: usize = 16;
 /// Another process took the session over: time for a person to look, not for a fight.
@@ -308,9 +311,10 @@ impl Agent {
                 }
             }
             GoodbyeReason::Replaced => self.link.backoff.ask(retry_after.max(AFTER_REPLACED)),
-            GoodbyeReason::Cloned | GoodbyeReason::Denied | GoodbyeReason::Version => {
-                self.link.backoff.despair();
+            GoodbyeReason::Cloned | GoodbyeReason::Denied => {
+                self.link.backoff.ask(retry_after.clamp(AFTER_DENIED, LONGEST));
             }
+            GoodbyeReason::Version => self.link.backoff.despair(),
             GoodbyeReason::Diverged => {
                 self.new_epoch_because = Some("restored from a copy".to_owned());
             }

@@ -77,6 +77,11 @@ impl Telemetry {
         }
     }
 
+    /// The block that is open already ends by the new span.
+    pub(crate) fn retime(&mut self, block_every: Duration) {
+        self.block_every = block_every;
+    }
+
     pub(crate) fn interval_ms(&self) -> u32 {
         self.interval_ms
     }

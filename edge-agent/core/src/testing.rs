@@ -74,6 +74,7 @@ pub(crate) struct Rig {
     pub(crate) now: Now,
     pub(crate) log: Vec<String>,
     pub(crate) replies: Vec<crate::LocalAnswer>,
+    pub(crate) shared: Option<crate::Shared>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -89,6 +90,8 @@ pub(crate) fn settings() -> Settings {
         journal_limit_bytes: 1 << 20,
         block_every: Duration::from_secs(10),
         append_deadline: Duration::from_secs(2),
+        climbs: false,
+        profiles: firmware_profiles::Catalogue::default(),
         certificate_ends: Wall(0),
         rejoins: 0,
         wall_floor: Wall(0),
@@ -136,6 +139,7 @@ impl Rig {
             now,
             log: Vec::new(),
             replies: Vec::new(),
+            shared: None,
         };
         rig.settle();
         rig.import(1, BUNDLE);
@@ -231,6 +235,7 @@ impl Rig {
                     });
                     self.replies.push(answer);
                 }
+                Effect::Share(shared) => self.shared = Some(*shared),
                 Effect::Release { .. } | Effect::Connect => {}
             }
         }

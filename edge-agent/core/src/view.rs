@@ -7,7 +7,7 @@ use std::time::Duration;
 use wire::bundle::BundleRef;
 use wire::decision::Authority;
 use wire::entry::ChainHead;
-use wire::frame::{DeviceInfo, Status};
+use wire::frame::{DeviceInfo, Held, Status};
 use wire::ids::{DecisionId, HubEpoch, Seq};
 use wire::time::{ClockError, Now};
 use wire::{Action, SignedBundle, SignedRoles};
@@ -43,7 +43,27 @@ pub struct OpenAction {
     pub action: Action,
 }
 
+/// Which policy an agent goes by, how fresh it is, and what it may still do by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What it holds of the signed policy.
+    pub held: Held,
+    /// Milliseconds of running time since the bundle was last proven to be the newest.
+    pub policy_age_ms: u64,
+    /// The authority step that it believes in.
+    pub authority: Authority,
+}
+
 impl Agent {
+    /// How it stands with its policy; cheaper than [`Agent::status`].
+    pub fn standing(&self, now: Now) -> Standing {
+        Standing {
+            held: self.held(),
+            policy_age_ms: self.policy_age_ms(now.mono),
+            authority: self.authority.step,
+        }
+    }
+
     /// Everything that a person asks first, as of now; the hub gets the same.
     pub fn status(&self, now: Now) -> Status {
         Status {

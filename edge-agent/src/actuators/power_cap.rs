@@ -3,6 +3,7 @@
 //! The probe reads the limit back; a limit that reads back as something else is a failure, not a success.
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
+use firmware_profiles::Catalogue;
 use wire::probe::{Ask, Reply};
 use wire::reading::human;
 use wire::{ActionKind, Unit};
@@ -25,12 +26,13 @@ impl Caller for Probe {
 /// The probe as an actuator; `None` on a node without one.
 pub struct PowerCap<C = Probe> {
     probe: Option<C>,
+    profiles: Catalogue,
 }
 
 impl<C: Caller> PowerCap<C> {
-    /// Sets through this probe.
-    pub fn new(probe: Option<C>) -> Self {
-        Self { probe }
+    /// Sets through this probe, within these profiles.
+    pub fn new(probe: Option<C>, profiles: Catalogue) -> Self {
+        Self { probe, profiles }
     }
 
     fn call(&self, ask: Ask) -> Result<Reply, String> {
@@ -47,7 +49,7 @@ impl<C: Caller> PowerCap<C> {
             .get(gpu as usize)
             .ok_or_else(|| format!("the probe knows no gpu{gpu}"))?;
         let default = info.default_power_cap_mw;
-        let milliwatts = firmware_profiles::released_cap_mw(&info.model, default);
+        let milliwatts = self.profiles.released_cap_mw(&info.model, default);
         let ask = match milliwatts == default {
             true => Ask::ResetPowerCap { gpu },
             false => Ask::SetPowerCap { gpu, milliwatts },
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_cap_is_read_back_and_twice_is_once() {
-        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)));
+        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)), Catalogue::default());
         for before in [350_000, 220_000] {
             match actuator.apply(&run("gpu0", cap(220))) {
                 ActionResult::Applied {
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_given_back_stays_within_the_profile() {
         let check = |model: &'static str, default_mw: u32, expected: i64| {
-            let actuator = PowerCap::new(Some(Card::new(model, default_mw)));
+            let actuator = PowerCap::new(Some(Card::new(model, default_mw)), Catalogue::default());
             let release = run("gpu0", ActionKind::ReleasePowerCap);
             actuator.apply(&run("gpu0", cap(220)));
             let applied = actuator.apply(&release);
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_cap_that_reads_back_as_another_is_a_failure() {
-        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)));
+        let actuator = PowerCap::new(Some(Card::new("a card", 350_000)), Catalogue::default());
         for (target, kind, part) in [
             ("gpu0", cap(120), "reads back as 150 W"),
             ("gpu7", ActionKind::ReleasePowerCap, "no gpu7"),
@@ -270,7 +272,7 @@ mod tests {
                 applied => panic!("{applied:?}"),
             }
         }
-        let none = PowerCap::<Card>::new(None);
+        let none = PowerCap::<Card>::new(None, Catalogue::default());
         assert!(matches!(
             none.apply(&run("gpu0", cap(200))),
             ActionResult::Failed { .. }

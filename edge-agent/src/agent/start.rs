@@ -12,6 +12,7 @@ use wire::frame::DeviceInfo;
 use wire::{AgentId, DeviceId, Wall};
 use wire_transport::CertificateClock;
 
+use super::owner::Owner;
 use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
 use crate::actuators::throttle::Shares;
@@ -43,23 +44,33 @@ pub struct House {
 /// Builds the agent, and says on standard output where it answers.
 pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let system = |what| move |cause| RunError::System { what, cause };
+    let profiles = config.catalogue()?;
     let signals = Signals::listen().map_err(system("listen for signals"))?;
     let (watch, died) = Watch::new();
     let (done_sender, done) = mpsc::channel(COMPLETIONS);
     let (input_sender, inputs) = mpsc::channel(INPUTS);
     let (ask_sender, asks) = mpsc::channel(ASKS);
+    // A node gets one name at a time.
+    let (renamed_sender, renamed) = mpsc::channel(1);
     let Opened {
         journal,
-        recovered,
+        mut recovered,
         clock,
         saved_clock,
     } = Journal::open(&config.state_dir, config.journal_limit, done_sender)?;
     let wall_floor = clock::wall_floor(saved_clock.as_ref());
     let identity = Identity::load(&config.state_dir)?;
     let seed = random();
-    let settings = settings(config, identity.as_ref(), wall_floor, seed);
+    let settings = Settings {
+        profiles: profiles.clone(),
+        ..settings(config, identity.as_ref(), wall_floor, seed)
+    };
     let (agent, site) = (settings.agent.clone(), site_of(identity.as_ref()).to_owned());
     let labels = settings.labels.iter().cloned().collect();
+    let (former, owner) = Owner::read(&config.state_dir, &agent);
+    if let Some(former) = former.filter(|_| recovered.damage.is_none()) {
+        recovered.damage = Some(format!("renamed from {former}"));
+    }
     tracing::info!(%agent, damage = recovered.damage, joined = identity.is_some(), "agent starts");
     let named = config.bundle.as_deref().map(carried::read).transpose()?;
     let lies_at = carried::waiting(&config.state_dir);
@@ -92,7 +103,13 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), (faults.clone(), &watch)))
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
-    let actuators = Actuators::new(probe.clone(), supervisor.orders(), shares, input_sender.clone());
+    let actuators = Actuators::new(
+        (probe.clone(), profiles.clone()),
+        (config.hooks.clone(), &config.state_dir),
+        supervisor.orders(),
+        shares,
+        input_sender.clone(),
+    );
     let link = identity.map(|identity| {
         let timing = wire_transport::Timing {
             idle: config.silence,
@@ -108,6 +125,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             timing,
             seed,
             peers: peers.transpose()?,
+            renamed: renamed_sender.clone(),
         };
         Ok(Link::start(identity, clock, settings, input_sender.clone(), &watch))
     });
@@ -141,6 +159,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         agent: agent.clone(),
         site,
         labels,
+        profiles,
         telemetry: local_api::Telemetry {
             metrics: config.metrics,
             compat: config.metrics_compat.clone(),
@@ -155,6 +174,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
 
     let mut shell = Shell {
         core,
+        config: config.clone(),
         agent,
         clock,
         pulse: sampler.pulse(),
@@ -172,6 +192,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         since: None,
         stopped: false,
         damage: None,
+        owner,
         service: Service::from_env(),
     };
     if let Some(parcel) = named {
@@ -185,6 +206,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         done,
         asks,
         died,
+        renamed,
         signals,
     };
     let house = House {
@@ -243,6 +265,8 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
         journal_limit_bytes: config.journal_limit,
         block_every: config.block_every,
         append_deadline: config.append_deadline,
+        climbs: config.faults.act,
+        profiles: firmware_profiles::Catalogue::default(),
         certificate_ends: identity.map_or(Wall(0), Identity::certificate_ends),
         rejoins: identity.map_or(0, Identity::rejoins),
         wall_floor,

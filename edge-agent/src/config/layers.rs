@@ -21,6 +21,7 @@ const PATHS: &[&[&str]] = &[
     &["state_dir"],
     &["socket"],
     &["bundle"],
+    &["profiles"],
     &["kernel_log"],
     &["gpu_probe", "library"],
 ];

@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use wire::enroll::{CaPin, Credentials, EnrollAnswer, JoinRequest, JoinToken, Refusal};
 use wire::ids::AgentId;
 use wire::time::Wall;
 use wire_transport::{CertificateClock, Client, ClientTls, ConnectError, DoorError, Timing, pin_of};
 
-use super::address::resolve;
+use super::address::{reachable_first, resolve};
 use super::file::{FORMAT, Stored, io_error, read, write};
 use super::{Identity, IdentityError, Joined, csr, folder_in, new_leaf_key};
 
@@ -32,6 +32,8 @@ pub struct JoinOptions {
     pub ca_pin: CaPin,
     /// The name that it would like.
     pub name: Option<AgentId>,
+    /// The name of the machine, which it asks for when nobody wants another, and leaves when somebody has it.
+    pub host: Option<AgentId>,
     /// A time that is certainly past.
     pub wall_floor: Wall,
     /// Version of the program, for the hub's people.
@@ -117,17 +119,23 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
         hub: hub.clone(),
         cause,
     })?;
-    let request = JoinRequest {
-        token: options.token.clone(),
-        name: options.name.as_ref().map(ToString::to_string),
-        node_key: SigningKey::from_bytes(&stored.node_key).verifying_key().to_bytes(),
-        csr: csr(&folder, &key)?,
-        program: options.program.clone(),
+    let addresses = reachable_first(addresses).await;
+    let node_key = SigningKey::from_bytes(&stored.node_key);
+    let csr = csr(&folder, &key)?;
+    let wish = options.name.as_ref().or(options.host.as_ref());
+    let credentials = match ask_to_join(&options, wish, &addresses, &node_key, csr.clone()).await {
+        // Two machines of one name: nobody chose it, so the hub makes another; the token is still good.
+        Err(JoinError::Refused {
+            refusal: Refusal::NameTaken,
+            ..
+        }) if options.name.is_none() && wish.is_some() => {
+            ask_to_join(&options, None, &addresses, &node_key, csr).await?
+        }
+        other => other?,
     };
-    let credentials = ask_to_join(&options, &addresses, &request).await?;
     let identity = Identity {
         folder,
-        node_key: SigningKey::from_bytes(&stored.node_key),
+        node_key,
         joined: Joined {
             hub,
             credentials,
@@ -140,10 +148,31 @@ pub async fn join(options: JoinOptions) -> Result<Identity, JoinError> {
     Ok(identity)
 }
 
+/// This machine's name as a node's name: its first label, in the grammar of node names; `None` where it says nothing.
+pub fn host_name() -> Option<AgentId> {
+    name_of_host(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+fn name_of_host(host: &str) -> Option<AgentId> {
+    let label = host.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let plain: String = label
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .collect();
+    let name = plain.trim_matches('-');
+    match name {
+        // Every machine is called that until somebody names it.
+        "" | "localhost" => None,
+        name => AgentId::new(name).ok(),
+    }
+}
+
 async fn ask_to_join(
     options: &JoinOptions,
+    wish: Option<&AgentId>,
     addresses: &[SocketAddr],
-    request: &JoinRequest,
+    node_key: &SigningKey,
+    csr: Vec<u8>,
 ) -> Result<Credentials, JoinError> {
     let hub = || options.hub.clone();
     let clock = CertificateClock::new(options.wall_floor);
@@ -162,7 +191,16 @@ async fn ask_to_join(
         };
         let lost = |cause| JoinError::Lost { hub: hub(), cause };
         let mut door = visit.open().await.map_err(lost)?;
-        door.write(request).await.map_err(lost)?;
+        let message = JoinRequest::message(&options.token, &door.exporter(), &csr);
+        let request = JoinRequest {
+            token: options.token.clone(),
+            name: wish.map(ToString::to_string),
+            node_key: node_key.verifying_key().to_bytes(),
+            csr,
+            program: options.program.clone(),
+            signature: node_key.sign(&message).to_bytes().to_vec(),
+        };
+        door.write(&request).await.map_err(lost)?;
         let answer = door.read().await.map_err(lost)?;
         let domain = visit.trust_domain();
         visit.leave();
@@ -245,4 +283,26 @@ fn prepare_to_join(folder: &Path) -> Result<Stored, JoinError> {
     };
     write(folder, &stored)?;
     Ok(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_is_called_as_its_host_where_that_is_a_name() {
+        for (host, expected) in [
+            ("gpu-box-7", Some("gpu-box-7")),
+            ("GPU_Box.rack7.example.org", Some("gpu-box")),
+            ("-odd-", Some("odd")),
+            ("localhost.localdomain", None),
+            ("(none)", Some("none")),
+            ("", None),
+            ("...", None),
+        ] {
+            let name = name_of_host(host);
+            assert_eq!(name.as_ref().map(AgentId::as_str), expected, "{host}");
+        }
+        assert_eq!(name_of_host(&"x".repeat(64)), None);
+    }
 }

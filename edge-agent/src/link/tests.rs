@@ -195,6 +195,7 @@ impl Hub {
             token: JoinToken([1; 16]),
             ca_pin: pin_of(&self.ca.lock().unwrap().der),
             name: None,
+            host: None,
             wall_floor: Wall(0),
             program: "test".to_owned(),
         }
@@ -211,6 +212,7 @@ impl Hub {
             },
             seed: 1,
             peers: None,
+            renamed: mpsc::channel(1).0,
         };
         (
             Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0),
@@ -297,6 +299,34 @@ async fn a_failed_join_says_what_happened_and_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn an_address_that_is_silent_never_comes_before_one_that_answers() {
+    let hub = hub(DAY);
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (dead, alive) = (silent.local_addr().unwrap(), hub.address);
+    assert_eq!(reachable_first(vec![dead, alive]).await, [alive, dead]);
+    assert_eq!(reachable_first(vec![alive, dead]).await, [alive, dead]);
+    assert_eq!(reachable_first(vec![dead]).await, [dead], "one needs no asking");
+}
+
+#[tokio::test]
+async fn a_host_name_that_somebody_has_is_left_for_one_that_the_hub_makes() {
+    let hub = hub(DAY);
+    hub.ca.lock().unwrap().refuse = Some((Refusal::NameTaken, "another node is named so"));
+    let named = JoinOptions {
+        name: Some(AgentId::new("gpu-box").unwrap()),
+        ..hub.options()
+    };
+    assert!(join(named).await.is_err(), "a name that a person chose is not changed");
+    assert_eq!(hub.asked().len(), 1);
+    let by_host = JoinOptions {
+        host: Some(AgentId::new("gpu-box").unwrap()),
+        ..hub.options()
+    };
+    assert!(join(by_host).await.is_err(), "this hub refuses every name");
+    assert_eq!(hub.asked().len(), 3, "it asked once more, without a wish");
+}
+
+#[tokio::test]
 async fn frames_go_both_ways_until_the_core_disconnects() {
     let mut hub = hub(DAY);
     let (link, mut inputs) = hub.link(join(hub.options()).await.unwrap());
@@ -332,6 +362,7 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
         },
         seed: 1,
         peers: None,
+        renamed: mpsc::channel(1).0,
     };
     let link = Link::start(
         identity.clone(),
@@ -424,6 +455,7 @@ async fn the_last_address_serves_when_the_name_does_not() {
         timing: Timing::default(),
         seed: 1,
         peers: None,
+        renamed: mpsc::channel(1).0,
     };
     let link = Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0);
     link.connect();

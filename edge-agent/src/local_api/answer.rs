@@ -2,12 +2,12 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
 use serde::de::DeserializeOwned;
-use wire::api::{FieldProblem, Problem, StreamEvent, is_console_place};
+use wire::api::{FieldProblem, Problem, StreamEvent, is_console_place, wants_page};
 
 use crate::journal::ReadError;
 
@@ -144,18 +144,23 @@ pub(super) fn event_text(event: &StreamEvent) -> String {
 #[folder = "../hub/console/dist"]
 struct Console;
 
-/// A file of the page, or the page itself for every path that is a place within it.
-pub(super) async fn file(uri: Uri) -> Response {
+/// A file of the page, or the page itself for every path that is a place within it; a browser is shown the page for others too, with 404.
+pub(super) async fn file(uri: Uri, asked: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
     if path.starts_with("api/") {
         return Failure::not_found(format!("there is no route `{}` on a node's page", uri.path())).into_response();
     }
-    let Some(found) =
-        Console::get(path).or_else(|| is_console_place(path).then(|| Console::get("index.html")).flatten())
-    else {
-        return Failure::not_found(format!("there is no file `{}`", uri.path())).into_response();
+    let known = Console::get(path);
+    let status = match known.is_some() || is_console_place(path) {
+        true => StatusCode::OK,
+        false => StatusCode::NOT_FOUND,
+    };
+    let shows_page = status == StatusCode::OK || wants_page(asked.get(ACCEPT).and_then(|accept| accept.to_str().ok()));
+    let Some(found) = known.or_else(|| shows_page.then(|| Console::get("index.html")).flatten()) else {
+        return Failure::not_found(format!("there is nothing at `{}` on a node's page", uri.path())).into_response();
     };
     let mut response = Bytes::from(found.data.into_owned()).into_response();
+    *response.status_mut() = status;
     if let Ok(kind) = HeaderValue::from_str(found.metadata.mimetype()) {
         response.headers_mut().insert(CONTENT_TYPE, kind);
     }

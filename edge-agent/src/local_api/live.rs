@@ -16,7 +16,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use wire::api::{GpuView, List, NodeState, NodeView, PolicyView, SeriesView, StreamEvent, WorkloadView};
 use wire::bundle::BundlePayload;
-use wire::chart::{Cuts, chart, is_shown};
+use wire::chart::{Cuts, Extent, POINTS, chart, is_shown};
 use wire::entry::{EntryBody, RawEntry};
 use wire::ids::DecisionId;
 use wire::reading::{DeviceId, Quantity, Reading, Series};
@@ -75,7 +75,7 @@ pub(super) async fn node(State(app): State<App>, Path(name): Path<String>) -> Re
 async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     let agent = app.agent.clone();
     let last = app.read(move |reader| newest(reader, &agent, None, decisions)).await?;
-    let mut view = view(&app.now(), &app.agent, &app.site);
+    let mut view = view(&app.now(), app);
     view.labels.clone_from(&app.labels);
     view.last_decision = last.first().cloned();
     if decisions > 1 {
@@ -84,7 +84,7 @@ async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     Ok(view)
 }
 
-fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
+pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
     let status = &now.status;
     let value = |device: &DeviceId, quantity| {
         now.latest
@@ -97,7 +97,7 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
         .iter()
         .filter(|info| info.id.class() == "gpu")
         .map(|info| {
-            let profile = firmware_profiles::of(&info.model).map(|profile| profile.id.as_str());
+            let profile = app.profiles.of(&info.model).map(|profile| profile.id.as_str());
             GpuView::of(info, profile, |quantity| value(&info.id, quantity))
         });
     let workloads = now
@@ -112,8 +112,8 @@ fn view(now: &Snapshot, agent: &AgentId, site: &str) -> NodeView {
             restarts: value(&series.device, Quantity::WorkloadRestarts),
         });
     NodeView {
-        name: agent.clone(),
-        site: site.to_owned(),
+        name: app.agent.clone(),
+        site: app.site.to_string(),
         state: if now.connected {
             NodeState::Connected
         } else {
@@ -173,8 +173,8 @@ pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyV
     };
     let payload: BundlePayload =
         codec::decode(&signed.payload).map_err(|error| Failure::internal(error.to_string()))?;
-    let bundle =
-        policy::Bundle::parse_signed(&payload.text).map_err(|_| Failure::internal("the active bundle cannot be read"))?;
+    let bundle = policy::Bundle::parse_signed(&payload.text)
+        .map_err(|_| Failure::internal("the active bundle cannot be read"))?;
     let view = PolicyView {
         generation: reference.generation,
         digest: reference.digest,
@@ -198,6 +198,21 @@ pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyV
 pub(super) struct SeriesQuery {
     node: Option<String>,
     since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    points: Option<usize>,
+    quantity: Option<Quantity>,
+}
+
+impl SeriesQuery {
+    /// What is drawn; `usual` is from when on where nobody says it.
+    fn extent(&self, usual: i64) -> Extent {
+        Extent {
+            until_ms: self.until_ms.unwrap_or(i64::MAX),
+            points: self.points.unwrap_or(POINTS),
+            only: self.quantity,
+            ..Extent::since(self.since_ms.unwrap_or(usual))
+        }
+    }
 }
 
 /// Charts of the last minutes, from the journal's blocks.
@@ -208,16 +223,15 @@ pub(super) async fn series(
     let asked = query(asked)?;
     only_this(&app, asked.node.as_deref())?;
     let now = app.now();
-    let since_ms = asked
-        .since_ms
-        .unwrap_or(now.status.at.wall.0.saturating_sub(USUAL_SPAN_MS));
+    let extent = asked.extent(now.status.at.wall.0.saturating_sub(USUAL_SPAN_MS));
     let agent = app.agent.clone();
-    app.read(move |reader| draw(reader, &agent, &now, since_ms))
+    app.read(move |reader| draw(reader, &agent, &now, extent))
         .await
         .map(Json)
 }
 
-fn draw(reader: &Reader, agent: &AgentId, now: &Snapshot, since_ms: i64) -> Result<SeriesView, ReadError> {
+fn draw(reader: &Reader, agent: &AgentId, now: &Snapshot, extent: Extent) -> Result<SeriesView, ReadError> {
+    let since_ms = extent.since_ms;
     let blocks = blocks(reader, now, since_ms)?;
     let simulated = |device: &DeviceId| {
         now.status
@@ -228,9 +242,9 @@ fn draw(reader: &Reader, agent: &AgentId, now: &Snapshot, since_ms: i64) -> Resu
     let borrowed = blocks
         .iter()
         .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
-    let (at_ms, lines) = chart(borrowed, since_ms, simulated);
+    let (at_ms, lines) = chart(borrowed, extent, simulated);
     let mut decisions = newest(reader, agent, None, MOST_DECISIONS)?;
-    decisions.retain(|decision| decision.at.0 >= since_ms);
+    decisions.retain(|decision| (since_ms..=extent.until_ms).contains(&decision.at.0));
     decisions.reverse();
     let (mut cuts, mut seen) = (Cuts::new(since_ms), 0);
     reader.backward(None, |_, raw| {

@@ -14,7 +14,8 @@ use crate::telemetry::samples::samples;
 pub(super) async fn scrape(State(app): State<App>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
-    let (_, samples) = samples(&app.now(), &app.faults.names(), &app.compat);
+    let compat = app.compat.borrow().clone();
+    let (_, samples) = samples(&app.now(), &app.faults.names(), &compat);
     ([(CONTENT_TYPE, format.content_type())], text(&samples, format)).into_response()
 }
 

@@ -10,7 +10,7 @@ use edge_agent_core::{LocalAnswer, LocalRequest};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use wire::api::{ActRequest, ActView, CheckView, ReasonRequest};
+use wire::api::{ActRequest, ActView, CheckView, HandRequest};
 use wire::frame::Order;
 use wire::ids::DecisionId;
 use wire::view::Story;
@@ -52,6 +52,10 @@ pub(super) async fn act(
     let reason = checked(&request.reason)?;
     let action = policy::parse_action(&request.device, &request.action, &request.params)
         .map_err(|detail| Failure::field("/action", detail))?;
+    let known = super::live::view(&app.now(), &app);
+    if let Some(detail) = known.unknown_device(&request.device) {
+        return Err(Failure::not_found(detail));
+    }
     let wait = Duration::from_millis(request.wait_ms).min(MOST_WAIT);
     // Before the order, so that no outcome is missed.
     let mut durable = app.durable.subscribe();
@@ -105,6 +109,7 @@ fn view(status: &str, story: Option<&Story>, detail: &str) -> ActView {
     ActView {
         command: None,
         status: status.to_owned(),
+        until: None,
         decision: story.map(Story::view),
         clauses: Vec::new(),
         detail: detail.to_owned(),
@@ -139,7 +144,7 @@ async fn by_hand(
     what: Order,
 ) -> Result<Json<ActView>, Failure> {
     only_this(app, Some(name))?;
-    let request: ReasonRequest = read_json(body)?;
+    let request: HandRequest = read_json(body)?;
     let done = match what {
         Order::Hold => "held: only protective rules act until it is released",
         Order::Release | Order::Act(_) | Order::BreakGlass(_) => "released: the bundle's rules act again",

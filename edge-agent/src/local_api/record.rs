@@ -11,7 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use serde::Deserialize;
-use wire::api::{DecisionDetail, DecisionView, EntryView, EpochView, List, ReplayView, VerifyView};
+use wire::api::{DecisionDetail, DecisionView, EntryOrder, EntryView, EpochView, List, ReplayView, VerifyView};
 use wire::bundle::BundlePayload;
 use wire::entry::{ChainHead, EntryBody};
 use wire::view::{Story, entry_view};
@@ -183,10 +183,13 @@ pub(super) async fn replay(State(app): State<App>, Path(id): Path<String>) -> Re
 pub(super) struct EntriesQuery {
     node: Option<String>,
     after: Option<String>,
+    before: Option<String>,
+    #[serde(default)]
+    order: EntryOrder,
     limit: Option<usize>,
 }
 
-/// Entries, oldest first.
+/// Entries, oldest first; newest first with `order=desc`.
 pub(super) async fn entries(
     State(app): State<App>,
     asked: Result<Query<EntriesQuery>, QueryRejection>,
@@ -194,38 +197,65 @@ pub(super) async fn entries(
     let asked = query(asked)?;
     let limit = limit(asked.limit, 200, 2_000)?;
     only_this(&app, asked.node.as_deref())?;
-    let after = asked
-        .after
-        .as_deref()
-        .map(|cursor| place("/after", cursor))
-        .transpose()?
-        .unwrap_or_default();
-    let agent = app.agent.clone();
+    let (pointer, cursor) = match asked.order {
+        EntryOrder::Asc => ("/after", asked.after.as_deref()),
+        EntryOrder::Desc => ("/before", asked.before.as_deref()),
+    };
+    let cursor = cursor.map(|cursor| place(pointer, cursor)).transpose()?;
+    let (agent, order) = (app.agent.clone(), asked.order);
     let items = app
-        .read(move |reader| {
-            let mut items = Vec::new();
-            for (epoch, first, _) in reader.epochs()? {
-                let from = match epoch.cmp(&after.0) {
-                    std::cmp::Ordering::Less => continue,
-                    std::cmp::Ordering::Equal => first.max(after.1.next()),
-                    std::cmp::Ordering::Greater => first,
-                };
-                reader.forward(epoch, from, |raw| {
-                    if items.len() == limit {
-                        return ControlFlow::Break(());
-                    }
-                    // Every row was checked against its checksum; an entry of a later version than this program is left out.
-                    items.extend(entry_view(&agent, epoch, &raw));
-                    ControlFlow::Continue(())
-                })?;
-            }
-            Ok(items)
+        .read(move |reader| match order {
+            EntryOrder::Asc => oldest_entries(reader, &agent, cursor.unwrap_or_default(), limit),
+            EntryOrder::Desc => newest_entries(reader, &agent, cursor, limit),
         })
         .await?;
     let next_cursor = (items.len() == limit)
         .then(|| items.last().map(|last| format!("{}.{}", last.epoch, last.seq)))
         .flatten();
     Ok(Json(List { items, next_cursor }))
+}
+
+// Every row was checked against its checksum; an entry of a later version than this program is left out of both.
+
+fn oldest_entries(
+    reader: &Reader,
+    agent: &AgentId,
+    after: (Epoch, Seq),
+    limit: usize,
+) -> Result<Vec<EntryView>, ReadError> {
+    let mut items = Vec::new();
+    for (epoch, first, _) in reader.epochs()? {
+        let from = match epoch.cmp(&after.0) {
+            std::cmp::Ordering::Less => continue,
+            std::cmp::Ordering::Equal => first.max(after.1.next()),
+            std::cmp::Ordering::Greater => first,
+        };
+        reader.forward(epoch, from, |raw| {
+            if items.len() == limit {
+                return ControlFlow::Break(());
+            }
+            items.extend(entry_view(agent, epoch, &raw));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(items)
+}
+
+fn newest_entries(
+    reader: &Reader,
+    agent: &AgentId,
+    before: Option<(Epoch, Seq)>,
+    limit: usize,
+) -> Result<Vec<EntryView>, ReadError> {
+    let mut items = Vec::new();
+    reader.backward(before, |epoch, raw| {
+        items.extend(entry_view(agent, epoch, &raw));
+        match items.len() == limit {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })?;
+    Ok(items)
 }
 
 /// What this journal holds: one row for each epoch, every link checked.

@@ -89,6 +89,14 @@ async fn entries_come_page_by_page_and_the_chain_is_checked() {
         after = format!("&after={}", page["next_cursor"].as_str().expect("a full page"));
     }
     assert_eq!(kinds, ["event", "decision", "outcome", "outcome"]);
+    let mut kinds = Vec::new();
+    let mut before = String::new();
+    for _ in 0..4 {
+        let page = node.read(&format!("/api/v1/entries?limit=1&order=desc{before}")).await;
+        kinds.push(page["items"][0]["kind"].as_str().unwrap_or_default().to_owned());
+        before = format!("&before={}", page["next_cursor"].as_str().expect("a full page"));
+    }
+    assert_eq!(kinds, ["outcome", "outcome", "decision", "event"], "newest first");
     let last = node.read(&format!("/api/v1/entries?limit=1{after}")).await;
     assert_eq!(last["items"], Value::Array(Vec::new()));
 
@@ -380,6 +388,7 @@ impl Node {
             agent: agent(),
             site: "lab".to_owned(),
             labels: std::collections::BTreeMap::from([("rack".to_owned(), "r7".to_owned())]),
+            profiles: firmware_profiles::Catalogue::default(),
             telemetry: Telemetry {
                 metrics: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
                 compat: vec![Compat::Dcgm, Compat::V1],

@@ -137,6 +137,12 @@ impl Brain {
         }
     }
 
+    /// Sets the temperature that a GPU must not reach, in thousandths of a degree: where rules would act by themselves. `None` is the
+    /// default.
+    pub fn set_gpu_limit(&mut self, limit_mc: Option<i64>) {
+        self.settings.gpu_limit_mc = limit_mc.unwrap_or(Settings::default().gpu_limit_mc);
+    }
+
     /// Takes one reading with its own time. Readings that nothing is made of are let go.
     pub fn observe(&mut self, node: &AgentId, series: &Series, wall_ms: u64, value: i64) {
         self.watch(node, series, wall_ms, value);
@@ -228,7 +234,8 @@ impl Brain {
         self.watched(node, device)?.foresee(limit)
     }
 
-    fn limit(&self, device: &DeviceId) -> f64 {
+    /// What a device of this class must not reach: degrees Celsius for a GPU, hundredths of a percent for a file system.
+    pub fn limit(&self, device: &DeviceId) -> f64 {
         match device.class() {
             "gpu" => self.settings.gpu_limit_mc as f64 / 1_000.0,
             _ => self.settings.fs_limit_bp as f64,

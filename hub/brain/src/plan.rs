@@ -25,7 +25,7 @@ pub fn draft(suggestion: &Suggestion, now: Wall) -> Option<Draft> {
         within_ms: effect.within_ms,
     });
     let step = Step {
-        verb: verb(&suggestion.verb),
+        verb: verb(&suggestion.verb)?,
         target: Target::Device {
             node: suggestion.node.clone(),
             device: suggestion.device.clone(),
@@ -54,8 +54,9 @@ pub fn draft(suggestion: &Suggestion, now: Wall) -> Option<Draft> {
     })
 }
 
-fn verb(action: &ActionKind) -> Verb {
-    match action {
+/// The verb of an action; `None` for one that no plan asks for.
+fn verb(action: &ActionKind) -> Option<Verb> {
+    Some(match action {
         ActionKind::PowerCap { milliwatts } => Verb::PowerCap {
             milliwatts: *milliwatts,
         },
@@ -66,5 +67,11 @@ fn verb(action: &ActionKind) -> Verb {
         ActionKind::Notify { message } => Verb::Notify {
             message: message.clone(),
         },
-    }
+        ActionKind::Cordon => Verb::Cordon,
+        ActionKind::Uncordon => Verb::Uncordon,
+        ActionKind::Drain => Verb::Drain,
+        ActionKind::LockClocks { .. } | ActionKind::UnlockClocks | ActionKind::ResetGpu | ActionKind::Reboot => {
+            return None;
+        }
+    })
 }

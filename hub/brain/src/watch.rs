@@ -303,6 +303,15 @@ impl Watch {
         })
     }
 
+    /// The forecast at the distances of which enough errors are known for a band, each in milliseconds from the last values on.
+    pub fn measured_band(&self) -> Vec<(u64, Point)> {
+        let ahead = self.ahead(None);
+        let lanes = self.lanes.iter().zip(&ahead).filter(|(lane, _)| measured(lane));
+        lanes
+            .map(|(lane, said)| (u64::from(lane.steps()) * self.step_ms, lane.point(said)))
+            .collect()
+    }
+
     /// The distances of [`Watch::band`], in milliseconds.
     pub fn distances_ms(&self) -> impl Iterator<Item = u64> {
         self.lanes.iter().map(|lane| u64::from(lane.steps()) * self.step_ms)

@@ -35,6 +35,43 @@ const random = () => {
 };
 const around = (value, spread) => value + (random() - 0.5) * spread;
 
+const CLUSTERS = [
+  { name: "demo", kubeconfig: "/var/lib/kube/demo", context: "", namespace: "", labels: [], prometheus: "http://127.0.0.1:9090", registered_at: iso(Date.now() - 7_200_000), status: "ready", version: "v1.36.3", missing_permissions: [], detail: "" },
+  { name: "lab", kubeconfig: "/var/lib/kube/lab", context: "lab", namespace: "", labels: [], prometheus: null, registered_at: iso(Date.now() - 90_000), status: "forbidden", version: "v1.36.3", missing_permissions: ["create pods/eviction", "patch nodes"], detail: "2 verbs are missing" },
+];
+const WORKLOADS = [
+  { cluster: "demo", namespace: "default", name: "web", status: "running", wanted: 7, ready: 7, updated: 7, image: "registry.example/web:1", revision: 4 },
+  { cluster: "demo", namespace: "default", name: "web-canary", status: "running", wanted: 2, ready: 2, updated: 2, image: "registry.example/web:2", revision: 1 },
+  { cluster: "lab", namespace: "train", name: "fine-tune", status: "scaling", wanted: 4, ready: 3, updated: 4, image: "registry.example/train:9", revision: 1 },
+];
+const spread = (low, high, samples) => ({ samples, quantiles: Array.from({ length: 21 }, (_, at) => low + ((high - low) * (at / 20) ** 2)) });
+const rollout = (id, others) => ({
+  id, target: { cluster: "demo", namespace: "default", name: "web" }, image: "web:2", from_image: "web:1", phase: "analysing", step: 2, steps: 4, why: "12 of 30 samples are there", ready: 9, start_replicas: 7,
+  deadline: iso(Date.now() + 140_000), finished: false, started_at: iso(Date.now() - 60_000), started_by: "ann", weight: 20,
+  plan: ["20 % of the replicas, 20 % of the traffic", "compare for 120 s", "100 % of the replicas, 100 % of the traffic", "compare for 120 s"],
+  analysis: {
+    at: iso(Date.now() - 2_000), verdict: "inconclusive", next: "wait", why: "12 of 30 samples are there", score: null, guards: [],
+    metrics: [{ name: "latency", outcome: "no_data", why: "12 independent samples, 30 are needed", critical: true, baseline: spread(0.011, 0.018, 12), canary: spread(0.011, 0.019, 12), effective: [12, 12], still_needed: 18, shift: null, interval: null, tolerated: null, p: null, wealth: [1.4, 50] }],
+  },
+  ...others,
+});
+const ROLLOUTS = [
+  rollout("019f0000-0000-7000-8000-000000000002", {}),
+  rollout("019f0000-0000-7000-8000-000000000001", {
+    image: "web:slow", phase: "rolled_back", finished: true, deadline: null, ready: 7, weight: 20, why: "everything is as it was: latency is worse: +0.024 where 0.0062 is tolerated",
+    analysis: {
+      at: iso(Date.now() - 600_000), verdict: "abort", next: "roll_back", why: "latency is worse: +0.024 where 0.0062 is tolerated", score: 0, guards: [],
+      metrics: [{ name: "latency", outcome: "fail", why: "the whole 98 % interval of the shift is beyond what is tolerated", critical: true, baseline: spread(0.011, 0.018, 31), canary: spread(0.033, 0.052, 31), effective: [31, 31], still_needed: 0, shift: 0.0242, interval: [0.0221, 0.0263], tolerated: 0.0062, p: 1.4e-9, wealth: [312, 50] }],
+    },
+  }),
+];
+
+function rollouts(response, id) {
+  if (id === undefined) return json(response, { items: ROLLOUTS });
+  const found = ROLLOUTS.find((one) => one.id === id);
+  return found === undefined ? problem(response, 404, "not_found", `there is no rollout ${id}`) : json(response, found);
+}
+
 const BUNDLE = `# The rules that the demo's agents decide by, alone or connected.
 bundle: demo
 authority:
@@ -88,6 +125,46 @@ const policies = [7, 6].map((generation) => ({
   rules: RULES,
   text: BUNDLE,
 }));
+
+// Failed checks that became tasks, one for each of some states.
+const PROPOSAL = {
+  certificate: digest("certificate"), fixer: "ruff-check 0.17.6", files: [{ path: "src/inference/batching/scheduler.py", added: 0, removed: 2 }],
+  category: "lint", tool: "ruff", fingerprint: digest("failure"), branch: "patchbot/lint/0a1b2c3d4e",
+};
+const CERTIFICATE = {
+  fixer: "ruff-check", fixer_version: "0.17.6", examined: [PROPOSAL.files[0].path], sandbox: "L3", network: "none", self_test: "77c1", agent: "patchbot/0.1.0/4711",
+  public_key: digest("key"), base_tree: digest("base"), patched_tree: digest("patched"), patch: digest("patch"),
+  commands: [["reproduce", 1, false], ["fix", 0, true], ["fix_again", 0, true], ["check", 0, true], ["canary", 1, false], ["sibling", 0, true]].map(([phase, status, passed], index) => ({
+    phase, status, passed, wall_ms: 31 + index * 7, argv: ["ruff", phase === "sibling" ? "format" : "check", "--no-cache", "--force-exclude", ...(phase.startsWith("fix") ? ["--fix"] : []), PROPOSAL.files[0].path],
+    ...(phase === "canary" ? { canary: PROPOSAL.files[0].path } : {}),
+  })),
+};
+const TASKS = [
+  ["leased", "unit tests", "acme/inference-gateway", {}],
+  ["held", "lint", "acme/inference-gateway", { proposal: PROPOSAL, codes: ["low_confidence"], message: "`os` imported but unused", chance: { at_least: 0.66, mean: 0.78, outcomes: 9 } }],
+  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711" }],
+  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged" }],
+  ["no_fix", "pytest", "acme/models", { codes: ["no_fixer"], message: "test_batching.py::test_order - assert [1, 2] == [2, 1]", error_message: "test pytest at tests/test_batching.py:41: assert [1, 2] == [2, 1]" }],
+  ["refused", "lint", "acme/models", { proposal: PROPOSAL, codes: ["weakening(suppression)"], message: "line too long" }],
+  ["dead", "format", "acme/console", { codes: ["lease_lost"], error_message: "its lease by `patchbot/0.1.0/17` was not extended" }],
+].map(([state, check, repository, more], index) => ({
+  id: `01a2301d-4cee-7703-98f2-${String(index).padStart(12, "0")}`, state, source: "forge", repository, commit: digest(`commit ${index}`).slice(0, 40), check, branch: "main",
+  log_url: "http://127.0.0.1:3000/log", priority: "high", attempts: 1, agent_name: state === "leased" ? "patchbot/0.1.0/4711" : null, phase: "reproducing", progress: 0.5, codes: [],
+  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, delivery: `delivery-${index}`,
+  created_at: iso(Date.now() - index * 420_000), updated_at: iso(Date.now() - index * 400_000), ...more,
+}));
+
+function historyOf(task) {
+  const entry = (seq, verb, who, reason, details) => ({ id: `@hub.1.${seq}`, at: task.created_at, who, via: who === "forge" ? "forge" : "remediation", verb, reason, details });
+  const all = [
+    entry(41, "task.create", "forge", "", [["repository", task.repository], ["check", task.check]]),
+    entry(42, "task.lease", "patchbot/0.1.0/4711", "", [["epoch", "1"], ["attempt", "1"]]),
+  ];
+  if (task.proposal !== null) all.push(entry(43, "task.propose", "patchbot/0.1.0/4711", task.message, [["fixer", task.proposal.fixer], ["gates", "passed"], ["policy", task.state === "held" ? "require_approval by rule sure" : "allow"]]));
+  if (task.pull_request !== null) all.push(entry(44, "task.publish", "forge", "", [["pull_request", task.pull_request]]));
+  if (task.outcome !== null) all.push(entry(45, "task.outcome", "forge", "", [["outcome", task.outcome]]));
+  return all;
+}
 
 const SITES = ["berlin", "lagos", "osaka"];
 const nodes = new Map();
@@ -394,6 +471,9 @@ async function answer(request, response) {
     const from = Number(url.searchParams.get("before") ?? 0);
     return json(response, { items: all.slice(from, from + limit), ...(from + limit < all.length ? { next_cursor: String(from + limit) } : {}) });
   }
+  if (what === "clusters") return json(response, { items: CLUSTERS });
+  if (what === "deployments") return json(response, { items: WORKLOADS });
+  if (what === "rollouts") return rollouts(response, id);
   if (what === "domains") {
     const rack = (value, others) => ({ domain: "rack", value, members: 12, unhealthy: 0, in_flight: 0, newly_faulty: 0, gives_turns: true, turns: [], waiting: [], windows: [], ...others });
     const [first, second, third] = [...nodes.keys()];
@@ -411,6 +491,14 @@ async function answer(request, response) {
     const policy = policies.find((one) => String(one.generation) === id);
     if (policy === undefined) return problem(response, 404, "not_found", `there is no policy ${id}`);
     return json(response, verb === "calendar" ? calendarOf(policy, url.searchParams) : detailOf(policy));
+  }
+  if (what === "tasks") {
+    if (id === undefined) return json(response, TASKS);
+    const task = TASKS.find((one) => one.id === id);
+    if (task === undefined) return problem(response, 404, "not_found", `there is no task \`${id}\``);
+    if (verb === "certificate") return json(response, CERTIFICATE);
+    if (verb !== undefined) return json(response, task);
+    return json(response, { ...task, history: historyOf(task) });
   }
   if (what === "series") {
     const name = url.searchParams.get("node");

@@ -10,14 +10,25 @@ import "./style.css";
 import type { Failure } from "./api/client";
 import { Access } from "./pages/Access";
 import { Audit } from "./pages/Audit";
+import { Clusters } from "./pages/Clusters";
 import { Decision } from "./pages/Decision";
 import { Decisions } from "./pages/Decisions";
 import { Fleet } from "./pages/Fleet";
+import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
+import { Brains } from "./pages/Brains";
+import { Plan } from "./pages/Plan";
+import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
+import { Rollout } from "./pages/Rollout";
+import { Rollouts } from "./pages/Rollouts";
+import { Workloads } from "./pages/Workloads";
+import { Task } from "./pages/Task";
+import { Tasks } from "./pages/Tasks";
 import { Empty } from "./parts/bits";
 import { Shell } from "./parts/Shell";
+import { Title } from "./parts/Title";
 import { startRouting, useRoute } from "./state/route";
 import { restartStream, startStream } from "./state/stream";
 import { applyTheme, theme } from "./state/theme";
@@ -27,9 +38,6 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   const link = useStore((state) => state.link);
   const { route } = useRoute();
   const [refused, setRefused] = useState(first);
-  useEffect(() => {
-    document.title = `${titleOf(route)} · Sentinel`;
-  });
   useEffect(() => {
     // A one-time link opened in a page that is open already changes only the part after `#`.
     const entered = (): void => {
@@ -47,6 +55,7 @@ function App({ first, setup }: { first: Failure | null; setup: string | null }) 
   if (link === "unauthorized") return <Login failure={refused} />;
   return (
     <Shell>
+      <Title name={titleOf(route)} />
       <Page />
     </Shell>
   );
@@ -65,12 +74,32 @@ function Page() {
       return <Decisions />;
     case "decision":
       return <Decision id={route.id} />;
+    case "plans":
+      return <Plans />;
+    case "plan":
+      return <Plan key={route.id} id={route.id} />;
+    case "brains":
+      return <Brains />;
+    case "clusters":
+      return <Clusters />;
+    case "workloads":
+      return <Workloads />;
+    case "rollouts":
+      return <Rollouts />;
+    case "rollout":
+      return <Rollout key={route.id} id={route.id} />;
     case "policies":
-      return <Policies />;
+      return <Policies generation={route.generation} />;
+    case "tasks":
+      return <Tasks />;
+    case "task":
+      return <Task key={route.id} id={route.id} />;
     case "access":
       return <Access />;
     case "audit":
       return <Audit />;
+    case "integrations":
+      return <Integrations />;
     case "setup":
       return null;
     case "nowhere":
@@ -95,12 +124,31 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Decisions";
     case "decision":
       return route.id;
+    case "plans":
+      return "Plans";
+    case "plan":
+      return `Plan ${route.id.slice(0, 8)}`;
+    case "brains":
+      return "Brains";
+    case "clusters":
+      return "Clusters";
+    case "workloads":
+      return "Workloads";
+    case "rollouts":
+      return "Rollouts";
+    case "rollout":
+      return "Rollout";
     case "policies":
-      return "Policies";
+      return route.generation === null ? "Policies" : `Policy ${route.generation}`;
+    case "tasks":
+    case "task":
+      return "Tasks";
     case "access":
       return "Access";
     case "audit":
       return "Audit";
+    case "integrations":
+      return "Integrations";
     case "setup":
       return "Welcome";
     case "nowhere":

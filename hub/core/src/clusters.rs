@@ -1,11 +1,12 @@
-//! Clusters that the hub knows, and single changes of their deployments.
+//! Clusters that the hub knows, and single changes of their deployments and nodes.
 //!
 //! Decides that a change is recorded before the cluster hears of it, and what is said when its answer is lost; never how a cluster
 //! does it. A change whose outcome is not known when the hub starts again is not made again: it is recorded as unknown.
 //!
 //! Invariant: every change that a cluster was asked for has an entry before it and an outcome after it.
-//! Read next: `clusters/record.rs` (the documents), `rollouts/subject.rs` (changes in steps), `hub/src/kube.rs` (who carries them out).
+//! Read next: `clusters/change.rs` (what a change is), `clusters/record.rs` (the documents), `rollouts/subject.rs` (changes in steps), `hub/src/kube.rs` (who carries them out).
 
+mod change;
 mod record;
 
 use std::collections::BTreeMap;
@@ -15,19 +16,23 @@ use policy_execution::Answer as Carried;
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::ids::{AgentId, PlanId};
 use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
-use wire::time::Wall;
+use wire::time::{Mono, Wall};
 
+pub use change::{ClusterChange, DeploymentStanding, Effect as ChangeEffect, NodeStanding, Standing, Was};
 pub use record::{Attempt, Cluster};
 
-use crate::cx::{Ask, Cx, DeploymentOrder, Then};
+use crate::cx::{Ask, ClusterOrder, Cx, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::{Answer, Effect};
 use crate::plans::StepAnswer;
-use crate::rollouts::{Change, Facts, Measured};
+use crate::rollouts::{Change, Facts, Look, Measured, Route};
 use crate::timers::Timer;
 
 /// How long after a mark that did not come through it is made again.
 const MARK_AGAIN: Duration = Duration::from_secs(15);
+/// How often clusters tell their nodes: one that was added is joined to its agent within that, and marks that somebody took away are
+/// back.
+const NODES_EVERY: Duration = Duration::from_secs(30);
 
 /// What somebody wants of clusters.
 #[derive(Debug, Clone)]
@@ -62,14 +67,25 @@ pub enum KubeEffect {
         /// Its name.
         name: String,
     },
-    /// Change a deployment once, and say what came of it.
+    /// Make a change once, and say what came of it.
     Change {
-        /// Repeated in [`KubeInput::Changed`].
+        /// Repeated in [`KubeInput::Changed`]; the changed thing is marked with it.
         id: String,
-        /// Which.
-        target: DeploymentRef,
-        /// What.
-        change: DeploymentChange,
+        /// What, and of what.
+        what: ClusterChange,
+        /// The change that it takes back: refused unless that still stands as it was made.
+        takes_back: Option<ClusterChange>,
+    },
+    /// Look at the target of a plan's step. Looking at a drain goes on with it: pods that a budget holds are asked for again.
+    Look {
+        /// Repeated in [`KubeInput::Looked`].
+        plan: PlanId,
+        /// The same.
+        step: usize,
+        /// What the step is.
+        what: ClusterChange,
+        /// Its intent is stored: a drain may go on.
+        begun: bool,
     },
     /// Look at the parts of a rollout.
     Observe {
@@ -77,12 +93,17 @@ pub enum KubeEffect {
         rollout: String,
         /// Of which deployment.
         target: DeploymentRef,
-        /// Measure the canary, too.
-        measure: bool,
+        /// What else is looked at.
+        look: Box<Look>,
     },
-    /// Mark the node of this name in every cluster that has one: as faulty, or as well again.
+    /// Tell which nodes a cluster has.
+    Nodes {
+        /// Which cluster.
+        cluster: String,
+    },
+    /// Mark the node of this agent in every cluster that has one: as faulty, or as well again.
     Mark {
-        /// Its name: that of the agent on it.
+        /// The agent on it: the node has its name, or a label that names it.
         node: AgentId,
         /// What is wrong with it; `None`: nothing.
         fault: Option<String>,
@@ -93,6 +114,8 @@ pub enum KubeEffect {
         rollout: String,
         /// Of which deployment.
         target: DeploymentRef,
+        /// Where traffic is divided.
+        route: Option<Route>,
         /// The changes.
         changes: Vec<Change>,
     },
@@ -107,6 +130,22 @@ pub enum KubeInput {
         id: String,
         /// What came of it.
         outcome: ChangeOutcome,
+    },
+    /// How the target of a plan's step is now.
+    Looked {
+        /// Which plan.
+        plan: PlanId,
+        /// Which step.
+        step: usize,
+        /// How it is.
+        standing: Standing,
+    },
+    /// All nodes of a cluster, each with the agent that is on it if there is one.
+    Nodes {
+        /// Which cluster.
+        cluster: String,
+        /// Names, and who is there by name or label.
+        nodes: Vec<(String, AgentId)>,
     },
     /// A node was marked in these clusters, or could not be in all that have it.
     Marked {
@@ -137,10 +176,12 @@ pub(crate) struct Clusters {
     attempts: Documents<Attempt>,
     /// Who waits for which change.
     waiting: BTreeMap<String, u64>,
-    /// Which steps of plans wait for which change.
-    steps: BTreeMap<String, (PlanId, usize)>,
+    /// Which steps of plans wait for which change, and whether it takes the step back.
+    steps: BTreeMap<String, (PlanId, usize, bool)>,
     /// What nodes last said of themselves, and whether the clusters show it. Not stored: they say it again after a restart.
     faults: BTreeMap<AgentId, Fault>,
+    /// When clusters tell their nodes next.
+    nodes_at: Mono,
 }
 
 #[derive(Debug)]
@@ -160,6 +201,7 @@ impl Clusters {
             waiting: BTreeMap::new(),
             steps: BTreeMap::new(),
             faults: BTreeMap::new(),
+            nodes_at: Mono::default(),
         })
     }
 
@@ -168,9 +210,12 @@ impl Clusters {
         for cluster in self.clusters.iter_stored() {
             cx.effect(Effect::Kube(KubeEffect::Open(cluster.clone())));
         }
+        if !self.clusters.is_empty() {
+            cx.at(cx.now.mono, Timer::Clusters);
+        }
         let open: Vec<String> = self.attempts.iter_stored().map(|attempt| attempt.id.clone()).collect();
         for id in open {
-            let reason = "the hub was started again before the answer came; read the deployment".to_owned();
+            let reason = "the hub was started again before the answer came; read what it was to change".to_owned();
             self.changed(&id, ChangeOutcome::Unknown { reason }, cx);
         }
     }
@@ -210,8 +255,7 @@ impl Clusters {
             } => {
                 let attempt = Attempt {
                     id,
-                    target,
-                    change,
+                    what: ClusterChange::Deployment { target, change },
                     caller: caller.name.clone(),
                     asked_at: cx.now.wall,
                     ended: false,
@@ -230,8 +274,8 @@ impl Clusters {
         let Some(attempt) = self.attempts.get(id).filter(|attempt| !attempt.ended).cloned() else {
             return;
         };
-        let caller = Caller::new(attempt.target.cluster.clone(), Via::Cluster);
-        let record = ChangeRecord::new(caller, attempt.change.verb(), format!("deployment/{}", attempt.target));
+        let caller = Caller::new(attempt.what.cluster(), Via::Cluster);
+        let record = ChangeRecord::new(caller, attempt.what.verb(), attempt.what.to_string());
         let record = record.with("change", id);
         cx.record(match &outcome {
             ChangeOutcome::Accepted { detail } => record.with("outcome", "accepted").with("detail", detail),
@@ -250,12 +294,11 @@ impl Clusters {
     }
 
     /// A plan asks for a change: its intent is stored with the plan's, and only then the cluster hears of it.
-    pub(crate) fn step(&mut self, order: DeploymentOrder, cx: &mut Cx<'_>) {
-        let step = (order.plan, order.step);
+    pub(crate) fn step(&mut self, order: ClusterOrder, cx: &mut Cx<'_>) {
+        let step = (order.plan, order.step, order.undo);
         let attempt = Attempt {
             id: order.command.to_string(),
-            target: order.target,
-            change: order.change,
+            what: order.what,
             caller: order.who.clone(),
             asked_at: cx.now.wall,
             ended: false,
@@ -263,8 +306,8 @@ impl Clusters {
         let id = attempt.id.clone();
         let effect = KubeEffect::Change {
             id: id.clone(),
-            target: attempt.target.clone(),
-            change: attempt.change.clone(),
+            what: attempt.what.clone(),
+            takes_back: order.takes_back,
         };
         let caller = Caller::new(order.who, Via::Hub);
         let reason = format!("plan {}: {}", order.plan, order.reason);
@@ -326,8 +369,29 @@ impl Clusters {
         }
     }
 
-    /// Marks that did not come through are made again.
+    /// A cluster has told its nodes: faults are shown there, whatever became of the marks meanwhile.
+    pub(crate) fn nodes_told(&mut self, nodes: &[(String, AgentId)], cx: &mut Cx<'_>) {
+        for (_, agent) in nodes {
+            let Some(fault) = self.faults.get(agent).and_then(|fault| fault.wanted.clone()) else {
+                continue;
+            };
+            cx.effect(Effect::Kube(KubeEffect::Mark {
+                node: agent.clone(),
+                fault: Some(fault),
+            }));
+        }
+    }
+
+    /// Marks that did not come through are made again, and clusters tell their nodes.
     pub(crate) fn due(&mut self, cx: &mut Cx<'_>) {
+        if !self.clusters.is_empty() && cx.now.mono >= self.nodes_at {
+            for cluster in self.clusters.iter_stored() {
+                let cluster = cluster.name.clone();
+                cx.effect(Effect::Kube(KubeEffect::Nodes { cluster }));
+            }
+            self.nodes_at = cx.now.mono + NODES_EVERY;
+            cx.at(self.nodes_at, Timer::Clusters);
+        }
         let mut open = false;
         for (node, fault) in self.faults.iter().filter(|(_, fault)| !fault.is_shown) {
             open = true;
@@ -358,12 +422,16 @@ impl Clusters {
                 .with("context", &cluster.context),
         );
         cx.put(put);
+        let name = cluster.name.clone();
         cx.then(Then::Kube(Box::new(KubeEffect::Open(cluster))));
+        cx.then(Then::Kube(Box::new(KubeEffect::Nodes { cluster: name })));
         // It has to show what nodes have said before it was known.
         for (node, fault) in self.faults.iter_mut().filter(|(_, fault)| fault.wanted.is_some()) {
             fault.is_shown = false;
             show(node, fault.wanted.clone(), cx);
         }
+        self.nodes_at = cx.now.mono + NODES_EVERY;
+        cx.at(self.nodes_at, Timer::Clusters);
         cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
         cx.reply_when_stored(request, Answer::Accepted);
         Ok(())
@@ -387,30 +455,31 @@ impl Clusters {
         cx: &mut Cx<'_>,
     ) -> Result<(), String> {
         self.begin(caller, attempt.clone(), reason, cx)?;
-        let Attempt { id, target, change, .. } = attempt;
+        let Attempt { id, what, .. } = attempt;
         self.waiting.insert(id.clone(), request);
+        let takes_back = None;
         cx.then(Then::KubeFor {
             request,
             id: id.clone(),
-            effect: Box::new(KubeEffect::Change { id, target, change }),
+            effect: Box::new(KubeEffect::Change { id, what, takes_back }),
         });
         Ok(())
     }
 
     /// Writes the intent of a change and why it is made.
     fn begin(&mut self, caller: Caller, attempt: Attempt, reason: String, cx: &mut Cx<'_>) -> Result<(), String> {
-        attempt.target.check().map_err(|problem| problem.to_string())?;
-        if !self.knows(&attempt.target.cluster) {
-            return Err(unknown(&attempt.target.cluster));
+        attempt.what.check().map_err(|problem| problem.to_string())?;
+        if !self.knows(attempt.what.cluster()) {
+            return Err(unknown(attempt.what.cluster()));
         }
         let put = self
             .attempts
             .put(attempt.clone(), 0)
             .map_err(|error| error.to_string())?;
-        let record = ChangeRecord::new(caller, attempt.change.verb(), format!("deployment/{}", attempt.target));
+        let record = ChangeRecord::new(caller, attempt.what.verb(), attempt.what.to_string());
         let record = record.because(reason).with("change", &attempt.id);
         cx.record(
-            details(&attempt.change)
+            details(&attempt.what)
                 .into_iter()
                 .fold(record, |record, (name, value)| record.with(name, value)),
         );
@@ -424,7 +493,7 @@ impl Clusters {
     }
 }
 
-fn step_answer((plan, step): (PlanId, usize), outcome: &ChangeOutcome) -> StepAnswer {
+fn step_answer((plan, step, undo): (PlanId, usize, bool), outcome: &ChangeOutcome) -> StepAnswer {
     let (answer, detail) = match outcome {
         ChangeOutcome::Accepted { detail } => (Carried::Done, detail),
         ChangeOutcome::Refused { reason } => (Carried::NotDone, reason),
@@ -433,7 +502,7 @@ fn step_answer((plan, step): (PlanId, usize), outcome: &ChangeOutcome) -> StepAn
     StepAnswer {
         plan,
         step,
-        undo: false,
+        undo,
         answer,
         decision: None,
         detail: detail.clone(),
@@ -449,13 +518,18 @@ fn show(node: &AgentId, fault: Option<String>, cx: &mut Cx<'_>) {
     cx.then(Then::Kube(Box::new(KubeEffect::Mark { node, fault })));
 }
 
-fn details(change: &DeploymentChange) -> Vec<(&'static str, String)> {
+fn details(what: &ClusterChange) -> Vec<(&'static str, String)> {
+    let change = match what {
+        ClusterChange::Deployment { change, .. } => change,
+        ClusterChange::Node { target, .. } => return vec![("cluster", target.cluster.clone())],
+    };
     match change {
         DeploymentChange::Create { image, replicas } => {
             vec![("image", image.clone()), ("replicas", replicas.to_string())]
         }
         DeploymentChange::Scale { replicas } => vec![("replicas", replicas.to_string())],
         DeploymentChange::Restart { mark } => vec![("mark", mark.clone())],
+        DeploymentChange::RollBack { revision: 0 } => vec![("revision", "the one before".to_owned())],
         DeploymentChange::RollBack { revision } => vec![("revision", revision.to_string())],
         DeploymentChange::SetImage { image } => vec![("image", image.clone())],
         DeploymentChange::Delete => Vec::new(),
@@ -474,6 +548,13 @@ impl Cluster {
             name: "x".to_owned(),
         };
         target.check().map_err(|problem| problem.to_string())?;
+        if let Some(url) = &self.prometheus
+            && !(url.starts_with("http://") || url.starts_with("https://"))
+        {
+            return Err(format!(
+                "prometheus: `{url}` is not an address that begins with http:// or https://"
+            ));
+        }
         match &self.kubeconfig {
             Some(path) if !path.starts_with('/') => Err(format!(
                 "kubeconfig: `{path}` is not an absolute path of a file on the hub's machine"
@@ -496,6 +577,7 @@ impl Cluster {
             namespace: String::new(),
             labels: Vec::new(),
             registered_at: Wall(0),
+            prometheus: None,
         }
     }
 }

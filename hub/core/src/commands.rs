@@ -17,14 +17,14 @@ use wire::entry::{EntryBody, Event};
 use wire::frame::{Command, Frame, Order, PlanCommand};
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, PlanId, Seq};
 use wire::time::{Mono, Now};
-use wire::{Origin, RawEntry};
+use wire::{DeviceId, Origin, RawEntry};
 
 use crate::cx::StepOrder;
 use crate::effect::Answer;
 use crate::fleet::Place;
 use crate::hub::Hub;
 use crate::input::SessionId;
-use crate::plans::StepAnswer;
+use crate::plans::{Interference, StepAnswer};
 use crate::timers::Timer;
 
 /// Commands of one agent that may be under way: people act one at a time, programs a few.
@@ -53,12 +53,35 @@ pub(crate) struct Asked {
 /// What an entry says that a pending command may wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Heard {
-    Decided { command: CommandId, seq: Seq, runs: bool },
-    Acted { decision: Seq, carried: Carried },
-    Held { who: String, reason: String },
-    Released { who: String, reason: String },
-    Refused { command: CommandId, reason: String },
-    GlassOpened { number: u64 },
+    Decided {
+        command: CommandId,
+        seq: Seq,
+        runs: bool,
+    },
+    /// Something runs on a device that no plan has asked for.
+    Ran {
+        device: DeviceId,
+        seq: Seq,
+    },
+    Acted {
+        decision: Seq,
+        carried: Carried,
+    },
+    Held {
+        who: String,
+        reason: String,
+    },
+    Released {
+        who: String,
+        reason: String,
+    },
+    Refused {
+        command: CommandId,
+        reason: String,
+    },
+    GlassOpened {
+        number: u64,
+    },
 }
 
 impl Heard {
@@ -302,11 +325,59 @@ impl Hub {
         };
         if pending.stage == Stage::Storing {
             pending.stage = Stage::Stored;
-            let place = pending.place;
+            let (place, waited) = (pending.place, now.mono >= pending.waits_until);
             if let Some(session) = self.fleet.node(place).session {
                 self.send_command(&id, session, now);
             }
+            if waited {
+                self.wait_over(&id, now);
+            }
         }
+    }
+
+    /// Somebody wants to know what comes of a command. Whoever waited for it before is told that it still waits.
+    pub(crate) fn await_command(&mut self, request: u64, id: &CommandId, wait: Duration, now: Now) {
+        if self
+            .commands
+            .0
+            .get(id)
+            .is_none_or(|pending| pending.record.step.is_some())
+        {
+            return self.reply(request, Answer::UnknownCommand);
+        }
+        self.wait_over(id, now);
+        let waits_until = now.mono + wait.min(LONGEST_WAIT);
+        // One whose last word was that nobody knows is over now.
+        let Some(pending) = self.commands.0.get_mut(id) else {
+            return self.reply(request, Answer::UnknownCommand);
+        };
+        if pending.request.is_some() {
+            let reason = "somebody waits for this command already, and it is being stored: ask again".to_owned();
+            return self.reply(request, Answer::Unavailable { reason });
+        }
+        self.timers.cancel(pending.waits_until, Timer::Wait(*id));
+        (pending.request, pending.waits_until) = (Some(request), waits_until);
+        self.timers.set(waits_until, Timer::Wait(*id));
+    }
+
+    /// Somebody calls a command off: it is not sent, or not sent again.
+    pub(crate) fn cancel_command(&mut self, request: u64, caller: Caller, id: &CommandId, reason: &str, now: Now) {
+        let found = self.commands.0.get(id).filter(|pending| pending.record.step.is_none());
+        let Some(pending) = found else {
+            return self.reply(request, Answer::UnknownCommand);
+        };
+        let (agent, stage) = (pending.record.agent.clone(), pending.stage);
+        if matches!(stage, Stage::Decided(..)) {
+            let reason = format!("{agent} has decided it already: it cannot be called off");
+            return self.reply(request, Answer::Rejected { reason });
+        }
+        let change = ChangeRecord::new(caller.clone(), "command.cancel", format!("node/{agent}"));
+        self.record(change.because(reason).with("command", id), now);
+        let told = format!("called off by {}: {reason}", caller.name);
+        let answer = Answer::Refused { id: *id, reason: told };
+        self.finish(id, answer, Carried::Unknown);
+        let sent = matches!(stage, Stage::Sent | Stage::Expired);
+        self.reply(request, Answer::Cancelled { id: *id, agent, sent });
     }
 
     pub(crate) fn command_not_stored(&mut self, id: &CommandId, reason: &str) {
@@ -358,6 +429,11 @@ impl Hub {
     pub(crate) fn hear(&mut self, place: Place, epoch: Epoch, heard: Heard) {
         match heard {
             Heard::Decided { command, seq, runs } => self.decided(place, &command, epoch, seq, runs),
+            Heard::Ran { device, seq } => {
+                let agent = self.fleet.node(place).id().clone();
+                let by = DecisionId { agent, epoch, seq };
+                self.interferences.push_back(Interference { by, device });
+            }
             Heard::Acted { decision, carried } => {
                 let stage = Stage::Decided(epoch, decision);
                 let found = self.of_node(place, |pending| pending.stage == stage);
@@ -476,19 +552,26 @@ impl Hub {
     }
 
     /// Whoever asked has waited long enough. The command itself stays valid until it expires.
-    pub(crate) fn wait_over(&mut self, id: &CommandId) {
+    pub(crate) fn wait_over(&mut self, id: &CommandId, now: Now) {
         let Some(pending) = self.commands.0.get_mut(id) else {
             return;
         };
         let stage = pending.stage;
-        let Some(request) = pending.request.take() else {
+        // Nobody is told that it waits before it is durable.
+        let Some(request) = pending.request.take_if(|_| stage != Stage::Storing) else {
             return;
         };
+        let (agent, left) = (pending.record.agent.clone(), pending.record.expires.since(now.mono));
         let decision = match stage {
             Stage::Decided(epoch, seq) => self.decision_id(id, epoch, seq),
             _ => None,
         };
-        let answer = Answer::Waiting { id: *id, decision };
+        let answer = Answer::Waiting {
+            id: *id,
+            agent,
+            decision,
+            left,
+        };
         self.reply(request, answer.clone());
         if matches!(stage, Stage::Expired | Stage::Decided(..)) {
             self.finish(id, answer, Carried::Unknown);
@@ -524,10 +607,10 @@ impl Hub {
     }
 
     /// The hub stops: nobody is kept waiting. What is stored is sent by the next hub process, if it still may be.
-    pub(crate) fn stop_commands(&mut self) {
+    pub(crate) fn stop_commands(&mut self, now: Now) {
         let waiting: Vec<CommandId> = self.commands.0.keys().copied().collect();
         for id in waiting {
-            self.wait_over(&id);
+            self.wait_over(&id, now);
         }
     }
 }

@@ -15,10 +15,10 @@ use wire::Series;
 use wire::change::ChangeRecord;
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, PlanId};
-use wire::kube::{DeploymentChange, DeploymentRef};
+use wire::kube::NodeRef;
 use wire::time::{Mono, Now};
 
-use crate::clusters::KubeEffect;
+use crate::clusters::{ClusterChange, KubeEffect};
 use crate::documents::Put;
 use crate::effect::{Answer, Effect};
 use crate::fleet::Fleet;
@@ -40,6 +40,18 @@ pub(crate) enum Then {
     Publish {
         /// Which task.
         task: String,
+    },
+    /// A machine is an agent, or one that was has another name or site.
+    Joined {
+        /// Its name.
+        agent: AgentId,
+        /// Its site.
+        site: String,
+    },
+    /// An agent is not of this fleet any more.
+    Gone {
+        /// Its name.
+        agent: AgentId,
     },
     /// A plan goes on from this revision of its record.
     Plan {
@@ -66,20 +78,26 @@ pub(crate) enum Then {
 pub(crate) enum Ask {
     /// Plans ask commands to bring a step to its node.
     Step(Box<StepOrder>),
-    /// Plans ask clusters to change a deployment.
-    Deployment(Box<DeploymentOrder>),
+    /// Plans ask clusters to change something.
+    Cluster(Box<ClusterOrder>),
     /// Clusters tell plans what came of that.
     Answered(Box<StepAnswer>),
+    /// Agents ask the fleet to cut the sessions of one that is shut out from now on.
+    Shut { agent: AgentId },
+    /// Agents tell the fleet that one may come in again.
+    Opened { agent: AgentId },
 }
 
-/// A step of a plan, on its way to a cluster.
+/// A step of a plan, or what takes it back, on its way to a cluster.
 #[derive(Debug, Clone)]
-pub(crate) struct DeploymentOrder {
+pub(crate) struct ClusterOrder {
     pub(crate) plan: PlanId,
     pub(crate) step: usize,
+    pub(crate) undo: bool,
     pub(crate) command: CommandId,
-    pub(crate) target: DeploymentRef,
-    pub(crate) change: DeploymentChange,
+    pub(crate) what: ClusterChange,
+    /// The step that it takes back.
+    pub(crate) takes_back: Option<ClusterChange>,
     pub(crate) who: String,
     pub(crate) reason: String,
 }
@@ -136,9 +154,19 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// The nodes, to read.
+    pub(crate) fn fleet(&self) -> &'a Fleet {
+        self.fleet
+    }
+
     /// Whether the hub has a node of this name.
     pub(crate) fn knows(&self, node: &AgentId) -> bool {
         self.fleet.find(node).is_some()
+    }
+
+    /// The site of a node that the hub has.
+    pub(crate) fn site(&self, node: &AgentId) -> Option<&str> {
+        self.fleet.find(node).map(|node| node.record.site.as_str())
     }
 
     /// Whether a node's session is up.
@@ -146,9 +174,14 @@ impl<'a> Cx<'a> {
         self.fleet.find(node).is_some_and(|node| node.session.is_some())
     }
 
+    /// Nodes of clusters that this node of the mesh is.
+    pub(crate) fn in_clusters(&self, node: &AgentId) -> &[NodeRef] {
+        self.fleet.in_clusters(node)
+    }
+
     /// The latest stored value of a node's series, in the unit of its quantity.
     pub(crate) fn latest(&self, node: &AgentId, series: &Series) -> Option<i64> {
-        self.fleet.find(node)?.feed.value(&series.device, series.quantity)
+        self.fleet.latest(node, series)
     }
 
     /// Records why something changes. The first record of a turn names every document that the turn writes.

@@ -125,7 +125,7 @@ struct Standing {
 
 impl Member {
     fn standing(&self, node: &Node, now: Mono) -> Standing {
-        let is_connected = node.session.is_some() && node.record.quarantined.is_none();
+        let is_connected = node.session.is_some();
         let said = self.facts.as_ref();
         let unhealthy = !is_connected || said.is_some_and(|facts| facts.unhealthy.is_some());
         let silent = said.is_none() && self.welcomed.is_none_or(|since| now.since(since) < SAYS_WITHIN);
@@ -498,7 +498,11 @@ impl Hub {
         scopes.retain(|scope| !domains.contains(scope));
         scopes.sort_unstable();
         scopes.dedup();
-        for (place, node) in self.fleet.places().filter(|(_, node)| node.record.denied.is_none()) {
+        for (place, node) in self
+            .fleet
+            .places()
+            .filter(|(_, node)| !self.agents.is_denied(node.id()))
+        {
             let standing = self.standing(place, now);
             let wait = match standing {
                 Standing { newly_faulty: true, .. } => Some(DECAY_EVERY),

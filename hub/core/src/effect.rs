@@ -1,6 +1,9 @@
 //! What the hub's core asks for.
 
+use std::time::Duration;
+
 use wire::api::BundleProblem;
+use wire::enroll::Refusal;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
@@ -8,6 +11,7 @@ use wire::kube::{ChangeOutcome, RolloutView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::access::{ApiToken, Session, User};
+use crate::agents::{Identity, JoinToken};
 use crate::clusters::KubeEffect;
 use crate::documents::Put;
 use crate::input::SessionId;
@@ -155,16 +159,45 @@ pub enum Answer {
     },
     /// There is no such task, or none that may be leased now.
     NoTask,
+    /// The remediation agent as it stands now; as it stood, for one that was removed.
+    Remediator(Box<crate::tasks::agents::RemediationAgent>),
+    /// There is no such remediation agent, or none that does that.
+    NoAgent {
+        /// Which, and what to do.
+        reason: String,
+    },
+    /// The agent is somebody else's.
+    NotYours {
+        /// Whose, and what to do.
+        reason: String,
+    },
     /// The lease is not the task's present one: whoever holds it must drop the work.
     Fenced,
     /// The session as it stands now.
     Session(Box<Session>),
     /// The token as it stands now; as it stood, for one that was revoked.
     ApiToken(Box<ApiToken>),
+    /// A join token as it stands now; as it stood, for one that was revoked.
+    JoinToken(Box<JoinToken>),
+    /// The identity as it stands now: what a certificate may be made of.
+    Agent(Box<Identity>),
+    /// No certificate.
+    NotEnrolled {
+        /// In which way it is refused.
+        refusal: Refusal,
+        /// For people: what happened and what to do.
+        detail: String,
+    },
+    /// The webhook as it stands now; as it stood, for one that was removed.
+    Webhook(Box<crate::webhooks::Webhook>),
+    /// How a request with a key stands.
+    Key(crate::idempotency::Standing),
     /// It is recorded.
     Noted,
     /// The plan as it stands now.
     Plan(Box<PlanRecord>),
+    /// What is known of a brain with a verb now.
+    Brain(Box<wire::api::BrainView>),
     /// It is stored, and is being done.
     Accepted,
     /// What came of a change of a deployment.
@@ -202,13 +235,28 @@ pub enum Answer {
         /// Why.
         reason: String,
     },
-    /// Nothing was heard in time; the command stays valid until it expires.
+    /// Nothing was heard in time; the command is durable and stays valid until it expires.
     Waiting {
         /// Which command.
         id: CommandId,
+        /// For which agent.
+        agent: AgentId,
         /// The decision, if that much was heard.
         decision: Option<DecisionId>,
+        /// How long it may still be brought to its agent.
+        left: Duration,
     },
+    /// A command was called off.
+    Cancelled {
+        /// Which.
+        id: CommandId,
+        /// For which agent.
+        agent: AgentId,
+        /// Whether it had been sent before, so that its agent may have it.
+        sent: bool,
+    },
+    /// No command of this id is under way: it never was, or it is over.
+    UnknownCommand,
     /// There is no such agent.
     UnknownAgent,
     /// It cannot be stored now.
@@ -237,6 +285,13 @@ pub enum Change {
     },
     /// The newest bundle, or how many nodes have it.
     Policy,
+    /// An agent's identity as it is stored now, or is not any more.
+    Identity(AgentId),
+    /// An outgoing webhook or its deliveries, as they are stored now, or are not any more.
+    Webhook {
+        /// Its id.
+        id: String,
+    },
     /// A person, a session or a token as it is stored now, or is not any more.
     Access {
         /// Kind of the document.

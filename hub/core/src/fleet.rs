@@ -10,25 +10,30 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wire::BundleRef;
 use wire::api::{DecisionView, NodeState};
 use wire::codec;
 use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::frame::{Hello, Status};
 use wire::ids::{AgentId, CommandId, Epoch, Generation, Seq};
+use wire::kube::NodeRef;
 use wire::time::{ClockState, Mono, Now, Wall};
+use wire::{BundleRef, Series};
 
 use crate::admission::Bucket;
+use crate::agents::How;
 use crate::chain::{Chain, Hole};
+use crate::documents::Unreadable;
 use crate::effect::Samples;
 use crate::feed::{Block, Feed, Layouts};
 use crate::input::{SessionId, StoredAgent};
 use crate::writer::Notes;
 
 /// Version of [`Record`]'s encoding, its first byte.
-const RECORD_VERSION: u8 = 2;
-/// Records as they were before labels.
+const RECORD_VERSION: u8 = 3;
+/// Records that said themselves who was shut out.
+const WITH_DENIALS: u8 = 2;
+/// Such records as they were before labels.
 const WITHOUT_LABELS: u8 = 1;
 /// Epochs of one agent. Each is one loss of its journal; an agent that loses it a thousand times is sick.
 pub(crate) const MAX_EPOCHS: usize = 1_024;
@@ -45,8 +50,8 @@ pub(crate) type Place = usize;
 pub(crate) struct Record {
     pub(crate) agent: AgentId,
     pub(crate) site: String,
-    pub(crate) denied: Option<String>,
-    pub(crate) quarantined: Option<String>,
+    /// It is not of this fleet any more: what it has recorded stays.
+    pub(crate) removed: bool,
     /// Sessions that were welcomed, ever.
     pub(crate) sessions: u64,
     /// It said that it stops, and has not come back.
@@ -60,10 +65,29 @@ pub(crate) struct Record {
     pub(crate) told: Option<Told>,
     pub(crate) status: Option<Status>,
     pub(crate) holes: Vec<Hole>,
-    /// Labels that it told last. They stand behind the record, whose own encoding is older.
-    #[serde(skip)]
+    /// Labels that it told last.
     pub(crate) labels: Vec<(String, String)>,
 }
+
+/// A record of versions 1 and 2. In version 2 its labels stand behind it.
+#[derive(Deserialize)]
+struct Before {
+    agent: AgentId,
+    site: String,
+    denied: Option<String>,
+    quarantined: Option<String>,
+    sessions: u64,
+    stopped: bool,
+    seen: Option<Now>,
+    since: Option<Wall>,
+    program: String,
+    told: Option<Told>,
+    status: Option<Status>,
+    holes: Vec<Hole>,
+}
+
+/// How a record of versions 1 and 2 shut its agent out, and why. Identities say so now (`agents.rs`).
+pub(crate) type WasShut = Option<(How, String)>;
 
 /// What an agent said of its journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,8 +120,7 @@ impl Record {
         Self {
             agent,
             site,
-            denied: None,
-            quarantined: None,
+            removed: false,
             sessions: 0,
             stopped: false,
             seen: None,
@@ -112,18 +135,19 @@ impl Record {
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![RECORD_VERSION];
-        bytes.extend(codec::encode(&(self, &self.labels)));
+        bytes.extend(codec::encode(self));
         bytes
     }
 
-    /// `None` for bytes of another version.
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        match bytes.split_first() {
-            Some((&RECORD_VERSION, rest)) => {
-                let (record, labels): (Self, _) = codec::decode(rest).ok()?;
-                Some(Self { labels, ..record })
+    /// Reads a record of this version or an older one; `None` for one that this program cannot read.
+    fn decode(bytes: &[u8]) -> Option<(Self, WasShut)> {
+        match bytes.split_first()? {
+            (&RECORD_VERSION, rest) => Some((codec::decode(rest).ok()?, None)),
+            (&WITH_DENIALS, rest) => {
+                let (before, labels): (Before, _) = codec::decode(rest).ok()?;
+                Some(before.into_record(labels))
             }
-            Some((&WITHOUT_LABELS, rest)) => codec::decode(rest).ok(),
+            (&WITHOUT_LABELS, rest) => Some(codec::decode::<Before>(rest).ok()?.into_record(Vec::new())),
             _ => None,
         }
     }
@@ -133,6 +157,28 @@ impl Record {
             self.holes.remove(0);
         }
         self.holes.push(hole);
+    }
+}
+
+impl Before {
+    fn into_record(self, labels: Vec<(String, String)>) -> (Record, WasShut) {
+        let denied = self.denied.map(|reason| (How::Denied, reason));
+        let was_shut = denied.or(self.quarantined.map(|reason| (How::Quarantined, reason)));
+        let record = Record {
+            agent: self.agent,
+            site: self.site,
+            removed: false,
+            sessions: self.sessions,
+            stopped: self.stopped,
+            seen: self.seen,
+            since: self.since,
+            program: self.program,
+            told: self.told,
+            status: self.status,
+            holes: self.holes,
+            labels,
+        };
+        (record, was_shut)
     }
 }
 
@@ -303,9 +349,9 @@ impl Node {
         })
     }
 
-    /// Which of the four words.
-    pub(crate) fn state(&self, authority: Option<Authority>) -> NodeState {
-        if self.record.denied.is_some() {
+    /// Which of the four words. `shut`: in which way it is shut out.
+    pub(crate) fn state(&self, authority: Option<Authority>, shut: Option<&How>) -> NodeState {
+        if shut.is_some_and(|how| *how != How::Quarantined) {
             return NodeState::Down;
         }
         if self.session.is_some() {
@@ -314,7 +360,7 @@ impl Node {
         if self.record.stopped {
             return NodeState::Down;
         }
-        if self.record.quarantined.is_some() {
+        if shut.is_some() {
             return NodeState::Unknown;
         }
         match authority {
@@ -330,20 +376,29 @@ pub(crate) struct Fleet {
     nodes: Vec<Node>,
     index: BTreeMap<AgentId, Place>,
     layouts: Layouts,
+    /// Nodes of clusters by the agent on them, as clusters last told. Not stored: they tell it again after a start.
+    in_clusters: BTreeMap<AgentId, Vec<NodeRef>>,
 }
 
 impl Fleet {
-    /// The fleet as the store holds it. Records that cannot be read are left out: their agents appear when they connect.
-    pub(crate) fn recovered(agents: Vec<StoredAgent>) -> Self {
-        let mut fleet = Self::default();
+    /// The fleet as the store holds it, and who its records say is shut out. A record that cannot be read is an error: without it
+    /// its chains would be forgotten, and so would a denial.
+    pub(crate) fn recovered(agents: Vec<StoredAgent>) -> Result<(Self, Vec<(Place, How, String)>), Unreadable> {
+        let (mut fleet, mut shut) = (Self::default(), Vec::new());
         for agent in agents {
-            if let Some(record) = Record::decode(&agent.record) {
-                let mut node = Node::new(record, &agent.heads, agent.telemetry);
-                node.last_decision = agent.last_decision;
-                fleet.add(node);
-            }
+            let unreadable = || Unreadable {
+                kind: "record of node",
+                id: agent.agent.to_string(),
+                version: agent.record.first().copied(),
+                known: RECORD_VERSION,
+            };
+            let (record, was_shut) = Record::decode(&agent.record).ok_or_else(unreadable)?;
+            let mut node = Node::new(record, &agent.heads, agent.telemetry);
+            node.last_decision = agent.last_decision;
+            let place = fleet.add(node);
+            shut.extend(was_shut.map(|(how, reason)| (place, how, reason)));
         }
-        fleet
+        Ok((fleet, shut))
     }
 
     fn add(&mut self, node: Node) -> Place {
@@ -353,15 +408,47 @@ impl Fleet {
         place
     }
 
+    /// All nodes of a cluster, each with the agent that is said to be on it. Replaces what the cluster told before.
+    pub(crate) fn join(&mut self, cluster: &str, nodes: Vec<(String, AgentId)>) {
+        for joined in self.in_clusters.values_mut() {
+            joined.retain(|node| node.cluster != cluster);
+        }
+        for (name, agent) in nodes {
+            let cluster = cluster.to_owned();
+            self.in_clusters
+                .entry(agent)
+                .or_default()
+                .push(NodeRef { cluster, name });
+        }
+        self.in_clusters.retain(|_, joined| !joined.is_empty());
+    }
+
+    /// Nodes of clusters that this node of the mesh is.
+    pub(crate) fn in_clusters(&self, agent: &AgentId) -> &[NodeRef] {
+        self.in_clusters.get(agent).map_or(&[], Vec::as_slice)
+    }
+
     pub(crate) fn place(&self, agent: &AgentId) -> Option<Place> {
         self.index.get(agent).copied()
     }
 
+    /// A node of this name that is of the fleet.
     pub(crate) fn find(&self, agent: &AgentId) -> Option<&Node> {
-        self.place(agent).map(|place| &self.nodes[place])
+        let node = self.place(agent).map(|place| &self.nodes[place]);
+        node.filter(|node| !node.record.removed)
     }
 
     /// The node with this name, added if it is not there.
+    /// The latest stored value of a node's series, in the unit of its quantity.
+    pub(crate) fn latest(&self, agent: &AgentId, series: &Series) -> Option<i64> {
+        self.find(agent)?.feed.value(&series.device, series.quantity)
+    }
+
+    /// The site of a node, if the hub has one of this name.
+    pub(crate) fn site(&self, agent: &AgentId) -> Option<&str> {
+        self.find(agent).map(|node| node.record.site.as_str())
+    }
+
     pub(crate) fn place_or_new(&mut self, agent: &AgentId, site: &str) -> Place {
         match self.place(agent) {
             Some(place) => place,
@@ -381,23 +468,95 @@ impl Fleet {
         &mut self.nodes[place]
     }
 
-    /// How many there are.
+    /// How many there ever were.
     pub(crate) fn count(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Nodes by place.
+    /// Nodes of the fleet by place.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Place, &Node)> {
-        self.nodes.iter().enumerate()
+        let all = self.nodes.iter().enumerate();
+        all.filter(|(_, node)| !node.record.removed)
     }
 
-    /// Nodes by name.
+    /// Nodes of the fleet by name.
     pub(crate) fn by_name(&self) -> impl Iterator<Item = &Node> {
-        self.index.values().map(|place| &self.nodes[*place])
+        let all = self.index.values().map(|place| &self.nodes[*place]);
+        all.filter(|node| !node.record.removed)
     }
 
     /// A block is durable: what it shows.
     pub(crate) fn block_stored(&mut self, place: Place, block: &Block) -> Samples {
         self.nodes[place].feed.stored(block, &mut self.layouts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(record: Vec<u8>) -> Vec<StoredAgent> {
+        vec![StoredAgent {
+            agent: AgentId::new("edge-03").expect("valid"),
+            record,
+            heads: vec![ChainHead::empty(Epoch(2))],
+            telemetry: (Epoch(0), Seq(0)),
+            last_decision: None,
+        }]
+    }
+
+    /// Version 1 as hubs wrote it: name, site, denied, quarantined, sessions, stopped, and eight fields that nobody had filled.
+    fn version_1(denied: Option<&str>, quarantined: Option<&str>) -> Vec<u8> {
+        let nothing = (
+            None::<u8>,
+            None::<u8>,
+            String::new(),
+            None::<u8>,
+            None::<u8>,
+            Vec::<u8>::new(),
+        );
+        let mut bytes = vec![WITHOUT_LABELS];
+        bytes.extend(codec::encode(&(
+            "edge-03",
+            "lab",
+            denied,
+            quarantined,
+            7u64,
+            true,
+            nothing,
+        )));
+        bytes
+    }
+
+    #[test]
+    fn records_of_older_versions_are_read_and_say_who_was_shut_out() {
+        let check = |bytes: Vec<u8>, expected: Option<(How, &str)>| {
+            let (fleet, shut) = Fleet::recovered(stored(bytes)).expect("read");
+            let node = fleet.node(0);
+            assert_eq!((node.record.site.as_str(), node.record.sessions), ("lab", 7));
+            let found = shut.into_iter().next().map(|(_, how, reason)| (how, reason));
+            assert_eq!(found, expected.map(|(how, reason)| (how, reason.to_owned())));
+        };
+        check(version_1(None, None), None);
+        check(version_1(Some("stolen"), Some("two")), Some((How::Denied, "stolen")));
+        check(version_1(None, Some("two")), Some((How::Quarantined, "two")));
+        let labels = vec![("rack".to_owned(), "r7".to_owned())];
+        let mut version_2 = version_1(Some("stolen"), None);
+        version_2[0] = WITH_DENIALS;
+        version_2.extend(codec::encode(&labels));
+        check(version_2.clone(), Some((How::Denied, "stolen")));
+        let (fleet, _) = Fleet::recovered(stored(version_2)).expect("read");
+        assert_eq!(fleet.node(0).record.labels, labels);
+        let again = fleet.node(0).record.encode();
+        let (again, shut) = Fleet::recovered(stored(again)).expect("read");
+        assert_eq!((&again.node(0).record, shut.len()), (&fleet.node(0).record, 0));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error_and_never_a_node_that_is_not_there() {
+        for bytes in [Vec::new(), vec![99, 1, 2], vec![RECORD_VERSION, 1]] {
+            let error = Fleet::recovered(stored(bytes)).expect_err("unreadable");
+            assert!(error.to_string().contains("`edge-03`"), "{error}");
+        }
     }
 }

@@ -8,14 +8,16 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use wire::api::ShadowView;
-use wire::change::{Caller, ChangeRecord};
+use wire::Quantity;
+use wire::api::{BrainView, ShadowView};
+use wire::change::ChangeRecord;
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
 use wire::time::{Mono, Now};
 
 use crate::access::{Access, ApiToken, Session, User};
 use crate::admission::Admission;
+use crate::agents::{Agents, How, Identity, JoinToken};
 use crate::bundles::Bundles;
 use crate::clusters::{Attempt, Cluster, Clusters, KubeInput};
 use crate::commands::Commands;
@@ -24,15 +26,18 @@ use crate::documents::{Document, StoredDocument, Unreadable};
 use crate::domains::Domains;
 use crate::effect::{Answer, Change, Effect};
 use crate::fleet::{Fleet, Place};
+use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
-use crate::plans::{PlanAsk, PlanRecord, Plans, StepAnswer, shadow_view};
+use crate::plans::{BrainRecord, Interference, PaceRecord, PlanAsk, PlanRecord, Plans, StepAnswer, brain_view};
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
 use crate::sessions::Sessions;
+use crate::tasks::agents::RemediationAgent;
 use crate::tasks::{Task, Tasks};
 use crate::timers::{Timer, Timers};
+use crate::webhooks::{DeliveryLog, Webhook, Webhooks};
 use crate::writer::{Meta, Writer};
 
 /// Watchers hear of the policy, and how many nodes have it, at most this often.
@@ -68,16 +73,21 @@ pub struct Hub {
     pub(crate) writer: Writer,
     pub(crate) journal: Journal,
     pub(crate) access: Access,
+    pub(crate) agents: Agents,
     pub(crate) tasks: Tasks,
-    plans: Plans,
+    pub(crate) plans: Plans,
     /// What nodes said of steps, for their plans.
     pub(crate) step_answers: VecDeque<StepAnswer>,
+    /// What acted on nodes that plans look at, and is no plan's step.
+    pub(crate) interferences: VecDeque<Interference>,
     /// Nodes with new stored readings.
     pub(crate) fresh_readings: BTreeSet<Place>,
     /// Nodes whose session was just welcomed.
     pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
+    webhooks: Webhooks,
+    keys: Keys,
     asks: VecDeque<Ask>,
     pub(crate) timers: Timers,
     /// As the store holds it: only this is shown to anyone.
@@ -101,6 +111,7 @@ impl Hub {
         let stored = recovered.meta.as_deref().and_then(Meta::decode);
         let meta = stored.unwrap_or_default();
         let mut wanted = meta;
+        let (fleet, was_shut) = Fleet::recovered(std::mem::take(&mut recovered.agents))?;
         if meta.hub_epoch.0 == 0 {
             wanted.hub_epoch = settings.first_hub_epoch;
             wanted.hub_epoch.0 = wanted.hub_epoch.0.max(1);
@@ -109,9 +120,18 @@ impl Hub {
         wanted.generation_floor = wanted.generation_floor.max(bundles.newest_generation());
         let mut hub = Self {
             access: Access::recovered(&mut recovered)?,
-            tasks: recover::<Task, _>(&mut recovered, Tasks::recovered)?,
-            plans: recover::<PlanRecord, _>(&mut recovered, Plans::recovered)?,
+            agents: Agents::recovered(&mut recovered, settings.certificates)?,
+            tasks: {
+                let tasks = taken::<Task>(&mut recovered);
+                Tasks::recovered(tasks, taken::<RemediationAgent>(&mut recovered))?
+            },
+            plans: {
+                let plans = taken::<PlanRecord>(&mut recovered);
+                let brains = taken::<BrainRecord>(&mut recovered);
+                Plans::recovered(plans, brains, taken::<PaceRecord>(&mut recovered))?
+            },
             step_answers: VecDeque::new(),
+            interferences: VecDeque::new(),
             fresh_readings: BTreeSet::new(),
             came: BTreeSet::new(),
             clusters: {
@@ -119,10 +139,12 @@ impl Hub {
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
+            webhooks: Webhooks::recovered(&mut recovered)?,
+            keys: Keys::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
             admission: Admission::new(settings.max_handshakes),
             trust: Trust::default(),
-            fleet: Fleet::recovered(recovered.agents),
+            fleet,
             sessions: Sessions::default(),
             bundles,
             commands: Commands::default(),
@@ -140,12 +162,14 @@ impl Hub {
             policy_told_until: Mono::default(),
             settings,
         };
+        hub.carry_over_shut(was_shut, now);
         hub.recover_commands(&recovered.commands, now);
         hub.with_plans(now, |plans, cx| plans.carry_on(cx));
         hub.pass_on(now);
         hub.journal.seal();
         hub.timers.set(now.mono, Timer::Beacon);
         hub.timers.set(now.mono, Timer::Access);
+        hub.timers.set(now.mono, Timer::Agents);
         let (clusters, _, mut cx) = hub.kube_cx(now);
         clusters.start(&mut cx);
         let (_, rollouts, mut cx) = hub.kube_cx(now);
@@ -165,8 +189,6 @@ impl Hub {
             Input::Frame { session, frame } => self.frame(session, frame, now),
             Input::Stored { token } => self.stored(token, now),
             Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
-            Input::Enrolled { agent, site } => self.enrolled(&agent, site, now),
-            Input::Denied { agent, reason } => self.denied(&agent, reason, now),
             Input::Kube(told) => self.kube(told, now),
             Input::Request { request, what } => self.request(request, what, now),
             Input::Stop => self.stop(now),
@@ -214,10 +236,27 @@ impl Hub {
                         self.effects.push_back(Effect::Changed(Change::Access { kind, id }));
                     }
                 }
-                Task::KIND => self.tasks.settle(id, *revision, is_stored),
-                PlanRecord::KIND => self.plans.settle(id, *revision, is_stored),
+                Identity::KIND | JoinToken::KIND => {
+                    self.agents.settle(kind, id, *revision, is_stored);
+                    if *kind == Identity::KIND
+                        && let Ok(agent) = AgentId::new(id.as_str())
+                    {
+                        self.effects.push_back(Effect::Changed(Change::Identity(agent)));
+                    }
+                }
+                Task::KIND | RemediationAgent::KIND => self.tasks.settle(kind, id, *revision, is_stored),
+                PlanRecord::KIND | BrainRecord::KIND | PaceRecord::KIND => {
+                    self.plans.settle(kind, id, *revision, is_stored)
+                }
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                Remembered::KIND => self.keys.settle(id, *revision, is_stored),
+                Webhook::KIND | DeliveryLog::KIND => {
+                    self.webhooks.settle(kind, id, *revision, is_stored);
+                    if is_stored {
+                        self.effects.push_back(Webhooks::changed(id));
+                    }
+                }
                 other => unreachable!("no subject writes documents of kind `{other}`"),
             }
         }
@@ -227,6 +266,8 @@ impl Hub {
         match then {
             Then::Plan { id, revision } => self.with_plans(now, |plans, cx| plans.stored(id, revision, cx)),
             Then::Reply { request, answer } => self.reply(request, *answer),
+            Then::Joined { agent, site } => self.joined(&agent, site),
+            Then::Gone { agent } => self.gone(&agent),
             Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
             Then::Publish { task } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
@@ -243,7 +284,7 @@ impl Hub {
                 self.reply(request, Answer::Unavailable { reason });
             }
             // What was not recorded is not done; a rollout is looked at again in a moment.
-            Then::Kube(_) => {}
+            Then::Kube(_) | Then::Joined { .. } | Then::Gone { .. } => {}
             Then::KubeFor { request, id, .. } => {
                 self.clusters.dropped(&id);
                 let reason = reason.to_owned();
@@ -301,6 +342,10 @@ impl Hub {
                 let mut cx = cx!(self, now);
                 self.access.handle(request, caller, what, &mut cx);
             }
+            Request::Agents { caller, what } => {
+                let mut cx = cx!(self, now);
+                self.agents.handle(request, caller, what, &mut cx);
+            }
             Request::Plan { caller, what } => {
                 if let Some(reason) = self.unknown_cluster(&what) {
                     return self.reply(request, Answer::Rejected { reason });
@@ -319,6 +364,14 @@ impl Hub {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.handle(request, caller, what, &mut cx);
             }
+            Request::Keys { what } => {
+                let mut cx = cx!(self, now);
+                self.keys.handle(request, what, &mut cx);
+            }
+            Request::Webhooks { caller, what } => {
+                let mut cx = cx!(self, now);
+                self.webhooks.handle(request, caller, what, &mut cx);
+            }
             Request::Note { change } => {
                 let mut cx = cx!(self, now);
                 cx.record(change);
@@ -330,6 +383,8 @@ impl Hub {
                 cx.reply(request, Answer::Noted);
             }
             Request::Export { caller } => self.export(request, caller, now),
+            Request::Await { id, wait } => self.await_command(request, &id, wait, now),
+            Request::Cancel { caller, id, reason } => self.cancel_command(request, caller, &id, &reason, now),
             Request::Order {
                 id,
                 agent,
@@ -374,14 +429,18 @@ impl Hub {
     /// | who | asks | for |
     /// |---|---|---|
     /// | plans | commands | a step to be brought to its node |
-    /// | plans | clusters | a deployment to be changed |
+    /// | plans | clusters | a deployment or a node of a cluster to be changed |
     /// | clusters | plans | nothing: they tell what came of a change |
+    /// | agents | fleet | sessions of one that is shut out to be cut |
     /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
     fn pass_on(&mut self, now: Now) {
         loop {
             while let Some(place) = self.came.pop_first() {
                 let node = self.fleet.node(place).id().clone();
                 self.with_plans(now, |plans, cx| plans.node_came(&node, cx));
+            }
+            while let Some(found) = self.interferences.pop_front() {
+                self.with_plans(now, |plans, cx| plans.interfered(&found, cx));
             }
             while let Some(place) = self.fresh_readings.pop_first() {
                 let node = self.fleet.node(place).id().clone();
@@ -394,11 +453,13 @@ impl Hub {
             }
             match self.asks.pop_front() {
                 Some(Ask::Step(order)) => self.order_step(*order, now),
-                Some(Ask::Deployment(order)) => {
+                Some(Ask::Cluster(order)) => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.step(*order, &mut cx);
                 }
                 Some(Ask::Answered(answer)) => self.step_answers.push_back(*answer),
+                Some(Ask::Shut { agent }) => self.cut(&agent, now),
+                Some(Ask::Opened { agent }) => self.let_in_again(&agent, now),
                 None if self.step_answers.is_empty() => break,
                 None => {}
             }
@@ -416,6 +477,13 @@ impl Hub {
     fn kube(&mut self, told: KubeInput, now: Now) {
         let (clusters, rollouts, mut cx) = self.kube_cx(now);
         match told {
+            KubeInput::Looked { plan, step, standing } => {
+                self.with_plans(now, |plans, cx| plans.looked(plan, step, &standing, cx));
+            }
+            KubeInput::Nodes { cluster, nodes } => {
+                clusters.nodes_told(&nodes, &mut cx);
+                self.fleet.join(&cluster, nodes);
+            }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
             KubeInput::Marked {
                 node,
@@ -455,6 +523,16 @@ impl Hub {
         self.tasks.task(id)
     }
 
+    /// What policy says of repairs in a repository now.
+    pub fn explain_fixes(&self, repository: &str, now: Now) -> crate::tasks::Explained {
+        self.tasks.explain(repository, self.bundles.rules(), now)
+    }
+
+    /// Every stored remediation agent.
+    pub fn remediation_agents(&self) -> Vec<RemediationAgent> {
+        self.tasks.agents().cloned().collect()
+    }
+
     /// Every stored task, oldest first.
     pub fn tasks(&self) -> Vec<Task> {
         self.tasks.all().cloned().collect()
@@ -462,7 +540,27 @@ impl Hub {
 
     /// What policy would say of each step of this plan now; `None` while no bundle was published.
     pub fn shadow_plan(&self, record: &PlanRecord, now: Now) -> Option<ShadowView> {
-        shadow_view(record, self.bundles.rules().map(|rules| &**rules), now)
+        self.plans.shadow(record, self.bundles.rules(), &self.fleet, now)
+    }
+
+    /// The temperature at which the rules in force act on a GPU, in thousandths of a degree: what a brain foresees comes before it.
+    pub fn gpu_limit(&self) -> Option<i64> {
+        self.bundles.rules()?.lowest_limit(Quantity::GpuTemperature)
+    }
+
+    /// Every brain that was graded, with every verb, as it is stored.
+    pub fn brains(&self, now: Now) -> Vec<BrainView> {
+        self.plans.brains().map(|found| brain_view(found, now)).collect()
+    }
+
+    /// Identities and join tokens, as they are stored.
+    pub fn agents(&self) -> &Agents {
+        &self.agents
+    }
+
+    /// Outgoing webhooks and their deliveries, as they are stored.
+    pub fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
     }
 
     /// People, their sessions and their tokens, as they are stored.
@@ -470,46 +568,97 @@ impl Hub {
         &self.access
     }
 
-    fn enrolled(&mut self, agent: &AgentId, site: String, now: Now) {
-        let is_new = self.fleet.find(agent).is_none_or(|node| node.record.site != site);
+    /// A machine is an agent, or one that was has another site.
+    fn joined(&mut self, agent: &AgentId, site: String) {
         let place = self.fleet.place_or_new(agent, &site);
         let node = self.fleet.node_mut(place);
-        node.record.site.clone_from(&site);
+        node.record.site = site;
+        node.record.removed = false;
+        node.record_changed = true;
+        // Whoever held the identity before was another machine, or this one before it joined.
+        node.forget_processes();
+        self.enqueue(place);
+        self.touch(place);
+        self.recount_domains();
+        self.policy_changed = true;
+    }
+
+    /// An agent is not of this fleet any more; what it has recorded stays.
+    fn gone(&mut self, agent: &AgentId) {
+        let Some(place) = self.fleet.place(agent) else {
+            return;
+        };
+        let node = self.fleet.node_mut(place);
+        node.record.removed = true;
         node.record_changed = true;
         self.enqueue(place);
         self.touch(place);
         self.recount_domains();
         self.policy_changed = true;
-        if is_new {
-            let change = ChangeRecord::new(Caller::hub(), "node.enrol", format!("node/{agent}"));
-            self.record(change.with("site", site), now);
-        }
     }
 
-    fn denied(&mut self, agent: &AgentId, reason: Option<String>, now: Now) {
-        let place = self.fleet.place_or_new(agent, crate::sessions::UNKNOWN_SITE);
+    /// An agent is shut out: its sessions end, and it is told why.
+    pub(crate) fn cut(&mut self, agent: &AgentId, now: Now) {
+        let taken = || {
+            let detail = "another machine has taken the place of this one".to_owned();
+            (GoodbyeReason::Denied, crate::sessions::DENIED_RETRY, detail)
+        };
+        let (goodbye, wait, detail) = self.shut_out(agent).unwrap_or_else(taken);
+        let Some(place) = self.fleet.place(agent) else {
+            return;
+        };
         let node = self.fleet.node_mut(place);
         node.record.since = Some(now.wall);
-        if reason.is_none() {
-            node.record.quarantined = None;
-            node.forget_processes();
-        }
-        let sessions = [node.session, node.greeting];
-        let verb = if reason.is_some() { "node.deny" } else { "node.allow" };
-        let change = ChangeRecord::new(Caller::hub(), verb, format!("node/{agent}"));
-        let change = change.because(reason.clone().unwrap_or_default());
-        node.record.denied = reason;
         node.record_changed = true;
-        if let Some(reason) = node.record.denied.clone() {
-            for session in sessions.into_iter().flatten() {
-                let wait = crate::sessions::DENIED_RETRY;
-                self.dismiss(session, GoodbyeReason::Denied, wait, &reason, now);
-            }
+        for session in [node.session, node.greeting].into_iter().flatten() {
+            self.dismiss(session, goodbye, wait, &detail, now);
         }
         self.enqueue(place);
         self.touch(place);
         self.recount_domains();
-        self.record(change, now);
+    }
+
+    /// An agent may come in again.
+    fn let_in_again(&mut self, agent: &AgentId, now: Now) {
+        let Some(place) = self.fleet.place(agent) else {
+            return;
+        };
+        let node = self.fleet.node_mut(place);
+        node.record.since = Some(now.wall);
+        node.record_changed = true;
+        node.forget_processes();
+        self.enqueue(place);
+        self.touch(place);
+        self.recount_domains();
+    }
+
+    /// Nodes that a hub before this one had shut out in their own records.
+    fn carry_over_shut(&mut self, was_shut: Vec<(Place, How, String)>, now: Now) {
+        for (place, how, reason) in was_shut {
+            let record = &self.fleet.node(place).record;
+            let (agent, site) = (record.agent.clone(), record.site.clone());
+            self.fleet.node_mut(place).record_changed = true;
+            let mut cx = cx!(self, now);
+            self.agents.was_shut(&agent, &site, how, reason, &mut cx);
+            self.enqueue(place);
+        }
+    }
+
+    /// Two processes use one identity.
+    pub(crate) fn quarantine_agent(&mut self, place: Place, reason: &str, now: Now) {
+        let record = &self.fleet.node(place).record;
+        let (agent, site) = (record.agent.clone(), record.site.clone());
+        let mut cx = cx!(self, now);
+        self.agents.quarantine(&agent, &site, reason, &mut cx);
+    }
+
+    /// The hub holds of this agent what the agent itself does not know of.
+    pub(crate) fn note_fork(&mut self, place: Place, detail: String, now: Now) {
+        let record = &self.fleet.node(place).record;
+        let (agent, site) = (record.agent.clone(), record.site.clone());
+        let mut cx = cx!(self, now);
+        self.agents.note_fork(&agent, &site, detail, &mut cx);
+        self.touch(place);
     }
 
     fn stop(&mut self, now: Now) {
@@ -518,14 +667,14 @@ impl Hub {
             let wait = self.admission.slot(now.mono) + self.random.below(Duration::from_secs(1));
             self.dismiss(session, GoodbyeReason::Stopping, wait, "the hub stops", now);
         }
-        self.stop_commands();
+        self.stop_commands(now);
     }
 
     fn run_timers(&mut self, now: Now) {
         while let Some(timer) = self.timers.due(now.mono) {
             match timer {
                 Timer::Hello(session) => self.hello_overdue(session, now),
-                Timer::Wait(id) => self.wait_over(&id),
+                Timer::Wait(id) => self.wait_over(&id, now),
                 Timer::Expire(id) => self.expire(&id),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
@@ -533,9 +682,14 @@ impl Hub {
                     let (tasks, mut cx) = self.tasks_cx(now);
                     tasks.due(&mut cx);
                 }
+                Timer::Agents => {
+                    let mut cx = cx!(self, now);
+                    self.agents.time(&mut cx);
+                }
                 Timer::Access => {
                     let mut cx = cx!(self, now);
                     self.access.time(&mut cx);
+                    self.keys.sweep(&mut cx);
                 }
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {

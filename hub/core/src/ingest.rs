@@ -9,14 +9,13 @@
 use std::time::Duration;
 
 use policy_execution::Answer as Carried;
-use wire::RawEntry;
-use wire::action::OutcomeState;
+use wire::action::{ActionKind, OutcomeState};
 use wire::entry::EntryBody;
 use wire::frame::{Ack, AskTime, Entries, Frame, GoodbyeReason, HubTime, Status, TelemetryBlock};
 use wire::ids::{AgentId, Epoch, Seq};
 use wire::telemetry::MAX_BLOCK_BYTES;
 use wire::time::Now;
-use wire::view;
+use wire::{DeviceId, Origin, RawEntry, view};
 
 use crate::chain::{Chain, FARTHEST_SEQ, Queued, Refusal};
 use crate::commands::Heard;
@@ -122,7 +121,10 @@ impl Hub {
             return;
         }
         let node = self.fleet.node_mut(place);
-        let waiting = !node.commands.is_empty();
+        let listeners = Listeners {
+            commands: !node.commands.is_empty(),
+            plans: self.plans.looks_at(node.id()),
+        };
         let mut notes = std::mem::take(&mut node.notes);
         let Some(chain) = node.chain_or_new(entries.epoch) else {
             return self.broke_protocol(session, "more epochs than the hub keeps", now);
@@ -131,7 +133,7 @@ impl Hub {
         let count_before = chain.queued.raw.len();
         let epoch = entries.epoch;
         let (taken, result) = chain.accept(entries.first, entries.raw, Some(oldest), |raw, kind, body, queued| {
-            note(raw, epoch, kind, body, waiting, queued, &mut notes);
+            note(raw, epoch, (kind, body), listeners, queued, &mut notes);
         });
         let added = chain.queued.bytes - queued_before;
         let agent = node.id().clone();
@@ -230,8 +232,25 @@ impl Hub {
     }
 }
 
+/// Who waits for what a node's entries say.
+#[derive(Debug, Clone, Copy)]
+struct Listeners {
+    /// Commands under way.
+    commands: bool,
+    /// Plans that look for an effect there.
+    plans: bool,
+}
+
 /// Notes what a new entry will mean once it is durable.
-fn note(raw: &RawEntry, epoch: Epoch, kind: Kind, body: &[u8], waiting: bool, queued: &mut Queued, notes: &mut Notes) {
+fn note(
+    raw: &RawEntry,
+    epoch: Epoch,
+    (kind, body): (Kind, &[u8]),
+    listeners: Listeners,
+    queued: &mut Queued,
+    notes: &mut Notes,
+) {
+    let waiting = listeners.commands;
     match kind {
         Kind::Decided => {
             queued.decisions.push(raw.seq);
@@ -240,6 +259,11 @@ fn note(raw: &RawEntry, epoch: Epoch, kind: Kind, body: &[u8], waiting: bool, qu
                 let runs = decision_runs(raw);
                 let seq = raw.seq;
                 notes.heard.push((epoch, Heard::Decided { command, seq, runs }));
+            }
+            if listeners.plans
+                && let Some(device) = acts_on(raw)
+            {
+                notes.heard.push((epoch, Heard::Ran { device, seq: raw.seq }));
             }
         }
         Kind::Acted => {
@@ -281,6 +305,16 @@ fn decision_runs(raw: &RawEntry) -> bool {
         Ok(EntryBody::Decided(decision)) => decision.judgement.verdict.runs(),
         _ => false,
     }
+}
+
+/// The device that a decision acts on, if it runs, does more than tell somebody, and is no step of a plan.
+fn acts_on(raw: &RawEntry) -> Option<DeviceId> {
+    let EntryBody::Decided(decision) = raw.decode().ok()?.body else {
+        return None;
+    };
+    let is_plans = matches!(decision.inputs.origin, Origin::Plan { .. });
+    let granted = decision.judgement.granted.filter(|_| !is_plans)?;
+    (!matches!(granted.kind, ActionKind::Notify { .. })).then_some(granted.target)
 }
 
 /// The row of the newest decision that the queued entries from `fresh_from` on touch, if any.

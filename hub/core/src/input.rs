@@ -8,6 +8,7 @@ use wire::ids::{AgentId, CommandId, Epoch, HubEpoch, Seq};
 use wire::{BundleRef, RoleChain, SignedBundle};
 
 use crate::access::AccessRequest;
+use crate::agents::{AgentRequest, Certificates};
 use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
 use crate::plans::PlanAsk;
@@ -52,20 +53,6 @@ pub enum Input {
         token: Token,
         /// For people.
         reason: String,
-    },
-    /// A machine became an agent, or changed its site.
-    Enrolled {
-        /// Its name.
-        agent: AgentId,
-        /// Its site.
-        site: String,
-    },
-    /// An identity is denied (`Some` with the reason), or allowed again.
-    Denied {
-        /// Whose.
-        agent: AgentId,
-        /// Why; `None` allows it again.
-        reason: Option<String>,
     },
     /// A cluster has done or told something.
     Kube(KubeInput),
@@ -117,12 +104,31 @@ pub enum Request {
         /// What.
         what: AccessRequest,
     },
+    /// Make an agent of a machine, or change what one may.
+    Agents {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: AgentRequest,
+    },
     /// Take in a failed check, or change a task.
     Tasks {
         /// Who asks.
         caller: Caller,
         /// What.
         what: crate::tasks::TaskRequest,
+    },
+    /// A request that is to be done at most once comes, or was done.
+    Keys {
+        /// What.
+        what: crate::idempotency::KeyRequest,
+    },
+    /// Change outgoing webhooks, or report deliveries.
+    Webhooks {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: crate::webhooks::WebhookRequest,
     },
     /// Something was done in the shell: it is recorded, and answered when that is stored.
     Note {
@@ -160,6 +166,22 @@ pub enum Request {
         /// Who takes it away.
         caller: Caller,
     },
+    /// Wait for what comes of a command that is under way.
+    Await {
+        /// Which.
+        id: CommandId,
+        /// How long the answer may wait.
+        wait: Duration,
+    },
+    /// Call a command off that its agent has not decided yet.
+    Cancel {
+        /// Who asks.
+        caller: Caller,
+        /// Which.
+        id: CommandId,
+        /// Why.
+        reason: String,
+    },
     /// Have an agent do something.
     Order {
         /// The command's id, drawn by the shell.
@@ -182,6 +204,8 @@ pub enum Request {
 /// What the store holds of one agent, read at start.
 #[derive(Debug, Clone)]
 pub struct StoredAgent {
+    /// Its name.
+    pub agent: AgentId,
     /// Its record, as the core last stored it.
     pub record: Vec<u8>,
     /// The end of each epoch's chain: (epoch, last entry, digest of it), oldest first.
@@ -232,4 +256,6 @@ pub struct Settings {
     pub max_handshakes: usize,
     /// Time between two beacons.
     pub beacon_every: Duration,
+    /// Lives of agents' certificates, and how often one may be had by the node key.
+    pub certificates: Certificates,
 }

@@ -8,6 +8,7 @@
 
 mod access;
 mod admission;
+mod agents;
 mod bundles;
 mod chain;
 mod clusters;
@@ -19,6 +20,7 @@ mod effect;
 mod feed;
 mod fleet;
 mod hub;
+pub mod idempotency;
 mod ingest;
 mod input;
 mod journal;
@@ -33,12 +35,19 @@ mod sessions;
 pub mod tasks;
 mod timers;
 mod views;
+pub mod webhooks;
 mod windows;
 mod writer;
 
 pub use access::{Access, AccessRequest, ApiToken, Invite, NewUser, Session, User};
+pub use agents::{
+    AgentRequest, Agents, Certificates, Fork, How, Identity, JoinToken, Joining, NewToken, Rejoining, Renewing, Shut,
+};
 pub use chain::Hole;
-pub use clusters::{Attempt, Cluster, ClusterRequest, KubeEffect, KubeInput};
+pub use clusters::{
+    Attempt, Cluster, ClusterChange, ClusterRequest, DeploymentStanding, KubeEffect, KubeInput, NodeStanding, Standing,
+    Was,
+};
 pub use documents::encode as encode_document;
 pub use documents::{Document, DocumentError, Put, StoredDocument, Unreadable, decode as decode_document};
 pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};

@@ -7,33 +7,45 @@
 //! Invariants: one live plan for each target; a plan's key from one sender names one plan, however often it is sent; nothing is
 //! asked of a node before the intent is stored, and a step's command has one id for ever, so a node takes it once.
 //!
-//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node).
+//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node), `plans/at_cluster.rs`
+//! (steps that clusters carry out).
 
+mod at_cluster;
+mod brains;
 mod judge;
 mod machine;
+mod pace;
 mod record;
 mod view;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use policy_execution::{Answer as Carried, Event as StepEvent, Task};
+use wire::api::ShadowView;
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, Digest, PlanId};
-use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
-use wire::time::Mono;
-use wire::{Action, Origin};
+use wire::time::{Mono, Now};
+use wire::{Action, DecisionId, DeviceId, Origin};
 
+pub use brains::BrainRecord;
 pub use machine::{PlanRecord, StepRecord};
-pub(crate) use view::shadow_view;
-pub use view::{PlanClock, plan_view};
+pub use pace::PaceRecord;
+pub use policy_trust::Tier;
+pub use view::{PlanClock, brain_view, plan_view};
 
-use crate::cx::{Ask, Cx, DeploymentOrder, StepOrder, Then};
+use crate::cx::{Ask, Cx, StepOrder, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::Answer;
+use crate::fleet::Fleet;
 use crate::timers::Timer;
+use at_cluster::Looks;
+use brains::Brains;
+use judge::Situation;
 use machine::{Event, Reaction, Want};
+use pace::Pace;
 
 /// What somebody wants of plans.
 #[derive(Debug, Clone)]
@@ -71,6 +83,17 @@ pub enum PlanAsk {
         /// Id of the new one.
         id: PlanId,
     },
+    /// Set what a brain may do with a verb without a person.
+    Grant {
+        /// The brain's name.
+        brain: String,
+        /// The verb's name.
+        verb: String,
+        /// The tier that it has from now on.
+        tier: Tier,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What a node, or the hub in its place, says of a step.
@@ -84,23 +107,44 @@ pub(crate) struct StepAnswer {
     pub(crate) detail: String,
 }
 
+/// Something that a node did to a device and that is no step of a plan.
+#[derive(Debug, Clone)]
+pub(crate) struct Interference {
+    /// The node's decision.
+    pub(crate) by: DecisionId,
+    /// What it was done to.
+    pub(crate) device: DeviceId,
+}
+
+/// Documents of one kind as they are stored, and the unique keys of all of them.
+pub(crate) type Rows = (Vec<StoredDocument>, Vec<(String, String)>);
+
 /// All plans that are not over.
 #[derive(Debug, Default)]
 pub(crate) struct Plans {
     documents: Documents<PlanRecord>,
+    /// What is known of those who send them.
+    brains: Brains,
+    /// How often steps that limit themselves have begun.
+    pace: Pace,
     /// Plans that look for an effect on a node.
     looking: BTreeSet<(AgentId, PlanId)>,
     /// Plans that wait for a node to come.
     reaching: BTreeSet<(AgentId, PlanId)>,
+    /// What they wait to see at clusters.
+    looks: Looks,
 }
 
 impl Plans {
     pub(crate) fn recovered(
-        documents: impl IntoIterator<Item = StoredDocument>,
-        keys: impl IntoIterator<Item = (String, String)>,
+        (documents, keys): Rows,
+        (brains, brain_keys): Rows,
+        (pace, pace_keys): Rows,
     ) -> Result<Self, Unreadable> {
         Ok(Self {
             documents: Documents::recovered(documents, keys)?,
+            brains: Brains::recovered(brains, brain_keys)?,
+            pace: Pace::recovered(pace, pace_keys)?,
             ..Self::default()
         })
     }
@@ -114,13 +158,63 @@ impl Plans {
     }
 
     /// A row came back from the store, or did not.
-    pub(crate) fn settle(&mut self, id: &str, revision: u64, is_stored: bool) {
-        self.documents.settle(id, revision, is_stored);
+    pub(crate) fn settle(&mut self, kind: &str, id: &str, revision: u64, is_stored: bool) {
+        match kind {
+            BrainRecord::KIND => self.brains.settle(id, revision, is_stored),
+            PaceRecord::KIND => self.pace.settle(id, revision, is_stored),
+            _ => self.documents.settle(id, revision, is_stored),
+        }
+    }
+
+    /// What is known of brains, as it is stored, by brain and verb.
+    pub(crate) fn brains(&self) -> impl Iterator<Item = &BrainRecord> {
+        self.brains.stored()
+    }
+
+    /// What policy would say of each step now; `None` while no bundle was published.
+    pub(crate) fn shadow(
+        &self,
+        record: &PlanRecord,
+        rules: Option<&Arc<policy::Bundle>>,
+        fleet: &Fleet,
+        now: Now,
+    ) -> Option<ShadowView> {
+        view::shadow_view(record, self.situation(record, rules, fleet, now))
+    }
+
+    fn situation<'a>(
+        &'a self,
+        record: &PlanRecord,
+        rules: Option<&'a Arc<policy::Bundle>>,
+        fleet: &Fleet,
+        now: Now,
+    ) -> Situation<'a> {
+        let nodes = record.plan.targets().into_iter().filter_map(Target::node);
+        let sites: BTreeSet<&str> = nodes.filter_map(|node| fleet.site(node)).collect();
+        Situation {
+            rules,
+            brains: &self.brains,
+            pace: &self.pace,
+            sites: sites.len(),
+            blind: blind(record, fleet),
+            now,
+        }
     }
 
     /// Carries a request out, or says why not.
     pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: PlanAsk, cx: &mut Cx<'_>) {
         let result = match what {
+            PlanAsk::Grant {
+                brain,
+                verb,
+                tier,
+                reason,
+            } => {
+                return match self.brains.grant((&brain, &verb), tier, (caller, &reason), cx) {
+                    Ok(found) => cx.reply_when_stored(request, Answer::Brain(Box::new(brain_view(&found, cx.now)))),
+                    Err(reason) => cx.reply(request, Answer::Rejected { reason }),
+                };
+            }
             PlanAsk::Submit { id, draft } => self.submit(id, *draft, None, &caller, cx),
             PlanAsk::Retry { of, id } => self.retry(&of, id, &caller, cx),
             PlanAsk::Approve { id } => {
@@ -164,13 +258,20 @@ impl Plans {
                 )),
             };
         }
+        if let Some(known) = record::prediction_key(&plan).and_then(|key| self.documents.holder(&key)) {
+            return Err(format!(
+                "prediction: `{}` belongs to plan {known}: each prediction has an id of its own",
+                plan.claim.as_ref().map_or("", |claim| claim.prediction.as_str())
+            ));
+        }
         for (index, step) in plan.steps.iter().enumerate() {
-            reachable_target(&step.target, &step.verb, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
+            reachable_target(step, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
         }
         self.make_room(&plan, cx)?;
         let record = PlanRecord::new(plan, retry_of, cx.now);
         let change = submitted(&record, caller);
         self.write(&record, Some(change), cx)?;
+        self.brains.predicted(&record.plan, cx);
         Ok(record)
     }
 
@@ -263,6 +364,7 @@ impl Plans {
     /// A plan's time has come.
     pub(crate) fn due(&mut self, id: PlanId, cx: &mut Cx<'_>) {
         self.tell(id, Event::Due, &Caller::hub(), cx);
+        self.look_again(id, cx);
     }
 
     /// A node's session is up: plans that wait for it go on.
@@ -280,6 +382,10 @@ impl Plans {
             step.detail = answer.detail;
             if !answer.undo && answer.decision.is_some() {
                 step.decision = answer.decision;
+            }
+            // A cluster that accepts is believed when it is seen, here as on the way there.
+            if answer.undo && answer.answer == Carried::Done && self.undoes_at_cluster(answer.plan, answer.step, cx) {
+                return;
             }
         }
         self.tell(
@@ -300,6 +406,18 @@ impl Plans {
     /// Whether any plan looks at this node's readings.
     pub(crate) fn looks_at(&self, node: &AgentId) -> bool {
         !of_node(&self.looking, node).is_empty()
+    }
+
+    /// Something else than a plan acted on a device: what plans see there now may be its doing.
+    pub(crate) fn interfered(&mut self, found: &Interference, cx: &mut Cx<'_>) {
+        for id in of_node(&self.looking, &found.by.agent) {
+            let record = self.documents.get(&id.to_string());
+            let step = record.and_then(|record| record.plan.steps.get(record.current()));
+            if step.and_then(|step| step.target.device()) == Some(&found.device) {
+                let by = found.by.clone();
+                self.tell(id, Event::Interfered { by }, &Caller::hub(), cx);
+            }
+        }
     }
 
     fn look(&mut self, id: PlanId, cx: &mut Cx<'_>) {
@@ -339,12 +457,17 @@ impl Plans {
     fn follow(&mut self, mut record: PlanRecord, reaction: Reaction, caller: &Caller, cx: &mut Cx<'_>) {
         let id = record.plan.id;
         if reaction.store {
-            note_begin(&mut record, cx);
+            if note_begin(&mut record, cx)
+                && let Some(step) = record.plan.steps.get(record.current())
+            {
+                self.pace.begins(step, cx);
+            }
             let change = reaction.entered.map(|state| entered(&record, state, caller));
             // What was admitted once fits again: its keys are its own and its bounds are the plan's.
             if let Err(problem) = self.write(&record, change, cx) {
                 cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", target(id)).because(problem));
             }
+            self.brains.outcome(&record, cx);
         } else if let Some(newest) = self.documents.newest_mut(&id.to_string()) {
             *newest = record;
         }
@@ -375,6 +498,7 @@ impl Plans {
         if record.state.is_final() {
             self.looking.retain(|(_, looking)| *looking != record.plan.id);
             self.reaching.retain(|(_, reaching)| *reaching != record.plan.id);
+            self.looks.forget(record.plan.id);
         }
         Ok(())
     }
@@ -385,11 +509,11 @@ impl Plans {
         };
         match want {
             Want::Judge => {
-                let judged = judge::whole(&record, cx.rules, cx.now);
+                let judged = judge::whole(&record, self.situation(&record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::Judged(judged), &Caller::hub(), cx);
             }
             Want::JudgeStep(step) => {
-                let judged = judge::step(&record, step, cx.rules, cx.now);
+                let judged = judge::step(&record, step, self.situation(&record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::StepJudged(judged), &Caller::hub(), cx);
             }
             Want::Reach => self.reach(id, cx),
@@ -397,27 +521,37 @@ impl Plans {
         }
     }
 
-    /// The way to every node that it is about is open, or it waits for the first that is missing.
+    /// The way to every node that it is about is open and what clusters change was read, or it waits for the first that is missing.
     fn reach(&mut self, id: PlanId, cx: &mut Cx<'_>) {
         self.reaching.retain(|(_, reaching)| *reaching != id);
-        let Some(record) = self.documents.get(&id.to_string()) else {
+        let Some(record) = self.documents.get(&id.to_string()).cloned() else {
             return;
         };
-        let missing = record
+        let of_agents = record
             .plan
-            .targets()
-            .into_iter()
-            .filter_map(Target::node)
+            .steps
+            .iter()
+            .filter(|step| !at_cluster::is_of_clusters(step));
+        let missing = of_agents
+            .filter_map(|step| step.target.node())
             .find(|node| !cx.is_connected(node));
-        match missing.cloned() {
-            Some(node) => drop(self.reaching.insert((node, id))),
-            None => drop(self.tell(id, Event::Reachable, &Caller::hub(), cx)),
+        if let Some(node) = missing {
+            self.reaching.insert((node.clone(), id));
+        } else if !self.look_before(&record, cx) {
+            self.tell(id, Event::Reachable, &Caller::hub(), cx);
         }
     }
 
     fn task(&mut self, record: &PlanRecord, step: usize, task: Task, cx: &mut Cx<'_>) {
         let id = record.plan.id;
         let node = record.plan.steps.get(step).and_then(|step| step.target.node().cloned());
+        if record.plan.steps.get(step).is_some_and(at_cluster::is_of_clusters) {
+            return match task {
+                Task::Act { .. } => self.order_cluster(record, step, 0, cx),
+                Task::Undo { attempt, .. } => self.order_cluster(record, step, attempt, cx),
+                Task::Look | Task::Probe | Task::ProbeUndo => self.look_at(record, step, cx),
+            };
+        }
         match task {
             Task::Act { until } => self.order(record, step, (0, until), cx),
             Task::Undo { attempt, until } => self.order(record, step, (attempt, until), cx),
@@ -435,9 +569,6 @@ impl Plans {
         let id = record.plan.id;
         let command = command_id(id, index, attempt);
         let undo = attempt > 0;
-        if let Some(order) = deployment_order(record, index, command).filter(|_| !undo) {
-            return cx.asks.push_back(Ask::Deployment(Box::new(order)));
-        }
         let Some(order) = step_order(record, index, undo) else {
             let detail = "no node can do that".to_owned();
             return self.answered(not_done(id, index, undo, detail), cx);
@@ -453,19 +584,31 @@ impl Plans {
     }
 }
 
-/// With the intent of a step its record keeps how the world was before, and the command that will carry it out.
-fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) {
+/// With the intent of a step its record keeps how the world was before, and the command that will carry it out. Returns whether a
+/// step begins with this.
+fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) -> bool {
     let index = record.current();
     let (id, step) = (record.plan.id, record.plan.steps.get(index));
     let expected = step.and_then(|step| Some((step.target.node()?, step.expected.as_ref()?)));
     let before = expected.and_then(|(node, expected)| cx.latest(node, &expected.metric));
-    if let Some(step) = record.steps.get_mut(index)
-        && step.execution.state() == wire::StepState::Intending
-        && step.command.is_none()
-    {
-        step.command = Some(command_id(id, index, 0));
-        step.before = before;
-    }
+    let step = record.steps.get_mut(index);
+    let begins =
+        |step: &&mut StepRecord| step.execution.state() == wire::StepState::Intending && step.command.is_none();
+    let Some(step) = step.filter(begins) else {
+        return false;
+    };
+    step.command = Some(command_id(id, index, 0));
+    step.before = before;
+    true
+}
+
+/// The first step still to come that expects an effect on something of which the hub has no reading.
+fn blind(record: &PlanRecord, fleet: &Fleet) -> Option<usize> {
+    (record.current()..record.plan.steps.len()).find(|index| {
+        let step = &record.plan.steps[*index];
+        let expected = step.target.node().zip(step.expected.as_ref());
+        expected.is_some_and(|(node, effect)| fleet.latest(node, &effect.metric).is_none())
+    })
 }
 
 /// Plans of a set that are about this node.
@@ -475,23 +618,24 @@ fn of_node(set: &BTreeSet<(AgentId, PlanId)>, node: &AgentId) -> Vec<PlanId> {
     found.map(|(_, id)| *id).collect()
 }
 
-/// A step that this hub can carry out: the node is known and its agents do that. Clusters are `Ask`s of their own.
-fn reachable_target(target: &Target, verb: &wire::plan::Verb, cx: &Cx<'_>) -> Result<(), String> {
-    let Some(node) = target.node() else {
-        let change = match target {
-            Target::Deployment { .. } => deployment_change(verb, ""),
-            Target::Device { .. } | Target::ClusterNode { .. } => None,
-        };
-        let problem = format!("verb: no plan does `{}` to {target}", verb.name());
-        return change.map(drop).ok_or(problem);
+/// A step that this hub can carry out: a cluster does it, or the node is known and its agents do that.
+fn reachable_target(step: &wire::plan::Step, cx: &Cx<'_>) -> Result<(), String> {
+    if at_cluster::is_of_clusters(step) {
+        return at_cluster::check(step, cx);
+    }
+    let Some(node) = step.target.node() else {
+        return Err(format!("verb: no plan does `{}` to {}", step.verb.name(), step.target));
     };
     if !cx.knows(node) {
         return Err(format!(
             "target.node: there is no node `{node}`: `sentinel get nodes` lists them"
         ));
     }
-    if verb.action().is_none() {
-        return Err(format!("verb: no agent does `{}`: that is for clusters", verb.name()));
+    if step.verb.action().is_none() {
+        return Err(format!(
+            "verb: no agent does `{}`: that is for clusters",
+            step.verb.name()
+        ));
     }
     Ok(())
 }
@@ -513,47 +657,6 @@ fn command_id(plan: PlanId, step: usize, attempt: u8) -> CommandId {
     let mut id = [0; 16];
     id.copy_from_slice(&digest.0[..16]);
     CommandId(id)
-}
-
-/// A step that is a change of a deployment.
-fn deployment_order(record: &PlanRecord, index: usize, command: CommandId) -> Option<DeploymentOrder> {
-    let step = record.plan.steps.get(index)?;
-    let Target::Deployment {
-        cluster,
-        namespace,
-        name,
-    } = &step.target
-    else {
-        return None;
-    };
-    Some(DeploymentOrder {
-        plan: record.plan.id,
-        step: index,
-        command,
-        target: DeploymentRef {
-            cluster: cluster.clone(),
-            namespace: namespace.clone(),
-            name: name.clone(),
-        },
-        change: deployment_change(&step.verb, &command.to_string())?,
-        who: record.runs_as().1,
-        reason: record.plan.reason.clone(),
-    })
-}
-
-/// What a verb means for a deployment; `mark` makes a restart the same one however often it is asked for.
-fn deployment_change(verb: &wire::plan::Verb, mark: &str) -> Option<DeploymentChange> {
-    use wire::plan::Verb;
-    match verb {
-        Verb::Scale { replicas } => Some(DeploymentChange::Scale { replicas: *replicas }),
-        Verb::Restart => Some(DeploymentChange::Restart { mark: mark.to_owned() }),
-        Verb::Update { image } => Some(DeploymentChange::SetImage { image: image.clone() }),
-        Verb::Rollback { revision } => {
-            let revision = revision.parse().ok()?;
-            Some(DeploymentChange::RollBack { revision })
-        }
-        _ => None,
-    }
 }
 
 fn step_order(record: &PlanRecord, index: usize, undo: bool) -> Option<StepOrder> {
@@ -616,14 +719,20 @@ fn entered(record: &PlanRecord, state: PlanState, caller: &Caller) -> ChangeReco
     if let Some(decision) = step.and_then(|step| step.decision.as_ref()) {
         change = change.with("decision", decision);
     }
+    let at_cluster = step.filter(|step| step.was.is_some() && !step.detail.is_empty());
+    if let Some(step) = at_cluster {
+        change = change.with("seen", &step.detail);
+    }
     if let Some(observed) = step.and_then(|step| step.observed) {
         change = change.with("before", observed.before).with("after", observed.after);
     }
-    if let (Some(claim), Some(outcome)) = (&record.plan.claim, record.outcome()) {
-        let label = outcome
-            .label()
-            .map_or("censored", |came_true| if came_true { "true" } else { "false" });
-        change = change.with("prediction", &claim.prediction).with("came true", label);
+    if let (Some(claim), Some(seen)) = (&record.plan.claim, brains::seen(record)) {
+        change = change
+            .with("prediction", &claim.prediction)
+            .with("came true", seen.name());
+    }
+    if let Some(by) = record.interfered().filter(|_| state.is_final()) {
+        change = change.with("interfered", by);
     }
     change
 }

@@ -16,20 +16,22 @@ mod facts;
 mod machine;
 mod phase;
 mod record;
+mod report;
 mod sizes;
 mod spec;
 mod subject;
+mod v1;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
 pub use commands::{Command, Refused};
-pub use facts::{Change, Facts, Role, RoleFacts, Seen};
+pub use facts::{Change, Facts, Look, Measure, Role, RoleFacts, Seen};
 pub use machine::{Advance, Moved, Rollout, Start, StartError};
 pub use phase::Phase;
 pub use record::RolloutRecord;
-pub use spec::{Analysis, Deadlines, RolloutSpec, SpecError, Step, Traffic};
+pub use spec::{Analysis, Deadlines, ErrorQuery, MetricQuery, RolloutSpec, Route, SpecError, Step, Traffic};
 pub use subject::RolloutRequest;
 pub(crate) use subject::Rollouts;
 pub use verdict::{Check, Measured};

@@ -6,6 +6,7 @@
 //! Invariant: at most one welcomed session per identity; a denied or quarantined identity has none.
 //! Read next: `restore.rs` (what a hello can reveal), `ingest.rs` (what is sent after it).
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::time::Now;
 
 use crate::admission::admit_identity;
+use crate::agents::How;
 use crate::chain::FARTHEST_SEQ;
 use crate::effect::Effect;
 use crate::fleet::{Node, Place, Told};
@@ -24,12 +26,14 @@ use crate::timers::Timer;
 
 /// Site of an agent that the store does not know: the hub was restored from a copy that is older than the agent.
 pub(crate) const UNKNOWN_SITE: &str = "unknown";
-/// A person has to act first; asking once a minute costs nothing.
-pub(crate) const DENIED_RETRY: Duration = Duration::from_secs(60);
+/// A person has to act first; asking twice a minute costs nothing, and whoever is allowed again waits no longer.
+pub(crate) const DENIED_RETRY: Duration = Duration::from_secs(30);
 /// A hello follows the handshake at once; ten seconds cover three lost flights.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// For the side that lost its session to a newer one: longer than the newer one needs to be seen as a clone.
 const REPLACED_RETRY: Duration = Duration::from_secs(5);
+/// A renamed agent has nothing to wait for.
+const RENAMED_RETRY: Duration = Duration::from_millis(100);
 /// After a broken protocol: a second look is cheap, a tight loop is not.
 const PROTOCOL_RETRY: Duration = Duration::from_secs(1);
 /// An agent of another version comes back once it was updated.
@@ -142,6 +146,10 @@ impl Hub {
         self.sessions.greeting.insert(session);
         self.fleet.node_mut(place).greeting = Some(session);
         self.timers.set(now.mono + HELLO_DEADLINE, Timer::Hello(session));
+        // A former self of this hub enrolled it.
+        if std::mem::take(&mut self.fleet.node_mut(place).record.removed) {
+            self.fleet.node_mut(place).record_changed = true;
+        }
         // A node that was just added must be in the store before its first entry.
         if self.fleet.node(place).record_changed {
             self.enqueue(place);
@@ -153,13 +161,11 @@ impl Hub {
             let slot = self.admission.slot(now.mono);
             return Some((GoodbyeReason::Stopping, slot, "the hub stops".to_owned()));
         }
+        let agent = self.fleet.node(place).id().clone();
+        if let Some(shut) = self.shut_out(&agent) {
+            return Some(shut);
+        }
         let node = self.fleet.node_mut(place);
-        if let Some(reason) = &node.record.denied {
-            return Some((GoodbyeReason::Denied, DENIED_RETRY, reason.clone()));
-        }
-        if let Some(reason) = &node.record.quarantined {
-            return Some((GoodbyeReason::Cloned, DENIED_RETRY, reason.clone()));
-        }
         if let Err(wait) = admit_identity(&mut node.bucket, now.mono) {
             let detail = "this identity begins too many sessions".to_owned();
             return Some((GoodbyeReason::Busy, wait, detail));
@@ -167,6 +173,25 @@ impl Hub {
         let open = self.sessions.greeting.len();
         let wait = self.admission.admit(open, now.mono).err()?;
         Some((GoodbyeReason::Busy, wait, "too many agents come at once".to_owned()))
+    }
+
+    /// Why an agent is shut out, as it is told.
+    pub(crate) fn shut_out(&self, agent: &AgentId) -> Option<(GoodbyeReason, Duration, String)> {
+        let shut = self.agents.shut(agent)?;
+        let reason = &shut.reason;
+        Some(match &shut.how {
+            How::Denied => (GoodbyeReason::Denied, DENIED_RETRY, reason.clone()),
+            How::Quarantined => (GoodbyeReason::Cloned, DENIED_RETRY, reason.clone()),
+            How::Removed => {
+                let detail = format!("removed from the fleet: {reason}");
+                (GoodbyeReason::Denied, DENIED_RETRY, detail)
+            }
+            // It comes back at once, and is given its new name with its next certificate.
+            How::Renamed { to } => {
+                let detail = format!("its name is `{to}` from here on: {reason}");
+                (GoodbyeReason::Busy, RENAMED_RETRY, detail)
+            }
+        })
     }
 
     /// The first frame of a session.
@@ -199,6 +224,9 @@ impl Hub {
                 "a newer session came",
                 now,
             );
+        }
+        if let Some(detail) = fork(self.fleet.node(place), &hello) {
+            self.note_fork(place, detail, now);
         }
         let needs = match self.learn(place, &hello, now) {
             Ok(needs) => needs,
@@ -307,16 +335,10 @@ impl Hub {
 
     /// Two processes use this identity: nobody can tell which is the right one, so neither is let in until a person decides.
     fn quarantine(&mut self, place: Place, now: Now) {
-        let reason = "two processes use this identity; remove one, then allow it again";
-        let node = self.fleet.node_mut(place);
-        node.record.quarantined = Some(reason.to_owned());
-        node.record.since = Some(now.wall);
-        node.record_changed = true;
-        for session in [node.session, node.greeting].into_iter().flatten() {
-            self.dismiss(session, GoodbyeReason::Cloned, DENIED_RETRY, reason, now);
-        }
-        self.enqueue(place);
-        self.touch(place);
+        let reason = "two processes use this identity: end one of them, then `sentinel node allow` lets the other in";
+        self.quarantine_agent(place, reason, now);
+        let agent = self.fleet.node(place).id().clone();
+        self.cut(&agent, now);
     }
 
     pub(crate) fn broke_protocol(&mut self, session: SessionId, detail: &str, now: Now) {
@@ -390,6 +412,34 @@ fn plausible(hello: &Hello) -> Result<(), &'static str> {
         return Err("epochs are not in order");
     }
     Ok(())
+}
+
+/// What shows that this agent's history went on in two places: it has been here before, and the hub holds of it what it does not know
+/// of. Its own copy was put back in place, or another machine has run with a copy of its state folder.
+fn fork(node: &Node, hello: &Hello) -> Option<String> {
+    // An agent that lost everything but its identity says so itself, and copies of it have been here.
+    if hello.last_session == 0 {
+        return None;
+    }
+    let head = hello.head;
+    let newest = node.chains.last().map(|chain| chain.durable)?;
+    let unknown = match newest.epoch.cmp(&head.epoch) {
+        Ordering::Less => return None,
+        Ordering::Equal => newest.seq > head.seq || (newest.seq == head.seq && newest.digest != head.digest),
+        Ordering::Greater => true,
+    };
+    unknown.then(|| {
+        format!(
+            "two histories: the hub holds entry {} of epoch {}, of which this node, at entry {} of epoch {}, knows nothing. Its state \
+             folder was put back from a copy, or another machine has run with a copy of it. If it was a copy of yours, `sentinel node \
+             allow {agent}` ends this finding; if not, `sentinel node rejoin {agent}` gives the node new keys and shuts the other out",
+            newest.seq,
+            newest.epoch,
+            head.seq,
+            head.epoch,
+            agent = node.id(),
+        )
+    })
 }
 
 /// What the hub holds, of the epochs that the agent names and then of the newest ones.

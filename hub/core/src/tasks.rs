@@ -8,26 +8,37 @@
 //! Invariants: an attempt is counted when it is leased; only the newest epoch of a task may write; a patch is published only from
 //! `Publishing`, after that is stored.
 //!
-//! Read next: `tasks/queue.rs` (which is next), `tasks/gates.rs` (what is refused), `tasks/record.rs`.
+//! Read next: `tasks/queue.rs` (which is next), `tasks/judge.rs` (what policy says), `tasks/gates.rs` (what is refused),
+//! `tasks/outcome.rs` (what became of pull requests), `tasks/facade.rs` (the original's verbs), `tasks/record.rs`.
 
+pub mod agents;
+pub mod calibration;
+mod facade;
 pub mod gates;
+pub mod judge;
+mod outcome;
 pub mod queue;
 mod record;
 
 use std::time::Duration;
 
 use wire::change::{Caller, ChangeRecord, Via};
-use wire::time::Wall;
+use wire::time::{Now, Wall};
 
-pub use record::{ChangedFile, Lease, Priority, Proposal, Task, TaskState};
+use self::agents::{AgentChange, Agents, Registration, RemediationAgent};
+use self::judge::{Facts, Step};
+pub use self::outcome::Ended;
+pub use record::{CI_FAILURE, ChangedFile, Label, Lease, Priority, Proposal, TIMEOUT_MS, Task, TaskState, Told};
 
 use crate::cx::{Cx, Then};
-use crate::documents::{Documents, StoredDocument, Unreadable};
+use crate::documents::{Document as _, Documents, StoredDocument, Unreadable};
 use crate::effect::{Answer, Effect};
 use crate::timers::Timer;
 
 /// Finished tasks that stay at hand; beyond it the oldest leave.
 const MOST_FINISHED: usize = 5_000;
+/// What names of our branches begin with. A red check there that is no pull request's head makes no task: nothing repairs itself.
+const OWN_BRANCHES: &str = "patchbot/";
 /// Leases are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Longest text that an agent may write into a task.
@@ -60,11 +71,105 @@ pub struct NewTask {
     pub priority: Priority,
 }
 
+/// Work that the original's API asks for: any kind, for a registered agent.
+#[derive(Debug, Clone)]
+pub struct OtherTask {
+    /// Drawn by the shell, a UUIDv7.
+    pub id: String,
+    /// What kind of work.
+    pub kind: String,
+    /// For the agent, JSON.
+    pub context: String,
+    /// Longest time of one attempt, in milliseconds.
+    pub timeout_ms: i64,
+    /// Joins it with a prediction.
+    pub correlation_id: Option<String>,
+}
+
+/// What an agent says of its task by the original's API; `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The original's word: `running`, `completed`, `failed`.
+    pub status: Option<Reported>,
+    /// How far, in thousandths.
+    pub progress: Option<u16>,
+    /// What came of it, JSON.
+    pub result: Option<String>,
+    /// What it made, JSON.
+    pub artifacts: Option<String>,
+    /// What it counted, JSON.
+    pub metrics: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What an agent may say of a task by the original's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reported {
+    /// It works on it.
+    Running,
+    /// It has done it.
+    Completed,
+    /// It could not.
+    Failed,
+}
+
 /// What somebody wants of the tasks.
 #[derive(Debug, Clone)]
 pub enum TaskRequest {
     /// A check failed.
     Received(Box<NewTask>),
+    /// An agent registers, or registers again.
+    Register(Box<Registration>),
+    /// A person changes an agent.
+    ChangeAgent {
+        /// Which.
+        id: String,
+        /// What.
+        change: Box<AgentChange>,
+    },
+    /// An agent is forgotten. Its tasks stay.
+    RemoveAgent {
+        /// Which.
+        id: String,
+    },
+    /// An agent says how it is.
+    Heartbeat {
+        /// Which.
+        id: String,
+        /// In thousandths.
+        health: u16,
+    },
+    /// Work of any kind, for the healthiest agent that does it.
+    Create(Box<OtherTask>),
+    /// An agent of the original's API wants its next task.
+    Dequeue {
+        /// Which.
+        agent: String,
+        /// Drawn by the shell.
+        lease: String,
+    },
+    /// An agent of the original's API says how its task goes.
+    Report {
+        /// Which task.
+        id: String,
+        /// What.
+        report: Box<Report>,
+    },
+    /// Give a task to another agent.
+    Reassign {
+        /// Which task.
+        id: String,
+        /// To whom; `None`: the healthiest other one.
+        agent: Option<String>,
+    },
+    /// A person agrees to what policy wants a person for.
+    Approve {
+        /// Which task.
+        id: String,
+        /// Why.
+        reason: String,
+    },
     /// An agent wants work.
     Lease {
         /// Its name and instance.
@@ -87,6 +192,8 @@ pub enum TaskRequest {
         right: Right,
         /// What it is.
         proposal: Box<Proposal>,
+        /// What the failing check said, for people.
+        message: String,
         /// Codes of all gates that refuse it.
         refusals: Vec<String>,
     },
@@ -109,6 +216,8 @@ pub enum TaskRequest {
         url: String,
         /// Its number.
         number: u64,
+        /// Our commit, where the forge told it.
+        head: Option<String>,
     },
     /// It could not be opened, and will not be.
     NotPublished {
@@ -119,17 +228,8 @@ pub enum TaskRequest {
         /// For people.
         reason: String,
     },
-    /// The forge says what became of the pull request.
-    PullRequestEnded {
-        /// Name of the source.
-        source: String,
-        /// `owner/name`.
-        repository: String,
-        /// Its number.
-        number: u64,
-        /// Merged, or closed.
-        merged: bool,
-    },
+    /// The forge says what became of a pull request.
+    Ended(Box<Ended>),
     /// Stop it.
     Cancel {
         /// Which task.
@@ -141,8 +241,24 @@ pub enum TaskRequest {
     Retry {
         /// Which task.
         id: String,
+        /// Why.
+        reason: String,
     },
 }
+
+/// What policy says of repairs in one repository, at one time.
+#[derive(Debug, Clone)]
+pub struct Explained {
+    /// Each step, for a lint failure without an earlier one.
+    pub steps: Vec<(Step, judge::Judged)>,
+    /// How likely a repair of each category is to be merged, by what became of earlier ones.
+    pub chances: Vec<(&'static str, calibration::Chance)>,
+    /// Its open pull requests.
+    pub open: usize,
+}
+
+/// Categories that a tool may repair.
+const CATEGORIES: [&str; 4] = ["format", "lint", "lockfile", "test"];
 
 /// The right to write to a leased task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,15 +275,18 @@ pub struct Right {
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
     tasks: Documents<Task>,
+    agents: Agents,
 }
 
 impl Tasks {
     pub(crate) fn recovered(
-        documents: impl IntoIterator<Item = StoredDocument>,
-        keys: impl IntoIterator<Item = (String, String)>,
+        (tasks, task_keys): (Vec<StoredDocument>, Vec<(String, String)>),
+        (agents, agent_keys): (Vec<StoredDocument>, Vec<(String, String)>),
     ) -> Result<Self, Unreadable> {
-        let tasks = Documents::recovered(documents, keys)?;
-        Ok(Self { tasks })
+        Ok(Self {
+            tasks: Documents::recovered(tasks, task_keys)?,
+            agents: Agents::recovered(Documents::recovered(agents, agent_keys)?),
+        })
     }
 
     /// After a start: what was being published is published, and leases are looked at.
@@ -183,8 +302,12 @@ impl Tasks {
     }
 
     /// A row came back from the store, or did not.
-    pub(crate) fn settle(&mut self, id: &str, revision: u64, is_stored: bool) {
-        self.tasks.settle(id, revision, is_stored);
+    pub(crate) fn settle(&mut self, kind: &str, id: &str, revision: u64, is_stored: bool) {
+        if kind == RemediationAgent::KIND {
+            self.agents.settle(id, revision, is_stored);
+        } else {
+            self.tasks.settle(id, revision, is_stored);
+        }
     }
 
     /// A task's patch is stored as passed: it may be seen outside now.
@@ -204,33 +327,85 @@ impl Tasks {
         self.tasks.iter_stored()
     }
 
+    /// Every stored agent, by id.
+    pub(crate) fn agents(&self) -> impl Iterator<Item = &RemediationAgent> {
+        self.agents.all()
+    }
+
+    /// What policy says of repairs in a repository now.
+    pub(crate) fn explain(
+        &self,
+        repository: &str,
+        rules: Option<&std::sync::Arc<policy::Bundle>>,
+        now: Now,
+    ) -> Explained {
+        let chance = |category: &'static str| {
+            let chance = calibration::chance(category, "", repository, self.tasks.iter());
+            (category, chance)
+        };
+        let mut probe = NewTask {
+            id: String::new(),
+            source: String::new(),
+            repository: repository.to_owned(),
+            commit: String::new(),
+            check: String::new(),
+            branch: String::new(),
+            log_url: String::new(),
+            delivery: String::new(),
+            correlation_id: None,
+            from_fork: false,
+            priority: Priority::Normal,
+        }
+        .into_task(now.wall);
+        probe.chance = Some(chance("lint").1);
+        let facts = Facts::count(&probe, self.tasks.iter(), now.wall);
+        let step = |step: Step| (step, judge::judge(step, repository, &facts, rules, now));
+        let is_open = |task: &&Task| task.repository == repository && task.state == TaskState::Proposed;
+        Explained {
+            steps: [Step::Start, Step::Propose, Step::Merge].map(step).into(),
+            chances: CATEGORIES.map(chance).into(),
+            open: self.tasks.iter().filter(is_open).count(),
+        }
+    }
+
     /// Carries a request out, or says why not.
     pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: TaskRequest, cx: &mut Cx<'_>) {
         let result = match what {
             TaskRequest::Received(new) => return self.received(request, caller, *new, cx),
             TaskRequest::Lease { agent, lease } => return self.lease(request, caller, agent, lease, cx),
+            TaskRequest::Register(new) => return self.register(request, &caller, *new, cx),
+            TaskRequest::ChangeAgent { id, change } => {
+                let result = self.agents.change(caller, &id, *change, cx);
+                return facade::answer_agent(request, result, cx);
+            }
+            TaskRequest::RemoveAgent { id } => {
+                let result = self.agents.remove(caller, &id, cx);
+                return facade::answer_agent(request, result, cx);
+            }
+            TaskRequest::Heartbeat { id, health } => return self.heartbeat(request, &caller, &id, health, cx),
+            TaskRequest::Create(new) => self.create(caller, *new, cx),
+            TaskRequest::Dequeue { agent, lease } => self.dequeue(caller, &agent, lease, cx),
+            TaskRequest::Report { id, report } => self.report(caller, &id, *report, cx),
+            TaskRequest::Reassign { id, agent } => self.reassign(caller, &id, agent, cx),
+            TaskRequest::Approve { id, reason } => self.approve(caller, &id, &reason, cx),
             TaskRequest::Extend { right, phase, progress } => self.extend(&right, &phase, progress, cx),
             TaskRequest::Propose {
                 right,
                 proposal,
+                message,
                 refusals,
-            } => self.propose(caller, &right, *proposal, refusals, cx),
+            } => self.propose(caller, &right, *proposal, &message, refusals, cx),
             TaskRequest::Finish {
                 right,
                 code,
                 reason,
                 retry,
             } => self.finish(caller, &right, &code, &reason, retry, cx),
-            TaskRequest::Published { id, url, number } => self.published(caller, &id, url, number, cx),
+            TaskRequest::Published { id, url, number, head } => self.published(caller, &id, (url, number), head, cx),
             TaskRequest::NotPublished { id, code, reason } => self.not_published(caller, &id, &code, &reason, cx),
-            TaskRequest::PullRequestEnded {
-                source,
-                repository,
-                number,
-                merged,
-            } => self.pull_request_ended(caller, &source, &repository, number, merged, cx),
+            TaskRequest::Ended(ended) => self.ended(caller, &ended, cx),
             TaskRequest::Cancel { id, reason } => self.cancel(caller, &id, &reason, cx),
-            TaskRequest::Retry { id } => self.retry(caller, &id, cx),
+            TaskRequest::Retry { id, reason } => self.retry(caller, &id, &reason, cx),
         };
         match result {
             Ok(task) => cx.reply_when_stored(request, Answer::Task(Box::new(task))),
@@ -247,6 +422,16 @@ impl Tasks {
             .find_map(|key| self.tasks.holder(&key).map(str::to_owned));
         if let Some(id) = known {
             return cx.reply(request, Answer::KnownTask { id });
+        }
+        // A red check of our own commit is what became of its task, and no task of its own.
+        if let Some(ours) = self.of_head(&task.source, &task.repository, &task.commit) {
+            return match self.labelled(caller, ours, Label::Red, &task.check, cx) {
+                Ok(task) => cx.reply_when_stored(request, Answer::Task(Box::new(task))),
+                Err(refusal) => cx.reply(request, refusal),
+            };
+        }
+        if task.branch.starts_with(OWN_BRANCHES) {
+            return cx.reply(request, Answer::NoTask);
         }
         self.make_room(cx);
         let change = ChangeRecord::new(caller, "task.create", target(&task.id))
@@ -275,26 +460,52 @@ impl Tasks {
 
     fn lease(&mut self, request: u64, caller: Caller, agent: String, lease: String, cx: &mut Cx<'_>) {
         let now = cx.now.wall;
-        let Some(mut task) = queue::next(self.tasks.iter(), now).cloned() else {
+        self.agents.note(name_of(&agent), now);
+        let known = self.agents.named(name_of(&agent));
+        if known.is_some_and(|agent| agent.status == agents::AgentStatus::Paused) {
+            return cx.reply(request, Answer::NoTask);
+        }
+        let Some(task) = self.next(cx) else {
             return cx.reply(request, Answer::NoTask);
         };
-        task.state = TaskState::Leased;
-        task.attempts += 1;
-        task.epoch += 1;
-        task.lease = Some(Lease {
+        let until = after(now, queue::LEASE_MS);
+        let deadline = after(now, task.timeout_ms);
+        let lease = Lease {
             id: lease,
-            agent: agent.clone(),
-            until: after(now, queue::LEASE_MS),
-            deadline: after(now, queue::DEADLINE_MS),
-        });
-        let change = ChangeRecord::new(caller, "task.lease", target(&task.id))
-            .with("agent", agent)
-            .with("epoch", task.epoch)
-            .with("attempt", task.attempts);
-        match self.put(task, change, cx) {
+            agent,
+            until: until.min(deadline),
+            deadline,
+        };
+        match self.leased(caller, task, lease, cx) {
             Ok(task) => cx.reply_when_stored(request, Answer::Task(Box::new(task))),
             Err(refusal) => cx.reply(request, refusal),
         }
+    }
+
+    /// The first task in line that policy lets begin. One that it holds does not hide the next.
+    fn next(&self, cx: &Cx<'_>) -> Option<Task> {
+        let line = queue::line(self.tasks.iter(), cx.now.wall);
+        let may_start = |task: &&Task| {
+            let facts = Facts::count(task, self.tasks.iter(), cx.now.wall);
+            judge::judge(Step::Start, &task.repository, &facts, cx.rules, cx.now).runs()
+        };
+        line.into_iter().find(may_start).cloned()
+    }
+
+    /// A task is given to an agent: the attempt counts now.
+    fn leased(&mut self, caller: Caller, mut task: Task, lease: Lease, cx: &mut Cx<'_>) -> Result<Task, Answer> {
+        task.state = TaskState::Leased;
+        task.attempts += 1;
+        task.epoch += 1;
+        task.started_at = Some(cx.now.wall);
+        task.completed_at = None;
+        task.codes.clear();
+        let change = ChangeRecord::new(caller, "task.lease", target(&task.id))
+            .with("agent", &lease.agent)
+            .with("epoch", task.epoch)
+            .with("attempt", task.attempts);
+        task.lease = Some(lease);
+        self.put(task, change, cx)
     }
 
     /// Extends a lease. Progress is no reason of its own: it is told with the next change of the task.
@@ -316,36 +527,80 @@ impl Tasks {
         caller: Caller,
         right: &Right,
         proposal: Proposal,
+        message: &str,
         refusals: Vec<String>,
         cx: &mut Cx<'_>,
     ) -> Result<Task, Answer> {
         let mut task = self.held(right)?;
-        let change = ChangeRecord::new(caller, "task.propose", target(&task.id))
+        let chance = calibration::chance(&proposal.category, &proposal.fixer, &task.repository, self.tasks.iter());
+        let mut change = ChangeRecord::new(caller, "task.propose", target(&task.id))
+            .because(cut(message))
             .with("fixer", &proposal.fixer)
             .with("certificate", &proposal.certificate)
             .with("files", proposal.files.len())
             .with(
-                "gates",
-                if refusals.is_empty() {
-                    "passed".to_owned()
-                } else {
-                    refusals.join(" ")
-                },
+                "chance",
+                format!(
+                    "{} bp, at least {} bp, {} outcomes",
+                    chance.mean_bp, chance.at_least_bp, chance.outcomes
+                ),
             );
         task.lease = None;
+        task.message = cut(message);
+        task.chance = Some(chance);
         task.proposal = Some(proposal);
-        let passes = refusals.is_empty();
-        task.state = if passes {
-            TaskState::Publishing
-        } else {
-            TaskState::Refused
-        };
-        task.codes = refusals;
-        let task = self.put(task, change, cx)?;
-        if passes {
-            cx.then(Then::Publish { task: task.id.clone() });
+        if refusals.is_empty() {
+            change = change.with("gates", "passed");
+            return self.judged(task, change, cx);
         }
-        Ok(task)
+        change = change.with("gates", refusals.join(" "));
+        task.state = TaskState::Refused;
+        task.codes = refusals;
+        self.put(task, change, cx)
+    }
+
+    /// A patch that passed its gates is published if policy lets it, and waits if not.
+    fn judged(&mut self, mut task: Task, change: ChangeRecord, cx: &mut Cx<'_>) -> Result<Task, Answer> {
+        let facts = Facts::count(&task, self.tasks.iter(), cx.now.wall);
+        let judged = judge::judge(Step::Propose, &task.repository, &facts, cx.rules, cx.now);
+        let consented = task.approved && judged.verdict == wire::decision::Verdict::RequireApproval;
+        if judged.runs() || consented {
+            task.state = TaskState::Publishing;
+            task.codes.clear();
+            let task = self.put(task, change.with("policy", "allow"), cx)?;
+            cx.then(Then::Publish { task: task.id.clone() });
+            return Ok(task);
+        }
+        let is_news = task.state != TaskState::Held || task.codes != [judged.code.as_str()];
+        if !is_news {
+            return Ok(task);
+        }
+        task.state = if judged.verdict == wire::decision::Verdict::Deny {
+            TaskState::Refused
+        } else {
+            TaskState::Held
+        };
+        task.codes = vec![judged.code];
+        self.put(
+            task,
+            change.with("policy", format!("{} by rule {}", judged.verdict.name(), judged.rule)),
+            cx,
+        )
+    }
+
+    fn approve(&mut self, caller: Caller, id: &str, reason: &str, cx: &mut Cx<'_>) -> Result<Task, Answer> {
+        let mut task = self.newest(id)?;
+        if task.state != TaskState::Held {
+            return Err(rejected(format!(
+                "task `{id}` is {}, only a held one waits for consent",
+                task.state.name()
+            )));
+        }
+        task.approved = true;
+        let change = ChangeRecord::new(caller, "task.approve", target(id)).because(cut(reason));
+        self.put(task.clone(), change, cx)?;
+        let change = ChangeRecord::new(Caller::hub(), "task.judge", target(id));
+        self.judged(task, change, cx)
     }
 
     fn finish(
@@ -359,11 +614,13 @@ impl Tasks {
     ) -> Result<Task, Answer> {
         let mut task = self.held(right)?;
         task.lease = None;
+        task.message = cut(reason);
         task.codes = vec![cut(code)];
         task.reason = cut(reason);
         let again = retry && task.attempts < queue::ATTEMPTS;
         if again {
             task.state = TaskState::Queued;
+            task.retries += 1;
             task.not_before = after(cx.now.wall, queue::backoff_ms(task.attempts));
         } else {
             task.state = if retry { TaskState::Dead } else { TaskState::NoFix };
@@ -379,8 +636,8 @@ impl Tasks {
         &mut self,
         caller: Caller,
         id: &str,
-        url: String,
-        number: u64,
+        (url, number): (String, u64),
+        head: Option<String>,
         cx: &mut Cx<'_>,
     ) -> Result<Task, Answer> {
         let mut task = self.newest(id)?;
@@ -391,6 +648,7 @@ impl Tasks {
         task.state = TaskState::Proposed;
         task.pull_request = Some(url);
         task.pull_number = Some(number);
+        task.head = head;
         self.put(task, change, cx)
     }
 
@@ -415,32 +673,11 @@ impl Tasks {
         self.put(task, change, cx)
     }
 
-    fn pull_request_ended(
-        &mut self,
-        caller: Caller,
-        source: &str,
-        repository: &str,
-        number: u64,
-        merged: bool,
-        cx: &mut Cx<'_>,
-    ) -> Result<Task, Answer> {
-        let ours = |task: &&Task| {
-            task.source == source
-                && task.repository == repository
-                && task.pull_number == Some(number)
-                && task.state == TaskState::Proposed
-        };
-        let mut task = self.tasks.iter().find(ours).cloned().ok_or(Answer::NoTask)?;
-        task.state = if merged { TaskState::Merged } else { TaskState::Closed };
-        let change = ChangeRecord::new(caller, "task.outcome", target(&task.id)).with("outcome", task.state.name());
-        self.put(task, change, cx)
-    }
-
     fn cancel(&mut self, caller: Caller, id: &str, reason: &str, cx: &mut Cx<'_>) -> Result<Task, Answer> {
         let mut task = self.newest(id)?;
-        if !matches!(task.state, TaskState::Queued | TaskState::Leased) {
+        if !matches!(task.state, TaskState::Queued | TaskState::Leased | TaskState::Held) {
             return Err(rejected(format!(
-                "task `{id}` is {}, only a queued or leased one can be cancelled",
+                "task `{id}` is {}, only a queued, leased or held one can be cancelled",
                 task.state.name()
             )));
         }
@@ -451,7 +688,7 @@ impl Tasks {
         self.put(task, change, cx)
     }
 
-    fn retry(&mut self, caller: Caller, id: &str, cx: &mut Cx<'_>) -> Result<Task, Answer> {
+    fn retry(&mut self, caller: Caller, id: &str, reason: &str, cx: &mut Cx<'_>) -> Result<Task, Answer> {
         let mut task = self.newest(id)?;
         if !matches!(
             task.state,
@@ -462,36 +699,70 @@ impl Tasks {
                 task.state.name()
             )));
         }
-        let change = ChangeRecord::new(caller, "task.retry", target(id));
+        let change = ChangeRecord::new(caller, "task.retry", target(id)).because(cut(reason));
         task.state = TaskState::Queued;
         task.attempts = 0;
+        task.retries += 1;
+        (task.started_at, task.completed_at) = (None, None);
         task.not_before = cx.now.wall;
         task.codes.clear();
         task.reason.clear();
         self.put(task, change, cx)
     }
 
-    /// Leases that were not extended are lost: the task goes back, or is dead after its last attempt.
+    /// Leases that were not extended are lost, agents that are silent are offline, and what policy held is asked about again.
     pub(crate) fn due(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now.wall;
-        let is_lost = |task: &&Task| task.lease.as_ref().is_some_and(|lease| lease.until <= now);
+        let offline = self.agents.silent(cx);
+        let is_lost = |task: &&Task| {
+            let of_silent = task.agent.as_ref().is_some_and(|agent| offline.contains(agent));
+            task.lease.as_ref().is_some_and(|lease| lease.until <= now || of_silent)
+        };
         let lost: Vec<Task> = self.tasks.iter().filter(is_lost).cloned().collect();
-        for mut task in lost {
-            let agent = task.lease.take().map(|lease| lease.agent).unwrap_or_default();
-            task.reason = format!("its lease by `{agent}` was not extended");
-            if task.attempts < queue::ATTEMPTS {
-                task.state = TaskState::Queued;
-                task.not_before = after(now, queue::backoff_ms(task.attempts));
-            } else {
-                task.state = TaskState::Dead;
-            }
-            let change = ChangeRecord::new(Caller::hub(), "task.lease-lost", target(&task.id))
-                .with("agent", agent)
-                .with("state", task.state.name());
+        for task in lost {
+            self.lost(task, cx);
+        }
+        let held: Vec<Task> = self
+            .tasks
+            .iter()
+            .filter(|task| task.state == TaskState::Held)
+            .cloned()
+            .collect();
+        for task in held {
+            let change = ChangeRecord::new(Caller::hub(), "task.judge", target(&task.id));
             // A refused row means that the store is full of documents, which it was not when this one was written.
-            let _ = self.put(task, change, cx);
+            let _ = self.judged(task, change, cx);
         }
         cx.at(cx.now.mono + LOOK_EVERY, Timer::Tasks);
+    }
+
+    /// A task whose agent is gone goes back, or is dead after its last attempt; one that took too long by the original's API has failed.
+    fn lost(&mut self, mut task: Task, cx: &mut Cx<'_>) {
+        let now = cx.now.wall;
+        let Some(lease) = task.lease.take() else { return };
+        let timed_out = lease.deadline <= now;
+        task.reason = if timed_out {
+            format!("timed out: `{}` had {} s for it", lease.agent, task.timeout_ms / 1_000)
+        } else {
+            format!("its lease by `{}` was not extended", lease.agent)
+        };
+        if timed_out && task.agent.is_some() {
+            task.state = TaskState::Dead;
+            task.codes = vec!["timeout".to_owned()];
+        } else if task.attempts < queue::ATTEMPTS {
+            task.state = TaskState::Queued;
+            task.retries += 1;
+            task.started_at = None;
+            task.not_before = after(now, queue::backoff_ms(task.attempts));
+        } else {
+            task.state = TaskState::Dead;
+            task.codes = vec!["lease_lost".to_owned()];
+        }
+        let change = ChangeRecord::new(Caller::hub(), "task.lease-lost", target(&task.id))
+            .because(&task.reason)
+            .with("agent", lease.agent)
+            .with("state", task.state.name());
+        let _ = self.put(task, change, cx);
     }
 
     /// The task, if this is its present lease.
@@ -508,6 +779,9 @@ impl Tasks {
 
     fn put(&mut self, mut task: Task, change: ChangeRecord, cx: &mut Cx<'_>) -> Result<Task, Answer> {
         task.updated_at = cx.now.wall;
+        if task.state.is_over() && task.completed_at.is_none() {
+            task.completed_at = Some(cx.now.wall);
+        }
         let put = self.tasks.put(task.clone(), 0).map_err(refused)?;
         cx.record(change);
         cx.put(put);
@@ -543,6 +817,20 @@ impl NewTask {
             pull_number: None,
             created_at: now,
             updated_at: now,
+            kind: CI_FAILURE.to_owned(),
+            context: String::new(),
+            agent: None,
+            timeout_ms: TIMEOUT_MS,
+            retries: 0,
+            started_at: None,
+            completed_at: None,
+            told: Told::default(),
+            message: String::new(),
+            chance: None,
+            approved: false,
+            head: None,
+            merged_as: None,
+            label: None,
         }
     }
 }
@@ -556,6 +844,11 @@ impl Task {
 /// Who speaks for a forge.
 pub fn forge(source: &str) -> Caller {
     Caller::new(source, Via::Forge)
+}
+
+/// `patchbot` of `patchbot/0.1.0/4711`.
+fn name_of(agent: &str) -> &str {
+    agent.split('/').next().unwrap_or(agent)
 }
 
 fn target(id: &str) -> String {

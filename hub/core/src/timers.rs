@@ -22,6 +22,8 @@ pub(crate) enum Timer {
     Domains,
     /// Sessions may have ended, and refusals may have come again.
     Access,
+    /// Tokens and identities may be forgotten.
+    Agents,
     /// A plan's present state ends, or what holds it may have changed.
     Plan(PlanId),
     /// Watchers may hear of the policy again.

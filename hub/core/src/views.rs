@@ -10,6 +10,7 @@ use wire::ids::{AgentId, Epoch, HubEpoch, Seq};
 use wire::reading::{DeviceId, Quantity, Series};
 use wire::time::{ClockError, Mono, Now, Wall};
 
+use crate::agents::{How, Shut};
 use crate::chain::Hole;
 use crate::fleet::Node;
 use crate::hub::Hub;
@@ -53,7 +54,7 @@ impl Hub {
     pub fn policy(&self, _now: Now) -> Option<PolicyView> {
         let newest = self.bundles.newest()?;
         let reference = newest.reference;
-        let has = |node: &&Node| node.record.denied.is_none() && node.bundle() == reference;
+        let has = |node: &&Node| !self.agents.is_denied(node.id()) && node.bundle() == reference;
         let parsed = newest.parsed.as_ref();
         Some(PolicyView {
             generation: reference.generation,
@@ -70,7 +71,7 @@ impl Hub {
 
     /// Nodes that should get a bundle: all that are not denied.
     pub(crate) fn nodes_total(&self) -> u64 {
-        let denied = |node: &&Node| node.record.denied.is_none();
+        let denied = |node: &&Node| !self.agents.is_denied(node.id());
         self.fleet.by_name().filter(denied).count() as u64
     }
 
@@ -113,6 +114,12 @@ impl Hub {
         node.authority(now, |age_ms| rules.map(|rules| rules.authority(age_ms)))
     }
 
+    /// What the hub itself finds, then what the node says.
+    fn all_findings(&self, node: &Node) -> Vec<String> {
+        let forked = self.agents.forked(node.id()).map(|fork| fork.detail.clone());
+        forked.into_iter().chain(self.findings(node)).collect()
+    }
+
     fn view(&self, node: &Node, now: Now) -> NodeView {
         let authority = self.authority(node, now.mono);
         let (step, next_step_ms) = authority.unwrap_or((Authority::Observe, None));
@@ -123,10 +130,11 @@ impl Hub {
         let bundle = node.bundle();
         let stored = node.durable(produced.epoch);
         let node_device = DeviceId::node();
+        let shut = self.agents.shut(node.id());
         NodeView {
             name: record.agent.clone(),
             site: record.site.clone(),
-            state: node.state(authority.map(|(step, _)| step)),
+            state: node.state(authority.map(|(step, _)| step), shut.map(|shut| &shut.how)),
             state_since: record.since,
             last_seen: record.seen.map(|seen| seen.wall),
             age_ms: silence.map(milliseconds),
@@ -139,7 +147,7 @@ impl Hub {
             backlog_entries: node.backlog(),
             labels: record.labels.iter().cloned().collect(),
             unhealthy: self.unhealthy(node).map(str::to_owned),
-            findings: self.findings(node),
+            findings: self.all_findings(node),
             via: self.via(node),
             // Only the node knows.
             isolation: None,
@@ -154,10 +162,7 @@ impl Hub {
             held_by: status.and_then(|status| status.held_by.clone()),
             // Only the node knows.
             break_glass: self.open_glass(node, now),
-            quarantined: record.quarantined.clone().or_else(|| {
-                let denied = record.denied.as_ref()?;
-                Some(format!("denied: {denied}"))
-            }),
+            quarantined: shut.map(said),
             epoch: produced.epoch,
             // What is stored was made, even if the node has not told of it yet.
             produced: produced.seq.max(stored),
@@ -175,6 +180,16 @@ impl Hub {
             last_decision: node.last_decision.as_deref().cloned(),
             last_decisions: Vec::new(),
         }
+    }
+}
+
+/// Why a node is shut out, in words.
+fn said(shut: &Shut) -> String {
+    match &shut.how {
+        How::Denied => format!("denied: {}", shut.reason),
+        How::Quarantined => shut.reason.clone(),
+        How::Removed => format!("removed: {}", shut.reason),
+        How::Renamed { to } => format!("renamed to {to}: {}", shut.reason),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clusters and rollouts in the hub: recorded before anything is done, and never done twice.
 #![allow(clippy::unwrap_used)]
 
+mod at_cluster;
 mod world;
 
 use hub_core::rollouts::{Change, Command, Facts, Measured, RoleFacts, RolloutRequest, RolloutSpec, Seen};
@@ -129,7 +130,10 @@ fn a_change_without_an_answer_is_unknown_after_a_restart_and_not_made_again() {
     world.tell(Input::Tick);
     world.settle();
     assert!(
-        world.kube.iter().all(|effect| matches!(effect, KubeEffect::Open(_))),
+        world
+            .kube
+            .iter()
+            .all(|effect| matches!(effect, KubeEffect::Open(_) | KubeEffect::Nodes { .. })),
         "{:?}",
         world.kube
     );
@@ -236,7 +240,7 @@ fn a_rollout_is_looked_at_and_changes_follow_their_entry() {
     assert!(answer(&world, second).contains("rollout r1 of edge:default/deployment/web is under way"));
     world.advance(2_000);
     assert!(
-        matches!(&world.kube[..], [KubeEffect::Observe { measure: false, .. }]),
+        matches!(&world.kube[..], [KubeEffect::Observe { look, .. }] if look.measure.is_none()),
         "{:?}",
         world.kube
     );
@@ -255,7 +259,7 @@ fn a_rollout_is_looked_at_and_changes_follow_their_entry() {
     assert_eq!(world.hub.rollouts()[0].phase, "analysing");
     world.advance(2_000);
     assert!(
-        matches!(&world.kube[..], [KubeEffect::Observe { measure: true, .. }]),
+        matches!(&world.kube[..], [KubeEffect::Observe { look, .. }] if look.measure.is_some()),
         "{:?}",
         world.kube
     );
@@ -378,60 +382,4 @@ fn a_cluster_that_comes_later_shows_what_nodes_said_before() {
     clusters(&mut world, ClusterRequest::Register(Cluster::new("edge", None)));
     world.settle();
     assert_eq!(marks(&mut world), [Some("the GPU probe does not answer".to_owned())]);
-}
-
-#[test]
-fn a_plan_scales_a_deployment_if_policy_lets_it_and_says_what_the_cluster_answered() {
-    use hub_core::plans::PlanAsk;
-    use wire::PlanId;
-    use wire::plan::{Draft, Source, Step, Target, Verb};
-
-    let draft = |cluster: &str, replicas| Draft {
-        source: Source::Person { name: "ann".to_owned() },
-        tenant: String::new(),
-        reason: "more people".to_owned(),
-        key: String::new(),
-        correlation: String::new(),
-        claim: None,
-        steps: vec![Step {
-            verb: Verb::Scale { replicas },
-            target: Target::Deployment {
-                cluster: cluster.to_owned(),
-                namespace: "default".to_owned(),
-                name: "web".to_owned(),
-            },
-            expected: None,
-            safety: None,
-            valid_for_ms: 600_000,
-        }],
-        not_after: None,
-    };
-    let submit = |world: &mut World, n: u8, draft| {
-        let draft = Box::new(draft);
-        let what = PlanAsk::Submit {
-            id: PlanId([n; 16]),
-            draft,
-        };
-        let caller = Caller::new("ann", Via::Api);
-        world.request(Request::Plan { caller, what })
-    };
-    let text = "bundle: x\npermits: [{ kinds: [scale] }]\nrules:\n  - { id: most, kind: envelope, selector: { kinds: [scale] }, max: 9 }\n";
-    for (replicas, expected) in [(7, "completed"), (70, "rejected")] {
-        let mut world = begun();
-        world.publish(text);
-        world.settle();
-        let unknown = submit(&mut world, 9, draft("nowhere", 1));
-        assert!(answer(&world, unknown).contains("cluster `nowhere` is not registered"));
-        submit(&mut world, 1, draft("edge", replicas));
-        world.settle();
-        if let [KubeEffect::Change { id, change, .. }] = &world.kube[..] {
-            assert_eq!(*change, DeploymentChange::Scale { replicas: 7 });
-            let (id, detail) = (id.clone(), "7 replicas are wanted".to_owned());
-            let outcome = ChangeOutcome::Accepted { detail };
-            world.tell(Input::Kube(KubeInput::Changed { id, outcome }));
-            world.settle();
-        }
-        let last = verbs(&world).pop().unwrap();
-        assert_eq!(last, format!("plan.{expected}"), "{:?}", verbs(&world));
-    }
 }

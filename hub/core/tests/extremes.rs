@@ -291,6 +291,7 @@ impl Rig {
             first_hub_epoch: FIRST_EPOCH,
             max_handshakes: 64,
             beacon_every: Duration::from_secs(15),
+            certificates: hub_core::Certificates::default(),
         };
         let now = Now {
             mono: Mono(1_000_000),
@@ -402,6 +403,7 @@ impl Rig {
     fn restart(&mut self) {
         self.waiting.clear();
         let agents = self.records.iter().map(|(agent, record)| StoredAgent {
+            agent: agent.clone(),
             record: record.clone(),
             heads: self
                 .heads

@@ -3,14 +3,14 @@
 
 mod world;
 
-use hub_core::plans::{PlanAsk, PlanRecord};
-use hub_core::{Answer, Request, SessionId, decode_document};
-use wire::action::{Outcome, OutcomeState};
-use wire::change::{Caller, Via};
+use hub_core::plans::{BrainRecord, PlanAsk, PlanRecord, Tier, brain_view};
+use hub_core::{Answer, Input, Request, SessionId, decode_document};
+use wire::action::{Action, ActionKind, Outcome, OutcomeState};
+use wire::change::{Caller, ChangeRecord, Via};
 use wire::decision::{Authority, Decision, Inputs, Judgement, Verdict};
 use wire::entry::EntryBody;
 use wire::frame::{Frame, Order, PlanCommand, TelemetryBlock};
-use wire::plan::{Claim, Draft, ExpectedEffect, PlanState, Source, Step, Target, Verb};
+use wire::plan::{Claim, Draft, ExpectedEffect, PlanState, Safety, Source, Step, Target, Verb};
 use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::telemetry::Encoder;
 use wire::time::ClockState;
@@ -43,7 +43,7 @@ fn draft(verb: Verb) -> Draft {
         key: String::new(),
         correlation: String::new(),
         claim: Some(Claim {
-            prediction: "p-1".to_owned(),
+            prediction: "p".to_owned(),
             class: "gpu-overheat".to_owned(),
             confidence_bp: 8_000,
             horizon_ms: 240_000,
@@ -70,8 +70,17 @@ fn id(n: u8) -> PlanId {
     PlanId([n; 16])
 }
 
-/// A hub with a bundle and one connected node.
+/// A hub with a bundle and one connected node, and a brain that may do what it wants within policy.
 fn ready(bundle: &str) -> (World, SessionId) {
+    let (mut world, session) = untrusting(bundle);
+    for verb in ["power_cap", "release_power_cap", "restart"] {
+        grant(&mut world, verb, Tier::T3);
+    }
+    (world, session)
+}
+
+/// The same where nobody has graded the brain yet.
+fn untrusting(bundle: &str) -> (World, SessionId) {
     let mut world = World::new(1);
     world.publish(bundle);
     world.settle();
@@ -80,13 +89,47 @@ fn ready(bundle: &str) -> (World, SessionId) {
     (world, session)
 }
 
+fn grant(world: &mut World, verb: &str, tier: Tier) -> u64 {
+    let what = PlanAsk::Grant {
+        brain: "embedded".to_owned(),
+        verb: verb.to_owned(),
+        tier,
+        reason: "it was watched for a month".to_owned(),
+    };
+    let request = ask(world, what);
+    world.settle();
+    request
+}
+
+/// What is stored of the brain with this verb.
+fn graded(world: &World, verb: &str) -> wire::api::BrainView {
+    let put = &world.store.documents[&("brain", format!("embedded/{verb}"))];
+    let found: BrainRecord = decode_document(&put.id, put.record.as_deref().unwrap()).unwrap();
+    brain_view(&found, world.now)
+}
+
+/// The hub's own entries with this verb, as people read them.
+fn told(world: &World, verb: &str) -> Vec<ChangeRecord> {
+    let entries = world.store.entries.iter().filter(|((of, _), _)| of.is_hub());
+    let bytes = entries.flat_map(|(_, entries)| entries.values());
+    let changes = bytes.filter_map(|bytes| match wire::codec::decode::<wire::Entry>(bytes).unwrap().body {
+        EntryBody::Changed(change) => Some(*change),
+        _ => None,
+    });
+    changes.filter(|change| change.verb == verb).collect()
+}
+
 fn ask(world: &mut World, what: PlanAsk) -> u64 {
     let caller = Caller::new("ann", Via::Api);
     world.request(Request::Plan { caller, what })
 }
 
 fn submit(world: &mut World, n: u8, draft: Draft) -> u64 {
-    let draft = Box::new(draft);
+    let mut draft = Box::new(draft);
+    // A prediction belongs to one plan.
+    if let Some(claim) = draft.claim.as_mut().filter(|claim| claim.prediction == "p") {
+        claim.prediction = format!("p-{n}");
+    }
     ask(world, PlanAsk::Submit { id: id(n), draft })
 }
 
@@ -123,20 +166,7 @@ fn steps(world: &World) -> Vec<PlanCommand> {
     sent
 }
 
-/// The node decides on a step and, if it runs, carries it out.
-fn carry_out(world: &mut World, step: &PlanCommand, verdict: Verdict, state: OutcomeState) {
-    let Order::Act(action) = step.command.what.clone() else {
-        panic!("a step acts");
-    };
-    let origin = Origin::Plan {
-        id: step.command.id,
-        plan: step.plan,
-        step: step.step,
-        undo: step.undo,
-        brain: step.brain,
-        who: step.command.who.clone(),
-        reason: step.command.reason.clone(),
-    };
+fn decided(origin: Origin, action: Action, verdict: Verdict) -> EntryBody {
     let decision = Decision {
         inputs: Inputs {
             at: Now::default(),
@@ -163,8 +193,37 @@ fn carry_out(world: &mut World, step: &PlanCommand, verdict: Verdict, state: Out
             rejected: Vec::new(),
         },
     };
+    EntryBody::Decided(Box::new(decision))
+}
+
+/// The node decides on something that no plan asked for.
+fn decide(world: &mut World, origin: Origin, device: &str, verdict: Verdict) {
+    let action = Action {
+        target: DeviceId::new(device).unwrap(),
+        kind: ActionKind::PowerCap { milliwatts: 200_000 },
+    };
+    let body = decided(origin, action, verdict);
+    world.agents[0].push(body);
+    world.send_next(0, 1);
+    world.settle();
+}
+
+/// The node decides on a step and, if it runs, carries it out.
+fn carry_out(world: &mut World, step: &PlanCommand, verdict: Verdict, state: OutcomeState) {
+    let Order::Act(action) = step.command.what.clone() else {
+        panic!("a step acts");
+    };
+    let origin = Origin::Plan {
+        id: step.command.id,
+        plan: step.plan,
+        step: step.step,
+        undo: step.undo,
+        brain: step.brain,
+        who: step.command.who.clone(),
+        reason: step.command.reason.clone(),
+    };
     let agent = &mut world.agents[0];
-    let entry = agent.push(EntryBody::Decided(Box::new(decision)));
+    let entry = agent.push(decided(origin, action, verdict));
     if verdict.runs() {
         let decision = DecisionId {
             agent: agent.id.clone(),
@@ -307,7 +366,7 @@ fn what_cannot_be_done_is_refused_with_the_field_and_the_way_out() {
     };
     let request = submit(&mut world, 2, drain);
     assert!(
-        answer(&world, request).contains("verb: no agent does `drain`"),
+        answer(&world, request).contains("no registered cluster has node `edge-0`, and agents do not `drain`"),
         "{}",
         answer(&world, request)
     );
@@ -378,4 +437,390 @@ fn a_hub_that_dies_at_any_point_asks_for_nothing_twice_and_the_plan_ends() {
             }
         }
     }
+}
+
+#[test]
+fn a_brain_that_has_earned_nothing_waits_for_a_person_and_says_what_would_change_that() {
+    let (mut world, _) = untrusting(policy::DEMO_BUNDLE);
+    submit(&mut world, 1, cap());
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::AwaitingApproval, "{}", record.detail);
+    for part in [
+        "embedded has tier T0 shadow",
+        "needs T2 bounded",
+        "sentinel brain grant embedded power_cap T2",
+    ] {
+        assert!(
+            record.detail.contains(part),
+            "`{part}` is missing in: {}",
+            record.detail
+        );
+    }
+    assert!(steps(&world).is_empty());
+    let approved = ask(&mut world, PlanAsk::Approve { id: id(1) });
+    world.settle();
+    assert_eq!(answer(&world, approved), format!("plan {}", id(1)));
+    let sent = steps(&world);
+    assert!(
+        !sent[0].brain && sent[0].command.who == "ann",
+        "a person stands behind it now"
+    );
+
+    let again = grant(&mut world, "power_cap", Tier::T2);
+    assert!(matches!(world.replies[&again].as_slice(), [Answer::Brain(view)] if view.tier == "T2"));
+    let entry = &told(&world, "brain.tier")[0];
+    assert_eq!(
+        (entry.target.as_str(), entry.caller.name.as_str()),
+        ("brain/embedded/power_cap", "ann")
+    );
+    let same = grant(&mut world, "power_cap", Tier::T2);
+    assert_eq!(
+        answer(&world, same),
+        "tier: embedded has T2 bounded for power_cap already"
+    );
+}
+
+/// A plan that runs to its end and finds the GPU at `after`.
+fn play(world: &mut World, encoder: &mut Encoder, n: u8, after: i64) {
+    let seq = u64::from(n) * 2;
+    warm(world, encoder, seq - 1, 80_000);
+    submit(world, n, expecting(cap(), -12_000));
+    world.settle();
+    let step = steps(world).into_iter().find(|step| step.plan == id(n) && !step.undo);
+    carry_out(world, &step.unwrap(), Verdict::Allow, OutcomeState::Applied);
+    warm(world, encoder, seq, after);
+    world.advance(200_000);
+    world.settle();
+    let undo = steps(world).into_iter().find(|step| step.plan == id(n) && step.undo);
+    if let Some(undo) = undo {
+        carry_out(world, &undo, Verdict::Allow, OutcomeState::Applied);
+    }
+    assert!(stored(world, n).state.is_final(), "{}", stored(world, n).detail);
+}
+
+#[test]
+fn each_prediction_is_joined_to_its_outcome_once_and_a_restart_forgets_nothing() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let mut encoder = Encoder::new();
+    play(&mut world, &mut encoder, 1, 70_000);
+    play(&mut world, &mut encoder, 2, 81_000);
+    let ends: Vec<String> = ["plan.completed", "plan.rolled_back"]
+        .iter()
+        .flat_map(|verb| told(&world, verb))
+        .flat_map(|change| change.details)
+        .filter(|(name, _)| name == "prediction" || name == "came true")
+        .map(|(_, value)| value)
+        .collect();
+    assert_eq!(ends, ["p-1", "true", "p-2", "false"]);
+    let before = graded(&world, "power_cap");
+    assert_eq!((before.predictions, before.censored), (2, 0));
+    let share = before.scores.as_ref().unwrap().base_rate_bp;
+    assert!(
+        (4_990..=5_010).contains(&share),
+        "one of two, the older one a little less: {share}"
+    );
+    world.restart(true);
+    world.settle();
+    assert_eq!(
+        world
+            .hub
+            .brains(world.now)
+            .iter()
+            .find(|view| view.verb == "power_cap")
+            .unwrap(),
+        &graded(&world, "power_cap")
+    );
+    assert_eq!(graded(&world, "power_cap").predictions, 2);
+}
+
+#[test]
+fn a_brain_whose_actions_do_harm_falls_tier_by_tier_until_a_person_is_asked() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let mut encoder = Encoder::new();
+    let fell = (1..10).find(|n| {
+        play(&mut world, &mut encoder, *n, 81_000);
+        graded(&world, "power_cap").tier == "T1"
+    });
+    let fell = fell.expect("each plan is taken back because nothing came of it");
+    let moves: Vec<(String, String)> = graded(&world, "power_cap")
+        .changes
+        .into_iter()
+        .map(|change| (change.from, change.to))
+        .collect();
+    let expected = [("T0", "T3"), ("T3", "T2"), ("T2", "T1")].map(|(from, to)| (from.to_owned(), to.to_owned()));
+    assert_eq!(moves, expected);
+    let entries = told(&world, "brain.tier");
+    assert!(
+        entries
+            .iter()
+            .any(|entry| entry.reason.contains("did harm within 24 h")),
+        "{entries:?}"
+    );
+    submit(&mut world, fell + 1, cap());
+    world.settle();
+    assert_eq!(stored(&world, fell + 1).state, PlanState::AwaitingApproval);
+}
+
+#[test]
+fn what_another_action_may_have_brought_about_counts_for_nothing() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let mut encoder = Encoder::new();
+    warm(&mut world, &mut encoder, 1, 80_000);
+    submit(&mut world, 1, expecting(cap(), -12_000));
+    world.settle();
+    let sent = steps(&world);
+    carry_out(&mut world, &sent[0], Verdict::Allow, OutcomeState::Applied);
+    assert_eq!(stored(&world, 1).state, PlanState::Verifying);
+    decide(
+        &mut world,
+        Origin::Rule {
+            rule: "hot-gpu".to_owned(),
+        },
+        "gpu0",
+        Verdict::Allow,
+    );
+    warm(&mut world, &mut encoder, 2, 70_000);
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::Completed);
+    let by = record.interfered().unwrap();
+    assert!(by.to_string().starts_with("edge-0.1."), "{by}");
+    let view = graded(&world, "power_cap");
+    assert_eq!((view.predictions, view.censored, view.scores), (1, 1, None));
+}
+
+#[test]
+fn a_plan_that_people_call_off_says_nothing_of_its_prediction() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let mut encoder = Encoder::new();
+    warm(&mut world, &mut encoder, 1, 80_000);
+    submit(&mut world, 1, expecting(cap(), -12_000));
+    world.settle();
+    let sent = steps(&world);
+    carry_out(&mut world, &sent[0], Verdict::Allow, OutcomeState::Applied);
+    let reason = "not today".to_owned();
+    ask(&mut world, PlanAsk::Cancel { id: id(1), reason });
+    world.settle();
+    let undo = steps(&world).into_iter().find(|step| step.undo).unwrap();
+    carry_out(&mut world, &undo, Verdict::Allow, OutcomeState::Applied);
+    assert_eq!(stored(&world, 1).state, PlanState::RolledBack);
+    assert_eq!(graded(&world, "power_cap").censored, 1);
+}
+
+#[test]
+fn a_prediction_belongs_to_one_plan_for_ever() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let mut first = cap();
+    first.claim.as_mut().unwrap().prediction = "mine".to_owned();
+    submit(&mut world, 1, first.clone());
+    world.settle();
+    let sent = steps(&world);
+    carry_out(&mut world, &sent[0], Verdict::Allow, OutcomeState::Applied);
+    world.restart(true);
+    world.join(0).unwrap();
+    world.settle();
+    let again = submit(&mut world, 2, first);
+    assert_eq!(
+        answer(&world, again),
+        format!(
+            "prediction: `mine` belongs to plan {}: each prediction has an id of its own",
+            id(1)
+        )
+    );
+}
+
+#[test]
+fn a_rule_of_confidence_judges_by_what_came_true_and_not_by_the_claim() {
+    let rule = "
+  - id: sure-enough
+    kind: confidence
+    selector: { sources: [brain] }
+";
+    let bundle = format!("{}{rule}", policy::DEMO_BUNDLE.trim_end());
+    let (mut world, _) = ready(&bundle);
+    let mut restart = draft(Verb::Restart);
+    restart.steps[0].target = Target::Device {
+        node: AgentId::new("edge-0").unwrap(),
+        device: DeviceId::new("workload:train").unwrap(),
+    };
+    restart.claim.as_mut().unwrap().confidence_bp = 9_900;
+    submit(&mut world, 1, restart);
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::AwaitingApproval, "{}", record.detail);
+    assert!(record.detail.contains("by rule sure-enough"), "{}", record.detail);
+}
+
+#[test]
+fn a_step_runs_no_oftener_than_it_says_and_waits_until_it_may() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let limited = || {
+        let mut draft = cap();
+        draft.steps[0].safety = Some(Safety {
+            limit: 2,
+            window_ms: 300_000,
+        });
+        draft
+    };
+    for n in [1, 2] {
+        submit(&mut world, n, limited());
+        world.settle();
+        let step = steps(&world).into_iter().find(|step| step.plan == id(n)).unwrap();
+        carry_out(&mut world, &step, Verdict::Allow, OutcomeState::Applied);
+        world.advance(60_000);
+    }
+    submit(&mut world, 3, limited());
+    world.settle();
+    let record = stored(&world, 3);
+    assert_eq!(record.state, PlanState::Held, "{}", record.detail);
+    assert!(
+        record.detail.contains("its own limit") && record.detail.contains("; until "),
+        "{}",
+        record.detail
+    );
+    // A restart forgets no beginning.
+    world.restart(true);
+    world.join(0).unwrap();
+    world.settle();
+    world.advance(100_000);
+    world.settle();
+    assert_eq!(stored(&world, 3).state, PlanState::Held);
+    world.advance(100_000);
+    world.settle();
+    assert!(
+        steps(&world).iter().any(|step| step.plan == id(3)),
+        "{}",
+        stored(&world, 3).detail
+    );
+}
+
+#[test]
+fn a_rule_that_asks_for_two_people_gets_two() {
+    let rule = "
+  - id: four-eyes
+    kind: envelope
+    selector: { kinds: [power_cap] }
+    min: 300 W
+    on_violation: require_approval
+    approvals: 2
+";
+    let bundle = format!("{}{rule}", policy::DEMO_BUNDLE.trim_end());
+    let (mut world, _) = ready(&bundle);
+    submit(&mut world, 1, cap());
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(
+        (record.state, record.approvals_needed),
+        (PlanState::AwaitingApproval, 2),
+        "{}",
+        record.detail
+    );
+    let approve = |world: &mut World, name: &str| {
+        let caller = Caller::new(name, Via::Api);
+        let what = PlanAsk::Approve { id: id(1) };
+        let request = world.request(Request::Plan { caller, what });
+        world.settle();
+        request
+    };
+    approve(&mut world, "ann");
+    assert_eq!(stored(&world, 1).state, PlanState::AwaitingApproval);
+    let twice = approve(&mut world, "ann");
+    assert!(
+        answer(&world, twice).contains("another person must"),
+        "{}",
+        answer(&world, twice)
+    );
+    approve(&mut world, "bob");
+    let sent = steps(&world);
+    assert_eq!(sent[0].command.who, "ann and bob");
+}
+
+#[test]
+fn a_freeze_between_two_steps_takes_back_what_was_done_where_it_says_so() {
+    for (in_flight, expected) in [("rollback", PlanState::RollingBack), ("pause", PlanState::Held)] {
+        let (mut world, _) = ready(policy::DEMO_BUNDLE);
+        let mut two = cap();
+        let mut second = draft(Verb::Restart).steps.remove(0);
+        second.target = Target::Device {
+            node: AgentId::new("edge-0").unwrap(),
+            device: DeviceId::new("workload:train").unwrap(),
+        };
+        two.steps.push(second);
+        submit(&mut world, 1, two);
+        world.settle();
+        let freeze = format!(
+            "
+  - id: launch
+    kind: change_freeze
+    selector: {{ kinds: [restart] }}
+    spans:
+      - {{ local_start: 2026-11-01, local_end: 2027-02-01 }}
+    in_flight: {in_flight}
+"
+        );
+        world.publish(&format!("{}{freeze}", policy::DEMO_BUNDLE.trim_end()));
+        world.settle();
+        let first = steps(&world).remove(0);
+        carry_out(&mut world, &first, Verdict::Allow, OutcomeState::Applied);
+        let record = stored(&world, 1);
+        assert_eq!(record.state, expected, "{in_flight}: {}", record.detail);
+        assert!(record.detail.contains("by rule launch"), "{}", record.detail);
+    }
+}
+
+#[test]
+fn a_bounded_brain_ends_at_the_borders_of_a_site_and_a_full_one_does_not() {
+    let mut world = World::at(&["paris", "rome"]);
+    let agent = AgentId::new("edge-1").unwrap();
+    world.publish(policy::DEMO_BUNDLE);
+    world.settle();
+    let mut both = cap();
+    let mut second = both.steps[0].clone();
+    second.target = Target::Device {
+        node: agent,
+        device: DeviceId::gpu(0),
+    };
+    both.steps.push(second);
+    grant(&mut world, "power_cap", Tier::T2);
+    submit(&mut world, 1, both.clone());
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::AwaitingApproval, "{}", record.detail);
+    assert!(
+        record
+            .detail
+            .contains("within one site at this tier, and the plan is about 2"),
+        "{}",
+        record.detail
+    );
+    grant(&mut world, "power_cap", Tier::T3);
+    submit(&mut world, 2, both);
+    world.settle();
+    assert_eq!(
+        stored(&world, 2).state,
+        PlanState::Scheduled,
+        "{}",
+        stored(&world, 2).detail
+    );
+}
+
+#[test]
+fn a_step_waits_until_its_effect_could_be_seen() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    submit(&mut world, 1, expecting(cap(), -12_000));
+    world.settle();
+    let record = stored(&world, 1);
+    assert_eq!(record.state, PlanState::Held, "{}", record.detail);
+    assert!(
+        record
+            .detail
+            .contains("no reading of gpu0/gpu.temperature of edge-0/gpu0"),
+        "{}",
+        record.detail
+    );
+    let mut encoder = Encoder::new();
+    warm(&mut world, &mut encoder, 1, 80_000);
+    world.advance(10_000);
+    world.settle();
+    assert_eq!(steps(&world).len(), 1, "{}", stored(&world, 1).detail);
 }

@@ -5,7 +5,7 @@ mod world;
 
 use std::time::Duration;
 
-use hub_core::{Answer, Change, Input, STOPPED, SessionId};
+use hub_core::{AgentRequest, Answer, Change, Input, STOPPED, SessionId};
 use wire::api::NodeState;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{Entries, Frame, GoodbyeReason, Order, TelemetryBlock};
@@ -13,7 +13,7 @@ use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::telemetry::Encoder;
 use wire::{Action, ActionKind, CommandId, Epoch, Generation, HubEpoch, Now, Seq, Wall};
 
-use world::World;
+use world::{World, of_hub};
 
 fn state(world: &World, index: usize) -> NodeState {
     let agent = &world.agents[index].id;
@@ -179,7 +179,8 @@ fn two_processes_that_take_turns_are_quarantined_until_a_person_decides() {
     let view = world.hub.node(&world.agents[0].id, world.now).unwrap();
     assert!(view.quarantined.unwrap().contains("two processes"));
     let agent = world.agents[0].id.clone();
-    world.tell(Input::Denied { agent, reason: None });
+    let reason = "the copy is gone".to_owned();
+    world.request(of_hub(AgentRequest::Allow { agent, reason }));
     assert!(world.join(0).is_some());
 }
 
@@ -198,8 +199,8 @@ fn a_denied_identity_is_cut_at_once_and_not_let_in() {
     let mut world = World::new(1);
     let session = world.join(0).unwrap();
     let agent = world.agents[0].id.clone();
-    let reason = Some("stolen".to_owned());
-    world.tell(Input::Denied { agent, reason });
+    let reason = "stolen".to_owned();
+    world.request(of_hub(AgentRequest::Deny { agent, reason }));
     check_goodbye(&world, session, GoodbyeReason::Denied);
     assert_eq!(state(&world, 0), NodeState::Down);
     let again = world.open(0);
@@ -398,6 +399,92 @@ fn a_command_waits_for_its_agent_and_is_sent_with_what_is_left_of_its_time() {
     let third = world.join(0).unwrap();
     assert!(world.heard[&third].commands().is_empty(), "it was heard of");
     assert!(world.replies[&request].is_empty(), "the hub that was asked is gone");
+    assert!(world.store.commands.is_empty());
+}
+
+fn command_of(request: u64) -> CommandId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&request.to_le_bytes());
+    CommandId(id)
+}
+
+#[test]
+fn a_command_for_a_node_that_is_away_is_told_to_wait_once_it_is_durable() {
+    let mut world = World::new(1);
+    world.join(0).unwrap();
+    world.settle();
+    world.close(0, "cut");
+    let hold = world.order(0, Order::Hold, 3_600_000, 0);
+    assert!(
+        world.replies.get(&hold).is_none_or(Vec::is_empty),
+        "it is not durable yet"
+    );
+    world.settle();
+    let Some([Answer::Waiting { left, .. }]) = world.replies.get(&hold).map(Vec::as_slice) else {
+        panic!("{:?}", world.replies.get(&hold));
+    };
+    assert!(*left > Duration::from_secs(3_500), "{left:?}");
+    // Whoever comes later waits for the same command, and hears what became of it.
+    let wait = Duration::from_secs(60);
+    let later = world.request(hub_core::Request::Await {
+        id: command_of(hold),
+        wait,
+    });
+    let session = world.join(0).unwrap();
+    world.settle();
+    assert_eq!(world.heard[&session].commands().len(), 1);
+    let (who, reason) = ("ann".to_owned(), "test".to_owned());
+    world.agents[0].push(EntryBody::Event(Event::Held { who, reason }));
+    world.send_next(0, 1);
+    world.settle();
+    assert!(matches!(world.replies[&later].as_slice(), [Answer::Done { .. }]));
+    let over = world.request(hub_core::Request::Await {
+        id: command_of(hold),
+        wait,
+    });
+    assert!(matches!(world.replies[&over].as_slice(), [Answer::UnknownCommand]));
+}
+
+#[test]
+fn a_command_that_is_called_off_is_not_sent_and_says_whether_it_ever_was() {
+    let mut world = World::new(1);
+    world.join(0).unwrap();
+    world.settle();
+    let cancel = |world: &mut World, order: u64| {
+        let caller = wire::change::Caller::new("bob", wire::change::Via::Api);
+        let reason = "not needed".to_owned();
+        let request = world.request(hub_core::Request::Cancel {
+            caller,
+            id: command_of(order),
+            reason,
+        });
+        world.settle();
+        world.replies[&request].clone()
+    };
+    let sent = world.order(0, Order::Hold, 3_600_000, 30_000);
+    world.settle();
+    assert!(matches!(
+        cancel(&mut world, sent).as_slice(),
+        [Answer::Cancelled { sent: true, .. }]
+    ));
+    assert!(
+        matches!(world.replies[&sent].as_slice(), [Answer::Refused { .. }]),
+        "whoever waited is told"
+    );
+    world.close(0, "cut");
+    let unsent = world.order(0, Order::Hold, 3_600_000, 0);
+    world.settle();
+    assert!(matches!(
+        cancel(&mut world, unsent).as_slice(),
+        [Answer::Cancelled { sent: false, .. }]
+    ));
+    assert!(matches!(
+        cancel(&mut world, unsent).as_slice(),
+        [Answer::UnknownCommand]
+    ));
+    let session = world.join(0).unwrap();
+    world.settle();
+    assert!(world.heard[&session].commands().is_empty(), "none of them is sent now");
     assert!(world.store.commands.is_empty());
 }
 

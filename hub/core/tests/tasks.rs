@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hub_core::tasks::{ChangedFile, Priority, Proposal, forge, queue};
+use hub_core::tasks::{
+    ChangedFile, Ended, Label, OtherTask, Priority, Proposal, Report, Reported, agents, forge, queue,
+};
 use hub_core::{
     Answer, Effect, Hub, Input, NewTask, Recovered, Request, Right, Row, Settings, StoredDocument, Task, TaskRequest,
     TaskState,
@@ -19,6 +21,15 @@ struct Desk {
     published: Vec<Task>,
     /// The store answers nothing, as in a crash before it is durable.
     is_dead: bool,
+    commits: usize,
+    /// The hub dies with this commit: before it is durable, or right after.
+    crash: Option<(usize, Moment)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Before,
+    After,
 }
 
 fn hub(recovered: Recovered, now: Now) -> Hub {
@@ -31,6 +42,7 @@ fn hub(recovered: Recovered, now: Now) -> Hub {
         first_hub_epoch: HubEpoch(1),
         max_handshakes: 4,
         beacon_every: Duration::from_secs(3_600),
+        certificates: hub_core::Certificates::default(),
     };
     Hub::new(settings, recovered, now).expect("documents of this program")
 }
@@ -49,6 +61,8 @@ impl Desk {
             keys: Vec::new(),
             published: Vec::new(),
             is_dead: false,
+            commits: 0,
+            crash: None,
         };
         desk.effects();
         desk
@@ -86,7 +100,16 @@ impl Desk {
     fn effects(&mut self) -> Vec<Answer> {
         let mut answers = Vec::new();
         while let Some(effect) = self.hub.poll_effect() {
+            let crash = matches!(effect, Effect::Store(_)).then(|| self.crash_now()).flatten();
             match effect {
+                Effect::Store(batch) if crash.is_some() => {
+                    if crash == Some(Moment::After) {
+                        batch.rows.iter().for_each(|row| self.store(row));
+                    }
+                    self.is_dead = true;
+                }
+                // Nobody hears what a dead hub would have said.
+                _ if self.is_dead => {}
                 Effect::Store(batch) if !self.is_dead => {
                     batch.rows.iter().for_each(|row| self.store(row));
                     self.hub.handle(Input::Stored { token: batch.token }, self.now);
@@ -97,6 +120,15 @@ impl Desk {
             }
         }
         answers
+    }
+
+    fn crash_now(&mut self) -> Option<Moment> {
+        self.commits += 1;
+        let (at, moment) = self.crash?;
+        (at == self.commits).then(|| {
+            self.crash = None;
+            moment
+        })
     }
 
     fn store(&mut self, row: &Row) {
@@ -128,11 +160,23 @@ impl Desk {
     }
 
     fn received(&mut self, id: &str, delivery: &str, check: &str) -> Answer {
+        self.tell_of(("a/b", "c0ffee"), id, delivery, check)
+    }
+
+    fn received_at(&mut self, commit: &str, delivery: &str, check: &str) -> Answer {
+        self.tell_of(("a/b", commit), delivery, delivery, check)
+    }
+
+    fn received_in(&mut self, repository: &str, id: &str) -> Answer {
+        self.tell_of((repository, "c0ffee"), id, id, "lint")
+    }
+
+    fn tell_of(&mut self, (repository, commit): (&str, &str), id: &str, delivery: &str, check: &str) -> Answer {
         self.ask(TaskRequest::Received(Box::new(NewTask {
             id: id.to_owned(),
             source: "gitea".to_owned(),
-            repository: "a/b".to_owned(),
-            commit: "c0ffee".to_owned(),
+            repository: repository.to_owned(),
+            commit: commit.to_owned(),
             check: check.to_owned(),
             branch: "main".to_owned(),
             log_url: String::new(),
@@ -179,6 +223,7 @@ impl Desk {
         self.ask(TaskRequest::Propose {
             right: right.clone(),
             proposal: Box::new(proposal),
+            message: "`os` imported but unused".to_owned(),
             refusals,
         })
     }
@@ -229,7 +274,10 @@ fn a_task_whose_every_lease_was_lost_is_dead_and_can_be_tried_again() {
     }
     assert_eq!(desk.state("t1"), TaskState::Dead);
     assert!(matches!(
-        desk.ask(TaskRequest::Retry { id: "t1".to_owned() }),
+        desk.ask(TaskRequest::Retry {
+            id: "t1".to_owned(),
+            reason: "the tool is there now".to_owned()
+        }),
         Answer::Task(_)
     ));
     assert!(desk.lease("again").is_some());
@@ -270,6 +318,7 @@ fn a_patch_is_published_only_after_it_is_stored_and_again_after_a_crash() {
         id: "t1".to_owned(),
         url: "http://forge/1".to_owned(),
         number: 1,
+        head: Some("0a1b2c".to_owned()),
     };
     assert!(matches!(desk.ask(what.clone()), Answer::Task(_)));
     assert!(matches!(desk.ask(what), Answer::Task(task) if task.state == TaskState::Proposed));
@@ -312,13 +361,337 @@ fn the_end_of_its_pull_request_is_the_outcome_of_a_task() {
         id: "t1".to_owned(),
         url: "http://forge/7".to_owned(),
         number: 7,
+        head: Some("0a1b2c".to_owned()),
     });
-    let ended = |number| TaskRequest::PullRequestEnded {
-        source: "gitea".to_owned(),
-        repository: "a/b".to_owned(),
-        number,
-        merged: true,
+    let ended = |number| {
+        TaskRequest::Ended(Box::new(Ended::PullRequest {
+            source: "gitea".to_owned(),
+            repository: "a/b".to_owned(),
+            number,
+            merged: true,
+            merged_as: Some("3d4e5f".to_owned()),
+            rejected: false,
+        }))
     };
     assert!(matches!(desk.ask(ended(8)), Answer::NoTask));
     assert!(matches!(desk.ask(ended(7)), Answer::Task(task) if task.state == TaskState::Merged));
+}
+
+impl Desk {
+    fn register(&mut self, name: &str, tasks: &[&str]) -> String {
+        let registration = agents::Registration {
+            id: format!("agent-{name}"),
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            capabilities: agents::Capabilities {
+                supported_tasks: tasks.iter().map(|kind| (*kind).to_owned()).collect(),
+                max_concurrent_tasks: 5,
+                supported_failure_types: None,
+                timeout_seconds: 600,
+            },
+            configuration: String::new(),
+            key: None,
+            sandbox: String::new(),
+        };
+        match self.ask(TaskRequest::Register(Box::new(registration))) {
+            Answer::Remediator(agent) => agent.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn create(&mut self, id: &str, timeout_s: i64) -> Answer {
+        self.ask(TaskRequest::Create(Box::new(OtherTask {
+            id: id.to_owned(),
+            kind: "docs".to_owned(),
+            context: String::new(),
+            timeout_ms: timeout_s * 1_000,
+            correlation_id: None,
+        })))
+    }
+
+    fn dequeue(&mut self, agent: &str) -> Option<String> {
+        let (agent, lease) = (agent.to_owned(), "lease".to_owned());
+        match self.ask(TaskRequest::Dequeue { agent, lease }) {
+            Answer::Task(task) => Some(task.id),
+            _ => None,
+        }
+    }
+
+    fn report(&mut self, id: &str, status: Reported) -> Task {
+        let report = Report {
+            status: Some(status),
+            error: Some("boom".to_owned()),
+            ..Report::default()
+        };
+        match self.ask(TaskRequest::Report {
+            id: id.to_owned(),
+            report: Box::new(report),
+        }) {
+            Answer::Task(task) => *task,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn task(&self, id: &str) -> Task {
+        self.hub.task(id).expect("a stored task").clone()
+    }
+}
+
+#[test]
+fn a_silent_agent_is_offline_after_three_heartbeats_and_its_tasks_go_back() {
+    let mut desk = Desk::new();
+    let agent = desk.register("a", &["docs"]);
+    desk.create("t1", 600);
+    assert_eq!(desk.dequeue(&agent).as_deref(), Some("t1"));
+    desk.pass(Duration::from_secs(85));
+    assert_eq!(desk.state("t1"), TaskState::Leased);
+    desk.pass(Duration::from_secs(11));
+    assert_eq!(desk.hub.remediation_agents()[0].status, agents::AgentStatus::Offline);
+    assert_eq!(desk.state("t1"), TaskState::Queued);
+}
+
+#[test]
+fn a_task_that_takes_longer_than_it_may_has_failed_on_time() {
+    let mut desk = Desk::new();
+    let agent = desk.register("a", &["docs"]);
+    desk.create("t1", 60);
+    desk.dequeue(&agent);
+    let beat = |desk: &mut Desk| {
+        desk.ask(TaskRequest::Heartbeat {
+            id: agent.clone(),
+            health: 1_000,
+        })
+    };
+    desk.pass(Duration::from_secs(55));
+    beat(&mut desk);
+    assert_eq!(desk.state("t1"), TaskState::Leased);
+    desk.pass(Duration::from_secs(15));
+    let task = desk.task("t1");
+    assert_eq!(task.state, TaskState::Dead);
+    assert!(task.reason.contains("timed out"), "{}", task.reason);
+}
+
+#[test]
+fn a_failed_task_waits_60_seconds_and_is_given_up_after_its_retries() {
+    let mut desk = Desk::new();
+    let agent = desk.register("a", &["docs"]);
+    desk.create("t1", 600);
+    for retry in 1..=queue::ATTEMPTS {
+        assert_eq!(desk.dequeue(&agent).as_deref(), Some("t1"));
+        let task = desk.report("t1", Reported::Failed);
+        assert_eq!(
+            (task.state, task.retries, task.started_at),
+            (TaskState::Queued, retry, None)
+        );
+        let wait = task.not_before.0 - desk.now.wall.0;
+        assert_eq!(wait, 60_000 * 4_i64.pow(retry - 1));
+        assert_eq!(desk.dequeue(&agent), None, "before its time");
+        let mut left = u64::try_from(wait).expect("a wait") / 1_000 + 1;
+        while left > 0 {
+            let step = left.min(80);
+            desk.pass(Duration::from_secs(step));
+            desk.ask(TaskRequest::Heartbeat {
+                id: agent.clone(),
+                health: 1_000,
+            });
+            left -= step;
+        }
+    }
+    assert_eq!(desk.dequeue(&agent).as_deref(), Some("t1"));
+    let task = desk.report("t1", Reported::Failed);
+    assert_eq!((task.state, task.retries), (TaskState::Dead, queue::ATTEMPTS));
+    assert_eq!(desk.hub.remediation_agents()[0].failed, u64::from(queue::ATTEMPTS) + 1);
+}
+
+#[test]
+fn a_lease_of_the_original_s_api_lasts_as_long_as_its_task_may_take() {
+    let mut desk = Desk::new();
+    let agent = desk.register("a", &["docs"]);
+    desk.create("t1", 1_800);
+    desk.dequeue(&agent);
+    let lease = desk.task("t1").lease.expect("it is leased");
+    assert!(lease.until.0 - desk.now.wall.0 >= 1_800_000);
+}
+
+/// What was proposed, closed or red tells how likely the next is; below the threshold a person must agree.
+#[test]
+fn a_repair_that_keeps_failing_waits_for_a_person() {
+    let mut desk = Desk::new();
+    let mut last = None;
+    for number in 1..=12_u64 {
+        let id = format!("t{number}");
+        desk.received(&id, &format!("d{number}"), &format!("lint {number}"));
+        let right = desk.lease(&format!("l{number}")).expect("a task");
+        desk.propose(&right, &[]);
+        if desk.state(&id) == TaskState::Held {
+            last = Some(id);
+            break;
+        }
+        desk.ask(TaskRequest::Published {
+            id: id.clone(),
+            url: format!("http://forge/{number}"),
+            number,
+            head: Some(format!("c{number}")),
+        });
+        // The forge's own checks are red at our commit: no task of its own, but the outcome of this one.
+        let red = desk.received_at(&format!("c{number}"), &format!("e{number}"), "lint");
+        assert!(matches!(red, Answer::Task(task) if task.id == id && task.label == Some(Label::Red)));
+    }
+    let held = last.expect("twelve red repairs are enough to doubt");
+    assert_eq!(desk.task(&held).codes, ["low_confidence"]);
+    let published = desk.published.len();
+    desk.pass(Duration::from_secs(60));
+    assert_eq!(desk.published.len(), published, "nobody agreed");
+    let reason = "I read it".to_owned();
+    desk.ask(TaskRequest::Approve {
+        id: held.clone(),
+        reason,
+    });
+    assert_eq!(
+        (desk.state(&held), desk.published.len()),
+        (TaskState::Publishing, published + 1)
+    );
+}
+
+#[test]
+fn a_merge_that_is_taken_back_is_a_failure() {
+    let mut desk = Desk::new();
+    desk.received("t1", "d1", "lint");
+    let right = desk.lease("l1").expect("a task");
+    desk.propose(&right, &[]);
+    desk.ask(TaskRequest::Published {
+        id: "t1".to_owned(),
+        url: "http://forge/7".to_owned(),
+        number: 7,
+        head: None,
+    });
+    let (source, repository) = ("gitea".to_owned(), "a/b".to_owned());
+    desk.ask(TaskRequest::Ended(Box::new(Ended::PullRequest {
+        source: source.clone(),
+        repository: repository.clone(),
+        number: 7,
+        merged: true,
+        merged_as: Some("3d4e5f6a7b".to_owned()),
+        rejected: false,
+    })));
+    assert_eq!(desk.task("t1").label, Some(Label::Merged));
+    desk.ask(TaskRequest::Ended(Box::new(Ended::Reverted {
+        source,
+        repository,
+        commit: "3d4e5f6".to_owned(),
+    })));
+    assert_eq!(
+        (desk.state("t1"), desk.task("t1").label),
+        (TaskState::Merged, Some(Label::Reverted))
+    );
+}
+
+#[test]
+fn a_fourth_repair_waits_until_one_of_three_has_ended() {
+    let mut desk = Desk::new();
+    for number in 1..=4 {
+        desk.received_in(&format!("r/{number}"), &format!("t{number}"));
+    }
+    let rights: Vec<Right> = (1..=3)
+        .map(|at| desk.lease(&format!("l{at}")).expect("a task"))
+        .collect();
+    assert!(desk.lease("l4").is_none(), "a fourth at once");
+    desk.ask(TaskRequest::Finish {
+        right: rights[0].clone(),
+        code: "no_fixer".to_owned(),
+        reason: String::new(),
+        retry: false,
+    });
+    assert!(desk.lease("l5").is_some());
+}
+
+/// The world around a hub that may die: a forge that tells of a red check again until it is heard, and opens what it is asked to.
+#[derive(Default)]
+struct World {
+    pull_requests: Vec<String>,
+    crashes: usize,
+}
+
+impl World {
+    /// Opens a pull request; one that is open already is the same.
+    fn open(&mut self, branch: &str) -> u64 {
+        let known = self.pull_requests.iter().position(|known| known == branch);
+        let place = known.unwrap_or_else(|| {
+            self.pull_requests.push(branch.to_owned());
+            self.pull_requests.len() - 1
+        });
+        u64::try_from(place).expect("a few") + 1
+    }
+
+    /// Everybody does their part once: the forge, an agent, the publisher. Then time passes, so that a lost lease comes back.
+    fn round(&mut self, desk: &mut Desk, number: usize) {
+        desk.received("t1", "d1", "lint");
+        if let Some(right) = desk.lease(&format!("l{number}")) {
+            desk.propose(&right, &[]);
+        }
+        for task in std::mem::take(&mut desk.published) {
+            let branch = task.proposal.expect("what is published has a patch").branch;
+            let number = self.open(&branch);
+            let (id, url) = (task.id, format!("http://forge/{number}"));
+            desk.ask(TaskRequest::Published {
+                id,
+                url,
+                number,
+                head: None,
+            });
+        }
+        if desk.is_dead {
+            self.crashes += 1;
+            desk.restart();
+        }
+        desk.pass(Duration::from_secs(130));
+    }
+}
+
+#[test]
+fn a_hub_that_dies_with_any_commit_ends_with_one_pull_request_and_loses_nothing() {
+    for moment in [Moment::Before, Moment::After] {
+        let mut died = 0;
+        for commit in 1..=12 {
+            let (mut desk, mut world) = (Desk::new(), World::default());
+            desk.commits = 0;
+            desk.crash = Some((commit, moment));
+            for number in 0..8 {
+                world.round(&mut desk, number);
+            }
+            died += world.crashes;
+            let tasks = desk.hub.tasks();
+            assert_eq!(
+                (tasks.len(), tasks[0].state, world.pull_requests.len()),
+                (1, TaskState::Proposed, 1),
+                "died with commit {commit}, {moment:?}"
+            );
+            assert!(tasks[0].attempts <= queue::ATTEMPTS, "{} attempts", tasks[0].attempts);
+        }
+        assert!(
+            died >= 4,
+            "only {died} commits were there to die with: received, leased, proposed, published"
+        );
+    }
+}
+
+#[test]
+fn a_red_check_of_our_own_branch_makes_no_task() {
+    let mut desk = Desk::new();
+    let answer = desk.ask(TaskRequest::Received(Box::new(NewTask {
+        id: "t1".to_owned(),
+        source: "gitea".to_owned(),
+        repository: "a/b".to_owned(),
+        commit: "c0ffee".to_owned(),
+        check: "lint".to_owned(),
+        branch: "patchbot/lint/1".to_owned(),
+        log_url: String::new(),
+        delivery: "d1".to_owned(),
+        correlation_id: None,
+        from_fork: false,
+        priority: Priority::Normal,
+    })));
+    assert!(matches!(answer, Answer::NoTask));
+    assert!(desk.hub.tasks().is_empty());
 }

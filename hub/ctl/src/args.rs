@@ -8,26 +8,34 @@ mod glass;
 mod kube;
 mod plan;
 mod policy;
+mod profile;
+mod webhook;
 mod words;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCompleter;
 use wire::kube::DeploymentRef;
 use wire::reading::DeviceId;
-use wire::{AgentId, DecisionId};
+use wire::{AgentId, CommandId, DecisionId, Wall};
 
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
 pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
-pub use self::plan::{Plan, Said, Subject, Submit};
+pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
-use self::words::{not_empty, parameter, span, target, victim};
+pub use self::profile::Profile;
+pub use self::webhook::Webhook;
+use self::words::{not_empty, parameter, since, span, target, victim};
+use crate::choice::{Field, Selector};
+use crate::complete;
 
 const EXIT_STATUSES: &str = "Exit status: 0 ok, 1 failure, 2 usage, 3 not found, 4 denied by policy, 5 conflict, \
 6 hub or node unreachable, 7 wait timed out, 8 degraded.\n\
-Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, in this order.";
+Context: --context, SENTINEL_CONTEXT, the running demo, ~/.config/sentinel/context.json, the hub of this machine \
+(/var/lib/sentinel-hub/admin.json), in this order. A node needs none on its own machine: --local.";
 
 /// The command line of Sentinel, for a hub and for a node's own socket.
 #[derive(Debug, Parser)]
@@ -55,6 +63,12 @@ pub struct Global {
         hide_possible_values = false
     )]
     pub output: Format,
+    /// Ask nodes on their own sockets, without the hub: those of the context, else the agent of this machine
+    #[arg(long, global = true)]
+    pub local: bool,
+    /// Ask the node at this socket; no context is needed
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Longest wait for an answer or an outcome, for example 500ms, 30s or 5m
     #[arg(long, global = true, value_name = "SPAN", value_parser = span)]
     pub timeout: Option<Duration>,
@@ -86,7 +100,7 @@ pub enum Verb {
         #[command(subcommand)]
         what: Describe,
     },
-    /// Why a decision or a plan is as it is: every clause with its value and limit
+    /// Why a decision, a plan or a task is as it is: every clause with its value and limit
     Why(Why),
     /// Recompute a decision from the journal alone
     Replay(Replay),
@@ -99,21 +113,59 @@ pub enum Verb {
         #[command(subcommand)]
         what: Policy,
     },
+    /// What is known of devices' models: limits, each with its source
+    Profile {
+        #[command(subcommand)]
+        what: Profile,
+    },
     /// Send plans, see what becomes of them, approve them or call them off
     Plan {
         #[command(subcommand)]
         what: Plan,
     },
+    /// Set how much a brain may do without a person; `get brains` shows what each has earned
+    Brain {
+        #[command(subcommand)]
+        what: BrainVerb,
+    },
     /// Veto all but protective actions on a node
     Hold(Reasoned),
     /// Take a hold back
     Release(Reasoned),
+    /// Wait for what comes of a command that its node has not carried out yet
+    Wait {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+    },
+    /// Call a command off that its node has not decided yet
+    Cancel {
+        /// Its id, as `act`, `hold` and `release` print it
+        command: CommandId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
     /// Failed checks that became tasks: show, cancel, try again
     Task {
         #[command(subcommand)]
         what: Task,
     },
-    /// Make a join token
+    /// What the remediation of failed checks would do
+    Patchbot {
+        #[command(subcommand)]
+        what: Patchbot,
+    },
+    /// Remediation agents: pause, resume, trust a key, forget
+    Agent {
+        #[command(subcommand)]
+        what: RemediationAgent,
+    },
+    /// Deny, allow, remove and rename nodes, and give their names to other machines
+    Node {
+        #[command(subcommand)]
+        what: NodeVerb,
+    },
+    /// Make, list and revoke join tokens
     Token {
         #[command(subcommand)]
         what: Token,
@@ -168,6 +220,11 @@ pub enum Verb {
         #[command(subcommand)]
         what: ApiToken,
     },
+    /// Send events to other systems as they happen
+    Webhook {
+        #[command(subcommand)]
+        what: Webhook,
+    },
     /// Who may do what
     Access {
         #[command(subcommand)]
@@ -198,7 +255,7 @@ pub enum Resource {
     /// Decisions, newest first
     #[value(alias = "decision")]
     Decisions,
-    /// Entries of the journals, oldest first
+    /// Entries of the journals, newest first
     #[value(alias = "entry")]
     Entries,
     /// Published bundles, newest first
@@ -222,6 +279,9 @@ pub enum Resource {
     /// Everything that arrives in any journal, as CloudEvents, oldest first
     #[value(alias = "event")]
     Events,
+    /// Who hears of everything that arrives, and how far each is behind
+    #[value(alias = "consumer")]
+    Consumers,
     /// Clusters that the hub knows, each asked how it is
     #[value(alias = "cluster")]
     Clusters,
@@ -231,15 +291,29 @@ pub enum Resource {
     /// Rollouts under way and the last finished ones, newest first
     #[value(alias = "rollout")]
     Rollouts,
+    /// Brains with every verb that they are graded for: how far each is trusted, and what that rests on
+    #[value(alias = "brain")]
+    Brains,
     /// Failed checks that became tasks, newest first
-    #[value(aliases = ["task", "failures"])]
+    #[value(alias = "task")]
     Tasks,
+    /// Failed checks with what each says is wrong and why it is not repaired, newest first
+    #[value(alias = "failure")]
+    Failures,
+    /// Remediation agents: what each can do, and how it is
+    #[value(alias = "agent")]
+    Agents,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Task {
     /// What happened to one
     Show {
+        /// Its id
+        id: String,
+    },
+    /// Print the proof of its patch: `sentinel-patchbot verify-cert` runs it again
+    Certificate {
         /// Its id
         id: String,
     },
@@ -255,6 +329,52 @@ pub enum Task {
     Retry {
         /// Its id
         id: String,
+        /// Why, for the journal
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Agree to what policy wants a person for: a held patch is published
+    Approve {
+        /// Its id
+        id: String,
+        /// Why, for the journal
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Patchbot {
+    /// What policy says of repairs in a repository now, by which rule, and how likely they are to be merged
+    Explain {
+        /// Which, for example owner/name
+        repository: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RemediationAgent {
+    /// Give it no more tasks
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// Give it tasks again
+    Resume {
+        /// Its name
+        name: String,
+    },
+    /// Count certificates that it signs with another key
+    Trust {
+        /// Its name
+        name: String,
+        /// The public key, 64 hexadecimal digits, as its refusal names it
+        key: String,
+    },
+    /// Forget it with its keys; its tasks stay
+    Remove {
+        /// Its name
+        name: String,
     },
 }
 
@@ -266,20 +386,43 @@ pub struct Get {
     /// Only this one: a node's name, a decision's or entry's id, a policy's generation or name
     pub name: Option<String>,
     /// Only of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket; without --node, every node of the context
+    /// Only rows with these labels or fields, for example rack=r7,site!=berlin; of decisions and entries, those of such nodes
+    #[arg(short = 'l', long, value_name = "LABELS")]
+    pub selector: Option<Selector>,
+    /// Only rows since then: a span before now, for example 30m or 7d, or a time (RFC 3339)
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Wall>,
+    /// Only the newest, oldest first, as in a log
+    #[arg(long, value_name = "N", conflicts_with = "limit")]
+    pub tail: Option<usize>,
+    /// By a field as -o json names it, for example backlog_entries or gpus.0.temperature_mc; - before it puts the greatest first
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    pub sort_by: Option<Field>,
+    /// Leave out the line of titles
     #[arg(long)]
-    pub local: bool,
+    pub no_headers: bool,
     /// Go on and print what changes, until interrupted
     #[arg(short, long, visible_short_alias = 'f', visible_alias = "follow")]
     pub watch: bool,
     /// Only events after this one's `sentinelcursor`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Most rows; 0 is all of them
-    #[arg(long, default_value_t = 100)]
-    pub limit: usize,
+    /// Most rows; 0 is all of them; 100 if absent, and with --since all since then
+    #[arg(long)]
+    pub limit: Option<usize>,
+}
+
+impl Get {
+    /// Most rows that are read; 0 is no limit.
+    pub fn most(&self) -> usize {
+        match (self.tail.or(self.limit), self.since) {
+            (Some(most), _) => most,
+            (None, Some(_)) => 0,
+            (None, None) => 100,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -288,52 +431,48 @@ pub enum Describe {
     #[command(alias = "nodes")]
     Node {
         /// Its name
+        #[arg(add = ArgValueCompleter::new(complete::nodes))]
         name: AgentId,
-        /// Ask the node's own socket
-        #[arg(long)]
-        local: bool,
     },
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Why {
-    /// The decision, for example edge-03.1.42, or the plan
-    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject)]
+    /// The decision, for example edge-03.1.42, or the plan, or the task
+    #[arg(required_unless_present = "last", conflicts_with = "last", value_parser = plan::subject, add = ArgValueCompleter::new(complete::decisions))]
     pub id: Option<Subject>,
     /// The newest one
     #[arg(long)]
     pub last: bool,
     /// Of this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Replay {
     /// The decision, for example edge-03.1.42
+    #[arg(add = ArgValueCompleter::new(complete::decisions))]
     pub id: DecisionId,
     /// On this node; the decision's own if absent
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
-    /// Ask the node's own socket
-    #[arg(long)]
-    pub local: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Verify {
     /// Only this node
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(complete::nodes))]
     pub node: Option<AgentId>,
+    /// Wait until nodes that are away or catching up have sent everything, for --timeout or two minutes
+    #[arg(long)]
+    pub wait: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct Act {
     /// Where: NODE or NODE/DEVICE, for example edge-03/gpu0
-    #[arg(value_parser = target)]
+    #[arg(value_parser = target, add = ArgValueCompleter::new(complete::targets))]
     pub target: Target,
     /// What: power_cap, release_power_cap, restart, throttle, unthrottle or notify
     pub action: String,
@@ -343,9 +482,19 @@ pub struct Act {
     /// Why you want it; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// Ask at the node's own socket, without the hub
+    #[command(flatten)]
+    pub patience: Patience,
+}
+
+/// How long a command may wait for its node, and whether its outcome is waited for.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Patience {
+    /// Do not wait for the outcome: exit status 0 once the hub has the command durable; `sentinel wait ID` waits for it later
     #[arg(long)]
-    pub local: bool,
+    pub no_wait: bool,
+    /// How long it may wait for a node that is away; an action as long as its outcome is waited for, a hold an hour if absent
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub valid_for: Option<Duration>,
 }
 
 /// A node, and perhaps a part of it.
@@ -358,13 +507,13 @@ pub struct Target {
 #[derive(Debug, clap::Args)]
 pub struct Reasoned {
     /// Which node
+    #[arg(add = ArgValueCompleter::new(complete::nodes))]
     pub node: AgentId,
     /// Why; it is journaled
     #[arg(long, value_parser = not_empty)]
     pub reason: String,
-    /// At the node's own socket, without the hub
-    #[arg(long)]
-    pub local: bool,
+    #[command(flatten)]
+    pub patience: Patience,
 }
 
 #[derive(Debug, Subcommand)]
@@ -380,7 +529,60 @@ pub enum Token {
         /// How long it can be used
         #[arg(long, default_value = "1h", value_parser = span, value_name = "SPAN")]
         ttl: Duration,
+        /// What it is for, in a few words
+        #[arg(long, value_parser = not_empty)]
+        label: Option<String>,
     },
+    /// Tokens that were made, with who used them; never the tokens themselves
+    List,
+    /// Make a token worthless
+    Revoke {
+        /// The beginning of its id, as `sentinel token list` shows it
+        #[arg(value_parser = not_empty)]
+        id: String,
+    },
+}
+
+/// Who a node is.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Shut a node out: no session and no certificate until it is allowed; it goes on deciding alone
+    Deny(Decided),
+    /// Let a node in again that was denied or quarantined, and end the finding that its history has forked
+    Allow(Decided),
+    /// Take a node out of the fleet; what it has recorded stays, its name is free
+    Remove(Decided),
+    /// Give a node another name; it takes it over by itself
+    Rename {
+        /// Which node
+        node: AgentId,
+        /// The new name
+        to: AgentId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+    /// Print the line with which a machine with new keys becomes this node, and every other machine stops being it
+    Rejoin {
+        /// Which node
+        node: AgentId,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+        /// How long the line can be used
+        #[arg(long, default_value = "1h", value_parser = span, value_name = "SPAN")]
+        ttl: Duration,
+    },
+}
+
+/// A node, and why something is decided about it.
+#[derive(Debug, clap::Args)]
+pub struct Decided {
+    /// Which node
+    pub node: AgentId,
+    /// Why; it is journaled
+    #[arg(long, value_parser = not_empty)]
+    pub reason: String,
 }
 
 /// What can be done to the running demo.
@@ -392,6 +594,8 @@ pub enum DemoVerb {
     Heal,
     /// Drive a GPU hot
     Heat,
+    /// Let the load of a GPU grow over minutes, so that a brain can foresee the heat
+    Grow,
     /// Let it cool
     Cool,
     /// Make a node's workload leak memory
@@ -413,6 +617,7 @@ impl DemoVerb {
             Self::Cut => "cut",
             Self::Heal => "heal",
             Self::Heat => "heat",
+            Self::Grow => "grow",
             Self::Cool => "cool",
             Self::Leak => "leak",
             Self::HangGpu => "hang-gpu",
@@ -429,7 +634,7 @@ pub struct Demo {
     #[arg(value_enum)]
     pub verb: DemoVerb,
     /// To whom: NODE, NODE/gpuN, SITE or hub
-    #[arg(value_parser = victim)]
+    #[arg(value_parser = victim, add = ArgValueCompleter::new(complete::targets))]
     pub whom: Victim,
     /// With cut and heal: only the path between the two; hub or a node
     #[arg(long, value_name = "NAME")]
@@ -473,6 +678,13 @@ mod tests {
             "get decisions --node edge-03 --local --watch -o jsonl",
             "get entries --limit 0",
             "get policies -o yaml",
+            "get entries --since 1h --tail 20 -f -l rack=r7,site!=b --no-headers",
+            "get nodes --sort-by -backlog_entries --socket a.sock",
+            "hold edge-03 --reason hands --no-wait --valid-for 2h",
+            "wait 0198f2c07a5b7d1e8f00112233445566 --timeout 5m",
+            "cancel 0198f2c07a5b7d1e8f00112233445566 --reason wrong",
+            "policy rollback 7",
+            "policy import a.parcel --local",
             "describe node edge-03",
             "why edge-03.1.42 --local",
             "why --last --node edge-03",
@@ -508,7 +720,14 @@ mod tests {
             "policy publish a.yaml --timeout 1m --wait connected",
             "hold edge-03 --reason hands",
             "release edge-03 --reason done --local",
-            "token create --name edge-09 --site site-b --ttl 10m",
+            "token create --name edge-09 --site site-b --ttl 10m --label rack-7",
+            "token list -o json",
+            "token revoke 0198f2c0",
+            "node deny edge-03 --reason stolen",
+            "node allow edge-03 --reason found",
+            "node remove edge-03 --reason scrapped",
+            "node rename edge-03 rack-7 --reason moved",
+            "node rejoin edge-03 --reason new-disk --ttl 10m",
             "get clusters",
             "get workloads -o json",
             "cluster add edge --kubeconfig /etc/kube/edge.yaml",
@@ -531,6 +750,13 @@ mod tests {
             "user remove bob",
             "api-token create ci --role operator --scope nodes:read,nodes:act --days 30",
             "api-token revoke 0198",
+            "webhook add siem https://siem.example/in --type dev.sentinel.hub.*,dev.sentinel.decision.made.v1",
+            "webhook list -o json",
+            "webhook rotate siem",
+            "webhook deliveries siem",
+            "webhook resend siem 0198f3c0-0000-7000-8000-000000000001",
+            "webhook remove siem",
+            "get consumers -o wide",
             "access matrix -o json",
             "audit list --who ann --result refused --limit 0",
             "audit verify -o json",
@@ -578,10 +804,12 @@ mod tests {
             ("user change bob", "--role"),
             ("api-token create ci --days 366", "365"),
             ("api-token create ci --scope all", "SUBJECT:VERB"),
+            ("webhook add siem", "URL"),
             ("audit list --result maybe", "refused"),
             ("demo heat edge-03/fan0", "gpu0"),
             ("token create --ttl soon", "30s"),
-            ("policy import a.parcel", "--node"),
+            ("node deny edge-03", "--reason"),
+            ("node rename edge-03 Rack --reason x", "node name"),
             ("policy simulate --bundle b.yaml", "--since"),
             ("policy simulate --bundle b.yaml --input a.jsonl", "--old"),
             ("policy init --threshold 0", "1..=16"),

@@ -5,6 +5,7 @@
 //!
 //! Read next: `session.rs` (whom a verb asks), `events.rs` (the stream).
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::failure::{Exit, Failure};
 const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// Longest wait for a connection, in seconds; a hub that is there answers within one round trip.
 const CONNECT_SECONDS: u64 = 5;
+/// Between the first tries of two addresses of one name; RFC 8305 recommends 250 ms.
+const BETWEEN_TRIES: Duration = Duration::from_millis(250);
 
 /// One hub or node that can be asked.
 #[derive(Debug, Clone)]
@@ -174,6 +177,11 @@ impl Client {
         self.parse(path, &answer)
     }
 
+    /// Deletes what a path names; the answer has no body.
+    pub async fn delete_bare(&self, path: &str) -> Result<(), Failure> {
+        self.ask(Method::DELETE, path, None, self.patience).await.map(drop)
+    }
+
     /// Deletes what a path names; what is told of it comes back.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.parse(path, &self.ask(Method::DELETE, path, None, self.patience).await?)
@@ -269,7 +277,7 @@ impl Client {
         server: &ServerName<'static>,
         tls: &Arc<rustls::ClientConfig>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, Failure> {
-        let connecting = timeout(Duration::from_secs(CONNECT_SECONDS), TcpStream::connect((host, port)));
+        let connecting = timeout(Duration::from_secs(CONNECT_SECONDS), connect(host, port));
         let stream = match connecting.await {
             Ok(Ok(stream)) => stream,
             Ok(Err(cause)) => return Err(self.away().because(cause)),
@@ -364,8 +372,11 @@ impl Client {
         );
         match cause.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                failure.advise("use the account that the agent runs under, or root")
+                failure.advise("use the account that the agent runs under, or root: sudo -u sentinel-agent sentinel …")
             }
+            _ if self.node.is_none() => failure
+                .advise("see whether sentinel-agent runs on this machine")
+                .advise("or name its socket, where its state folder is another: --socket PATH"),
             _ => failure.advise("see whether its sentinel-agent runs"),
         }
         .because(cause)
@@ -386,6 +397,34 @@ impl Client {
             false => self.away().because(cause),
         }
     }
+}
+
+/// Connects to whichever address of a name answers first.
+async fn connect(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let found = tokio::net::lookup_host((host, port)).await?;
+    race(found.collect()).await
+}
+
+/// Tries addresses a little apart, in their order, without giving up on the first (RFC 8305): a dead IPv6 address then costs a
+/// quarter of a second and no more. Fails with what the last one to answer said.
+async fn race(addresses: Vec<SocketAddr>) -> std::io::Result<TcpStream> {
+    let mut tries = tokio::task::JoinSet::new();
+    let mut delay = Duration::ZERO;
+    for address in addresses {
+        tries.spawn(async move {
+            tokio::time::sleep(delay).await;
+            TcpStream::connect(address).await
+        });
+        delay += BETWEEN_TRIES;
+    }
+    let mut last = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    while let Some(tried) = tries.join_next().await {
+        match tried.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked))) {
+            Ok(stream) => return Ok(stream),
+            Err(cause) => last = cause,
+        }
+    }
+    Err(last)
 }
 
 /// An answer's head, with the connection that its body still comes over.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a context file that others could have read or written is refused, because the token in it can act on a fleet.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -17,6 +18,9 @@ use crate::failure::{Exit, Failure};
 /// A context has one certificate and a socket for each node: 1 MiB is thousands of nodes.
 const MAX_CONTEXT_BYTES: u64 = 1024 * 1024;
 
+/// Where the unit that ships lets a hub keep its state.
+const HUB_STATE: &str = "/var/lib/sentinel-hub";
+
 /// A token that ends sooner than this is renewed before it is used.
 const ALMOST_ENDED_MS: i64 = 30_000;
 
@@ -29,7 +33,7 @@ pub struct Found {
     pub path: PathBuf,
 }
 
-/// The given file, else the running demo's, else the user's own.
+/// The given file, else the running demo's, else the user's own, else that of the hub of this machine.
 ///
 /// `given` is `--context` or `SENTINEL_CONTEXT`, which the command line has already put in order.
 pub fn find(given: Option<&Path>) -> Result<Found, Failure> {
@@ -44,13 +48,37 @@ pub fn find(given: Option<&Path>) -> Result<Found, Failure> {
         }
     }
     let own = own_path();
-    match own.as_deref().filter(|path| path.exists()) {
-        Some(path) => read(path),
-        None => Err(nowhere(own.as_deref())),
+    if let Some(path) = own.as_deref().filter(|path| path.exists()) {
+        return read(path);
+    }
+    let here = hub_path();
+    match here.try_exists() {
+        Ok(true) => read(&here),
+        Ok(false) => Err(nowhere(own.as_deref())),
+        // There is a hub, and whoever types is somebody else.
+        Err(cause) => Err(nowhere(own.as_deref())
+            .because(cause)
+            .advise("or, on the hub's own machine: sudo -u sentinel-hub sentinel …")),
     }
 }
 
 impl Found {
+    /// No context: one node is asked at its socket.
+    pub fn nothing(socket: &Path) -> Self {
+        Self {
+            context: Context {
+                hub: String::new(),
+                token: String::new(),
+                refresh_token: None,
+                token_ends: None,
+                ca_pem: String::new(),
+                nodes: BTreeMap::new(),
+                demo_socket: None,
+            },
+            path: socket.to_owned(),
+        }
+    }
+
     /// Whether its token lasts long enough for a request; one without an end always does.
     pub fn is_fresh(&self) -> bool {
         let ends = self.context.token_ends.filter(|_| self.context.refresh_token.is_some());
@@ -131,7 +159,9 @@ pub fn read(path: &Path) -> Result<Found, Failure> {
 fn check_private(path: &Path, mode: u32, owner: u32) -> Result<(), Failure> {
     let me = rustix::process::geteuid().as_raw();
     let shown = path.display();
-    if owner != me && owner != 0 {
+    // Root administers the hub's own folder, which belongs to the hub's account.
+    let administers = me == 0 && path == hub_path();
+    if owner != me && owner != 0 && !administers {
         return Err(Failure::new(
             Exit::Usage,
             format!(
@@ -167,6 +197,12 @@ fn demo_path() -> Option<PathBuf> {
         None => PathBuf::from(format!("/tmp/sentinel-demo-{}", rustix::process::getuid().as_raw())),
     };
     Some(folder.join("context.json"))
+}
+
+/// The administrator's context of a hub on this machine: where `sentinel-hub` keeps its state.
+fn hub_path() -> PathBuf {
+    let state = env::var_os("SENTINEL_HUB_STATE").map_or_else(|| HUB_STATE.into(), PathBuf::from);
+    state.join("admin.json")
 }
 
 fn own_path() -> Option<PathBuf> {

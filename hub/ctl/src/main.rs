@@ -7,7 +7,9 @@
 //! Read next: `args.rs` (every verb), `verbs/` (what each does), `client.rs` (how it asks).
 
 mod args;
+mod choice;
 mod client;
+mod complete;
 mod context;
 mod events;
 mod failure;
@@ -21,12 +23,14 @@ mod verbs;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
 use crate::args::Args;
 use crate::failure::{Exit, Failure};
 
 fn main() -> ExitCode {
+    // A shell that completes a line asks this program, and is answered instead of anything being done.
+    clap_complete::CompleteEnv::with_factory(Args::command).complete();
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(told) => return parsed_otherwise(&told),

@@ -8,6 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 use serde::Serialize;
 
 use crate::args::Format;
+use crate::choice::Choice;
 use crate::failure::{Exit, Failure};
 use crate::table::{Cell, Table};
 
@@ -32,6 +33,8 @@ pub struct Output {
     format: Format,
     edge: Option<usize>,
     table: Option<Table>,
+    choice: Choice,
+    headers: bool,
 }
 
 impl Output {
@@ -46,7 +49,19 @@ impl Output {
             format,
             edge,
             table: None,
+            choice: Choice::default(),
+            headers: true,
         }
+    }
+
+    /// From here on, only these rows of each list, with or without its line of titles.
+    pub fn choose(&mut self, choice: Choice, headers: bool) {
+        (self.choice, self.headers) = (choice, headers);
+    }
+
+    /// Whether only the newest rows were wanted, so that nobody misses the others.
+    pub fn is_tail(&self) -> bool {
+        self.choice.tail.is_some()
     }
 
     /// Whether a person reads, not a program.
@@ -69,35 +84,50 @@ impl Output {
         self.format == Format::Wide
     }
 
-    /// Prints a whole list.
+    /// Prints a whole list, or what was chosen of it.
     pub fn list<T: Row>(&mut self, rows: &[T]) -> Result<(), Failure> {
+        let values: Vec<serde_json::Value> = match self.choice.is_all() {
+            true => Vec::new(),
+            false => rows
+                .iter()
+                .map(|row| serde_json::to_value(row).map_err(unprintable))
+                .collect::<Result<_, _>>()?,
+        };
+        let rows: Vec<&T> = match self.choice.is_all() {
+            true => rows.iter().collect(),
+            false => self.choice.of(&values)?.into_iter().map(|place| &rows[place]).collect(),
+        };
         match self.format {
-            Format::Json | Format::Yaml => self.document(&Items { items: rows }),
-            Format::Table | Format::Wide | Format::Jsonl | Format::Name => self.more(rows),
+            Format::Json | Format::Yaml => self.document(&Items { items: &rows }),
+            Format::Table | Format::Wide | Format::Jsonl | Format::Name => self.rows(&rows),
         }
     }
 
     /// Prints rows of a list that goes on: one object on each line where the format is JSON or YAML.
     pub fn more<T: Row>(&mut self, rows: &[T]) -> Result<(), Failure> {
+        self.rows(&rows.iter().collect::<Vec<_>>())
+    }
+
+    fn rows<T: Row>(&mut self, rows: &[&T]) -> Result<(), Failure> {
         let mut text = String::new();
         match self.format {
             Format::Table | Format::Wide => {
                 let wide = self.wide();
                 let cells: Vec<Vec<Cell>> = rows.iter().map(|row| row.cells(wide)).collect();
-                let edge = self.edge;
+                let (edge, headers) = (self.edge, self.headers);
                 text = self
                     .table
-                    .get_or_insert_with(|| Table::new(T::header(wide), edge))
+                    .get_or_insert_with(|| Table::new(T::header(wide), edge).titled(headers))
                     .lines(&cells);
             }
             Format::Json | Format::Jsonl => {
-                for row in rows {
+                for &row in rows {
                     text.push_str(&json_line(row)?);
                     text.push('\n');
                 }
             }
             Format::Yaml => {
-                for row in rows {
+                for &row in rows {
                     text.push_str("---\n");
                     text.push_str(&yaml(row)?);
                 }
@@ -166,6 +196,16 @@ impl Output {
     }
 }
 
+/// Names in one line that a person can read: some of them, and how many more there are.
+pub fn few(names: &[String]) -> String {
+    // As many as fit into a line of a usual terminal beside what is said of them.
+    const SHOWN: usize = 6;
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
+}
+
 /// Prints words beside the data, on standard error.
 pub fn say(words: &str) {
     // Nobody is left to tell when standard error is closed.
@@ -186,4 +226,18 @@ fn yaml<T: Serialize>(thing: &T) -> Result<String, Failure> {
 
 fn unprintable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Failure {
     Failure::new(Exit::Failure, "the answer cannot be printed in this format").because(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::few;
+
+    #[test]
+    fn a_thousand_names_are_told_in_one_short_line() {
+        let names: Vec<String> = (1..=1_004).map(|number| format!("edge-{number:04}")).collect();
+        assert_eq!(few(&names[..2]), "edge-0001, edge-0002");
+        assert!(few(&names[..6]).ends_with("edge-0006"));
+        assert!(few(&names).ends_with("edge-0006 and 998 more"));
+        assert!(few(&names).len() < 80);
+    }
 }

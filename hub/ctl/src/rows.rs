@@ -2,11 +2,13 @@
 //!
 //! A state is never told by colour alone: every word has a sign, the same as in the console.
 
+mod integrations;
 mod people;
 
 use anstyle::{AnsiColor, Style};
 use wire::api::{
-    DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PlanView, PolicyView, VerifyView, WorkloadView,
+    BrainScoresView, BrainView, DecisionView, DomainView, EntryView, GpuView, NodeState, NodeView, PlanView,
+    PolicyView, VerifyView, WorkloadView,
 };
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::reading::{Unit, human};
@@ -357,6 +359,64 @@ impl Row for RolloutView {
 
     fn name(&self) -> String {
         self.id.clone()
+    }
+}
+
+impl Row for BrainView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        let mut header = vec![
+            "BRAIN",
+            "VERB",
+            "TIER",
+            "SINCE",
+            "OUTCOMES",
+            "CAME TRUE",
+            "CALIBRATION ERROR",
+            "NEXT TIER",
+        ];
+        if wide {
+            header.extend(["MODEL", "BRIER", "SKILL", "CENSORED", "LAST CHANGE"]);
+        }
+        header
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let style = match self.tier.as_str() {
+            "T3" => GOOD,
+            "T2" => ALONE,
+            "T1" => REDUCED,
+            _ => FAINT,
+        };
+        let share = |of: &dyn Fn(&BrainScoresView) -> Option<i64>| {
+            let value = self.scores.as_ref().and_then(of);
+            value.map_or(UNKNOWN.to_owned(), |bp| human(bp, Unit::BasisPoints))
+        };
+        let outcomes = self.scores.as_ref().map_or(0, |scores| scores.outcomes);
+        let mut cells = vec![
+            Cell::from(self.brain.clone()),
+            Cell::from(self.verb.clone()),
+            Cell::styled(format!("{} {}", self.tier, self.tier_name), style),
+            Cell::from(time(self.since)),
+            Cell::from(outcomes.to_string()),
+            Cell::from(share(&|scores| Some(scores.base_rate_bp))),
+            Cell::from(share(&|scores| Some(scores.calibration_error_bp))),
+            Cell::from(self.next_tier_lacks.clone().unwrap_or_default()),
+        ];
+        if wide {
+            let last = self.changes.last();
+            cells.extend([
+                Cell::from(self.model.clone()),
+                Cell::from(share(&|scores| Some(scores.brier_bp))),
+                Cell::from(share(&|scores| scores.skill_bp)),
+                Cell::from(self.censored.to_string()),
+                Cell::from(last.map_or(String::new(), |change| change.why.clone())),
+            ]);
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.brain, self.verb)
     }
 }
 

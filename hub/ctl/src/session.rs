@@ -1,8 +1,8 @@
-//! Whom a verb asks: the hub, or the sockets of nodes.
+//! Whom a verb asks: the hub, the sockets of nodes that the context names, or one socket without any context.
 //!
 //! Invariant: when the hub does not answer and nodes on this machine could, the failure says so, with the line to type.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wire::AgentId;
@@ -17,10 +17,17 @@ use crate::renewal;
 /// Longest wait for an answer when `--timeout` does not say: a busy hub answers within a second.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The agent's own default for its state folder.
+const AGENT_STATE: &str = "/var/lib/sentinel-agent";
+
 /// The context of this run, and how patient to be.
 #[derive(Debug)]
 pub struct Session {
     found: Found,
+    /// Nodes are asked, not the hub.
+    local: bool,
+    /// The one node that is asked, where no context names it.
+    direct: Option<PathBuf>,
     /// `--timeout`, if given.
     pub timeout: Option<Duration>,
 }
@@ -33,17 +40,40 @@ impl Session {
             true => Ok(session),
             false => Ok(Self {
                 found: renewal::renewed(session.found, global.timeout.unwrap_or(PATIENCE)).await?,
-                timeout: global.timeout,
+                ..session
             }),
         }
     }
 
     /// Finds the context and leaves its token as it is: for somebody who logs in.
     pub fn as_it_is(global: &Global) -> Result<Self, Failure> {
-        Ok(Self {
-            found: context::find(global.context.as_deref())?,
+        let direct = |socket: PathBuf, found: Found| Self {
+            found,
+            local: true,
+            direct: Some(socket),
             timeout: global.timeout,
-        })
+        };
+        if let Some(socket) = &global.socket {
+            return Ok(direct(socket.clone(), Found::nothing(socket)));
+        }
+        match (context::find(global.context.as_deref()), global.local) {
+            (Ok(found), true) if found.context.nodes.is_empty() => Ok(direct(own_socket(), found)),
+            (Err(_), true) if global.context.is_none() => {
+                let socket = own_socket();
+                Ok(direct(socket.clone(), Found::nothing(&socket)))
+            }
+            (found, local) => Ok(Self {
+                found: found?,
+                local,
+                direct: None,
+                timeout: global.timeout,
+            }),
+        }
+    }
+
+    /// Whether nodes are asked on their own sockets.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Where the context was found.
@@ -61,13 +91,19 @@ impl Session {
         self.timeout.unwrap_or(PATIENCE)
     }
 
-    /// The hub.
+    /// The hub. Fails where the person wants a node asked.
     pub fn hub(&self) -> Result<Client, Failure> {
-        Client::hub(self.context(), self.patience())
+        match self.local {
+            false => Client::hub(self.context(), self.patience()),
+            true => Err(Failure::new(Exit::Usage, "only a hub answers this").advise("leave out --local and --socket")),
+        }
     }
 
     /// One node's own socket.
     pub fn node(&self, name: &AgentId) -> Result<Client, Failure> {
+        if let Some(socket) = &self.direct {
+            return Ok(Client::socket(socket, self.patience()));
+        }
         match self.context().nodes.get(name) {
             Some(node) => Ok(Client::node(name, node.socket.as_ref(), self.patience())),
             None => Err(Failure::new(
@@ -78,38 +114,50 @@ impl Session {
                     self.known()
                 ),
             )
-            .advise("run this on the node itself, with a context that names its socket")),
+            .advise(
+                "run this on the node itself, with --socket PATH where its state folder is another than the usual one",
+            )),
         }
     }
 
-    /// Every node whose socket the context knows.
-    pub fn nodes(&self) -> Vec<(AgentId, Client)> {
-        self.context()
-            .nodes
-            .iter()
-            .map(|(name, node)| {
-                let client = Client::node(name, node.socket.as_ref(), self.patience());
-                (name.clone(), client)
-            })
+    /// The named node's socket, or the only one that there is.
+    pub fn one_node(&self, name: Option<&AgentId>) -> Result<Client, Failure> {
+        let mut all = match name {
+            Some(name) => return self.node(name),
+            None => self.nodes(),
+        };
+        match (all.pop(), all.is_empty()) {
+            (Some(one), true) if self.local => Ok(one),
+            _ => Err(Failure::new(
+                Exit::Usage,
+                "which node? give --node, or --socket; --local on the node itself",
+            )),
+        }
+    }
+
+    /// Every node whose socket is known.
+    pub fn nodes(&self) -> Vec<Client> {
+        if let Some(socket) = &self.direct {
+            return vec![Client::socket(socket, self.patience())];
+        }
+        let nodes = self.context().nodes.iter();
+        nodes
+            .map(|(name, node)| Client::node(name, node.socket.as_ref(), self.patience()))
             .collect()
     }
 
-    /// The hub, or the sockets: of `node` alone, or of every node of the context.
-    pub fn sources(&self, local: bool, node: Option<&AgentId>) -> Result<Vec<Client>, Failure> {
-        match (local, node) {
+    /// The hub, or the sockets: of `node` alone, or of every node that is known.
+    pub fn sources(&self, node: Option<&AgentId>) -> Result<Vec<Client>, Failure> {
+        match (self.local, node) {
             (false, _) => Ok(vec![self.hub()?]),
             (true, Some(node)) => Ok(vec![self.node(node)?]),
-            (true, None) if self.context().nodes.is_empty() => Err(Failure::new(
-                Exit::Usage,
-                format!("the context `{}` knows no node's socket", self.found.path.display()),
-            )),
-            (true, None) => Ok(self.nodes().into_iter().map(|(_, client)| client).collect()),
+            (true, None) => Ok(self.nodes()),
         }
     }
 
     /// The hub, or the one node that is concerned.
-    pub fn source(&self, local: bool, node: &AgentId) -> Result<Client, Failure> {
-        match local {
+    pub fn source(&self, node: &AgentId) -> Result<Client, Failure> {
+        match self.local {
             true => self.node(node),
             false => self.hub(),
         }
@@ -118,7 +166,7 @@ impl Session {
     /// Adds to a failure of the hub that the nodes still answer, and how to ask them. `local`: this verb can.
     pub fn with_way_out(&self, failure: Failure, local: bool) -> Failure {
         let words: Vec<String> = std::env::args().skip(1).map(|word| quoted(&word)).collect();
-        if !failure.is_unreachable() || words.iter().any(|word| word == "--local") {
+        if !failure.is_unreachable() || self.local {
             return failure;
         }
         let failure = match (self.context().nodes.is_empty(), local) {
@@ -143,6 +191,12 @@ impl Session {
             names => names.join(", "),
         }
     }
+}
+
+/// The socket of the agent of this machine. Whether it is there, the one who asks finds out.
+fn own_socket() -> PathBuf {
+    let state = std::env::var_os("SENTINEL_STATE").map_or_else(|| AGENT_STATE.into(), PathBuf::from);
+    state.join("agent.sock")
 }
 
 /// A word as a shell needs it.

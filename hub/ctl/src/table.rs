@@ -35,6 +35,7 @@ pub struct Table {
     header: Vec<&'static str>,
     widths: Vec<usize>,
     edge: Option<usize>,
+    titles: bool,
     begun: bool,
 }
 
@@ -45,20 +46,31 @@ impl Table {
             widths: header.iter().map(|title| title.width()).collect(),
             header,
             edge,
+            titles: true,
             begun: false,
         }
     }
 
-    /// Lines for some rows, the header first when it was not printed yet. Each ends with a line break.
+    /// The same, with or without the line of titles.
+    #[must_use]
+    pub fn titled(self, titles: bool) -> Self {
+        Self { titles, ..self }
+    }
+
+    /// Lines for some rows, the header first when it was not printed yet, and again where columns had to be moved, so that no value
+    /// ever stands below another column's title. Each ends with a line break.
     pub fn lines(&mut self, rows: &[Vec<Cell>]) -> String {
+        let before = self.widths.clone();
         for row in rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
                 *width = (*width).max(cell.text.width());
             }
         }
+        // Nothing stands behind the last column.
+        let last = before.len().saturating_sub(1);
+        let moved = self.widths[..last] != before[..last];
         let mut out = String::new();
-        if !self.begun {
-            self.begun = true;
+        if self.titles && (!self.begun || moved) {
             let titles: Vec<Cell> = self
                 .header
                 .iter()
@@ -66,6 +78,7 @@ impl Table {
                 .collect();
             self.line(&titles, &mut out);
         }
+        self.begun = true;
         for row in rows {
             self.line(row, &mut out);
         }
@@ -154,5 +167,16 @@ mod tests {
         let mut table = Table::new(vec!["NAME", "TEXT"], None);
         drop(table.lines(&[vec!["edge-03".into(), "x".into()]]));
         assert_eq!(table.lines(&[vec!["e".into(), "y".into()]]), "e        y\n");
+    }
+
+    #[test]
+    fn columns_that_move_are_titled_again() {
+        let mut table = Table::new(vec!["NAME", "TEXT"], None);
+        drop(table.lines(&[vec!["a".into(), "x".into()]]));
+        let wider = table.lines(&[vec!["edge-03".into(), "a longer text".into()]]);
+        let plain = anstream::adapter::strip_str(&wider).to_string();
+        assert_eq!(plain, "NAME     TEXT\nedge-03  a longer text\n");
+        let mut bare = Table::new(vec!["NAME", "TEXT"], None).titled(false);
+        assert_eq!(bare.lines(&[vec!["a".into(), "x".into()]]), "a     x\n");
     }
 }

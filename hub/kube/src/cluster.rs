@@ -86,6 +86,8 @@ pub struct Cluster {
     name: Arc<str>,
     namespace: Arc<str>,
     within: Duration,
+    /// What changes of workloads are marked with.
+    pub(crate) mark: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Cluster {
@@ -135,7 +137,18 @@ impl Cluster {
             name: settings.name.into(),
             namespace: namespace.into(),
             within: settings.call_within.unwrap_or(CALL),
+            mark: None,
         })
+    }
+
+    /// The same cluster, for one change: the workload that it reaches carries `mark` ([`crate::Workload::mark`]). Whoever lost the
+    /// answer can read there whether it arrived.
+    #[must_use]
+    pub fn marking(&self, mark: &str) -> Self {
+        Self {
+            mark: Some(mark.into()),
+            ..self.clone()
+        }
     }
 
     /// Our name for it.

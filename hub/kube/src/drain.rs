@@ -145,6 +145,28 @@ impl Cluster {
         }
     }
 
+    /// Asks once for the eviction of every pod that should go from a node. What is left, as `namespace/name` with the reason.
+    ///
+    /// For whoever comes again: a budget that holds a pod now may let it go in a moment. The node itself is not touched.
+    pub async fn evict_from(&self, node: &str) -> Result<Vec<(String, String)>, KubeError> {
+        let mut left = Vec::new();
+        for pod in self.to_evict(node).await? {
+            let name = format!("{}/{}", pod.namespace, pod.name);
+            let going = "it is going".to_owned();
+            if pod.deleting {
+                left.push((name, going));
+                continue;
+            }
+            match self.evict(&pod).await {
+                Ok(Eviction::Going) => left.push((name, going)),
+                Ok(Eviction::Gone) => {}
+                Ok(Eviction::Held { why, .. }) => left.push((name, why)),
+                Err(error) => left.push((name, error.to_string())),
+            }
+        }
+        Ok(left)
+    }
+
     async fn to_evict(&self, node: &str) -> Result<Vec<PodView>, KubeError> {
         let pods = self.pods_on(node).await?;
         Ok(pods

@@ -104,6 +104,14 @@ impl Cluster {
             .collect())
     }
 
+    /// All nodes with a label.
+    pub async fn nodes_with(&self, label: &str, value: &str) -> Result<Vec<NodeView>, KubeError> {
+        let api: Api<Node> = Api::all(self.client.clone());
+        let labels = format!("{label}={value}");
+        let nodes = self.list_all(&api, "the list of nodes", &labels, "");
+        Ok(nodes.await?.iter().map(NodeView::read).collect())
+    }
+
     /// One node; `None` if there is none.
     pub async fn node(&self, name: &str) -> Result<Option<NodeView>, KubeError> {
         let api: Api<Node> = Api::all(self.client.clone());

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::manifest::{WorkloadKind, WorkloadRef};
 use crate::owned::others_owning;
+use crate::workloads::MARK;
 
 /// A workload as the cluster tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// Its revision, of a deployment.
     pub revision: Option<u64>,
+    /// The mark of the last change that was made with one ([`crate::Cluster::marking`]); empty without.
+    pub mark: String,
     /// It is being deleted.
     pub deleting: bool,
     /// Field managers other than us that own the number of replicas.
@@ -122,6 +125,7 @@ impl Workload {
             revision: metadata["annotations"]["deployment.kubernetes.io/revision"]
                 .as_str()
                 .and_then(|text| text.parse().ok()),
+            mark: text(&metadata["annotations"][MARK]),
             deleting: !metadata["deletionTimestamp"].is_null(),
             replicas_owned_by: others_owning(live, &["spec", "replicas"]),
         };

@@ -11,6 +11,7 @@ use crate::cluster::Cluster;
 use crate::error::KubeError;
 use crate::manifest::{WorkloadKind, WorkloadRef};
 use crate::status::Workload;
+use crate::traffic::{Labels, apart};
 use crate::workloads::Owner;
 
 /// The label that tells pods of a variant from those of the workload.
@@ -31,13 +32,16 @@ impl WorkloadRef {
 impl Cluster {
     /// Makes a variant of a deployment as it should be: this image, this many replicas.
     ///
+    /// With `apart_from`, a service, its pods have other labels than that service selects: they get traffic only where somebody gives
+    /// it to them. Without, every service of the workload reaches them, too.
+    ///
     /// A deployment of that name that is no variant of this workload is left alone, with a [`KubeError::Conflict`].
     pub async fn ensure_variant(
         &self,
         of: &WorkloadRef,
         variant: &str,
-        image: &str,
-        replicas: u32,
+        (image, replicas): (&str, u32),
+        apart_from: Option<&str>,
     ) -> Result<Workload, KubeError> {
         self.check_variant(of, variant).await?;
         let live = self
@@ -50,7 +54,11 @@ impl Cluster {
             });
         };
         let id = of.variant(variant);
-        let intent = manifest(&live, &id, variant, image, replicas);
+        let labels = match apart_from {
+            Some(service) => apart(&self.own_selector(&of.namespace, service).await?, variant),
+            None => [(TRACK.to_owned(), variant.to_owned())].into(),
+        };
+        let intent = manifest(&live, &id, &labels, image, replicas);
         let applied = self
             .apply_value(&id.kind.resource(), &intent, Owner::Take, &id.to_string())
             .await?;
@@ -108,17 +116,20 @@ impl Cluster {
     }
 }
 
-fn manifest(live: &Value, id: &WorkloadRef, variant: &str, image: &str, replicas: u32) -> Value {
+/// `differing` are the labels in which its pods differ from those of the workload.
+fn manifest(live: &Value, id: &WorkloadRef, differing: &Labels, image: &str, replicas: u32) -> Value {
     let mut template = live["spec"]["template"].clone();
-    template["metadata"]["labels"][TRACK] = json!(variant);
+    let mut selector = live["spec"]["selector"].clone();
+    for (key, value) in differing {
+        template["metadata"]["labels"][key] = json!(value);
+        selector["matchLabels"][key] = json!(value);
+    }
     if let Some(metadata) = template["metadata"].as_object_mut() {
         metadata.remove("creationTimestamp");
     }
     template["spec"]["containers"][0]["image"] = json!(image);
-    let mut selector = live["spec"]["selector"].clone();
-    selector["matchLabels"][TRACK] = json!(variant);
     let mut labels = live["metadata"]["labels"].clone();
-    labels[TRACK] = json!(variant);
+    labels[TRACK] = json!(differing.get(TRACK));
     labels[VARIANT_OF] = live["metadata"]["name"].clone();
     labels["app.kubernetes.io/managed-by"] = json!(FIELD_MANAGER);
     json!({
@@ -145,7 +156,8 @@ mod tests {
             },
         });
         let of = WorkloadRef::new(WorkloadKind::Deployment, "d", "web");
-        let made = manifest(&live, &of.variant("canary"), "canary", "web:2", 1);
+        let track: Labels = [(TRACK.to_owned(), "canary".to_owned())].into();
+        let made = manifest(&live, &of.variant("canary"), &track, "web:2", 1);
         assert_eq!(made["metadata"]["name"], json!("web-canary"));
         let pod = &made["spec"]["template"];
         assert_eq!(pod["metadata"]["labels"], json!({ "app": "shop", TRACK: "canary" }));

@@ -18,6 +18,8 @@ use crate::status::Workload;
 const PAGE: u32 = 500;
 /// How often a change is made anew because somebody else changed the object in between.
 const RACES: usize = 5;
+/// The annotation that names the last of our changes that reached a workload.
+pub(crate) const MARK: &str = "sentinel.dev/change";
 /// The annotation that makes a controller replace all pods, as kubectl sets it.
 const RESTARTED: &str = "kubectl.kubernetes.io/restartedAt";
 
@@ -83,6 +85,7 @@ impl Cluster {
             // An owned field that is left out goes back to its default, and that is 1.
             intent["spec"]["replicas"] = replicas.clone();
         }
+        self.put_mark(&id.kind.resource(), &mut intent);
         let applied = self
             .apply_value(&id.kind.resource(), &intent, owner, &id.to_string())
             .await?;
@@ -220,11 +223,19 @@ impl Cluster {
             };
             let mut intent = owned(&live, None);
             change(&live, &mut intent);
+            self.put_mark(resource, &mut intent);
             match self.apply_value(resource, &intent, Owner::Take, what).await {
                 // Somebody else changed it since it was read, or our own first try did and its answer was lost.
                 Err(KubeError::Conflict { .. }) if races < RACES => races += 1,
                 result => return result,
             }
+        }
+    }
+
+    /// Nodes show what is done to them by themselves; workloads carry the mark of the change.
+    fn put_mark(&self, resource: &ApiResource, intent: &mut Value) {
+        if let Some(mark) = self.mark.as_deref().filter(|_| resource.kind != "Node") {
+            intent["metadata"]["annotations"][MARK] = json!(mark);
         }
     }
 

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ed25519_dalek::SigningKey;
 use hub_remediation_sdk::client::{CallError, Client};
@@ -25,6 +25,8 @@ const WAIT_MS: u64 = 5_000;
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// Wall-clock limit of each command of a repair.
 const LIMIT: Duration = Duration::from_secs(300);
+/// How long a result is told again: a little less than a lease.
+const PERSIST: Duration = Duration::from_secs(50);
 /// Pause after the hub was not reached.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -48,11 +50,16 @@ impl Agent {
         }
     }
 
-    /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for.
-    pub fn run(&self, stop: &AtomicBool) -> Result<(), CallError> {
+    /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for. `known` is called each time that
+    /// the hub has taken it in.
+    pub fn run(&self, stop: &AtomicBool, known: impl Fn()) -> Result<(), CallError> {
         let mut is_known = false;
         while !stop.load(Ordering::Relaxed) {
-            let result = if is_known { self.once() } else { self.register() };
+            let result = if is_known {
+                self.once()
+            } else {
+                self.register().map(|()| known())
+            };
             match result {
                 Ok(()) => is_known = true,
                 Err(CallError::Unreachable { path, cause }) => {
@@ -121,7 +128,7 @@ impl Agent {
         };
         match self.repair(leased, &log, &verdict, &tree) {
             Ok(propose) => {
-                let stands = self.client.propose(&leased.task, &propose)?;
+                let stands = insist(|| self.client.propose(&leased.task, &propose))?;
                 tracing::info!(task = %leased.task, state = %stands.state, "patch handed in");
                 Ok(())
             }
@@ -196,8 +203,23 @@ impl Agent {
             reason,
             retry,
         };
-        self.client.finish(&leased.task, &finish)?;
+        insist(|| self.client.finish(&leased.task, &finish))?;
         Ok(())
+    }
+}
+
+/// Tells the hub what came of a task, again while the hub is away: within a lease's time it is worth the wait, and whoever has the lease
+/// tells it once, since a hub that has heard it answers that the lease is gone.
+fn insist<T>(call: impl Fn() -> Result<T, CallError>) -> Result<T, CallError> {
+    let begun = Instant::now();
+    loop {
+        match call() {
+            Err(CallError::Unreachable { path, cause }) if begun.elapsed() < PERSIST => {
+                tracing::warn!(%path, %cause, "the hub is not reached, the result is told again");
+                std::thread::park_timeout(PAUSE);
+            }
+            result => return result,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The verbs that a person types: try the sandbox, repair from a log, run a certificate again.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,8 +42,15 @@ pub fn run(hub: &str, ca: &Path, token_file: &Path, key: &Path) -> ExitCode {
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| cause.to_string())?;
         }
-        Agent::new(client, probe(), key)
-            .run(&stop)
+        let sandbox = probe();
+        let level = sandbox.report().level;
+        let known = || {
+            println!("ready {level:?}");
+            // Nobody reads it: then nobody waits for it either.
+            let _ = std::io::stdout().flush();
+        };
+        Agent::new(client, sandbox, key)
+            .run(&stop, known)
             .map_err(|cause| cause.to_string())
     };
     match start() {

@@ -40,6 +40,9 @@ pub struct Fixer {
     /// True when the check leaves with 0 and prints what is wrong.
     #[serde(default)]
     pub silent: bool,
+    /// True when it brings files into a form: what was in it before a repair is brought into it again.
+    #[serde(default)]
+    pub formats: bool,
     #[serde(default)]
     pins: Vec<String>,
 }

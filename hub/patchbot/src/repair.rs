@@ -3,8 +3,8 @@
 //! Every rung that fails ends the repair with a stable code; nothing is proposed that was not seen red before and green after, by
 //! the same command, in a proven sandbox. The repository is only read; all work happens on copies.
 //!
-//! Order: V0 the check fails on the tree as it is, with the same tool and a file of the failure; the fixer runs, and once more
-//! without changing anything; V1 the check passes; V2 with any repaired file put back it fails again (a check that finds no files
+//! Order: V0 the check fails on the tree as it is, with the same tool and a file of the failure; the fixer runs, and formatters of
+//! whose form the files were, and all of them once more without changing anything; V1 the check passes; V2 with any repaired file put back it fails again (a check that finds no files
 //! also passes, and is caught here); V3 other checks that passed on the touched files still pass.
 
 use std::path::Path;
@@ -219,28 +219,8 @@ fn reproduced(red: &Check, fixer: &Fixer, files: &[String], request: &Request<'_
 fn fix(bench: &Bench<'_>, fixer: &Fixer, argv: &[String], run: &mut Vec<Command>) -> Result<Vec<Change>, Outcome> {
     let mut once = Vec::new();
     for phase in [Phase::Fix, Phase::FixAgain] {
-        let ran = bench.fix(argv)?;
-        if ran.timed_out {
-            return Err(no("fixer_timeout", format!("`{}` did not end", argv.join(" "))));
-        }
-        if !ran.status.is_some_and(|status| fixer.is_ok(status)) {
-            return Err(no(
-                "fixer_crashed",
-                format!("`{}` left with {:?}", argv.join(" "), ran.status),
-            ));
-        }
-        run.push(
-            Check {
-                argv: argv.to_vec(),
-                passed: true,
-                ran_in: String::new(),
-                canary: None,
-                output: ran.output,
-                status: ran.status,
-                took: ran.took,
-            }
-            .command(phase),
-        );
+        apply(bench, fixer, argv, phase, run)?;
+        keep_form(bench, fixer, phase, run)?;
         let now = workspace::changes(bench.before(), bench.after())?;
         if phase == Phase::Fix {
             once = now;
@@ -255,6 +235,67 @@ fn fix(bench: &Bench<'_>, fixer: &Fixer, argv: &[String], run: &mut Vec<Command>
         return Err(no("fixer_no_change", format!("`{}` changes nothing", argv.join(" "))));
     }
     Ok(once)
+}
+
+/// Runs one repairing command on the tree as it becomes.
+fn apply(
+    bench: &Bench<'_>,
+    fixer: &Fixer,
+    argv: &[String],
+    phase: Phase,
+    run: &mut Vec<Command>,
+) -> Result<(), Outcome> {
+    let ran = bench.fix(argv)?;
+    if ran.timed_out {
+        return Err(no("fixer_timeout", format!("`{}` did not end", argv.join(" "))));
+    }
+    if !ran.status.is_some_and(|status| fixer.is_ok(status)) {
+        return Err(no(
+            "fixer_crashed",
+            format!("`{}` left with {:?}", argv.join(" "), ran.status),
+        ));
+    }
+    let check = Check {
+        argv: argv.to_vec(),
+        passed: true,
+        ran_in: String::new(),
+        canary: None,
+        output: ran.output,
+        status: ran.status,
+        took: ran.took,
+    };
+    run.push(check.command(phase));
+    Ok(())
+}
+
+/// What was in a formatter's form before the repair is brought into it again: taking out an import leaves a blank line behind.
+fn keep_form(bench: &Bench<'_>, fixer: &Fixer, phase: Phase, run: &mut Vec<Command>) -> Result<(), Outcome> {
+    let changes = workspace::changes(bench.before(), bench.after())?;
+    for (other, files) in others(fixer, &changes).filter(|(other, _)| other.formats) {
+        let commands = other.commands(None, &files, fixers::edition(&files[0], bench.before()).as_deref());
+        let was_in_form = bench.check_before(&commands.check, other.silent)?.passed;
+        if was_in_form && !bench.check_after(&commands.check, other.silent)?.passed {
+            apply(bench, other, &commands.fix, phase, run)?;
+        }
+    }
+    Ok(())
+}
+
+/// Other fixers of this machine that read some of the changed files and run no code of the repository, each with those files.
+fn others<'a>(fixer: &'a Fixer, changes: &'a [Change]) -> impl Iterator<Item = (&'static Fixer, Vec<String>)> + 'a {
+    let reads = |other: &Fixer, path: &str| {
+        path.rsplit_once('.')
+            .is_some_and(|(_, ending)| other.extensions.iter().any(|known| known == ending))
+    };
+    fixers::all()
+        .iter()
+        .filter(|other| other.id != fixer.id && other.data_only && !other.program.is_empty())
+        .filter(|other| crate::sandbox::find(&other.program).is_some())
+        .map(move |other| {
+            let paths = changes.iter().map(|change| change.path.clone());
+            (other, paths.filter(|path| reads(other, path)).collect::<Vec<_>>())
+        })
+        .filter(|(_, files)| !files.is_empty())
 }
 
 /// V2: with a repaired file as it was, the check must fail. Returns the files for which it did.
@@ -294,21 +335,7 @@ fn canaries(
 
 /// V3: other checks on the touched files that passed before must pass after.
 fn siblings(bench: &Bench<'_>, fixer: &Fixer, changes: &[Change], run: &mut Vec<Command>) -> Result<(), Outcome> {
-    for other in fixers::all()
-        .iter()
-        .filter(|other| other.id != fixer.id && other.data_only && !other.program.is_empty())
-    {
-        let files: Vec<String> = changes
-            .iter()
-            .map(|change| change.path.clone())
-            .filter(|path| {
-                path.rsplit_once('.')
-                    .is_some_and(|(_, ending)| other.extensions.iter().any(|known| known == ending))
-            })
-            .collect();
-        if files.is_empty() || crate::sandbox::find(&other.program).is_none() {
-            continue;
-        }
+    for (other, files) in others(fixer, changes) {
         let check = other
             .commands(None, &files, fixers::edition(&files[0], bench.before()).as_deref())
             .check;

@@ -195,6 +195,9 @@ impl Sandbox {
     /// `prlimit … bwrap … program`. Limits come first so that bubblewrap's own processes are under them.
     fn command(&self, job: &Job<'_>, filter: &std::fs::File, group: Option<&cgroup::Group>) -> Command {
         let mut command = Command::new("prlimit");
+        // Bubblewrap is the first process inside, and its environment can be read there: it gets nothing of this process's own.
+        command.env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.args([
             format!("--nproc={PROCESSES}"),
             format!("--data={DATA_BYTES}"),

@@ -4,23 +4,29 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, State};
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Extension, Path, Query, State};
 use hub_core::{Answer, Request};
-use wire::api::{ActRequest, ActView, ReasonRequest};
+use serde::Deserialize;
+use wire::api::{ActRequest, ActView, HandRequest, NodeState, ReasonRequest};
 use wire::change::Caller;
 use wire::decision::{Clause, Judgement};
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, DecisionId};
+use wire::time::Wall;
 use wire::view::Story;
 
-use super::answer::{node_name, read_json};
-use super::{App, Failure};
+use super::answer::{node_name, query, read_json};
+use super::{App, Failure, nodes};
 
 /// Longest time that an answer may wait for an outcome: most proxies cut a silent request after two minutes.
 pub const MOST_WAIT_MS: u64 = 110_000;
 /// Longest time that a command may wait for its node: a day, after which the reason for it is old.
 const MOST_VALID_MS: u64 = 24 * 3_600_000;
+/// How long a hold or a release waits for a node that is away where nothing else is said: an outage, not a forgotten order.
+const HAND_VALID_MS: u64 = 3_600_000;
+/// How long a person waits for a connected node to be held: many times its round trip and its disk.
+const HAND_WAIT_MS: u64 = 30_000;
 /// Longest reason, in bytes: it stands in one line.
 const MOST_REASON: usize = 500;
 
@@ -36,6 +42,10 @@ pub async fn act(
     let valid_for = span("/valid_for_ms", request.valid_for_ms, 1, MOST_VALID_MS)?;
     let action = policy::parse_action(&request.device, &request.action, &request.params)
         .map_err(|detail| Failure::field("/action", detail))?;
+    let node = nodes::known(&app, &request.node).await?;
+    if let Some(detail) = node.unknown_device(&request.device) {
+        return Err(Failure::not_found(detail));
+    }
     let order = Ordered {
         node: request.node,
         reason,
@@ -73,16 +83,69 @@ async fn by_hand(
     body: Result<Bytes, BytesRejection>,
     what: Order,
 ) -> Result<Json<ActView>, Failure> {
-    let request: ReasonRequest = read_json(body)?;
+    let request: HandRequest = read_json(body)?;
+    let reason = checked_reason(&request.reason)?;
+    let node = nodes::known(app, &node_name(name)?).await?;
+    // Whoever takes a node that is away is told at once that it waits.
+    let wait = match node.state {
+        NodeState::Connected => HAND_WAIT_MS,
+        NodeState::WorkingAlone | NodeState::Unknown | NodeState::Down => 0,
+    };
     let order = Ordered {
-        node: node_name(name)?,
-        reason: checked_reason(&request.reason)?,
+        node: node.name,
+        reason,
         what,
-        // As for an action that says nothing else: a person waits for it.
-        valid_for: Duration::from_secs(60),
-        wait: Duration::from_secs(30),
+        valid_for: span(
+            "/valid_for_ms",
+            request.valid_for_ms.unwrap_or(HAND_VALID_MS),
+            1,
+            MOST_VALID_MS,
+        )?,
+        wait: span("/wait_ms", request.wait_ms.unwrap_or(wait), 0, MOST_WAIT_MS)?,
     };
     order.give(app, caller).await
+}
+
+/// Query of a command's answer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwaitQuery {
+    wait_ms: Option<u64>,
+}
+
+/// Waits for what comes of a command that is under way.
+pub async fn outcome(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    asked: Result<Query<AwaitQuery>, QueryRejection>,
+) -> Result<Json<ActView>, Failure> {
+    let wait = span("/wait_ms", query(asked)?.wait_ms.unwrap_or(0), 0, MOST_WAIT_MS)?;
+    let request = Request::Await {
+        id: command_id(&id)?,
+        wait,
+    };
+    answered(&app, request, &id).await.map(Json)
+}
+
+/// Calls a command off.
+pub async fn cancel(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<ActView>, Failure> {
+    let request: ReasonRequest = read_json(body)?;
+    let request = Request::Cancel {
+        caller,
+        id: command_id(&id)?,
+        reason: checked_reason(&request.reason)?,
+    };
+    answered(&app, request, &id).await.map(Json)
+}
+
+fn command_id(id: &str) -> Result<CommandId, Failure> {
+    id.parse()
+        .map_err(|error: wire::ids::IdError| Failure::field("/id", error.to_string()))
 }
 
 pub(super) fn checked_reason(reason: &str) -> Result<String, Failure> {
@@ -138,31 +201,55 @@ impl Ordered {
             valid_for: self.valid_for,
             wait: self.wait,
         };
-        let view = match app.hub.request(request).await? {
-            Answer::Done { id, decision: None } => bare(Some(id), "done", "the node has it"),
-            Answer::Done {
-                id,
-                decision: Some(decision),
-            } => decided(app, id, decision).await?,
-            Answer::Vetoed { judgement } => vetoed(&judgement),
-            Answer::Refused { id, reason } => {
-                bare(Some(id), "refused", &format!("the node refused the command: {reason}"))
-            }
-            Answer::Waiting { id, decision } => waiting(app, id, decision).await?,
-            Answer::UnknownAgent => return Err(Failure::unknown_node(&node)),
-            Answer::Unavailable { reason } => return Err(Failure::unavailable(reason)),
-            other => {
-                return Err(Failure::internal(format!("the core answered {other:?} to an order")));
-            }
-        };
-        Ok(Json(view))
+        answered(app, request, node.as_str()).await.map(Json)
     }
+}
+
+/// Asks the core, and says what its answer means; `named` is the node or command that the request names.
+async fn answered(app: &App, request: Request, named: &str) -> Result<ActView, Failure> {
+    Ok(match app.hub.request(request).await? {
+        Answer::Done { id, decision: None } => bare(Some(id), "done", "the node has it"),
+        Answer::Done {
+            id,
+            decision: Some(decision),
+        } => decided(app, id, decision).await?,
+        Answer::Vetoed { judgement } => vetoed(&judgement),
+        Answer::Refused { id, reason } => bare(Some(id), "refused", &format!("the command ended: {reason}")),
+        Answer::Waiting {
+            id,
+            agent,
+            decision,
+            left,
+        } => waiting(app, id, agent, decision, left).await?,
+        Answer::Cancelled { id, agent, sent } => bare(
+            Some(id),
+            "cancelled",
+            &match sent {
+                true => format!("it is not sent again; {agent} was sent it once and may have it"),
+                false => format!("it never left for {agent}"),
+            },
+        ),
+        Answer::UnknownAgent => {
+            return Err(Failure::not_found(format!(
+                "there is no node `{named}`: `sentinel get nodes` lists all"
+            )));
+        }
+        Answer::UnknownCommand => {
+            return Err(Failure::not_found(format!(
+                "no command `{named}` is under way: it never was, or it is over; `sentinel audit list` has them all"
+            )));
+        }
+        Answer::Rejected { reason } => return Err(Failure::conflict(reason)),
+        Answer::Unavailable { reason } => return Err(Failure::unavailable(reason)),
+        other => return Err(Failure::internal(format!("the core answered {other:?} to an order"))),
+    })
 }
 
 fn bare(command: Option<CommandId>, status: &str, detail: &str) -> ActView {
     ActView {
         command,
         status: status.to_owned(),
+        until: None,
         decision: None,
         clauses: Vec::new(),
         detail: detail.to_owned(),
@@ -226,17 +313,30 @@ async fn decided(app: &App, command: CommandId, id: DecisionId) -> Result<ActVie
     })
 }
 
-async fn waiting(app: &App, command: CommandId, id: Option<DecisionId>) -> Result<ActView, Failure> {
+async fn waiting(
+    app: &App,
+    command: CommandId,
+    node: AgentId,
+    id: Option<DecisionId>,
+    left: Duration,
+) -> Result<ActView, Failure> {
     let story = match &id {
         Some(id) => story(app, id).await?,
         None => None,
     };
-    let detail = match &id {
-        Some(id) => format!("decision {id} was made, its outcome has not been heard yet"),
-        None => "the node has not answered yet; the command stays valid until it expires".to_owned(),
+    let state = app.hub.node(node.clone()).await?.map(|node| node.state);
+    let detail = match (&id, state) {
+        (Some(id), _) => format!("decision {id} was made, its outcome has not been heard yet"),
+        (None, None | Some(NodeState::Connected)) => format!("{node} has not answered yet"),
+        (None, Some(state)) => format!(
+            "{node} is {}: it gets this when it is back",
+            state.name().replace('_', " ")
+        ),
     };
     let decision = story.map(|story| story.view());
+    let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX);
     Ok(ActView {
+        until: id.is_none().then(|| Wall(app.now().0.saturating_add(left))),
         decision,
         ..bare(Some(command), "waiting", &detail)
     })

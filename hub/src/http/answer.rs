@@ -2,7 +2,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -21,7 +21,7 @@ pub struct Failure(Box<Problem>);
 impl Failure {
     fn new(status: StatusCode, code: &str, title: &str, detail: impl Into<String>) -> Self {
         Self(Box::new(Problem {
-            kind: "about:blank".to_owned(),
+            kind: format!("{}/{code}", super::problems::BELOW),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: detail.into(),
@@ -71,6 +71,13 @@ impl Failure {
         failure
     }
 
+    /// One field is not right, as the original's API says it: 422.
+    pub fn unprocessable(pointer: &str, detail: impl Into<String>) -> Self {
+        let mut failure = Self::field(pointer, detail);
+        failure.0.status = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+        failure
+    }
+
     /// A bundle's text is not right.
     pub fn bundle(problems: &[BundleProblem]) -> Self {
         let mut failure = Self::new(
@@ -111,6 +118,50 @@ impl Failure {
             ),
         );
         failure.0.permission = Some(permission);
+        failure
+    }
+
+    /// A request with the same key is being done.
+    pub fn in_flight(detail: impl Into<String>) -> Self {
+        let mut failure = Self::new(StatusCode::CONFLICT, "in_flight", "being done", detail);
+        failure.0.retry_after = Some(1);
+        failure
+    }
+
+    /// A request with the same key was carried out, or may have been.
+    pub fn already_done(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "already_done", "already done", detail)
+    }
+
+    /// A key was given with another request.
+    pub fn key_reused(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "key_reused",
+            "the key was used",
+            detail,
+        )
+    }
+
+    /// It is not what the caller read.
+    pub fn changed_since() -> Self {
+        let detail = "somebody changed it since you read it: read it again, and send its new `ETag` as `If-Match`";
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "changed_since",
+            "changed since",
+            detail,
+        )
+    }
+
+    /// An identity asks too often.
+    pub fn too_many(wait: std::time::Duration) -> Self {
+        let seconds = wait.as_secs() + 1;
+        let detail = format!(
+            "too many requests of one identity: wait {seconds} s, or start the hub with a higher --requests-per-second"
+        );
+        let mut failure = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_often", "too many requests", detail);
+        failure.0.retry_after = Some(seconds);
         failure
     }
 
@@ -213,6 +264,26 @@ impl IntoResponse for Failure {
     }
 }
 
+/// Refuses a change of something that is not what the caller read, where they say what that was.
+pub fn if_match<T: Serialize>(request: &HeaderMap, present: &T) -> Result<(), Failure> {
+    let Some(wanted) = request.get(IF_MATCH).and_then(|wanted| wanted.to_str().ok()) else {
+        return Ok(());
+    };
+    let bytes = serde_json::to_vec(present).map_err(|error| Failure::internal(error.to_string()))?;
+    let tag = tag(&bytes);
+    match wanted
+        .split(',')
+        .any(|one| matches!(one.trim(), "*") || one.trim() == tag)
+    {
+        true => Ok(()),
+        false => Err(Failure::changed_since()),
+    }
+}
+
+fn tag(bytes: &[u8]) -> String {
+    format!("\"{}\"", Digest::of(bytes).short())
+}
+
 /// Writes JSON, or says that it has not changed since the caller's copy.
 pub fn json<T: Serialize>(request: &HeaderMap, value: &T) -> Response {
     match serde_json::to_vec(value) {
@@ -223,7 +294,7 @@ pub fn json<T: Serialize>(request: &HeaderMap, value: &T) -> Response {
 
 /// Writes bytes with an entity tag, or says that they have not changed since the caller's copy.
 pub fn tagged(request: &HeaderMap, kind: &'static str, bytes: Bytes) -> Response {
-    let tag = format!("\"{}\"", Digest::of(&bytes).short());
+    let tag = tag(&bytes);
     let same = request
         .get(IF_NONE_MATCH)
         .and_then(|known| known.to_str().ok())

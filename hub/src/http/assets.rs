@@ -1,13 +1,14 @@
 //! The console's built files, inside this program.
 //!
-//! A path that is no file and no part of the API is a page of the console, which reads it itself.
+//! A path of the console's own is answered with its one page, which reads the path itself. Any other path is unknown: a program is told
+//! so in a problem document, a person in a browser by the console, both with 404.
 
 use axum::body::Bytes;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
-use wire::api::is_console_place;
+use wire::api::{is_console_place, wants_page};
 
 use super::Failure;
 use super::answer::tagged;
@@ -27,12 +28,24 @@ pub async fn file(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     }
     match Console::get(path) {
         Some(found) => serve(&headers, path, found),
-        // A file that is not there must not answer as a page.
-        None if is_console_place(path) => match Console::get("index.html") {
-            Some(page) => serve(&headers, "index.html", page),
-            None => Failure::not_found("this build has no console").into_response(),
-        },
-        None => Failure::not_found(format!("there is no file `{}`", uri.path())).into_response(),
+        None if is_console_place(path) => page(&headers),
+        None if wants_page(headers.get(ACCEPT).and_then(|accept| accept.to_str().ok())) => {
+            let mut response = page(&headers);
+            *response.status_mut() = StatusCode::NOT_FOUND;
+            response
+        }
+        None => Failure::not_found(format!(
+            "there is nothing at `{}`: health is at /livez and /readyz, metrics at /metrics, the API at /api/v1",
+            uri.path()
+        ))
+        .into_response(),
+    }
+}
+
+fn page(headers: &HeaderMap) -> Response {
+    match Console::get("index.html") {
+        Some(page) => serve(headers, "index.html", page),
+        None => Failure::not_found("this build has no console").into_response(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The ways in that are no person's: the administrator's token, one-time links, the sessions that they open, and the link of the
 //! first person.
 //!
-//! Keeps hashes only. Nothing here survives a restart but the token's hash, so a restart ends these sessions and links; those of
-//! people are documents of the core.
+//! Keeps hashes only. Sessions outlive a restart, as a setting of the store, so that an upgrade signs nobody out; links do not. Sessions
+//! of people are documents of the core.
 //!
 //! Invariant: a link's code opens at most one session; comparing secrets takes the same time whatever they are.
 //! Read next: `identity.rs` (who somebody is), `door.rs` (how they are known), `jwt.rs`, `password.rs`, `throttle.rs`.
@@ -10,8 +10,10 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+use wire::codec;
 use wire::ids::Digest;
-use wire::time::Mono;
+use wire::time::{Mono, Wall};
 
 use super::jwt::Signer;
 use super::password::Passwords;
@@ -31,7 +33,7 @@ const SECRET_BYTES: usize = 16;
 pub struct Auth {
     token: Digest,
     links: Mutex<Vec<Secret>>,
-    sessions: Mutex<Vec<Secret>>,
+    sessions: Mutex<Vec<Session>>,
     setup: Mutex<Option<Digest>>,
     /// Makes and checks access tokens.
     pub signer: Signer,
@@ -47,6 +49,16 @@ struct Secret {
     ends: Instant,
 }
 
+/// A session that a link opened. Its end is a time of day, because it is kept over restarts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Session {
+    hash: Digest,
+    ends: Wall,
+}
+
+/// Version of what [`Auth::kept_sessions`] writes, its first byte.
+const SESSIONS_VERSION: u8 = 1;
+
 impl Auth {
     /// A door that opens to the token with this hash, and to access tokens of this signer.
     pub fn new(token: Digest, signer: Signer) -> Self {
@@ -60,6 +72,28 @@ impl Auth {
             throttle: Mutex::default(),
             began: Instant::now(),
         }
+    }
+
+    /// The same with the sessions that an earlier process kept; bytes of another version are no sessions.
+    #[must_use]
+    pub fn with_sessions(self, kept: &[u8]) -> Self {
+        let sessions = match kept.split_first() {
+            Some((&SESSIONS_VERSION, rest)) => codec::decode(rest).unwrap_or_default(),
+            _ => Vec::new(),
+        };
+        Self {
+            sessions: Mutex::new(sessions),
+            ..self
+        }
+    }
+
+    /// The open sessions, for the store.
+    pub fn kept_sessions(&self) -> Vec<u8> {
+        let mut bytes = vec![SESSIONS_VERSION];
+        bytes.extend(codec::encode(
+            &*self.sessions.lock().unwrap_or_else(PoisonError::into_inner),
+        ));
+        bytes
     }
 
     /// A new code for the first person; the former one is worth nothing any more.
@@ -111,22 +145,36 @@ impl Auth {
     }
 
     /// Opens a session for a one-time code, which is used up by this.
-    pub fn open(&self, code: &str) -> Option<Result<String, getrandom::Error>> {
+    pub fn open(&self, code: &str, now: Wall) -> Option<Result<String, getrandom::Error>> {
         let wanted = Digest::of(code.as_bytes());
         let mut links = lock(&self.links);
         let place = links.iter().position(|link| same(&link.hash, &wanted))?;
         links.remove(place);
         drop(links);
-        Some(add(&self.sessions, SESSION_LIFE))
+        let cookie = random_text();
+        if let Ok(cookie) = &cookie {
+            let life = i64::try_from(SESSION_LIFE.as_millis()).unwrap_or(i64::MAX);
+            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            sessions.retain(|session| session.ends > now);
+            if sessions.len() >= MOST {
+                sessions.remove(0);
+            }
+            sessions.push(Session {
+                hash: Digest::of(cookie.as_bytes()),
+                ends: Wall(now.0.saturating_add(life)),
+            });
+        }
+        Some(cookie)
     }
 
     /// Whether this is the cookie of an open session.
-    pub fn is_session(&self, cookie: &str) -> bool {
+    pub fn is_session(&self, cookie: &str, now: Wall) -> bool {
         let wanted = Digest::of(cookie.as_bytes());
         // All are compared, so that the time says nothing about which one it is.
-        lock(&self.sessions)
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions
             .iter()
-            .filter(|session| same(&session.hash, &wanted))
+            .filter(|session| same(&session.hash, &wanted) && session.ends > now)
             .count()
             > 0
     }
@@ -186,18 +234,25 @@ mod tests {
     fn a_link_opens_one_session_once() {
         let door = door();
         let code = door.new_link().expect("random bytes");
-        assert!(door.open("another").is_none());
-        let cookie = door.open(&code).expect("a link").expect("random bytes");
-        assert!(door.is_session(&cookie));
-        assert!(door.open(&code).is_none(), "used up");
-        assert!(!door.is_session(&code) && !door.is_token(&cookie));
+        assert!(door.open("another", Wall(0)).is_none());
+        let cookie = door.open(&code, Wall(0)).expect("a link").expect("random bytes");
+        assert!(door.is_session(&cookie, Wall(0)));
+        assert!(door.open(&code, Wall(0)).is_none(), "used up");
+        assert!(!door.is_session(&code, Wall(0)) && !door.is_token(&cookie));
     }
 
     #[test]
-    fn an_expired_session_is_none() {
-        let door = door();
-        let cookie = add(&door.sessions, Duration::ZERO).expect("random bytes");
-        assert!(!door.is_session(&cookie));
+    fn a_session_outlives_the_process_and_not_its_day() {
+        let before = door();
+        let code = before.new_link().expect("random bytes");
+        let cookie = before.open(&code, Wall(1_000)).expect("a link").expect("random bytes");
+        let after = door().with_sessions(&before.kept_sessions());
+        assert!(after.is_session(&cookie, Wall(1_001)));
+        let life = i64::try_from(SESSION_LIFE.as_millis()).expect("hours");
+        assert!(!after.is_session(&cookie, Wall(1_000 + life)));
+        for damaged in [&[][..], &[9], &[SESSIONS_VERSION, 255]] {
+            assert!(!door().with_sessions(damaged).is_session(&cookie, Wall(1_001)));
+        }
     }
 
     #[test]
@@ -207,7 +262,7 @@ mod tests {
         for _ in 0..MOST {
             door.new_link().expect("random bytes");
         }
-        assert!(door.open(&first).is_none());
+        assert!(door.open(&first, Wall(0)).is_none());
         assert_eq!(lock(&door.links).len(), MOST);
     }
 }

@@ -59,6 +59,7 @@ pub async fn register(
         context: asked.context,
         namespace: asked.namespace,
         labels: asked.labels,
+        prometheus: asked.prometheus,
         ..Cluster::new(asked.name.clone(), asked.kubeconfig)
     };
     request(&app, caller, ClusterRequest::Register(cluster)).await?;
@@ -305,6 +306,7 @@ async fn view(app: &App, cluster: Cluster) -> ClusterView {
         context: cluster.context,
         namespace: cluster.namespace,
         labels: cluster.labels,
+        prometheus: cluster.prometheus,
         registered_at: cluster.registered_at,
         status: "unreachable".to_owned(),
         version: String::new(),

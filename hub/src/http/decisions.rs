@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use wire::api::{EntryView, List};
+use wire::api::{EntryOrder, EntryView, List};
 use wire::bundle::BundlePayload;
 use wire::codec;
 use wire::ids::{DecisionId, Epoch, Seq};
@@ -121,10 +121,13 @@ pub async fn replay(State(app): State<App>, Path(id): Path<String>) -> Result<Re
 pub struct EntriesQuery {
     node: Option<String>,
     after: Option<String>,
+    before: Option<String>,
+    #[serde(default)]
+    order: EntryOrder,
     limit: Option<usize>,
 }
 
-/// Entries of one node, or of the hub itself (`@hub`), oldest first.
+/// Entries of one node, or of the hub itself (`@hub`), oldest first; newest first with `order=desc`.
 pub async fn entries(
     State(app): State<App>,
     asked: Result<Query<EntriesQuery>, QueryRejection>,
@@ -139,12 +142,18 @@ pub async fn entries(
     if !node.is_hub() {
         nodes::known(&app, &node).await?;
     }
-    let after = match asked.after.as_deref() {
-        Some(cursor) => read_place(cursor)?,
-        None => (Epoch(0), Seq(0)),
+    let (pointer, cursor) = match asked.order {
+        EntryOrder::Asc => ("/after", asked.after.as_deref()),
+        EntryOrder::Desc => ("/before", asked.before.as_deref()),
     };
-    let of = node.clone();
-    let found = app.read(move |store| store.entries(&of, after, limit)).await?;
+    let place = cursor.map(|cursor| read_place(pointer, cursor)).transpose()?;
+    let (of, order) = (node.clone(), asked.order);
+    let found = app
+        .read(move |store| match order {
+            EntryOrder::Asc => store.entries(&of, place.unwrap_or_default(), limit),
+            EntryOrder::Desc => store.newest_entries(&of, place, limit),
+        })
+        .await?;
     let next_cursor = match found.last() {
         Some((epoch, last)) if found.len() == limit => Some(format!("{epoch}.{}", last.seq)),
         _ => None,
@@ -157,13 +166,13 @@ pub async fn entries(
     Ok(json(&headers, &List { items, next_cursor }))
 }
 
-fn read_place(cursor: &str) -> Result<(Epoch, Seq), Failure> {
+fn read_place(pointer: &str, cursor: &str) -> Result<(Epoch, Seq), Failure> {
     cursor
         .split_once('.')
         .and_then(|(epoch, seq)| Some((Epoch(epoch.parse().ok()?), Seq(seq.parse().ok()?))))
         .ok_or_else(|| {
             Failure::field(
-                "/after",
+                pointer,
                 StoreError::Cursor {
                     cursor: cursor.to_owned(),
                 }

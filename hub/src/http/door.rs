@@ -17,6 +17,7 @@ use wire::ids::Digest;
 
 use super::auth::same;
 use super::identity::Identity;
+use super::limits::Allowed;
 use super::places::Place;
 use super::routes::is_open_route;
 use super::{App, Failure};
@@ -53,6 +54,7 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
     let place = request.extensions().get::<Place>().cloned();
     let from = Peer(place.as_ref().map(Place::address));
     let entry = admit(&app, request.method(), &path, request.headers());
+    let mut allowed = None;
     let mut response = match entry {
         Err(failure) => failure.into_response(),
         Ok(identity) => {
@@ -60,6 +62,10 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
                 if place.is_some_and(|place| !place.is_known()) {
                     return Failure::unavailable("too many people are connected: close a page and try again")
                         .into_response();
+                }
+                match app.limits.take(&identity.caller.name, std::time::Instant::now()) {
+                    Ok(left) => allowed = left,
+                    Err(wait) => return headed(Failure::too_many(wait).into_response()),
                 }
                 identity.caller.address = from.text();
                 request.extensions_mut().insert(identity.caller.clone());
@@ -73,6 +79,16 @@ pub async fn door(State(app): State<App>, mut request: Request, next: Next) -> R
             }
         }
     };
+    if let Some(Allowed { most, left }) = allowed {
+        let headers = response.headers_mut();
+        headers.insert("ratelimit-limit", HeaderValue::from(most));
+        headers.insert("ratelimit-remaining", HeaderValue::from(left));
+    }
+    headed(response)
+}
+
+/// With the headers that every answer carries.
+fn headed(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -197,7 +213,7 @@ fn note_use(app: &App, token: &hub_core::ApiToken) {
 }
 
 fn by_cookie(app: &App, cookie: &str) -> Result<Identity, Failure> {
-    if app.auth.is_session(cookie) {
+    if app.auth.is_session(cookie, app.now()) {
         return Ok(Identity::administrator(Via::Console));
     }
     let found = cookie

@@ -10,6 +10,7 @@ use wire::Permission;
 use wire::change::ChangeRecord;
 
 use super::identity::Identity;
+use super::once::once;
 use super::routes::{Need, Route};
 use super::{App, Failure};
 
@@ -17,15 +18,26 @@ use super::{App, Failure};
 pub async fn guard(State((app, route)): State<(App, &'static Route)>, request: HttpRequest, next: Next) -> Response {
     let identity = request.extensions().get::<Identity>();
     let (permission, identity) = match (route.need, identity) {
-        (Need::Nothing | Need::Own, _) | (Need::Known, Some(_)) => return next.run(request).await,
+        (Need::Nothing | Need::Own, _) => return next.run(request).await,
+        (Need::Known, Some(identity)) => {
+            let identity = identity.clone();
+            return carried_out(app, route, &identity, request, next).await;
+        }
         (Need::Permission(permission), Some(identity)) => (permission, identity.clone()),
         (_, None) => return Failure::unauthorized("no token").into_response(),
     };
     let verb = format!("{} {}", route.method, route.path);
     let target = request.uri().path().to_owned();
     match require(&app, &identity, permission, (&verb, &target)).await {
-        Ok(()) => next.run(request).await,
+        Ok(()) => carried_out(app, route, &identity, request, next).await,
         Err(failure) => failure.into_response(),
+    }
+}
+
+async fn carried_out(app: App, route: &'static Route, who: &Identity, request: HttpRequest, next: Next) -> Response {
+    match route.is_once() {
+        true => once(app, route, who, request, next).await,
+        false => next.run(request).await,
     }
 }
 

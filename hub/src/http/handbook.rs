@@ -126,6 +126,12 @@ fn link<'a>(url: CowStr<'a>, below: &str) -> CowStr<'a> {
     CowStr::from(format!("{below}{name}.html{hash}{anchor}"))
 }
 
+/// A page that is made here, in the handbook's dress.
+pub fn written(text: &str) -> String {
+    let contents = source("SUMMARY").unwrap_or_default();
+    whole(&title(text), &body(&contents, "/handbook/"), &body(text, ""))
+}
+
 fn whole(title: &str, contents: &str, body: &str) -> String {
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\

@@ -8,7 +8,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hub_core::tasks::{Priority, forge};
+use hub_core::tasks::{Ended, Label, Priority, forge};
 use hub_core::{Answer, NewTask, Request, TaskRequest};
 use serde_json::json;
 
@@ -79,6 +79,7 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
         .flatten()
         .collect();
     if let Err(refusal) = webhooks::verify(source.provider, headers, &body, &secrets, now_s) {
+        app.meters.delivered(&source.id, "refused");
         tracing::debug!(source = %source.id, %refusal, bytes = body.len(), "a delivery was refused");
         return unauthorized();
     }
@@ -90,40 +91,55 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
             repository,
             number,
             merged,
+            merged_as,
+            rejected,
         }) => {
-            let what = TaskRequest::PullRequestEnded {
-                source: source.id.clone(),
+            let source_id = source.id.clone();
+            let ended = Ended::PullRequest {
+                source: source_id,
                 repository,
                 number,
                 merged,
+                merged_as,
+                rejected,
             };
-            let answer = app
-                .hub
-                .request(Request::Tasks {
-                    caller: forge(&source.id),
-                    what,
-                })
-                .await;
-            match answer {
-                Ok(Answer::Task(task)) => answered(
-                    StatusCode::OK,
-                    json!({"status": "outcome", "task_id": task.id, "outcome": task.state.name()}),
-                ),
-                Ok(Answer::Unavailable { reason }) => Failure::unavailable(reason).into_response(),
-                _ => answered(StatusCode::OK, json!({"status": "ignored", "reason": "not ours"})),
-            }
+            outcome(app, source, ended).await
         }
-        Ok(Event::Ignored(reason)) => answered(StatusCode::OK, json!({"status": "ignored", "reason": reason})),
+        Ok(Event::Reverted { repository, commit }) => {
+            let ended = Ended::Reverted {
+                source: source.id.clone(),
+                repository,
+                commit,
+            };
+            outcome(app, source, ended).await
+        }
+        Ok(Event::Ignored(reason)) => {
+            app.meters.delivered(&source.id, "ignored");
+            answered(StatusCode::OK, json!({"status": "ignored", "reason": reason}))
+        }
         Err(refusal) => (StatusCode::BAD_REQUEST, refusal.to_string()).into_response(),
     }
 }
 
-async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -> Response {
+async fn outcome(app: &App, source: &Source, ended: Ended) -> Response {
+    let caller = forge(&source.id);
+    let what = TaskRequest::Ended(Box::new(ended));
+    match app.hub.request(Request::Tasks { caller, what }).await {
+        Ok(Answer::Task(task)) => answered(
+            StatusCode::OK,
+            json!({"status": "outcome", "task_id": task.id, "outcome": task.label.map(Label::name)}),
+        ),
+        Ok(Answer::Unavailable { reason }) => Failure::unavailable(reason).into_response(),
+        _ => answered(StatusCode::OK, json!({"status": "ignored", "reason": "not ours"})),
+    }
+}
+
+/// A failed check as the core takes it.
+pub fn new_task(source: &str, delivery: String, failed: Failed) -> NewTask {
     let is_default = !failed.default_branch.is_empty() && failed.branch == failed.default_branch;
-    let repository = failed.repository.clone();
-    let new = NewTask {
+    NewTask {
         id: uuid::Uuid::now_v7().to_string(),
-        source: source.id.clone(),
+        source: source.to_owned(),
         repository: failed.repository,
         commit: failed.commit,
         check: failed.check,
@@ -133,7 +149,13 @@ async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -
         correlation_id: None,
         from_fork: failed.from_fork,
         priority: if is_default { Priority::High } else { Priority::Normal },
-    };
+    }
+}
+
+async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -> Response {
+    let repository = failed.repository.clone();
+    let new = new_task(&source.id, delivery, failed);
+    let id = new.id.clone();
     let what = TaskRequest::Received(Box::new(new));
     match app
         .hub
@@ -143,14 +165,26 @@ async fn failure(app: &App, source: &Source, delivery: String, failed: Failed) -
         })
         .await
     {
+        Ok(Answer::Task(task)) if task.id != id => answered(
+            StatusCode::OK,
+            json!({"status": "outcome", "task_id": task.id, "outcome": task.label.map(Label::name)}),
+        ),
         Ok(Answer::Task(task)) => {
+            app.meters.delivered(&source.id, "task");
             app.work.notify_one();
             answered(
                 StatusCode::OK,
                 json!({"status": "task_created", "task_id": task.id, "repository": repository, "failure_type": "unknown"}),
             )
         }
-        Ok(Answer::KnownTask { id }) => answered(StatusCode::OK, json!({"status": "duplicate", "task_id": id})),
+        Ok(Answer::NoTask) => {
+            app.meters.delivered(&source.id, "ignored");
+            answered(StatusCode::OK, json!({"status": "ignored", "reason": "bot_loop"}))
+        }
+        Ok(Answer::KnownTask { id }) => {
+            app.meters.delivered(&source.id, "duplicate");
+            answered(StatusCode::OK, json!({"status": "duplicate", "task_id": id}))
+        }
         Ok(Answer::Rejected { reason } | Answer::Unavailable { reason }) => {
             Failure::unavailable(reason).into_response()
         }

@@ -45,6 +45,9 @@ pub async fn link(
     }))
 }
 
+/// Name of the setting that holds the sessions that one-time links opened.
+pub const CONSOLE_SESSIONS: &str = "console-sessions";
+
 /// The console's way in.
 pub async fn login(State(app): State<App>, Extension(from): Extension<Peer>, body: Body) -> Result<Response, Failure> {
     let cookie = match read_json(body)? {
@@ -60,15 +63,20 @@ pub async fn login(State(app): State<App>, Extension(from): Extension<Peer>, bod
 async fn by_link(app: &App, from: Peer, code: &str) -> Result<String, Failure> {
     let keys = keys(from, None);
     may_try(app, &keys)?;
-    let Some(cookie) = app.auth.open(code) else {
+    let Some(cookie) = app.auth.open(code, app.now()) else {
         app.auth.failed(&keys);
         return Err(Failure::unauthorized(
-            "this link was used before, or is older than 10 minutes: `sentinel login --link` prints a new one",
+            "this link was used before, or is older than 10 minutes: `sentinel login` prints a new one",
         ));
     };
     let caller = from.caller(super::identity::ADMINISTRATOR, Via::Console);
     let change = ChangeRecord::new(caller, "session.open", "console");
     app.change(Request::Note { change }).await?;
+    app.blocking(|app| {
+        let kept = app.auth.kept_sessions();
+        app.store.put_setting(CONSOLE_SESSIONS, &kept).map_err(Failure::from)
+    })
+    .await?;
     cookie.map_err(random)
 }
 

@@ -14,15 +14,17 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use wire::api::{NodeState, NodeView};
+use wire::api::{BrainView, NodeState, NodeView};
 use wire::decision::Verdict;
 use wire::exposition::{Buckets, Format, Kind, Page};
 
 use super::{App, Failure};
-use crate::metrics::{BOUNDS, Counted, Histogram};
+use crate::consumers::Standing;
+use crate::metrics::{BOUNDS, Counted, Histogram, Meters};
 
 mod fleet;
 mod process;
+mod remediation;
 
 pub use fleet::fleet;
 
@@ -67,20 +69,69 @@ pub async fn page(State(app): State<App>, headers: HeaderMap) -> Result<Response
     if let Some(text) = app.metrics_page.fresh(format) {
         return Ok(answer(format, text));
     }
-    let mut page = Page::new(format);
+    let text = measured(&app).await?.text(format);
+    app.metrics_page.keep(format, &text);
+    Ok(answer(format, text))
+}
+
+/// Everything that this hub knows of itself and of its fleet in numbers, now.
+pub async fn measured(app: &App) -> Result<Page, Failure> {
+    let mut page = Page::new();
     page.family("sentinel_build", Kind::Info, "Version of the running program.")
         .count(&[("component", "hub"), ("version", env!("CARGO_PKG_VERSION"))], 1);
     of_nodes(&mut page, &app.hub.nodes().await?);
-    of_policy(&mut page, &app).await?;
-    of_store(&mut page, &app);
+    of_policy(&mut page, app).await?;
+    of_brains(&mut page, &app.hub.brains().await?, &app.meters);
+    of_store(&mut page, app);
     let counted = app.meters.counted();
     of_decisions(&mut page, &counted);
-    of_queues(&mut page, &app);
+    of_queues(&mut page, app);
+    of_consumers(&mut page, app).await?;
     of_requests(&mut page, &counted);
+    remediation::write(&mut page, &app, &counted).await?;
     process::write(&mut page);
-    let text = page.finish();
-    app.metrics_page.keep(format, &text);
-    Ok(answer(format, text))
+    Ok(page)
+}
+
+async fn of_consumers(page: &mut Page, app: &App) -> Result<(), Failure> {
+    let total = app.read(|store| store.arrivals()).await?.count;
+    let links = app.consumers.links();
+    let now = app.now();
+    let mut each = |name: &str, kind: Kind, help: &str, value: &dyn Fn(&Standing) -> Option<f64>| {
+        let family = page.family(name, kind, help);
+        for link in &links {
+            let standing = link.standing(total, now);
+            if let Some(value) = value(&standing) {
+                family.value(&[("consumer", link.name())], value);
+            }
+        }
+    };
+    let help = "1 while what the hub sends this consumer arrives there, 0 while it does not.";
+    each("sentinel_hub_consumer_up", Kind::Gauge, help, &|standing| {
+        standing.up.map(|up| float(u64::from(up)))
+    });
+    let help = "Entries that are durable here and not yet at this consumer.";
+    each("sentinel_hub_consumer_lag_entries", Kind::Gauge, help, &|standing| {
+        standing.lag_entries.map(float)
+    });
+    let help = "How long the oldest entry that this consumer does not have has been durable here.";
+    each("sentinel_hub_consumer_lag_seconds", Kind::Gauge, help, &|standing| {
+        standing.lag_ms.map(|ms| Duration::from_millis(ms).as_secs_f64())
+    });
+    let help = "Entries that were delivered to this consumer since the hub started.";
+    each("sentinel_hub_consumer_delivered", Kind::Counter, help, &|standing| {
+        Some(float(standing.delivered))
+    });
+    let help = "Tries to deliver to this consumer that failed.";
+    each("sentinel_hub_consumer_failures", Kind::Counter, help, &|standing| {
+        Some(float(standing.failures))
+    });
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a page shows floats")]
+fn float(count: u64) -> f64 {
+    count as f64
 }
 
 fn format(headers: &HeaderMap) -> Format {
@@ -96,9 +147,38 @@ fn answer(format: Format, text: String) -> Response {
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }
 
+/// How far brains are trusted, and what that rests on. Brains have no names here: each is a count.
+fn of_brains(page: &mut Page, brains: &[BrainView], meters: &Meters) {
+    let tiers = page.family(
+        "sentinel_hub_brain_tiers",
+        Kind::Gauge,
+        "Pairs of brain and verb by the tier that they have.",
+    );
+    for tier in ["T0", "T1", "T2", "T3"] {
+        let count = brains.iter().filter(|brain| brain.tier == tier).count();
+        tiers.count(&[("tier", tier)], count as u64);
+    }
+    page.family(
+        "sentinel_hub_brain_predictions",
+        Kind::Counter,
+        "Predictions of all brains whose outcome was told, also those that could not be told.",
+    )
+    .count(&[], brains.iter().map(|brain| brain.predictions).sum());
+    page.family(
+        "sentinel_hub_brain_predictions_censored",
+        Kind::Counter,
+        "Of them, those that could not be told.",
+    )
+    .count(&[], brains.iter().map(|brain| brain.censored).sum());
+    let help = "Plans of brains elsewhere that were not taken, or came too fast and had to wait.";
+    page.family("sentinel_hub_brain_plans_turned_down", Kind::Counter, help)
+        .count(&[("why", "refused")], meters.brain_refused.load(Ordering::Relaxed))
+        .count(&[("why", "too_fast")], meters.brain_slowed.load(Ordering::Relaxed));
+}
+
 fn of_nodes(page: &mut Page, nodes: &[NodeView]) {
     let among = |is: &dyn Fn(&NodeView) -> bool| nodes.iter().filter(|node| is(node)).count() as u64;
-    let mut states = page.family(
+    let states = page.family(
         "sentinel_hub_nodes",
         Kind::Gauge,
         "Nodes by how they stand with this hub.",
@@ -215,12 +295,8 @@ fn of_store(page: &mut Page, app: &App) {
     .count(&[], count(&meters.opened));
     page.family("sentinel_hub_sessions", Kind::Gauge, "Sessions of agents that are up.")
         .count(&[], count(&meters.opened).saturating_sub(count(&meters.closed)));
-    page.family(
-        "sentinel_hub_enrolments",
-        Kind::Counter,
-        "Machines that were enrolled, or changed their site.",
-    )
-    .count(&[], count(&meters.enrolled));
+    page.family("sentinel_hub_enrolments", Kind::Counter, "Machines that were enrolled.")
+        .count(&[], count(&meters.enrolled));
     let help = "Time from handing a batch to the store to its answer.";
     let commits = meters.counted().commits;
     page.family("sentinel_hub_store_batch_duration_seconds", Kind::Histogram, help)
@@ -229,7 +305,7 @@ fn of_store(page: &mut Page, app: &App) {
 
 fn of_decisions(page: &mut Page, counted: &Counted) {
     let help = "Decisions of nodes that became durable here, by verdict and by whether the node had a session.";
-    let mut decisions = page.family("sentinel_hub_decisions", Kind::Counter, help);
+    let decisions = page.family("sentinel_hub_decisions", Kind::Counter, help);
     // All of them from the start: a rate needs the 0 before the first one.
     for verdict in VERDICTS.map(Verdict::name) {
         for mode in ["connected", "disconnected"] {
@@ -238,7 +314,7 @@ fn of_decisions(page: &mut Page, counted: &Counted) {
         }
     }
     let help = "Actions that policy denied, by kind of action.";
-    let mut denied = page.family("sentinel_policy_violations", Kind::Counter, help);
+    let denied = page.family("sentinel_policy_violations", Kind::Counter, help);
     for (kind, count) in &counted.denied {
         denied.count(&[("type", kind)], *count);
     }
@@ -254,7 +330,7 @@ fn of_queues(page: &mut Page, app: &App) {
 }
 
 fn of_requests(page: &mut Page, counted: &Counted) {
-    let mut requests = page.family("http_requests", Kind::Counter, "Requests by method, route and status.");
+    let requests = page.family("http_requests", Kind::Counter, "Requests by method, route and status.");
     for ((method, route, status), count) in &counted.requests {
         let labels = [
             ("method", *method),
@@ -264,7 +340,7 @@ fn of_requests(page: &mut Page, counted: &Counted) {
         requests.count(&labels, *count);
     }
     let help = "Time to the head of the answer, by method and route.";
-    let mut waits = page.family("http_request_duration_seconds", Kind::Histogram, help);
+    let waits = page.family("http_request_duration_seconds", Kind::Histogram, help);
     for ((method, route), histogram) in &counted.waits {
         waits.histogram(&[("method", method), ("endpoint", route)], buckets(histogram));
     }

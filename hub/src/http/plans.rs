@@ -18,18 +18,13 @@ use serde::Deserialize;
 use wire::PlanState;
 use wire::api::{List, PlanRequest, PlanView, ReasonRequest, ShadowView};
 use wire::change::Caller;
-use wire::entry::EntryBody;
-use wire::ids::{AgentId, DecisionId, PlanId};
+use wire::ids::{DecisionId, PlanId};
 use wire::plan::{PlanProblem, Source};
-use wire::view::entry_view;
 
 use super::actions::checked_reason;
 use super::answer::{json, limit, query, read_json};
 use super::{App, Failure};
-use crate::store::{Store, StoreError, Walk};
-
-/// Entries of the hub that are looked through for one plan: a day of a busy hub.
-const MOST_ENTRIES: usize = 50_000;
+use crate::store::{Store, StoreError};
 
 /// Query of the list.
 #[derive(Debug, Deserialize)]
@@ -180,24 +175,7 @@ pub async fn explanation(State(app): State<App>, Path(id): Path<String>) -> Resu
 fn explained(store: &dyn Store, record: &PlanRecord) -> Result<String, StoreError> {
     let id = record.plan.id;
     let target = format!("{}/{id}", PlanRecord::KIND);
-    let (hub, mut lines, mut seen) = (AgentId::hub(), Vec::new(), 0);
-    store.walk_back(&hub, &mut |epoch, raw| {
-        seen += 1;
-        let change = match raw.decode().map(|entry| entry.body) {
-            Ok(EntryBody::Changed(change)) if change.target == target => change,
-            _ if seen < MOST_ENTRIES => return Walk::Continue(()),
-            _ => return Walk::Break(()),
-        };
-        if let Ok(view) = entry_view(&hub, epoch, raw) {
-            lines.push(format!("{}  {hub}.{epoch}.{}  {}", view.at, view.seq, view.text));
-        }
-        // Nothing about it is older than its coming.
-        match change.verb.as_str() {
-            "plan.submit" => Walk::Break(()),
-            _ => Walk::Continue(()),
-        }
-    })?;
-    lines.reverse();
+    let lines = super::story::lines(store, &target, "plan.submit")?;
     let mut text = format!("plan {id} by {}: {}\n", record.plan.source, record.state.name());
     text.push_str(&format!("  {}\n\n", record.plan.reason));
     for line in lines {

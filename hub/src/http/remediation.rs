@@ -10,11 +10,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
-use hub_core::tasks::{ChangedFile, Proposal, queue};
+use hub_core::tasks::{CI_FAILURE, ChangedFile, Proposal, TIMEOUT_MS, agents, queue};
 use hub_core::{Answer, Request, Right, Task, TaskRequest};
 use hub_remediation_sdk::contract::{
     Extend, Extended, Finish, LeaseRequest, Leased, Propose, Proposed, Registered, Registration,
@@ -24,33 +25,48 @@ use wire::change::{Caller, Via};
 use wire::ids::Digest;
 
 use super::answer::read_json;
+use super::places::Place;
 use super::{App, Failure};
 
 /// Version of the contract.
 const PROTOCOL: u32 = 1;
+/// Owner of agents that come with the remediation token.
+const OWNER: &str = "remediation";
 /// Longest wait for work.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 type Body = Result<Bytes, BytesRejection>;
 
-fn admit(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    let bearer = headers
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.strip_prefix("Bearer "));
-    let is_ours =
-        bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
-    if is_ours {
-        return Ok(());
+/// A remediation agent: whoever shows the remediation token. Its connection is no stranger's, so it may stay.
+pub struct Remediator;
+
+impl FromRequestParts<App> for Remediator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let bearer = parts
+            .headers
+            .get("authorization")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.strip_prefix("Bearer "));
+        let is_ours =
+            bearer.is_some_and(|token| super::auth::same(&Digest::of(token.trim().as_bytes()), &app.remediation_token));
+        if !is_ours {
+            return Err(Failure::unauthorized(
+                "the remediation token is not this hub's: the file remediation.token of its state folder has it",
+            ));
+        }
+        match parts.extensions.get::<Place>() {
+            Some(place) if !place.is_known() => Err(Failure::unavailable(
+                "too many connections are open: close some, or come again",
+            )),
+            _ => Ok(Self),
+        }
     }
-    Err(Failure::unauthorized(
-        "the remediation token is not this hub's: the file remediation.token of its state folder has it",
-    ))
 }
 
 /// `POST /agent/v1/register`.
-pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn register(State(app): State<App>, _: Remediator, body: Body) -> Result<Response, Failure> {
     let registration: Registration = read_json(body)?;
     if !registration.protocol.contains(&PROTOCOL) {
         return Err(Failure::field(
@@ -61,18 +77,41 @@ pub async fn register(State(app): State<App>, headers: HeaderMap, body: Body) ->
             ),
         ));
     }
+    let sandbox = format!("{:?}", registration.sandbox);
+    let agent = agents::Registration {
+        id: uuid::Uuid::now_v7().to_string(),
+        name: registration.name.clone(),
+        version: registration.version.clone(),
+        description: format!("fixers: {}", registration.fixers.join(" ")),
+        capabilities: agents::Capabilities {
+            supported_tasks: vec![CI_FAILURE.to_owned()],
+            // One at a time for each instance; several instances may share the name.
+            max_concurrent_tasks: 1,
+            supported_failure_types: None,
+            timeout_seconds: u32::try_from(TIMEOUT_MS / 1_000).unwrap_or(u32::MAX),
+        },
+        configuration: String::new(),
+        key: Some(registration.public_key.clone()),
+        sandbox,
+    };
+    let caller = Caller::new(OWNER, Via::Remediation);
+    let what = TaskRequest::Register(Box::new(agent));
+    match app.hub.request(Request::Tasks { caller, what }).await? {
+        Answer::Remediator(_) => {}
+        Answer::NotYours { reason } => return Err(Failure::forbidden(reason)),
+        other => return Err(unexpected(other)),
+    }
     tracing::info!(agent = %registration.name, version = %registration.version, sandbox = ?registration.sandbox, "a remediation agent is here");
     let registered = Registered {
         protocol: PROTOCOL,
         lease_ms: queue::LEASE_MS.unsigned_abs(),
-        deadline_ms: queue::DEADLINE_MS.unsigned_abs(),
+        deadline_ms: TIMEOUT_MS.unsigned_abs(),
     };
     Ok(Json(registered).into_response())
 }
 
 /// `POST /agent/v1/lease`.
-pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn lease(State(app): State<App>, _: Remediator, body: Body) -> Result<Response, Failure> {
     let wanted: LeaseRequest = read_json(body)?;
     let until = tokio::time::Instant::now() + Duration::from_millis(wanted.wait_ms).min(LONGEST_WAIT);
     loop {
@@ -96,10 +135,9 @@ pub async fn lease(State(app): State<App>, headers: HeaderMap, body: Body) -> Re
 pub async fn extend(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let Extend {
         lease,
         epoch,
@@ -117,17 +155,15 @@ pub async fn extend(
 }
 
 /// `GET /agent/v1/tasks/{id}/log`.
-pub async fn log(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn log(State(app): State<App>, Path(id): Path<String>, _: Remediator) -> Result<Response, Failure> {
     let task = stored(&app, &id).await?;
-    let log = app.forges.log(&task.source, &task.log_url).await;
+    let log = app.forges.log(&task.source, &task.repository, &task.log_url).await;
     log.map(IntoResponse::into_response)
         .or_else(|error| Ok(forge_problem(&error)))
 }
 
 /// `GET /agent/v1/tasks/{id}/source`.
-pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
+pub async fn source(State(app): State<App>, Path(id): Path<String>, _: Remediator) -> Result<Response, Failure> {
     let task = stored(&app, &id).await?;
     let tree = app.forges.tree(&task.source, &task.repository, &task.commit).await;
     tree.map(IntoResponse::into_response)
@@ -138,10 +174,9 @@ pub async fn source(State(app): State<App>, Path(id): Path<String>, headers: Hea
 pub async fn finish(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let Finish {
         lease,
         epoch,
@@ -169,12 +204,14 @@ pub async fn finish(
 pub async fn propose(
     State(app): State<App>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    _: Remediator,
     body: Body,
 ) -> Result<Response, Failure> {
-    admit(&app, &headers)?;
     let wanted: Propose = read_json(body)?;
     let mut codes = proof(&id, &wanted);
+    if !is_pinned(&app, &wanted).await? {
+        codes.push("unknown_key".to_owned());
+    }
     let files = patch(&wanted);
     codes.extend(refusals(&files, &wanted.category));
     let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
@@ -206,11 +243,20 @@ pub async fn propose(
             TaskRequest::Propose {
                 right,
                 proposal: Box::new(proposal),
+                message: wanted.message,
                 refusals: codes,
             },
         )
         .await?,
     )
+}
+
+/// Whether the certificate was signed with a key of the agent that signs: another key proves nothing about who ran what.
+async fn is_pinned(app: &App, wanted: &Propose) -> Result<bool, Failure> {
+    let name = wanted.certificate.agent.split('/').next().unwrap_or_default();
+    let agents = app.hub.remediation_agents().await?;
+    let agent = agents.iter().find(|agent| agent.name == name);
+    Ok(agent.is_some_and(|agent| agent.keys.contains(&wanted.certificate.public_key)))
 }
 
 /// What is wrong with the proof.

@@ -6,7 +6,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use hub_core::rollouts::{Command, RolloutRecord, RolloutRequest, RolloutSpec, Traffic};
+use hub_core::rollouts::{Command, RolloutRecord, RolloutRequest, RolloutSpec};
 use hub_core::{Answer, Document, Request, decode_document};
 use serde::Deserialize;
 use wire::api::List;
@@ -28,7 +28,7 @@ pub struct Start {
     reason: String,
     /// The image; with `spec` it stands there.
     image: Option<String>,
-    /// `canary` (the default) or `rolling`.
+    /// `canary` (the default), `rolling` or `blue_green`.
     strategy: Option<String>,
     /// First size of a canary, in percent; 10 without.
     first_percent: Option<u8>,
@@ -36,6 +36,8 @@ pub struct Start {
     step_percent: Option<u8>,
     /// How long each size is analysed, in milliseconds; 3 minutes without.
     analyse_ms: Option<u64>,
+    /// Of `blue_green`: the service whose selector is switched.
+    service: Option<String>,
     /// Everything at once, instead of the words above.
     spec: Option<RolloutSpec>,
 }
@@ -43,27 +45,23 @@ pub struct Start {
 impl Start {
     fn spec(self) -> Result<RolloutSpec, Failure> {
         let image = self.image.unwrap_or_default();
-        let spec = match (self.spec, self.strategy.as_deref()) {
-            (Some(spec), _) => spec,
-            (None, None | Some("canary")) => RolloutSpec::canary(
+        match (self.spec, self.strategy.as_deref()) {
+            (Some(spec), _) => Ok(spec),
+            (None, None | Some("canary")) => Ok(RolloutSpec::canary(
                 image,
                 self.first_percent.unwrap_or(10),
                 self.step_percent.unwrap_or(10),
                 self.analyse_ms.unwrap_or(180_000),
-            ),
-            (None, Some("rolling")) => RolloutSpec::rolling(image),
-            (None, Some(other)) => {
-                return Err(Failure::field(
-                    "/strategy",
-                    format!("`{other}` is not canary or rolling"),
-                ));
-            }
-        };
-        match spec.traffic {
-            Traffic::Replicas => Ok(spec),
-            Traffic::Weights | Traffic::Selector => Err(Failure::field(
-                "/spec/traffic",
-                "traffic follows replicas in this hub; leave it out",
+            )),
+            (None, Some("rolling")) => Ok(RolloutSpec::rolling(image)),
+            (None, Some("blue_green")) => Ok(RolloutSpec::blue_green(
+                image,
+                self.service.unwrap_or_default(),
+                self.analyse_ms.unwrap_or(180_000),
+            )),
+            (None, Some(other)) => Err(Failure::field(
+                "/strategy",
+                format!("`{other}` is not canary, rolling or blue_green"),
             )),
         }
     }
@@ -107,7 +105,7 @@ pub async fn start(
     let reason = given(asked.reason.clone())?;
     let target = asked.target.clone();
     let spec = asked.spec()?;
-    let facts = Box::new(observe(&app.clusters, &target).await);
+    let facts = Box::new(observe(&app.clusters, &target, spec.route.as_ref()).await);
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         &app,
@@ -168,7 +166,7 @@ async fn undo(app: &App, caller: Caller, id: &str, reason: String) -> Result<Jso
         .rollout
         .undo()
         .map_err(|refused| Failure::conflict(refused.to_string()))?;
-    let facts = Box::new(observe(&app.clusters, &record.target).await);
+    let facts = Box::new(observe(&app.clusters, &record.target, spec.route.as_ref()).await);
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         app,

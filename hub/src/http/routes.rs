@@ -2,15 +2,15 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
 use super::{
-    App, Failure, actions, api_tokens, assets, audits, clusters, decisions, door, events, glass, guard, handbook,
-    health, hooks, login, metrics, nodes, parcels, plans, policies, remediation, rollouts, series, stream, tasks,
-    tokens, users, verify,
+    App, Failure, actions, agents, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events,
+    facade, glass, guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels,
+    plans, policies, problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -56,7 +56,29 @@ pub struct Route {
     pub path: &'static str,
     /// What it asks of whoever comes.
     pub need: Need,
+    /// Its answer holds a secret, which is kept nowhere.
+    pub has_secret: bool,
     handler: fn() -> MethodRouter<App>,
+}
+
+impl Route {
+    /// Its answer holds a secret.
+    const fn with_secret(self) -> Self {
+        Self {
+            has_secret: true,
+            ..self
+        }
+    }
+
+    /// Whether a request may come with a key so that it is done at most once.
+    pub fn is_once(&self) -> bool {
+        self.method == "POST" && matches!(self.need, Need::Known | Need::Permission(_))
+    }
+
+    /// Most bytes of its body.
+    pub const fn body_bytes(&self) -> usize {
+        door::BODY_BYTES
+    }
 }
 
 impl std::fmt::Debug for Route {
@@ -70,6 +92,7 @@ const fn route(method: &'static str, path: &'static str, permission: P, handler:
         method,
         path,
         need: Need::Permission(permission),
+        has_secret: false,
         handler,
     }
 }
@@ -87,6 +110,7 @@ const fn open(method: &'static str, path: &'static str, handler: fn() -> MethodR
         method,
         path,
         need: Need::Nothing,
+        has_secret: false,
         handler,
     }
 }
@@ -97,6 +121,7 @@ const fn own(method: &'static str, path: &'static str, handler: fn() -> MethodRo
         method,
         path,
         need: Need::Own,
+        has_secret: false,
         handler,
     }
 }
@@ -106,6 +131,7 @@ const fn known(method: &'static str, path: &'static str, handler: fn() -> Method
         method,
         path,
         need: Need::Known,
+        has_secret: false,
         handler,
     }
 }
@@ -159,11 +185,46 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/action-plans/{id}/retry", P::PlansExecute, || {
         post(plans::retry)
     }),
+    read("/api/v1/brains", P::PlansRead, || get(brains::list)),
+    read("/api/v1/forecast", P::NodesRead, || get(brains::forecast)),
+    act("/api/v1/brains/{brain}/{verb}/tier", P::PlansApprove, || {
+        post(brains::grant)
+    }),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
+    read("/api/v1/tasks/{id}/explanation", P::TasksRead, || {
+        get(tasks::explanation)
+    }),
     read("/api/v1/tasks/{id}/certificate", P::TasksRead, || {
         get(tasks::certificate)
     }),
+    act("/api/v1/tasks", P::TasksManage, || post(facade::create)),
+    route("PATCH", "/api/v1/tasks/{id}", P::TasksManage, || patch(facade::report)),
+    act("/api/v1/tasks/{id}/reassign", P::TasksManage, || post(facade::reassign)),
+    act("/api/v1/tasks/{id}/approve", P::TasksManage, || post(tasks::approve)),
+    read("/api/v1/tasks/correlation/{id}", P::TasksRead, || {
+        get(facade::correlated)
+    }),
+    read("/api/v1/tasks/statistics/summary", P::TasksRead, || {
+        get(facade::statistics)
+    }),
+    read("/api/v1/tasks/policy", P::TasksRead, || get(tasks::policy)),
+    read("/api/v1/tasks/agent/{id}/queue", P::TasksManage, || get(facade::queue)),
+    read("/api/v1/agents", P::TasksRead, || get(agents::list)),
+    act("/api/v1/agents", P::TasksManage, || post(agents::register)),
+    read("/api/v1/agents/{id}", P::TasksRead, || get(agents::one)),
+    route("PATCH", "/api/v1/agents/{id}", P::TasksManage, || patch(agents::change)),
+    route("DELETE", "/api/v1/agents/{id}", P::TasksManage, || {
+        delete(agents::remove)
+    }),
+    act("/api/v1/agents/{id}/heartbeat", P::TasksManage, || {
+        post(agents::heartbeat)
+    }),
+    read("/api/v1/agents/name/{name}", P::TasksRead, || get(agents::by_name)),
+    read("/api/v1/agents/statistics/summary", P::TasksRead, || {
+        get(agents::statistics)
+    }),
+    read("/api/v1/agents/discover/{kind}", P::TasksRead, || get(agents::discover)),
     act("/api/v1/tasks/{id}/cancel", P::TasksManage, || post(tasks::cancel)),
     act("/api/v1/tasks/{id}/retry", P::TasksManage, || post(tasks::retry)),
     own("POST", "/hooks/v1/{source}", || large(post(hooks::source))),
@@ -182,9 +243,26 @@ pub const ROUTES: &[Route] = &[
     read("/api/v1/verify", P::AuditsRead, || get(verify::list)),
     act("/api/v1/break-glass", P::NodesManage, || post(glass::open)),
     act("/api/v1/actions", P::NodesAct, || post(actions::act)),
+    read("/api/v1/commands/{id}", P::NodesRead, || get(actions::outcome)),
+    act("/api/v1/commands/{id}/cancel", P::NodesAct, || post(actions::cancel)),
     act("/api/v1/nodes/{name}/hold", P::NodesAct, || post(actions::hold)),
     act("/api/v1/nodes/{name}/release", P::NodesAct, || post(actions::release)),
-    act("/api/v1/tokens", P::NodesManage, || post(tokens::create)),
+    act("/api/v1/nodes/{name}/deny", P::NodesManage, || post(identities::deny)),
+    act("/api/v1/nodes/{name}/allow", P::NodesManage, || post(identities::allow)),
+    act("/api/v1/nodes/{name}/remove", P::NodesManage, || {
+        post(identities::remove)
+    }),
+    act("/api/v1/nodes/{name}/rename", P::NodesManage, || {
+        post(identities::rename)
+    }),
+    act("/api/v1/nodes/{name}/rejoin", P::NodesManage, || {
+        post(identities::rejoin)
+    }),
+    read("/api/v1/tokens", P::NodesManage, || get(tokens::list)),
+    act("/api/v1/tokens", P::NodesManage, || post(tokens::create)).with_secret(),
+    route("DELETE", "/api/v1/tokens/{id}", P::NodesManage, || {
+        delete(tokens::revoke)
+    }),
     read("/api/v1/clusters", P::ClustersRead, || get(clusters::list)),
     act("/api/v1/clusters", P::ClustersManage, || post(clusters::register)),
     act("/api/v1/clusters/{name}/remove", P::ClustersManage, || {
@@ -219,25 +297,43 @@ pub const ROUTES: &[Route] = &[
     }),
     read("/api/v1/stream", P::NodesRead, || get(stream::stream)),
     open("POST", "/api/v1/login", || post(login::login)),
-    act("/api/v1/login-links", P::SystemAdmin, || post(login::link)),
+    act("/api/v1/login-links", P::SystemAdmin, || post(login::link)).with_secret(),
     open("POST", "/api/v1/auth/setup", || post(login::setup)),
     open("POST", "/api/v1/auth/login", || post(login::tokens)),
     open("POST", "/api/v1/auth/refresh", || post(login::refresh)),
     known("POST", "/api/v1/auth/logout", || post(login::logout)),
     known("GET", "/api/v1/auth/me", || get(login::me)),
     read("/api/v1/users", P::UsersManage, || get(users::list)),
-    act("/api/v1/users", P::UsersManage, || post(users::create)),
+    act("/api/v1/users", P::UsersManage, || post(users::create)).with_secret(),
     read("/api/v1/users/{name}", P::UsersManage, || get(users::one)),
     route("PATCH", "/api/v1/users/{name}", P::UsersManage, || patch(users::change)),
     route("DELETE", "/api/v1/users/{name}", P::UsersManage, || {
         delete(users::remove)
     }),
-    act("/api/v1/users/{name}/invite", P::UsersManage, || post(users::invite)),
+    act("/api/v1/users/{name}/invite", P::UsersManage, || post(users::invite)).with_secret(),
     known("GET", "/api/v1/roles", || get(users::roles)),
     known("GET", "/api/v1/access", || get(users::matrix)),
     known("GET", "/api/v1/api-tokens", || get(api_tokens::list)),
-    known("POST", "/api/v1/api-tokens", || post(api_tokens::create)),
+    known("POST", "/api/v1/api-tokens", || post(api_tokens::create)).with_secret(),
     known("DELETE", "/api/v1/api-tokens/{id}", || delete(api_tokens::revoke)),
+    read("/api/v1/consumers", P::IntegrationsRead, || {
+        get(integrations::consumers)
+    }),
+    read("/api/v1/webhooks", P::IntegrationsRead, || get(integrations::list)),
+    act("/api/v1/webhooks", P::IntegrationsManage, || post(integrations::add)).with_secret(),
+    route("DELETE", "/api/v1/webhooks/{name}", P::IntegrationsManage, || {
+        delete(integrations::remove)
+    }),
+    act("/api/v1/webhooks/{name}/rotate", P::IntegrationsManage, || {
+        post(integrations::rotate)
+    })
+    .with_secret(),
+    read("/api/v1/webhooks/{name}/deliveries", P::IntegrationsRead, || {
+        get(integrations::deliveries)
+    }),
+    act("/api/v1/webhooks/{name}/resend", P::IntegrationsManage, || {
+        post(integrations::resend)
+    }),
     read("/api/v1/audits", P::AuditsRead, || get(audits::list)),
     read("/api/v1/audits/verify", P::AuditsRead, || get(verify::own)),
     read("/api/v1/events", P::AuditsRead, || get(events::list)),
@@ -246,6 +342,9 @@ pub const ROUTES: &[Route] = &[
     open("GET", "/livez", || get(health::live)),
     open("GET", "/readyz", || get(health::ready)),
     open("GET", "/metrics", || get(metrics::page)),
+    open("GET", "/problems/{code}", || get(problems::page)),
+    open("GET", "/docs", || get(openapi::reader)),
+    open("GET", "/api/openapi.json", || get(openapi::document)),
     open("GET", "/handbook", || get(handbook::first)),
     open("GET", "/handbook/{*page}", || get(handbook::page)),
     read("/api/v1/metrics", P::NodesRead, || get(metrics::fleet)),
@@ -276,13 +375,23 @@ pub fn rows() -> Vec<RouteView> {
     ROUTES.iter().map(row).collect()
 }
 
+/// Paths that clients of the system before this one end with a slash.
+const SLASHED: [(&str, &str); 2] = [
+    ("/api/v1/agents", "/api/v1/agents/"),
+    ("/api/v1/tasks", "/api/v1/tasks/"),
+];
+
 /// The whole service.
 pub fn router(app: App) -> Router {
     ROUTES
         .iter()
         .fold(Router::new(), |router, route| {
-            let guarded = (route.handler)().layer(from_fn_with_state((app.clone(), route), guard::guard));
-            router.route(route.path, guarded)
+            let guarded = || (route.handler)().layer(from_fn_with_state((app.clone(), route), guard::guard));
+            let router = router.route(route.path, guarded());
+            match SLASHED.iter().find(|(path, _)| *path == route.path) {
+                Some((_, slashed)) => router.route(slashed, guarded()),
+                None => router,
+            }
         })
         .method_not_allowed_fallback(async || {
             Failure::not_found("this path has no such method: the API's routes are in the reference")
@@ -291,5 +400,6 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(door::BODY_BYTES))
         .layer(from_fn_with_state(app.clone(), door::door))
         .layer(from_fn_with_state(app.clone(), metrics::count))
+        .layer(from_fn(compress::compress))
         .with_state(app)
 }

@@ -8,8 +8,8 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use wire::api::{NodeState, NodeView, SeriesView};
-use wire::chart::{Cuts, chart};
-use wire::reading::DeviceId;
+use wire::chart::{Cuts, Extent, POINTS, chart};
+use wire::reading::{DeviceId, Quantity};
 
 use super::answer::{json, node_name, query};
 use super::{App, Failure, nodes};
@@ -30,6 +30,21 @@ const MOST_DECISIONS: usize = 200;
 pub struct SeriesQuery {
     node: Option<String>,
     since_ms: Option<i64>,
+    until_ms: Option<i64>,
+    points: Option<usize>,
+    quantity: Option<Quantity>,
+}
+
+impl SeriesQuery {
+    /// What is drawn; `usual` is from when on where nobody says it.
+    fn extent(&self, usual: i64) -> Extent {
+        Extent {
+            until_ms: self.until_ms.unwrap_or(i64::MAX),
+            points: self.points.unwrap_or(POINTS),
+            only: self.quantity,
+            ..Extent::since(self.since_ms.unwrap_or(usual))
+        }
+    }
 }
 
 /// Charts of one node.
@@ -39,29 +54,30 @@ pub async fn series(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let asked = query(asked)?;
+    let extent = asked.extent(app.now().0.saturating_sub(USUAL_SPAN_MS));
     let name = asked
         .node
         .ok_or_else(|| Failure::field("/node", "name the node whose values are wanted"))?;
     let node = nodes::known(&app, &node_name(&name)?).await?;
-    let since_ms = asked.since_ms.unwrap_or(app.now().0.saturating_sub(USUAL_SPAN_MS));
-    let view = app.read(move |store| read(store, &node, since_ms)).await?;
+    let view = app.read(move |store| read(store, &node, extent)).await?;
     Ok(json(&headers, &view))
 }
 
-fn read(store: &dyn Store, node: &NodeView, since_ms: i64) -> Result<SeriesView, StoreError> {
+fn read(store: &dyn Store, node: &NodeView, extent: Extent) -> Result<SeriesView, StoreError> {
+    let since_ms = extent.since_ms;
     let blocks = store.blocks(&node.name, since_ms, MOST_BLOCKS)?;
     let simulated = |device: &DeviceId| node.gpus.iter().any(|gpu| gpu.simulated && gpu.id == *device);
     let borrowed = blocks
         .iter()
         .map(|(epoch, seq, block)| (*epoch, *seq, block.as_slice()));
-    let (at_ms, lines) = chart(borrowed, since_ms, simulated);
+    let (at_ms, lines) = chart(borrowed, extent, simulated);
     let page = store.decisions(Some(&node.name), None, MOST_DECISIONS)?;
     let mut decisions: Vec<_> = page
         .rows
         .iter()
         .filter_map(|row| row.story().ok())
         .map(|story| story.view())
-        .filter(|decision| decision.at.0 >= since_ms)
+        .filter(|decision| (since_ms..=extent.until_ms).contains(&decision.at.0))
         .collect();
     decisions.reverse();
     let (mut cuts, mut seen) = (Cuts::new(since_ms), 0);

@@ -179,9 +179,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::enroll::Limits;
     use crate::enroll::tests::{Office, office};
     use crate::http::certificate::Source;
+    use hub_core::Certificates;
 
     /// The answer of a health check, by a client that trusts the office's CA.
     async fn health(office: &Office, address: SocketAddr) -> String {
@@ -208,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn strangers_that_hold_the_port_open_keep_no_health_check_out() {
-        let office = office(Limits::default());
+        let office = office(Certificates::default());
         let source = Source::Own {
             ca: Arc::clone(&office.ca),
             names: vec!["localhost".to_owned()],

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use wire::change::Caller;
 
 use super::{App, Failure};
+use crate::store::{Store, StoreError};
 
 /// Longest page.
 const MOST: usize = 1_000;
@@ -59,7 +60,88 @@ pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Js
 /// `GET /api/v1/tasks/{id}`.
 pub async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
     let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
-    Ok(Json(view(&task)))
+    let mut shown = view(&task);
+    let history = app
+        .read(move |store| super::story::changes(store, &format!("task/{id}"), "task.create"))
+        .await?;
+    shown["history"] = json!(history);
+    Ok(Json(shown))
+}
+
+/// Of which repository.
+#[derive(Debug, Deserialize)]
+pub struct Of {
+    repository: String,
+}
+
+/// `GET /api/v1/tasks/policy?repository=owner/name`: what policy says of repairs there now.
+pub async fn policy(State(app): State<App>, Query(of): Query<Of>) -> Result<Json<Value>, Failure> {
+    let explained = app.hub.explain_fixes(of.repository.clone()).await?;
+    let steps: Vec<Value> = explained
+        .steps
+        .iter()
+        .map(|(step, judged)| {
+            json!({"step": step.name(), "verdict": judged.verdict.name(), "rule": judged.rule, "code": judged.code})
+        })
+        .collect();
+    let chances: Vec<Value> = explained
+        .chances
+        .iter()
+        .map(|(category, chance)| {
+            let share = |bp: u16| f64::from(bp) / 10_000.0;
+            json!({"category": category, "at_least": share(chance.at_least_bp), "mean": share(chance.mean_bp), "outcomes": chance.outcomes})
+        })
+        .collect();
+    Ok(Json(json!({
+        "repository": of.repository, "steps": steps, "chances": chances, "open_pull_requests": explained.open,
+        "propose_from": 0.7, "merge_from": 0.9,
+    })))
+}
+
+/// `GET /api/v1/tasks/{id}/explanation`: why it is as it is, for people.
+pub async fn explanation(State(app): State<App>, Path(id): Path<String>) -> Result<Response, Failure> {
+    let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
+    let text = app.read(move |store| explained(store, &task)).await?;
+    Ok(([("content-type", "text/plain; charset=utf-8")], text).into_response())
+}
+
+fn explained(store: &dyn Store, task: &Task) -> Result<String, StoreError> {
+    let mut text = format!("task {} of {}: {}\n", task.id, task.repository, task.state.name());
+    text.push_str(&format!("  check `{}` failed on {}\n", task.check, task.commit));
+    if let Some(proposal) = &task.proposal {
+        text.push_str(&format!(
+            "  {} found by {}, repaired by {}\n",
+            proposal.category, proposal.tool, proposal.fixer
+        ));
+        for file in &proposal.files {
+            text.push_str(&format!("    {} +{} -{}\n", file.path, file.added, file.removed));
+        }
+        text.push_str(&format!("  proof: sentinel task certificate {}\n", task.id));
+    }
+    if let Some(chance) = &task.chance {
+        let percent = |bp: u16| f64::from(bp) / 100.0;
+        text.push_str(&format!(
+            "  {:.0} % such repairs are merged, at least {:.0} % ({} outcomes)\n",
+            percent(chance.mean_bp),
+            percent(chance.at_least_bp),
+            chance.outcomes
+        ));
+    }
+    if !task.codes.is_empty() {
+        text.push_str(&format!("  codes: {}\n", task.codes.join(" ")));
+    }
+    if !task.reason.is_empty() {
+        text.push_str(&format!("  because {}\n", task.reason));
+    }
+    if let Some(url) = &task.pull_request {
+        text.push_str(&format!("  pull request {url}\n"));
+    }
+    text.push('\n');
+    for line in super::story::lines(store, &format!("task/{}", task.id), "task.create")? {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// `GET /api/v1/tasks/{id}/certificate`.
@@ -79,6 +161,26 @@ pub async fn certificate(State(app): State<App>, Path(id): Path<String>) -> Resu
     Ok(([("content-type", "application/json")], bytes).into_response())
 }
 
+/// `POST /api/v1/tasks/{id}/approve`: consent to what policy wants a person for.
+pub async fn approve(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Failure> {
+    let reason = reason(body);
+    let task = change(&app, caller, TaskRequest::Approve { id, reason }).await?;
+    Ok(Json(view(&task)))
+}
+
+/// The reason in a body, if there is one.
+fn reason(body: Result<Bytes, BytesRejection>) -> String {
+    let value = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
+    value
+        .and_then(|value| value["reason"].as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
 /// `POST /api/v1/tasks/{id}/cancel`.
 pub async fn cancel(
     State(app): State<App>,
@@ -86,10 +188,7 @@ pub async fn cancel(
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    let reason = body.ok().and_then(|body| serde_json::from_slice::<Value>(&body).ok());
-    let reason = reason
-        .and_then(|value| value["reason"].as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let reason = reason(body);
     change(&app, caller, TaskRequest::Cancel { id, reason }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -99,8 +198,10 @@ pub async fn retry(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let task = change(&app, caller, TaskRequest::Retry { id }).await?;
+    let reason = reason(body);
+    let task = change(&app, caller, TaskRequest::Retry { id, reason }).await?;
     app.work.notify_one();
     Ok(Json(view(&task)))
 }
@@ -119,21 +220,29 @@ fn unknown(id: &str) -> Failure {
 }
 
 /// The states of the system before this one.
-fn original_status(state: TaskState) -> &'static str {
+pub(super) fn original_status(state: TaskState) -> &'static str {
     match state {
         TaskState::Queued => "queued",
-        TaskState::Leased | TaskState::Publishing => "running",
-        TaskState::Proposed | TaskState::Merged | TaskState::Closed => "completed",
+        TaskState::Leased | TaskState::Publishing | TaskState::Held => "running",
+        TaskState::Proposed | TaskState::Merged | TaskState::Closed | TaskState::Completed => "completed",
         TaskState::NoFix | TaskState::Refused | TaskState::Dead => "failed",
         TaskState::Cancelled => "cancelled",
     }
 }
 
-fn view(task: &Task) -> Value {
+/// What the original calls context: what a task was made with, or where a check failed.
+fn context(task: &Task) -> Value {
+    if task.context.is_empty() {
+        return json!({"repository": task.repository, "branch": task.branch, "commit_sha": task.commit, "build_url": task.log_url});
+    }
+    super::agents::parsed(&task.context)
+}
+
+pub(super) fn view(task: &Task) -> Value {
     let time = |wall: wire::time::Wall| wall.to_string();
     json!({
         "id": task.id,
-        "task_type": "ci_failure_fix",
+        "task_type": task.kind,
         "status": original_status(task.state),
         "state": task.state.name(),
         "source": task.source,
@@ -144,7 +253,8 @@ fn view(task: &Task) -> Value {
         "log_url": task.log_url,
         "priority": task.priority,
         "attempts": task.attempts,
-        "retry_count": task.attempts.saturating_sub(1),
+        "retry_count": task.retries,
+        "agent_id": task.agent,
         "agent_name": task.lease.as_ref().map(|lease| &lease.agent),
         "phase": task.phase,
         "progress": f64::from(task.progress) / 1000.0,
@@ -154,7 +264,19 @@ fn view(task: &Task) -> Value {
         "pull_request": task.pull_request,
         "correlation_id": task.correlation_id,
         "delivery": task.delivery,
-        "context": {"repository": task.repository, "branch": task.branch, "commit_sha": task.commit, "build_url": task.log_url},
+        "context": context(task),
+        "message": task.message,
+        "chance": task.chance.map(|chance| json!({
+            "at_least": f64::from(chance.at_least_bp) / 10_000.0, "mean": f64::from(chance.mean_bp) / 10_000.0, "outcomes": chance.outcomes,
+        })),
+        "outcome": task.label.map(hub_core::tasks::Label::name),
+        "result": super::agents::parsed(&task.told.result),
+        "artifacts": super::agents::parsed(&task.told.artifacts),
+        "metrics": super::agents::parsed(&task.told.metrics),
+        "timeout_seconds": task.timeout_ms / 1_000,
+        "started_at": task.started_at.map(time),
+        "completed_at": task.completed_at.map(time),
+        "duration_ms": task.completed_at.zip(task.started_at).map(|(end, start)| end.0.saturating_sub(start.0)),
         "created_at": time(task.created_at),
         "updated_at": time(task.updated_at),
     })

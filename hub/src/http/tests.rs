@@ -1,16 +1,24 @@
 //! Request and answer on an in-process hub: the real router, core and store; agents are played frame by frame.
 
 mod access;
+mod agents;
+mod brains;
+#[path = "../../tests/collector/mod.rs"]
+mod collector;
 mod door;
+mod identities;
 mod kube;
 mod loop_closed;
 mod metrics;
+mod once;
+mod otlp;
 mod plans;
 mod policies;
 mod readings;
 mod reference;
 mod requests;
 mod roles;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +28,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use ed25519_dalek::SigningKey;
 use http_body_util::BodyExt;
-use hub_core::{Hub, Input, SessionId, Settings};
+use hub_core::{AgentRequest, Hub, Input, Joining, NewToken, SessionId, Settings};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
@@ -38,7 +46,8 @@ use super::jwt::Signer;
 use super::{App, nodes, router};
 use crate::ca::Ca;
 use crate::config::Public;
-use crate::enroll::{Enrollment, Limits, Registry};
+use crate::deliveries::{Hooks, Secrets};
+use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
 use crate::people::People;
@@ -69,23 +78,28 @@ pub struct TestHub {
     frames: mpsc::Receiver<(SessionId, Frame)>,
     stop: Stop,
     tasks: TaskTracker,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl TestHub {
     pub async fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder")).await
+    }
+
+    /// Another process over the same store: whatever only this one had in memory is gone.
+    pub async fn restart(self) -> Self {
+        let folder = self.end().await;
+        Self::start_in(folder).await
+    }
+
+    async fn start_in(folder: tempfile::TempDir) -> Self {
         let (done, completions) = mpsc::channel(16);
         let redb = RedbStore::open(StoreSettings::new(folder.path().join("store")), done).expect("a new store");
         let clock = redb.clock();
-        let redb = Arc::new(redb);
-        let registry: Arc<dyn Registry> = redb.clone();
-        let store: Arc<dyn Store> = redb;
+        let store: Arc<dyn Store> = Arc::new(redb);
         let key = SigningKey::from_bytes(&[7; 32]);
         let ring = KeyRing::single(key.verifying_key().to_bytes());
         let ca = Arc::new(Ca::open_or_create(&folder.path().join("pki"), "test.internal").expect("a new CA"));
-        let enrollment =
-            Enrollment::new(Arc::clone(&ca), registry, ring, Limits::default()).expect("an empty registry");
         let signer = Signer::new("test.internal", &SigningKey::from_bytes(&[9; 32]), &[]);
         let settings = Settings {
             trust_domain: "test.internal".to_owned(),
@@ -96,9 +110,13 @@ impl TestHub {
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 16,
             beacon_every: Duration::from_secs(3_600),
+            certificates: hub_core::Certificates::default(),
         };
-        let core = Hub::new(settings, store.recover().expect("empty"), clock.now()).expect("an empty store");
+        let core =
+            Hub::new(settings, store.recover().expect("readable"), clock.now()).expect("documents of this version");
         let people = Arc::new(People::of(core.access()));
+        let bars = Arc::new(Bars::of(core.agents()));
+        let hooks = Arc::new(Hooks::of(core.webhooks()));
         let (feed, stories) = Feed::new(Arc::clone(&store));
         let (inputs, told) = mpsc::channel(64);
         let (sent, frames) = mpsc::channel(1_024);
@@ -115,9 +133,12 @@ impl TestHub {
             kube: orders,
             feed: feed.clone(),
             people: Arc::clone(&people),
+            bars: Arc::clone(&bars),
+            hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
         });
+        let enrollment = Enrollment::new(Arc::clone(&ca), hub.clone(), bars, Arc::clone(&meters), ring);
         let stop = Stop::default();
         let tasks = TaskTracker::new();
         tasks.spawn(turn.run(stop.clone()));
@@ -139,10 +160,16 @@ impl TestHub {
             },
             fleet: nodes::empty(),
             meters,
+            consumers: Arc::default(),
+            limits: Arc::new(crate::http::limits::Limits::new(0)),
+            hooks,
+            secrets: Secrets::new([5; 32]),
+            webhooks_to_local: true,
             metrics_page: Arc::default(),
             forges: Arc::default(),
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
             remediation_token: Digest::of(b"remediation"),
+            foresight: Arc::default(),
             work: Arc::default(),
         };
         Self {
@@ -152,7 +179,7 @@ impl TestHub {
             frames,
             stop,
             tasks,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -190,6 +217,20 @@ impl TestHub {
         answer.json()
     }
 
+    /// Asks as the administrator again and again, until the answer is what is waited for.
+    pub async fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let look = async {
+            loop {
+                let found = self.admin("GET", path, "", 200).await;
+                if wanted(&found) {
+                    return found;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("it comes to that")
+    }
+
     /// The events of a stream, one at a time.
     pub async fn watch(&self) -> Body {
         let request = Request::builder()
@@ -223,14 +264,29 @@ impl TestHub {
 
     /// Publishes the demo's bundle.
     pub async fn publish(&self) -> BundleRef {
-        let view = self.admin("POST", "/api/v1/policies", policy::DEMO_BUNDLE, 200).await;
+        self.publish_text(policy::DEMO_BUNDLE).await
+    }
+
+    /// Publishes a bundle.
+    pub async fn publish_text(&self, text: &str) -> BundleRef {
+        let view = self.admin("POST", "/api/v1/policies", text, 200).await;
         serde_json::from_value(view["bundle"].clone()).expect("a bundle")
     }
 
     pub async fn stop(self) {
+        self.end().await;
+    }
+
+    async fn end(self) -> tempfile::TempDir {
         self.stop.begin.cancel();
         self.stop.end.cancel();
-        let Self { app, router, tasks, .. } = self;
+        let Self {
+            app,
+            router,
+            tasks,
+            folder,
+            ..
+        } = self;
         let store = Arc::clone(&app.store);
         drop((app, router));
         tasks.close();
@@ -238,6 +294,7 @@ impl TestHub {
             .await
             .expect("the loop ends");
         store.close().expect("the store closes");
+        folder
     }
 }
 
@@ -277,6 +334,35 @@ impl Answered {
     }
 }
 
+impl TestHub {
+    /// A person makes a token for a machine, and it becomes an agent with it.
+    pub async fn enrol(&self, name: &AgentId, site: &str) {
+        let hash = Digest::of(name.as_str().as_bytes());
+        let token = AgentRequest::CreateToken(NewToken {
+            hash,
+            label: None,
+            name: Some(name.clone()),
+            site: Some(site.to_owned()),
+            ttl: Duration::from_secs(3_600),
+            takes_over: false,
+        });
+        let joining = AgentRequest::Join(Joining {
+            token: hash,
+            name: None,
+            node_key: hash.0,
+            proven: true,
+            key: hash,
+            program: "test".to_owned(),
+            address: None,
+        });
+        for what in [token, joining] {
+            let caller = wire::change::Caller::hub();
+            let answer = self.app.hub.request(hub_core::Request::Agents { caller, what }).await;
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+    }
+}
+
 /// An agent that says what it is told to say.
 pub struct TestAgent {
     pub name: AgentId,
@@ -296,11 +382,7 @@ impl TestAgent {
             head: ChainHead::empty(Epoch(1)),
             bundle,
         };
-        hub.tell(Input::Enrolled {
-            agent: name.clone(),
-            site: "lab".to_owned(),
-        })
-        .await;
+        hub.enrol(&name, "lab").await;
         hub.tell(Input::SessionOpened { session, agent: name }).await;
         agent.say(hub, Frame::Hello(agent.hello())).await;
         hub.frame(|frame| matches!(frame, Frame::Welcome(_)).then_some(()))

@@ -1,22 +1,28 @@
-//! Join tokens: shown once, with the whole line to type. Who asked for one is recorded before there is one.
+//! Join tokens: shown once, with the whole line to type; listed by the beginning of their hash. Who asked for one is recorded with it.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, State};
-use hub_core::Request;
-use wire::api::{TokenRequest, TokenView};
-use wire::change::{Caller, ChangeRecord};
+use axum::extract::{Extension, Path, State};
+use hub_core::{AgentRequest, Answer, JoinToken, NewToken, Request};
+use wire::api::{JoinTokenView, List, TokenRequest, TokenView};
+use wire::change::Caller;
+use wire::enroll::JoinToken as Secret;
 use wire::ids::AgentId;
 use wire::time::Wall;
 
 use super::answer::read_json;
 use super::{App, Failure};
+use crate::ca::random;
 
 /// Longest life of a token: a parts shipment.
 const MOST_TTL_MS: u64 = 30 * 24 * 3_600_000;
+/// Longest label, in bytes: a few words.
+const MOST_LABEL_BYTES: usize = 200;
+/// As much of a hash as tells it from all others.
+const ID_DIGITS: usize = 16;
 
 /// Makes a token.
 pub async fn create(
@@ -35,34 +41,113 @@ pub async fn create(
             format!("`{}` is not a valid site: 1 to 63 of a-z, 0-9 and -", request.site),
         )
     })?;
-    if !(1_000..=MOST_TTL_MS).contains(&request.ttl_ms) {
+    if request
+        .label
+        .as_ref()
+        .is_some_and(|label| label.len() > MOST_LABEL_BYTES)
+    {
+        let detail = format!("label is longer than {MOST_LABEL_BYTES} bytes");
+        return Err(Failure::field("/label", detail));
+    }
+    let wanted = Wanted {
+        name,
+        site: Some(request.site),
+        label: request.label,
+        ttl_ms: request.ttl_ms,
+        takes_over: false,
+    };
+    make(&app, caller, wanted).await
+}
+
+/// What a token is wanted for.
+pub struct Wanted {
+    /// The name that it is for.
+    pub name: Option<AgentId>,
+    /// The site that it is for; `None` for that of the node which is taken over.
+    pub site: Option<String>,
+    /// What it is for, in a few words.
+    pub label: Option<String>,
+    /// How long it can be used.
+    pub ttl_ms: u64,
+    /// Whoever joins with it becomes the node of that name.
+    pub takes_over: bool,
+}
+
+/// Makes a token, and the line that it is used in.
+pub async fn make(app: &App, caller: Caller, wanted: Wanted) -> Result<Json<TokenView>, Failure> {
+    if !(1_000..=MOST_TTL_MS).contains(&wanted.ttl_ms) {
         let detail = format!(
             "ttl_ms is {}, it must be 1000 to {MOST_TTL_MS} (30 days)",
-            request.ttl_ms
+            wanted.ttl_ms
         );
         return Err(Failure::field("/ttl_ms", detail));
     }
-    let target = match &name {
-        Some(name) => format!("node/{name}"),
-        None => "node".to_owned(),
+    let token = Secret(random());
+    let what = AgentRequest::CreateToken(NewToken {
+        hash: token.hash(),
+        label: wanted.label,
+        name: wanted.name,
+        site: wanted.site,
+        ttl: Duration::from_millis(wanted.ttl_ms),
+        takes_over: wanted.takes_over,
+    });
+    let kept = kept(app.change(Request::Agents { caller, what }).await?)?;
+    let address = app.public.to_string();
+    Ok(Json(TokenView {
+        token: token.to_string(),
+        ca_pin: app.ca.pin().to_string(),
+        join_line: app.enrollment.join_line(&address, &token),
+        address,
+        ends: kept.ends,
+    }))
+}
+
+/// Every token that is known still, the newest first.
+pub async fn list(State(app): State<App>) -> Result<Json<List<JoinTokenView>>, Failure> {
+    let now = app.now();
+    let mut tokens = app.hub.join_tokens().await?;
+    tokens.sort_by_key(|token| std::cmp::Reverse((token.made, token.hash)));
+    Ok(Json(List {
+        items: tokens.iter().map(|token| view(token, now)).collect(),
+        next_cursor: None,
+    }))
+}
+
+/// Makes one worthless.
+pub async fn revoke(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<JoinTokenView>, Failure> {
+    let what = AgentRequest::RevokeToken { id };
+    let gone = kept(app.change(Request::Agents { caller, what }).await?)?;
+    Ok(Json(view(&gone, app.now())))
+}
+
+fn kept(answer: Answer) -> Result<JoinToken, Failure> {
+    match answer {
+        Answer::JoinToken(token) => Ok(*token),
+        other => Err(Failure::internal(format!("the core answered {other:?} about a token"))),
+    }
+}
+
+fn view(token: &JoinToken, now: Wall) -> JoinTokenView {
+    let state = match &token.used_by {
+        Some(_) => "used",
+        None if token.ends < now => "ended",
+        None => "open",
     };
-    let change = ChangeRecord::new(caller, "enrolment-token.create", target).with("site", &request.site);
-    app.change(Request::Note { change }).await?;
-    app.blocking(move |app| {
-        let now = app.now();
-        let ttl = Duration::from_millis(request.ttl_ms);
-        let token = app
-            .enrollment
-            .create_token(name, &request.site, ttl, now)
-            .map_err(|error| Failure::unavailable(error.to_string()))?;
-        let address = app.public.to_string();
-        Ok(Json(TokenView {
-            token: token.to_string(),
-            ca_pin: app.ca.pin().to_string(),
-            join_line: app.enrollment.join_line(&address, &token),
-            address,
-            ends: Wall(now.0.saturating_add(i64::try_from(request.ttl_ms).unwrap_or(i64::MAX))),
-        }))
-    })
-    .await
+    JoinTokenView {
+        id: token.hash.to_string()[..ID_DIGITS].to_owned(),
+        label: token.label.clone(),
+        name: token.name.clone(),
+        site: token.site.clone(),
+        by: token.by.clone(),
+        made: token.made,
+        ends: token.ends,
+        state: state.to_owned(),
+        uses_left: u32::from(state == "open"),
+        used_by: token.used_by.clone(),
+        takes_over: token.takes_over,
+    }
 }

@@ -6,13 +6,15 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hub_core::{AccessRequest, Answer, Invite, NewUser, Request, User};
 use wire::Role;
 use wire::api::{ChangeUserRequest, InviteView, List, NewUserRequest, RoleView, RouteView, UserView};
 use wire::change::Caller;
 use wire::ids::Digest;
 
-use super::answer::read_json;
+use super::answer::{if_match, json, read_json};
 use super::auth::random_text;
 use super::identity::Identity;
 use super::login::later;
@@ -55,8 +57,8 @@ pub async fn list(State(app): State<App>) -> Json<List<UserView>> {
 }
 
 /// One person.
-pub async fn one(State(app): State<App>, Path(name): Path<String>) -> Result<Json<UserView>, Failure> {
-    Ok(Json(view(&app, &*known(&app, &name)?)))
+pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    Ok(json(&headers, &view(&app, &*known(&app, &name)?)))
 }
 
 /// One more person: with a password, or with a link by which they choose one.
@@ -107,6 +109,7 @@ pub async fn change(
     State(app): State<App>,
     Extension(who): Extension<Identity>,
     Path(name): Path<String>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<UserView>, Failure> {
     let ChangeUserRequest {
@@ -114,7 +117,9 @@ pub async fn change(
         disabled,
         password,
     } = read_json(body)?;
-    may_give(&who, known(&app, &name)?.role)?;
+    let present = known(&app, &name)?;
+    may_give(&who, present.role)?;
+    if_match(&headers, &view(&app, &present))?;
     if let Some(role) = role {
         may_give(&who, role)?;
     }
@@ -137,8 +142,11 @@ pub async fn remove(
     State(app): State<App>,
     Extension(who): Extension<Identity>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<UserView>, Failure> {
-    may_give(&who, known(&app, &name)?.role)?;
+    let present = known(&app, &name)?;
+    may_give(&who, present.role)?;
+    if_match(&headers, &view(&app, &present))?;
     let user = changed(&app, who.caller, AccessRequest::Remove { name }).await?;
     Ok(Json(view(&app, &user)))
 }

@@ -30,13 +30,13 @@ use crate::hub::{Handle, Stopped};
 use crate::store::{Arrived, Cursor, Store, StoreError};
 
 /// How often telemetry goes up: as often as an agent's frames come.
-const TELEMETRY_EVERY: Duration = Duration::from_secs(5);
+pub(super) const TELEMETRY_EVERY: Duration = Duration::from_secs(5);
 /// How often outcomes are looked for.
-const OUTCOMES_EVERY: Duration = Duration::from_secs(2);
+pub(super) const OUTCOMES_EVERY: Duration = Duration::from_secs(2);
 /// Blocks of one round: some hundred thousand points at the most.
 const BLOCKS: usize = 64;
 /// Entries looked through at once.
-const ENTRIES: usize = 512;
+pub(super) const ENTRIES: usize = 512;
 /// Batches on their way within a round; the rest waits for the brain.
 const ON_THE_WAY: usize = 4;
 /// Time between two plans of one brain: twenty a second are more than a fleet needs.
@@ -106,7 +106,7 @@ async fn session(
     let known = client.capabilities().await?;
     let contract = known.map_or(1, |known| known.contract);
     tracing::info!(brain = brain.name, url = brain.address.url, contract, "brain connected");
-    let plans = client.plans(&brain.cluster).await?;
+    let plans = client.plans(&brain.cluster);
     let up = telemetry.run(hub, store, client.clone(), &brain.cluster);
     let down = take_plans(hub, client.clone(), plans, &brain.name);
     let back = outcomes(store, client.clone(), &brain.name);
@@ -138,7 +138,7 @@ async fn take_plans(hub: &Handle, mut client: Client, mut plans: Plans, name: &s
 
 /// Telemetry on its way to the brain. It outlives a session, so that what was read is sent again and not read again.
 #[derive(Debug, Default)]
-struct Telemetry {
+pub(super) struct Telemetry {
     /// How far it was read; `None` before the first look at the store.
     cursor: Option<u64>,
     decoders: BTreeMap<(AgentId, Epoch), Decoder>,
@@ -148,6 +148,19 @@ struct Telemetry {
 
 impl Telemetry {
     const SETTING: &'static str = "inframind.telemetry";
+
+    /// Nothing was read yet, and what comes is read from this place on.
+    pub(super) fn after(cursor: u64) -> Self {
+        Self {
+            cursor: Some(cursor),
+            ..Self::default()
+        }
+    }
+
+    /// What was read and is handed over.
+    pub(super) fn take(&mut self) -> VecDeque<Batch> {
+        std::mem::take(&mut self.waiting)
+    }
 
     async fn run(
         &mut self,
@@ -190,7 +203,11 @@ impl Telemetry {
     }
 
     /// Reads the next blocks, unless some wait already.
-    fn read(&mut self, store: &dyn Store, simulated: &BTreeSet<(AgentId, DeviceId)>) -> Result<(), StoreError> {
+    pub(super) fn read(
+        &mut self,
+        store: &dyn Store,
+        simulated: &BTreeSet<(AgentId, DeviceId)>,
+    ) -> Result<(), StoreError> {
         if !self.waiting.is_empty() {
             return Ok(());
         }
@@ -241,7 +258,7 @@ impl Telemetry {
 }
 
 /// Devices that programs play.
-async fn simulated(hub: &Handle) -> Result<BTreeSet<(AgentId, DeviceId)>, Stopped> {
+pub(super) async fn simulated(hub: &Handle) -> Result<BTreeSet<(AgentId, DeviceId)>, Stopped> {
     let mut found = BTreeSet::new();
     for node in hub.nodes().await? {
         let gpus = node.gpus.iter().filter(|gpu| gpu.simulated);
@@ -259,7 +276,7 @@ async fn outcomes(store: &Arc<dyn Store>, mut client: Client, name: &str) -> Res
         let (of, who, after) = (Arc::clone(store), name.to_owned(), cursor);
         let found = tokio::task::spawn_blocking(move || ended(&*of, &who, after)).await??;
         let is_all = found.read < ENTRIES;
-        for (id, key, outcome) in found.outcomes {
+        for (_, id, key, outcome) in found.outcomes {
             client.report(&id.to_string(), &key, &outcome).await?;
             tracing::debug!(brain = name, %id, plan = %outcome.plan, "outcome told");
         }
@@ -275,15 +292,15 @@ async fn outcomes(store: &Arc<dyn Store>, mut client: Client, name: &str) -> Res
 }
 
 /// What a look through the entries found.
-struct Ended {
-    outcomes: Vec<(DecisionId, String, PlanOutcome)>,
+pub(super) struct Ended {
+    pub(super) outcomes: Vec<(Cursor, DecisionId, String, PlanOutcome)>,
     /// The last entry that was looked at.
-    last: Option<Cursor>,
-    read: usize,
+    pub(super) last: Option<Cursor>,
+    pub(super) read: usize,
 }
 
 /// Plans of this brain that ended after the cursor.
-fn ended(store: &dyn Store, name: &str, after: Option<Cursor>) -> Result<Ended, StoreError> {
+pub(super) fn ended(store: &dyn Store, name: &str, after: Option<Cursor>) -> Result<Ended, StoreError> {
     let entries = store.arrived(after, ENTRIES)?;
     let mut found = Ended {
         outcomes: Vec::new(),
@@ -306,7 +323,8 @@ fn ended(store: &dyn Store, name: &str, after: Option<Cursor>) -> Result<Ended, 
                 epoch: arrived.epoch,
                 seq: arrived.entry.seq,
             };
-            found.outcomes.push((entry, record.plan.key.clone(), outcome));
+            let key = record.plan.key.clone();
+            found.outcomes.push((arrived.cursor, entry, key, outcome));
         }
     }
     Ok(found)

@@ -86,7 +86,7 @@ fn a_gpu_that_grows_hot_gets_one_plan_and_a_restart_reads_nothing_twice() {
     while plans.is_empty() && rig.second < 900 {
         // A board that warms by a tenth of a degree a second under a load that grows by half a watt.
         rig.ten_seconds(|second| 40_000 + 100 * second, |second| 80_000 + 500 * second);
-        plans = brain.read(&rig.store, rig.now()).expect("it reads");
+        plans = brain.read(&rig.store, None, rig.now()).expect("it reads");
     }
     let plan = plans.pop().expect("a plan before the limit");
     assert!(plans.is_empty());
@@ -100,6 +100,6 @@ fn a_gpu_that_grows_hot_gets_one_plan_and_a_restart_reads_nothing_twice() {
 
     let mut next = Embedded::open(&rig.store).expect("it is there");
     assert_eq!((next.cursor, &next.brain), (brain.cursor, &brain.brain));
-    assert_eq!(next.read(&rig.store, rig.now()).expect("it reads"), []);
+    assert_eq!(next.read(&rig.store, None, rig.now()).expect("it reads"), []);
     assert_eq!(next.cursor, brain.cursor);
 }

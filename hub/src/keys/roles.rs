@@ -1,8 +1,8 @@
 //! The role documents of this hub, and which of its keys they still name.
 //!
 //! At the first start root, policy and beacon keys are made here, one each, so that a hub works at once. Whoever wants the root and
-//! policy keys elsewhere puts `roles.parcel` and `beacon.key` of `sentinel policy init` into the folder before the first start, or
-//! rotates the roles later and leaves the new policy key elsewhere: then the hub signs nothing but beacons.
+//! policy keys elsewhere starts the hub with `--keys` and the folder of `sentinel policy init`, or rotates the roles later and
+//! leaves the new policy key elsewhere: then the hub signs nothing but beacons.
 //!
 //! Invariants: documents are durable before anyone hears of them; the file only ever grows by what follows.
 //! Read next: `wire/src/roles.rs` (what a chain is), `hub/core/src/roles.rs` (what is done with it).
@@ -16,6 +16,9 @@ use wire::roles::{Pin, Role, RoleChain, RoleError, Roles};
 use wire::{Parcel, RoleName, SignedRoles};
 
 use super::{KeyError, io, read_key, write_secret};
+
+/// The file with the role documents, here and in a folder of `sentinel policy init`.
+const DOCUMENTS: &str = "roles.parcel";
 
 /// Why role documents cannot be read or taken over.
 #[derive(Debug, thiserror::Error)]
@@ -44,9 +47,80 @@ pub enum RoleFileError {
         /// Ours.
         expected: String,
     },
+    /// This hub has others already.
+    #[error(
+        "the role documents in `{given}` are not those of this hub, which agents trust already: leave --keys out, or give another --state folder"
+    )]
+    Others {
+        /// The folder that was given.
+        given: PathBuf,
+    },
+    /// The beacon key and the documents do not belong together.
+    #[error(
+        "`{path}` is not a beacon key of the role documents beside it: give the folder as `sentinel policy init` made it"
+    )]
+    Beacon {
+        /// The key's file.
+        path: PathBuf,
+    },
     /// The disk.
     #[error(transparent)]
     Key(#[from] Box<KeyError>),
+}
+
+/// Takes over the role documents and the beacon key that people made elsewhere; what is there already stays. Blocks.
+///
+/// A second start with the same folder changes nothing, whatever was signed since.
+pub fn take_over(given: &Path, folder: &Path) -> Result<(), RoleFileError> {
+    let documents = documents_in(&given.join(DOCUMENTS))?;
+    let first = documents.first().ok_or(RoleError::NotPinned)?;
+    if folder.join(DOCUMENTS).exists() {
+        let own = documents_in(&folder.join(DOCUMENTS))?;
+        return match own.first().is_some_and(|own| own.pin() == first.pin()) {
+            true => Ok(()),
+            false => Err(RoleFileError::Others {
+                given: given.to_owned(),
+            }),
+        };
+    }
+    let chain = RoleChain::open(&Pin::Document(first.pin()), &documents, &first.read()?.trust_domain)?;
+    let path = given.join("beacon.key");
+    let missing = || Box::new(io("read", &path)(std::io::ErrorKind::NotFound.into()));
+    let beacon = read_key(&path).map_err(Box::new)?.ok_or_else(missing)?;
+    if !names(&chain, RoleName::Beacon, &beacon) {
+        return Err(RoleFileError::Beacon { path });
+    }
+    // The documents last: they are what says that all is there.
+    write_secret(&folder.join("beacon.key"), &beacon.to_bytes()).map_err(Box::new)?;
+    write_documents(&folder.join(DOCUMENTS), &documents)
+}
+
+/// The trust domain of the role documents in a folder; `None`: it has none yet. Blocks.
+pub fn domain_of(folder: &Path) -> Result<Option<String>, RoleFileError> {
+    let path = folder.join(DOCUMENTS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let documents = documents_in(&path)?;
+    let first = documents.first().ok_or(RoleError::NotPinned)?;
+    Ok(Some(first.read()?.trust_domain))
+}
+
+fn documents_in(path: &Path) -> Result<Vec<SignedRoles>, RoleFileError> {
+    let bytes = std::fs::read(path).map_err(|cause| Box::new(io("read", path)(cause)))?;
+    let parcel = Parcel::decode(&bytes).map_err(|cause| RoleFileError::Damaged {
+        path: path.to_owned(),
+        cause,
+    })?;
+    Ok(parcel.roles)
+}
+
+fn write_documents(path: &Path, documents: &[SignedRoles]) -> Result<(), RoleFileError> {
+    let parcel = Parcel {
+        roles: documents.to_vec(),
+        ..Parcel::default()
+    };
+    Ok(write_secret(path, &parcel.encode()).map_err(Box::new)?)
 }
 
 /// What the hub signs with, and what says whether it may.
@@ -72,7 +146,7 @@ impl HubKeys {
     /// Reads the keys in a folder, or makes them when the store is new. Blocks.
     pub fn open(folder: &Path, trust_domain: &str, store_is_new: bool) -> Result<Self, RoleFileError> {
         let file = RoleFile {
-            path: folder.join("roles.parcel"),
+            path: folder.join(DOCUMENTS),
             one_at_a_time: Mutex::new(()),
         };
         let policy_path = folder.join("policy.key");
@@ -156,13 +230,9 @@ impl RoleFile {
     }
 
     fn read(&self, trust_domain: &str) -> Result<RoleChain, RoleFileError> {
-        let bytes = std::fs::read(&self.path).map_err(|cause| Box::new(io("read", &self.path)(cause)))?;
-        let parcel = Parcel::decode(&bytes).map_err(|cause| RoleFileError::Damaged {
-            path: self.path.clone(),
-            cause,
-        })?;
+        let documents = documents_in(&self.path)?;
         // The folder is ours: its first document is the one that agents pin.
-        let first = parcel.roles.first().ok_or(RoleError::NotPinned)?;
+        let first = documents.first().ok_or(RoleError::NotPinned)?;
         let found = first.read()?.trust_domain;
         if found != trust_domain {
             return Err(RoleFileError::Domain {
@@ -171,20 +241,11 @@ impl RoleFile {
                 expected: trust_domain.to_owned(),
             });
         }
-        Ok(RoleChain::open(
-            &Pin::Document(first.pin()),
-            &parcel.roles,
-            trust_domain,
-        )?)
+        Ok(RoleChain::open(&Pin::Document(first.pin()), &documents, trust_domain)?)
     }
 
     fn write(&self, documents: &[SignedRoles]) -> Result<(), RoleFileError> {
-        let parcel = Parcel {
-            roles: documents.to_vec(),
-            ..Parcel::default()
-        };
-        write_secret(&self.path, &parcel.encode()).map_err(Box::new)?;
-        Ok(())
+        write_documents(&self.path, documents)
     }
 
     /// Makes what is missing, and the first document. `is_older`: agents out there know the policy key and nothing else.
@@ -241,6 +302,54 @@ mod tests {
         // Agents that were enrolled with that key accept the first document.
         let ring = Pin::Ring(wire::bundle::KeyRing::single(old.verifying_key().to_bytes()));
         assert!(RoleChain::open(&ring, keys.chain.documents(), "example").is_ok());
+    }
+
+    /// A folder as `sentinel policy init` makes it, with root key 1, policy key 2 and beacon key 3.
+    fn made_elsewhere(domain: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        let first = Roles {
+            version: 1,
+            trust_domain: domain.to_owned(),
+            issued_at: wire::Wall(0),
+            root: single(1),
+            policy: single(2),
+            beacon: single(3),
+        };
+        let document = SignedRoles::unsigned(&first).signed_by(&SigningKey::from_bytes(&[1; 32]));
+        write_documents(&folder.path().join(DOCUMENTS), &[document]).expect("written");
+        std::fs::write(folder.path().join("beacon.key"), [3; 32]).expect("written");
+        folder
+    }
+
+    #[test]
+    fn keys_that_people_made_are_taken_over_once_with_their_trust_domain() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (given, own) = (made_elsewhere("edge.example"), tempfile::tempdir().expect("a folder"));
+        assert_eq!(domain_of(own.path()).expect("none yet"), None);
+        take_over(given.path(), own.path()).expect("taken");
+        take_over(given.path(), own.path()).expect("again is no change");
+        assert_eq!(domain_of(own.path()).expect("there").as_deref(), Some("edge.example"));
+        let mode = std::fs::metadata(own.path().join("beacon.key"))
+            .expect("there")
+            .permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+        let keys = HubKeys::open(own.path(), "edge.example", true).expect("it starts");
+        assert!(keys.policy.is_none() && keys.beacon.is_some());
+        assert!(
+            !own.path().join("root.key").exists(),
+            "no key was made that nobody trusts"
+        );
+        // A hub that has keys of its own does not change its mind.
+        let other = tempfile::tempdir().expect("a folder");
+        HubKeys::open(other.path(), "edge.example", true).expect("made");
+        let refused = take_over(given.path(), other.path()).expect_err("others");
+        assert!(refused.to_string().contains("leave --keys out"), "{refused}");
+        // And a beacon key of somebody else is found at once.
+        std::fs::write(given.path().join("beacon.key"), [9; 32]).expect("written");
+        let fresh = tempfile::tempdir().expect("a folder");
+        let refused = take_over(given.path(), fresh.path()).expect_err("not named");
+        assert!(refused.to_string().contains("not a beacon key"), "{refused}");
+        assert!(!fresh.path().join("beacon.key").exists());
     }
 
     #[test]

@@ -1,32 +1,36 @@
 //! The parts of a rollout in a cluster: observed, measured and changed.
 //!
-//! The canary and the baseline are deployments beside the workload; traffic follows replicas, because a service selects all of them.
+//! The canary and the baseline are deployments beside the workload. Traffic follows replicas, because the workload's services select all
+//! of them; or it is divided by a route or a service's selector, and then the canary's pods stand apart.
+//!
+//! Read next: `kube/measure.rs` (what a canary is judged by), `hub/kube/src/traffic.rs`.
 
 use std::collections::BTreeMap;
 
-use hub_core::rollouts::{Change, Facts, Measured, Role, RoleFacts, Seen};
-use hub_kube::{Cluster, KubeError, TRACK, Workload};
+use hub_core::rollouts::{Change, Facts, Look, Measured, Role, RoleFacts, Route, Seen};
+use hub_kube::{Cluster, KubeError, RouteRef, TRACK, Workload};
 use policy::health::{Pod, deployment as health};
 use wire::kube::DeploymentRef;
 
-use super::{Clusters, deployment, line};
+use super::{Clusters, deployment, line, measure};
 
-const CANARY: &str = "canary";
-const BASELINE: &str = "baseline";
+pub(super) const CANARY: &str = "canary";
+pub(super) const BASELINE: &str = "baseline";
 
 /// The parts as they are now. What could not be read is said to be unread, never to be missing.
-pub async fn observe(clusters: &Clusters, target: &DeploymentRef) -> Facts {
+pub async fn observe(clusters: &Clusters, target: &DeploymentRef, route: Option<&Route>) -> Facts {
     let cluster = match clusters.get(&target.cluster) {
         Ok(cluster) => cluster,
         Err(reason) => return unread(&reason),
     };
     let id = deployment(target);
     let (canary_id, baseline_id) = (id.variant(CANARY), id.variant(BASELINE));
-    let (stable, canary, baseline, autoscaler) = tokio::join!(
+    let (stable, canary, baseline, autoscaler, weight) = tokio::join!(
         cluster.workload(&id),
         cluster.workload(&canary_id),
         cluster.workload(&baseline_id),
         cluster.autoscaler(&id),
+        weight(&cluster, target, route),
     );
     // An autoscaler that cannot be read may be there: then nothing is known of the number of replicas.
     let stable = match (&autoscaler, stable) {
@@ -37,7 +41,7 @@ pub async fn observe(clusters: &Clusters, target: &DeploymentRef) -> Facts {
         stable,
         canary: seen(canary),
         baseline: seen(baseline),
-        weight: Some(0),
+        weight,
         autoscaler: autoscaler.ok().flatten().map(|autoscaler| autoscaler.name),
     }
 }
@@ -46,27 +50,114 @@ pub async fn observe(clusters: &Clusters, target: &DeploymentRef) -> Facts {
 pub async fn observe_and_measure(
     clusters: &Clusters,
     target: &DeploymentRef,
-    measure: bool,
+    look: &Look,
 ) -> (Facts, Option<Measured>) {
-    let facts = observe(clusters, target).await;
-    if !measure {
+    let facts = observe(clusters, target, look.route.as_ref()).await;
+    let Some(measure) = &look.measure else {
         return (facts, None);
-    }
+    };
     let measured = match clusters.get(&target.cluster) {
+        Ok(_) if !measure.analysis.metrics.is_empty() => measure::series(clusters, target, measure, &facts).await,
         Ok(cluster) => canary_health(&cluster, target, &facts).await,
         Err(why) => Measured::Nothing { why },
     };
     (facts, Some(measured))
 }
 
+/// Traffic of the canary, in percent; `None` if it cannot be read. Zero where nothing divides it.
+async fn weight(cluster: &Cluster, target: &DeploymentRef, route: Option<&Route>) -> Option<u8> {
+    let read = match route {
+        None => return Some(0),
+        Some(Route::HttpRoute { .. }) => cluster.route_weight(&route_ref(target, route?)?).await,
+        Some(Route::Service { name }) => {
+            let selected = cluster.selected_variant(&target.namespace, name).await;
+            selected.map(|variant| Some(if variant.as_deref() == Some(CANARY) { 100 } else { 0 }))
+        }
+    };
+    read.inspect_err(|error| tracing::debug!(%target, reason = line(error), "its traffic cannot be read"))
+        .ok()?
+}
+
+async fn set_weight(
+    cluster: &Cluster,
+    target: &DeploymentRef,
+    route: Option<&Route>,
+    percent: u8,
+) -> Result<(), KubeError> {
+    match route {
+        None => Ok(()),
+        Some(Route::Service { name }) => {
+            let variant = (percent > 0).then_some(CANARY);
+            cluster.select_variant(&target.namespace, name, variant).await
+        }
+        Some(route) => match route_ref(target, route) {
+            Some(route) => cluster.set_route_weight(&route, percent).await,
+            None => Ok(()),
+        },
+    }
+}
+
+fn route_ref(target: &DeploymentRef, route: &Route) -> Option<RouteRef> {
+    let Route::HttpRoute {
+        name,
+        stable,
+        canary,
+        baseline,
+    } = route
+    else {
+        return None;
+    };
+    Some(RouteRef {
+        namespace: target.namespace.clone(),
+        name: name.clone(),
+        stable: stable.clone(),
+        canary: canary.clone(),
+        baseline: baseline.clone(),
+    })
+}
+
+/// The service that a part's pods stand apart from, and the service that is theirs, if traffic is divided between services.
+fn services(route: Option<&Route>, role: Role) -> (Option<&str>, Option<&str>) {
+    match route {
+        None => (None, None),
+        Some(Route::Service { name }) => (Some(name), None),
+        Some(Route::HttpRoute {
+            stable,
+            canary,
+            baseline,
+            ..
+        }) => {
+            let theirs = match role {
+                Role::Stable => None,
+                Role::Canary => Some(canary.as_str()),
+                Role::Baseline => baseline.as_deref(),
+            };
+            (Some(stable), theirs)
+        }
+    }
+}
+
 /// Makes changes in their order. The first that fails ends it: the rest may depend on it, and is decided anew.
-pub async fn carry(clusters: &Clusters, target: &DeploymentRef, changes: &[Change]) -> Result<(), String> {
+pub async fn carry(
+    clusters: &Clusters,
+    target: &DeploymentRef,
+    route: Option<&Route>,
+    changes: &[Change],
+) -> Result<(), String> {
     let cluster = clusters.get(&target.cluster)?;
     let id = deployment(target);
     for change in changes {
         let done: Result<(), KubeError> = match change {
             Change::Ensure { role, image, replicas } => match variant(*role) {
-                Some(variant) => cluster.ensure_variant(&id, variant, image, *replicas).await.map(drop),
+                Some(variant) => {
+                    let (apart_from, theirs) = services(route, *role);
+                    if let Some(service) = theirs {
+                        let pointed = cluster.select_variant(&target.namespace, service, Some(variant));
+                        pointed.await.map_err(|error| line(&error))?;
+                    }
+                    let part = (image.as_str(), *replicas);
+                    cluster.ensure_variant(&id, variant, part, apart_from).await.map(drop)
+                }
                 None => cluster.scale(&id, *replicas).await.map(drop),
             },
             Change::Scale { role, replicas } => {
@@ -78,7 +169,7 @@ pub async fn carry(clusters: &Clusters, target: &DeploymentRef, changes: &[Chang
                 Some(variant) => cluster.remove_variant(&id, variant).await.map(drop),
                 None => Ok(()),
             },
-            Change::Weight { .. } => Ok(()),
+            Change::Weight { percent } => set_weight(&cluster, target, route, *percent).await,
         };
         done.map_err(|error| line(&error))?;
     }

@@ -10,6 +10,7 @@ use redb::ReadableTable;
 use wire::codec;
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, Epoch, Seq};
+use wire::time::Wall;
 
 use super::StoreError;
 use super::open::Retention;
@@ -53,7 +54,7 @@ impl Tables<'_> {
     }
 
     /// Writes the rows of a checked batch. An error spoils the whole transaction.
-    pub fn apply(&mut self, batch: &Batch, now_ms: u64) -> Result<(), ApplyError> {
+    pub fn apply(&mut self, batch: &Batch, now_ms: u64, wall: Wall) -> Result<(), ApplyError> {
         for row in &batch.rows {
             match row {
                 Row::Entries {
@@ -63,7 +64,7 @@ impl Tables<'_> {
                     decisions,
                     outcomes,
                 } => {
-                    self.entries(agent, *epoch, raw, decisions)?;
+                    self.entries((agent, *epoch), raw, decisions, wall)?;
                     self.outcomes(agent, *epoch, outcomes)?;
                 }
                 Row::Telemetry {
@@ -126,6 +127,7 @@ impl Tables<'_> {
         }
         if before != self.counters {
             put(&mut self.meta, "meta", b"arrival", &self.counters.arrival.to_be_bytes())?;
+            put(&mut self.meta, "meta", b"entries", &self.counters.entries.to_be_bytes())?;
             put(
                 &mut self.meta,
                 "meta",
@@ -146,10 +148,10 @@ impl Tables<'_> {
 
     fn entries(
         &mut self,
-        agent: &AgentId,
-        epoch: Epoch,
+        (agent, epoch): (&AgentId, Epoch),
         raw: &[RawEntry],
         decisions: &[Seq],
+        wall: Wall,
     ) -> Result<(), ApplyError> {
         let Some(last) = raw.last() else {
             return Ok(());
@@ -161,7 +163,13 @@ impl Tables<'_> {
             rows::write_segment(&key, segment, place.as_mut());
             drop(place);
             let arrival = self.next_arrival();
-            put(&mut self.feed, "feed", &arrival, &key)?;
+            let row = rows::Arrival {
+                key: &key,
+                at_ms: wall.0,
+                before: self.counters.entries,
+            };
+            put(&mut self.feed, "feed", &arrival, &row.row())?;
+            self.counters.entries += segment.len() as u64;
             let end = segment[segment.len() - 1].seq;
             let (here, later) = decisions.split_at(decisions.partition_point(|seq| *seq <= end));
             decisions = later;

@@ -233,6 +233,7 @@ fn work(disk: &Disk) -> u64 {
         }
         let moment = Moment {
             now_ms: commit,
+            wall: wire::time::Wall(0),
             clock: None,
             keep: Retention::default(),
         };

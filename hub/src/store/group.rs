@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 
 use hub_core::Batch;
 use redb::Database;
+use wire::time::Wall;
 
 use super::open::Retention;
 use super::tables::{ApplyError, Tables, put};
@@ -55,6 +56,8 @@ impl Group {
 pub struct Moment<'a> {
     /// The hub's time line.
     pub now_ms: u64,
+    /// The wall clock.
+    pub wall: Wall,
     /// The clock's record, if it is to be written.
     pub clock: Option<&'a [u8]>,
     /// How much telemetry stays.
@@ -111,7 +114,7 @@ fn transact(
         for batch in batches {
             let result = tables.check(batch);
             if result.is_ok() {
-                tables.apply(batch, moment.now_ms).map_err(spoilt)?;
+                tables.apply(batch, moment.now_ms, moment.wall).map_err(spoilt)?;
             }
             completions.push(Completion {
                 token: batch.token,

@@ -10,15 +10,19 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableHandle};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableHandle, WriteTransaction,
+};
 
 use super::StoreError;
+use super::read::{self, ReadError};
 use super::rows::{self, Table, unseal};
 use super::tables::{ApplyError, Tables, put};
 
-/// Format of the rows: 2 has documents and the order of arrival.
-const FORMAT: u32 = 2;
-/// The format before, which is brought up to date when it is opened.
+/// Format of the rows: 2 has documents and the order of arrival, 3 has identities and tokens as documents and knows when and as which
+/// one an entry arrived.
+const FORMAT: u32 = 3;
+/// The oldest format that is brought up to date when it is opened.
 const BEFORE_DOCUMENTS: u32 = 1;
 
 /// How much telemetry stays.
@@ -171,19 +175,15 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
         detail,
     };
     let read = database.begin_read().map_err(|cause| damaged(cause.to_string()))?;
-    let meta = read
-        .open_table(rows::META)
-        .map_err(|cause| damaged(cause.to_string()))?;
-    let sealed = meta
-        .get(&b"format"[..])
-        .map_err(|cause| damaged(cause.to_string()))?
-        .ok_or_else(|| damaged("it has no format row".to_owned()))?;
-    let found = unseal("meta", b"format", sealed.value())?;
-    let format = <[u8; 4]>::try_from(found).map(u32::from_be_bytes).unwrap_or(u32::MAX);
+    let found = read_format(&read).map_err(|error| match error {
+        ReadError::Store(error) => error,
+        ReadError::Database(cause) => damaged(cause.to_string()),
+    })?;
+    let format = found.ok_or_else(|| damaged("it has no format row".to_owned()))?;
     if !(BEFORE_DOCUMENTS..=FORMAT).contains(&format) {
         return Err(StoreError::Format {
             path: file.to_owned(),
-            found: format!("{found:?}"),
+            found: format.to_string(),
             known: FORMAT,
         });
     }
@@ -196,24 +196,30 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes the tables that an older format lacks and puts every stored segment into the order of arrival, in one transaction: a
-/// crash leaves the older format whole. A program of that format refuses the file from then on.
+/// The format that the file says it has; one that is no number is newer than any.
+fn read_format(read: &redb::ReadTransaction) -> Result<Option<u32>, ReadError> {
+    let found = read::setting(read, "format")?;
+    Ok(found.map(|bytes| <[u8; 4]>::try_from(&bytes[..]).map_or(u32::MAX, u32::from_be_bytes)))
+}
+
+/// Brings an older format to the present one, in one transaction: a crash leaves the older format whole. A program of that format
+/// refuses the file from then on.
 fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
     let failed = |cause: redb::Error| StoreError::Database {
         action: "be brought to the present format",
         cause: Box::new(cause),
     };
     let read = database.begin_read().map_err(|cause| failed(cause.into()))?;
-    let is_present = read.open_table(rows::FEED).is_ok();
+    let format = read_format(&read)?.unwrap_or(BEFORE_DOCUMENTS);
     drop(read);
-    if is_present {
+    if format == FORMAT {
         return Ok(());
     }
-    tracing::info!(file = %file.display(), "bringing the store from format {BEFORE_DOCUMENTS} to {FORMAT}");
+    tracing::info!(file = %file.display(), "bringing the store from format {format} to {FORMAT}");
     let transaction = database.begin_write().map_err(|cause| failed(cause.into()))?;
     let result = Tables::open(&transaction)
         .map_err(ApplyError::Spoilt)
-        .and_then(|mut tables| tables.bring_to_format_2());
+        .and_then(|mut tables| tables.bring_up_to_date(&transaction, format));
     match result {
         Ok(()) => transaction.commit().map_err(|cause| failed(cause.into())),
         Err(ApplyError::Refused(error)) => Err(error),
@@ -222,30 +228,75 @@ fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
 }
 
 impl Tables<'_> {
-    fn bring_to_format_2(&mut self) -> Result<(), ApplyError> {
-        let mut arrival = self.counters.arrival;
-        for row in self.entries.iter()? {
-            let (key, _) = row?;
-            arrival += 1;
-            put(&mut self.feed, "feed", &arrival.to_be_bytes(), key.value())?;
+    /// Before format 2 there was no order of arrival, and the order of the keys becomes it; before 3 a row of it held a key alone.
+    fn bring_up_to_date(&mut self, transaction: &WriteTransaction, format: u32) -> Result<(), ApplyError> {
+        let mut order: Vec<(u64, Vec<u8>)> = Vec::new();
+        if format == BEFORE_DOCUMENTS {
+            let keys = self.entries.iter()?.zip(self.counters.arrival + 1..);
+            for (row, arrival) in keys {
+                order.push((arrival, row?.0.value().to_vec()));
+            }
+        } else {
+            for row in self.feed.iter()? {
+                let (arrival, sealed) = row?;
+                let key = unseal("feed", arrival.value(), sealed.value())?.to_vec();
+                order.push((read::number(arrival.value())?, key));
+            }
         }
-        self.counters.arrival = arrival;
-        put(&mut self.meta, "meta", b"arrival", &arrival.to_be_bytes())?;
+        for (arrival, key) in &order {
+            let entries = match self.entries.get(&key[..])? {
+                Some(segment) => rows::open_segment(key, segment.value())?.len() as u64,
+                None => 0,
+            };
+            let row = rows::Arrival {
+                key,
+                at_ms: 0,
+                before: self.counters.entries,
+            };
+            put(&mut self.feed, "feed", &arrival.to_be_bytes(), &row.row())?;
+            self.counters.entries += entries;
+            self.counters.arrival = self.counters.arrival.max(*arrival);
+        }
+        put(&mut self.meta, "meta", b"arrival", &self.counters.arrival.to_be_bytes())?;
+        put(&mut self.meta, "meta", b"entries", &self.counters.entries.to_be_bytes())?;
+        self.adopt_identities(transaction)?;
         put(&mut self.meta, "meta", b"format", &FORMAT.to_be_bytes())
     }
 }
 
-/// Makes a closed store what the format before was: without the tables that came with this one.
+/// Makes a closed store what an older format was: without the tables that came since, with an order of arrival that holds keys alone, and
+/// with identities in tables of their own.
 #[cfg(test)]
-pub fn as_format_1(settings: &StoreSettings) {
+pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Vec<u8>, Vec<u8>)]) {
     let database = builder(settings).open(settings.file()).expect("a store");
     let transaction = database.begin_write().expect("open");
-    for table in rows::SINCE_2 {
-        transaction.delete_table(table).expect("it was there");
+    if format == BEFORE_DOCUMENTS {
+        for table in rows::SINCE_2 {
+            transaction.delete_table(table).expect("it was there");
+        }
+    } else {
+        let mut tables = Tables::open(&transaction).expect("it is there");
+        let mut order: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for row in tables.feed.iter().expect("whole") {
+            let (arrival, sealed) = row.expect("whole");
+            let row = unseal("feed", arrival.value(), sealed.value()).expect("whole");
+            let key = rows::Arrival::read(row).expect("a row").key.to_vec();
+            order.push((arrival.value().to_vec(), key));
+        }
+        for (arrival, key) in order {
+            put(&mut tables.feed, "feed", &arrival, &key).expect("room");
+        }
     }
     {
         let mut meta = transaction.open_table(rows::META).expect("it is there");
-        put(&mut meta, "meta", b"format", &BEFORE_DOCUMENTS.to_be_bytes()).expect("room");
+        put(&mut meta, "meta", b"format", &format.to_be_bytes()).expect("room");
+        for table in [super::format_2::TOKENS, super::format_2::IDENTITIES] {
+            let mut open = transaction.open_table(table).expect("room");
+            for (_, key, value) in identities.iter().filter(|(of, ..)| of.name() == table.name()) {
+                put(&mut open, table.name(), key, value).expect("room");
+            }
+        }
+        meta.remove(&b"entries"[..]).expect("room");
     }
     transaction.commit().expect("room");
     database.close().expect("whole");

@@ -9,13 +9,14 @@ use wire::codec::{take_varint, unzigzag};
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, DecisionId, Digest, Epoch, Generation, Seq};
 use wire::telemetry::is_key;
+use wire::time::Wall;
 use wire::{BundleRef, SignedBundle};
 
 use super::documents;
 use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
-use super::{Arrived, ArrivedBlock, Cursor, StoreError, StoredDecision, Walk};
+use super::{Arrivals, Arrived, ArrivedBlock, Cursor, StoreError, StoredDecision, Walk};
 
 /// Why a read failed.
 #[derive(Debug)]
@@ -82,6 +83,7 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
         let record = unseal("agents", key.value(), sealed.value())?.to_vec();
         let agent = agent_name("agents", key.value())?;
         agents.push(StoredAgent {
+            agent: agent.clone(),
             record,
             heads: heads(read, &agent)?,
             telemetry: match value(read, rows::BLOCK_HEADS, "block-heads", key.value())? {
@@ -231,6 +233,37 @@ pub fn entries(
     Ok(found)
 }
 
+/// Entries before a place, newest first; only the segments that are needed are opened.
+pub fn newest_entries(
+    read: &ReadTransaction,
+    agent: &AgentId,
+    before: Option<(Epoch, Seq)>,
+    limit: usize,
+) -> Read<Vec<(Epoch, RawEntry)>> {
+    let start = rows::agent_key(agent);
+    // A segment that begins at the place or behind it holds nothing before it.
+    let end = match before {
+        Some((epoch, seq)) => rows::place_key(agent, epoch, seq),
+        None => rows::agent_end(agent),
+    };
+    let mut found = Vec::new();
+    for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])?.rev() {
+        let (key, sealed) = row?;
+        let (_, epoch, first) = rows::read_place("entries", key.value())?;
+        let segment = open_segment(key.value(), sealed.value())?;
+        for (index, bytes) in segment.into_iter().enumerate().rev() {
+            if found.len() >= limit {
+                return Ok(found);
+            }
+            let seq = Seq(first.0.saturating_add(index as u64));
+            if before.is_none_or(|before| (epoch, seq) < before) {
+                found.push((epoch, raw_entry(bytes)?));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Entries of all journals after a cursor, in the order of their arrival.
 pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> Read<Vec<Arrived>> {
     let entries = read.open_table(rows::ENTRIES)?;
@@ -238,9 +271,11 @@ pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> R
     let mut found = Vec::new();
     for row in read.open_table(rows::FEED)?.range(&from[..]..)? {
         let (arrival, sealed) = row?;
-        let key = unseal("feed", arrival.value(), sealed.value())?;
+        let rows::Arrival { key, at_ms, before } =
+            rows::Arrival::read(unseal("feed", arrival.value(), sealed.value())?)?;
         let arrival = number(arrival.value())?;
         let (owner, epoch, _) = rows::read_place("feed", key)?;
+        let at = (at_ms != 0).then_some(Wall(at_ms));
         let Some(segment) = entries.get(key)? else {
             continue;
         };
@@ -258,13 +293,30 @@ pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> R
                 owner,
                 epoch,
                 entry,
+                at,
+                number: before + u64::from(index) + 1,
             });
         }
     }
     Ok(found)
 }
 
-fn number(key: &[u8]) -> Result<u64, StoreError> {
+/// Where the order of arrival ends.
+pub fn arrivals(read: &ReadTransaction) -> Read<Arrivals> {
+    let counter = setting(read, "entries")?;
+    let last = match read.open_table(rows::FEED)?.last()? {
+        Some((arrival, _)) => Some(Cursor {
+            arrival: number(arrival.value())?,
+            index: u32::MAX,
+        }),
+        None => None,
+    };
+    let count = counter.map_or(Ok(0), |bytes| number(&bytes))?;
+    Ok(Arrivals { last, count })
+}
+
+/// A number that is a key or a value.
+pub fn number(key: &[u8]) -> Result<u64, StoreError> {
     let bytes = key.try_into().map_err(|_| StoreError::DamagedRow { table: "feed" })?;
     Ok(u64::from_be_bytes(bytes))
 }
@@ -285,6 +337,14 @@ pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<
         }
     }
     Ok(found)
+}
+
+/// Arrival number of the newest block.
+pub fn newest_block(read: &ReadTransaction) -> Read<u64> {
+    match read.open_table(rows::BLOCK_ORDER)?.last()? {
+        Some((arrival, _)) => Ok(number(arrival.value())?),
+        None => Ok(0),
+    }
 }
 
 /// Walks entries from the newest back.

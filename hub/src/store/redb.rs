@@ -24,7 +24,7 @@ use super::tables::put;
 use super::verify::{self, Scan};
 use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
 use super::{
-    Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
+    Arrivals, Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
     StoredDecision, Walk,
 };
 use crate::clock::Clock;
@@ -179,6 +179,15 @@ impl Store for RedbStore {
         self.read(|read| read::entries(read, node, after, limit))
     }
 
+    fn newest_entries(
+        &self,
+        node: &AgentId,
+        before: Option<(Epoch, Seq)>,
+        limit: usize,
+    ) -> Result<Vec<(Epoch, RawEntry)>, StoreError> {
+        self.read(|read| read::newest_entries(read, node, before, limit))
+    }
+
     fn walk_back(&self, node: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Result<(), StoreError> {
         self.read(|read| read::walk_back(read, node, each))
     }
@@ -233,8 +242,16 @@ impl Store for RedbStore {
         self.read(|read| read::arrived(read, after, limit))
     }
 
+    fn arrivals(&self) -> Result<Arrivals, StoreError> {
+        self.read(read::arrivals)
+    }
+
     fn blocks_arrived(&self, after: u64, limit: usize) -> Result<Vec<ArrivedBlock>, StoreError> {
         self.read(|read| read::blocks_arrived(read, after, limit))
+    }
+
+    fn newest_block(&self) -> Result<u64, StoreError> {
+        self.read(read::newest_block)
     }
 
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError> {

@@ -38,25 +38,20 @@ pub const BUNDLES: Table = Table::new("bundles");
 pub const COMMANDS: Table = Table::new("commands");
 /// Name -> value: format, counters, the core's own record, given turns, settings of the shell.
 pub const META: Table = Table::new("meta");
-/// Token hash -> enrolment's record.
-pub const TOKENS: Table = Table::new("tokens");
-/// Agent -> enrolment's record.
-pub const IDENTITIES: Table = Table::new("identities");
-
 /// (kind, id) -> the newest revision of a document.
 pub const DOCUMENTS: Table = Table::new("documents");
 /// (kind, unique key) -> id of the document that has it.
 pub const DOCUMENT_KEYS: Table = Table::new("document-keys");
 /// (kind, index, value, id) -> nothing: list indexes, and under [`LIVE`] the documents that are loaded at the start.
 pub const DOCUMENT_INDEX: Table = Table::new("document-index");
-/// Arrival number -> key in [`ENTRIES`]: every segment of every journal in the order in which it was stored.
+/// Arrival number -> [`Arrival`]: every segment of every journal in the order in which it was stored.
 pub const FEED: Table = Table::new("feed");
 
 /// Tables that stores of format 1 do not have.
 pub const SINCE_2: [Table; 4] = [DOCUMENTS, DOCUMENT_KEYS, DOCUMENT_INDEX, FEED];
 
 /// Every table, so that all exist from the first commit on.
-pub const ALL: [Table; 18] = [
+pub const ALL: [Table; 16] = [
     ENTRIES,
     HEADS,
     DECISIONS,
@@ -69,8 +64,6 @@ pub const ALL: [Table; 18] = [
     BUNDLES,
     COMMANDS,
     META,
-    TOKENS,
-    IDENTITIES,
     DOCUMENTS,
     DOCUMENT_KEYS,
     DOCUMENT_INDEX,
@@ -190,6 +183,40 @@ pub fn read_place(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch, Se
         Epoch(number(name_bytes + 1)),
         Seq(number(name_bytes + 9)),
     ))
+}
+
+/// One segment in the order of arrival.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival<'a> {
+    /// Its key in [`ENTRIES`].
+    pub key: &'a [u8],
+    /// When it was stored, wall time in milliseconds; 0 where that was not kept.
+    pub at_ms: i64,
+    /// Entries of all journals that arrived before it.
+    pub before: u64,
+}
+
+impl<'a> Arrival<'a> {
+    /// Its row.
+    pub fn row(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(self.key.len() + 16);
+        row.extend_from_slice(self.key);
+        row.extend_from_slice(&self.at_ms.to_be_bytes());
+        row.extend_from_slice(&self.before.to_be_bytes());
+        row
+    }
+
+    /// Reads a row.
+    pub fn read(row: &'a [u8]) -> Result<Self, StoreError> {
+        let damaged = || StoreError::DamagedRow { table: "feed" };
+        let (rest, before) = row.split_last_chunk::<8>().ok_or_else(damaged)?;
+        let (key, at_ms) = rest.split_last_chunk::<8>().ok_or_else(damaged)?;
+        Ok(Self {
+            key,
+            at_ms: i64::from_be_bytes(*at_ms),
+            before: u64::from_be_bytes(*before),
+        })
+    }
 }
 
 /// A checksum over table, key and value.

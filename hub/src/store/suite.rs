@@ -366,6 +366,17 @@ fn walking_back_begins_at_the_newest_entry() {
         })
         .expect("whole");
     assert_eq!(seen, [(2, 2), (2, 1), (1, 3), (1, 2)]);
+    // Page by page, also from the middle of a segment.
+    let page = |before: Option<(u64, u64)>, limit| -> Vec<(u64, u64)> {
+        let before = before.map(|(epoch, seq)| (Epoch(epoch), Seq(seq)));
+        let found = bench.store.newest_entries(&agent("edge-03"), before, limit);
+        let found = found.expect("whole").into_iter();
+        found.map(|(epoch, raw)| (epoch.0, raw.seq.0)).collect()
+    };
+    assert_eq!(page(None, 2), [(2, 2), (2, 1)]);
+    assert_eq!(page(Some((2, 1)), 2), [(1, 3), (1, 2)]);
+    assert_eq!(page(Some((1, 3)), 9), [(1, 2), (1, 1)]);
+    assert_eq!(page(Some((1, 1)), 9), []);
 }
 
 #[test]
@@ -653,20 +664,89 @@ fn entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_curso
 }
 
 #[test]
-fn a_store_of_the_format_before_is_brought_up_to_date_with_everything_in_it() {
+fn an_entry_knows_when_and_as_which_one_it_arrived() {
     let mut bench = Bench::new();
-    let mut chain = Chain::new("edge-03", 1);
-    let raw = chain.notes(3);
-    bench.put(vec![chain.row(raw.clone())]).expect("stored");
-    bench.store.close().expect("closes");
-    super::open::as_format_1(&StoreSettings::new(bench.folder.path().join("store")));
-    let mut bench = bench.reopen_closed();
-    let arrived = bench.store.arrived(None, 10).expect("whole");
-    assert_eq!(
-        arrived.iter().map(|one| &one.entry).collect::<Vec<_>>(),
-        raw.iter().collect::<Vec<_>>()
+    let mut node = Chain::new("edge-03", 1);
+    for _ in 0..3 {
+        let raw = node.notes(2);
+        bench.put(vec![node.row(raw)]).expect("stored");
+    }
+    let bench = bench.reopen();
+    let all = bench.store.arrived(None, 100).expect("whole");
+    let numbers: Vec<u64> = all.iter().map(|one| one.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6]);
+    assert_eq!(bench.store.arrivals().expect("whole").count, 6);
+    let now = crate::clock::wall();
+    assert!(
+        all.iter()
+            .all(|one| one.at.is_some_and(|at| at <= now && now.0 - at.0 < 600_000))
     );
-    bench
-        .put(vec![Row::Put(document("a", 1, "red"))])
-        .expect("has the new tables");
+}
+
+#[test]
+fn stores_of_the_formats_before_are_brought_up_to_date_with_everything_in_them() {
+    for format in [1, 2] {
+        let mut bench = Bench::new();
+        let mut chain = Chain::new("edge-03", 1);
+        let raw = chain.notes(3);
+        bench.put(vec![chain.row(raw.clone())]).expect("stored");
+        bench.store.close().expect("closes");
+        super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), format, &[]);
+        let mut bench = bench.reopen_closed();
+        let arrived = bench.store.arrived(None, 10).expect("whole");
+        assert_eq!(
+            arrived.iter().map(|one| &one.entry).collect::<Vec<_>>(),
+            raw.iter().collect::<Vec<_>>()
+        );
+        assert!(arrived.iter().all(|one| one.at.is_none()), "that was not kept");
+        assert_eq!(bench.store.arrivals().expect("whole").count, 3);
+        bench
+            .put(vec![Row::Put(document("a", 1, "red"))])
+            .expect("has the new tables");
+    }
+}
+
+#[test]
+fn identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stays_one() {
+    use super::format_2::{AgentRecord, IDENTITIES, TOKENS, TokenRecord};
+    let bench = Bench::new();
+    bench.store.close().expect("closes");
+    let hash = Digest([7; 32]);
+    let token = TokenRecord {
+        name: None,
+        site: "lab".to_owned(),
+        made: Wall(1),
+        ends: Wall(2),
+        used_by: Some(agent("edge-03")),
+    };
+    let identity = AgentRecord {
+        agent: agent("edge-03"),
+        site: "lab".to_owned(),
+        node_key: [9; 32],
+        generation: 4,
+        leaf_key: Digest([5; 32]),
+        ends: Wall(3),
+        joined: Wall(1),
+        token: hash,
+        rejoins: 2,
+        recent_rejoins: vec![Wall(2)],
+        denied: Some("stolen".to_owned()),
+        any_generation: false,
+    };
+    let rows = [
+        (TOKENS, hash.0.to_vec(), wire::codec::encode(&token)),
+        (IDENTITIES, b"edge-03".to_vec(), wire::codec::encode(&identity)),
+    ];
+    super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), 2, &rows);
+    let bench = bench.reopen_closed();
+    let read = |kind: &str, id: &str| bench.store.document(kind, id).expect("whole").expect("it is there");
+    let row = read("agent", "edge-03");
+    let found: hub_core::Identity = hub_core::decode_document(&row.id, &row.record).expect("ours");
+    assert_eq!((found.node_key, found.generation, found.rejoins), (Some([9; 32]), 4, 2));
+    assert_eq!(found.shut.map(|shut| shut.reason).as_deref(), Some("stolen"));
+    let row = read("join-token", &hash.to_string());
+    let found: hub_core::JoinToken = hub_core::decode_document(&row.id, &row.record).expect("ours");
+    assert_eq!((found.hash, found.used_by), (hash, Some(agent("edge-03"))));
+    let live = bench.store.recover().expect("whole").documents;
+    assert_eq!(live.len(), 2);
 }

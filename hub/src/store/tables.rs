@@ -16,6 +16,8 @@ pub struct Counters {
     pub arrival: u64,
     /// Bytes of all telemetry blocks.
     pub block_bytes: u64,
+    /// Entries of all journals that have arrived.
+    pub entries: u64,
 }
 
 /// A write transaction with its tables open.
@@ -33,10 +35,6 @@ pub struct Tables<'t> {
     pub(super) commands: Open<'t>,
     /// For the shell's settings.
     pub meta: Open<'t>,
-    /// For enrolment.
-    pub tokens: Open<'t>,
-    /// For enrolment.
-    pub identities: Open<'t>,
     pub(super) documents: Open<'t>,
     pub(super) document_keys: Open<'t>,
     pub(super) document_index: Open<'t>,
@@ -53,6 +51,7 @@ impl<'t> Tables<'t> {
         let counters = Counters {
             arrival: counter(&meta, "arrival")?,
             block_bytes: counter(&meta, "block-bytes")?,
+            entries: counter(&meta, "entries")?,
         };
         Ok(Self {
             entries: open(rows::ENTRIES)?,
@@ -67,8 +66,6 @@ impl<'t> Tables<'t> {
             bundles: open(rows::BUNDLES)?,
             commands: open(rows::COMMANDS)?,
             meta,
-            tokens: open(rows::TOKENS)?,
-            identities: open(rows::IDENTITIES)?,
             documents: open(rows::DOCUMENTS)?,
             document_keys: open(rows::DOCUMENT_KEYS)?,
             document_index: open(rows::DOCUMENT_INDEX)?,

@@ -179,7 +179,8 @@ impl Writer {
     }
 
     fn commit(&mut self, group: Group) -> (Vec<Completion>, Option<String>) {
-        let now_ms = self.shared.clock.now().mono.0;
+        let now = self.shared.clock.now();
+        let (now_ms, wall) = (now.mono.0, now.wall);
         let clock = match self.clock_written_ms {
             Some(then) if now_ms < then + CLOCK_EVERY_MS => None,
             _ => Some(self.shared.clock.record()),
@@ -192,7 +193,16 @@ impl Writer {
             };
             let clock = clock.as_deref();
             let keep = self.shared.settings.retention;
-            write_group(database, group, Moment { now_ms, clock, keep })
+            write_group(
+                database,
+                group,
+                Moment {
+                    now_ms,
+                    wall,
+                    clock,
+                    keep,
+                },
+            )
         };
         match written {
             Ok(completions) => {

@@ -22,6 +22,17 @@ pub enum Event {
         number: u64,
         /// Merged, or closed without it.
         merged: bool,
+        /// The commit that the merge made.
+        merged_as: Option<String>,
+        /// Closed with an explicit no.
+        rejected: bool,
+    },
+    /// A commit was taken back on the default branch.
+    Reverted {
+        /// `owner/name`.
+        repository: String,
+        /// The commit that was taken back.
+        commit: String,
     },
     /// Nothing to do, and why: a stable code.
     Ignored(String),
@@ -71,6 +82,7 @@ fn github(name: &str, value: &Value) -> Event {
         "workflow_run" | "workflow_job" | "check_run" => completed(name, value),
         "status" => status(value),
         "pull_request" => pull_request(value),
+        "push" => push(value),
         other => ignored(format!("event({other})")),
     }
 }
@@ -128,8 +140,44 @@ fn pull_request(value: &Value) -> Event {
             repository: text(&value["repository"]["full_name"]),
             number,
             merged: request["merged"].as_bool().unwrap_or(false),
+            merged_as: request["merge_commit_sha"].as_str().map(str::to_owned),
+            rejected: request["labels"].as_array().into_iter().flatten().any(says_no),
         },
         None => ignored("incomplete"),
+    }
+}
+
+/// A label by which people say that they do not want it.
+fn says_no(label: &Value) -> bool {
+    let name = label["name"].as_str().unwrap_or_default().to_ascii_lowercase();
+    [
+        "wontfix",
+        "won't fix",
+        "invalid",
+        "rejected",
+        "not planned",
+        "not-planned",
+    ]
+    .contains(&name.as_str())
+}
+
+/// git's own words in the message of a revert: `This reverts commit SHA.`
+fn push(value: &Value) -> Event {
+    let repository = &value["repository"];
+    let is_default = value["ref"].as_str().and_then(|name| name.strip_prefix("refs/heads/"))
+        == repository["default_branch"].as_str();
+    let messages = value["commits"].as_array().into_iter().flatten();
+    let reverted = messages.filter_map(|commit| {
+        let (_, after) = commit["message"].as_str()?.split_once("This reverts commit ")?;
+        let id: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
+        (id.len() >= 7).then_some(id)
+    });
+    match reverted.last().filter(|_| is_default) {
+        Some(commit) => Event::Reverted {
+            repository: text(&repository["full_name"]),
+            commit,
+        },
+        None => ignored("event(push)"),
     }
 }
 
@@ -156,14 +204,22 @@ fn gitlab(value: &Value) -> Event {
                 return ignored(format!("not_candidate({status})"));
             }
             let web = text(&project["web_url"]);
-            let id = pipeline["id"].as_u64().unwrap_or_default();
+            // The first job that failed and may not explains the pipeline.
+            let job =
+                value["builds"].as_array().into_iter().flatten().find(|job| {
+                    job["status"].as_str() == Some("failed") && job["allow_failure"].as_bool() != Some(true)
+                });
+            let (check, log_url) = match job {
+                Some(job) => (text(&job["name"]), format!("{web}/-/jobs/{}", job["id"])),
+                None => ("pipeline".to_owned(), format!("{web}/-/pipelines/{}", pipeline["id"])),
+            };
             failed(Failed {
                 repository: text(&project["path_with_namespace"]),
                 commit: text(&pipeline["sha"]),
-                check: "pipeline".to_owned(),
+                check,
                 branch: text(&pipeline["ref"]),
                 default_branch: text(&project["default_branch"]),
-                log_url: format!("{web}/-/pipelines/{id}"),
+                log_url,
                 from_fork: false,
             })
         }
@@ -192,18 +248,15 @@ fn gitlab_job(value: &Value) -> Event {
         check: text(&value["build_name"]),
         branch: text(&value["ref"]),
         default_branch: text(&value["project"]["default_branch"]),
-        log_url: text(&value["project"]["web_url"]),
+        log_url: format!("{}/-/jobs/{}", text(&value["project"]["web_url"]), value["build_id"]),
         from_fork: false,
     })
 }
 
-/// Without a repository, a commit and a check there is nothing to fix; our own branches are judged by their own pull request.
+/// Without a repository, a commit and a check there is nothing to fix.
 fn failed(found: Failed) -> Event {
     if found.repository.is_empty() || found.commit.is_empty() || found.check.is_empty() {
         return ignored("incomplete");
-    }
-    if found.branch.starts_with("patchbot/") {
-        return ignored("bot_loop");
     }
     Event::Failed(found)
 }
@@ -277,22 +330,41 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_our_own_branch_makes_no_task() {
-        let body = github_run("failure").replace("\"main\", \"head_sha\"", "\"patchbot/lint/1\", \"head_sha\"");
-        assert_eq!(
-            read(Provider::Github, "workflow_run", body.as_bytes()),
-            Ok(ignored("bot_loop"))
-        );
-    }
-
-    #[test]
     fn the_end_of_a_pull_request_is_told() {
         let body = br#"{"action": "closed", "pull_request": {"number": 3, "merged": true}, "repository": {"full_name": "a/b"}}"#;
         let expected = Event::PullRequestEnded {
             repository: "a/b".to_owned(),
             number: 3,
             merged: true,
+            merged_as: None,
+            rejected: false,
         };
         assert_eq!(read(Provider::Gitea, "pull_request", body), Ok(expected));
+        let body = br#"{"action": "closed", "pull_request": {"number": 3, "labels": [{"name": "wontfix"}]}, "repository": {"full_name": "a/b"}}"#;
+        assert!(matches!(
+            read(Provider::Github, "pull_request", body),
+            Ok(Event::PullRequestEnded {
+                merged: false,
+                rejected: true,
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn a_revert_on_the_default_branch_is_told_and_one_elsewhere_is_not() {
+        let push = |branch: &str| {
+            let body = format!(
+                r#"{{"ref": "refs/heads/{branch}", "repository": {{"full_name": "a/b", "default_branch": "main"}},
+                "commits": [{{"message": "Revert \"fix\"\n\nThis reverts commit 0a1b2c3d4e.\n"}}]}}"#
+            );
+            read(Provider::Gitea, "push", body.as_bytes())
+        };
+        let expected = Event::Reverted {
+            repository: "a/b".to_owned(),
+            commit: "0a1b2c3d4e".to_owned(),
+        };
+        assert_eq!(push("main"), Ok(expected));
+        assert_eq!(push("topic"), Ok(ignored("event(push)")));
     }
 }

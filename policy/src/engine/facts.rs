@@ -207,7 +207,14 @@ impl Judge {
             | ActionKind::ReleasePowerCap
             | ActionKind::Restart
             | ActionKind::Unthrottle
-            | ActionKind::Notify { .. } => None,
+            | ActionKind::Notify { .. }
+            | ActionKind::LockClocks { .. }
+            | ActionKind::UnlockClocks
+            | ActionKind::Cordon
+            | ActionKind::Uncordon
+            | ActionKind::Drain
+            | ActionKind::ResetGpu
+            | ActionKind::Reboot => None,
         }
     }
 }

@@ -31,9 +31,8 @@ pub(crate) fn details_in(facts: &[Fact], action: &Action) -> Details {
     let next = match action.kind {
         ActionKind::PowerCap { milliwatts } => Some(i64::from(milliwatts)),
         ActionKind::ReleasePowerCap => of_device(MAX),
-        ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
-            return Details::NONE.clone();
-        }
+        // Locked clocks lower what is drawn and not what may be.
+        _ => return Details::NONE.clone(),
     };
     let change = next.zip(of_device(CAP)).map(|(next, cap)| next.saturating_sub(cap));
     Details {
@@ -54,9 +53,7 @@ impl Judge {
         let (has_range, has_cap) = match action.kind {
             ActionKind::PowerCap { .. } => (true, uses_power),
             ActionKind::ReleasePowerCap => (uses_power, uses_power),
-            ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
-                (false, false)
-            }
+            _ => (false, false),
         };
         let range = self.ranges.iter().find(|(device, _)| *device == action.target);
         let range = range.filter(|_| has_range).map(|(_, range)| *range);

@@ -110,7 +110,7 @@ impl Confidence {
 
     pub fn what(&self, part: u8) -> String {
         match part {
-            0 => "calibrated lower bound of success".to_owned(),
+            0 => "calibrated lower bound of success, counted by the hub from past outcomes".to_owned(),
             1 => "outcomes behind the calibration".to_owned(),
             3 => "expected benefit, against expected harm and cost".to_owned(),
             _ => "irreversible".to_owned(),

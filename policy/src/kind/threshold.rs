@@ -464,7 +464,7 @@ fn read_then(fields: &mut Fields<'_>) -> Option<Then> {
     let kind = fields.need_choice("action", ActionKind::NAMES, "what to do");
     let to = fields.text(
         "to",
-        "power_cap: the limit (220 W); throttle: the share of a core (50 %)",
+        "power_cap: the limit (220 W); throttle: the share of a core (50 %); lock_clocks: the greatest clock (1200 MHz)",
     );
     let message = fields.text("message", "notify: what people are told");
     let target = fields.text("target", "do it to this device instead of the one that was read");
@@ -488,15 +488,14 @@ fn read_then(fields: &mut Fields<'_>) -> Option<Then> {
         }
         value.filter(|_| wanted)
     };
-    let to = takes("to", to, matches!(name, "power_cap" | "throttle"));
+    let to = takes("to", to, matches!(name, "power_cap" | "throttle" | "lock_clocks"));
     let message = takes("message", message, name == "notify");
     let kind = match name {
         "power_cap" => actions::power_cap(&to?),
         "throttle" => actions::throttle(&to?),
         "notify" => actions::notify(&message?),
-        "release_power_cap" => Ok(ActionKind::ReleasePowerCap),
-        "restart" => Ok(ActionKind::Restart),
-        _ => Ok(ActionKind::Unthrottle),
+        "lock_clocks" => actions::lock_clocks(&to?),
+        plain => Ok(actions::without_parameter(plain)?),
     };
     let amount = kind.as_ref().ok().and_then(actions::amount);
     if let Some(why) = amount.and_then(|(value, unit)| units::implausible(value, unit)) {

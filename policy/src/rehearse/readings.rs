@@ -235,7 +235,7 @@ impl Readings {
 fn condition_of<'a>(bundle: &'a Bundle, origin: &Origin) -> Option<&'a Threshold> {
     match origin {
         Origin::Rule { rule } | Origin::Cleared { rule } => bundle.rule(rule)?.kind.condition(),
-        Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } => None,
+        Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } | Origin::Fault { .. } => None,
     }
 }
 

@@ -63,6 +63,7 @@ impl OnlyDraft {
     pub fn wanted_by(&self) -> &str {
         match &self.origin {
             Origin::Rule { rule } | Origin::Cleared { rule } => rule,
+            Origin::Fault { code } => code,
             Origin::Command { who, .. } | Origin::Local { who, .. } | Origin::Plan { who, .. } => who,
         }
     }

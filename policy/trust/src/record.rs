@@ -34,7 +34,6 @@ pub struct Record {
     harmed_at_ms: Option<u64>,
     predictions: u64,
     censored: u64,
-    lost: u64,
     changes: VecDeque<Change>,
 }
 
@@ -49,18 +48,14 @@ pub struct Standing {
     pub since_ms: u64,
     /// The scores, with the reliability plot; `None` before the first outcome.
     pub scores: Option<Scores>,
-    /// Evidence that it claims too much; 20 is the alarm.
+    /// Evidence that it claims too much; [`ALARM`] is enough.
     pub evidence_over: f64,
     /// Evidence that it claims too little; it only informs.
     pub evidence_under: f64,
-    /// Predictions taken.
+    /// Predictions whose outcome was told, also those that could not be told.
     pub predictions: u64,
     /// Outcomes that could not be told.
     pub censored: u64,
-    /// Predictions whose outcome never came.
-    pub lost: u64,
-    /// Whether more than 2 % are lost, which is a fault of ours or the brain's.
-    pub loses_too_many: bool,
     /// What keeps it from the next tier; `None` at the highest one, or when the next outcome may bring it.
     pub next_tier_lacks: Option<String>,
     /// The last changes of tier, oldest first.
@@ -68,7 +63,8 @@ pub struct Standing {
 }
 
 impl Record {
-    pub(crate) fn new(model: &str, now_ms: u64) -> Self {
+    /// Nothing is known yet: the lowest tier. `model` may be empty until the brain has predicted something.
+    pub fn new(model: &str, now_ms: u64) -> Self {
         Self {
             model: model.to_owned(),
             tier: Tier::T0,
@@ -79,18 +75,22 @@ impl Record {
             harmed_at_ms: None,
             predictions: 0,
             censored: 0,
-            lost: 0,
             changes: VecDeque::new(),
         }
     }
 
-    pub(crate) const fn tier(&self) -> Tier {
+    /// What it may do without a person.
+    pub const fn tier(&self) -> Tier {
         self.tier
     }
 
+    /// The version of the model that answers now; empty before its first prediction.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
     /// A prediction came from this model. A new one starts a tier lower and inherits ten outcomes' worth of the record.
-    pub(crate) fn answers_as(&mut self, model: &str, now_ms: u64) -> Option<Change> {
-        self.predictions += 1;
+    pub fn predicted(&mut self, model: &str, now_ms: u64) -> Option<Change> {
         if self.model == model {
             return None;
         }
@@ -105,12 +105,11 @@ impl Record {
         self.move_to(self.tier.below(), Why::NewModel { model }, now_ms)
     }
 
-    pub(crate) fn lost(&mut self) {
-        self.lost += 1;
-    }
-
-    /// Takes an outcome, and says whether it moves the tier.
-    pub(crate) fn joined(&mut self, claim_bp: u16, seen: Seen, harmful: bool, now_ms: u64) -> Option<Change> {
+    /// Takes the outcome of a prediction that claimed this chance, and says whether it moves the tier. Call it once for each.
+    ///
+    /// `harmful`: it was undone because its effect did not come, or a new high fault followed within 30 minutes.
+    pub fn outcome(&mut self, claim_bp: u16, seen: Seen, harmful: bool, now_ms: u64) -> Option<Change> {
+        self.predictions += 1;
         let harm = harmful && self.harms_again(now_ms);
         let came_true = match seen {
             Seen::CameTrue => !harmful,
@@ -187,7 +186,7 @@ impl Record {
     }
 
     /// Moves the tier and remembers why. An alarm is kept even at the lowest tier, so that people see it.
-    pub(crate) fn move_to(&mut self, to: Tier, why: Why, now_ms: u64) -> Option<Change> {
+    fn move_to(&mut self, to: Tier, why: Why, now_ms: u64) -> Option<Change> {
         let alarm = matches!(why, Why::Overconfident { .. });
         if to == self.tier && !alarm {
             return None;
@@ -209,11 +208,24 @@ impl Record {
         Some(change)
     }
 
-    pub(crate) fn calibrated(&self, claim: f64, now_ms: u64) -> Calibrated {
+    /// A person sets the tier, up or down. Returns `None` if it was that already.
+    pub fn grant(&mut self, tier: Tier, by: &str, now_ms: u64) -> Option<Change> {
+        self.move_to(tier, Why::Granted { by: by.to_owned() }, now_ms)
+    }
+
+    /// What a claim is worth, by the past: rules judge by [`Calibrated::at_least`], never by the claim.
+    pub fn calibrated(&self, claim_bp: u16, now_ms: u64) -> Calibrated {
+        let claim = f64::from(claim_bp.min(10_000)) / 10_000.0;
         score::calibrate(&self.joined, claim, now_ms)
     }
 
-    pub(crate) fn standing(&self, now_ms: u64) -> Standing {
+    /// As many equally weighted outcomes would say as much as those that are kept.
+    pub fn effective(&self, now_ms: u64) -> f64 {
+        score::scores(&self.joined, now_ms).map_or(0.0, |scores| scores.effective)
+    }
+
+    /// Everything that is known, for people.
+    pub fn standing(&self, now_ms: u64) -> Standing {
         let scores = score::scores(&self.joined, now_ms);
         let lacks = self.tier.above().and_then(|above| match &scores {
             Some(scores) => self.earns(above, scores, now_ms).err(),
@@ -228,8 +240,6 @@ impl Record {
             evidence_under: self.bet.under(),
             predictions: self.predictions,
             censored: self.censored,
-            lost: self.lost,
-            loses_too_many: self.predictions >= 50 && self.lost * 50 > self.predictions,
             next_tier_lacks: lacks,
             changes: self.changes.iter().cloned().collect(),
         }

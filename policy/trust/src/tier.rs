@@ -5,6 +5,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use wire::action::RiskClass;
 
 use crate::alarm::CALM;
 use crate::beta;
@@ -13,20 +14,57 @@ use crate::score::Scores;
 /// What a brain may do without a person.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Tier {
-    /// Shadow: its plans are judged and recorded, never run.
+    /// Shadow: its plans are judged and recorded. Nothing runs unless a person approves it.
     #[default]
     T0,
-    /// Advice: a person approves each plan.
+    /// Advice, which its record has shown to be worth reading: a person still approves each plan.
     T1,
-    /// Bounded: low and medium risk without a person, in one domain, at half the rate.
+    /// Bounded: up to medium risk without a person, within one site, at half of the rate that the plan allows itself.
     T2,
-    /// Full, within policy.
+    /// Full, within policy; what cannot be taken back needs a person all the same.
     T3,
 }
 
 impl Tier {
-    /// What rate limits and blast radii are multiplied with, in hundredths.
-    pub const fn multiplier_percent(self) -> u8 {
+    /// All of them, the lowest first.
+    pub const ALL: [Self; 4] = [Self::T0, Self::T1, Self::T2, Self::T3];
+
+    /// The short name: `T2`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::T0 => "T0",
+            Self::T1 => "T1",
+            Self::T2 => "T2",
+            Self::T3 => "T3",
+        }
+    }
+
+    /// The tier with this short name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|tier| tier.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The lowest tier that lets a brain act without a person at this risk; `None` if none does.
+    ///
+    /// Capping power is of the class `safety`, and yet it needs a tier: what a rule on the node does at its limit is a reflex, what
+    /// a brain does minutes before is a prediction.
+    pub const fn needed_for(class: RiskClass) -> Option<Self> {
+        match class {
+            RiskClass::Safety | RiskClass::Low | RiskClass::Medium => Some(Self::T2),
+            RiskClass::High => Some(Self::T3),
+            RiskClass::Irreversible => None,
+        }
+    }
+
+    /// Whether it ends at the borders of a site.
+    pub const fn is_bounded(self) -> bool {
+        !matches!(self, Self::T3)
+    }
+
+    /// What limits on how often a brain acts are multiplied with, in hundredths.
+    pub const fn rate_percent(self) -> u32 {
         match self {
             Self::T0 | Self::T1 => 0,
             Self::T2 => 50,
@@ -84,7 +122,7 @@ pub struct Change {
 pub enum Why {
     /// The alarm: claims were higher than what came true.
     Overconfident {
-        /// The evidence, 20 and more.
+        /// The evidence, 40 and more.
         evidence: f64,
         /// Over so many outcomes.
         outcomes: u32,
@@ -100,11 +138,6 @@ pub enum Why {
     NewModel {
         /// Its version.
         model: String,
-    },
-    /// What it predicts from has changed.
-    Drift {
-        /// The population stability index in hundredths, above 25.
-        psi_percent: u32,
     },
     /// The record allows it.
     Earned {
@@ -124,13 +157,12 @@ impl fmt::Display for Why {
             Self::Overconfident { evidence, outcomes } => {
                 write!(
                     f,
-                    "it claims more than comes true: evidence {evidence:.0} of 20 after {outcomes} outcomes"
+                    "it claims more than comes true: evidence {evidence:.0} of 40 after {outcomes} outcomes"
                 )
             }
             Self::NoSkill { skill } => write!(f, "always claiming the base rate would be better: skill {skill:.2}"),
             Self::Harm => f.write_str("two of its actions did harm within 24 h"),
             Self::NewModel { model } => write!(f, "another model answers: {model}"),
-            Self::Drift { psi_percent } => write!(f, "what it predicts from has changed: PSI 0.{psi_percent:02}"),
             Self::Earned { outcomes } => write!(f, "its record allows it: {outcomes} outcomes"),
             Self::Granted { by } => write!(f, "{by} granted it"),
         }

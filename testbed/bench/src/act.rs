@@ -133,6 +133,7 @@ fn outcome_after(lab: &Lab, action: &str, after: i64) -> Result<Option<i64>, Str
         let entries = lab.items(&["get", "entries", "--node", "act-1", "--limit", "2000"])?;
         let outcome = entries
             .iter()
+            .rev()
             .find(|entry| entry["kind"] == "outcome" && entry["seq"].as_u64() > row["seq"].as_u64());
         return Ok(outcome.and_then(at).map(|wall| wall.0));
     }

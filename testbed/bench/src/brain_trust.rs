@@ -1,8 +1,8 @@
 //! `brain-trust`: how soon a brain that claims nine in ten and is right six times in ten loses its tier, and how often an honest one does.
 //!
-//! Counted in outcomes through the whole ledger, over many seeded brains. There is no peer: nobody else grades a predictor.
+//! Counted in outcomes through the whole record, over many seeded brains. There is no peer: nobody else grades a predictor.
 
-use policy_trust::{Ledger, Prediction, Seen, Tier, Told, Why};
+use policy_trust::{Record, Seen, Tier, Why};
 
 use crate::report::{Figure, Goal, quantile};
 
@@ -32,41 +32,26 @@ pub fn run() -> Result<Vec<Figure>, String> {
 
 /// After how many outcomes a brain of the second tier falls to the lowest, if it does.
 fn demoted(seed: u64, truth: f64) -> Result<Option<u32>, String> {
-    let mut ledger = Ledger::default();
-    ledger.grant("brain", "power_cap", Tier::T2, "bench", 0);
+    let mut record = Record::new("1", 0);
+    record.grant(Tier::T2, "bench", 0);
     let mut random = Random(seed);
     for count in 1..=OUTCOMES {
         let now_ms = u64::from(count) * HOUR_MS;
-        let prediction = Prediction {
-            id: count.to_string(),
-            brain: "brain".to_owned(),
-            model: "1".to_owned(),
-            verb: "power_cap".to_owned(),
-            claim_bp: CLAIM_BP,
-            horizon_ms: HOUR_MS,
-        };
-        ledger
-            .predicted(prediction, now_ms)
-            .map_err(|refused| refused.to_string())?;
+        record.predicted("1", now_ms);
         let seen = if random.share() < truth {
             Seen::CameTrue
         } else {
             Seen::Failed
         };
-        match ledger.outcome(&count.to_string(), seen, false, now_ms) {
-            Told::Joined {
-                change: Some(change), ..
-            } if change.to == Tier::T0 => return Ok(Some(count)),
-            Told::Joined {
-                change: Some(change), ..
-            } if !matches!(change.why, Why::Earned { .. }) => {
+        match record.outcome(CLAIM_BP, seen, false, now_ms) {
+            Some(change) if change.to == Tier::T0 => return Ok(Some(count)),
+            Some(change) if !matches!(change.why, Why::Earned { .. }) => {
                 return Err(format!(
                     "the tier became {} for another reason: {}",
                     change.to, change.why
                 ));
             }
-            Told::Joined { .. } => {}
-            told => return Err(format!("outcome {count} was not joined: {told:?}")),
+            _ => {}
         }
     }
     Ok(None)

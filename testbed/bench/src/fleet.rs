@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ed25519_dalek::Signer as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use wire::enroll::{Credentials, EnrollAnswer, JoinRequest};
 use wire::entry::ChainHead;
@@ -31,17 +32,19 @@ pub async fn enroll(lab: &Lab, client: &Client, name: &str) -> Result<Bare, Stri
         .map_err(|cause| text(&cause))?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|cause| text(&cause))?;
-    let node_key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
-    let request = JoinRequest {
-        token,
-        name: None,
-        node_key,
-        csr: csr.der().to_vec(),
-        program: "bench".to_owned(),
-    };
+    let node_key = ed25519_dalek::SigningKey::from_bytes(&seed);
     let tls = ClientTls::join(pin, &clock).map_err(|cause| text(&cause))?;
     let visit = client.visit(lab.address, &tls).await.map_err(|cause| text(&cause))?;
     let mut door = visit.open().await.map_err(|cause| text(&cause))?;
+    let message = JoinRequest::message(&token, &door.exporter(), csr.der());
+    let request = JoinRequest {
+        token,
+        name: None,
+        node_key: node_key.verifying_key().to_bytes(),
+        csr: csr.der().to_vec(),
+        program: "bench".to_owned(),
+        signature: node_key.sign(&message).to_bytes().to_vec(),
+    };
     door.write(&request).await.map_err(|cause| text(&cause))?;
     let answer: EnrollAnswer = door.read().await.map_err(|cause| text(&cause))?;
     visit.leave();

@@ -6,15 +6,18 @@
 
 mod act;
 mod agent;
+mod brain_link;
 mod brain_trust;
 mod canary;
 mod classify;
 mod decide;
+mod enrol;
 mod fleet;
 mod forecast;
 mod lab;
 mod machine;
 mod placement;
+mod plans;
 mod reconnect;
 mod report;
 mod sessions;
@@ -44,6 +47,8 @@ const NAMES: &[&str] = &[
     "classify",
     "forecast",
     "brain-trust",
+    "plans",
+    "brain-link",
 ];
 
 fn main() -> ExitCode {
@@ -121,6 +126,8 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "classify" => classify::run(),
             "forecast" => forecast::run(&series),
             "brain-trust" => brain_trust::run(),
+            "plans" => plans::run(&place),
+            "brain-link" => runtime.block_on(brain_link::run(&place)),
             other => Err(format!("`{other}` has no body")),
         };
         match found {

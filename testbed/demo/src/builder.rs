@@ -16,8 +16,10 @@ use crate::signals::Stop;
 
 const PACKAGES: [&str; 4] = ["hub", "edge-agent", "hub-ctl", "testbed-fakes"];
 
-/// And with `--with-kube`.
-const KUBE: &str = "testbed-services";
+/// And with `--with-kube` or `--with-forge`.
+const SERVICES: &str = "testbed-services";
+/// And with `--with-forge`.
+const PATCHBOT: &str = "hub-patchbot";
 
 /// Without a terminal, how often to say that it still builds.
 const STILL_BUILDING: Duration = Duration::from_secs(10);
@@ -37,6 +39,8 @@ pub struct Programs {
     pub workload: PathBuf,
     /// `sentinel-control-plane`, if it is wanted.
     pub control_plane: Option<PathBuf>,
+    /// `sentinel-forge` and `sentinel-patchbot`, if they are wanted.
+    pub forge: Option<(PathBuf, PathBuf)>,
 }
 
 /// Builds them unless `--no-build` was given, and says where they are.
@@ -68,6 +72,10 @@ pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Progr
         gpu: program("sentinel-fake-gpu")?,
         workload: program("sentinel-fake-workload")?,
         control_plane: options.kube.then(|| program("sentinel-control-plane")).transpose()?,
+        forge: match options.forge {
+            true => Some((program("sentinel-forge")?, program("sentinel-patchbot")?)),
+            false => None,
+        },
     })
 }
 
@@ -75,6 +83,14 @@ pub fn programs(options: &Options, screen: &Screen, stop: &Stop) -> Result<Progr
 pub fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+/// How a person types `sentinel` so that it acts on the demo with this context; `None`: it is found without being named.
+pub fn typed(sentinel: &str, context: Option<&Path>) -> String {
+    match context {
+        Some(context) => format!("{sentinel} --context {}", context.display()),
+        None => sentinel.to_owned(),
+    }
 }
 
 fn build(folder: &Path, options: &Options, screen: &Screen, stop: &Stop) -> Result<(), String> {
@@ -116,7 +132,9 @@ fn command(folder: &Path, options: &Options) -> Result<Command, String> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
-    for package in PACKAGES.into_iter().chain(options.kube.then_some(KUBE)) {
+    let services = (options.kube || options.forge).then_some(SERVICES);
+    let patchbot = options.forge.then_some(PATCHBOT);
+    for package in PACKAGES.into_iter().chain(services).chain(patchbot) {
         command.args(["-p", package]);
     }
     Ok(command)
@@ -193,6 +211,16 @@ fn keep(line: &str, said: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn printed_commands_act_on_the_demo_that_printed_them() {
+        let context = Path::new("/tmp/b/context.json");
+        assert_eq!(typed("sentinel", None), "sentinel");
+        assert_eq!(
+            typed("sentinel", Some(context)),
+            "sentinel --context /tmp/b/context.json"
+        );
+    }
 
     #[test]
     fn cargos_progress_becomes_one_short_line() {

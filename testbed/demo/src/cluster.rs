@@ -2,9 +2,10 @@
 //!
 //! Enrolment is what a person would type: `sentinel token create` for each node, then `sentinel-agent join` with what it prints,
 //! through the node's own network address.
-//! Read next: `cluster/enrol.rs`, `cluster/kube.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
+//! Read next: `cluster/enrol.rs`, `cluster/kube.rs`, `cluster/forge.rs`, `keeper.rs`, `proxy.rs`, `control.rs`.
 
 mod enrol;
+mod forge;
 mod kube;
 mod paths;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::builder::{Programs, short};
+use crate::builder::{Programs, short, typed};
 use crate::control::{Order, Verb};
 use crate::fakes;
 use crate::folder::{self, Folder};
@@ -39,8 +40,11 @@ pub struct Cluster {
     stop: Arc<Stop>,
     hub: Keeper,
     kube: Option<Keeper>,
+    forge: Option<forge::Forge>,
     proxy: Proxy,
     nodes: Vec<Node>,
+    /// Whether `sentinel` without `--context` finds this demo.
+    announced: bool,
     context: Arc<Mutex<Value>>,
 }
 
@@ -60,9 +64,16 @@ impl Cluster {
         screen: &Screen,
         stop: &Arc<Stop>,
     ) -> Result<Arc<Self>, String> {
-        let (hub, address) = match enrol::start_hub(options, &programs, &folder, stop) {
+        let forge = programs.forge.clone();
+        let forge = forge.map(|(program, _)| forge::Forge::start(program, &folder, screen, stop));
+        let forge = forge.transpose().inspect_err(|_| folder.close())?;
+        let file = forge.as_ref().map(forge::Forge::file);
+        let (hub, address) = match enrol::start_hub(options, &programs, &folder, file.as_deref(), stop) {
             Ok(started) => started,
             Err(reason) => {
+                if let Some(forge) = forge {
+                    forge.end(|| true);
+                }
                 folder.close();
                 return Err(reason);
             }
@@ -71,7 +82,12 @@ impl Cluster {
         let proxy = paths::wanted(&names, address)
             .and_then(|wanted| Proxy::open(&wanted))
             .map_err(|cause| format!("cannot open ports on loopback: {cause}"));
-        let proxy = proxy.inspect_err(|_| drop(hub.end(|| true)))?;
+        let proxy = proxy.inspect_err(|_| {
+            hub.end(|| true);
+            if let Some(forge) = &forge {
+                forge.end(|| true);
+            }
+        })?;
         let mut cluster = Self {
             sentinel: Sentinel {
                 program: programs.sentinel.clone(),
@@ -82,8 +98,10 @@ impl Cluster {
             stop: Arc::clone(stop),
             hub,
             kube: None,
+            forge,
             proxy,
             nodes: Vec::new(),
+            announced: false,
             context: Arc::new(Mutex::new(Value::Null)),
         };
         screen.happened(
@@ -93,6 +111,10 @@ impl Cluster {
         let started = cluster.start_nodes(options, &names, screen);
         let started = started.and_then(|()| match cluster.programs.control_plane.clone() {
             Some(program) => cluster.start_kube(program, screen),
+            None => Ok(()),
+        });
+        let started = started.and_then(|()| match cluster.programs.forge.clone() {
+            Some((_, patchbot)) => cluster.show_forge(&patchbot, screen),
             None => Ok(()),
         });
         match started {
@@ -106,7 +128,8 @@ impl Cluster {
 
     fn start_nodes(&mut self, options: &Options, names: &[String], screen: &Screen) -> Result<(), String> {
         self.read_context()?;
-        let announced = self.folder.announce()?;
+        // Whoever has named another context in this terminal reaches that one.
+        self.announced = self.folder.announce()? && std::env::var_os("SENTINEL_CONTEXT").is_none();
         // All at once: each waits for the network and for the disk, not for the others.
         let keepers: Vec<Result<Keeper, String>> = std::thread::scope(|scope| {
             let this = &*self;
@@ -153,9 +176,9 @@ impl Cluster {
             "{} GPUs are simulated and say so (sim); CPU, memory, disks and network are this machine's own",
             options.nodes * GPUS
         ));
-        if !announced {
+        if !self.announced {
             screen.more(&format!(
-                "another demo runs too; reach this one with --context {}",
+                "`sentinel` reaches another one; this one with --context {}",
                 self.folder.context().display()
             ));
         }
@@ -214,6 +237,7 @@ impl Cluster {
             Verb::Cut => self.cut(order),
             Verb::Heal => self.heal(order),
             Verb::Heat => self.fake(order, "gpu", "heat"),
+            Verb::Grow => self.fake(order, "gpu", "grow"),
             Verb::Cool => self.fake(order, "gpu", "cool"),
             Verb::HangGpu => self.fake(order, "gpu", "hang"),
             Verb::Leak => self.fake(order, "workload", "leak"),
@@ -348,6 +372,19 @@ impl Cluster {
         self.folder.path().join(format!("run/{node}-{which}.sock"))
     }
 
+    fn context_word(&self, name: &str) -> String {
+        let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
+        context[name].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn hub_url(&self) -> String {
+        self.context_word("hub")
+    }
+
+    fn hub_ca(&self) -> String {
+        self.context_word("ca_pem")
+    }
+
     fn log(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("logs/{name}.log"))
     }
@@ -362,7 +399,8 @@ impl Cluster {
             "  console   {}   (opens once)",
             link.unwrap_or_else(|reason| reason)
         ));
-        let sentinel = short(&self.programs.sentinel);
+        let context = (!self.announced).then(|| self.folder.context());
+        let sentinel = typed(&short(&self.programs.sentinel), context.as_deref());
         screen.note("  try, in another terminal:");
         let mut lines = Vec::new();
         if self.kube.is_some() {
@@ -373,14 +411,18 @@ impl Cluster {
             ));
             lines.push("get rollouts".to_owned());
         }
+        if self.forge.is_some() {
+            lines.push("get tasks".to_owned());
+        }
         for line in [
             "get nodes".to_owned(),
             format!("demo cut {node}"),
             format!("demo heat {node}/gpu0"),
+            format!("demo grow {node}/gpu1"),
             format!("why --last --node {node} --local"),
             format!("demo heal {node}"),
             format!("demo cut {node} --from hub"),
-            "verify".to_owned(),
+            "verify --wait".to_owned(),
             "get decisions --watch".to_owned(),
             format!("act {node}/gpu0 power_cap 'to=20 W' --reason 'too low'"),
         ]
@@ -412,6 +454,9 @@ impl Cluster {
         });
         if let Some(kube) = &self.kube {
             kube.end(|| stop.hurry());
+        }
+        if let Some(forge) = &self.forge {
+            forge.end(|| stop.hurry());
         }
         self.hub.end(|| stop.hurry());
         self.folder.close();

@@ -27,6 +27,8 @@ pub enum Verb {
     Heal,
     /// Drive a GPU hot.
     Heat,
+    /// Let the load of a GPU grow over minutes.
+    Grow,
     /// Let it cool.
     Cool,
     /// Make the workload leak memory.
@@ -41,10 +43,11 @@ pub enum Verb {
     Start,
 }
 
-const VERBS: [(&str, Verb); 9] = [
+const VERBS: [(&str, Verb); 10] = [
     ("cut", Verb::Cut),
     ("heal", Verb::Heal),
     ("heat", Verb::Heat),
+    ("grow", Verb::Grow),
     ("cool", Verb::Cool),
     ("leak", Verb::Leak),
     ("hang-gpu", Verb::HangGpu),

@@ -32,6 +32,8 @@ pub struct Recipe {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// What it finds in its environment besides the demo's own.
+    pub environment: Vec<(String, String)>,
     /// Where standard error goes, and what it prints besides its ready line.
     pub log: PathBuf,
 }
@@ -237,6 +239,7 @@ impl Shared {
         let mut state = self.lock();
         let mut child = tied::command(&recipe.program)
             .args(&recipe.arguments)
+            .envs(recipe.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(open()?)
@@ -329,6 +332,7 @@ mod tests {
             name: "shell".to_owned(),
             program: PathBuf::from("/bin/sh"),
             arguments: vec!["-c".to_owned(), script.to_owned()],
+            environment: Vec::new(),
             log: folder.join("log"),
         }
     }

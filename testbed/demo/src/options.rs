@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about 30 seconds
+sentinel-demo: one hub and some agents as real processes on this machine, and a tour of about two minutes
 
 usage: cargo run --release -- [OPTIONS]
 
@@ -15,7 +15,10 @@ usage: cargo run --release -- [OPTIONS]
   --tour-only              stop after the tour; exit status 1 if a step failed
   --with-kube              a real Kubernetes control plane beside it, with a deployment to scale and roll out;
                            built once, about 5 minutes on two cores (needs Go 1.26)
+  --with-forge             a real Gitea beside it, with a repository whose check fails: PatchBot repairs it and opens
+                           a pull request; built once, about 3 minutes on two cores (needs Go 1.26, Python 3, bubblewrap)
   --no-build               use the programs that lie beside this one
+  --inframind URL          a brain that the hub calls beside its own, for example http://127.0.0.1:50051
   --certificate-life SPAN  how long the hub's certificates for agents live, for example 8s
   --beacon-every SPAN      how often the hub proves that the policy is fresh (15s)
   --help, --version
@@ -48,8 +51,12 @@ pub struct Options {
     pub tour_only: bool,
     /// Start a Kubernetes control plane, too.
     pub kube: bool,
+    /// Start a forge and PatchBot, too.
+    pub forge: bool,
     /// Call cargo first.
     pub build: bool,
+    /// Handed to the hub.
+    pub inframind: Option<String>,
     /// Handed to the hub.
     pub certificate_life: Option<String>,
     /// Handed to the hub.
@@ -66,7 +73,9 @@ impl Default for Options {
             tour: true,
             tour_only: false,
             kube: false,
+            forge: false,
             build: true,
+            inframind: None,
             certificate_life: None,
             // Often enough that a person sees the proof of freshness grow old and become new.
             beacon_every: "15s".to_owned(),
@@ -90,12 +99,14 @@ pub fn parse(words: &[String]) -> Result<Asked, String> {
                     .ok_or_else(|| format!("--nodes {text} is not a number from 1 to {MAX_NODES}"))?;
             }
             "--state" => options.state = Some(PathBuf::from(value()?)),
+            "--inframind" => options.inframind = Some(value()?),
             "--certificate-life" => options.certificate_life = Some(value()?),
             "--beacon-every" => options.beacon_every = value()?,
             "--keep" => options.keep = true,
             "--no-tour" => options.tour = false,
             "--tour-only" => options.tour_only = true,
             "--with-kube" => options.kube = true,
+            "--with-forge" => options.forge = true,
             "--no-build" => options.build = false,
             "--help" | "-h" => return Ok(Asked::Text(HELP.to_owned())),
             "--version" | "-V" => {
@@ -138,9 +149,11 @@ mod tests {
             }),
         );
         check(
-            "--certificate-life 8s --tour-only --with-kube",
+            "--certificate-life 8s --inframind http://[::1]:1 --tour-only --with-kube --with-forge",
             Ok(Options {
                 kube: true,
+                forge: true,
+                inframind: Some("http://[::1]:1".to_owned()),
                 certificate_life: Some("8s".to_owned()),
                 tour_only: true,
                 ..Options::default()

@@ -5,8 +5,10 @@
 //!
 //! Invariant: every line that is shown was read back from a node, from the hub, or from the kernel; a step that does not see what
 //! it waits for fails, with what it saw last.
-//! Read next: `tour/steps.rs`, and `tour/person.rs` for what a person asks.
+//! Read next: `tour/steps.rs`, `tour/person.rs` for what a person asks, and `tour/carried.rs` for what neighbours do.
 
+mod brain;
+mod carried;
 mod freeze;
 mod person;
 mod steps;
@@ -32,6 +34,8 @@ pub struct Step {
     name: &'static str,
     within: Duration,
     play: fn(&mut Tour<'_>) -> Result<(), String>,
+    /// It needs a node that is not cut off meanwhile.
+    needs_two: bool,
 }
 
 impl Step {
@@ -40,6 +44,15 @@ impl Step {
             name,
             within: Duration::from_secs(within_seconds),
             play,
+            needs_two: false,
+        }
+    }
+
+    /// Left out where the demo has one node.
+    const fn beside(self) -> Self {
+        Self {
+            needs_two: true,
+            ..self
         }
     }
 }
@@ -63,6 +76,12 @@ pub struct Tour<'a> {
     restart: String,
     /// Generation of the stricter bundle.
     generation: u64,
+    /// The node whose load grows beside all that.
+    warm: String,
+    /// Plans that were there before.
+    plans: BTreeSet<String>,
+    /// The plan of the embedded brain.
+    plan: String,
 }
 
 /// Plays every step. Fails with the step's name at the first that does not see what it waits for.
@@ -80,9 +99,15 @@ pub fn play(cluster: &Cluster, screen: &Screen, stop: &Stop) -> Result<(), Strin
         old_pid: 0,
         restart: String::new(),
         generation: 0,
+        warm: names.first().copied().unwrap_or_default().to_owned(),
+        plans: BTreeSet::new(),
+        plan: String::new(),
     };
     screen.note("");
     for step in steps::STEPS {
+        if step.needs_two && tour.warm == tour.node {
+            continue;
+        }
         tour.within = step.within;
         (step.play)(&mut tour).map_err(|reason| {
             format!(

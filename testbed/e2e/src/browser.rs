@@ -60,6 +60,24 @@ impl Browser {
         self.post("/url", json!({ "url": url }));
     }
 
+    /// Opens a page in a new tab, and turns to it.
+    pub fn tab(&self, url: &str) {
+        let tab = self.post("/window/new", json!({"type": "tab"}));
+        self.post("/window", json!({"handle": tab["handle"]}));
+        self.open(url);
+    }
+
+    /// Closes every tab but the first, and turns to that.
+    pub fn close_tabs(&self) {
+        let handles = self.get("/window/handles");
+        let handles = handles.as_array().cloned().unwrap_or_default();
+        for handle in handles.iter().skip(1) {
+            self.post("/window", json!({ "handle": handle }));
+            drop(ureq::delete(format!("{}/window", self.session)).call());
+        }
+        self.post("/window", json!({"handle": handles.first()}));
+    }
+
     /// Runs a script in the page and returns what it returns.
     pub fn script(&self, script: &str) -> Value {
         self.post("/execute/sync", json!({"script": script, "args": []}))
@@ -114,6 +132,17 @@ impl Browser {
             .filter(|row| row["level"] == "SEVERE")
             .map(|row| row["message"].as_str().unwrap_or_default().to_owned())
             .collect()
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let mut response = ureq::get(format!("{}{path}", self.session))
+            .call()
+            .unwrap_or_else(|cause| panic!("WebDriver {path}: {cause}"));
+        let answer: Value = response
+            .body_mut()
+            .read_json()
+            .unwrap_or_else(|cause| panic!("WebDriver {path}: {cause}"));
+        answer["value"].clone()
     }
 
     fn post(&self, path: &str, body: Value) -> Value {

@@ -6,6 +6,7 @@
 //! Read next: `tests/*.rs`, one file for each kind of trouble.
 
 pub mod browser;
+pub mod forge;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -30,7 +30,7 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     });
     cluster.demo("heal", "edge-02");
     browser.until("the decision", |text| {
-        text.contains("All 3 nodes connected") && text.contains("220 W")
+        text.to_lowercase().contains("all 3 nodes connected") && text.contains("220 W")
     });
 
     // The policy's page: what its rules decided, and when changes are frozen.
@@ -63,5 +63,73 @@ fn the_console_opens_once_shows_the_fleet_and_follows_a_cut() {
     browser.open(&page);
     browser.until("the node's own page", |text| {
         text.contains("edge-02") && text.contains("220 W")
+    });
+}
+
+/// A rule that every GPU breaks all the time, and that only tells of it.
+const WARM: &str = "\
+bundle: warm
+permits: [{ kinds: [notify] }]
+rules:
+  - { id: warm, kind: threshold, quantity: gpu.temperature, above: 30 °C, for: 1 s, then: [{ action: notify, message: it is warm }] }
+";
+
+#[test]
+fn what_is_broken_is_said_first_and_the_tabs_of_a_browser_share_one_stream() {
+    let mut cluster = Cluster::start(2, &[]);
+    let path = cluster.folder().join("warm.yaml");
+    std::fs::write(&path, WARM).expect("a file");
+    cluster.must(&["policy", "publish", &path.display().to_string()]);
+    let link = cluster.must(&["login"]).out;
+    let link = link
+        .split_whitespace()
+        .find(|word| word.starts_with("https://"))
+        .expect("a link");
+    let browser = Browser::start(1400, 900);
+    browser.open(link);
+    let page = browser.until("what is broken, first", |text| {
+        text.contains("above its limit of 30 °C, and not capped") && text.contains("broken")
+    });
+    let (broken, site) = (
+        page.find("broken").expect("said"),
+        page.find("site-").unwrap_or(usize::MAX),
+    );
+    assert!(broken < site, "the broken ones stand before every site: {page}");
+    assert_eq!(browser.script("return document.title"), "(2) Fleet · Sentinel");
+    let home = browser.script("return location.origin");
+    let home = home.as_str().expect("an origin");
+
+    // A browser opens six connections to a server at most: the eighth tab lives all the same.
+    for _ in 0..7 {
+        browser.tab(&format!("{home}/nodes/edge-01"));
+        browser.until("the node, live", |text| {
+            text.contains("live") && text.contains("edge-01 is connected")
+        });
+    }
+    let streams = browser.script(
+        "return performance.getEntriesByType('resource').filter((entry) => entry.name.endsWith('/api/v1/stream')).length",
+    );
+    assert_eq!(streams, 0, "the last tab has no stream of its own");
+    browser.close_tabs();
+    browser.open(&format!("{home}/"));
+
+    // A hub that starts again signs nobody out.
+    cluster.demo("kill", "hub");
+    browser.until("that the link is lost", |text| {
+        text.contains("no link for") || text.contains("connecting")
+    });
+    cluster.until("the hub is back", |cluster| cluster.connected() == 2);
+    browser.until("the fleet again, without signing in", |text| {
+        text.contains("live") && text.contains("all 2 nodes connected")
+    });
+
+    // A generation has a page, and a drag on a chart an address.
+    browser.open(&format!("{home}/policies/1"));
+    browser.until("the first generation", |text| {
+        text.contains("Generation") && text.contains("replaced")
+    });
+    browser.open(&format!("{home}/nodes/edge-01?from=1000&to=61000"));
+    browser.until("the marked part of the past", |text| {
+        text.contains("times in") && text.contains("✕")
     });
 }

@@ -145,3 +145,46 @@ fn a_held_node_protects_and_does_nothing_else() {
     cluster.must(&["act", "edge-01/workload:train", "restart", "--reason", "try again"]);
     cluster.must_be_whole();
 }
+
+#[test]
+fn a_hold_of_a_node_that_is_cut_off_is_accepted_and_arrives() {
+    let mut cluster = Cluster::start(2, &[]);
+    for local in [&[][..], &["--local"]] {
+        let words = ["act", "edge-01/gpu7", "power_cap", "to=200W", "--reason", "no such GPU"];
+        let said = cluster.sentinel(&[&words, local].concat());
+        check(&said, 3, &["edge-01 has no `gpu7`; it has gpu0, gpu1"]);
+    }
+    cluster.demo("cut", "edge-02");
+    cluster.until("edge-02 works alone", |cluster| {
+        cluster
+            .node("edge-02")
+            .is_some_and(|row| row["state"] == "working_alone")
+    });
+    let hold = ["hold", "edge-02", "--reason", "hands inside"];
+    check(
+        &cluster.sentinel(&hold),
+        7,
+        &["accepted: hold of edge-02", "working alone", "sentinel wait "],
+    );
+    let release = [
+        "release",
+        "edge-02",
+        "--reason",
+        "never mind",
+        "--no-wait",
+        "-o",
+        "name",
+    ];
+    let called_off = cluster.must(&release).out.trim().to_owned();
+    check(
+        &cluster.must(&["cancel", &called_off, "--reason", "changed my mind"]),
+        0,
+        &["called off"],
+    );
+    check(&cluster.sentinel(&["wait", &called_off]), 3, &["no command"]);
+    cluster.demo("heal", "edge-02");
+    cluster.must(&["verify", "--wait"]);
+    cluster.until("edge-02 is held, and was not released", |cluster| {
+        cluster.node("edge-02").is_some_and(|row| row["held_by"].is_string())
+    });
+}

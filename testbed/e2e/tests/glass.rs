@@ -127,7 +127,7 @@ fn two_people_open_what_a_freeze_holds_back_and_close_it_again() {
 
     // Through the hub: it carries a token, and cannot make one of one person's signature enough.
     let make = "policy break-glass make --node edge-01 --node edge-02 --kind restart --for 1h --reason flood \
-                --key keys/policy-v2-2.key --out hub.glass";
+                --key keys/policy-v2-2.key --roles roles.parcel --out hub.glass";
     check(&offline(&folder, make), 0, &["1 of 2 needed"]);
     let token = folder.join("hub.glass").display().to_string();
     let send = ["policy", "break-glass", "open", &token];

@@ -1,5 +1,8 @@
 //! A GPU server: the real agent and its real probe, through a library that speaks NVML's C ABI, with a kernel log, a Prometheus that
 //! scrapes and a Collector that receives.
+//!
+//! With the feature `dist` the same story runs with the one file that ships, in roots of Debian 11, 12 and 13, and that file starts in a
+//! root that holds nothing else. `cargo xtask dist --check` builds what that needs and says where it lies.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -11,7 +14,7 @@ use nvidia_ml_fake::scenario::{self, Fault, Gpu, Machine, Model};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use prost::Message as _;
 use serde_json::Value;
-use testbed_e2e::{Cluster, check, program};
+use testbed_e2e::{Cluster, Said, check, program};
 
 const BOX: &str = "gpu-box";
 
@@ -48,15 +51,90 @@ fn machine() -> Machine {
     }
 }
 
+/// Where the agent runs.
+enum Place {
+    /// On this machine, as it was built beside this test.
+    Here,
+    /// The file that ships, in a root of its own: a Debian's, or an empty one.
+    #[cfg(feature = "dist")]
+    Root(Option<PathBuf>),
+}
+
+/// Where the state folder is in a root.
+#[cfg(feature = "dist")]
+const STATE: &str = "/var/lib/sentinel-agent";
+/// Where the container of NVIDIA's GPU operator puts the driver's library.
+#[cfg(feature = "dist")]
+const LIBRARY: &str = "/run/nvidia/driver/usr/lib64/libnvidia-ml.so.1";
+
+impl Place {
+    /// The agent's program, in sight of its state folder.
+    #[cfg_attr(not(feature = "dist"), expect(unused_variables, reason = "only a root needs it"))]
+    fn agent(&self, state: &Path) -> Command {
+        match self {
+            Self::Here => Command::new(program("sentinel-agent")),
+            #[cfg(feature = "dist")]
+            Self::Root(debian) => {
+                let mut inside = Command::new("bwrap");
+                inside.args(["--die-with-parent", "--unshare-pid", "--proc", "/proc", "--dev", "/dev"]);
+                if let Some(debian) = debian {
+                    for folder in ["usr", "etc"] {
+                        let path = debian.join(folder);
+                        inside.arg("--ro-bind").arg(path).arg(Path::new("/").join(folder));
+                    }
+                    for (to, link) in [("usr/lib", "/lib"), ("usr/lib64", "/lib64")] {
+                        inside.args(["--symlink", to, link]);
+                    }
+                    let library = dist("libnvidia_ml_fake.so");
+                    inside
+                        .args(["--ro-bind", "/sys", "/sys", "--ro-bind"])
+                        .arg(library)
+                        .arg(LIBRARY);
+                }
+                let agent = dist("sentinel-agent");
+                inside.arg("--ro-bind").arg(agent).arg("/opt/sentinel-agent");
+                inside.arg("--bind").arg(state).args([STATE, "/opt/sentinel-agent"]);
+                inside
+            }
+        }
+    }
+
+    /// The state folder as the agent sees it.
+    fn state(&self, state: &Path) -> PathBuf {
+        match self {
+            Self::Here => state.to_owned(),
+            #[cfg(feature = "dist")]
+            Self::Root(_) => STATE.into(),
+        }
+    }
+
+    /// The settings that say where the driver is, if it is not where drivers are.
+    fn driver(&self) -> String {
+        match self {
+            Self::Here => format!("[gpu_probe]\nlibrary = {:?}\n", program("libnvidia_ml_fake.so")),
+            #[cfg(feature = "dist")]
+            Self::Root(_) => String::new(),
+        }
+    }
+}
+
+/// Path of a file that `cargo xtask dist --check` built.
+#[cfg(feature = "dist")]
+fn dist(name: &str) -> PathBuf {
+    let folder = std::env::var_os("SENTINEL_DIST").expect("`cargo xtask dist --check` sets it");
+    Path::new(&folder).join(name)
+}
+
 struct Server {
     _agent: Running,
+    place: Place,
     metrics: String,
     state: PathBuf,
 }
 
 impl Server {
     /// Joins the cluster's hub and runs.
-    fn start(cluster: &Cluster, collector: SocketAddr) -> Self {
+    fn start(cluster: &Cluster, collector: SocketAddr, place: Place) -> Self {
         let state = cluster.folder().join(BOX);
         std::fs::create_dir_all(&state).expect("a folder");
         machine().write(&state.join("machine.json")).expect("written");
@@ -69,22 +147,24 @@ impl Server {
             .expect("the join line")
             .to_owned();
         let words: Vec<&str> = line.split_whitespace().skip_while(|word| *word != "join").collect();
-        let joined = Command::new(program("sentinel-agent"))
+        let joined = place
+            .agent(&state)
             .args(&words)
             .arg("--state")
-            .arg(&state)
+            .arg(place.state(&state))
             .output()
             .expect("it starts");
         check(&joined.into(), 0, &["joined"]);
         let settings = format!(
-            "kernel_log = \"kmsg\"\nmetrics = \"127.0.0.1:0\"\nmetrics_compat = [\"dcgm\"]\n[gpu_probe]\nlibrary = {:?}\n",
-            program("libnvidia_ml_fake.so")
+            "kernel_log = \"kmsg\"\nmetrics = \"127.0.0.1:0\"\nmetrics_compat = [\"dcgm\"]\n{}",
+            place.driver()
         );
         std::fs::write(state.join("agent.toml"), settings).expect("written");
-        let mut agent = Command::new(program("sentinel-agent"))
+        let mut agent = place
+            .agent(&state)
             .args(["run", "--state"])
-            .arg(&state)
-            .env(scenario::VARIABLE, state.join("machine.json"))
+            .arg(place.state(&state))
+            .env(scenario::VARIABLE, place.state(&state).join("machine.json"))
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{collector}"))
             .env("OTEL_METRIC_EXPORT_INTERVAL", "1000")
             .stdin(Stdio::null())
@@ -98,6 +178,7 @@ impl Server {
         let metrics = ready.split_whitespace().skip_while(|word| *word != "metrics").nth(1);
         Self {
             _agent: agent,
+            place,
             metrics: metrics.unwrap_or_else(|| panic!("{ready}")).to_owned(),
             state,
         }
@@ -106,6 +187,15 @@ impl Server {
     fn log(&self, record: &str) {
         let file = std::fs::OpenOptions::new().append(true).open(self.state.join("kmsg"));
         writeln!(file.expect("it is there"), "{record}").expect("written");
+    }
+
+    /// One look without the service.
+    fn scan(&self) -> Said {
+        let state = self.place.state(&self.state);
+        let mut scan = self.place.agent(&self.state);
+        scan.args(["scan", "--state"]).arg(&state);
+        scan.env(scenario::VARIABLE, state.join("machine.json"));
+        scan.output().expect("it starts").into()
     }
 
     /// What a caller has set of the GPUs.
@@ -195,9 +285,38 @@ impl Prometheus {
 
 #[test]
 fn a_gpu_server_is_read_capped_watched_and_told_of() {
+    story(Place::Here);
+}
+
+#[cfg(feature = "dist")]
+#[test]
+fn the_file_that_ships_does_the_same_in_roots_of_other_debians() {
+    let roots = std::env::var("SENTINEL_ROOTS").expect("`cargo xtask dist --check` sets it");
+    for root in roots.split(':') {
+        let begun = std::time::Instant::now();
+        story(Place::Root(Some(root.into())));
+        println!("{root}: {} s", begun.elapsed().as_secs());
+    }
+}
+
+#[cfg(feature = "dist")]
+#[test]
+fn the_file_that_ships_runs_where_there_is_nothing_else() {
     let mut cluster = Cluster::start(1, &[]);
     let (collector, heard) = collector();
-    let server = Server::start(&cluster, collector);
+    let server = Server::start(&cluster, collector, Place::Root(None));
+    cluster.until("the server is connected", |cluster| cluster.connected() == 2);
+    let prometheus = Prometheus::start(cluster.folder(), &server.metrics);
+    let up = cluster.until_some("it is scraped", |_| prometheus.value("up"));
+    assert!((up - 1.0).abs() < 0.001);
+    cluster.until("OTLP has something", |_| !heard.lock().expect("whole").is_empty());
+    check(&server.scan(), 0, &["no GPU driver on this machine"]);
+}
+
+fn story(place: Place) {
+    let mut cluster = Cluster::start(1, &[]);
+    let (collector, heard) = collector();
+    let server = Server::start(&cluster, collector, place);
     cluster.until("the server is connected", |cluster| cluster.connected() == 2);
 
     // Read, and capped by policy: the library has the limit, and the agent read it back.
@@ -271,14 +390,8 @@ fn a_gpu_server_is_read_capped_watched_and_told_of() {
     }
 
     // One look without the service says the same, and ends with the code for `degraded`.
-    let scan = Command::new(program("sentinel-agent"))
-        .args(["scan", "--state"])
-        .arg(&server.state)
-        .env(scenario::VARIABLE, server.state.join("machine.json"))
-        .output()
-        .expect("it starts");
     check(
-        &scan.into(),
+        &server.scan(),
         8,
         &[
             "with 2 GPUs",

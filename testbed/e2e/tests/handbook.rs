@@ -4,11 +4,12 @@
 //! how-to pages name files and keys of the reader's own; of those the words are held against the programs' help.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use testbed_e2e::{Cluster, PATIENCE, Said, offline, program};
+use testbed_e2e::{Cluster, PATIENCE, Said, check, program};
 
 /// Typed already: the first has started the cluster of this test, the second is running this test.
 const TYPED_ALREADY: [&str; 2] = ["cargo run --release", "cargo xtask test"];
@@ -19,7 +20,128 @@ fn the_readme_does_what_it_says() {
     let readme = read("README.md");
     let (demo, machine): (Vec<_>, Vec<_>) = commands(&readme).into_iter().partition(|typed| typed.prompt == "$");
     follow(&mut cluster, &demo);
-    add_a_machine(&machine);
+    assert_eq!(machine.len(), 7, "{machine:?}");
+    let mut desk = Desk::new();
+    desk.follow(&machine);
+    let nodes = desk.say(&machine[6], "sentinel get nodes -o json").items();
+    let host = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
+    let host = host.split('.').next().unwrap_or_default().to_owned();
+    if host != "localhost" {
+        assert_eq!(nodes[0]["name"], host.as_str(), "it is called as its host");
+    }
+    let policed = || {
+        let said = desk.say(&machine[6], "sentinel get nodes -o json");
+        let row = said.items().into_iter().next()?;
+        (row["state"] == "connected" && row["policy_generation"] == 1 && row["authority"] == "full").then_some(())
+    };
+    until(policed, "the new machine is connected, and does more than observe");
+    assert!(readme.lines().count() <= 150, "a README is read in one go");
+    assert!(
+        !readme.contains("```text") && !readme.contains("```sh") && !readme.contains("```bash"),
+        "every block is one that this test types"
+    );
+}
+
+#[test]
+fn policy_is_signed_by_several_people_as_the_page_says() {
+    let mut desk = Desk::new();
+    desk.follow(&commands(&read("hub/handbook/src/how-to/sign-policy.md")));
+    let policies = desk.say(&hub_prompt(), "sentinel get policies -o json").items();
+    assert_eq!(policies[0]["name"], "starter");
+    let listed = desk
+        .say(&hub_prompt(), "sentinel policy keys list keys/roles.parcel -o json")
+        .items();
+    assert_eq!(
+        (&listed[1]["threshold"], listed[1]["version"].as_u64()),
+        (&listed[0]["threshold"], Some(2))
+    );
+}
+
+#[test]
+fn glass_is_broken_as_the_page_says() {
+    let cluster = Cluster::start(3, &[]);
+    let mut desk = Desk::new();
+    let keys = desk.folder.path().join("keys");
+    let path = |name: &str| keys.join(name).display().to_string();
+    // The reader has policy keys of three people; here they are those of a rotation.
+    fs::create_dir(&keys).expect("a folder");
+    let roles = path("roles.parcel");
+    cluster.must(&["policy", "export", "--out", &roles]);
+    let root = cluster.state("hub").join("pki/root.key").display().to_string();
+    let three = [
+        "--signers",
+        "3",
+        "--threshold",
+        "1",
+        "--keys",
+        &keys.display().to_string(),
+    ]
+    .map(str::to_owned);
+    let mut rotate = vec![
+        "policy",
+        "keys",
+        "rotate",
+        "policy",
+        "--roles",
+        &roles,
+        "--root-key",
+        &root,
+    ];
+    rotate.extend(three.iter().map(String::as_str));
+    cluster.must(&rotate);
+    for number in 1..=3 {
+        fs::rename(
+            path(&format!("policy-v2-{number}.key")),
+            path(&format!("policy-{number}.key")),
+        )
+        .expect("renamed");
+    }
+    // A bundle of theirs, because one of the former key is nobody's any more.
+    let bundle = keys.join("bundle.yaml").display().to_string();
+    fs::write(
+        &bundle,
+        "bundle: theirs\npermits: [{ kinds: [notify] }, { kinds: [restart], targets: [workload] }]\n",
+    )
+    .expect("written");
+    let (signer, signed) = (path("policy-1.key"), path("bundle.parcel"));
+    let sign = [
+        "policy",
+        "sign",
+        &bundle,
+        "--roles",
+        &roles,
+        "--key",
+        &signer,
+        "--generation",
+        "9",
+        "--out",
+        &signed,
+    ];
+    cluster.must(&sign);
+    cluster.must(&["policy", "publish", &signed, "--wait", "connected"]);
+    desk.context = Some(cluster.context());
+    desk.agent = cluster.state("edge-03");
+    desk.follow(&commands(&read("hub/handbook/src/how-to/break-glass.md")));
+    let said = cluster.must(&["get", "entries", "--node", "edge-03", "--local"]);
+    check(&said, 0, &["opened by key", "closed by", "restarted"]);
+}
+
+#[test]
+fn policy_is_carried_as_the_page_says() {
+    let cluster = Cluster::start(1, &[]);
+    let mut desk = Desk::new();
+    desk.context = Some(cluster.context());
+    desk.follow(&commands(&read("hub/handbook/src/how-to/carry-policy.md")));
+    let row = desk.say(&hub_prompt(), "sentinel get nodes -o json --local");
+    assert_eq!(row.items()[0]["policy_generation"], 1);
+}
+
+/// As if typed at the hub.
+fn hub_prompt() -> Typed {
+    Typed {
+        prompt: "hub$".to_owned(),
+        line: String::new(),
+    }
 }
 
 #[test]
@@ -140,78 +262,150 @@ fn follow(cluster: &mut Cluster, typed: &[Typed]) {
     }
 }
 
-/// The four lines that add a machine: a hub, a token, a join, a run.
-fn add_a_machine(typed: &[Typed]) {
-    let lines: Vec<&str> = typed.iter().map(|typed| typed.line.as_str()).collect();
-    let [run_hub, create, join, run] = lines[..] else {
-        panic!("expected four lines, not {lines:?}");
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let here = |line: &str| -> Vec<String> {
-        line.replace(
-            "/var/lib/sentinel-hub",
-            &folder.path().join("hub").display().to_string(),
-        )
-        .replace("0.0.0.0:7443", "127.0.0.1:0")
-        .replace("hub.example.net:7443", "127.0.0.1:0")
-        .split_whitespace()
-        .map(str::to_owned)
-        .collect()
-    };
-    let hub = here(run_hub);
-    let _hub = Running(
-        Command::new(program(&hub[0]))
-            .args(&hub[1..])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the hub starts"),
-    );
-    let create = here(create);
-    let words: Vec<&str> = create[1..].iter().map(String::as_str).collect();
-    let said = until(
-        || Some(offline(folder.path(), &words)).filter(|said| said.code == 0),
-        "a token",
-    );
-    let printed = said
-        .out
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("sentinel-agent join "))
-        .expect("the join line");
-    // Hub and agent are on one machine here, so the agent's state needs a folder of its own.
-    let state = folder.path().join("agent").display().to_string();
-    let shape = |line: &str| {
-        line.split_whitespace()
-            .filter(|word| word.starts_with("--"))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        shape(join),
-        shape(printed),
-        "the README's line is the printed one: {printed}"
-    );
-    let joined = Command::new(program("sentinel-agent"))
-        .arg("join")
-        .args(printed.split_whitespace())
-        .args(["--state", &state])
-        .output()
-        .expect("it starts");
-    assert!(joined.status.success(), "{joined:?}");
-    assert_eq!(run, "sentinel-agent run");
-    let _agent = Running(
-        Command::new(program("sentinel-agent"))
-            .args(["run", "--state", &state])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it starts"),
-    );
-    let context = folder.path().join("hub/admin.json").display().to_string();
-    let connected = || {
-        let said = offline(folder.path(), &["--context", &context, "get", "nodes"]);
-        said.out.contains("connected").then_some(())
-    };
-    until(connected, "the new machine is connected");
+/// A machine of its own for what a page tells to type: the programs are on the path, and the usual folders are in a folder of the test.
+struct Desk {
+    folder: tempfile::TempDir,
+    /// Hubs and agents that were started, in order.
+    running: Vec<Running>,
+    /// The newest line that enrols a node.
+    join_line: Option<String>,
+    /// The pin of the newest parcel that was looked at.
+    root_pin: Option<String>,
+    /// The state folder of the agent of this machine.
+    agent: PathBuf,
+    /// How `$` finds its hub, where it is not the one of this machine.
+    context: Option<PathBuf>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self {
+            agent: folder.path().join("agent"),
+            folder,
+            running: Vec::new(),
+            join_line: None,
+            root_pin: None,
+            context: None,
+        }
+    }
+
+    /// Types one line after the other, each until it succeeds.
+    fn follow(&mut self, typed: &[Typed]) {
+        assert!(!typed.is_empty(), "the page tells nothing to type");
+        for typed in typed {
+            let line = self.here(&typed.line);
+            if line.starts_with("sentinel-hub run") || line.starts_with("sentinel-agent run") {
+                self.start(&line);
+                continue;
+            }
+            let said = until(|| Some(self.say(typed, &line)).filter(|said| said.code == 0), &line);
+            self.remember(&line, &said);
+        }
+    }
+
+    /// The line with the places of this test: a page names those of the reader.
+    fn here(&self, line: &str) -> String {
+        let hub = self.folder.path().join("hub").display().to_string();
+        let mut line = line
+            .replace("/var/lib/sentinel-hub", &hub)
+            .replace("0.0.0.0:7443", "127.0.0.1:0")
+            .replace("--public hub.example.net:7443", "--public 127.0.0.1:0")
+            .replace("PIN", self.root_pin.as_deref().unwrap_or("PIN"));
+        if line.starts_with("sentinel-hub run") && !line.contains("--listen") {
+            line.push_str(" --listen 127.0.0.1:0");
+        }
+        match (&self.join_line, line.starts_with("sentinel-agent join")) {
+            (Some(printed), true) => {
+                let flags = |line: &str| -> Vec<String> {
+                    let words = line.split_whitespace().filter(|word| word.starts_with("--"));
+                    words.map(str::to_owned).collect()
+                };
+                assert_eq!(
+                    flags(&line),
+                    flags(printed),
+                    "the page's line is the printed one: {printed}"
+                );
+                printed.clone()
+            }
+            _ => line,
+        }
+    }
+
+    fn remember(&mut self, line: &str, said: &Said) {
+        let printed = said
+            .out
+            .lines()
+            .find(|line| line.trim().starts_with("sentinel-agent join "));
+        if let Some(printed) = printed {
+            self.join_line = Some(printed.trim().to_owned());
+        }
+        if let Some(rest) = line.strip_prefix("sentinel policy verify ") {
+            let pin = |out: &str| {
+                out.lines().find_map(|line| {
+                    Some(
+                        line.trim()
+                            .strip_prefix("root pin")?
+                            .split_whitespace()
+                            .next()?
+                            .to_owned(),
+                    )
+                })
+            };
+            self.root_pin = pin(&said.out);
+            assert!(self.root_pin.is_some(), "`verify {rest}` prints no root pin: {said:?}");
+        }
+    }
+
+    fn shell(&self, line: &str) -> Command {
+        let programs = program("sentinel")
+            .parent()
+            .expect("it lies in a folder")
+            .display()
+            .to_string();
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", &format!("exec {line}")])
+            .current_dir(self.folder.path())
+            .env("PATH", format!("{programs}:/usr/bin:/bin"))
+            .env("SENTINEL_HUB_STATE", self.folder.path().join("hub"))
+            .env("SENTINEL_STATE", &self.agent)
+            .env_remove("SENTINEL_CONTEXT")
+            .env("HOME", "/nonexistent")
+            .env("XDG_RUNTIME_DIR", "/nonexistent")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn say(&self, typed: &Typed, line: &str) -> Said {
+        let mut command = self.shell(line);
+        if let Some(context) = self.context.as_ref().filter(|_| typed.prompt == "$") {
+            command.env("SENTINEL_CONTEXT", context);
+        }
+        command.output().expect("a shell").into()
+    }
+
+    /// Starts a hub or an agent, and waits until it says that it is ready.
+    fn start(&mut self, line: &str) {
+        let mut child = self.shell(line).stdout(Stdio::piped()).spawn().expect("it starts");
+        let stdout = child.stdout.take().expect("it was asked for a pipe");
+        self.running.push(Running(child));
+        let mut lines = BufReader::new(stdout).lines();
+        let ready = lines.next().and_then(Result::ok).unwrap_or_default();
+        assert!(ready.starts_with("ready "), "`{line}` says `{ready}`");
+        // What follows is read, so that the writer never waits.
+        std::thread::spawn(move || lines.for_each(drop));
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        // Agents before their hub.
+        while let Some(last) = self.running.pop() {
+            drop(last);
+        }
+    }
 }
 
 /// A process that is asked to stop at the end.

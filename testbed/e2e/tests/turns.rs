@@ -22,9 +22,11 @@ const NODES: [&str; 3] = ["edge-01", "edge-02", "edge-03"];
 
 /// From when to when a node's restart was under way, by its own journal; `None` until it has ended.
 fn restart(cluster: &Cluster, node: &str) -> Option<(String, String)> {
-    let entries = cluster
+    let mut entries = cluster
         .must(&["get", "entries", "--node", node, "-o", "json", "--limit", "0"])
         .items();
+    // Listed newest first; a story is told the other way round.
+    entries.reverse();
     let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
     let decided = entries.iter().position(|entry| {
         entry["kind"] == "decision" && text(entry, "text").contains("restart") && text(entry, "text").contains("llow")

@@ -22,9 +22,6 @@ from concurrent import futures
 import grpc
 from grpc_tools import protoc
 
-# A GPU that is hotter than this, in thousandths of a degree, gets a plan.
-HOT = 80_000
-CAP_WATTS = 280
 # Plans of a flood.
 FLOOD = 10_000
 MANNERS = ("good", "flood", "nan", "past", "unknown-verb", "huge", "silent", "refuses")
@@ -49,8 +46,9 @@ def now_ms() -> int:
 class Mind:
     """What it knows and what it was told. Every method may be called from several threads."""
 
-    def __init__(self, pb, manner: str):
-        self.pb, self.manner = pb, manner
+    def __init__(self, pb, manner: str, hot: int, watts: int):
+        # A GPU that is hotter than this, in thousandths of a degree, gets a plan to cap it to so many watts.
+        self.pb, self.manner, self.hot, self.watts = pb, manner, hot, watts
         self.lock = threading.Condition()
         self.batches: set[str] = set()
         self.outcomes: set[str] = set()
@@ -68,7 +66,7 @@ class Mind:
             self.batches.add(batch.batch_id)
             for point in batch.points:
                 key = (point.labels.get("node", ""), point.labels.get("device", ""))
-                if point.name == "gpu.temperature" and point.exact > HOT and key not in self.planned:
+                if point.name == "gpu.temperature" and point.exact > self.hot and key not in self.planned:
                     self.planned.add(key)
                     self.plans.extend(self.make(*key))
             self.lock.notify_all()
@@ -97,7 +95,7 @@ class Mind:
         effect = pb.ExpectedEffect(metric="gpu.temperature", delta=-3_000, within_ms=120_000)
         decision = pb.Decision(verb="power_cap", ttl=600, expected=effect)
         decision.target.update(node=node, device=device)
-        decision.params.update(watts=str(CAP_WATTS))
+        decision.params.update(watts=str(self.watts))
         prediction = pb.Prediction(
             prediction_id=name, **{"class": "gpu-overheat"}, confidence=0.9, horizon_ms=600_000, model_version="reference-1"
         )
@@ -106,7 +104,7 @@ class Mind:
             decisions=[decision],
             source="inframind",
             created_at=now_ms(),
-            reason=f"{device} of {node} is above {HOT // 1000} degrees and rises",
+            reason=f"{device} of {node} is above {self.hot // 1000} degrees and rises",
             prediction=prediction,
         )
 
@@ -162,12 +160,14 @@ def main() -> None:
     parser.add_argument("--proto", type=pathlib.Path, required=True, help="folder that holds sentinel/v1")
     parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--manner", choices=MANNERS, default="good")
+    parser.add_argument("--hot", type=int, default=80, help="degrees above which a GPU gets a plan")
+    parser.add_argument("--watts", type=int, default=280, help="what the plan caps it to")
     parser.add_argument("--certificate", type=pathlib.Path, help="PEM; with --key and --ca, mutual TLS")
     parser.add_argument("--key", type=pathlib.Path)
     parser.add_argument("--ca", type=pathlib.Path)
     args = parser.parse_args()
     pb, grpc_module = load_contract(args.proto)
-    mind = Mind(pb, args.manner)
+    mind = Mind(pb, args.manner, args.hot * 1000, args.watts)
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     grpc_module.add_DecisionServiceServicer_to_server(servicer(grpc_module, pb, mind), server)
     host = args.listen.rsplit(":", 1)[0]

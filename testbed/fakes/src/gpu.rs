@@ -23,13 +23,18 @@ const RESISTANCE_C_PER_W: f64 = 0.207;
 const AMBIENT_C: f64 = 45.0 - 80.0 * RESISTANCE_C_PER_W;
 /// R times C: from 45 °C to 90 °C in less than five seconds at 350 W.
 const TIME_CONSTANT_S: f64 = 3.0;
+/// A growing load wants all there is after this time: slow enough to be foreseen.
+const GROWS_FOR_S: f64 = 150.0;
 const MEMORY_TOTAL: i64 = 48 << 30;
 
 /// What is wrong with a GPU at the moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faults {
     /// A load that wants all the power there is.
     pub hot: bool,
+    /// A load that grows, and for how many seconds it has.
+    #[serde(default)]
+    pub growing_s: Option<f64>,
     /// It has fallen off the bus: it cannot be read or set.
     pub lost: bool,
     /// It refuses every change of its power limit.
@@ -77,7 +82,15 @@ impl Gpu {
     pub fn step(&mut self, seconds: f64) {
         self.age_s += seconds;
         let wave = (self.age_s / 41.0).sin() * 0.06 + (self.age_s / 13.0).sin() * 0.03;
-        let wanted = if self.faults.hot { 1.0 } else { 0.10 + wave };
+        let grown = self.faults.growing_s.as_mut().map_or(0.0, |seconds_so_far| {
+            *seconds_so_far += seconds;
+            (*seconds_so_far / GROWS_FOR_S).min(1.0)
+        });
+        let wanted = if self.faults.hot {
+            1.0
+        } else {
+            0.10 + wave + 0.9 * grown
+        };
         // Work ramps up within a second.
         self.load += (wanted - self.load) * (1.0 - (-seconds / 0.4).exp());
         let rest = AMBIENT_C + self.power_mw() / 1_000.0 * RESISTANCE_C_PER_W;

@@ -1,12 +1,17 @@
 //! Gitea: a real forge with an API, pull requests and signed webhooks, on loopback.
 //!
-//! Its runner is not to be had here: whoever needs a CI run runs the workflow elsewhere and reports a commit status.
+//! Its own runner is not to be had: workflows are run by [`Ci`](crate::Ci), which reports a commit status as a runner does.
+//!
+//! Read next: `gitea/account.rs` (what can be asked of it), `ci.rs`.
 
+mod account;
+
+use std::io::Read as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
+pub use account::Account;
 
 use crate::{Cache, GoBuild, Process, Progress, RunFolder, ServiceError, free_port, go_module_folder, wait_until};
 
@@ -19,17 +24,17 @@ const BUILD: GoBuild = GoBuild {
     tags: "sqlite,sqlite_unlock_notify",
     takes: "5 minutes",
 };
-/// Time to be ready; 2 s are usual.
-const READY: Duration = Duration::from_secs(60);
+/// Time to be ready; 2 s are usual, and a machine that builds beside it is many times slower.
+const READY: Duration = Duration::from_secs(180);
 /// The only user, an administrator.
 const USER: &str = "bot";
 
 /// A forge that runs until it is dropped.
 #[derive(Debug)]
 pub struct Gitea {
-    port: u16,
-    token: String,
-    _server: Process,
+    account: Account,
+    password: String,
+    server: Process,
     _folder: RunFolder,
 }
 
@@ -44,6 +49,7 @@ impl Gitea {
         std::fs::write(&settings, app_ini(folder.path(), &assets, port))
             .map_err(ServiceError::file("write", &settings))?;
         let admin = |arguments: &[&str]| admin(&program, &settings, folder.path(), arguments);
+        let password = random_word()?;
         admin(&["migrate"])?;
         admin(&[
             "admin",
@@ -51,7 +57,8 @@ impl Gitea {
             "create",
             "--username",
             USER,
-            "--random-password",
+            "--password",
+            &password,
             "--email",
             "bot@example.org",
             "--admin",
@@ -79,75 +86,44 @@ impl Gitea {
             &environment(&home),
             folder.path(),
         )?;
-        let forge = |server| Self {
-            port,
-            token,
-            _server: server,
-            _folder: folder,
-        };
+        let url = format!("http://127.0.0.1:{port}");
         wait_until("gitea", READY, || {
             server.alive()?;
-            let answer = ureq::get(format!("http://127.0.0.1:{port}/api/v1/version")).call();
+            let answer = ureq::get(format!("{url}/api/v1/version")).call();
             Ok(answer.err().map(|error| error.to_string()))
         })?;
-        Ok(forge(server))
+        Ok(Self {
+            account: Account::new(&url, USER, &token),
+            password,
+            server,
+            _folder: folder,
+        })
     }
 
-    /// Its address.
-    pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+    /// The only user, an administrator.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
-    /// Name of the only user, who owns what is made here.
-    pub fn user(&self) -> &'static str {
-        USER
+    /// The user's password, for a person in front of its pages.
+    pub fn password(&self) -> &str {
+        &self.password
     }
 
-    /// Token of that user.
-    pub fn token(&self) -> &str {
-        &self.token
+    /// An error when it does not run any more.
+    pub fn alive(&mut self) -> Result<(), ServiceError> {
+        self.server.alive()
     }
+}
 
-    /// Asks the API (`path` begins after `/api/v1`) and gives the answer; anything but success is an error.
-    pub fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, ServiceError> {
-        self.send(
-            method,
-            &format!("{}/api/v1{path}", self.url()),
-            body.map(|body| body.to_string().into_bytes()),
-        )
-    }
-
-    /// Keeps a file in the package registry and gives its address.
-    pub fn keep_file(&self, folder: &str, name: &str, bytes: &[u8]) -> Result<String, ServiceError> {
-        let url = format!("{}/api/packages/{USER}/generic/{folder}/1/{name}", self.url());
-        self.send("PUT", &url, Some(bytes.to_vec()))?;
-        Ok(url)
-    }
-
-    fn send(&self, method: &str, url: &str, body: Option<Vec<u8>>) -> Result<Value, ServiceError> {
-        let refused = |reason: String| ServiceError::Refused {
-            name: "gitea",
-            request: format!("{method} {url}"),
-            reason,
-        };
-        let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(url)
-            .header("authorization", format!("token {}", self.token))
-            .header("content-type", "application/json")
-            .body(body.unwrap_or_default())
-            .map_err(|cause| refused(cause.to_string()))?;
-        let mut answer = agent.run(request).map_err(|cause| refused(cause.to_string()))?;
-        let text = answer
-            .body_mut()
-            .read_to_string()
-            .map_err(|cause| refused(cause.to_string()))?;
-        if !answer.status().is_success() {
-            return Err(refused(format!("{} {text}", answer.status())));
-        }
-        Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
-    }
+/// A password that nobody guesses.
+fn random_word() -> Result<String, ServiceError> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 12];
+    std::fs::File::open(path)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(ServiceError::file("read", path))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn environment(home: &str) -> [(&str, &str); 3] {
@@ -193,4 +169,13 @@ fn admin(program: &Path, settings: &Path, folder: &Path, arguments: &[&str]) -> 
         name: format!("gitea {}", arguments.join(" ")),
         output,
     })
+}
+
+/// What `sentinel-hub run --forges` reads to know this forge, as source `forge`.
+pub fn forges_file(account: &Account, token_file: &Path, secret: &str) -> String {
+    format!(
+        "[[source]]\nid = \"forge\"\nprovider = \"gitea\"\nurl = \"{}\"\ntoken_file = \"{}\"\nsecret = \"{secret}\"\n",
+        account.url(),
+        token_file.display()
+    )
 }

@@ -70,6 +70,19 @@ pub fn go_module_folder(module: &str, path: &str) -> Result<PathBuf, ServiceErro
     Ok(PathBuf::from(listed.trim()))
 }
 
+/// The folder of a module's files, such as `example.org/module@v1.2.3`, after downloading it if need be.
+pub fn downloaded(module: &str) -> Result<PathBuf, ServiceError> {
+    let told = output(module, Command::new("go").args(["mod", "download", "-json", module]))?;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap_or_default();
+    told["Dir"]
+        .as_str()
+        .map(PathBuf::from)
+        .ok_or_else(|| ServiceError::Make {
+            name: module.to_owned(),
+            output: "go names no folder of it".to_owned(),
+        })
+}
+
 fn module_root(module: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("go").join(module)
 }

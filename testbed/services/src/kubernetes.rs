@@ -24,6 +24,8 @@ use crate::{Cache, Process, Progress, RunFolder, ServiceError, free_port, wait_u
 
 /// How long one part may take until it answers; it is about 4 s together on an idle machine.
 const READY: Duration = Duration::from_secs(120);
+/// Where HTTPRoutes are defined. 1.7 wants a newer Go only to be downloaded.
+const GATEWAY_API: &str = "sigs.k8s.io/gateway-api@v1.6.0";
 /// Users that the API server knows: the first may do everything, the second nothing until somebody grants it something.
 pub const API_USERS: [&str; 2] = ["admin", "nobody"];
 
@@ -167,6 +169,20 @@ impl ControlPlane {
             let ready = |name: &&String| items(&nodes).any(|node| name_of(node) == name.as_str() && is_ready(node));
             let ready = names.iter().filter(ready).count();
             Ok((ready < names.len()).then(|| format!("{ready} of {} are ready", names.len())))
+        })
+    }
+
+    /// Teaches the API server HTTPRoutes of the Gateway API, and waits until it serves them.
+    pub fn install_routes(&self) -> Result<(), ServiceError> {
+        const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let folder = crate::go::downloaded(GATEWAY_API)?;
+        let path = folder.join("config/crd/standard/gateway.networking.k8s.io_httproutes.yaml");
+        let text = fs::read_to_string(&path).map_err(ServiceError::file("read", &path))?;
+        let api = self.api()?;
+        api.post_yaml(DEFINITIONS, &text)?;
+        wait_until("HTTPRoutes", READY, || {
+            let routes = api.get("/apis/gateway.networking.k8s.io/v1/httproutes");
+            Ok(routes.err().map(|error| error.to_string()))
         })
     }
 

@@ -9,20 +9,28 @@
 //! [`wait_until`]. Read next: `kubernetes.rs` (an example of all of that), `process.rs`, `cache.rs`.
 
 mod cache;
+mod ci;
 mod error;
 mod gitea;
 mod go;
+mod kafka;
 mod kubernetes;
 mod process;
+mod prometheus;
 mod run_folder;
+mod shop;
 
 pub use cache::Cache;
+pub use ci::{Ci, CiRun, PushedRepository};
 pub use error::ServiceError;
-pub use gitea::Gitea;
+pub use gitea::{Account, Gitea, forges_file};
 pub use go::{GoBuild, go_module_folder};
+pub use kafka::{Kafka, Record};
 pub use kubernetes::{API_USERS, ControlPlane, KubeApi};
 pub use process::{Process, free_port, wait_until};
+pub use prometheus::{Prometheus, Scraped};
 pub use run_folder::RunFolder;
+pub use shop::{Gateway, Shop};
 
 /// Hears what is going on while a service is made ready: one line of text each.
 pub type Progress<'a> = &'a dyn Fn(&str);

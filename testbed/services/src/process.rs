@@ -84,13 +84,24 @@ impl Process {
         }
     }
 
-    /// The last lines that it printed.
-    pub fn log_end(&self) -> String {
+    fn log(&self) -> String {
         let mut text = String::new();
         let _an_unreadable_log_is_an_empty_one =
             File::open(&self.log).and_then(|mut log| log.read_to_string(&mut text));
+        text
+    }
+
+    /// The last lines that it printed.
+    pub fn log_end(&self) -> String {
+        let text = self.log();
         let lines: Vec<&str> = text.lines().rev().take(12).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Kills it without asking.
+    pub fn kill(mut self) {
+        let _may_be_gone = self.child.kill();
+        let _reaped = self.child.wait();
     }
 
     /// Ends it now: asked first, killed when it does not end.

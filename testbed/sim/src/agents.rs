@@ -93,7 +93,8 @@ impl Node {
                 }
                 self.restarted_for.push(run.decision.clone());
             }
-            ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {}
+            // Nothing of the simulated machine changes.
+            _ => {}
         }
     }
 
@@ -118,7 +119,7 @@ impl Node {
             ActionKind::ReleasePowerCap => cap(RANGE_MW.1),
             ActionKind::Restart if self.restarted_for.contains(&run.decision) => ProbeResult::Done { value: None },
             ActionKind::Restart => ProbeResult::NotDone { value: None },
-            ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => ProbeResult::Unknown {
+            _ => ProbeResult::Unknown {
                 reason: "it leaves no trace".to_owned(),
             },
         }
@@ -147,6 +148,8 @@ impl World {
             journal_limit_bytes: self.swarm.journal_limit_bytes,
             block_every: Duration::from_secs(10),
             append_deadline: Duration::from_secs(2),
+            climbs: false,
+            profiles: Default::default(),
             certificate_ends: Wall(0),
             rejoins: 0,
             wall_floor: Wall(0),
@@ -156,7 +159,9 @@ impl World {
             Planted::Nothing | Planted::AckBeforeCommit => edge_agent_core::Planted::Nothing,
         };
         let recovered = node.disk.recover();
-        node.core = Some(Agent::new_planted(settings, recovered, now, bug));
+        let core = Agent::new_planted(settings, recovered, now, bug);
+        self.invariants.on_start(n, &node.id, &core, now);
+        node.core = Some(core);
         node.timer_ms = u64::MAX;
         let devices = node.devices();
         self.tell(n, Input::Devices(devices));
@@ -211,7 +216,7 @@ impl World {
         let now = node.clock.at(self.now_ms);
         let Some(core) = &mut node.core else { return };
         core.handle(input, now);
-        self.invariants.after_step(n, &node.id, core);
+        self.invariants.after_step(n, &node.id, core, now);
         while let Some(effect) = self.nodes[n].core.as_mut().and_then(Agent::poll_effect) {
             self.carry_out(n, effect);
         }
@@ -453,6 +458,7 @@ impl World {
                     }
                 }
             }
+            Effect::Share(shared) => self.share(n, *shared),
             Effect::Reply { .. } | Effect::Stopped => {}
         }
     }

@@ -5,8 +5,9 @@
 //!
 //! Read next: `hub/core/tests/extremes.rs` (the same, frame by frame).
 
-use hub_core::{Input, SessionId};
+use hub_core::{AgentRequest, Input, Request, SessionId};
 use wire::BundleRef;
+use wire::change::Caller;
 use wire::domains::NodeFacts;
 use wire::entry::{ChainHead, Entry, EntryBody, Event as Happened};
 use wire::frame::{AskTime, Entries, Frame, Hello, TelemetryBlock};
@@ -127,8 +128,12 @@ impl World {
     pub(crate) fn harm(&mut self) {
         let agent = AgentId::new("mallory").expect("letters");
         if self.healed_at.is_some() {
-            let reason = Some("hostile".to_owned());
-            return self.tell_hub(Input::Denied { agent, reason });
+            let (caller, reason) = (Caller::hub(), "hostile".to_owned());
+            let what = Request::Agents {
+                caller,
+                what: AgentRequest::Deny { agent, reason },
+            };
+            return self.tell_hub(Input::Request { request: 0, what });
         }
         let next = self.hostile.random.between(50, 4_000);
         self.after(next, Event::Harm);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
+use hub_core::{AgentRequest, Batch, Effect, Hub, Input, Joining, NewToken, Request, Row, Settings};
 use wire::bundle::{BundlePayload, SignedBundle};
-use wire::ids::HubEpoch;
+use wire::change::Caller;
+use wire::ids::{Digest, HubEpoch};
 use wire::roles::{Pin, Role, Roles};
 use wire::{BundleRef, Frame, RoleChain, SignedRoles, Wall, codec};
 
@@ -45,14 +46,45 @@ impl World {
             first_hub_epoch: HubEpoch(self.random.between(1, 1 << 20)),
             max_handshakes: 256,
             beacon_every: Duration::from_millis(self.swarm.beacon_every_ms),
+            certificates: hub_core::Certificates::default(),
         };
         let now = self.hub_clock.at(self.now_ms);
         let hub = Hub::new(settings, self.store.recover(), now);
         self.hub = Some(hub.expect("the store holds what this program wrote"));
         for n in 0..self.nodes.len() {
-            let agent = self.nodes[n].id.clone();
-            let site = "site-a".to_owned();
-            self.tell_hub(Input::Enrolled { agent, site });
+            self.enrol(n);
+        }
+    }
+
+    /// A person makes a token for a node and the node joins with it, unless the hub knows it.
+    fn enrol(&mut self, n: usize) {
+        let agent = self.nodes[n].id.clone();
+        let hub = self.hub.as_ref();
+        if hub.is_some_and(|hub| hub.agents().identity(&agent).is_some()) {
+            return;
+        }
+        let hash = Digest::of(agent.as_str().as_bytes());
+        let token = AgentRequest::CreateToken(NewToken {
+            hash,
+            label: None,
+            name: Some(agent),
+            site: Some("site-a".to_owned()),
+            ttl: Duration::from_secs(30 * 24 * 3_600),
+            takes_over: false,
+        });
+        let joining = AgentRequest::Join(Joining {
+            token: hash,
+            name: None,
+            node_key: hash.0,
+            proven: true,
+            key: hash,
+            program: "sim".to_owned(),
+            address: None,
+        });
+        for what in [token, joining] {
+            let caller = Caller::hub();
+            let what = Request::Agents { caller, what };
+            self.tell_hub(Input::Request { request: 0, what });
         }
     }
 
@@ -160,6 +192,7 @@ impl World {
                     let id = self.nodes[node].id.clone();
                     self.invariants.on_ack(&id, ack, &self.store);
                 }
+                self.invariants.on_sent(&frame, &self.store);
                 self.send(session.0, Way::Down, frame);
             }
             Effect::Close { session, .. } => {

@@ -1,5 +1,4 @@
-//! What must hold in every world, looked at as things happen. The names are those of the reliability plan: D data, A action, T trust, V
-//! liveness.
+//! What must hold in every world, looked at as things happen: D data, A action, T trust, H holds, V liveness.
 //!
 //! The first violation is kept; the world stops there. Read next: `rules.rs` (what the rules of the bundles demand).
 
@@ -8,8 +7,9 @@ use std::collections::BTreeMap;
 use edge_agent_core::{Agent, Batch, Run};
 use wire::action::ActionKind;
 use wire::entry::EntryBody;
-use wire::frame::Ack;
+use wire::frame::{Ack, Frame};
 use wire::ids::{AgentId, Epoch, Seq};
+use wire::time::Now;
 
 use crate::disk::Disk;
 use crate::gpu::RANGE_MW;
@@ -58,6 +58,7 @@ impl Invariants {
             let entry = raw.decode();
             if let Ok(entry) = &entry {
                 wrong = wrong.or(life.deeds.commit(batch.epoch, entry, &mut self.register).err());
+                wrong = wrong.or(life.duties.commit(entry).err());
             }
             if let Ok(entry) = entry
                 && let EntryBody::Decided(decision) = entry.body
@@ -152,14 +153,43 @@ impl Invariants {
         }
     }
 
+    /// The hub sends something that an agent acts on.
+    pub(crate) fn on_sent(&mut self, frame: &Frame, store: &Store) {
+        match frame {
+            Frame::Bundle(signed) => {
+                let digest = signed.digest();
+                let is_stored = self.register.knows(&digest.0);
+                self.require(is_stored, || {
+                    format!("D5: bundle {} is sent before it is stored", digest.short())
+                });
+            }
+            Frame::Command(command) => {
+                let id = command.id;
+                let is_stored = store.has_command(id);
+                self.require(is_stored, || format!("D5: command {id} is sent before it is stored"));
+            }
+            _ => {}
+        }
+    }
+
     /// The hub committed entries.
     pub(crate) fn on_stored(&mut self, id: &AgentId, epoch: Epoch, through: Seq) {
         let highest = self.stored.entry((id.clone(), epoch)).or_default();
         *highest = (*highest).max(through);
     }
 
+    /// A process of an agent has started.
+    pub(crate) fn on_start(&mut self, node: usize, id: &AgentId, agent: &Agent, now: Now) {
+        let wrong = self.lives[node].duties.start(agent.standing(now), now).err();
+        self.require(wrong.is_none(), || format!("{id}: {}", wrong.unwrap_or_default()));
+    }
+
     /// After every step of an agent.
-    pub(crate) fn after_step(&mut self, node: usize, id: &AgentId, agent: &Agent) {
+    pub(crate) fn after_step(&mut self, node: usize, id: &AgentId, agent: &Agent, now: Now) {
+        let standing = agent.standing(now);
+        let by_age = self.register.authority(standing.held.bundle, standing.policy_age_ms);
+        let wrong = self.lives[node].duties.step(standing, by_age, now).err();
+        self.require(wrong.is_none(), || format!("{id}: {}", wrong.unwrap_or_default()));
         let acked = agent.acked();
         let epoch = agent.head().epoch;
         if acked > Seq(0) {

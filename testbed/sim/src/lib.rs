@@ -13,10 +13,12 @@ mod agents;
 mod bundles;
 mod clock;
 mod disk;
+mod duties;
 mod gpu;
 mod hostile;
 mod hubs;
 mod invariants;
+mod neighbours;
 mod net;
 mod random;
 mod reference;
@@ -43,6 +45,8 @@ pub struct Course {
     pub checks: u64,
     /// Actions that ran in their node's turn.
     pub turns: u64,
+    /// Bundles and beacons that a neighbour passed on and a node took.
+    pub passed_on: (u64, u64),
     /// Faults by class.
     pub faults: FaultCounts,
     /// Kinds of rule that decisions were made under.
@@ -70,6 +74,7 @@ pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> 
         events: world.events,
         checks: world.invariants.checks,
         turns: world.invariants.turns,
+        passed_on: world.neighbours.taken,
         faults: world.faults,
         kinds: world.invariants.register.kinds,
         agent_ms: world.now_ms * world.swarm.agents as u64,
@@ -101,6 +106,8 @@ pub struct Tally {
     pub checks: u64,
     /// Actions that ran in their node's turn.
     pub turns: u64,
+    /// Bundles and beacons that a neighbour passed on and a node took.
+    pub passed_on: (u64, u64),
     /// Faults of all runs, by class.
     pub faults: FaultCounts,
     /// Kinds of rule of all runs.
@@ -120,6 +127,8 @@ impl Tally {
                 self.events += course.events;
                 self.checks += course.checks;
                 self.turns += course.turns;
+                self.passed_on.0 += course.passed_on.0;
+                self.passed_on.1 += course.passed_on.1;
                 self.agent_ms += course.agent_ms;
                 self.healed_ms = self.healed_ms.max(course.healed_ms);
                 self.faults.merge(&course.faults);

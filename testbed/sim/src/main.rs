@@ -1,6 +1,6 @@
 //! `sentinel-sim`: runs seeds and prints what happened.
 //!
-//! `sentinel-sim --seeds 0..200 --agents 8 --minutes 10 [--verbose] [--planted NAME] [--watch NODE] [--fleet]`
+//! `sentinel-sim --seeds 0..200 --agents 8 --minutes 10 [--verbose] [--planted NAME] [--watch NODE] [--fleet] [--neighbours]`
 //!
 //! Exits 1 if a seed fails, or if over 100 seeds or more a class of fault never happened or a kind of rule never spoke.
 
@@ -16,11 +16,12 @@ struct Arguments {
     minutes: u64,
     verbose: bool,
     fleet: bool,
+    neighbours: bool,
     watched: Option<usize>,
     planted: Option<(&'static str, Planted)>,
 }
 
-const USAGE: &str = "usage: sentinel-sim [--seeds A..B] [--agents N] [--minutes N] [--fleet] [--verbose] [--planted NAME] [--watch NODE]";
+const USAGE: &str = "usage: sentinel-sim [--seeds A..B] [--agents N] [--minutes N] [--fleet] [--neighbours] [--verbose] [--planted NAME] [--watch NODE]";
 
 fn arguments() -> Result<Arguments, String> {
     let mut parsed = Arguments {
@@ -30,6 +31,7 @@ fn arguments() -> Result<Arguments, String> {
         minutes: CI_WORLD.1,
         verbose: false,
         fleet: false,
+        neighbours: false,
         watched: None,
         planted: None,
     };
@@ -49,6 +51,7 @@ fn arguments() -> Result<Arguments, String> {
             "--watch" => parsed.watched = usize::try_from(number(value()?)?).ok(),
             "--verbose" => parsed.verbose = true,
             "--fleet" => parsed.fleet = true,
+            "--neighbours" => parsed.neighbours = true,
             "--planted" => {
                 let text = value()?;
                 let known = Planted::ALL.into_iter().find(|(name, _)| *name == text);
@@ -79,10 +82,13 @@ fn main() -> ExitCode {
 }
 
 fn swarm(arguments: &Arguments, seed: u64) -> Swarm {
-    if arguments.fleet {
-        Swarm::fleet(arguments.agents, arguments.minutes)
-    } else {
-        Swarm::of_seed(seed, arguments.agents, arguments.minutes)
+    let swarm = match arguments.fleet {
+        true => Swarm::fleet(arguments.agents, arguments.minutes),
+        false => Swarm::of_seed(seed, arguments.agents, arguments.minutes),
+    };
+    match arguments.neighbours {
+        true => swarm.with_neighbours(),
+        false => swarm,
     }
 }
 

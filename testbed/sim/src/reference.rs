@@ -6,6 +6,7 @@ use wire::Digest;
 use wire::entry::{EntryBody, Gap, RawEntry};
 use wire::ids::{CommandId, DecisionId, Epoch, Generation, Seq};
 
+use crate::duties::Duties;
 use crate::rules::Deeds;
 
 /// What one agent's life left behind, whatever process lived it.
@@ -31,6 +32,8 @@ pub(crate) struct Life {
     pub(crate) commands: BTreeMap<CommandId, DecisionId>,
     /// What ran, for what rules demand.
     pub(crate) deeds: Deeds,
+    /// What it owes to people and to policy.
+    pub(crate) duties: Duties,
     /// The highest generation that was active since the last loss of state.
     pub(crate) generation: Generation,
 }
@@ -73,6 +76,7 @@ impl Life {
         self.generation = Generation(0);
         self.unfinished.clear();
         self.deeds.forget();
+        self.duties.forget();
         // Which commands were applied was known only there (a command is valid for seconds; the hub may repeat it within them).
         self.commands.clear();
     }

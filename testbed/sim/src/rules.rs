@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use policy::Bundle;
 use wire::action::{Action, ActionKind, Origin, OutcomeState, RiskClass};
+use wire::decision::Authority;
 use wire::entry::{Entry, EntryBody};
 use wire::ids::{DecisionId, Epoch, Seq};
 use wire::time::{Mono, Wall};
@@ -262,9 +263,7 @@ fn raise(ran: &Ran, decision: &Decision) -> Option<i64> {
     let next = match &ran.action.kind {
         ActionKind::PowerCap { milliwatts } => Some(i64::from(*milliwatts)),
         ActionKind::ReleasePowerCap => fact(decision, "device", "max"),
-        ActionKind::Restart | ActionKind::Throttle { .. } | ActionKind::Unthrottle | ActionKind::Notify { .. } => {
-            return Some(0);
-        }
+        _ => return Some(0),
     };
     Some(next? - fact(decision, "device", "cap_mw")?)
 }
@@ -349,6 +348,19 @@ impl Register {
         let place = (reference.generation.0, reference.digest.0);
         self.bundles.insert(place, Arc::new(Known { draft, bundle }));
         Ok(())
+    }
+
+    /// What a policy of this age still gives, by the bundle's own ladder; `None` for one that no hub stored.
+    pub(crate) fn authority(&self, bundle: BundleRef, age_ms: u64) -> Option<Authority> {
+        if bundle == BundleRef::NONE {
+            return Some(Authority::Observe);
+        }
+        self.find(bundle).map(|known| known.bundle.authority(age_ms).0)
+    }
+
+    /// Whether a hub ever stored a bundle of this digest.
+    pub(crate) fn knows(&self, digest: &[u8; 32]) -> bool {
+        self.bundles.keys().any(|(_, known)| known == digest)
     }
 
     fn find(&self, bundle: BundleRef) -> Option<&Arc<Known>> {

@@ -135,6 +135,10 @@ impl Store {
             .map_or(ChainHead::empty(epoch), |chain| chain.head)
     }
 
+    pub(crate) fn has_command(&self, id: CommandId) -> bool {
+        self.commands.contains_key(&id)
+    }
+
     pub(crate) fn newest_bundle(&self) -> Option<BundleRef> {
         self.bundle.as_ref().map(|(reference, _)| *reference)
     }
@@ -158,6 +162,7 @@ impl Store {
                 .next_back()
                 .map(|((_, epoch), _)| (*epoch, self.last_block(agent, *epoch)));
             StoredAgent {
+                agent: agent.clone(),
                 record: record.clone(),
                 heads,
                 telemetry: telemetry.unwrap_or_default(),

@@ -154,6 +154,8 @@ pub struct Swarm {
     pub random_bundles: bool,
     /// So many nodes of a rack may restart something at once, by every bundle.
     pub turns: Option<usize>,
+    /// Whether agents pass on what a hub has signed, and one of them is in the wrong hands.
+    pub neighbours: bool,
 }
 
 impl Swarm {
@@ -187,6 +189,7 @@ impl Swarm {
             // Drawn apart, so that what else a seed plays does not depend on it.
             random_bundles: Random::new(seed ^ 0xB0B).chance(700),
             turns: [None, None, Some(1), Some(2)][(seed / 5 % 4) as usize],
+            neighbours: false,
         }
     }
 
@@ -206,6 +209,16 @@ impl Swarm {
             eventful: false,
             random_bundles: false,
             turns: None,
+            neighbours: false,
+        }
+    }
+
+    /// The same world, with neighbours that are in touch and policy that ages within minutes.
+    #[must_use]
+    pub fn with_neighbours(self) -> Self {
+        Self {
+            neighbours: true,
+            ..self
         }
     }
 

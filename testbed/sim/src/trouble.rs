@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Input, Request};
+use hub_core::{AgentRequest, Input, Request};
 use wire::bundle::{BundlePayload, SignedBundle};
 use wire::frame::{Frame, Order};
 use wire::ids::{CommandId, Epoch, Generation, Seq};
@@ -22,6 +22,9 @@ const BUNDLES: [&str; 2] = [
     include_str!("../../../policy/bundles/demo.yaml"),
     include_str!("../../../policy/bundles/demo-strict.yaml"),
 ];
+
+/// Authority that ends within minutes, so that worlds of minutes see it end.
+const SHORT_LADDER: &str = "authority: { full_for: 20 s, reversible_for: 45 s, protective_for: 2 min }\n";
 
 /// What a process can be in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,7 +312,9 @@ impl World {
             Some(n) => draft.with_turns(n),
             None => draft,
         };
-        let text = format!("{}\n# {}\n", draft.text, self.random.next());
+        let is_short = self.swarm.neighbours && !draft.text.contains("authority:");
+        let ladder = if is_short { SHORT_LADDER } else { "" };
+        let text = format!("{}\n{ladder}# {}\n", draft.text, self.random.next());
         self.drafts.insert(text.clone().into_bytes(), draft);
         self.requests += 1;
         self.tell_hub(Input::Request {
@@ -340,14 +345,18 @@ impl World {
             self.start_agent(n);
             // A person looks at identities that were quarantined.
             let agent = self.nodes[n].id.clone();
-            let reason = None;
-            self.tell_hub(Input::Denied { agent, reason });
+            let (caller, reason) = (wire::change::Caller::hub(), "it is looked at".to_owned());
+            let what = Request::Agents {
+                caller,
+                what: AgentRequest::Allow { agent, reason },
+            };
+            self.tell_hub(Input::Request { request: 0, what });
         }
     }
 }
 
 /// A bundle with a high number, signed by a key that nobody trusts.
-fn forge(seed: u64) -> SignedBundle {
+pub(crate) fn forge(seed: u64) -> SignedBundle {
     let mut key = [7; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let payload = BundlePayload {

@@ -21,6 +21,7 @@ use crate::bundles::{Draft, Pool};
 use crate::clock::Clock;
 use crate::hostile::Hostile;
 use crate::invariants::Invariants;
+use crate::neighbours::Neighbours;
 use crate::net::{Session, Way};
 use crate::random::Random;
 use crate::store::Store;
@@ -46,7 +47,7 @@ pub enum Planted {
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 9] = {
+    pub const ALL: [(&'static str, Self); 13] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
@@ -58,6 +59,10 @@ impl Planted {
             ("shed-silently", Self::Core(Bug::ShedSilently)),
             ("forget-budgets", Self::Core(Bug::ForgetBudgets)),
             ("take-turn", Self::Core(Bug::TakeTurn)),
+            ("old-beacon", Self::Core(Bug::OldBeacon)),
+            ("equal-generation", Self::Core(Bug::EqualGeneration)),
+            ("forget-hold", Self::Core(Bug::ForgetHold)),
+            ("keep-authority", Self::Core(Bug::KeepAuthority)),
         ]
     };
 }
@@ -140,6 +145,12 @@ pub(crate) enum Event {
         what: Busy,
         tries: u32,
     },
+    Passed {
+        n: usize,
+        life: u64,
+        frame: Box<Frame>,
+    },
+    Whisper,
     Fault,
     Harm,
     Order,
@@ -208,6 +219,7 @@ pub(crate) struct World {
     /// The node whose course is told on stderr.
     pub(crate) watched: Option<usize>,
     pub(crate) hostile: Hostile,
+    pub(crate) neighbours: Neighbours,
     heap: BinaryHeap<Reverse<Planned>>,
     order: u64,
 }
@@ -252,6 +264,7 @@ impl World {
             heap: BinaryHeap::new(),
             order: 0,
             hostile: Hostile::new(seed),
+            neighbours: Neighbours::new(seed, swarm.agents),
             nodes,
             random,
             swarm,
@@ -271,6 +284,9 @@ impl World {
         self.at(15_000, Event::Order);
         if self.swarm.eventful {
             self.at(8_000, Event::Weather);
+        }
+        if self.swarm.neighbours {
+            self.at(7_000, Event::Whisper);
         }
         if self.swarm.hostile {
             self.at(5_000, Event::Harm);
@@ -362,6 +378,8 @@ impl World {
                 self.store_slow = false;
             }
             Event::CrashIfBusy { what, tries } => self.crash_if_busy(what, tries),
+            Event::Passed { n, life, frame } => self.passed(n, life, *frame),
+            Event::Whisper => self.whisper(),
             Event::Fault => self.fault(),
             Event::Harm => self.harm(),
             Event::Order => self.order(),

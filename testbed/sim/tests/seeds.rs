@@ -34,6 +34,22 @@ fn every_seed_holds_and_every_class_of_fault_happens() {
 }
 
 #[test]
+fn neighbours_pass_on_what_is_signed_and_nothing_else() {
+    let mut tally = Tally::default();
+    for seed in 0..CI_SEEDS / 2 {
+        tally.add(seed, &world(seed).with_neighbours());
+    }
+    println!("{:?} bundles and beacons passed on", tally.passed_on);
+    assert_eq!(
+        tally.failures,
+        [],
+        "run `sentinel-sim --neighbours --seeds N..N+1 --watch NODE`"
+    );
+    let (bundles, beacons) = tally.passed_on;
+    assert!(bundles > 20 && beacons > 100, "{bundles} bundles and {beacons} beacons");
+}
+
+#[test]
 fn a_fleet_of_a_thousand_lives_ten_minutes() {
     let course = run(1, Swarm::fleet(1_000, 10), Planted::Nothing).expect("nothing goes wrong");
     assert!(course.agent_ms >= 1_000 * 10 * 60_000);

@@ -5,7 +5,8 @@
 //! | `test [STEP…]` | installs what is missing and runs every test; with names, those steps only |
 //! | `tidy` | checks who imports whom, from cargo's own metadata |
 //! | `bench [--json] [NAME…]` | builds with the `dist` profile and runs the benchmarks, each beside its peer |
-//! | `dist` | builds the static agent, hub and command line for this machine into `target/dist-out` |
+//! | `dist [PACKAGE…]` | builds the static agent, hub and command line for this machine into `target/dist-out` |
+//! | `dist --check` | builds the agent alone, and runs it in an empty root and in those of Debian 11, 12 and 13; needs root |
 //! | `fuzz [TARGET] [SECONDS]` | throws bytes at the judge, every target for a minute if none is named |
 //! | `charts` | lints, renders and checks the Helm charts, the dashboards and the alert rules |
 //! | `package [--programs DIR]` | makes Debian packages and an archive of what `dist` built, in `target/packages` |
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
         "tidy" => tidy::run(),
         "bench" => bench::run(rest),
         "charts" => charts::check().map(|held| println!("{held} passed, 0 failed, 0 skipped")),
-        "dist" => dist::run(),
+        "dist" => dist::command_line(rest),
         "package" => package::command_line(rest),
         "package-test" => package::test::run_all(rest),
         "docs" => docs::command_line_entry(rest),
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | charts | docs [--check] [--programs DIR] | dist | package [--programs DIR] | package-test [--programs DIR] | fuzz [TARGET] [SECONDS] | setup\nsteps of test: {}",
+        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | charts | docs [--check] [--programs DIR] | dist [--check | PACKAGE…] | package [--programs DIR] | package-test [--programs DIR] | fuzz [TARGET] [SECONDS] | setup\nsteps of test: {}",
         test::names().join(" ")
     )
 }

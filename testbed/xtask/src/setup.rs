@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::shell::{command, has, output, root, run};
+use crate::shell::{command, has, output, prepare, root};
 
 /// Oldest Node that the console's bundler supports.
 const NODE_MAJOR: u32 = 20;
@@ -17,14 +17,27 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
+    ("bwrap", "bubblewrap"),
     ("curl", "curl"),
+    // The sandbox of the remediation agent, and what its real forge needs beside Go.
+    ("bwrap", "bubblewrap"),
+    ("git", "git"),
+    ("cc", "gcc"),
+    ("python3", "python3"),
 ];
 
 /// Installs everything.
 pub fn everything() -> Result<(), String> {
     rust_components()?;
     debian_packages()?;
+    python_environments()?;
     node().map(drop)
+}
+
+/// Debian's Python has the module that makes environments in a package of its own.
+fn python_environments() -> Result<(), String> {
+    let works = output(command("python3").args(["-c", "import ensurepip, venv"]));
+    works.map(drop).or_else(|_| install(&["python3-venv"]))
 }
 
 /// rustfmt and clippy.
@@ -37,7 +50,7 @@ pub fn rust_components() -> Result<(), String> {
     if missing.is_empty() {
         return Ok(());
     }
-    run(command("rustup").args(["component", "add"]).args(missing))
+    prepare(command("rustup").args(["component", "add"]).args(missing))
 }
 
 /// The Debian packages.
@@ -66,7 +79,7 @@ fn install(packages: &[&str]) -> Result<(), String> {
         if !root_user {
             apt.arg("apt-get");
         }
-        run(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
+        prepare(apt.env("DEBIAN_FRONTEND", "noninteractive").args(arguments))
     };
     apt(&["update", "-qq"])?;
     let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
@@ -90,10 +103,12 @@ pub fn node() -> Result<PathBuf, String> {
         .filter(|p| !has(if *p == "nodejs" { "node" } else { p }))
         .collect();
     install(&missing)?;
-    run(command("npm")
-        .args(["install", "--silent", "--prefix"])
-        .arg(&folder)
-        .arg("node@22"))?;
+    prepare(
+        command("npm")
+            .args(["install", "--silent", "--prefix"])
+            .arg(&folder)
+            .arg("node@22"),
+    )?;
     Ok(own)
 }
 
@@ -141,28 +156,63 @@ fn go_program(name: &str, (package, version): (&str, &str)) -> Result<PathBuf, S
             "{name} is built from its module, which needs Go 1.25 or later on the path"
         ));
     }
-    run(command("go")
-        .env("GOBIN", &folder)
-        .arg("install")
-        .arg(format!("{package}@{version}")))?;
+    prepare(
+        command("go")
+            .env("GOBIN", &folder)
+            .arg("install")
+            .arg(format!("{package}@{version}")),
+    )?;
     Ok(program)
 }
 
 /// The path of a Python with the packages that the checks need, in a folder of its own.
 pub fn python() -> Result<PathBuf, String> {
-    let folder = root().join("target/python");
-    let program = folder.join("bin/python");
-    let stamp = folder.join("packages");
-    let wanted = PYTHON_PACKAGES.join("\n");
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(program);
+    environment("target/python", PYTHON_PACKAGES).map(|folder| folder.join("bin/python"))
+}
+
+/// Tools that PatchBot repairs with, of Python and of Node, each with its version.
+const PYTHON_TOOLS: &[&str] = &["ruff==0.17.6", "black==26.10.1", "isort==9.0.2"];
+const NODE_TOOLS: &[&str] = &["prettier@3.10.1", "eslint@10.15.0"];
+
+/// The folders of the tools that PatchBot repairs with, to be put in front of the path; installed first if they are not there.
+pub fn repair_tools() -> Result<Vec<PathBuf>, String> {
+    let python = environment("target/repair-python", PYTHON_TOOLS)?;
+    let node = root().join("target/repair-node");
+    let programs = node.join("node_modules/.bin");
+    let stamp = node.join("packages");
+    let wanted = NODE_TOOLS.join("\n");
+    let own = self::node()?;
+    if !std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        run(command("npm")
+            .env("PATH", path_with(&own))
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&node)
+            .args(NODE_TOOLS))?;
+        std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
     }
-    run(command("python3").args(["-m", "venv"]).arg(&folder))?;
-    run(command(&program.to_string_lossy())
-        .args(["-m", "pip", "install", "--quiet"])
-        .args(PYTHON_PACKAGES))?;
+    let folders = [python.join("bin"), programs, own];
+    Ok(folders
+        .into_iter()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .collect())
+}
+
+/// A Python environment with these packages in a folder of its own.
+fn environment(folder: &str, packages: &[&str]) -> Result<PathBuf, String> {
+    let folder = root().join(folder);
+    let stamp = folder.join("packages");
+    let wanted = packages.join("\n");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(folder);
+    }
+    prepare(command("python3").args(["-m", "venv"]).arg(&folder))?;
+    prepare(
+        command(&folder.join("bin/python").to_string_lossy())
+            .args(["-m", "pip", "install", "--quiet"])
+            .args(packages),
+    )?;
     std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
-    Ok(program)
+    Ok(folder)
 }
 
 /// The folder that holds `cargo-zigbuild`, which links against any version of glibc. It comes from Python's registry with the compiler
@@ -176,14 +226,14 @@ pub fn zig() -> Result<PathBuf, String> {
     if !has("python3") {
         install(&["python3", "python3-venv"])?;
     }
-    let made = run(command("python3").args(["-m", "venv"]).arg(&folder));
+    let made = prepare(command("python3").args(["-m", "venv"]).arg(&folder));
     if made.is_err() {
         // Debian's Python has the module in a package of its own.
         install(&["python3-venv"])?;
-        run(command("python3").args(["-m", "venv"]).arg(&folder))?;
+        prepare(command("python3").args(["-m", "venv"]).arg(&folder))?;
     }
     let pip = programs.join("pip").display().to_string();
-    run(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
+    prepare(command(&pip).args(["install", "--quiet", "cargo-zigbuild==0.24.1", "ziglang==0.17.1"]))?;
     Ok(programs)
 }
 

@@ -44,6 +44,11 @@ pub fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
+/// Runs what only prepares something: all of its output goes to standard error, so that standard output is what was asked for.
+pub fn prepare(command: &mut Command) -> Result<(), String> {
+    run(command.stdout(std::io::stderr()))
+}
+
 /// Runs it and returns what it printed; its errors are shown.
 pub fn output(command: &mut Command) -> Result<String, String> {
     let text = words(command);
@@ -87,4 +92,29 @@ fn words(command: &Command) -> String {
         text.push_str(&argument.to_string_lossy());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set where this test runs itself, to see what leaves the process.
+    const INNER: &str = "XTASK_TEST_INNER";
+
+    #[test]
+    fn what_prepares_leaves_standard_output_alone() {
+        if std::env::var_os(INNER).is_some() {
+            prepare(command("sh").args(["-c", "echo loud"])).expect("a shell");
+            return;
+        }
+        let this = std::env::current_exe().expect("a running program has a path");
+        let name = "shell::tests::what_prepares_leaves_standard_output_alone";
+        let said = Command::new(this)
+            .args(["--exact", name, "--nocapture"])
+            .env(INNER, "1")
+            .output()
+            .expect("it starts");
+        assert!(!String::from_utf8_lossy(&said.stdout).contains("loud"), "{said:?}");
+        assert!(String::from_utf8_lossy(&said.stderr).contains("loud"), "{said:?}");
+    }
 }

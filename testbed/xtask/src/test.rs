@@ -93,6 +93,10 @@ const STEPS: &[Step] = &[
             "edge-agent-gpu-probe",
             "-p",
             "testbed-fakes-nvml",
+            "-p",
+            "hub-patchbot",
+            "-p",
+            "testbed-services",
         ]))
     }),
     ("docs", "the handbook's references are what the code says", |_| {
@@ -105,7 +109,7 @@ const STEPS: &[Step] = &[
     ),
     (
         "e2e",
-        "real processes: the tour, kills, restores, clones, full disks, a real browser",
+        "real processes: the tour, kills, restores, clones, full disks, a real forge, a real browser",
         |count| cargo_test(count, &["-p", "testbed-e2e"]),
     ),
 ];
@@ -162,10 +166,20 @@ pub fn run(wanted: &[String]) -> ExitCode {
     }
 }
 
-/// Runs `cargo test` and adds up the closing lines of its test programs.
+/// Runs `cargo test` and adds up the closing lines of its test programs. The tools that PatchBot repairs with are on the path, and its
+/// tests are told so: then a tool that is missing is a failure.
 fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    for folder in setup::repair_tools()? {
+        let mut longer = folder.into_os_string();
+        longer.push(":");
+        longer.push(&path);
+        path = longer;
+    }
     watch(
         command("cargo")
+            .env("PATH", path)
+            .env("SENTINEL_TEST_TOOLS", "all")
             .args(["test", "--quiet", "--release", "--no-fail-fast"])
             .args(arguments),
         |line| {

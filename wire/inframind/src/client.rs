@@ -5,13 +5,14 @@
 //!
 //! Read next: `hub/src/inframind.rs` (who calls, and when).
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use wire::plan::PlanOutcome;
 
 use crate::convert::{self, Batch, Received, Taken};
@@ -94,10 +95,15 @@ pub struct Client {
 }
 
 /// Plans as a brain makes them.
-#[derive(Debug)]
 pub struct Plans {
-    stream: Streaming<proto::ActionPlan>,
+    stream: Opening,
     name: String,
+}
+
+/// A stream whose head may come with its first message: some servers send neither before the other.
+enum Opening {
+    Asked(Pin<Box<dyn Future<Output = Result<Response<Streaming<proto::ActionPlan>>, Status>> + Send>>),
+    Open(Box<Streaming<proto::ActionPlan>>),
 }
 
 impl Client {
@@ -156,20 +162,17 @@ impl Client {
         Ok(count.load(std::sync::atomic::Ordering::Relaxed))
     }
 
-    /// Plans from now on.
-    pub async fn plans(&mut self, cluster: &str) -> Result<Plans, ClientError> {
+    /// Plans from now on. Whether the brain sends any is learned by [`Plans::next`].
+    pub fn plans(&self, cluster: &str) -> Plans {
         let request = proto::ActionPlanRequest {
             cluster_id: cluster.to_owned(),
             filters: Vec::new(),
         };
-        let call = self.calls.stream_action_plans(Request::new(request));
-        // A brain that accepts and then says nothing is waited for as long as for any other answer.
-        let answer = tokio::time::timeout(ANSWER, call).await;
-        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in 10 s")));
-        Ok(Plans {
-            stream: answer.map_err(|status| refused("plans", status))?.into_inner(),
+        let mut calls = self.calls.clone();
+        Plans {
+            stream: Opening::Asked(Box::pin(async move { calls.stream_action_plans(request).await })),
             name: self.name.clone(),
-        })
+        }
     }
 
     /// Tells whether a plan was taken.
@@ -204,8 +207,17 @@ impl Client {
 
 impl Plans {
     /// The next plan; `None` when the brain hangs up. A plan that cannot be read is one, too: its sender is told why.
+    ///
+    /// Waits for as long as the connection holds: a brain that foresees nothing says nothing.
     pub async fn next(&mut self) -> Result<Option<Received>, ClientError> {
-        match self.stream.message().await {
+        if let Opening::Asked(answer) = &mut self.stream {
+            let stream = answer.await.map_err(|status| refused("plans", status))?.into_inner();
+            self.stream = Opening::Open(Box::new(stream));
+        }
+        let Opening::Open(stream) = &mut self.stream else {
+            return Ok(None);
+        };
+        match stream.message().await {
             Ok(plan) => Ok(plan.map(|plan| convert::receive(plan, &self.name))),
             Err(status) => Err(refused("plans", status)),
         }

@@ -8,10 +8,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt};
@@ -34,6 +35,8 @@ const ANSWERS: usize = 8;
 const STREAMS: u32 = 8;
 /// Time for one call that is not a stream.
 const CALL: Duration = Duration::from_secs(30);
+/// What brains have to read the end of their streams.
+pub const GRACE: Duration = Duration::from_secs(3);
 /// Pings on a quiet connection.
 const PING: Duration = Duration::from_secs(20);
 
@@ -70,7 +73,8 @@ pub trait Door: Send + Sync + 'static {
     fn slowed(&self, brain: &str);
 }
 
-/// Serves brains until `stop` is ready. Fails if the certificates are none.
+/// Serves brains until `stop` is ready: streams end then, and a brain that does not read how they end is left after [`GRACE`]. Fails if
+/// the certificates are none.
 pub async fn serve<D: Door>(
     listener: TcpListener,
     tls: Option<&Tls>,
@@ -88,26 +92,72 @@ pub async fn serve<D: Door>(
             .client_ca_root(Certificate::from_pem(&tls.ca));
         server = server.tls_config(tls)?;
     }
+    let (stopping, stopped) = watch::channel(false);
     let served = Served {
         door,
         cluster: cluster.to_owned(),
+        stopped,
     };
     let service = DecisionServiceServer::new(served)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
     let incoming = TcpListenerStream::new(listener);
-    server
+    let mut asked = stopping.subscribe();
+    let begun = async move { drop(asked.wait_for(|stopping| *stopping).await) };
+    let served = server
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming, stop)
-        .await
+        .serve_with_incoming_shutdown(incoming, begun);
+    let told = async {
+        stop.await;
+        stopping.send_replace(true);
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = served => served,
+        () = told => Ok(()),
+    }
+}
+
+/// A stream that ends when the server stops.
+struct UntilStopped<S> {
+    stream: S,
+    stopped: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl<S: Stream + Unpin> Stream for UntilStopped<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        if self.stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.stream).poll_next(cx)
+    }
 }
 
 struct Served<D> {
     door: Arc<D>,
     cluster: String,
+    stopped: watch::Receiver<bool>,
 }
 
 impl<D: Door> Served<D> {
+    /// Ready once the server stops.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + use<D> {
+        let mut stopped = self.stopped.clone();
+        // A server that is gone has stopped, too.
+        async move { drop(stopped.wait_for(|stopping| *stopping).await) }
+    }
+
+    /// The answers of a stream, until the server stops.
+    fn answers<T>(
+        &self,
+        stream: impl Stream<Item = Result<T, Status>> + Send + Unpin + 'static,
+    ) -> Response<Answers<T>> {
+        let stopped = Box::pin(self.stopped());
+        Response::new(Box::pin(UntilStopped { stream, stopped }))
+    }
+
     fn brain<T>(&self, request: &Request<T>) -> Result<String, Status> {
         let certificates = request.peer_certs();
         let certificates: Vec<Vec<u8>> = match &certificates {
@@ -187,7 +237,7 @@ impl<D: Door> DecisionService for Served<D> {
             .map_err(Status::out_of_range)?;
         let cluster = self.cluster.clone();
         let messages = ReceiverStream::new(batches).map(move |batch| Ok(convert::telemetry(&batch, &cluster)));
-        Ok(Response::new(Box::pin(messages)))
+        Ok(self.answers(messages))
     }
 
     type SubmitActionPlansStream = Answers<proto::PlanAck>;
@@ -200,9 +250,15 @@ impl<D: Door> DecisionService for Served<D> {
         let (answers, waiting) = mpsc::channel(ANSWERS);
         let door = self.door.clone();
         let plans = request.into_inner();
-        // Ends with the stream of plans, or when the brain takes no answers any more.
-        tokio::spawn(take_plans(door, brain, plans, answers));
-        Ok(Response::new(Box::pin(ReceiverStream::new(waiting))))
+        let stopped = self.stopped();
+        // Ends with the stream of plans, with the server, or when the brain takes no answers any more.
+        tokio::spawn(async move {
+            tokio::select! {
+                () = take_plans(door, brain, plans, answers) => {}
+                () = stopped => {}
+            }
+        });
+        Ok(self.answers(ReceiverStream::new(waiting)))
     }
 
     type StreamOutcomesStream = Answers<proto::PlanOutcome>;
@@ -216,7 +272,7 @@ impl<D: Door> DecisionService for Served<D> {
         let outcomes = self.door.outcomes(&brain, &after).await.map_err(Status::out_of_range)?;
         let messages =
             ReceiverStream::new(outcomes).map(|told| Ok(convert::outcome(&told.id, &told.key, &told.outcome)));
-        Ok(Response::new(Box::pin(messages)))
+        Ok(self.answers(messages))
     }
 }
 

@@ -76,6 +76,17 @@ pub struct OutcomeView {
     pub detail: String,
 }
 
+/// In which order entries are listed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryOrder {
+    /// Oldest first, after a cursor.
+    #[default]
+    Asc,
+    /// Newest first, before a cursor.
+    Desc,
+}
+
 /// An entry in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryView {

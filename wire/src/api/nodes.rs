@@ -137,6 +137,26 @@ pub struct NodeView {
     pub last_decisions: Vec<DecisionView>,
 }
 
+impl NodeView {
+    /// What people are told who name a GPU or a workload that the node does not have, with those that it has; `None`: it has this one,
+    /// or it has not told its devices yet, or it is another kind of thing.
+    pub fn unknown_device(&self, device: &DeviceId) -> Option<String> {
+        let gpus: Vec<&DeviceId> = self.gpus.iter().map(|gpu| &gpu.id).collect();
+        let workloads: Vec<&DeviceId> = self.workloads.iter().map(|workload| &workload.id).collect();
+        // A workload is told with its first reading, so that a list without any is not yet a list.
+        let kind = match device.class() {
+            "gpu" => &gpus,
+            "workload" => &workloads,
+            _ => return None,
+        };
+        if kind.is_empty() || kind.contains(&device) {
+            return None;
+        }
+        let names: Vec<&str> = gpus.iter().chain(&workloads).map(|id| id.as_str()).collect();
+        Some(format!("{} has no `{device}`; it has {}", self.name, names.join(", ")))
+    }
+}
+
 /// How far a cut goes, by what a node and its neighbours see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,6 +178,8 @@ pub struct NeighbourView {
     pub reach: Reach,
     /// The round trip to it, in microseconds.
     pub rtt_us: u64,
+    /// The generation of the policy that it says it holds; 0: none.
+    pub generation: u64,
 }
 
 /// A GPU's latest values.

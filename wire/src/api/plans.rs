@@ -175,6 +175,15 @@ pub struct PlanView {
     pub deadline: Option<Wall>,
     /// Why it stands there, for people: a freeze says until when.
     pub detail: String,
+    /// For a claim whose plan is over: `true`, `false`, or why it cannot be told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub came_true: String,
+    /// The decision that acted on a target while an effect was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interfered: Option<DecisionId>,
+    /// The plan that it tries again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<PlanId>,
     /// Who approved it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<String>,
@@ -243,8 +252,10 @@ pub struct ShadowStepView {
     pub summary: String,
     /// The answer.
     pub verdict: Verdict,
-    /// The rule that gave it.
+    /// The rule that gave it, or the tier of the brain that sent the plan.
     pub rule: String,
+    /// Why, and what would change it.
+    pub because: String,
     /// For a hold, when it is worth asking again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Wall>,
@@ -384,6 +395,9 @@ impl PlanView {
             since: plan.created,
             deadline: None,
             detail: String::new(),
+            came_true: String::new(),
+            interfered: None,
+            retry_of: None,
             approved_by: Vec::new(),
             approvals_needed: 0,
             steps: plan.steps.iter().map(PlanStepView::waiting).collect(),

@@ -54,13 +54,32 @@ pub struct ReasonRequest {
     pub reason: String,
 }
 
+/// A person takes a node into their own hands, or gives it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandRequest {
+    /// Why. Not empty.
+    pub reason: String,
+    /// How long it may wait for a node that is away, in milliseconds; an hour if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub valid_for_ms: Option<u64>,
+    /// How long the answer may wait for the node, in milliseconds; if absent half a minute for a connected node, and not at all for
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+}
+
 /// What came of a request to act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActView {
     /// The command; absent at a node's own socket.
     pub command: Option<CommandId>,
-    /// `done`, `denied` (by the node or already by the hub), `waiting` (nothing heard within `wait_ms`), `refused` (expired, fenced).
+    /// `done`, `denied` (by the node or already by the hub), `waiting` (nothing heard within `wait_ms`), `refused` (expired, fenced,
+    /// called off), `cancelled`.
     pub status: String,
+    /// While it waits: until when it may be brought to its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Wall>,
     /// The decision, once the node has made it.
     pub decision: Option<DecisionView>,
     /// For a denial: the clauses that determined it.
@@ -83,6 +102,76 @@ pub struct TokenRequest {
     /// How long it can be used, in milliseconds.
     #[serde(default = "default_token_ttl_ms")]
     pub ttl_ms: u64,
+    /// What it is for, in a few words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+}
+
+/// A join token as it is listed: never the token itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenView {
+    /// The beginning of its hash, by which it is revoked.
+    pub id: String,
+    /// What it is for.
+    pub label: Option<String>,
+    /// The node's name that it is for; the joining node's wish if absent.
+    pub name: Option<AgentId>,
+    /// The site that it is for.
+    pub site: String,
+    /// Who made it.
+    pub by: String,
+    /// When it was made.
+    pub made: Wall,
+    /// When it ends.
+    pub ends: Wall,
+    /// `open`, `used` or `ended`.
+    pub state: String,
+    /// Uses that are left: one or none.
+    pub uses_left: u32,
+    /// Who used it.
+    pub used_by: Option<AgentId>,
+    /// Whoever joins with it becomes the node of that name, which is there.
+    pub takes_over: bool,
+}
+
+/// Give a node another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenameRequest {
+    /// The new name.
+    pub to: AgentId,
+    /// Why. Not empty.
+    pub reason: String,
+}
+
+/// Give a node's name and history to a machine with other keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejoinNodeRequest {
+    /// Why. Not empty.
+    pub reason: String,
+    /// How long the token can be used, in milliseconds.
+    #[serde(default = "default_token_ttl_ms")]
+    pub ttl_ms: u64,
+}
+
+/// How a node stands at the door, after somebody has changed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityView {
+    /// Its name.
+    pub name: AgentId,
+    /// Its site.
+    pub site: String,
+    /// `open`, `denied`, `quarantined`, `removed` or `renamed`.
+    pub state: String,
+    /// Its new name, if it was renamed.
+    pub renamed_to: Option<AgentId>,
+    /// Why it is shut out.
+    pub reason: Option<String>,
+    /// Who decided it.
+    pub by: Option<String>,
+    /// When.
+    pub since: Option<Wall>,
 }
 
 fn default_site() -> String {

@@ -43,13 +43,18 @@ pub struct PlanOutcome {
     pub at: Wall,
     /// Why it ended so, for people.
     pub detail: String,
+    /// Nothing follows from what was seen: another action of ours may have brought it about, or somebody called the plan off.
+    pub censored: bool,
 }
 
 impl PlanOutcome {
     /// Whether the claim behind the plan came true: 1 if every expected effect was seen and nothing was undone, 0 if one was not.
     ///
-    /// `None` where nothing follows for the claim: the plan never ran, expected nothing, or nobody could look (censored).
+    /// `None` where nothing follows for the claim: the plan never ran, expected nothing, nobody could look, or we interfered.
     pub fn label(&self) -> Option<bool> {
+        if self.censored {
+            return None;
+        }
         match self.state {
             PlanState::Completed | PlanState::RolledBack | PlanState::RollbackFailed | PlanState::Failed => {
                 let mut seen = self.steps.iter().filter_map(|step| step.observed).peekable();

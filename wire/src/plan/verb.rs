@@ -121,13 +121,10 @@ impl Verb {
             Self::Notify { message } => Some(ActionKind::Notify {
                 message: message.clone(),
             }),
-            Self::Cordon
-            | Self::Uncordon
-            | Self::Drain
-            | Self::Scale { .. }
-            | Self::Rollback { .. }
-            | Self::Update { .. }
-            | Self::Reschedule { .. } => None,
+            Self::Cordon => Some(ActionKind::Cordon),
+            Self::Uncordon => Some(ActionKind::Uncordon),
+            Self::Drain => Some(ActionKind::Drain),
+            Self::Scale { .. } | Self::Rollback { .. } | Self::Update { .. } | Self::Reschedule { .. } => None,
         }
     }
 

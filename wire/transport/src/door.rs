@@ -71,6 +71,12 @@ impl Door {
 
     /// Receives one message.
     pub async fn read<T: DeserializeOwned>(&mut self) -> Result<T, DoorError> {
+        let body = self.read_message().await?;
+        codec::decode(&body).map_err(|cause| DoorError::Malformed { cause })
+    }
+
+    /// Receives the bytes of one message that has more than one version.
+    pub async fn read_message(&mut self) -> Result<Vec<u8>, DoorError> {
         let mut length = [0; 4];
         self.read_raw(&mut length).await?;
         let length = u32::from_le_bytes(length) as usize;
@@ -81,7 +87,7 @@ impl Door {
         }
         let mut body = vec![0; length];
         self.read_raw(&mut body).await?;
-        codec::decode(&body).map_err(|cause| DoorError::Malformed { cause })
+        Ok(body)
     }
 
     /// Fills `bytes` from the stream.

@@ -187,6 +187,12 @@ impl Pending {
         &self.agent
     }
 
+    /// Its certificate, DER, which the handshake has checked.
+    pub fn certificate(&self) -> Vec<u8> {
+        let chain = certificates(&self.connection);
+        chain.first().map(|leaf| leaf.to_vec()).unwrap_or_default()
+    }
+
     /// Where it is.
     pub fn remote_address(&self) -> SocketAddr {
         self.connection.remote_address()

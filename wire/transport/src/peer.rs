@@ -86,9 +86,7 @@ pub struct Met {
 impl Met {
     /// Sends it away.
     pub fn refuse(self, reason: &str) {
-        self.handle
-            .connection
-            .close(CloseCode::Denied.number(), reason.as_bytes());
+        self.handle.close(reason);
     }
 }
 
@@ -117,6 +115,11 @@ impl PeerHandle {
     /// A way to the hub through it. What an earlier one has not read is forgotten: there is one reader at a time.
     pub fn tunnel(&self, hub: SocketAddr) -> Tunnel {
         Tunnel::new(self.socket.clone(), self.tie.clone(), hub)
+    }
+
+    /// Ends the session, and says why.
+    pub fn close(&self, reason: &str) {
+        self.connection.close(CloseCode::Denied.number(), reason.as_bytes());
     }
 
     /// What was carried for it so far.

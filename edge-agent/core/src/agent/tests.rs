@@ -115,6 +115,47 @@ fn after_a_welcome_only_what_the_hub_lacks_is_sent() {
 }
 
 #[test]
+fn an_ack_of_another_epoch_says_nothing_of_the_present_one() {
+    let mut rig = Rig::new();
+    connect(&mut rig, vec![], 1);
+    let acked = |rig: &mut Rig, epoch| {
+        rig.handle(Input::Frame(Frame::Ack(Ack {
+            epoch,
+            entries: Some(Seq(1)),
+            telemetry: Some(Seq(1)),
+        })));
+        rig.agent.acked()
+    };
+    assert_eq!(acked(&mut rig, Epoch(7)), Seq(0));
+    let present = rig.agent.head().epoch;
+    assert_eq!(acked(&mut rig, present), Seq(1));
+}
+
+#[test]
+fn another_bundle_of_the_same_generation_is_refused() {
+    let mut rig = Rig::new();
+    connect(&mut rig, vec![], 1);
+    let before = rig.agent.bundle().map(|(_, bundle)| bundle);
+    let other = format!("{}\n# another text\n", BUNDLE);
+    rig.handle(Input::Frame(Frame::Bundle(signed(1, &other))));
+    assert_eq!(rig.agent.bundle().map(|(_, bundle)| bundle), before);
+    let refused = rig.log.iter().any(|line| line == "refused bundle 1");
+    assert!(refused, "{:?}", rig.log);
+}
+
+#[test]
+fn a_hold_outlives_the_process() {
+    let mut rig = Rig::new();
+    connect(&mut rig, vec![], 1);
+    rig.handle(command(1, 1, Order::Hold));
+    let holder = |rig: &Rig| rig.agent.status(rig.now).held_by;
+    assert!(holder(&rig).is_some());
+    let before = holder(&rig);
+    rig.crash();
+    assert_eq!(holder(&rig), before);
+}
+
+#[test]
 fn a_hub_that_holds_more_means_that_this_is_an_old_copy() {
     let mut rig = Rig::new();
     let mut held = rig.agent.head();

@@ -21,6 +21,18 @@ pub struct Ill {
     pub next: N,
 }
 
+/// Every [`Ill::code`].
+pub const CODES: &[&str] = &[
+    "gpu lost",
+    "reset required",
+    "gpu hung",
+    "recovery action",
+    "row remap failed",
+    "row remap pending",
+];
+/// Those by which the driver itself says what is to be done.
+pub const DRIVER_CODES: &[&str] = &["reset required", "recovery action"];
+
 /// Calls in a row that a GPU may miss before it counts as hung: one may meet a driver that is busy.
 pub const MISSES: u32 = 2;
 
@@ -88,6 +100,7 @@ mod tests {
                 .collect(),
         };
         let found: Vec<&str> = ills(&report, missed).iter().map(|ill| ill.code).collect();
+        assert!(found.iter().all(|code| CODES.contains(code)));
         assert_eq!(found.join(", "), expected);
     }
 

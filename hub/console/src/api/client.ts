@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, CalendarView, DecisionDetail, DecisionView, DomainView, Invite, List, Me, NodeView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, SeriesView, User } from "./types";
+import type { ActView, Audit, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, ShadowView, Task, User, Webhook, WorkloadView } from "./types";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -83,8 +83,11 @@ export const decision = (id: string): Promise<DecisionDetail> => ask(`cannot rea
 export const replay = (id: string): Promise<ReplayView> => ask(`cannot replay ${id}`, `/decisions/${name(id)}/replay`);
 
 /** The values since a wall time, milliseconds since 1970. */
-export const series = (id: string, since_ms: number): Promise<SeriesView> =>
-  ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}`);
+/** Values of a node; `until_ms`, the number of points and one quantity narrow it. */
+export const series = (id: string, since_ms: number, only: { until_ms?: number; points?: number; quantity?: string } = {}): Promise<SeriesView> => {
+  const more = Object.entries(only).map(([key, value]) => `&${key}=${encodeURIComponent(value)}`);
+  return ask(`cannot read the values of ${id}`, `/series?node=${name(id)}&since_ms=${since_ms}${more.join("")}`);
+};
 
 export const policies = (): Promise<PolicyView[]> => all<PolicyView>("cannot read the policies", "/policies");
 
@@ -96,6 +99,46 @@ export const calendar = (generation: number, from_ms: number, to_ms: number): Pr
 
 /** What the active bundle's rules count of the nodes, and whose turn it is. */
 export const domains = (): Promise<DomainView[]> => all<DomainView>("cannot read the domains", "/domains");
+
+/** One page of plans, newest first. */
+export function plans(query: { state?: string; before?: string; limit?: number }): Promise<List<PlanView>> {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
+  return ask("cannot read the plans", `/action-plans?${search}`);
+}
+
+export const plan = (id: string): Promise<PlanView> => ask(`cannot read plan ${id}`, `/action-plans/${name(id)}`);
+
+/** Its life, in the words of `sentinel why`. */
+export const planExplanation = (id: string): Promise<string> => ask(`cannot read the life of plan ${id}`, `/action-plans/${name(id)}/explanation`, {}, "text");
+
+/** What policy would say of each step now; nothing changes by asking. */
+export const planShadow = (id: string): Promise<ShadowView> => send(`cannot judge plan ${id}`, `/action-plans/${name(id)}/shadow`, {});
+
+export const planSay = (id: string, verb: "approve" | "retry" | "deny" | "cancel", reason: string): Promise<PlanView> =>
+  send(`cannot ${verb} plan ${id}`, `/action-plans/${name(id)}/${verb}`, verb === "deny" || verb === "cancel" ? { reason } : {});
+
+/** Every brain with every verb that it is graded for. */
+export const brains = (): Promise<BrainView[]> => all<BrainView>("cannot read the brains", "/brains");
+
+/** How the embedded brain expects a device to go on; null while it knows too little. */
+export const forecast = (node: string, device: string): Promise<ForecastView | null> =>
+  ask<ForecastView>(`cannot read the forecast of ${node}/${device}`, `/forecast?node=${name(node)}&device=${name(device)}`).catch((failure: unknown) => {
+    if (failure instanceof Failure && failure.code === "not_found") return null;
+    throw failure;
+  });
+
+/** The clusters, each asked how it is. */
+export const clusters = (): Promise<ClusterView[]> => all<ClusterView>("cannot read the clusters", "/clusters");
+
+/** The deployments of all clusters. */
+export const workloads = (): Promise<WorkloadView[]> => all<WorkloadView>("cannot read the workloads", "/deployments");
+
+export const rollouts = (): Promise<RolloutView[]> => all<RolloutView>("cannot read the rollouts", "/rollouts");
+
+export const rollout = (id: string): Promise<RolloutView> => ask(`cannot read rollout ${id}`, `/rollouts/${name(id)}`);
+
+export const tellRollout = (id: string, verb: string, reason: string): Promise<RolloutView> => send(`cannot ${verb} rollout ${id}`, `/rollouts/${name(id)}/${verb}`, { reason });
 
 export const hold = (id: string, reason: string): Promise<ActView> => send(`cannot hold ${id}`, `/nodes/${name(id)}/hold`, { reason });
 
@@ -130,6 +173,32 @@ export function audits(query: { who?: string; result?: string; before?: string; 
   for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
   return ask("cannot read the audit", `/audits?${search}`);
 }
+
+/** Failed checks that became tasks, newest first. */
+export const tasks = (): Promise<Task[]> => ask("cannot read the tasks", "/tasks?limit=1000");
+
+/** One task with its history. */
+export const task = (id: string): Promise<Task> => ask(`cannot read task ${id}`, `/tasks/${name(id)}`);
+
+/** The proof of a task's patch. */
+export const certificate = (id: string): Promise<Certificate> => ask(`cannot read the certificate of task ${id}`, `/tasks/${name(id)}/certificate`);
+
+export const cancelTask = (id: string, reason: string): Promise<unknown> => send(`cannot cancel task ${id}`, `/tasks/${name(id)}/cancel`, { reason });
+
+export const approveTask = (id: string, reason: string): Promise<unknown> => send(`cannot approve task ${id}`, `/tasks/${name(id)}/approve`, { reason });
+
+export const retryTask = (id: string, reason: string): Promise<unknown> => send(`cannot try task ${id} again`, `/tasks/${name(id)}/retry`, { reason });
+
+/** Who hears of everything that arrives, and how far each is behind. */
+export const consumers = (): Promise<Consumer[]> => all<Consumer>("cannot read the integrations", "/consumers");
+
+export const webhooks = (): Promise<Webhook[]> => all<Webhook>("cannot read the webhooks", "/webhooks");
+
+export const deliveries = (hook: string): Promise<Delivery[]> => all<Delivery>(`cannot read the deliveries of ${hook}`, `/webhooks/${name(hook)}/deliveries`);
+
+/** Sends what was given up again: one event, or all of them. */
+export const resend = (hook: string, event?: string): Promise<Webhook> =>
+  send(`cannot send again to ${hook}`, `/webhooks/${name(hook)}/resend`, event === undefined ? {} : { event });
 
 export const login = (code: string): Promise<unknown> => send("cannot sign in", "/login", { code });
 

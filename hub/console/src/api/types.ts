@@ -126,6 +126,13 @@ export type ActionKind =
   | "release_power_cap"
   | "restart"
   | "unthrottle"
+  | "unlock_clocks"
+  | "cordon"
+  | "uncordon"
+  | "drain"
+  | "reset_gpu"
+  | "reboot"
+  | { lock_clocks: { max_mhz: number } }
   | { power_cap: { milliwatts: number } }
   | { throttle: { share_bp: number } }
   | { notify: { message: string } };
@@ -139,7 +146,9 @@ export type Origin =
   | { rule: { rule: string } }
   | { cleared: { rule: string } }
   | { command: { id: string; who: string; reason: string } }
-  | { local: { who: string; reason: string } };
+  | { local: { who: string; reason: string } }
+  | { plan: { id: string; plan: string; step: number; undo: boolean; brain: boolean; who: string; reason: string } }
+  | { fault: { code: string } };
 
 export interface Observed {
   series: { device: string; quantity: string };
@@ -222,6 +231,8 @@ export interface LineView {
   unit: Unit;
   simulated: boolean;
   values: (number | null)[];
+  /** The lowest of the samples of each time, where a time stands for several; absent where it is one. */
+  low?: (number | null)[];
 }
 
 export interface SeriesView {
@@ -416,4 +427,317 @@ export interface Audit {
   code?: string;
   detail?: string;
   details: [string, string][];
+}
+
+/** Where a task stands. */
+export type TaskState = "queued" | "leased" | "publishing" | "held" | "completed" | "proposed" | "merged" | "closed" | "no_fix" | "refused" | "dead" | "cancelled";
+
+/** A file that a patch changes. */
+export interface ChangedFile {
+  path: string;
+  added: number;
+  removed: number;
+}
+
+/** A patch that was proposed for a task. */
+export interface Proposal {
+  certificate: string;
+  fixer: string;
+  files: ChangedFile[];
+  category: string;
+  tool: string;
+  fingerprint: string;
+  branch: string;
+}
+
+/** How likely a repair is to be merged, from what became of earlier ones. */
+export interface Chance {
+  at_least: number;
+  mean: number;
+  outcomes: number;
+}
+
+/** One line of a task's history: an entry of the hub's journal. */
+export interface TaskEntry {
+  id: string;
+  at: string;
+  who: string;
+  via: string;
+  verb: string;
+  reason: string;
+  details: [string, string][];
+}
+
+/** A failed check on its way to a pull request. */
+export interface Task {
+  id: string;
+  state: TaskState;
+  source: string;
+  repository: string;
+  commit: string;
+  check: string;
+  branch: string;
+  log_url: string;
+  priority: "low" | "normal" | "high";
+  attempts: number;
+  agent_name: string | null;
+  phase: string;
+  progress: number;
+  codes: string[];
+  error_message: string | null;
+  proposal: Proposal | null;
+  pull_request: string | null;
+  correlation_id: string | null;
+  message: string;
+  chance: Chance | null;
+  outcome: "merged" | "red" | "reverted" | "rejected" | "closed" | null;
+  delivery: string;
+  created_at: string;
+  updated_at: string;
+  /** Of one task alone, oldest first. */
+  history?: TaskEntry[];
+}
+
+/** A command of a repair. */
+export interface CertificateCommand {
+  phase: "reproduce" | "fix" | "fix_again" | "check" | "canary" | "sibling";
+  argv: string[];
+  status: number;
+  passed: boolean;
+  wall_ms: number;
+  canary?: string;
+}
+
+/** The proof of a patch. */
+export interface Certificate {
+  fixer: string;
+  fixer_version: string;
+  commands: CertificateCommand[];
+  examined: string[];
+  sandbox: string;
+  network: string;
+  self_test: string;
+  agent: string;
+  public_key: string;
+  base_tree: string;
+  patched_tree: string;
+  patch: string;
+}
+
+/** Somebody who hears of everything that arrives. */
+export interface Consumer {
+  name: string;
+  target: string;
+  up: boolean | null;
+  lag_entries: number | null;
+  lag_seconds: number | null;
+  delivered: number;
+  failures: number;
+  error: string | null;
+}
+
+/** Where events are sent. */
+export interface Webhook {
+  name: string;
+  url: string;
+  types: string[];
+  created_at: string;
+  delivered: number;
+  pending: number;
+  dead: number;
+  dropped: number;
+  next_try?: string;
+}
+
+/** One event on its way to one webhook. */
+export interface Delivery {
+  event: string;
+  type: string;
+  state: "delivered" | "pending" | "dead";
+  attempts: number;
+  at: string;
+  status: number | null;
+  error: string;
+  next_try: string | null;
+}
+
+export type PlanState =
+  | "received"
+  | "validated"
+  | "decided"
+  | "held"
+  | "awaiting_approval"
+  | "scheduled"
+  | "leased"
+  | "executing"
+  | "verifying"
+  | "rolling_back"
+  | "completed"
+  | "rolled_back"
+  | "rollback_failed"
+  | "rejected"
+  | "expired"
+  | "cancelled"
+  | "superseded"
+  | "failed";
+
+export interface EffectView {
+  metric: string;
+  device?: string;
+  delta: number;
+  within_ms: number;
+}
+
+export interface PlanStepView {
+  summary: string;
+  verb: string;
+  target: string;
+  state: string;
+  expected?: EffectView;
+  observed?: { before: number; after: number; is_met: boolean };
+  decision?: string;
+  detail?: string;
+}
+
+export interface PlanView {
+  id: string;
+  state: PlanState;
+  source: string;
+  by_brain: boolean;
+  reason: string;
+  claim?: { prediction: string; class: string; confidence_bp: number; horizon_ms: number };
+  created: string;
+  not_after: string;
+  since: string;
+  deadline?: string;
+  detail: string;
+  came_true?: string;
+  interfered?: string;
+  retry_of?: string;
+  approved_by?: string[];
+  approvals_needed: number;
+  steps: PlanStepView[];
+}
+
+export interface ShadowView {
+  runs: boolean;
+  steps: { summary: string; verdict: Verdict; rule: string; because: string; until?: string }[];
+}
+
+export interface BinView {
+  claimed_bp: number;
+  came_true_bp: number;
+  weight: number;
+}
+
+export interface BrainView {
+  brain: string;
+  verb: string;
+  model: string;
+  tier: "T0" | "T1" | "T2" | "T3";
+  tier_name: string;
+  since: string;
+  predictions: number;
+  censored: number;
+  next_tier_lacks?: string;
+  evidence_over: number;
+  evidence_under: number;
+  scores?: { outcomes: number; effective: number; base_rate_bp: number; brier_bp: number; skill_bp?: number; calibration_error_bp: number; bins: BinView[] };
+  changes: { at: string; from: string; to: string; why: string }[];
+}
+
+export interface ForecastView {
+  node: string;
+  device: string;
+  quantity: string;
+  unit: Unit;
+  at: string;
+  limit: number;
+  points: { ahead_ms: number; low: number; middle: number; high: number }[];
+  foreseen?: { in_ms: number; by_ms: number; chance_bp: number; errors: number };
+}
+
+/** A Kubernetes cluster that the hub knows. */
+export interface ClusterView {
+  name: string;
+  kubeconfig: string;
+  context: string;
+  namespace: string;
+  labels: [string, string][];
+  prometheus: string | null;
+  registered_at: string;
+  status: "ready" | "not_ready" | "forbidden" | "unreachable";
+  version: string;
+  missing_permissions: string[];
+  detail: string;
+}
+
+/** A deployment of a cluster. */
+export interface WorkloadView extends DeploymentRef {
+  status: string;
+  wanted: number;
+  ready: number;
+  updated: number;
+  image: string;
+  revision: number | null;
+}
+
+export interface DeploymentRef {
+  cluster: string;
+  namespace: string;
+  name: string;
+}
+
+/** What was measured of one side: smallest to largest in 20 equal parts, or nothing. */
+export interface Distribution {
+  samples: number;
+  quantiles: number[];
+}
+
+/** What one metric says of a canary. */
+export interface MetricView {
+  name: string;
+  outcome: "pass" | "fail" | "no_data";
+  why: string;
+  critical: boolean;
+  baseline: Distribution;
+  canary: Distribution;
+  effective: [number, number];
+  still_needed: number;
+  shift: number | null;
+  interval: [number, number] | null;
+  tolerated: number | null;
+  p: number | null;
+  wealth: [number, number] | null;
+}
+
+/** What a comparison of a canary with its baseline said. */
+export interface AnalysisView {
+  at: string;
+  verdict: "pass" | "inconclusive" | "abort";
+  next: string;
+  why: string;
+  score: number | null;
+  guards: string[];
+  metrics: MetricView[];
+}
+
+export interface RolloutView {
+  id: string;
+  target: DeploymentRef;
+  image: string;
+  from_image: string;
+  phase: string;
+  step: number;
+  steps: number;
+  why: string;
+  ready: number;
+  start_replicas: number;
+  deadline: string | null;
+  finished: boolean;
+  started_at: string;
+  started_by: string;
+  weight: number | null;
+  plan: string[];
+  analysis: AnalysisView | null;
 }

@@ -13,9 +13,9 @@ import { onTheme } from "../state/theme";
 import { serverNow } from "../state/use";
 import { clockTime, figure, span } from "../text/format";
 import { verdictOf } from "../text/words";
-import { AXIS_WIDTH, type Overlay, plot, RIGHT_PAD } from "./plot";
+import { AXIS_WIDTH, bandedOf, type Overlay, plot, RIGHT_PAD } from "./plot";
 import { capNames, type ChartRow, divisorOf, limitsOf, linesOf, type Mark, marksOf, valueAt } from "./rows";
-import { columns, holes, type Series } from "./series";
+import { columns, holes, type Series, type Zoom, zoomTo } from "./series";
 
 export interface StackProps {
   node: NodeView;
@@ -26,6 +26,15 @@ export interface StackProps {
   decisions: DecisionView[];
   rules: RuleView[];
   range_ms: number;
+  /** The part of the past that is shown; null: what is now, and moves. */
+  zoom: Zoom | null;
+  onZoom: (zoom: Zoom | null) => void;
+}
+
+/** What the time axis spans. */
+function spanOf({ zoom, range_ms }: Pick<StackProps, "zoom" | "range_ms">): [from_ms: number, to_ms: number] {
+  const now_ms = serverNow();
+  return zoom === null ? [now_ms - range_ms, now_ms] : [zoom.from_ms, zoom.to_ms];
 }
 
 interface Hover {
@@ -40,7 +49,7 @@ const NO_HOVER: Hover = { index: null, left: -1 };
 const MARK_PIXELS = 18;
 
 export function Stack(props: StackProps) {
-  const { node, rows, series, version, decisions, range_ms } = props;
+  const { node, rows, series, version, decisions, zoom, onZoom } = props;
   const box = useRef<HTMLDivElement>(null);
   const plots = useRef<Map<string, uPlot>>(new Map());
   const latest = useRef(props);
@@ -49,7 +58,8 @@ export function Stack(props: StackProps) {
   const [width, setWidth] = useState(800);
   const [themed, setThemed] = useState(0);
   const now_ms = serverNow();
-  const from_ms = now_ms - range_ms;
+  const [from_ms, to_ms] = spanOf(props);
+  const range_ms = to_ms - from_ms;
 
   useEffect(() => onTheme(() => setThemed((n) => n + 1)), []);
   useEffect(() => {
@@ -78,10 +88,8 @@ export function Stack(props: StackProps) {
           height: row.height,
           times: at === rows.length - 1,
           range: row.range,
-          window: () => {
-            const to_ms = serverNow();
-            return [to_ms - latest.current.range_ms, to_ms];
-          },
+          window: () => spanOf(latest.current),
+          onZoom: (from, to) => latest.current.onZoom(zoomTo(from, to)),
           overlay: () => overlayOf(latest.current, row),
           onHover: (index, left) => setHover((before) => (before.index === index && before.left === left ? before : { index: left < 0 ? null : index, left })),
         }),
@@ -99,29 +107,32 @@ export function Stack(props: StackProps) {
     for (const row of rows) {
       const u = plots.current.get(row.id);
       if (u === undefined) continue;
-      u.setData(columns(series, linesOf(row, series), node.telemetry_interval_ms, divisorOf) as uPlot.AlignedData);
+      u.setData(columns(series, linesOf(row, series), node.telemetry_interval_ms, divisorOf, bandedOf(row.lines)) as uPlot.AlignedData);
     }
-  }, [version, shape, themed, range_ms, Math.floor(now_ms / 1_000)]);
+  }, [version, shape, themed, range_ms, zoom?.from_ms, zoom === null ? Math.floor(now_ms / 1_000) : 0]);
 
   // The drawn columns have one point more for each hole before the hovered place.
   const index = hover.index === null ? null : unstretched(hover.index, gaps);
   const at_ms = index === null ? null : (series.at_ms[index] ?? null);
   const marks = marksOf(
-    decisions.filter((one) => Date.parse(one.at) >= from_ms),
+    decisions.filter((one) => Date.parse(one.at) >= from_ms && Date.parse(one.at) <= to_ms),
     (MARK_PIXELS / Math.max(width, 1)) * range_ms,
   );
   const place = (time: number): string => `${(100 * (time - from_ms)) / range_ms}%`;
+  const last_ms = series.at_ms.at(-1);
+  // Of a node that is cut off the newest values are of then, and the page says of when.
+  const as_of = node.state !== "connected" && zoom === null && last_ms !== undefined ? `as of ${clockTime(last_ms, now_ms)}` : zoom === null ? "now" : `until ${clockTime(to_ms, now_ms)}`;
   return (
-    <div ref={box} class="stack" onMouseLeave={() => setHover(NO_HOVER)}>
+    <div ref={box} class="stack" onMouseLeave={() => setHover(NO_HOVER)} onDblClick={() => onZoom(null)}>
       <div class="chart-row lane-row">
         <div class="gutter">
-          <b>Decisions</b> <span class="muted num">{at_ms === null ? "now" : clockTime(at_ms, now_ms)}</span>
+          <b>Decisions</b> <span class="muted num">{at_ms === null ? as_of : clockTime(at_ms, now_ms)}</span>
         </div>
         <div class="lane">
           <div class="lane-area">
-            {series.cuts.filter(([, to]) => (to ?? now_ms) > from_ms).map(([from, to]) => (
-              <span key={from} class="cut-span" style={{ left: place(Math.max(from, from_ms)), right: `${100 - Number.parseFloat(place(Math.min(to ?? now_ms, now_ms)))}%` }} title={`cut off ${clockTime(from, now_ms)} for ${span((to ?? now_ms) - from)}`}>
-                <span class={(from + (to ?? now_ms)) / 2 > now_ms - range_ms / 2 ? "to-right" : undefined}>cut off {span((to ?? now_ms) - from)}</span>
+            {series.cuts.filter(([from, to]) => (to ?? now_ms) > from_ms && from < to_ms).map(([from, to]) => (
+              <span key={from} class="cut-span" style={{ left: place(Math.max(from, from_ms)), right: `${100 - Number.parseFloat(place(Math.min(to ?? now_ms, to_ms)))}%` }} title={`cut off ${clockTime(from, now_ms)} for ${span((to ?? now_ms) - from)}`}>
+                <span class={(from + (to ?? now_ms)) / 2 > to_ms - range_ms / 2 ? "to-right" : undefined}>cut off {span((to ?? now_ms) - from)}</span>
               </span>
             ))}
             {hover.index === null ? null : <span class="hover-line" style={{ left: `${hover.left}px` }} />}
@@ -141,11 +152,13 @@ export function Stack(props: StackProps) {
   );
 }
 
-function overlayOf({ node, series, decisions, rules, range_ms }: StackProps, row: ChartRow): Overlay {
+function overlayOf(props: StackProps, row: ChartRow): Overlay {
+  const { node, series, decisions, rules } = props;
   const now_ms = serverNow();
+  const [from_ms, to_ms] = spanOf(props);
   return {
     cuts: series.cuts,
-    marks: decisions.map((one) => ({ at_ms: Date.parse(one.at), tone: verdictOf(one.verdict).tone })).filter((mark) => mark.at_ms >= now_ms - range_ms),
+    marks: decisions.map((one) => ({ at_ms: Date.parse(one.at), tone: verdictOf(one.verdict).tone })).filter((mark) => mark.at_ms >= from_ms && mark.at_ms <= to_ms),
     limits: limitsOf(row, rules),
     names: capNames(row, node.gpus, decisions),
     now_ms,

@@ -1,6 +1,7 @@
-// One chart of the stack on a canvas: lines, dashed caps and limits, hatched cut spans, a line for each decision.
+// One chart of the stack on a canvas: lines with the band of their lowest and highest samples, dashed caps and limits, hatched cut spans,
+// a line for each decision. Names on it have a halo in the colour of the ground, so that a line behind them never makes them unreadable.
 //
-// All charts of a page share one time axis and one hover line (uPlot's sync). The drawing knows nothing of nodes or rules: it is
+// All charts of a page share one time axis and one hover line (uPlot's sync); dragging marks a part of the past. The drawing knows nothing of nodes or rules: it is
 // given lines, marks and spans. Colours are the style sheet's tokens, read when the chart is made; a new theme makes new charts.
 
 import uPlot from "uplot";
@@ -37,7 +38,15 @@ export interface PlotOptions {
   /** What the time axis spans now. */
   window: () => [from_ms: number, to_ms: number];
   onHover: (index: number | null, left: number) => void;
+  /** A part was marked by dragging. */
+  onZoom: (from_ms: number, to_ms: number) => void;
 }
+
+/** Which lines have a band: those that measure something; a cap is what it is. */
+export const bandedOf = (lines: PlotLine[]): number[] => lines.flatMap((line, at) => (line.dashed ? [] : [at]));
+
+/** Shorter drags than this are clicks that slipped. */
+const LEAST_DRAG_PIXELS = 8;
 
 /** Space for the labels of the value axis, the same in every chart, so that times stand above each other. */
 export const AXIS_WIDTH = 44;
@@ -63,7 +72,7 @@ export function plot(host: HTMLElement, options: PlotOptions): uPlot {
       legend: { show: false },
       cursor: {
         y: false,
-        drag: { x: false, y: false },
+        drag: { x: true, y: false, setScale: false },
         sync: { key: "node", scales: ["x", null] },
         points: { size: 6, width: 1.5 },
       },
@@ -72,14 +81,23 @@ export function plot(host: HTMLElement, options: PlotOptions): uPlot {
         { show: true, stroke: muted, grid, ticks: { show: false }, font, gap: 4, size: options.times ? TIMES_HEIGHT : 0, splits: (_, __, min, max) => timeSplits(min, max, host.clientWidth), values: options.times ? times : () => [] },
         { stroke: muted, grid, ticks: { show: false }, font, gap: 6, size: AXIS_WIDTH, space: 28, values: (_, splits) => splits.map((value) => String(value)) },
       ],
-      series: [{}, ...options.lines.map((line) => seriesOf(line))],
+      series: [{}, ...options.lines.map((line) => seriesOf(line)), ...bandedOf(options.lines).map((at) => lowOf(options.lines[at] as PlotLine))],
+      bands: bandedOf(options.lines).map((at, band) => ({ series: [1 + at, 1 + options.lines.length + band], fill: `${token(`--s${options.lines[at]?.colour ?? 1}`)}40` })),
       hooks: {
+        setSelect: [
+          (u) => {
+            const { left, width } = u.select;
+            if (width < LEAST_DRAG_PIXELS) return;
+            options.onZoom(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
+            u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          },
+        ],
         drawClear: [(u) => drawUnder(u, options.overlay(), hatch)],
         draw: [(u) => drawOver(u, options, muted)],
         setCursor: [(u) => options.onHover(u.cursor.idx ?? null, u.cursor.left ?? -1)],
       },
     },
-    [[], ...options.lines.map(() => [])],
+    [[], ...options.lines.map(() => []), ...bandedOf(options.lines).map(() => [])],
     host,
   );
 }
@@ -93,6 +111,11 @@ function seriesOf(line: PlotLine): uPlot.Series {
     points: { show: false },
     ...(line.dashed ? { dash: [5, 4] } : {}),
   };
+}
+
+/** The lower edge of a band, which is not drawn by itself. */
+function lowOf(line: PlotLine): uPlot.Series {
+  return { label: `${line.label} low`, stroke: "transparent", width: 0, spanGaps: false, points: { show: false } };
 }
 
 const STEPS_MS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400, 21_600, 43_200, 86_400].map((seconds) => seconds * 1_000);
@@ -185,13 +208,24 @@ function drawOver(u: uPlot, options: PlotOptions, muted: string): void {
     ctx.stroke();
     ctx.setLineDash([]);
     ctx.textAlign = "left";
-    if (y - top > 12 * ratio) ctx.fillText(limit.label, left + 4 * ratio, y - 1 * ratio);
-    else ctx.fillText(limit.label, left + 4 * ratio, y + 14 * ratio);
+    write(ctx, limit.label, left + 4 * ratio, y - top > 12 * ratio ? y - ratio : y + 14 * ratio);
   }
   ctx.textAlign = "right";
   const taken: Place[] = [];
   for (const [index, name] of overlay.names) drawName(u, index, name, taken);
   ctx.restore();
+}
+
+/** Writes a text over whatever is drawn, with a halo of the ground. */
+function write(ctx: CanvasRenderingContext2D, text: string, x: number, y: number): void {
+  ctx.save();
+  ctx.strokeStyle = token("--bg");
+  ctx.lineWidth = 4 * devicePixelRatio;
+  ctx.lineJoin = "round";
+  ctx.setLineDash([]);
+  ctx.strokeText(text, x, y);
+  ctx.restore();
+  ctx.fillText(text, x, y);
 }
 
 interface Place {
@@ -214,6 +248,6 @@ function drawName(u: uPlot, index: number, name: string, taken: Place[]): void {
   const y = line - top > 14 * ratio ? line - ratio : line + 14 * ratio;
   let x = Math.min(u.valToPos(axis[at] ?? 0, "x", true), left + width) - 4 * ratio;
   for (const place of taken) if (Math.abs(place.y - y) < 12 * ratio) x = Math.min(x, place.x);
-  u.ctx.fillText(name, x, y);
+  write(u.ctx, name, x, y);
   taken.push({ x: x - u.ctx.measureText(name).width - 16 * ratio, y });
 }

@@ -10,7 +10,7 @@ import { Copy, Device, Digest, Fact, Num, Sentence, Sign, Toned, Trouble } from 
 import { type Column, Table } from "../parts/Table";
 import { CopyCli } from "../parts/Tools";
 import { useFetched } from "../state/fetched";
-import { nodePath } from "../state/route";
+import { nodePath, planPath } from "../state/route";
 import { serverNow, useStore } from "../state/use";
 import { clockTime, delay, fineSpan, human, short, span } from "../text/format";
 import { decisionSentence, margin } from "../text/sentence";
@@ -97,6 +97,8 @@ function Asked({ detail }: { detail: DecisionDetail }) {
   if ("rule" in origin) return <>rule {origin.rule.rule}</>;
   if ("cleared" in origin) return <>rule {origin.cleared.rule}, cleared</>;
   if ("command" in origin) return <span title={`command ${origin.command.id}`}>{origin.command.who}, through the hub: “{origin.command.reason}”</span>;
+  if ("plan" in origin) return <a href={planPath(origin.plan.plan)} title={origin.plan.reason}>{origin.plan.undo ? "taken back: " : ""}step {origin.plan.step + 1} of a plan of {origin.plan.who}</a>;
+  if ("fault" in origin) return <>the ladder against faults, because of {origin.fault.code}</>;
   return <>{origin.local.who}, at the node: “{origin.local.reason}”</>;
 }
 

@@ -1,25 +1,32 @@
 // The fleet: who is connected, who works alone, who is not known, with the age of what is shown.
 //
-// Rows are grouped by site and stay in one order, so that the eye finds a node where it was. Order and filter of a large fleet
-// are worked out once a second; the values in sight are always the newest.
+// What is broken stands first, across sites; the other rows are grouped by site and stay in one order, so that the eye finds a node where
+// it was. A GPU has its last quarter of an hour and a bar against the limit of the rules in force; of a node that is cut off the last
+// values stay, grey. Order and filter of a large fleet are worked out once a second; the values in sight are always the newest.
 
 import { useRef } from "preact/hooks";
 
 import type { GpuView } from "../api/types";
 import { Age, Device, Empty, Live, Num, Sentence, Sign, Toned } from "../parts/bits";
+import { Meter, Spark } from "../parts/Spark";
 import { arrange, type Column, Table, useMedia } from "../parts/Table";
 import { Columns, CopyCli, Export, FilterBox } from "../parts/Tools";
 import { decisionPath, nodePath, setQuery, useRoute } from "../state/route";
-import type { State } from "../state/store";
+import { useSparks } from "../state/sparks";
+import { limitOf, standing, standings } from "../state/standing";
+import type { Row, State } from "../state/store";
 import { clock, current, serverNow, useTick, useVersion } from "../state/use";
-import { type Freshness, freshness } from "../text/age";
+import { type Freshness, shownAs } from "../text/age";
 import { csv, type FleetRow, fleetRow, NODE_FIELDS } from "../text/fields";
 import { parseFilter, valuesOf, withTerm } from "../text/filter";
 import { count, human, span } from "../text/format";
 import { fleetSentence } from "../text/sentence";
+import { heatOf, type Standing, toneOf } from "../text/severity";
 import { authorityMeans, authorityTone, clockTone, clockWord, linkOf, outcomeOf, stateOf, verdictOf } from "../text/words";
 
-const DEFAULT_COLUMNS = ["name", "state", "age", "gpus", "policy", "backlog", "authority", "last"];
+/** Widths where there is room. */
+const ROOMY: Record<string, { width: number }> = { name: { width: 128 }, state: { width: 210 }, gpus: { width: 640 } };
+const DEFAULT_COLUMNS = ["name", "state", "age", "gpus", "cpu", "memory", "policy", "last"];
 /** A fleet from this size on is ordered once a second instead of at every change. */
 const LARGE = 500;
 
@@ -32,27 +39,27 @@ export function Fleet() {
   const filterText = query.get("q") ?? "";
   const sort = query.get("sort");
   const shown = query.get("cols")?.split(",") ?? DEFAULT_COLUMNS;
-  // Without room the state goes without its age, see the style sheet.
-  const roomy = useMedia("(min-width: 1400px)");
-  const columns = COLUMNS.filter((column, index) => index === 0 || shown.includes(column.id)).map((column) => (column.id === "state" && !roomy ? { ...column, width: 136 } : column));
+  // With room the state has its age, and the lines of GPUs are longer; without, see the style sheet.
+  const roomy = useMedia("(min-width: 1700px)");
+  const columns = COLUMNS.filter((column, index) => index === 0 || shown.includes(column.id)).map((column) => ({ ...column, ...(roomy ? ROOMY[column.id] : undefined) }));
 
   const filter = parseFilter(filterText, NODE_FIELDS);
   const order = useOrder(`${filterText} ${sort} ${newest} ${state.nodes.size > LARGE ? Math.floor(now / 1_000) : version}`, () => {
-    const rows = [...state.nodes.values()].map((row) => fleetRow(row, newest, clock()));
+    const rows = [...state.nodes.values()].map((row) => rowOf(row, newest, state));
     const kept = filter.ok ? rows.filter(filter.test) : rows;
     kept.sort((a, b) => (a.row.view.name < b.row.view.name ? -1 : 1));
-    return arrange(kept, COLUMNS, sort, (one) => one.row.view.site).map((one) => one.row.view.name);
+    return arrange(kept, COLUMNS, sort, groupOf).map((one) => one.row.view.name);
   });
   const rows = order.flatMap((name) => {
     const row = state.nodes.get(name);
-    return row === undefined ? [] : [fleetRow(row, newest, clock())];
+    return row === undefined ? [] : [rowOf(row, newest, state)];
   });
   const all = [...state.nodes.values()].map((row) => row.view);
 
   if (!state.nodes_read) return <p class="muted reading">Reading the fleet…</p>;
   return (
     <div class="page filling">
-      <Sentence parts={fleetSentence(all, serverNow())} />
+      <Sentence parts={fleetSentence(all, serverNow(), standings(state))} />
       <div class="tools">
         <FilterBox value={filterText} problem={filter.ok ? null : filter.problem} example="state=working_alone gpu.temperature>80" onChange={(q) => setQuery({ q })} />
         <Facets text={filterText} state={state} />
@@ -69,7 +76,7 @@ export function Fleet() {
         rows={rows}
         keyOf={(one) => one.row.view.name}
         hrefOf={(one) => nodePath(one.row.view.name)}
-        groupOf={(one) => one.row.view.site}
+        groupOf={groupOf}
         groupHead={siteHead}
         sort={sort}
         onSort={(by) => setQuery({ sort: by })}
@@ -126,7 +133,23 @@ function Facets({ text, state }: { text: string; state: State }) {
   );
 }
 
-function siteHead(site: string, rows: FleetRow[]) {
+/** What the page adds to a row: how it stands, and the limit that its rules put on temperature. */
+type Shown = FleetRow & { standing: Standing; limit_mc: number | null };
+
+const rowOf = (row: Row, newest: number, state: State): Shown => ({ ...fleetRow(row, newest, clock()), standing: standing(state, row), limit_mc: limitOf(state, row.view.policy_generation) });
+
+/** The group of what is broken, before every site: no site's name begins with a space. */
+const BROKEN = " broken";
+const groupOf = (one: Shown): string => (one.standing.level === "broken" ? BROKEN : one.row.view.site);
+
+function siteHead(site: string, rows: Shown[]) {
+  if (site === BROKEN) {
+    return (
+      <span class="tone-down">
+        <span aria-hidden="true">▲ </span>broken <span class="muted">{count(rows.length, "node")}, of all sites</span>
+      </span>
+    );
+  }
   const away = rows.filter((one) => one.row.view.state !== "connected").length;
   return (
     <>
@@ -135,43 +158,63 @@ function siteHead(site: string, rows: FleetRow[]) {
   );
 }
 
-const fresh = (one: FleetRow): Freshness => freshness(one.age_ms, one.row.cadence_ms);
+const fresh = (one: FleetRow): Freshness => shownAs(one.row.view.state, one.age_ms, one.row.cadence_ms);
 const hottest = (one: FleetRow): number | null => one.row.view.gpus.reduce<number | null>((most, gpu) => (gpu.temperature_mc === null ? most : Math.max(most ?? gpu.temperature_mc, gpu.temperature_mc)), null);
 
-const COLUMNS: Column<FleetRow>[] = [
-  { id: "name", head: "Node", width: 128, by: (one) => one.row.view.name, cell: (one) => <a class="strong" href={nodePath(one.row.view.name)}>{one.row.view.name}</a> },
-  { id: "state", head: "State", width: 192, by: (one) => STATES.indexOf(one.row.view.state), cell: (one) => <StateCell one={one} /> },
+const COLUMNS: Column<Shown>[] = [
+  { id: "name", head: "Node", width: 96, by: (one) => one.row.view.name, cell: (one) => <a class="strong" href={nodePath(one.row.view.name)}>{one.row.view.name}</a> },
+  { id: "state", head: "State", width: 132, by: (one) => STATES.indexOf(one.row.view.state), cell: (one) => <StateCell one={one} /> },
   { id: "age", head: "Data age", about: "how long ago anything of this node arrived", width: 96, right: true, by: (one) => one.age_ms, cell: (one) => <Age age_ms={one.age_ms} fresh={fresh(one)} /> },
-  { id: "gpus", head: "GPU temperature and power", about: "sorted by the hottest", width: 392, by: hottest, cell: (one) => <Gpus gpus={one.row.view.gpus} fresh={fresh(one)} /> },
-  { id: "cpu", head: "CPU", width: 72, right: true, by: (one) => one.row.view.cpu_used_bp, cell: (one) => <Num value={one.row.view.cpu_used_bp} unit="basis_points" fresh={fresh(one)} /> },
-  { id: "memory", head: "Memory", width: 76, right: true, by: (one) => one.row.view.memory_used_bp, cell: (one) => <Num value={one.row.view.memory_used_bp} unit="basis_points" fresh={fresh(one)} /> },
+  { id: "gpus", head: "GPU temperature and power", about: "sorted by the hottest", width: 500, by: hottest, cell: (one) => <Gpus one={one} /> },
+  { id: "cpu", head: "CPU", width: 64, right: true, by: (one) => one.row.view.cpu_used_bp, cell: (one) => <Share value={one.row.view.cpu_used_bp} fresh={fresh(one)} /> },
+  { id: "memory", head: "Memory", width: 76, right: true, by: (one) => one.row.view.memory_used_bp, cell: (one) => <Share value={one.row.view.memory_used_bp} fresh={fresh(one)} /> },
   { id: "workloads", head: "Workloads", width: 180, cell: (one) => <Workloads one={one} /> },
-  { id: "policy", head: "Policy", about: "generation of its active bundle", width: 64, by: (one) => one.row.view.policy_generation, cell: (one) => <Generation one={one} /> },
+  { id: "policy", head: "Policy", about: "generation of its active bundle", width: 56, by: (one) => one.row.view.policy_generation, cell: (one) => <Generation one={one} /> },
   { id: "backlog", head: "Backlog", about: "entries that it made and the hub has not stored, as last heard", width: 72, right: true, by: (one) => one.row.view.backlog_entries, cell: (one) => <Backlog entries={one.row.view.backlog_entries} /> },
   { id: "authority", head: "Authority", about: "what the age of its policy still lets it do", width: 92, by: (one) => one.row.view.authority, cell: (one) => <Toned tone={authorityTone(one.row.view.authority)} title={authorityMeans(one.row.view.authority)}>{one.row.view.authority}</Toned> },
   { id: "clock", head: "Clock", width: 110, by: (one) => one.row.view.clock, cell: (one) => <Toned tone={clockTone(one.row.view.clock)}>{clockWord(one.row.view.clock)}</Toned> },
   { id: "version", head: "Version", width: 90, by: (one) => one.row.view.version, cell: (one) => one.row.view.version },
-  { id: "last", head: "Last decision", least: 150, about: "and how long ago it was made", by: (one) => one.row.view.last_decision?.at ?? null, cell: (one) => <Last one={one} /> },
+  { id: "last", head: "Last decision", least: 196, about: "and how long ago it was made", by: (one) => one.row.view.last_decision?.at ?? null, cell: (one) => <Last one={one} /> },
 ];
 
-function StateCell({ one }: { one: FleetRow }) {
+function StateCell({ one }: { one: Shown }) {
   const { view } = one.row;
-  const word = stateOf(view);
+  // Who holds it stands among the reasons; a long name would push them out of sight.
+  const whole = stateOf(view);
+  const word = whole.word.startsWith("held by ") ? { ...whole, word: "held" } : whole;
+  const { level, reasons } = one.standing;
   return (
     <span class="line">
       <Live text={word.word}>
         <Sign word={word} />
       </Live>
-      {(view.findings ?? []).length === 0 ? null : (
-        <span class="tone-down" title={(view.findings ?? []).join("\n")}>▲ {(view.findings ?? []).length}</span>
+      {level !== "broken" && level !== "attention" ? null : (
+        <span class={`tone-${toneOf(level)}`} title={reasons.map((reason) => reason.text).join("\n")}>
+          <span aria-hidden="true">{level === "broken" ? "▲" : "△"} </span>
+          <span class="num">{reasons.length}</span>
+          <span class="unseen"> {level}: {reasons.map((reason) => reason.text).join("; ")}</span>
+        </span>
       )}
       {view.state_since === null ? null : <span class="muted num since">{span(serverNow() - Date.parse(view.state_since))}</span>}
     </span>
   );
 }
 
+/** A share of the whole, with its bar. */
+function Share({ value, fresh: how }: { value: number | null; fresh: Freshness }) {
+  return (
+    <span class="metered">
+      <Num value={value} unit="basis_points" fresh={how} />
+      <Meter share={value === null || how === "gone" ? null : value / 10_000} tone={how === "fresh" ? "alone" : "unknown"} />
+    </span>
+  );
+}
+
 /** As many GPUs as fit; of more the hottest two, and how many are left out. */
-function Gpus({ gpus, fresh: how }: { gpus: GpuView[]; fresh: Freshness }) {
+function Gpus({ one }: { one: Shown }) {
+  const { gpus, name } = one.row.view;
+  const bands = useSparks(name);
+  const how = fresh(one);
   if (gpus.length === 0) return <span class="none">no GPU</span>;
   const shown = gpus.length <= 2 ? gpus : [...gpus].sort((a, b) => (b.temperature_mc ?? -1) - (a.temperature_mc ?? -1)).slice(0, 2);
   return (
@@ -179,15 +222,27 @@ function Gpus({ gpus, fresh: how }: { gpus: GpuView[]; fresh: Freshness }) {
       {shown.map((gpu) => (
         <span key={gpu.id} class="gpu" title={`${gpu.model}${gpu.simulated ? ", simulated" : ""}; cap ${human(gpu.power_cap_mw, "milliwatt")}`}>
           <Device id={gpu.id} simulated={gpu.simulated} />
-          <span class="right">
-            <Num value={gpu.temperature_mc} unit="milli_celsius" fresh={how} />
-          </span>
+          <Spark band={bands.get(gpu.id)} limit={one.limit_mc} now_ms={serverNow()} stale={how !== "fresh"} label={`${gpu.id}, 15 minutes`} />
+          <Heat gpu={gpu} limit_mc={one.limit_mc} fresh={how} />
           <span class="right">
             <Num value={gpu.power_mw} unit="milliwatt" fresh={how} />
           </span>
         </span>
       ))}
       {gpus.length > shown.length ? <span class="muted">+{gpus.length - shown.length}</span> : null}
+    </span>
+  );
+}
+
+/** A temperature with its bar against the limit; the number itself says when it is over it or near it. */
+function Heat({ gpu, limit_mc, fresh: how }: { gpu: GpuView; limit_mc: number | null; fresh: Freshness }) {
+  const level = how === "fresh" ? heatOf(gpu, limit_mc) : "unknown";
+  const share = gpu.temperature_mc === null || limit_mc === null || how === "gone" ? null : gpu.temperature_mc / limit_mc;
+  return (
+    <span class={`metered right tone-${level === "unknown" ? "plain" : toneOf(level)}`}>
+      {level === "broken" ? <span aria-hidden="true">▲ </span> : null}
+      <Num value={gpu.temperature_mc} unit="milli_celsius" fresh={how} />
+      <Meter share={share} tone={level === "ok" ? "ok" : toneOf(level)} />
     </span>
   );
 }
@@ -254,7 +309,7 @@ const CELLS: Record<string, (one: FleetRow) => string | number | null> = {
   last: (one) => one.row.view.last_decision?.summary ?? null,
 };
 
-function fleetCsv(rows: FleetRow[], columns: Column<FleetRow>[]): string {
+function fleetCsv(rows: Shown[], columns: Column<Shown>[]): string {
   return csv(
     ["site", ...columns.map((column) => (column.id === "age" ? "age_ms" : column.id))],
     rows.map((one) => [one.row.view.site, ...columns.map((column) => CELLS[column.id]?.(one) ?? null)]),

@@ -5,24 +5,27 @@
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 
 import * as api from "../api/client";
-import type { GpuView, NodeView, WorkloadView } from "../api/types";
+import type { DecisionView, GpuView, NodeView, WorkloadView } from "../api/types";
 import { chartRows, type ChartRow, linesOf } from "../chart/rows";
-import { addSample, lineKey, RANGES, rangeOf, type Series, seriesOf, trim } from "../chart/series";
+import { addSample, lineKey, RANGES, rangeOf, type Series, seriesOf, trim, type Zoom, zoomOf } from "../chart/series";
 import { Stack } from "../chart/Stack";
 import { Ask } from "../parts/Ask";
 import { Age, Copy, Device, Empty, Fact, Num, Sentence, Sign, Toned, Trouble } from "../parts/bits";
 import { useKeys } from "../parts/keys";
 import { type Column, Table } from "../parts/Table";
 import { CopyCli, Export } from "../parts/Tools";
-import { decisionPath, setQuery, useRoute } from "../state/route";
+import { decisionPath, policyPath, setQuery, useRoute } from "../state/route";
+import { standing } from "../state/standing";
 import { onReread, onSample } from "../state/stream";
 import type { Row } from "../state/store";
 import { change, clock, current, serverNow, useStore, useTick } from "../state/use";
-import { ageNow, type Freshness, freshness } from "../text/age";
+import { ageNow, type Freshness, shownAs } from "../text/age";
 import { csv } from "../text/fields";
 import { clockTime, human, span } from "../text/format";
 import { nodeSentence } from "../text/sentence";
+import { toneOf } from "../text/severity";
 import { authorityMeans, authorityTone, capsText, clockErrorText, clockTone, clockWord, stateOf } from "../text/words";
+import { ownZone } from "../text/zone";
 import { DECISION_COLUMNS } from "./Decisions";
 
 export function Node({ name }: { name: string }) {
@@ -56,13 +59,27 @@ function Shown({ row }: { row: Row }) {
   const from = useStore((state) => state.hello?.from ?? "hub");
   const now = clock();
   const age_ms = ageNow(row.age_ms, row.heard_at, now);
-  const fresh = freshness(age_ms, row.cadence_ms);
+  const fresh = shownAs(view.state, age_ms, row.cadence_ms);
+  // What the sentence says already is not said twice.
+  const reasons = standing(current(), row).reasons.filter((reason) => !/^(is (held|quarantined)|its journal)/.test(reason.text));
   return (
     <div class="page">
       <Sentence parts={nodeSentence(view, serverNow(), age_ms, from)} />
-      <Facts row={row} age_ms={age_ms} fresh={fresh} />
+      {reasons.length === 0 ? null : (
+        <ul class="reasons" aria-label="what needs a look">
+          {reasons.map((reason) => (
+            <li key={reason.text} class={`tone-${toneOf(reason.level)}`}>
+              <span aria-hidden="true">{reason.level === "broken" ? "▲" : reason.level === "attention" ? "△" : "○"} </span>
+              <span class="unseen">{reason.level}: </span>
+              {reason.text}
+            </li>
+          ))}
+        </ul>
+      )}
       <Actions view={view} from={from} />
       <Charts view={view} />
+      <h2>State</h2>
+      <Facts row={row} age_ms={age_ms} fresh={fresh} />
       {view.gpus.length === 0 ? null : (
         <>
           <h2>GPUs</h2>
@@ -96,7 +113,7 @@ function Facts({ row, age_ms, fresh }: { row: Row; age_ms: number | null; fresh:
         {view.backlog_entries === 0 ? "0" : <Toned tone="alone">{view.backlog_entries}</Toned>} <span class="unit">entries</span> <span class="muted num">{view.stored} of {view.produced} stored</span>
       </Fact>
       <Fact name="Policy" title={view.policy_digest}>
-        {view.policy_generation === 0 ? "none" : <a href={`/policies?g=${view.policy_generation}`}>generation {view.policy_generation}</a>}
+        {view.policy_generation === 0 ? "none" : <a href={policyPath(view.policy_generation)}>generation {view.policy_generation}</a>}
         {drift ? <Toned tone="warn"> ≠ {newest}</Toned> : null} <span class="muted num">proof {span(view.policy_age_ms + (view.state === "connected" ? 0 : passed))} old</span>
       </Fact>
       <Fact name="Authority" title={authorityMeans(view.authority)}>
@@ -148,7 +165,7 @@ function Certificate({ view }: { view: NodeView }) {
 
 function Actions({ view, from }: { view: NodeView; from: "hub" | "node" }) {
   const [asking, ask] = useState<"hold" | "release" | null>(null);
-  const away = view.state !== "connected" ? ` ${view.name} is not connected: the command waits one minute for it and then expires. At the node itself it works at once.` : "";
+  const away = view.state !== "connected" ? ` ${view.name} is not connected: the command waits an hour for it and then expires. At the node itself it works at once.` : "";
   return (
     <div class="tools">
       {from === "node" ? (
@@ -177,7 +194,7 @@ function Actions({ view, from }: { view: NodeView; from: "hub" | "node" }) {
 }
 
 /** The node's values: read once for the time range, grown by the stream, read again when something was missed. */
-function useSeries(view: NodeView, range_ms: number): { series: Series | null; version: number; failure: api.Failure | null } {
+function useSeries(view: NodeView, range_ms: number, zoom: Zoom | null): { series: Series | null; version: number; failure: api.Failure | null } {
   const series = useRef<Series | null>(null);
   const [version, redraw] = useReducer<number, void>((n) => n + 1, 0);
   const [failure, setFailure] = useState<api.Failure | null>(null);
@@ -187,7 +204,8 @@ function useSeries(view: NodeView, range_ms: number): { series: Series | null; v
     const read = (): void => {
       clearTimeout(soon);
       soon = undefined;
-      api.series(view.name, Math.floor(serverNow() - range_ms)).then(
+      const asked = zoom === null ? api.series(view.name, Math.floor(serverNow() - range_ms)) : api.series(view.name, zoom.from_ms, { until_ms: zoom.to_ms });
+      asked.then(
         (answer) => {
           if (gone) return;
           series.current = seriesOf(answer);
@@ -204,7 +222,8 @@ function useSeries(view: NodeView, range_ms: number): { series: Series | null; v
     };
     let drawing = false;
     const stopSamples = onSample((sample) => {
-      if (series.current === null || sample.node !== view.name) return;
+      // A part of the past does not grow.
+      if (series.current === null || sample.node !== view.name || zoom !== null) return;
       const known = sample.values.every(([key]) => series.current?.lines.has(key) === true || !CHARTED.test(key));
       if (!known || !addSample(series.current, sample)) readSoon();
       trim(series.current, serverNow() - range_ms - 60_000);
@@ -224,7 +243,7 @@ function useSeries(view: NodeView, range_ms: number): { series: Series | null; v
       stopReread();
     };
     // A change of state begins or ends a cut span.
-  }, [view.name, range_ms, view.state]);
+  }, [view.name, range_ms, view.state, zoom?.from_ms, zoom?.to_ms]);
   return { series: series.current, version, failure };
 }
 
@@ -234,7 +253,9 @@ function Charts({ view }: { view: NodeView }) {
   const { query } = useRoute();
   const range = rangeOf(query.get("range"));
   const table = query.get("view") === "table";
-  const { series, version, failure } = useSeries(view, range.ms);
+  const zoom = zoomOf(query.get("from"), query.get("to"));
+  const zoomInto = (to: Zoom | null): void => setQuery({ from: to === null ? null : String(to.from_ms), to: to === null ? null : String(to.to_ms) });
+  const { series, version, failure } = useSeries(view, range.ms, zoom);
   const decisions = useStore((state) => state.decisions).filter((one) => one.node === view.name);
   const rules = useStore((state) => state.policies.get(view.policy_generation)?.rules) ?? [];
   const rows = chartRows(view.gpus);
@@ -246,26 +267,37 @@ function Charts({ view }: { view: NodeView }) {
         <h2>Values</h2>
         <div class="facets" role="group" aria-label="time range">
           {Object.keys(RANGES).map((word) => (
-            <button key={word} type="button" class="facet" aria-pressed={word === range.word} onClick={() => setQuery({ range: word === "5m" ? null : word })}>
+            <button key={word} type="button" class="facet" aria-pressed={zoom === null && word === range.word} onClick={() => setQuery({ range: word === "5m" ? null : word, from: null, to: null })}>
               {word.replace(/([a-z])/, " $1").replace(" m", " min")}
             </button>
           ))}
         </div>
+        {zoom === null ? (
+          <span class="muted wide-only">drag to zoom</span>
+        ) : (
+          <button type="button" onClick={() => zoomInto(null)} title="back to now; a double click on a chart does the same">
+            {clockTime(zoom.from_ms, serverNow())} to {clockTime(zoom.to_ms, serverNow())} <span aria-hidden="true">✕</span>
+          </button>
+        )}
         <span class="space" />
+        <span class="muted wide-only" title="the zone of this browser; the API gives UTC">times in {ownZone()}</span>
         <button type="button" class="quiet" aria-pressed={table} title="charts or table: t" onClick={toggle}>
           {table ? "Charts" : "Table"} <kbd class="wide-only">t</kbd>
         </button>
         {series === null ? null : <Export name={`sentinel-${view.name}`} csv={() => seriesCsv(series)} json={() => ({ node: view.name, at_ms: series.at_ms, lines: [...series.lines.values()], cuts: series.cuts })} />}
       </div>
       {failure === null ? null : <Trouble message={failure.message} advice={failure.advice} />}
-      {series === null ? (failure === null ? <p class="muted reading">Reading the values…</p> : null) : table ? (
+      {series === null ? (failure === null ? <p class="muted reading" style={{ minHeight: `${stackHeight(rows)}px` }}>Reading the values…</p> : null) : table ? (
         <Twin rows={rows} series={series} />
       ) : (
-        <Stack node={view} rows={rows} series={series} version={version} decisions={decisions.slice().reverse()} rules={rules} range_ms={range.ms} />
+        <Stack node={view} rows={rows} series={series} version={version} decisions={decisions.slice().reverse()} rules={rules} range_ms={range.ms} zoom={zoom} onZoom={zoomInto} />
       )}
     </section>
   );
 }
+
+/** About how high the charts will be, so that what stands below them does not jump when they come. */
+const stackHeight = (rows: ChartRow[]): number => rows.reduce((sum, row) => sum + row.height + 1, 84);
 
 /** The same values as a table, newest first. */
 function Twin({ rows, series }: { rows: ChartRow[]; series: Series }) {
@@ -322,10 +354,37 @@ function workloadColumns(fresh: Freshness): Column<WorkloadView>[] {
   ];
 }
 
+/** The same decision again and again is one row with a count. */
+export function folded(decisions: DecisionView[]): { decision: DecisionView; times: number }[] {
+  const rows: { decision: DecisionView; times: number }[] = [];
+  for (const decision of decisions) {
+    const last = rows.at(-1);
+    const same = last !== undefined && last.decision.summary === decision.summary && last.decision.verdict === decision.verdict && last.decision.outcome === decision.outcome && last.decision.rule === decision.rule;
+    if (same) last.times += 1;
+    else rows.push({ decision, times: 1 });
+  }
+  return rows;
+}
+
 function LastDecisions({ view }: { view: NodeView }) {
   const lasts = view.last_decisions.length > 0 ? view.last_decisions : current().decisions.filter((one) => one.node === view.name).slice(0, 5);
+  const rows = folded(lasts);
+  const times = new Map(rows.map(({ decision, times }) => [decision.id, times]));
+  const columns = DECISION_COLUMNS.filter((column) => column.id !== "node").map((column) =>
+    column.id !== "summary"
+      ? column
+      : {
+          ...column,
+          cell: (one: DecisionView) => (
+            <span class="line">
+              {column.cell(one)}
+              {(times.get(one.id) ?? 1) > 1 ? <span class="muted num" title="the same, one after the other">×{times.get(one.id)}</span> : null}
+            </span>
+          ),
+        },
+  );
   return (
-    <Table label="last decisions" keys columns={DECISION_COLUMNS.filter((column) => column.id !== "node")} rows={lasts} keyOf={(one) => one.id} hrefOf={(one) => decisionPath(one.id)} heights={[32, 76]}>
+    <Table label="last decisions" keys columns={columns} rows={rows.map(({ decision }) => decision)} keyOf={(one) => one.id} hrefOf={(one) => decisionPath(one.id)} heights={[32, 76]}>
       <Empty command={`sentinel act ${view.name}/gpu0 power_cap to=220W --reason "try it"`}>It has made no decision yet. A rule makes one when its condition holds, or a person by:</Empty>
     </Table>
   );

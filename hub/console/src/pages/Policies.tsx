@@ -6,7 +6,7 @@ import { Copy, Digest, Empty, Fact, Glyph, Sentence, Toned, Trouble } from "../p
 import { type Column, Table } from "../parts/Table";
 import { CopyCli } from "../parts/Tools";
 import { useFetched, useKept } from "../state/fetched";
-import { nodePath, useRoute } from "../state/route";
+import { nodePath, policyPath, useRoute } from "../state/route";
 import { serverNow, useStore, useTick, useVersion, current } from "../state/use";
 import { clockTime, count, span } from "../text/format";
 import type { Part } from "../text/sentence";
@@ -17,13 +17,14 @@ import { Domains, useDomains } from "./Domains";
 /** Counts are read again this often: each reading costs the hub some thousand decisions. */
 const COUNT_EVERY_MS = 15_000;
 
-export function Policies() {
+export function Policies({ generation: named }: { generation: string | null }) {
   const { query } = useRoute();
   const tick = useTick();
   useVersion();
   const read = useStore((state) => state.policies_read);
   const policies = [...current().policies.values()].sort((a, b) => b.generation - a.generation);
-  const asked = query.get("g");
+  // The query is how addresses named a generation before it had a page.
+  const asked = named ?? query.get("g");
   const shown = policies.find((policy) => String(policy.generation) === asked) ?? policies.find((policy) => policy.active) ?? policies[0];
   const { zone } = useWeek();
   // A node's own page knows its bundle, and not the fleet's decisions.
@@ -38,7 +39,7 @@ export function Policies() {
     return (
       <div class="page">
         <Sentence parts={[{ text: "No bundle has been published." }]} />
-        <Empty command="sentinel policy publish bundle.yaml">Nodes without a bundle observe and take no action. This publishes one:</Empty>
+        <Empty command="sentinel policy publish --starter">Nodes without a bundle observe and take no action. This publishes one to begin with:</Empty>
       </div>
     );
   }
@@ -48,7 +49,7 @@ export function Policies() {
       {policies.length < 2 ? null : (
         <div class="tools" role="group" aria-label="generations">
           {policies.slice(0, 12).map((policy) => (
-            <a key={policy.generation} class="button" aria-current={policy === shown ? "true" : undefined} href={policy.active ? "/policies" : `/policies?g=${policy.generation}`}>
+            <a key={policy.generation} class="button" aria-current={policy === shown ? "true" : undefined} href={policyPath(policy.generation)}>
               g{policy.generation} {policy.active ? <span class="muted">active</span> : null}
             </a>
           ))}

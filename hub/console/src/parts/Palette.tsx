@@ -40,7 +40,11 @@ function choices(): Choice[] {
   return [
     place("Fleet", "/", "page  g f"),
     place("Decisions", "/decisions", "page  g d"),
+    place("Workloads", "/workloads", "page  g w"),
+    place("Rollouts", "/rollouts", "page  g r"),
+    place("Clusters", "/clusters", "page  g c"),
     place("Policies", "/policies", "page  g p"),
+    place("Tasks", "/tasks", "page  g t"),
     ...[...state.nodes.values()].map(({ view }) => place(view.name, nodePath(view.name), `node  ${view.site}  ${stateOf(view).word}`)),
     ...state.decisions.slice(0, 100).map((one) => place(one.id, decisionPath(one.id), `${verdictOf(one.verdict).word}  ${one.summary}`)),
     { name: "Theme", note: "dark, light, system", run: () => void nextTheme() },

@@ -17,12 +17,19 @@ const QUIET_MS = 20_000;
 const PLACES: { page: Route["page"][]; path: string; name: string; key: string }[] = [
   { page: ["fleet", "node"], path: "/", name: "Fleet", key: "f" },
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
+  { page: ["plans", "plan"], path: "/plans", name: "Plans", key: "l" },
+  { page: ["brains"], path: "/brains", name: "Brains", key: "b" },
+  { page: ["workloads"], path: "/workloads", name: "Workloads", key: "w" },
+  { page: ["rollouts", "rollout"], path: "/rollouts", name: "Rollouts", key: "r" },
+  { page: ["clusters"], path: "/clusters", name: "Clusters", key: "c" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
+  { page: ["tasks", "task"], path: "/tasks", name: "Tasks", key: "t" },
   { page: ["access"], path: "/access", name: "Access", key: "a" },
   { page: ["audit"], path: "/audit", name: "Audit", key: "u" },
+  { page: ["integrations"], path: "/integrations", name: "Integrations", key: "i" },
 ];
 /** Places that a node's own page does not have. */
-const OF_HUB = ["/access", "/audit"];
+const OF_HUB = ["/plans", "/brains", "/workloads", "/rollouts", "/clusters", "/tasks", "/access", "/audit", "/integrations"];
 
 export function Shell({ children }: { children: ComponentChildren }) {
   const { route } = useRoute();
@@ -93,6 +100,8 @@ function useGlobalKeys(route: Route, openPalette: () => void, openHelp: () => vo
       if (event.key === "Escape" && document.querySelector("dialog[open]") === null) {
         if (route.page === "node") go("/");
         if (route.page === "decision") go("/decisions");
+        if (route.page === "plan") go("/plans");
+        if (route.page === "rollout") go("/rollouts");
       }
       return undefined;
     };
@@ -110,6 +119,7 @@ function Where() {
     <span class="where muted">
       <span class="wide-only">{hello === null ? "" : place}</span>
       {route.page === "node" ? <b>{site === null ? null : <span class="wide-only">{site} / </span>}{route.name}</b> : null}
+      {route.page === "plan" ? <b class="mono">{route.id.slice(0, 8)}</b> : null}
       {route.page === "decision" ? <b class="mono">{route.id}</b> : null}
     </span>
   );

@@ -41,6 +41,12 @@ export const KEYS: [key: string, does: string][] = [
   ["t", "charts or table"],
   ["g f", "fleet"],
   ["g d", "decisions"],
+  ["g l", "plans"],
+  ["g b", "brains"],
+  ["g w", "workloads"],
+  ["g r", "rollouts"],
+  ["g c", "clusters"],
   ["g p", "policies"],
+  ["g t", "tasks"],
   ["?", "this list"],
 ];

@@ -1,6 +1,7 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/policies`, `/access`, `/audit`, `/setup`. Everything else of a view is in the query.
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/clusters`, `/workloads`, `/rollouts`, `/rollouts/ID`,
+// `/policies`, `/policies/GENERATION`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
 
@@ -9,9 +10,19 @@ export type Route =
   | { page: "node"; name: string }
   | { page: "decisions" }
   | { page: "decision"; id: string }
-  | { page: "policies" }
+  | { page: "plans" }
+  | { page: "plan"; id: string }
+  | { page: "brains" }
+  | { page: "policies"; generation: string | null }
+  | { page: "tasks" }
+  | { page: "task"; id: string }
+  | { page: "clusters" }
+  | { page: "workloads" }
+  | { page: "rollouts" }
+  | { page: "rollout"; id: string }
   | { page: "access" }
   | { page: "audit" }
+  | { page: "integrations" }
   | { page: "setup" }
   | { page: "nowhere"; path: string };
 
@@ -22,7 +33,12 @@ export function routeOf(path: string): Route {
     if (first === "") return { page: "fleet" };
     if (first === "nodes") return second === "" ? { page: "fleet" } : { page: "node", name: second };
     if (first === "decisions") return second === "" ? { page: "decisions" } : { page: "decision", id: second };
-    if (second === "" && (first === "policies" || first === "access" || first === "audit" || first === "setup")) return { page: first };
+    if (first === "tasks") return second === "" ? { page: "tasks" } : { page: "task", id: second };
+    if (first === "plans") return second === "" ? { page: "plans" } : { page: "plan", id: second };
+    if (first === "policies") return { page: "policies", generation: second === "" ? null : second };
+    if (second === "" && (first === "brains" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
+    if (first === "rollouts") return second === "" ? { page: "rollouts" } : { page: "rollout", id: second };
+    if (second === "" && (first === "clusters" || first === "workloads")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };
@@ -36,9 +52,14 @@ function decode(part: string): string {
   }
 }
 
+export const policyPath = (generation: number): string => `/policies/${generation}`;
 export const nodePath = (name: string): string => `/nodes/${encodeURIComponent(name)}`;
+export const taskPath = (id: string): string => `/tasks/${encodeURIComponent(id)}`;
 /** The page of a decision; without dots, because servers take a path with a dot for a file. */
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
+
+export const planPath = (id: string): string => `/plans/${encodeURIComponent(id)}`;
+export const rolloutPath = (id: string): string => `/rollouts/${encodeURIComponent(id)}`;
 
 const listeners = new Set<() => void>();
 const tell = (): void => {

@@ -2,12 +2,13 @@ import { describe, expect, it } from "vitest";
 
 import { failureOf } from "../api/client";
 import type { DecisionView, GpuView, NodeView, PolicyView } from "../api/types";
+import { scales } from "../chart/Band";
 import { unstretched } from "../chart/Stack";
 import { capNames, chartRows, limitsOf, marksOf } from "../chart/rows";
 import { addSample, columns, holes, rangeOf, type Series, seriesOf, trim } from "../chart/series";
 import { matching } from "../parts/Palette";
 import { arrange, inSight } from "../parts/Table";
-import { decisionPath, routeOf } from "./route";
+import { decisionPath, planPath, routeOf } from "./route";
 import { emptyState, MAX_DECISIONS, reduce, type State } from "./store";
 
 const gpu = (more: Partial<GpuView> = {}): GpuView => ({ id: "gpu0", model: "Sim", simulated: true, temperature_mc: 45_000, power_mw: 80_000, power_cap_mw: 350_000, used_bp: 0, ...more });
@@ -201,9 +202,30 @@ describe("addresses", () => {
     expect(routeOf("/decisions")).toEqual({ page: "decisions" });
     expect(routeOf("/decisions/edge-03.1.42")).toEqual({ page: "decision", id: "edge-03.1.42" });
     expect(routeOf(decisionPath("edge-03.1.42"))).toEqual({ page: "decision", id: "edge-03.1.42" });
-    expect(routeOf("/policies")).toEqual({ page: "policies" });
+    expect(routeOf("/plans")).toEqual({ page: "plans" });
+    expect(routeOf(planPath("0198f"))).toEqual({ page: "plan", id: "0198f" });
+    expect(routeOf("/brains")).toEqual({ page: "brains" });
+    expect(routeOf("/policies")).toEqual({ page: "policies", generation: null });
+    expect(routeOf("/policies/8")).toEqual({ page: "policies", generation: "8" });
+    expect(routeOf("/policies/8/more").page).toBe("nowhere");
+    expect(routeOf("/rollouts")).toEqual({ page: "rollouts" });
+    expect(routeOf("/rollouts/019a-1")).toEqual({ page: "rollout", id: "019a-1" });
+    expect(routeOf("/workloads")).toEqual({ page: "workloads" });
     expect(routeOf("/nodes/%E0%A4%A")).toEqual({ page: "node", name: "%E0%A4%A" });
     expect(routeOf("/else/where").page).toBe("nowhere");
+  });
+});
+
+describe("the picture of a forecast", () => {
+  it("holds the past, the band and the limit, and goes on where the readings end", () => {
+    const at = "2026-12-01T06:00:00.000Z";
+    const forecast = { node: "edge-01", device: "gpu0", quantity: "gpu.temperature", unit: "milli_celsius" as const, at, limit: 85_000, points: [{ ahead_ms: 60_000, low: 70_000, middle: 80_000, high: 92_000 }] };
+    const { x, y, ticks, ends } = scales([{ at_ms: Date.parse(at) - 300_000, value: 52_000 }], forecast, 960);
+    expect(ticks[0]).toBeLessThanOrEqual(52_000);
+    expect(ticks[ticks.length - 1]).toBeGreaterThanOrEqual(92_000);
+    expect(ends[1] - Date.parse(at)).toBe(60_000);
+    expect(x(Date.parse(at))).toBeLessThan(x(ends[1]));
+    expect(y(92_000)).toBeLessThan(y(70_000));
   });
 });
 

@@ -2,7 +2,8 @@
 //
 // A value is fresh, then grey after 3 missed intervals, then `—` after 10. The interval is the node's own cadence: samples
 // travel in blocks, so what is missed is a block. The cadence is learned from arrivals and bounded by 10 sampling intervals,
-// so that a silent node can never teach the page that silence is normal.
+// so that a silent node can never teach the page that silence is normal. Before anything is learned a block of the usual length is
+// assumed, so that nothing turns grey between the first two blocks. A node that is known to be cut off keeps its last values, grey.
 
 export type Freshness = "fresh" | "stale" | "gone";
 
@@ -19,14 +20,23 @@ export function freshness(age_ms: number | null, cadence_ms: number): Freshness 
 /** The shortest interval that is shown as missed: below it, network and drawing delays look like faults. */
 const SHORTEST_MS = 1_000;
 
+/** Samples of a block, as agents send them while nothing is wrong: five seconds at one a second. */
+const BLOCK_SAMPLES = 5;
+
 /** The cadence before anything was learned. */
 export function firstCadence(interval_ms: number): number {
-  return Math.max(interval_ms, SHORTEST_MS);
+  return BLOCK_SAMPLES * Math.max(interval_ms, SHORTEST_MS);
+}
+
+/** How a value of a node is shown: the last ones of a node that is away stay, grey, beside their age. */
+export function shownAs(state: string, age_ms: number | null, cadence_ms: number): Freshness {
+  const how = freshness(age_ms, cadence_ms);
+  return how === "gone" && age_ms !== null && state !== "connected" ? "stale" : how;
 }
 
 /** The cadence after samples arrived `gap_ms` after the ones before; gaps below a quarter interval belong to one block. */
 export function nextCadence(cadence_ms: number, gap_ms: number, interval_ms: number): number {
-  const shortest = firstCadence(interval_ms);
+  const shortest = Math.max(interval_ms, SHORTEST_MS);
   if (gap_ms < shortest / 4) return cadence_ms;
   const longest = 10 * shortest;
   // An outage is not a cadence.

@@ -5,6 +5,7 @@
 
 import type { Action, Clause, DecisionDetail, DecisionView, NodeView } from "../api/types";
 import { clockTime, count, fineSpan, human, span } from "./format";
+import { type Standing, standingOf } from "./severity";
 import { actionText, outcomeOf, type Tone, verdictOf } from "./words";
 
 /** A stretch of a sentence: words, perhaps with a tone or a link; or the `sim` tag. */
@@ -17,17 +18,23 @@ export const gist = (parts: Part[]): string => parts.map((part) => ("sim" in par
 
 const NAMED = 3;
 
-/** How the fleet stands: how many are connected, and who is not, for how long. */
-export function fleetSentence(nodes: NodeView[], now_ms: number): Part[] {
+/** How the fleet stands: who is broken and why, how many are connected, and who is not, for how long. */
+export function fleetSentence(nodes: NodeView[], now_ms: number, standings: Map<string, Standing> = new Map()): Part[] {
   if (nodes.length === 0) return [{ text: "No node has joined yet." }];
   const connected = nodes.filter((node) => node.state === "connected").length;
   const all = connected === nodes.length;
-  const found = nodes.filter((node) => (node.findings ?? []).length > 0);
-  const parts: Part[] = [{ text: all ? `All ${count(nodes.length, "node")} connected` : `${connected} of ${count(nodes.length, "node")} connected`, tone: all && found.length === 0 ? "ok" : "plain" }];
-  for (const node of found.slice(0, NAMED)) {
-    parts.push({ text: "; " }, { text: node.name, href: `/nodes/${node.name}` }, { text: ` is not well: ${findingOf(node)}`, tone: "down" });
+  const broken = nodes.flatMap((node) => {
+    const reasons = (standings.get(node.name) ?? standingOf(node, null)).reasons.filter((reason) => reason.level === "broken");
+    return reasons.length === 0 ? [] : [{ node, reasons }];
+  });
+  const parts: Part[] = [];
+  for (const { node, reasons } of broken.slice(0, NAMED)) {
+    const more = reasons.length === 1 ? "" : ` (and ${reasons.length - 1} more)`;
+    parts.push({ text: node.name, href: `/nodes/${node.name}` }, { text: ` ${reasons[0]?.text ?? ""}${more}`, tone: "down" }, { text: "; " });
   }
-  if (found.length > NAMED) parts.push({ text: `; ${found.length - NAMED} more are not well`, tone: "down" });
+  if (broken.length > NAMED) parts.push({ text: `${broken.length - NAMED} more are broken`, tone: "down" }, { text: "; " });
+  const start = parts.length === 0 ? "All" : "all";
+  parts.push({ text: all ? `${start} ${count(nodes.length, "node")} connected` : `${connected} of ${count(nodes.length, "node")} connected`, tone: all && broken.length === 0 ? "ok" : "plain" });
   const alone = nodes.filter((node) => node.state === "working_alone");
   for (const node of alone.slice(0, NAMED)) {
     parts.push({ text: "; " }, { text: node.name, href: `/nodes/${node.name}` }, { text: " has worked alone", tone: "alone" });
@@ -37,15 +44,7 @@ export function fleetSentence(nodes: NodeView[], now_ms: number): Part[] {
   parts.push(...tally(nodes, "down", "down", "down"), ...tally(nodes, "unknown", "unknown", "unknown"));
   const held = nodes.filter((node) => node.held_by !== null).length;
   if (held > 0) parts.push({ text: `; ${held} held by a person`, tone: "warn" });
-  const quarantined = nodes.filter((node) => node.quarantined !== null).length;
-  if (quarantined > 0) parts.push({ text: `; ${quarantined} quarantined`, tone: "down" });
   return [...parts, { text: "." }];
-}
-
-/** The first finding, and how many there are besides. */
-function findingOf(node: NodeView): string {
-  const [first = "", ...more] = node.findings ?? [];
-  return more.length === 0 ? first : `${first} (and ${more.length} more)`;
 }
 
 function tally(nodes: NodeView[], state: NodeView["state"], word: string, tone: Tone): Part[] {
@@ -125,11 +124,18 @@ function doing({ target, kind }: Action, sim: Part[], before: number | null, out
     outcome === "failed" ? [{ text: " and failed", tone: "down" }] : outcome === "dropped" ? [{ text: " and dropped it", tone: "warn" }] : outcome === "unknown" ? [{ text: ", with unknown outcome", tone: "unknown" }] : [];
   if (kind === "release_power_cap") return [{ text: `${verb("release", "released")} the power cap of ${target}` }, ...sim, ...end];
   if (kind === "restart") return [{ text: `${verb("restart", "restarted")} ${target}` }, ...sim, ...end];
+  if (kind === "unlock_clocks") return [{ text: `${verb("release", "released")} the clock of ${target}` }, ...sim, ...end];
+  if (kind === "cordon") return [{ text: `${verb("cordon", "cordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "uncordon") return [{ text: `${verb("uncordon", "uncordoned")} ${target}` }, ...sim, ...end];
+  if (kind === "drain") return [{ text: `${verb("drain", "drained")} ${target}` }, ...sim, ...end];
+  if (kind === "reset_gpu") return [{ text: `${verb("reset", "reset")} ${target}` }, ...sim, ...end];
+  if (kind === "reboot") return [{ text: `${verb("restart the machine", "restarted the machine")}` }, ...sim, ...end];
   if (kind === "unthrottle") return [{ text: `${verb("unthrottle", "unthrottled")} ${target}` }, ...sim, ...end];
   if ("power_cap" in kind) {
     const from = before === null ? "" : ` from ${human(before, "milliwatt")}`;
     return [{ text: `${verb("cap", "capped")} ${target}` }, ...sim, { text: `${from} to ${human(kind.power_cap.milliwatts, "milliwatt")}` }, ...end];
   }
+  if ("lock_clocks" in kind) return [{ text: `${verb("lock the clock of", "locked the clock of")} ${target}` }, ...sim, { text: ` to ${human(kind.lock_clocks.max_mhz, "megahertz")}` }, ...end];
   if ("throttle" in kind) return [{ text: `${verb("throttle", "throttled")} ${target}` }, ...sim, { text: ` to ${human(kind.throttle.share_bp, "basis_points")} of a core` }, ...end];
   return [{ text: `${verb("notify", "notified")} "${kind.notify.message}" about ${target}` }, ...sim, ...end];
 }
@@ -142,6 +148,11 @@ function because({ decision: { inputs, judgement } }: DecisionDetail): Part[] {
   }
   if ("command" in origin) return [{ text: `, because ${origin.command.who} asked for it: ${origin.command.reason}` }];
   if ("local" in origin) return [{ text: `, because ${origin.local.who} asked for it at the node: ${origin.local.reason}` }];
+  if ("plan" in origin) {
+    const { plan, step, undo, who, reason } = origin.plan;
+    return [{ text: undo ? ", to take back step " : ", as step " }, { text: `${step + 1} of plan ${plan.slice(0, 8)}`, href: `/plans/${plan}` }, { text: ` of ${who}: ${reason}` }];
+  }
+  if ("fault" in origin) return [{ text: `, because of ${origin.fault.code}` }];
   const rule = "rule" in origin ? origin.rule.rule : origin.cleared.rule;
   const said = judgement.clauses.find((clause) => clause.rule === rule && clause.observed !== null && clause.limit !== null);
   if (said === undefined) return [{ text: "cleared" in origin ? `, because ${rule} has cleared` : `, because of rule ${rule}` }];

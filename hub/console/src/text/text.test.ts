@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { DecisionDetail, DomainView, NodeView, Unit, Verdict } from "../api/types";
-import { firstCadence, freshness, nextCadence } from "./age";
+import { firstCadence, freshness, nextCadence, shownAs } from "./age";
 import { domainName, isFull, turnsSentence, turnText, windowText } from "./domain";
 import { csv, csvField } from "./fields";
 import { parseFilter, valuesOf, withTerm } from "./filter";
@@ -70,8 +70,10 @@ describe("age", () => {
   });
 
   it("learns blocks, and never learns silence", () => {
+    // Before the first gap is seen: five samples in one block, so that nothing is grey between two of them.
     let cadence = firstCadence(1_000);
-    expect(cadence).toBe(1_000);
+    expect(cadence).toBe(5_000);
+    expect(freshness(4_900, cadence)).toBe("fresh");
     // Ten samples in one block of ten seconds: the gaps inside are not a cadence.
     cadence = nextCadence(cadence, 10_000, 1_000);
     expect(cadence).toBe(10_000);
@@ -79,6 +81,15 @@ describe("age", () => {
     expect(nextCadence(cadence, 600_000, 1_000)).toBe(10_000);
     for (let round = 0; round < 40; round += 1) cadence = nextCadence(cadence, 1_000, 1_000);
     expect(cadence).toBeLessThan(1_010);
+  });
+});
+
+describe("a node that is away", () => {
+  it("keeps its last values, grey, beside their age", () => {
+    expect(shownAs("working_alone", 600_000, 5_000)).toBe("stale");
+    expect(shownAs("unknown", null, 5_000)).toBe("gone");
+    expect(shownAs("connected", 600_000, 5_000)).toBe("gone");
+    expect(shownAs("connected", 1_000, 5_000)).toBe("fresh");
   });
 });
 
@@ -164,8 +175,8 @@ describe("sentences", () => {
     check([node("edge-01"), alone], "1 of 2 nodes connected; edge-03 has worked alone for 2 min 14 s and has 3 entries waiting.");
     check([node("edge-01", { state: "down" }), node("edge-02", { held_by: "ada" })], "1 of 2 nodes connected; edge-01 is down; 1 held by a person.");
     const hot = { findings: ["hot-gpu: gpu.temperature of gpu0 is above 80 °C; its action is held back by reflexes", "gpu1 is not there"] };
-    check([node("edge-01"), node("edge-03", hot)], "All 2 nodes connected; edge-03 is not well: hot-gpu: gpu.temperature of gpu0 is above 80 °C; its action is held back by reflexes (and 1 more).");
-    check(["a", "b", "c", "d"].map((name) => node(name, { findings: ["x"] })), "All 4 nodes connected; a is not well: x; b is not well: x; c is not well: x; 1 more are not well.");
+    check([node("edge-01"), node("edge-03", hot)], "edge-03 is not well: hot-gpu: gpu.temperature of gpu0 is above 80 °C; its action is held back by reflexes (and 1 more); all 2 nodes connected.");
+    check(["a", "b", "c", "d"].map((name) => node(name, { findings: ["x"] })), "a is not well: x; b is not well: x; c is not well: x; 1 more are broken; all 4 nodes connected.");
     check(["a", "b", "c", "d", "e"].map((name) => node(name, { state: "unknown" })), "0 of 5 nodes connected; 5 are unknown.");
   });
 
@@ -207,6 +218,14 @@ describe("sentences", () => {
     check("deny", "none", "edge-03, alone, refused power_cap to 220 W on gpu0 (sim) at 12:01:07, by rule cap-cooldown: would pass 4 s later.");
   });
 
+  it("name the plan that asked", () => {
+    const one = detail("allow", "verified");
+    one.decision.inputs.origin = { plan: { id: "c", plan: "0198f00dbeef", step: 0, undo: false, brain: true, who: "embedded", reason: "it grows hot" } };
+    const parts = decisionSentence(one, true, Date.parse(one.summary.at));
+    expect(plain(parts)).toContain(", as step 1 of plan 0198f00d of embedded: it grows hot.");
+    expect(parts.find((part) => "href" in part && part.href === "/plans/0198f00dbeef")).toBeDefined();
+  });
+
   it("give the margin with its sign", () => {
     const [clause] = detail("allow", "verified").decision.judgement.clauses;
     if (clause === undefined) throw new Error("the decision has a clause");
@@ -226,6 +245,8 @@ describe("words", () => {
 
   it("write actions as the journal does", () => {
     expect(actionText({ target: "gpu0", kind: { power_cap: { milliwatts: 220_000 } } })).toBe("gpu0 power_cap to 220 W");
+    expect(actionText({ target: "gpu0", kind: { lock_clocks: { max_mhz: 1_200 } } })).toBe("gpu0 lock_clocks to 1200 MHz");
+    expect(actionText({ target: "node", kind: "drain" })).toBe("node drain");
     expect(actionText({ target: "workload:train", kind: { throttle: { share_bp: 5_000 } } })).toBe("workload:train throttle to 50 % of a core");
     expect(actionText({ target: "workload:train", kind: "restart" })).toBe("workload:train restart");
   });

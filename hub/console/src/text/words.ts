@@ -1,6 +1,6 @@
 // The words and signs of states, verdicts and outcomes: each state has a sign and a word, never a colour alone.
 
-import type { Action, Authority, ClockError, ClockState, NodeView, Verdict } from "../api/types";
+import type { Action, Authority, ClockError, ClockState, NodeView, PlanState, Verdict } from "../api/types";
 import { delay, human } from "./format";
 
 /** A colour token's name. */
@@ -49,6 +49,68 @@ export function verdictOf(verdict: Verdict, shadow = false): Word {
     case "deny":
       return { sign: "✕", word: "denied", tone: "down" };
   }
+}
+
+/** Where a plan stands. */
+export function planStateOf(state: PlanState): Word {
+  const word = state.replaceAll("_", " ");
+  switch (state) {
+    case "completed":
+      return { sign: "✓", word, tone: "ok" };
+    case "held":
+      return { sign: "⏳", word, tone: "warn" };
+    case "awaiting_approval":
+      return { sign: "?", word: "needs approval", tone: "warn" };
+    case "rolling_back":
+    case "rolled_back":
+      return { sign: "↶", word, tone: "warn" };
+    case "rollback_failed":
+    case "failed":
+    case "rejected":
+      return { sign: "✕", word, tone: "down" };
+    case "expired":
+    case "cancelled":
+    case "superseded":
+      return { sign: "–", word, tone: "unknown" };
+    default:
+      return { sign: "▸", word, tone: "alone" };
+  }
+}
+
+/** Where a step of a plan stands. */
+export function stepStateOf(state: string): Word {
+  const word = state.replaceAll("_", " ");
+  switch (state) {
+    case "done":
+      return { sign: "✓", word, tone: "ok" };
+    case "waiting":
+      return { sign: "…", word, tone: "unknown" };
+    case "failed":
+    case "stuck":
+      return { sign: "✕", word, tone: "down" };
+    case "undone":
+    case "undoing":
+    case "undo_intending":
+    case "undo_probing":
+      return { sign: "↶", word, tone: "warn" };
+    default:
+      return { sign: "▸", word, tone: "alone" };
+  }
+}
+
+/** Whether a prediction came true; nothing for a plan that is not over or claims nothing. */
+export function cameTrueOf(text: string | undefined): Word | null {
+  if (text === undefined || text === "") return null;
+  if (text === "true") return { sign: "✓", word: "came true", tone: "ok" };
+  if (text === "false") return { sign: "✕", word: "did not come true", tone: "down" };
+  return { sign: "○", word: text, tone: "unknown" };
+}
+
+/** How much a brain may do without a person. */
+export function tierOf(tier: string, name: string): Word {
+  const tone: Tone = tier === "T3" ? "ok" : tier === "T2" ? "alone" : tier === "T1" ? "warn" : "unknown";
+  const sign = tier === "T3" ? "●" : tier === "T2" ? "◐" : tier === "T1" ? "?" : "○";
+  return { sign, word: `${tier} ${name}`, tone };
 }
 
 /** What came of an action. */
@@ -112,5 +174,6 @@ export function actionText({ target, kind }: Action): string {
   if (typeof kind === "string") return `${target} ${kind}`;
   if ("power_cap" in kind) return `${target} power_cap to ${human(kind.power_cap.milliwatts, "milliwatt")}`;
   if ("throttle" in kind) return `${target} throttle to ${human(kind.throttle.share_bp, "basis_points")} of a core`;
+  if ("lock_clocks" in kind) return `${target} lock_clocks to ${human(kind.lock_clocks.max_mhz, "megahertz")}`;
   return `${target} notify "${kind.notify.message}"`;
 }

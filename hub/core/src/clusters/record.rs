@@ -1,9 +1,11 @@
-//! Clusters and changes of deployments as documents: codec version 1.
+//! Clusters and changes in them as documents: codec version 2. Version 1 knew no Prometheus of a cluster, and changes of deployments only.
 
 use serde::{Deserialize, Serialize};
+use wire::codec;
 use wire::kube::{DeploymentChange, DeploymentRef};
 use wire::time::Wall;
 
+use super::change::ClusterChange;
 use crate::documents::Document;
 
 /// A cluster.
@@ -21,17 +23,17 @@ pub struct Cluster {
     pub labels: Vec<(String, String)>,
     /// When it was registered.
     pub registered_at: Wall,
+    /// Address of the Prometheus that knows its workloads.
+    pub prometheus: Option<String>,
 }
 
-/// A change of a deployment that a cluster was asked for.
+/// A change that a cluster was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
-    /// Its id, a UUIDv7.
+    /// Its id: a UUIDv7, or the command of a plan's step.
     pub id: String,
-    /// Which deployment.
-    pub target: DeploymentRef,
-    /// What.
-    pub change: DeploymentChange,
+    /// What, and of what.
+    pub what: ClusterChange,
     /// Who asked.
     pub caller: String,
     /// When.
@@ -42,7 +44,7 @@ pub struct Attempt {
 
 impl Document for Cluster {
     const KIND: &'static str = "cluster";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Each is watched over connections of its own.
     const MOST_LIVE: usize = 1_000;
 
@@ -53,11 +55,44 @@ impl Document for Cluster {
     fn is_live(&self) -> bool {
         true
     }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let before: Unmeasured = (version == 1).then(|| codec::decode(bytes).ok())??;
+        Some(Self {
+            context: before.context,
+            namespace: before.namespace,
+            labels: before.labels,
+            registered_at: before.registered_at,
+            ..Self::new(before.name, before.kubeconfig)
+        })
+    }
+}
+
+/// A cluster as version 1 wrote it.
+#[derive(Serialize, Deserialize)]
+struct Unmeasured {
+    name: String,
+    kubeconfig: Option<String>,
+    context: String,
+    namespace: String,
+    labels: Vec<(String, String)>,
+    registered_at: Wall,
+}
+
+/// A change as version 1 wrote it.
+#[derive(Serialize, Deserialize)]
+struct OfDeployment {
+    id: String,
+    target: DeploymentRef,
+    change: DeploymentChange,
+    caller: String,
+    asked_at: Wall,
+    ended: bool,
 }
 
 impl Document for Attempt {
     const KIND: &'static str = "deployment_change";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Changes that clusters work on at the same time: each takes milliseconds, and people and programs ask for some a second.
     const MOST_LIVE: usize = 10_000;
 
@@ -70,6 +105,63 @@ impl Document for Attempt {
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
-        vec![("target", self.target.to_string())]
+        vec![("target", self.what.to_string())]
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        let before: OfDeployment = (version == 1).then(|| codec::decode(bytes).ok())??;
+        let OfDeployment {
+            id,
+            target,
+            change,
+            caller,
+            asked_at,
+            ended,
+        } = before;
+        let what = ClusterChange::Deployment { target, change };
+        Some(Self {
+            id,
+            what,
+            caller,
+            asked_at,
+            ended,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_of_version_1_are_read() {
+        let before = Unmeasured {
+            name: "edge".to_owned(),
+            kubeconfig: Some("/etc/kube".to_owned()),
+            context: "c".to_owned(),
+            namespace: "n".to_owned(),
+            labels: vec![("a".to_owned(), "b".to_owned())],
+            registered_at: Wall(5),
+        };
+        let read = Cluster::migrate(1, &codec::encode(&before)).expect("it is of version 1");
+        assert_eq!(
+            (read.name.as_str(), read.context.as_str(), read.prometheus),
+            ("edge", "c", None)
+        );
+    }
+
+    #[test]
+    fn changes_of_version_1_are_read() {
+        let before = OfDeployment {
+            id: "c1".to_owned(),
+            target: "demo/default/web".parse().expect("three names"),
+            change: DeploymentChange::Scale { replicas: 7 },
+            caller: "ann".to_owned(),
+            asked_at: Wall(5),
+            ended: false,
+        };
+        let read = Attempt::migrate(1, &codec::encode(&before)).expect("it is of version 1");
+        assert_eq!(read.what.to_string(), "deployment/demo:default/deployment/web");
+        assert_eq!(Attempt::migrate(9, &codec::encode(&before)), None);
     }
 }

@@ -1,7 +1,9 @@
-//! What policy says of a plan: the judge of every action, asked for each step as its node's agent will be.
+//! What policy says of a plan: the judge of every action, asked for each step as its node's agent will be, and how far its sender is
+//! trusted.
 //!
-//! Decides nothing that the agent would not decide again: facts that only a node has (budgets, cooldowns, readings) are judged there.
-//! Here count permits, envelopes, freezes, windows, and who stands behind the plan.
+//! Decides nothing that the agent would not decide again, but for two things that only the hub knows: what a brain's claim is worth,
+//! and its tier. Facts that only a node has (budgets, cooldowns, readings) are judged there. Here count permits, envelopes, freezes,
+//! windows, and who stands behind the plan.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,22 +15,47 @@ use wire::plan::Verb;
 use wire::reading::Unit;
 use wire::time::Now;
 
+use super::brains::Brains;
 use super::machine::{Judged, PlanRecord};
 use super::origin;
+use super::pace::Pace;
 
-/// What policy says of one step now; without a bundle nothing may run.
-pub(crate) fn judgement(record: &PlanRecord, index: usize, rules: &Bundle, now: Now) -> Option<Judgement> {
+/// A reading comes with the next telemetry of its node, every 5 to 10 s.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What a plan is judged by.
+#[derive(Clone, Copy)]
+pub(super) struct Situation<'a> {
+    /// The rules; without a bundle nothing may run.
+    pub(super) rules: Option<&'a Arc<Bundle>>,
+    /// How far brains are trusted.
+    pub(super) brains: &'a Brains,
+    /// How often steps that limit themselves have begun.
+    pub(super) pace: &'a Pace,
+    /// In how many sites the plan's nodes stand.
+    pub(super) sites: usize,
+    /// The first step that expects an effect of which nothing can be seen yet.
+    pub(super) blind: Option<usize>,
+    /// When.
+    pub(super) now: Now,
+}
+
+/// What policy says of one step on a node now, with every comparison.
+pub(super) fn judgement(record: &PlanRecord, index: usize, rules: &Bundle, by: Situation<'_>) -> Option<Judgement> {
     let step = record.plan.steps.get(index)?;
     let action = Action {
         target: step.target.device()?.clone(),
         kind: step.verb.action()?,
     };
-    Some(policy::vet(rules, &action, &origin(record, index), now))
+    let worth = by.brains.worth(&record.plan, &step.verb, by.now);
+    let origin = origin(record, index);
+    Some(policy::vet_claim(rules, &action, &origin, by.now, worth))
 }
 
 /// What policy says of a change of a cluster. What rules count over time (rates, cooldowns) begins with each question here: no node
 /// keeps such a ledger for a cluster.
-fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, now: Now) -> Option<Judged> {
+fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, by: Situation<'_>) -> Option<Judged> {
+    let now = by.now;
     let step = record.plan.steps.get(index)?;
     let kind = policy::KINDS.iter().position(|kind| kind.name == step.verb.name())?;
     let (brain, _) = record.runs_as();
@@ -39,7 +66,16 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, now: Now) 
     };
     // `reflex`, `brain`, `human`: the order of the question.
     let source = if brain { 1 } else { 2 };
-    let answer = Decider::new(Arc::clone(rules)).ask(&Question {
+    let mut decider = Decider::new(Arc::clone(rules));
+    for (name, value) in by
+        .brains
+        .worth(&record.plan, &step.verb, now)
+        .iter()
+        .flat_map(|worth| worth.numbers())
+    {
+        decider.set_fact(&format!("prediction.{name}"), Some(value));
+    }
+    let answer = decider.ask(&Question {
         kind,
         source,
         target: &target,
@@ -66,23 +102,94 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, now: Now) 
     Some(judged(&judgement, index, rules, now))
 }
 
-/// The verdict of the next step.
-pub(super) fn step(record: &PlanRecord, index: usize, rules: Option<&Arc<Bundle>>, now: Now) -> Judged {
-    let Some(rules) = rules else {
+/// The verdict of the next step: the worst one of what policy says, what its sender's tier lets it do, and the step's own limit.
+pub(super) fn step(record: &PlanRecord, index: usize, by: Situation<'_>) -> Judged {
+    let Some(rules) = by.rules else {
         return denied("no bundle was published yet: `sentinel policy publish` brings one");
     };
-    if let Some(judgement) = judgement(record, index, rules, now) {
-        return judged(&judgement, index, rules, now);
-    }
-    of_cluster(record, index, rules, now).unwrap_or_else(|| denied("neither agents nor clusters do that"))
+    let by_policy = match judgement(record, index, rules, by) {
+        Some(judgement) => judged(&judgement, index, rules, by.now),
+        None => of_cluster(record, index, rules, by).unwrap_or_else(|| denied("neither agents nor clusters do that")),
+    };
+    let others = [
+        by_trust(record, index, by),
+        by_pace(record, index, by),
+        by_sight(record, index, by),
+    ];
+    let others = others.into_iter().flatten();
+    others.fold(
+        by_policy,
+        |worst, other| if other.verdict > worst.verdict { other } else { worst },
+    )
 }
 
-/// The worst verdict of all steps that are still to come.
-pub(super) fn whole(record: &PlanRecord, rules: Option<&Arc<Bundle>>, now: Now) -> Judged {
+/// A step waits where its own limit is used up.
+fn by_pace(record: &PlanRecord, index: usize, by: Situation<'_>) -> Option<Judged> {
+    let step = record.plan.steps.get(index)?;
+    let percent = match record.runs_as() {
+        (true, brain) => by.brains.tier(&brain, step.verb.name()).rate_percent().max(1),
+        _ => 100,
+    };
+    let until = by.pace.free_at(step, percent, by.now.mono)?;
+    let wait_ms = i64::try_from(until.since(by.now.mono).as_millis()).unwrap_or(i64::MAX);
+    let free = wire::Wall(by.now.wall.0.saturating_add(wait_ms));
+    Some(Judged {
+        verdict: Verdict::Hold,
+        rule: "safety".to_owned(),
+        because: format!(
+            "step {}: its own limit on how often it runs is used up; until {free}",
+            index + 1
+        ),
+        until: Some(until),
+        approvals: 1,
+        roll_back: false,
+    })
+}
+
+/// A step waits until there is a reading of what it should change: without one nobody could tell what came of it.
+fn by_sight(record: &PlanRecord, index: usize, by: Situation<'_>) -> Option<Judged> {
+    let step = record.plan.steps.get(index).filter(|_| by.blind == Some(index))?;
+    let metric = &step.expected.as_ref()?.metric;
+    Some(Judged {
+        verdict: Verdict::Hold,
+        rule: "sight".to_owned(),
+        because: format!(
+            "step {}: no reading of {metric} of {} is here yet, so nobody could see what comes of it",
+            index + 1,
+            step.target
+        ),
+        until: Some(by.now.mono + LOOK_AGAIN),
+        approvals: 1,
+        roll_back: false,
+    })
+}
+
+/// A person is asked where the brain that sent the plan is not trusted so far.
+fn by_trust(record: &PlanRecord, index: usize, by: Situation<'_>) -> Option<Judged> {
+    let step = record.plan.steps.get(index)?;
+    let untrusted = by.brains.objects(record, &step.verb, by.sites, by.now)?;
+    let (number, brain, rule) = (index + 1, record.plan.source.name(), untrusted.rule);
+    Some(Judged {
+        verdict: Verdict::RequireApproval,
+        because: format!("step {number}: {brain} has {rule}: {}", untrusted.because),
+        rule,
+        until: None,
+        approvals: 1,
+        roll_back: false,
+    })
+}
+
+/// The worst verdict of all steps that are still to come, with the most approvals that any of them asks for.
+pub(super) fn whole(record: &PlanRecord, by: Situation<'_>) -> Judged {
     let rest = record.current()..record.plan.steps.len();
-    let verdicts = rest.map(|index| step(record, index, rules, now));
-    let worst = verdicts.max_by_key(|judged| judged.verdict);
-    worst.unwrap_or_else(|| denied("it has no step"))
+    let verdicts: Vec<Judged> = rest.map(|index| step(record, index, by)).collect();
+    let approvals = verdicts
+        .iter()
+        .filter(|judged| judged.verdict == Verdict::RequireApproval);
+    let approvals = approvals.map(|judged| judged.approvals).max().unwrap_or(1);
+    let worst = verdicts.into_iter().max_by_key(|judged| judged.verdict);
+    let worst = worst.unwrap_or_else(|| denied("it has no step"));
+    Judged { approvals, ..worst }
 }
 
 fn denied(because: &str) -> Judged {
@@ -105,7 +212,7 @@ fn judged(judgement: &Judgement, index: usize, rules: &Bundle, now: Now) -> Judg
         rule: judgement.rule.clone(),
         because: because(judgement, index, now),
         until,
-        approvals: 1,
+        approvals: rules.approvals(&judgement.rule),
         roll_back: rolls_back(rules, &judgement.rule, now),
     }
 }
@@ -123,7 +230,7 @@ fn because(judgement: &Judgement, index: usize, now: Now) -> String {
         .filter(|why| !why.is_empty());
     let mut text = format!("step {number}: {verdict} by rule {rule}");
     if let Some(why) = why {
-        text.push_str(&format!(": would pass if {why}"));
+        text.push_str(&format!(": {why}"));
     }
     if let Some(wait_ms) = judgement.retry_after_ms {
         let until = now.wall.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX));

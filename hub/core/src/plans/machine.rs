@@ -19,6 +19,9 @@ use wire::ids::{CommandId, DecisionId, PlanId};
 use wire::plan::{Observation, Plan, PlanOutcome, PlanState, Source, Step, StepOutcome, StepState, Verb};
 use wire::time::{Mono, Now, Wall};
 
+use super::at_cluster::is_of_clusters;
+use crate::clusters::Was;
+
 /// How often a plan may go back from `Leased` to `Scheduled` because its step did not start.
 const MOST_LEASES: u8 = 3;
 /// Time to carry a step out on a node: twice what the slowest of the agents' actuators takes.
@@ -29,6 +32,11 @@ const ACT_SLOW: Duration = Duration::from_secs(25 * 60);
 const PROBE: Duration = Duration::from_secs(60);
 /// Added to the time by which an effect is expected: how old a telemetry frame is when it is here.
 const LOOK_SLACK: Duration = Duration::from_secs(15);
+/// Time for the pods of a deployment to be as wanted. Kubernetes itself gives up after 10 min without progress
+/// (`progressDeadlineSeconds`); a rollout that does make progress may take longer.
+const SETTLE: Duration = Duration::from_secs(15 * 60);
+/// Time for a node to be empty: disruption budgets let few pods go at a time, and pods end by themselves first.
+const EMPTY: Duration = Duration::from_secs(25 * 60);
 /// Longest text about a plan's state that is kept, in bytes.
 const MOST_DETAIL: usize = 500;
 
@@ -84,6 +92,11 @@ pub enum Event {
     },
     /// Something about the present step, or the one that is being taken back.
     Step(StepEvent),
+    /// Something else acted on the target of the present step while its effect was looked for.
+    Interfered {
+        /// The decision behind it.
+        by: DecisionId,
+    },
     /// The record was read from the store, or a later one was not written.
     Recovered,
     /// Time has passed.
@@ -132,6 +145,8 @@ pub struct StepRecord {
     pub observed: Option<Observation>,
     /// For people.
     pub detail: String,
+    /// How its target was before the plan, of a step at a cluster.
+    pub was: Option<Was>,
 }
 
 /// A plan and what became of it so far.
@@ -166,9 +181,18 @@ pub struct PlanRecord {
     leases: u8,
     /// Grows with every change that must be stored.
     revision: u64,
+    /// What it did was taken back for another reason than that a step failed: policy or a person wanted it so.
+    called_off: bool,
+    /// Something else acted on a target while an effect was looked for: what was seen says nothing of the claim.
+    interfered: Option<DecisionId>,
 }
 
 impl PlanRecord {
+    /// Reads a record as version 1 wrote it.
+    pub(super) fn of_version_1(bytes: &[u8]) -> Option<Self> {
+        v1::read(bytes)
+    }
+
     /// A plan whose fields were checked, on its way to the store.
     pub fn new(plan: Plan, retry_of: Option<PlanId>, now: Now) -> Self {
         let left = plan.not_after.0.saturating_sub(now.wall.0);
@@ -188,6 +212,8 @@ impl PlanRecord {
             current: 0,
             leases: 0,
             revision: 1,
+            called_off: false,
+            interfered: None,
             plan,
         };
         record.deadline = record.limit(PlanState::Validated, now.mono);
@@ -246,7 +272,19 @@ impl PlanRecord {
             steps: self.steps.iter().map(StepRecord::outcome).collect(),
             at: self.since,
             detail: self.detail.clone(),
+            censored: self.called_off || self.interfered.is_some(),
         })
+    }
+
+    /// Whether any step was carried out, whatever became of it.
+    pub fn ran(&self) -> bool {
+        let ran = |step: &StepRecord| !matches!(step.execution.state(), StepState::Waiting | StepState::Failed);
+        self.steps.iter().any(ran)
+    }
+
+    /// The decision on a target that interfered while an effect was looked for.
+    pub const fn interfered(&self) -> Option<&DecisionId> {
+        self.interfered.as_ref()
     }
 
     /// The revision is durable: what waited for it may be done.
@@ -294,6 +332,10 @@ impl PlanRecord {
                 self.enter(S::Superseded, format!("plan {by} took its place"), now)
             }
             (S::Executing | S::Verifying | S::RollingBack, Event::Step(event)) => self.step(event, now),
+            (S::Executing | S::Verifying, Event::Interfered { by }) if self.interfered.is_none() => {
+                self.interfered = Some(by);
+                self.changed_quietly()
+            }
             _ => Reaction::default(),
         }
     }
@@ -323,6 +365,7 @@ impl PlanRecord {
 
     fn hold(&mut self, judged: Judged, now: Now) -> Reaction {
         if judged.roll_back && self.can_undo() {
+            self.called_off = true;
             return self.roll_back(judged.because, now);
         }
         let reaction = self.enter(PlanState::Held, judged.because, now);
@@ -401,6 +444,7 @@ impl PlanRecord {
     fn cancel(&mut self, detail: String, now: Now) -> Reaction {
         match self.state {
             PlanState::Executing | PlanState::Verifying => {
+                self.called_off = true;
                 let reaction = self.enter(PlanState::RollingBack, detail, now);
                 self.take_back_current(now);
                 self.after_step(reaction, now)
@@ -413,6 +457,7 @@ impl PlanRecord {
     /// Ends it as `state` unless something that was done can be taken back first.
     fn give_up(&mut self, state: PlanState, detail: impl Into<String>, now: Now) -> Reaction {
         if self.can_undo() {
+            self.called_off |= state != PlanState::Failed;
             return self.roll_back(detail, now);
         }
         self.enter(state, detail, now)
@@ -576,7 +621,11 @@ impl PlanRecord {
     fn step_done(&mut self, now: Now) -> Reaction {
         let done = self.current() + 1;
         if done == self.plan.steps.len() {
-            return self.enter(PlanState::Completed, format!("all {done} steps are done"), now);
+            let detail = match done {
+                1 => "its step is done".to_owned(),
+                _ => format!("all {done} steps are done"),
+            };
+            return self.enter(PlanState::Completed, detail, now);
         }
         self.current = u16::try_from(done).unwrap_or(u16::MAX);
         self.leases = 0;
@@ -661,19 +710,23 @@ impl PlanRecord {
 
 impl StepRecord {
     fn new(step: &Step) -> Self {
-        let slow = matches!(
-            step.verb,
-            Verb::Drain | Verb::Update { .. } | Verb::Rollback { .. } | Verb::Reschedule { .. } | Verb::Scale { .. }
-        );
+        let at_cluster = is_of_clusters(step);
+        let slow = at_cluster || step.verb == Verb::Drain;
         let within = step.expected.as_ref().map_or(0, |effect| effect.within_ms);
         let ability = Ability {
-            verifies: step.expected.is_some(),
-            reversible: step.verb.undo().is_some(),
+            // A cluster that accepts a change has not made it yet: its effect is always looked for.
+            verifies: at_cluster || step.expected.is_some(),
+            reversible: step.verb.undo().is_some() || at_cluster && goes_back(&step.verb),
+        };
+        let verify_ms = match &step.verb {
+            Verb::Drain if at_cluster => milliseconds(EMPTY),
+            _ if at_cluster => milliseconds(SETTLE),
+            _ => within.saturating_add(milliseconds(LOOK_SLACK)),
         };
         let limits = Limits {
             act_ms: milliseconds(if slow { ACT_SLOW } else { ACT }),
             probe_ms: milliseconds(PROBE),
-            verify_ms: within.saturating_add(milliseconds(LOOK_SLACK)),
+            verify_ms,
         };
         Self {
             execution: Execution::new(ability, limits),
@@ -683,6 +736,7 @@ impl StepRecord {
             before: None,
             observed: None,
             detail: String::new(),
+            was: None,
         }
     }
 
@@ -722,6 +776,11 @@ impl Event {
     }
 }
 
+/// Whether a deployment can be given back what it was, which is read before the plan begins.
+const fn goes_back(verb: &Verb) -> bool {
+    matches!(verb, Verb::Scale { .. } | Verb::Update { .. } | Verb::Rollback { .. })
+}
+
 const fn milliseconds(span: Duration) -> u64 {
     span.as_secs() * 1_000
 }
@@ -734,6 +793,8 @@ fn cut(mut text: String) -> String {
     }
     text
 }
+
+mod v1;
 
 #[cfg(test)]
 mod model;

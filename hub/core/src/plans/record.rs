@@ -1,6 +1,6 @@
-//! A plan as a document: codec version 1.
+//! A plan as a document: codec version 2. Version 1 did not keep how the targets of steps at clusters were, nor what interfered.
 
-use wire::plan::{Plan, PlanState, Target};
+use wire::plan::{Plan, PlanState, Source, Target};
 
 use super::machine::PlanRecord;
 use crate::documents::Document;
@@ -15,9 +15,17 @@ pub(super) fn sender_key(plan: &Plan) -> Option<String> {
     (!plan.key.is_empty()).then(|| short(&format!("key:{}:{}", plan.source, plan.key)))
 }
 
+/// Unique key of a brain's prediction: it is joined to the outcome of one plan.
+pub(super) fn prediction_key(plan: &Plan) -> Option<String> {
+    match (&plan.source, &plan.claim) {
+        (Source::Brain { name, .. }, Some(claim)) => Some(short(&format!("prediction:{name}:{}", claim.prediction))),
+        _ => None,
+    }
+}
+
 impl Document for PlanRecord {
     const KIND: &'static str = "plan";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// A plan for each device of a thousand servers with four each.
     const MOST_LIVE: usize = 4_096;
 
@@ -32,7 +40,12 @@ impl Document for PlanRecord {
     fn unique(&self) -> Vec<String> {
         let targets = self.plan.targets().into_iter().filter(|_| self.is_live());
         let targets = targets.map(target_key);
-        targets.chain(sender_key(&self.plan)).collect()
+        let kept = sender_key(&self.plan).into_iter().chain(prediction_key(&self.plan));
+        targets.chain(kept).collect()
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        (version == 1).then(|| Self::of_version_1(bytes))?
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
@@ -49,7 +62,7 @@ impl Document for PlanRecord {
 }
 
 /// A key within the store's bound: a long one ends with its digest.
-fn short(key: &str) -> String {
+pub(super) fn short(key: &str) -> String {
     const MOST: usize = 120;
     if key.len() <= MOST {
         return key.to_owned();

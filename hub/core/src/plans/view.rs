@@ -1,11 +1,15 @@
 //! A plan as people and scripts read it, and what policy would say of it now.
 
-use policy::Bundle;
-use wire::api::{EffectView, ObservationView, PlanStepView, PlanView, ShadowStepView, ShadowView};
+use policy_trust::{Scores, Standing, Tier};
+use wire::api::{
+    BrainScoresView, BrainView, EffectView, ObservationView, PlanStepView, PlanView, ReliabilityBinView,
+    ShadowStepView, ShadowView, TierChangeView,
+};
 use wire::plan::Source;
 use wire::time::{Mono, Now, Wall};
 
-use super::judge;
+use super::brains::{BrainRecord, seen, wall};
+use super::judge::{self, Situation};
 use super::machine::PlanRecord;
 
 /// By what clock a deadline is shown.
@@ -43,6 +47,13 @@ pub fn plan_view(record: &PlanRecord, clock: PlanClock) -> PlanView {
             .filter(|_| !record.state.is_final())
             .map(|at| clock.wall(at)),
         detail: record.detail.clone(),
+        came_true: plan
+            .claim
+            .as_ref()
+            .and_then(|_| seen(record))
+            .map_or_else(String::new, |seen| seen.name().to_owned()),
+        interfered: record.interfered().cloned(),
+        retry_of: record.retry_of,
         approved_by: record.approved_by.clone(),
         approvals_needed: record.approvals_needed,
         steps: plan
@@ -74,26 +85,96 @@ fn step_view(step: &wire::plan::Step, record: &super::machine::StepRecord) -> Pl
 }
 
 /// What policy would say of each step now. Nothing changes by asking; `None` while no bundle was published.
-pub(crate) fn shadow_view(record: &PlanRecord, rules: Option<&Bundle>, now: Now) -> Option<ShadowView> {
-    let rules = rules?;
-    let steps: Vec<ShadowStepView> = (0..record.plan.steps.len())
-        .filter_map(|index| {
-            let judgement = judge::judgement(record, index, rules, now)?;
-            let until = judgement
-                .retry_after_ms
-                .map(|wait_ms| Wall(now.wall.0.saturating_add(i64::try_from(wait_ms).unwrap_or(i64::MAX))));
-            Some(ShadowStepView {
-                summary: record.plan.steps[index].to_string(),
-                verdict: judgement.verdict,
-                rule: judgement.rule,
-                until,
-                clauses: judgement.clauses,
-            })
-        })
-        .collect();
+pub(super) fn shadow_view(record: &PlanRecord, by: Situation<'_>) -> Option<ShadowView> {
+    let rules = by.rules?;
+    let step = |index: usize| {
+        let judged = judge::step(record, index, by);
+        let clauses = judge::judgement(record, index, rules, by).map_or_else(Vec::new, |judgement| judgement.clauses);
+        ShadowStepView {
+            summary: record.plan.steps[index].to_string(),
+            verdict: judged.verdict,
+            rule: judged.rule,
+            because: judged.because,
+            until: judged.until.map(|at| PlanClock(by.now).wall(at)),
+            clauses,
+        }
+    };
+    let steps: Vec<ShadowStepView> = (0..record.plan.steps.len()).map(step).collect();
     Some(ShadowView {
         id: record.plan.id,
-        runs: steps.len() == record.plan.steps.len() && steps.iter().all(|step| step.verdict.runs()),
+        runs: steps.iter().all(|step| step.verdict.runs()),
         steps,
     })
+}
+
+/// One brain with one verb, as people and scripts read it.
+pub fn brain_view(found: &BrainRecord, now: Now) -> BrainView {
+    let Standing {
+        model,
+        tier,
+        since_ms,
+        scores,
+        evidence_over,
+        evidence_under,
+        predictions,
+        censored,
+        next_tier_lacks,
+        changes,
+    } = found.record.standing(u64::try_from(now.wall.0).unwrap_or(0));
+    let change = |change: &policy_trust::Change| TierChangeView {
+        at: wall(change.at_ms),
+        from: change.from.name().to_owned(),
+        to: change.to.name().to_owned(),
+        why: change.why.to_string(),
+    };
+    BrainView {
+        brain: found.brain.clone(),
+        verb: found.verb.clone(),
+        model,
+        tier: tier.name().to_owned(),
+        tier_name: word(tier).to_owned(),
+        since: wall(since_ms),
+        predictions,
+        censored,
+        next_tier_lacks,
+        evidence_over: hundredths(evidence_over),
+        evidence_under: hundredths(evidence_under),
+        scores: scores.map(|scores| scores_view(&scores)),
+        changes: changes.iter().map(change).collect(),
+    }
+}
+
+const fn word(tier: Tier) -> &'static str {
+    match tier {
+        Tier::T0 => "shadow",
+        Tier::T1 => "advise",
+        Tier::T2 => "bounded",
+        Tier::T3 => "full",
+    }
+}
+
+fn scores_view(scores: &Scores) -> BrainScoresView {
+    let bin = |bin: &policy_trust::Bin| ReliabilityBinView {
+        claimed_bp: basis_points(bin.claimed),
+        came_true_bp: basis_points(bin.came_true),
+        weight: hundredths(bin.weight),
+    };
+    BrainScoresView {
+        outcomes: u64::try_from(scores.count).unwrap_or(u64::MAX),
+        effective: hundredths(scores.effective),
+        base_rate_bp: basis_points(scores.base_rate),
+        brier_bp: basis_points(scores.brier),
+        skill_bp: scores.skill.map(basis_points),
+        calibration_error_bp: basis_points(scores.calibration_error),
+        bins: scores.bins.iter().map(bin).collect(),
+    }
+}
+
+/// A share in hundredths of a percent, to the nearest.
+fn basis_points(share: f64) -> i64 {
+    (share * 10_000.0 + if share < 0.0 { -0.5 } else { 0.5 }) as i64
+}
+
+fn hundredths(value: f64) -> u64 {
+    (value * 100.0 + 0.5) as u64
 }

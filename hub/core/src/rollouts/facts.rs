@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::spec::{Analysis, Route};
+
 /// The parts of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,6 +57,26 @@ pub struct Facts {
     pub weight: Option<u8>,
     /// Name of an autoscaler that scales the workload.
     pub autoscaler: Option<String>,
+}
+
+/// What is looked at, besides the parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Look {
+    /// Where traffic is divided.
+    pub route: Option<Route>,
+    /// What is measured, if the canary is judged now.
+    pub measure: Option<Measure>,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measure {
+    /// From when, wall time in milliseconds.
+    pub since_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// What.
+    pub analysis: Analysis,
 }
 
 /// One change to make. Each says how things should be, so that doing it twice is doing it once.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::facts::{Change, Facts, Role, Seen};
 use super::phase::Phase;
 use super::sizes::Sizes;
-use super::spec::{RolloutSpec, SpecError, Step, Traffic};
+use super::spec::{RolloutSpec, Route, SpecError, Step, Traffic};
 
 /// A rollout: what was asked, how it was at the start, and where it is. Plain data, so that it is kept as a document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,11 @@ pub enum StartError {
     /// Something of an earlier rollout is there.
     #[error("a {0:?} part of an earlier rollout is still there; remove it first")]
     Leftover(Role),
+    /// What divides its traffic cannot be read.
+    #[error(
+        "route: {0} cannot be read, or does not name both services; see that it is there and that the hub may read it"
+    )]
+    Unrouted(String),
     /// An autoscaler works on the same number.
     #[error("autoscaler {0} sets the number of replicas, which this rollout would have to; use weights, or remove it")]
     Autoscaler(String),
@@ -121,6 +126,9 @@ impl Rollout {
                 ready: stable.ready,
                 wanted: stable.wanted,
             });
+        }
+        if let (Some(route), None) = (&spec.route, facts.weight) {
+            return Err(StartError::Unrouted(route.to_string()));
         }
         if let (Some(name), Traffic::Replicas, false) = (&facts.autoscaler, spec.traffic, spec.steps.is_empty()) {
             return Err(StartError::Autoscaler(name.clone()));
@@ -409,14 +417,20 @@ impl Rollout {
     fn sizes(&self) -> Sizes {
         match self.last_set() {
             Some((replicas, _)) => {
-                let fresh = self.spec.analysis.fresh_baseline && self.analyses_before_next_set();
+                // A baseline that no traffic reaches tells nothing: then the canary is compared with the workload.
+                let is_reached = !matches!(
+                    &self.spec.route,
+                    Some(Route::HttpRoute { baseline: None, .. } | Route::Service { .. })
+                );
+                let fresh = self.spec.analysis.fresh_baseline && is_reached && self.analyses_before_next_set();
                 Sizes::at(self.start.replicas, replicas, fresh)
             }
             None => Sizes::alone(self.start.replicas),
         }
     }
 
-    fn weight(&self) -> u8 {
+    /// Traffic that the canary should have by now, in percent.
+    pub fn weight(&self) -> u8 {
         self.last_set().map_or(0, |(_, weight)| weight)
     }
 

@@ -1,11 +1,13 @@
-//! A rollout as a document: codec version 1.
+//! A rollout as a document: codec version 2. Version 1 knew neither routes nor queries, and kept no analysis.
 
 use serde::{Deserialize, Serialize};
-use wire::kube::{DeploymentRef, RolloutView};
+use wire::kube::{AnalysisView, DeploymentRef, RolloutView};
 use wire::time::Wall;
 
 use super::facts::Change;
 use super::machine::Rollout;
+use super::spec::Step;
+use super::v1;
 use crate::documents::Document;
 
 /// A rollout with whom it belongs to.
@@ -25,6 +27,8 @@ pub struct RolloutRecord {
     pub started_by: String,
     /// When.
     pub started_at: Wall,
+    /// What the last comparison of the canary with its baseline said.
+    pub analysis: Option<AnalysisView>,
 }
 
 impl RolloutRecord {
@@ -46,13 +50,16 @@ impl RolloutRecord {
             finished: self.rollout.phase().is_end(),
             started_at: self.started_at,
             started_by: self.started_by.clone(),
+            weight: self.rollout.spec.route.is_some().then(|| self.rollout.weight()),
+            plan: self.rollout.spec.steps.iter().map(Step::text).collect(),
+            analysis: self.analysis.clone(),
         }
     }
 }
 
 impl Document for RolloutRecord {
     const KIND: &'static str = "rollout";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Each is looked at every other second.
     const MOST_LIVE: usize = 500;
 
@@ -70,6 +77,10 @@ impl Document for RolloutRecord {
             .then(|| format!("target:{}", self.target))
             .into_iter()
             .collect()
+    }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        (version == 1).then(|| v1::read(bytes))?
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {

@@ -1,5 +1,6 @@
 //! What a rollout is asked to do, and whether that can be done at all.
 
+use policy::canary::{Direction, MAX_METRICS, MAX_SAMPLES, NoDataIs};
 use serde::{Deserialize, Serialize};
 
 /// A rollout as it was asked for.
@@ -11,6 +12,9 @@ pub struct RolloutSpec {
     /// How traffic is divided between old and new.
     #[serde(default)]
     pub traffic: Traffic,
+    /// Where traffic is divided, unless it follows replicas.
+    #[serde(default)]
+    pub route: Option<Route>,
     /// The steps; none: all replicas at once, one after the other, without a canary.
     #[serde(default)]
     pub steps: Vec<Step>,
@@ -33,6 +37,39 @@ pub enum Traffic {
     Weights,
     /// All at once, by the selector of a service.
     Selector,
+}
+
+/// What divides traffic. Both stand in the workload's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Route {
+    /// Weights of a Gateway API HTTPRoute, in every rule that names both services.
+    HttpRoute {
+        /// Name of the route.
+        name: String,
+        /// The service of the workload.
+        stable: String,
+        /// The service of the canary.
+        canary: String,
+        /// The service of the baseline: it gets as much as the canary, as far as there is enough. Without one the canary is compared
+        /// with the workload.
+        #[serde(default)]
+        baseline: Option<String>,
+    },
+    /// The selector of a service: either side gets everything.
+    Service {
+        /// Name of the service.
+        name: String,
+    },
+}
+
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::HttpRoute { name, .. } => write!(f, "HTTPRoute {name}"),
+            Self::Service { name } => write!(f, "service {name}"),
+        }
+    }
 }
 
 /// One step.
@@ -65,8 +102,8 @@ pub enum Step {
     },
 }
 
-/// How the canary is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How the canary is judged: by what these queries give, or without any by the health of its pods.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Analysis {
     /// A fresh group of the old image, of the canary's size, is what the canary is compared with.
@@ -79,6 +116,71 @@ pub struct Analysis {
     pub max_failures: u32,
     /// How long missing data is waited for; twice the step without.
     pub no_data_deadline_ms: Option<u64>,
+    /// What is compared, asked of the cluster's Prometheus.
+    pub metrics: Vec<MetricQuery>,
+    /// Failed and all requests, asked the same way.
+    pub errors: Option<ErrorQuery>,
+}
+
+/// One metric. In its query `$workload` stands for the deployment of the part that is asked about and `$namespace` for its namespace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricQuery {
+    /// Its name.
+    pub name: String,
+    /// PromQL that gives one series.
+    pub query: String,
+    /// Which way is worse.
+    pub direction: Direction,
+    /// A shift up to this part of the baseline's median is too small to matter, in hundredths of a percent.
+    #[serde(default)]
+    pub tolerated_bp: u32,
+    /// A shift up to this is too small to matter, in the metric's own unit.
+    #[serde(default)]
+    pub tolerated: f64,
+    /// Whether its failure alone takes the canary back.
+    #[serde(default)]
+    pub critical: bool,
+    /// How much it counts in the score.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// A canary whose median is on the wrong side of this is taken back at once.
+    #[serde(default)]
+    pub hard_limit: Option<f64>,
+    /// Fewest independent samples of each side.
+    #[serde(default = "thirty")]
+    pub min_n: u32,
+    /// Distance of two samples, in milliseconds.
+    #[serde(default = "five_seconds")]
+    pub interval_ms: u64,
+    /// How much of the beginning is left out, in milliseconds.
+    #[serde(default)]
+    pub warm_up_ms: u64,
+    /// What missing data means.
+    #[serde(default)]
+    pub nodata: NoDataIs,
+}
+
+/// Queries that count requests since a step began; in them `$range` stands for that long, such as `95s`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorQuery {
+    /// Failed requests.
+    pub failed: String,
+    /// All requests.
+    pub total: String,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn thirty() -> u32 {
+    30
+}
+
+fn five_seconds() -> u64 {
+    5_000
 }
 
 impl Default for Analysis {
@@ -89,6 +191,8 @@ impl Default for Analysis {
             min_health_bp: 8_000,
             max_failures: 2,
             no_data_deadline_ms: None,
+            metrics: Vec::new(),
+            errors: None,
         }
     }
 }
@@ -135,8 +239,23 @@ pub struct SpecError {
     pub message: String,
 }
 
+/// Longest name of an object in a cluster.
+const MAX_NAME: usize = 253;
 /// Most steps of one rollout: two for each percent, and some more.
 const MAX_STEPS: usize = 256;
+
+impl Step {
+    /// The step in few words, such as `20 % of the replicas, 20 % of the traffic`.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Set { replicas, weight } => format!("{replicas} % of the replicas, {weight} % of the traffic"),
+            Self::Wait { ms } => format!("wait {} s", ms / 1_000),
+            Self::Gate { name } => format!("gate {name}"),
+            Self::Pause => "wait for a person".to_owned(),
+            Self::Analyse { ms } => format!("compare for {} s", ms / 1_000),
+        }
+    }
+}
 
 impl RolloutSpec {
     /// A canary that grows from `first` percent by `by` points, each step analysed for `analyse_ms`, as the original does.
@@ -161,7 +280,7 @@ impl RolloutSpec {
     }
 
     /// A second side of full size, that gets all traffic at once after a preview; the old one stays for `keep_ms`.
-    pub fn blue_green(image: impl Into<String>, keep_ms: u64) -> Self {
+    pub fn blue_green(image: impl Into<String>, service: impl Into<String>, keep_ms: u64) -> Self {
         let steps = vec![
             Step::Set {
                 replicas: 100,
@@ -177,6 +296,7 @@ impl RolloutSpec {
         Self {
             steps,
             traffic: Traffic::Selector,
+            route: Some(Route::Service { name: service.into() }),
             ..Self::rolling(image)
         }
     }
@@ -186,6 +306,7 @@ impl RolloutSpec {
         Self {
             image: image.into(),
             traffic: Traffic::Replicas,
+            route: None,
             steps: Vec::new(),
             analysis: Analysis::default(),
             deadlines: Deadlines::default(),
@@ -210,8 +331,89 @@ impl RolloutSpec {
             let message = format!("{} is above 10000, which is all", self.analysis.min_health_bp);
             return Err(wrong("analysis.min_health_bp", message));
         }
+        self.check_route()?;
+        self.check_metrics()?;
         self.check_deadlines()?;
         self.check_steps()
+    }
+
+    fn check_route(&self) -> Result<(), SpecError> {
+        let names = |names: &[&String]| names.iter().all(|name| !name.is_empty() && name.len() <= MAX_NAME);
+        match (self.traffic, &self.route) {
+            (Traffic::Replicas, None) => Ok(()),
+            (Traffic::Replicas, Some(_)) => Err(wrong(
+                "route",
+                "traffic follows replicas, so nothing is routed; set `traffic` to `weights` or `selector`",
+            )),
+            (
+                Traffic::Weights,
+                Some(Route::HttpRoute {
+                    name, stable, canary, ..
+                }),
+            ) if names(&[name, stable, canary]) => Ok(()),
+            (Traffic::Weights, _) => Err(wrong(
+                "route",
+                "weights stand in a route; name `http_route` with its name and the services `stable` and `canary`",
+            )),
+            (Traffic::Selector, Some(Route::Service { name })) if names(&[name]) => {
+                let between = |step: &Step| matches!(step, Step::Set { weight: 1..=99, .. });
+                match self.steps.iter().position(between) {
+                    Some(index) => Err(wrong(
+                        format!("steps[{index}].set.weight"),
+                        "a selector gives everything to one side; use 0 or 100, or weights",
+                    )),
+                    None => Ok(()),
+                }
+            }
+            (Traffic::Selector, _) => Err(wrong("route", "name the `service` whose selector is switched")),
+        }
+    }
+
+    fn check_metrics(&self) -> Result<(), SpecError> {
+        let metrics = &self.analysis.metrics;
+        if metrics.len() > MAX_METRICS {
+            let message = format!("{} metrics; at most {MAX_METRICS}", metrics.len());
+            return Err(wrong("analysis.metrics", message));
+        }
+        let longest = self.steps.iter().filter_map(|step| match step {
+            Step::Analyse { ms } => Some(*ms),
+            _ => None,
+        });
+        let longest = longest.max().unwrap_or(0);
+        for (index, metric) in metrics.iter().enumerate() {
+            let at = |field: &str| format!("analysis.metrics[{index}].{field}");
+            if metric.name.is_empty() || metrics[..index].iter().any(|other| other.name == metric.name) {
+                return Err(wrong(at("name"), "give each metric a name of its own"));
+            }
+            if !metric.query.contains("$workload") {
+                let message = "it asks both sides the same; put `$workload` where the deployment's name belongs";
+                return Err(wrong(at("query"), message));
+            }
+            // Twice the step: it may be extended once, and then data may be waited for.
+            let samples = (4 * longest).checked_div(metric.interval_ms);
+            if samples.is_none_or(|samples| samples > MAX_SAMPLES as u64) {
+                let message = format!(
+                    "{} ms gives more than {MAX_SAMPLES} samples in a step of {longest} ms",
+                    metric.interval_ms
+                );
+                return Err(wrong(at("interval_ms"), message));
+            }
+            if !(metric.tolerated >= 0.0 && metric.weight > 0.0) {
+                return Err(wrong(at("tolerated"), "it is 0 or more, and `weight` is above 0"));
+            }
+        }
+        let errors = self
+            .analysis
+            .errors
+            .iter()
+            .flat_map(|errors| [&errors.failed, &errors.total]);
+        if errors.into_iter().any(|query| !query.contains("$workload")) {
+            return Err(wrong(
+                "analysis.errors",
+                "both queries need `$workload` where the deployment's name belongs",
+            ));
+        }
+        Ok(())
     }
 
     fn check_deadlines(&self) -> Result<(), SpecError> {

@@ -10,9 +10,10 @@ use wire::change::{Caller, ChangeRecord};
 use wire::kube::{DeploymentRef, RolloutView};
 
 use super::commands::Command;
-use super::facts::{Change, Facts};
+use super::facts::{Change, Facts, Look, Measure};
 use super::machine::Rollout;
 use super::record::RolloutRecord;
+use super::report;
 use super::spec::RolloutSpec;
 use super::verdict::Measured;
 use crate::clusters::KubeEffect;
@@ -145,7 +146,11 @@ impl Rollouts {
         };
         let mut record = before.clone();
         let now_ms = cx.now.wall.0;
+        let series = report::Groups::of(measured.as_ref());
         let check = measured.and_then(|measured| record.rollout.measured(measured, now_ms));
+        if let Some(found) = check.as_ref().and_then(|check| check.report.as_ref()) {
+            record.analysis = Some(report::view(found, &series, &record.rollout.spec.analysis, cx.now.wall));
+        }
         let advance = record.rollout.advance(facts, now_ms);
         let moved: Vec<_> = check
             .iter()
@@ -184,7 +189,7 @@ impl Rollouts {
                     .fold(entry, |entry, change| entry.with("change", text(change))),
             );
         }
-        let deployment = record.target.clone();
+        let (deployment, route) = (record.target.clone(), record.rollout.spec.route.clone());
         // Its own revision: nothing is refused that has been live before, but a record may have grown too long.
         match self.rollouts.put(record, 0) {
             Ok(put) => cx.put(put),
@@ -195,6 +200,7 @@ impl Rollouts {
             cx.then(Then::Kube(Box::new(KubeEffect::Carry {
                 rollout,
                 target: deployment,
+                route,
                 changes,
             })));
         }
@@ -214,10 +220,16 @@ impl Rollouts {
             .filter(|record| !record.rollout.phase().is_end())
         {
             if self.observed.insert(record.id.clone()) {
+                let measure = record.rollout.wants_measurement(now_ms).map(|since_ms| Measure {
+                    since_ms,
+                    until_ms: now_ms,
+                    analysis: record.rollout.spec.analysis.clone(),
+                });
+                let route = record.rollout.spec.route.clone();
                 cx.effect(Effect::Kube(KubeEffect::Observe {
                     rollout: record.id.clone(),
                     target: record.target.clone(),
-                    measure: record.rollout.wants_measurement(now_ms).is_some(),
+                    look: Box::new(Look { route, measure }),
                 }));
             }
         }
@@ -235,9 +247,11 @@ impl Rollouts {
     fn carry(&self, id: &str, changes: Vec<Change>, cx: &mut Cx<'_>) {
         if let Some(stored) = self.rollouts.stored(id).filter(|stored| stored.asked == changes) {
             let (rollout, target) = (id.to_owned(), stored.target.clone());
+            let route = stored.rollout.spec.route.clone();
             cx.effect(Effect::Kube(KubeEffect::Carry {
                 rollout,
                 target,
+                route,
                 changes,
             }));
         }
@@ -263,6 +277,7 @@ impl Rollouts {
             rollout,
             asked: Vec::new(),
             ready: facts.ready(),
+            analysis: None,
             started_by: caller.name.clone(),
             started_at: cx.now.wall,
         })

@@ -301,6 +301,7 @@ fn weights_leave_the_stable_side_whole_and_traffic_leaves_a_bad_canary_at_once()
         &world,
         RolloutSpec {
             traffic: Traffic::Weights,
+            route: route(Traffic::Weights),
             ..canary()
         },
     );
@@ -330,7 +331,7 @@ fn weights_leave_the_stable_side_whole_and_traffic_leaves_a_bad_canary_at_once()
 #[test]
 fn blue_and_green_wait_for_a_person_and_switch_at_once() {
     let mut world = World::new(3);
-    let mut rollout = started(&world, RolloutSpec::blue_green("web:2", 60_000));
+    let mut rollout = started(&world, RolloutSpec::blue_green("web:2", "web", 60_000));
     while rollout.phase() != &Phase::Paused {
         let advance = rollout.advance(&world.facts(), world.now_ms);
         advance.changes.iter().for_each(|change| world.apply(change));
@@ -587,6 +588,20 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+/// What divides traffic in this way.
+fn route(traffic: Traffic) -> Option<Route> {
+    match traffic {
+        Traffic::Replicas => None,
+        Traffic::Weights => Some(Route::HttpRoute {
+            name: "web".to_owned(),
+            stable: "web".to_owned(),
+            canary: "web-canary".to_owned(),
+            baseline: Some("web-baseline".to_owned()),
+        }),
+        Traffic::Selector => Some(Route::Service { name: "web".to_owned() }),
+    }
+}
+
 fn spec() -> impl Strategy<Value = RolloutSpec> {
     let traffic = prop_oneof![Just(Traffic::Replicas), Just(Traffic::Weights), Just(Traffic::Selector)];
     (traffic, 1..60_u8, 1..60_u8, any::<bool>(), any::<bool>()).prop_map(
@@ -597,11 +612,14 @@ fn spec() -> impl Strategy<Value = RolloutSpec> {
             };
             let shape = if rolling {
                 RolloutSpec::rolling("web:2")
+            } else if traffic == Traffic::Selector {
+                RolloutSpec::blue_green("web:2", "web", 60_000)
             } else {
                 RolloutSpec::canary("web:2", first, by, 60_000)
             };
             RolloutSpec {
                 traffic,
+                route: route(traffic),
                 analysis,
                 ..shape
             }

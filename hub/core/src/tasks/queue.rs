@@ -1,55 +1,44 @@
-//! Which task is leased next: a pure function of all tasks and the time.
+//! Which task is next in line: a pure function of all tasks and the time.
 //!
 //! Order: priority, then the repository that has the fewest leases at present (nobody's flood starves another), then age. A
-//! repository never has more than [`PER_REPOSITORY`] at once, a branch one, the hub [`AT_ONCE`].
+//! repository never has more than [`PER_REPOSITORY`] at once, a branch one. How many the hub has at once is policy's
+//! (`judge.rs`).
 
 use wire::time::Wall;
 
 use super::record::{Task, TaskState};
 
-/// Fixes at once, the original's limit.
-pub const AT_ONCE: usize = 3;
 /// Of one repository.
 pub const PER_REPOSITORY: usize = 2;
-/// Repositories that may have open work at once, the original's limit.
-pub const REPOSITORIES: usize = 10;
 /// Leases that a task may have before it is dead.
 pub const ATTEMPTS: u32 = 3;
 /// A lease is lost this long after its last extension.
 pub const LEASE_MS: i64 = 60_000;
-/// A lease is lost this long after it was given.
-pub const DEADLINE_MS: i64 = 1_800_000;
-
-/// The next task, if any may be leased now.
-pub fn next<'a>(tasks: impl Iterator<Item = &'a Task> + Clone, now: Wall) -> Option<&'a Task> {
+/// Tasks that may be leased now, the next one first.
+pub fn line<'a>(tasks: impl Iterator<Item = &'a Task> + Clone, now: Wall) -> Vec<&'a Task> {
     let busy = || {
         tasks
             .clone()
             .filter(|task| matches!(task.state, TaskState::Leased | TaskState::Publishing))
     };
-    if busy().count() >= AT_ONCE {
-        return None;
-    }
     let of = |repository: &str| busy().filter(|task| task.repository == repository).count();
-    let mut repositories: Vec<&str> = busy().map(|task| task.repository.as_str()).collect();
-    repositories.sort_unstable();
-    repositories.dedup();
     let fits = |task: &&Task| {
-        let is_new = !repositories.contains(&task.repository.as_str());
         task.state == TaskState::Queued
+            && task.agent.is_none()
             && task.not_before <= now
             && of(&task.repository) < PER_REPOSITORY
-            && (!is_new || repositories.len() < REPOSITORIES)
             && !busy().any(|other| other.repository == task.repository && other.branch == task.branch)
     };
-    tasks.clone().filter(fits).min_by_key(|task| {
+    let mut line: Vec<&Task> = tasks.clone().filter(fits).collect();
+    line.sort_by_key(|task| {
         (
             std::cmp::Reverse(task.priority),
             of(&task.repository),
             task.created_at,
             &task.id,
         )
-    })
+    });
+    line
 }
 
 /// How long a task waits after its `attempts`-th lost lease: 60 s, as the original meant, then four times as long each time.
@@ -59,7 +48,7 @@ pub fn backoff_ms(attempts: u32) -> i64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::record::{Lease, Priority};
+    use super::super::record::{CI_FAILURE, Lease, Priority, TIMEOUT_MS, Told};
     use super::*;
 
     pub(crate) fn task(id: &str, repository: &str, branch: &str, created_at: i64) -> Task {
@@ -89,6 +78,20 @@ pub(super) mod tests {
             pull_number: None,
             created_at: Wall(created_at),
             updated_at: Wall(created_at),
+            kind: CI_FAILURE.to_owned(),
+            context: String::new(),
+            agent: None,
+            timeout_ms: TIMEOUT_MS,
+            retries: 0,
+            started_at: None,
+            completed_at: None,
+            told: Told::default(),
+            message: String::new(),
+            chance: None,
+            approved: false,
+            head: None,
+            merged_as: None,
+            label: None,
         }
     }
 
@@ -104,7 +107,7 @@ pub(super) mod tests {
     }
 
     fn next_id(tasks: &[Task]) -> Option<&str> {
-        next(tasks.iter(), Wall(100)).map(|task| task.id.as_str())
+        line(tasks.iter(), Wall(100)).first().map(|task| task.id.as_str())
     }
 
     #[test]
@@ -131,16 +134,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn limits_hold_back_and_a_held_head_does_not_hide_the_next() {
+    fn a_branch_has_one_at_once_and_a_held_head_does_not_hide_the_next() {
         let mut waiting = task("a", "r/a", "x", 1);
         waiting.not_before = Wall(101);
         assert_eq!(next_id(&[waiting, task("b", "r/b", "x", 2)]), Some("b"));
         let same_branch = [leased(task("a", "r/a", "x", 1)), task("b", "r/a", "x", 2)];
         assert_eq!(next_id(&same_branch), None);
-        let full: Vec<Task> = (0..AT_ONCE)
-            .map(|at| leased(task(&format!("l{at}"), &format!("r/{at}"), "x", 1)))
-            .chain([task("b", "r/z", "x", 2)])
-            .collect();
-        assert_eq!(next_id(&full), None);
     }
 }

@@ -1,4 +1,4 @@
-//! A task as a document: codec version 1.
+//! A task as a document: codec version 2. Version 1 had no registered agents, no chance and no label.
 
 use serde::{Deserialize, Serialize};
 use wire::time::Wall;
@@ -29,6 +29,10 @@ pub enum TaskState {
     Dead,
     /// A person stopped it.
     Cancelled,
+    /// A patch passed its gates, and policy holds it back or wants a person's consent; the code says why.
+    Held,
+    /// An agent of the original's API has done it.
+    Completed,
 }
 
 impl TaskState {
@@ -45,6 +49,8 @@ impl TaskState {
             Self::Refused => "refused",
             Self::Dead => "dead",
             Self::Cancelled => "cancelled",
+            Self::Held => "held",
+            Self::Completed => "completed",
         }
     }
 
@@ -52,7 +58,7 @@ impl TaskState {
     pub const fn is_over(self) -> bool {
         matches!(
             self,
-            Self::Merged | Self::Closed | Self::NoFix | Self::Refused | Self::Dead | Self::Cancelled
+            Self::Merged | Self::Closed | Self::NoFix | Self::Refused | Self::Dead | Self::Cancelled | Self::Completed
         )
     }
 }
@@ -112,6 +118,51 @@ pub struct Proposal {
     pub branch: String,
 }
 
+/// What became of a pull request, as calibration counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Label {
+    /// Somebody merged it.
+    Merged,
+    /// Checks at our commit are red.
+    Red,
+    /// It was merged and taken back.
+    Reverted,
+    /// Closed with an explicit no.
+    Rejected,
+    /// Closed without a word.
+    Closed,
+}
+
+impl Label {
+    /// The word in JSON and text.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Merged => "merged",
+            Self::Red => "red",
+            Self::Reverted => "reverted",
+            Self::Rejected => "rejected",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What an agent tells of its work by the original's API: JSON texts, each empty until it is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// What came of it.
+    pub result: String,
+    /// What it made.
+    pub artifacts: String,
+    /// What it counted.
+    pub metrics: String,
+}
+
+/// What kind of work a failed check is.
+pub const CI_FAILURE: &str = "ci_failure_fix";
+/// Longest time of one attempt, unless its maker says otherwise.
+pub const TIMEOUT_MS: i64 = 1_800_000;
+
 /// A task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -165,11 +216,120 @@ pub struct Task {
     pub created_at: Wall,
     /// When it last changed its state.
     pub updated_at: Wall,
+    /// What kind of work it is: [`CI_FAILURE`], or a word of whoever made it.
+    pub kind: String,
+    /// What its maker gave for the agent, JSON; empty for a failed check, which the members above describe.
+    pub context: String,
+    /// Id of the registered agent that it is bound to; `None`: whoever asks first.
+    pub agent: Option<String>,
+    /// Longest time of one attempt, in milliseconds.
+    pub timeout_ms: i64,
+    /// How often it was given to an agent again.
+    pub retries: u32,
+    /// When its present or last attempt began.
+    pub started_at: Option<Wall>,
+    /// When it ended.
+    pub completed_at: Option<Wall>,
+    /// What its agent told.
+    pub told: Told,
+    /// What the failing check says.
+    pub message: String,
+    /// How likely its patch is to be merged, as it was known when it was proposed.
+    pub chance: Option<super::calibration::Chance>,
+    /// A person agreed to what policy wanted a person for.
+    pub approved: bool,
+    /// Our commit.
+    pub head: Option<String>,
+    /// The commit that the merge made.
+    pub merged_as: Option<String>,
+    /// What became of its pull request.
+    pub label: Option<Label>,
+}
+
+/// Version 1.
+#[derive(Deserialize)]
+struct First {
+    id: String,
+    source: String,
+    repository: String,
+    commit: String,
+    check: String,
+    branch: String,
+    log_url: String,
+    delivery: String,
+    correlation_id: Option<String>,
+    from_fork: bool,
+    priority: Priority,
+    state: TaskState,
+    attempts: u32,
+    epoch: u64,
+    lease: Option<Lease>,
+    not_before: Wall,
+    phase: String,
+    progress: u16,
+    codes: Vec<String>,
+    reason: String,
+    proposal: Option<Proposal>,
+    pull_request: Option<String>,
+    pull_number: Option<u64>,
+    created_at: Wall,
+    updated_at: Wall,
+}
+
+impl From<First> for Task {
+    fn from(old: First) -> Self {
+        let label = match old.state {
+            TaskState::Merged => Some(Label::Merged),
+            TaskState::Closed => Some(Label::Closed),
+            _ => None,
+        };
+        Self {
+            id: old.id,
+            source: old.source,
+            repository: old.repository,
+            commit: old.commit,
+            check: old.check,
+            branch: old.branch,
+            log_url: old.log_url,
+            delivery: old.delivery,
+            correlation_id: old.correlation_id,
+            from_fork: old.from_fork,
+            priority: old.priority,
+            state: old.state,
+            attempts: old.attempts,
+            epoch: old.epoch,
+            lease: old.lease,
+            not_before: old.not_before,
+            phase: old.phase,
+            progress: old.progress,
+            codes: old.codes,
+            reason: old.reason,
+            proposal: old.proposal,
+            pull_request: old.pull_request,
+            pull_number: old.pull_number,
+            created_at: old.created_at,
+            updated_at: old.updated_at,
+            kind: CI_FAILURE.to_owned(),
+            context: String::new(),
+            agent: None,
+            timeout_ms: TIMEOUT_MS,
+            retries: old.attempts.saturating_sub(1),
+            started_at: None,
+            completed_at: old.state.is_over().then_some(old.updated_at),
+            told: Told::default(),
+            message: String::new(),
+            chance: None,
+            approved: false,
+            head: None,
+            merged_as: None,
+            label,
+        }
+    }
 }
 
 impl Document for Task {
     const KIND: &'static str = "task";
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// Unfinished ones and the last finished ones, which people look at; a few kilobytes each.
     const MOST_LIVE: usize = 10_000;
 
@@ -182,7 +342,10 @@ impl Document for Task {
     }
 
     fn unique(&self) -> Vec<String> {
-        vec![delivery_key(&self.source, &self.delivery), self.check_key()]
+        let delivery = delivery_key(&self.source, &self.delivery);
+        // What is no failed check of a commit is never the same as another.
+        let check = (!self.commit.is_empty()).then(|| self.check_key());
+        [delivery].into_iter().chain(check).collect()
     }
 
     fn indexes(&self) -> Vec<(&'static str, String)> {
@@ -191,9 +354,31 @@ impl Document for Task {
             ("repository", self.repository.clone()),
         ]
     }
+
+    fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
+        match version {
+            1 => wire::codec::decode::<First>(bytes).ok().map(Self::from),
+            _ => None,
+        }
+    }
 }
 
 impl Task {
+    /// When it ended, if it has.
+    pub fn ended_at(&self) -> Option<Wall> {
+        (self.state.is_over() || self.label.is_some()).then_some(self.updated_at)
+    }
+
+    /// Whether the repair failed: nobody could finish it, or what was proposed was red, taken back or not wanted. `None`: it is not
+    /// known, or there was nothing to repair.
+    pub fn has_failed(&self) -> Option<bool> {
+        match (self.label, self.state) {
+            (Some(label), _) => Some(label != Label::Merged),
+            (None, TaskState::Dead) => Some(true),
+            (None, _) => None,
+        }
+    }
+
     /// One task for each failing check of each commit.
     pub fn check_key(&self) -> String {
         bounded(format!(

@@ -6,15 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hub_core::{
-    Answer, Batch, Change, Effect, Hub, Input, Put, Recovered, Request, Row, SessionId, Settings, StoredAgent,
-    StoredDocument,
+    AgentRequest, Answer, Batch, Change, Effect, Hub, Input, Joining, NewToken, Put, Recovered, Request, Row,
+    SessionId, Settings, StoredAgent, StoredDocument,
 };
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
 use wire::entry::{ChainHead, Entry, EntryBody, Event, RawEntry};
 use wire::frame::{Command, Entries, Frame, GoodbyeReason, Hello, Order, PlanCommand, Status, Welcome};
 use wire::time::ClockState;
-use wire::{AgentId, BundleRef, CommandId, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
+use wire::{AgentId, BundleRef, CommandId, Digest, Epoch, Generation, HubEpoch, Mono, Now, Seq, SignedBundle, Wall};
 
 pub const DOMAIN: &str = "example";
 
@@ -115,6 +115,7 @@ impl Store {
 
     fn recover(&self) -> Recovered {
         let agents = self.records.iter().map(|(agent, record)| StoredAgent {
+            agent: agent.clone(),
             record: record.clone(),
             heads: self
                 .entries
@@ -414,6 +415,35 @@ pub struct World {
     restores: u64,
 }
 
+/// What a person and a machine ask for until it is an agent: a token for it, and the join.
+pub fn enrol(agent: &AgentId, site: &str) -> [Request; 2] {
+    let hash = Digest::of(agent.as_str().as_bytes());
+    let token = AgentRequest::CreateToken(NewToken {
+        hash,
+        label: None,
+        name: Some(agent.clone()),
+        site: Some(site.to_owned()),
+        ttl: Duration::from_secs(3_600),
+        takes_over: false,
+    });
+    let joining = AgentRequest::Join(Joining {
+        token: hash,
+        name: None,
+        node_key: hash.0,
+        proven: true,
+        key: hash,
+        program: "test".to_owned(),
+        address: None,
+    });
+    [token, joining].map(of_hub)
+}
+
+/// Something that concerns identities, asked by nobody in particular.
+pub fn of_hub(what: AgentRequest) -> Request {
+    let caller = wire::change::Caller::hub();
+    Request::Agents { caller, what }
+}
+
 pub fn settings() -> Settings {
     Settings {
         trust_domain: DOMAIN.to_owned(),
@@ -424,11 +454,18 @@ pub fn settings() -> Settings {
         first_hub_epoch: HubEpoch(10),
         max_handshakes: 64,
         beacon_every: Duration::from_secs(15),
+        certificates: hub_core::Certificates::default(),
     }
 }
 
 impl World {
     pub fn new(agents: usize) -> Self {
+        Self::at(&vec!["paris"; agents])
+    }
+
+    /// With one agent at each of these sites.
+    pub fn at(sites: &[&str]) -> Self {
+        let agents = sites.len();
         let settings = settings();
         let now = Now {
             mono: Mono(1_000_000),
@@ -453,11 +490,14 @@ impl World {
             last_request: 0,
             restores: 0,
         };
-        for index in 0..agents {
+        for (index, site) in sites.iter().enumerate() {
             let agent = world.agents[index].id.clone();
-            let site = "paris".to_owned();
-            world.tell(Input::Enrolled { agent, site });
+            for what in enrol(&agent, site) {
+                world.request(what);
+            }
         }
+        world.settle();
+        world.changes.clear();
         world
     }
 

@@ -20,7 +20,7 @@ pub enum BreakGlass {
         /// The key file of whoever approves: another one than those that have signed
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// Role documents that the key is held against: a parcel
+        /// Role documents that the key is held against: a parcel; roles.parcel beside the key if absent
         #[arg(long, value_name = "FILE")]
         roles: Option<PathBuf>,
     },
@@ -37,16 +37,14 @@ pub enum BreakGlass {
         /// The token
         file: PathBuf,
         /// A node of the context
-        #[arg(long, conflicts_with = "socket")]
+        #[arg(long)]
         node: Option<AgentId>,
-        /// The node's socket itself; no context is needed
-        #[arg(long, value_name = "PATH")]
-        socket: Option<PathBuf>,
     },
     /// Close what is open on a node before its time; the token is used up
     Close {
-        #[command(flatten)]
-        at: At,
+        /// A node of the context; not needed with --socket, or with --local on the node itself
+        #[arg(long)]
+        node: Option<AgentId>,
         /// Why; it is journaled
         #[arg(long, value_name = "TEXT", value_parser = not_empty)]
         reason: String,
@@ -58,21 +56,9 @@ impl BreakGlass {
     pub fn is_offline(&self) -> bool {
         match self {
             Self::Make(_) | Self::Approve { .. } | Self::Show { .. } => true,
-            Self::Open { socket, .. } => socket.is_some(),
-            Self::Close { at, .. } => at.socket.is_some(),
+            Self::Open { .. } | Self::Close { .. } => false,
         }
     }
-}
-
-/// Which node's socket.
-#[derive(Debug, clap::Args)]
-pub struct At {
-    /// A node of the context
-    #[arg(long, required_unless_present = "socket", conflicts_with = "socket")]
-    pub node: Option<AgentId>,
-    /// The node's socket itself; no context is needed
-    #[arg(long, value_name = "PATH")]
-    pub socket: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,12 +87,12 @@ pub struct Make {
     /// The token's number, above every earlier one; the milliseconds since 1970 if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub number: Option<u64>,
-    /// Role documents that say the trust domain, and that the key is held against
+    /// Role documents that say the trust domain, and that the key is held against; roles.parcel beside the key if absent
     #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
     /// The trust domain, where no role documents say it
-    #[arg(long, value_name = "NAME", default_value = "sentinel.internal")]
-    pub trust_domain: String,
+    #[arg(long, value_name = "NAME", conflicts_with = "roles")]
+    pub trust_domain: Option<String>,
     /// The file to write; it must not be there yet
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

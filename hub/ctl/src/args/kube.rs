@@ -23,6 +23,9 @@ pub enum ClusterVerb {
         /// Namespace of deployments that name none
         #[arg(long, default_value = "")]
         namespace: String,
+        /// Address of the Prometheus that knows its workloads: canaries are judged by its numbers
+        #[arg(long, value_name = "URL")]
+        prometheus: Option<String>,
     },
     /// Forget a cluster; what runs there stays
     Remove {

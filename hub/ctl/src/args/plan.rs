@@ -52,6 +52,24 @@ pub enum Plan {
     },
 }
 
+/// What is said of brains.
+#[derive(Debug, Subcommand)]
+pub enum BrainVerb {
+    /// Set the tier that a brain has for a verb, up or down
+    Grant {
+        /// Its name, for example embedded
+        brain: String,
+        /// What it wants done, for example power_cap
+        verb: String,
+        /// T0 shadow, T1 advise, T2 bounded (up to medium risk without a person, within one site), T3 full
+        #[arg(value_parser = ["T0", "T1", "T2", "T3"], ignore_case = true)]
+        tier: String,
+        /// Why; it is journaled
+        #[arg(long, value_parser = not_empty)]
+        reason: String,
+    },
+}
+
 #[derive(Debug, clap::Args)]
 pub struct Said {
     /// Which
@@ -91,7 +109,7 @@ pub struct Submit {
     pub key: Option<String>,
 }
 
-/// What `why` explains: a decision of a node, or a plan.
+/// What `why` explains: a decision of a node, or a plan; a task's id looks like a plan's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Decision(DecisionId),
@@ -103,9 +121,9 @@ pub fn subject(text: &str) -> Result<Subject, String> {
     if let Ok(id) = plan_id(text) {
         return Ok(Subject::Plan(id));
     }
-    let id = text
-        .parse()
-        .map_err(|error: wire::ids::IdError| format!("{error}; a plan's id is 32 digits of 0-9 and a-f"));
+    let id = text.parse().map_err(|error: wire::ids::IdError| {
+        format!("{error}; the id of a plan or a task is 32 digits of 0-9 and a-f")
+    });
     id.map(Subject::Decision)
 }
 

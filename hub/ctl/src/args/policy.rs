@@ -106,7 +106,19 @@ pub enum Policy {
     /// Send a bundle to every node, and wait until they have it. The hub signs a text; a parcel must be signed already
     Publish {
         /// The bundle: its text, or a parcel
-        file: PathBuf,
+        #[arg(required_unless_present = "starter", conflicts_with = "starter")]
+        file: Option<PathBuf>,
+        /// The bundle to begin with, which is built in and which `policy init` writes
+        #[arg(long)]
+        starter: bool,
+        /// For which nodes to wait
+        #[arg(long, value_enum, default_value = "all")]
+        wait: WaitFor,
+    },
+    /// Publish the text of an earlier generation again, as a new one: nodes never go back to a lower number
+    Rollback {
+        /// The generation, as `get policies` lists it
+        generation: u64,
         /// For which nodes to wait
         #[arg(long, value_enum, default_value = "all")]
         wait: WaitFor,
@@ -124,12 +136,9 @@ pub enum Policy {
     Import {
         /// The parcel
         file: PathBuf,
-        /// A node of the context
-        #[arg(long, required_unless_present = "socket", conflicts_with = "socket")]
+        /// A node of the context; not needed with --socket, or with --local on the node itself
+        #[arg(long)]
         node: Option<AgentId>,
-        /// The node's socket itself; no context is needed
-        #[arg(long, value_name = "PATH")]
-        socket: Option<PathBuf>,
     },
     /// Open what rules hold back, with a token of two people, for hours
     BreakGlass {
@@ -149,8 +158,7 @@ impl Policy {
     /// Whether it needs neither hub nor context.
     pub fn is_offline(&self) -> bool {
         match self {
-            Self::Publish { .. } | Self::Export { .. } => false,
-            Self::Import { socket, .. } => socket.is_some(),
+            Self::Publish { .. } | Self::Rollback { .. } | Self::Export { .. } | Self::Import { .. } => false,
             Self::Simulate(simulate) => simulate.since.is_none(),
             Self::BreakGlass { what } => what.is_offline(),
             _ => true,
@@ -187,9 +195,9 @@ pub struct Sign {
     /// Role documents to put into the parcel, and to hold the keys against
     #[arg(long, value_name = "FILE")]
     pub roles: Option<PathBuf>,
-    /// The trust domain, where no role documents say it
-    #[arg(long, value_name = "NAME", default_value = "sentinel.internal")]
-    pub trust_domain: String,
+    /// The trust domain; that of the role documents, here or in roles.parcel beside the key, if absent
+    #[arg(long, value_name = "NAME")]
+    pub trust_domain: Option<String>,
     /// The bundle's number, above every earlier one; the seconds since 1970 if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub generation: Option<u64>,
@@ -240,12 +248,12 @@ pub struct Rotate {
     /// The folder for the new keys
     #[arg(long, value_name = "DIR", default_value = "keys")]
     pub keys: PathBuf,
-    /// How many keys to make
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub signers: u8,
-    /// How many of them must sign
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub threshold: u8,
+    /// How many keys to make; as many as the role has if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub signers: Option<u8>,
+    /// How many of them must sign; as many as today if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub threshold: Option<u8>,
     /// When the role ends, RFC 3339; it lasts if absent
     #[arg(long, value_name = "TIME")]
     pub until: Option<Wall>,

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use wire::AgentId;
 use wire::breakglass::MAX_OPEN_MS;
 use wire::reading::DeviceId;
+use wire::{AgentId, Wall};
 
 use super::{Target, Victim};
 
@@ -25,6 +25,18 @@ pub fn span(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     Ok(Duration::from_millis(ms))
+}
+
+/// A span before now, or a time: `30m`, `7d`, `2026-11-24T12:00:00Z`.
+pub fn since(text: &str) -> Result<Wall, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago = span(text).map_err(|_| {
+        format!("`{text}` is neither a span nor a time: give for example 30m, 7d or 2026-11-24T12:00:00Z")
+    })?;
+    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+    Ok(Wall(crate::context::now_ms().saturating_sub(ago)))
 }
 
 /// How long a break-glass token is open: a span of 1 ms to 4 h.

@@ -1,6 +1,6 @@
 //! Columns of people, roles, tokens, routes, and of what people did.
 
-use wire::api::{ApiTokenView, AuditView, RoleView, RouteView, UserView};
+use wire::api::{ApiTokenView, AuditView, JoinTokenView, RoleView, RouteView, UserView};
 
 use super::{BAD, FAINT, GOOD, REDUCED, UNKNOWN, time};
 use crate::output::Row;
@@ -80,6 +80,56 @@ impl Row for ApiTokenView {
                 scope.join(", ")
             };
             cells.push(scope.into());
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+}
+
+impl Row for JoinTokenView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        match wide {
+            true => vec![
+                "ID",
+                "STATE",
+                "FOR",
+                "SITE",
+                "LABEL",
+                "ENDS",
+                "USES LEFT",
+                "USED BY",
+                "MADE BY",
+                "MADE",
+            ],
+            false => vec!["ID", "STATE", "FOR", "SITE", "LABEL", "ENDS", "USES LEFT", "USED BY"],
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let name = self.name.as_ref().map_or("any name", wire::AgentId::as_str);
+        let whose = match self.takes_over {
+            true => format!("{name}, new keys"),
+            false => name.to_owned(),
+        };
+        let mut cells: Vec<Cell> = vec![
+            self.id.as_str().into(),
+            match self.state.as_str() {
+                "open" => Cell::styled("✓ open", GOOD),
+                other => Cell::styled(other, FAINT),
+            },
+            whose.into(),
+            self.site.as_str().into(),
+            self.label.as_deref().unwrap_or(UNKNOWN).into(),
+            time(self.ends).into(),
+            self.uses_left.to_string().into(),
+            self.used_by.as_ref().map_or(UNKNOWN, wire::AgentId::as_str).into(),
+        ];
+        if wide {
+            cells.push(self.by.as_str().into());
+            cells.push(time(self.made).into());
         }
         cells
     }

@@ -17,13 +17,14 @@ use crate::session::Session;
 use crate::table::{Cell, Table};
 
 /// `sentinel describe node NAME`.
-pub async fn run(session: &Session, name: &AgentId, local: bool, output: &mut Output) -> Result<Exit, Failure> {
-    let node: NodeView = session.source(local, name)?.get(&format!("/nodes/{name}")).await?;
-    output.one(&node, node.name.as_str(), || text(&node))?;
+pub async fn run(session: &Session, name: &AgentId, output: &mut Output) -> Result<Exit, Failure> {
+    let node: NodeView = session.source(name)?.get(&format!("/nodes/{name}")).await?;
+    output.one(&node, node.name.as_str(), || text(&node, session.is_local()))?;
     Ok(Exit::Ok)
 }
 
-fn text(node: &NodeView) -> String {
+/// `local`: the node itself says so, of now; a hub says what it heard last, so that the two may differ.
+fn text(node: &NodeView, local: bool) -> String {
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     let mut row = |title: &str, cell: Cell| rows.push(vec![title.into(), cell]);
     row("name", node.name.as_str().into());
@@ -38,7 +39,12 @@ fn text(node: &NodeView) -> String {
         row("neighbours", neighbours(node).into());
     }
     row("since", or_dash(node.state_since.map(time)).into());
-    row("as of", as_of(node).into());
+    let says = if local {
+        "the node itself"
+    } else {
+        "the hub, by what it heard last"
+    };
+    row("as of", format!("{}, says {says}", as_of(node)).into());
     row("sync", sync(node).into());
     row("policy", policy(node).into());
     row("authority", authority(node).into());
@@ -123,7 +129,11 @@ fn neighbours(node: &NodeView) -> String {
             Reach::Alone => "works alone",
         };
         let millis = neighbour.rtt_us.div_ceil(1_000);
-        format!("{} {stands} ({millis} ms away)", neighbour.name)
+        let policy = match neighbour.generation {
+            0 => "no policy".to_owned(),
+            generation => format!("policy {generation}"),
+        };
+        format!("{} {stands} ({millis} ms away, {policy})", neighbour.name)
     };
     let all: Vec<String> = node.neighbours.iter().map(one).collect();
     all.join(", ")

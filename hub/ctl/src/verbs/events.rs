@@ -49,7 +49,7 @@ impl Row for Told {
 
 /// `sentinel get events`.
 pub async fn run(session: &Session, get: &Get, follow: bool, output: &mut Output) -> Result<Exit, Failure> {
-    if get.local || get.node.is_some() || get.name.is_some() {
+    if session.is_local() || get.node.is_some() || get.name.is_some() {
         return Err(
             Failure::new(Exit::Usage, "events are the hub's, of all journals together")
                 .advise("leave out --local, --node and the name; one node's entries: sentinel get entries --node NAME"),
@@ -63,7 +63,7 @@ pub async fn run(session: &Session, get: &Get, follow: bool, output: &mut Output
 }
 
 async fn page(hub: &Client, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
-    let limit = if get.limit == 0 { usize::MAX } else { get.limit };
+    let limit = if get.most() == 0 { usize::MAX } else { get.most() };
     let (mut rows, mut after) = (Vec::new(), get.after.clone());
     loop {
         let after_text = after.as_deref().map(|after| format!("&after={}", escaped(after)));

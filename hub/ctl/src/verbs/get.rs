@@ -3,15 +3,19 @@
 //! With several sources, what the reachable ones say is printed, the others are named on standard error, and the exit status
 //! is `degraded`; nothing is passed off as the whole.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use wire::api::{
-    ApiTokenView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView, PolicyView, RoleView, UserView,
+    ApiTokenView, BrainView, ConsumerView, DecisionDetail, DecisionView, DomainView, EntryView, List, NodeView,
+    PolicyView, RoleView, UserView,
 };
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
-use wire::{AgentId, DecisionId};
+use wire::{AgentId, DecisionId, Wall};
 
 use super::{audit, events, watch};
 use crate::args::{AuditList, Get, Resource};
+use crate::choice::{Choice, Selector};
 use crate::client::{Client, escaped};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row, say};
@@ -27,6 +31,8 @@ pub struct Path {
     pub path: &'static str,
     /// The word that asks for the next page.
     cursor: &'static str,
+    /// The words that ask for its order.
+    order: &'static str,
     /// It comes in pages, and can be asked for one node alone.
     by_node: bool,
 }
@@ -37,6 +43,7 @@ impl Path {
         Self {
             path,
             cursor: "after",
+            order: "",
             by_node: false,
         }
     }
@@ -47,12 +54,21 @@ const NODES: Path = Path::plain("/nodes");
 pub const DECISIONS: Path = Path {
     path: "/decisions",
     cursor: "before",
+    order: "",
     by_node: true,
 };
 /// Oldest first.
 pub const ENTRIES: Path = Path {
     path: "/entries",
     cursor: "after",
+    order: "",
+    by_node: true,
+};
+/// The same, newest first.
+pub const NEWEST_ENTRIES: Path = Path {
+    path: "/entries",
+    cursor: "before",
+    order: "&order=desc",
     by_node: true,
 };
 const DOMAINS: Path = Path::plain("/domains");
@@ -61,11 +77,15 @@ const POLICIES: Path = Path::plain("/policies");
 const NOBODY: &str = "nobody has an account yet: sentinel user create NAME";
 const NO_TOKEN: &str = "there is none yet: sentinel api-token create NAME";
 const NO_CLUSTER: &str = "there is none yet: sentinel cluster add NAME --kubeconfig FILE";
+const NO_CONSUMER: &str = "nobody hears of events: sentinel webhook add NAME https://HOST/PATH, or --kafka at the hub";
+const CONSUMERS: Path = Path::plain("/consumers");
 const USERS: Path = Path::plain("/users");
 const ROLES: Path = Path::plain("/roles");
 const TOKENS: Path = Path::plain("/api-tokens");
 const CLUSTERS: Path = Path::plain("/clusters");
 const DEPLOYMENTS: Path = Path::plain("/deployments");
+const BRAINS: Path = Path::plain("/brains");
+const NO_BRAIN: &str = "no brain has predicted anything yet: sentinel plan list";
 const ROLLOUTS: Path = Path::plain("/rollouts");
 
 /// Rows of a list, and where it goes on.
@@ -84,8 +104,20 @@ pub async fn read<T: DeserializeOwned>(
     client: &Client,
     list: Path,
     node: Option<&AgentId>,
+    cursor: Option<String>,
+    limit: usize,
+) -> Result<Page<T>, Failure> {
+    read_until(client, list, node, cursor, limit, |_| false).await
+}
+
+/// The same; no further page is read after a row that is `enough`.
+async fn read_until<T: DeserializeOwned>(
+    client: &Client,
+    list: Path,
+    node: Option<&AgentId>,
     mut cursor: Option<String>,
     limit: usize,
+    enough: impl Fn(&T) -> bool,
 ) -> Result<Page<T>, Failure> {
     let limit = if limit == 0 { usize::MAX } else { limit };
     let mut rows: Vec<T> = Vec::new();
@@ -97,18 +129,19 @@ pub async fn read<T: DeserializeOwned>(
             if let Some(node) = node {
                 path.push_str(&format!("&node={node}"));
             }
+            path.push_str(list.order);
             if let Some(cursor) = &cursor {
                 path.push_str(&format!("&{}={}", list.cursor, escaped(cursor)));
             }
         }
         let page: List<T> = client.get(&path).await?;
-        let empty = page.items.is_empty();
+        let last = page.items.last().is_none_or(&enough);
         rows.extend(page.items);
         match page.next_cursor {
-            Some(next) if rows.len() < limit && !empty => cursor = Some(next),
+            Some(next) if rows.len() < limit && !last => cursor = Some(next),
             next => {
                 return Ok(Page {
-                    more: next.is_some() || rows.len() > limit,
+                    more: next.is_some() && !rows.last().is_some_and(&enough) || rows.len() > limit,
                     rows: rows.into_iter().take(limit).collect(),
                     cursor,
                 });
@@ -119,6 +152,19 @@ pub async fn read<T: DeserializeOwned>(
 
 /// `sentinel get …`.
 pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    let labels = match &get.selector {
+        Some(_) if get.what != Resource::Nodes => labels(session).await?,
+        _ => BTreeMap::new(),
+    };
+    let choice = Choice {
+        selector: get.selector.clone().unwrap_or_default(),
+        since: get.since,
+        sort_by: get.sort_by.clone(),
+        tail: get.tail,
+        limit: get.limit.filter(|limit| *limit != 0),
+        labels,
+    };
+    output.choose(choice, !get.no_headers);
     match (get.what, get.watch) {
         (Resource::Events, follow) => events::run(session, get, follow, output).await,
         (_, true) => watch::run(session, get, output).await,
@@ -132,26 +178,31 @@ pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
         (Resource::Tokens, false) => of_hub::<ApiTokenView>(session, get, TOKENS, NO_TOKEN, output).await,
         (Resource::Audits, false) => {
             let asked = AuditList {
-                limit: get.limit,
+                limit: get.most(),
+                since: get.since,
                 ..AuditList::default()
             };
             audit::list(&session.hub()?, &asked, output).await
         }
+        (Resource::Consumers, false) => of_hub::<ConsumerView>(session, get, CONSUMERS, NO_CONSUMER, output).await,
         (Resource::Clusters, false) => of_hub::<ClusterView>(session, get, CLUSTERS, NO_CLUSTER, output).await,
         (Resource::Workloads, false) => of_hub::<DeploymentView>(session, get, DEPLOYMENTS, NO_CLUSTER, output).await,
         (Resource::Rollouts, false) => of_hub::<RolloutView>(session, get, ROLLOUTS, NO_CLUSTER, output).await,
-        (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.limit, output).await,
+        (Resource::Failures, false) => super::task::failures(session, get.most(), output).await,
+        (Resource::Agents, false) => super::agent::list(session, get.name.as_deref(), output).await,
+        (Resource::Brains, false) => of_hub::<BrainView>(session, get, BRAINS, NO_BRAIN, output).await,
+        (Resource::Tasks, false) => super::task::list(session, get.name.as_deref(), get.most(), output).await,
     }
 }
 
 async fn nodes(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
     if let Some(name) = &get.name {
         let name = parsed::<AgentId>(name)?;
-        let row: NodeView = session.source(get.local, &name)?.get(&format!("/nodes/{name}")).await?;
+        let row: NodeView = session.source(&name)?.get(&format!("/nodes/{name}")).await?;
         output.single(&row)?;
         return Ok(Exit::Ok);
     }
-    let mut found = gather::<NodeView>(session, get, NODES).await?;
+    let mut found = whole::<NodeView>(session, get, NODES).await?;
     if let Some(node) = &get.node {
         found.rows.retain(|row| row.name == *node);
         if found.rows.is_empty() {
@@ -166,17 +217,17 @@ async fn decisions(session: &Session, get: &Get, output: &mut Output) -> Result<
     if let Some(id) = &get.name {
         let id = parsed::<DecisionId>(id)?;
         let detail: DecisionDetail = session
-            .source(get.local, get.node.as_ref().unwrap_or(&id.agent))?
+            .source(get.node.as_ref().unwrap_or(&id.agent))?
             .get(&format!("/decisions/{id}"))
             .await?;
         output.single(&detail.summary)?;
         return Ok(Exit::Ok);
     }
-    let mut found = gather::<DecisionView>(session, get, DECISIONS).await?;
-    if found.sources > 1 {
+    let mut found = gather::<DecisionView>(session, get, DECISIONS, |row| row.at).await?;
+    if found.sources > 1 || get.selector.is_some() {
         found.rows.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
     }
-    found.limit(get.limit);
+    found.limit(get.most());
     found.print(
         output,
         "no decision has been made yet; in the demo: sentinel demo heat edge-01/gpu0",
@@ -187,20 +238,21 @@ async fn entries(session: &Session, get: &Get, output: &mut Output) -> Result<Ex
     if let Some(id) = &get.name {
         return entry(session, get, &parsed(id)?, output).await;
     }
-    let mut found = gather::<EntryView>(session, get, ENTRIES).await?;
+    let mut found = gather::<EntryView>(session, get, NEWEST_ENTRIES, |row| row.at).await?;
     if get.node.is_none() {
         found
             .rows
-            .sort_by(|a, b| (a.at, &a.node, a.epoch, a.seq).cmp(&(b.at, &b.node, b.epoch, b.seq)));
+            .sort_by(|a, b| (b.at, &b.node, b.epoch, b.seq).cmp(&(a.at, &a.node, a.epoch, a.seq)));
     }
-    found.limit(get.limit);
+    found.limit(get.most());
     found.print(output, "no entry has been made yet")
 }
 
-/// One entry: the API lists them, so the node's list is read until it comes.
+/// One entry: the API lists them, so the list is read from the one before it.
 async fn entry(session: &Session, get: &Get, id: &DecisionId, output: &mut Output) -> Result<Exit, Failure> {
-    let client = session.source(get.local, get.node.as_ref().unwrap_or(&id.agent))?;
-    let page: Page<EntryView> = read(&client, ENTRIES, Some(&id.agent), None, 0).await?;
+    let client = session.source(get.node.as_ref().unwrap_or(&id.agent))?;
+    let before = id.seq.0.checked_sub(1).map(|seq| format!("{}.{seq}", id.epoch));
+    let page: Page<EntryView> = read(&client, ENTRIES, Some(&id.agent), before, 1).await?;
     let row = page.rows.iter().find(|row| (row.epoch, row.seq) == (id.epoch, id.seq));
     match row {
         Some(row) => output.single(row).map(|()| Exit::Ok),
@@ -213,7 +265,7 @@ async fn entry(session: &Session, get: &Get, id: &DecisionId, output: &mut Outpu
 }
 
 async fn policies(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
-    let mut found = gather::<PolicyView>(session, get, POLICIES).await?;
+    let mut found = whole::<PolicyView>(session, get, POLICIES).await?;
     if let Some(name) = &get.name {
         let row = found
             .rows
@@ -229,11 +281,11 @@ async fn policies(session: &Session, get: &Get, output: &mut Output) -> Result<E
 }
 
 async fn domains(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
-    if get.local || get.node.is_some() {
+    if session.is_local() || get.node.is_some() {
         return Err(Failure::new(Exit::Usage, "domains are counted by the hub alone")
             .advise("leave out --local and --node; a node's own labels: sentinel describe node NAME"));
     }
-    let mut found = gather::<DomainView>(session, get, DOMAINS).await?;
+    let mut found = whole::<DomainView>(session, get, DOMAINS).await?;
     if let Some(name) = &get.name {
         found.rows.retain(|row| row.domain == *name || row.name() == *name);
         if found.rows.is_empty() {
@@ -251,10 +303,10 @@ async fn of_hub<T: Row + DeserializeOwned>(
     empty: &str,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    if get.local || get.node.is_some() {
+    if session.is_local() || get.node.is_some() {
         return Err(Failure::new(Exit::Usage, "this list is the hub's alone").advise("leave out --local and --node"));
     }
-    let mut found = gather::<T>(session, get, list).await?;
+    let mut found = whole::<T>(session, get, list).await?;
     if let Some(name) = &get.name {
         found.rows.retain(|row| row.name() == *name);
         if found.rows.is_empty() {
@@ -265,7 +317,6 @@ async fn of_hub<T: Row + DeserializeOwned>(
             ));
         }
     }
-    found.limit(get.limit);
     found.print(output, empty)
 }
 
@@ -277,8 +328,20 @@ struct Found<T> {
     silent: Vec<Failure>,
 }
 
-async fn gather<T: DeserializeOwned>(session: &Session, get: &Get, list: Path) -> Result<Found<T>, Failure> {
-    let sources = session.sources(get.local, get.node.as_ref())?;
+/// A list that comes whole.
+async fn whole<T: DeserializeOwned>(session: &Session, get: &Get, list: Path) -> Result<Found<T>, Failure> {
+    // It has no order in time that reading could end by, and its rows are chosen when all are there.
+    gather(session, get, list, |_| Wall(i64::MAX)).await
+}
+
+/// The rows of every source, each read until it is long enough, or older than what is asked for.
+async fn gather<T: DeserializeOwned>(
+    session: &Session,
+    get: &Get,
+    list: Path,
+    at: impl Fn(&T) -> Wall + Copy,
+) -> Result<Found<T>, Failure> {
+    let sources = session.sources(get.node.as_ref())?;
     let mut found = Found {
         rows: Vec::new(),
         sources: sources.len(),
@@ -286,7 +349,7 @@ async fn gather<T: DeserializeOwned>(session: &Session, get: &Get, list: Path) -
         silent: Vec::new(),
     };
     for client in &sources {
-        match read_source::<T>(client, list, get).await {
+        match read_source::<T>(client, list, get, at).await {
             Ok(page) => {
                 found.more |= page.more;
                 found.rows.extend(page.rows);
@@ -301,20 +364,60 @@ async fn gather<T: DeserializeOwned>(session: &Session, get: &Get, list: Path) -
     Ok(found)
 }
 
-/// One source's rows. Entries are read one journal at a time, so a hub is asked for each of its nodes.
-async fn read_source<T: DeserializeOwned>(client: &Client, list: Path, get: &Get) -> Result<Page<T>, Failure> {
-    if get.node.is_some() || list.path != ENTRIES.path {
-        return read(client, list, get.node.as_ref(), None, get.limit).await;
+/// One source's rows. Entries are read one journal at a time, and what nodes with some labels did as well, so a hub is asked for each
+/// of these nodes.
+async fn read_source<T: DeserializeOwned>(
+    client: &Client,
+    list: Path,
+    get: &Get,
+    at: impl Fn(&T) -> Wall + Copy,
+) -> Result<Page<T>, Failure> {
+    let old = |row: &T| get.since.is_some_and(|since| at(row) < since);
+    let each = list.by_node && (list.path == ENTRIES.path || get.selector.is_some());
+    if !list.by_node {
+        return read_until(client, list, None, None, 0, old).await;
+    }
+    if get.node.is_some() || !each {
+        return read_until(client, list, get.node.as_ref(), None, get.most(), old).await;
     }
     let mut all = Page {
         rows: Vec::new(),
         more: false,
         cursor: None,
     };
-    for node in journals(client).await? {
-        let page = read(client, list, Some(&node), None, get.limit).await?;
+    for node in chosen(client, get.selector.as_ref()).await? {
+        let page = read_until(client, list, Some(&node), None, get.most(), old).await?;
         all.more |= page.more;
         all.rows.extend(page.rows);
+    }
+    Ok(all)
+}
+
+/// The nodes of a source that a selector chooses; without one, those whose journals it can tell of.
+pub async fn chosen(client: &Client, selector: Option<&Selector>) -> Result<Vec<AgentId>, Failure> {
+    let Some(selector) = selector else {
+        return journals(client).await;
+    };
+    let nodes: List<serde_json::Value> = client.get(NODES.path).await?;
+    let fits = nodes.items.iter().filter(|node| selector.fits(node, &BTreeMap::new()));
+    fits.map(|node| parsed(node["name"].as_str().unwrap_or_default()))
+        .collect()
+}
+
+/// What nodes have in common, by name; the site counts as a label.
+async fn labels(session: &Session) -> Result<BTreeMap<String, BTreeMap<String, String>>, Failure> {
+    let mut all = BTreeMap::new();
+    for client in session.sources(None)? {
+        let nodes: List<NodeView> = match client.get(NODES.path).await {
+            // Told of where its rows are missing.
+            Err(failure) if failure.is_unreachable() => continue,
+            nodes => nodes?,
+        };
+        for node in nodes.items {
+            let mut labels = node.labels;
+            labels.entry("site".to_owned()).or_insert(node.site);
+            all.insert(node.name.to_string(), labels);
+        }
     }
     Ok(all)
 }
@@ -342,7 +445,7 @@ impl<T: Row> Found<T> {
         if self.rows.is_empty() && output.for_people() {
             say(empty);
         }
-        if self.more && output.for_people() {
+        if self.more && output.for_people() && !output.is_tail() {
             say(&format!(
                 "{} rows; there are more: --limit N, or --limit 0 for all",
                 self.rows.len()

@@ -23,6 +23,7 @@ pub async fn cluster(session: &Session, what: &ClusterVerb, output: &mut Output)
             kubeconfig,
             kube_context,
             namespace,
+            prometheus,
         } => {
             let asked = RegisterCluster {
                 name: name.clone(),
@@ -30,6 +31,7 @@ pub async fn cluster(session: &Session, what: &ClusterVerb, output: &mut Output)
                 context: kube_context.clone(),
                 namespace: namespace.clone(),
                 labels: Vec::new(),
+                prometheus: prometheus.clone(),
             };
             let view: ClusterView = session.hub()?.post("/clusters", &asked, session.patience()).await?;
             output.single(&view)?;

@@ -3,6 +3,7 @@
 //! Read next: `get.rs` (lists and watching), `why.rs`, `act.rs`.
 
 mod act;
+mod agent;
 mod audit;
 mod demo;
 mod describe;
@@ -11,17 +12,19 @@ mod get;
 mod hold;
 mod kube;
 mod login;
+mod node;
 mod people;
 mod plan;
 mod policy;
+mod profile;
 mod replay;
 mod task;
 mod token;
 mod verify;
 mod watch;
+mod webhook;
 mod why;
 
-use clap::CommandFactory as _;
 use serde::Serialize;
 use wire::kube::DeploymentChange;
 
@@ -36,8 +39,9 @@ pub async fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Version => return version(&mut output),
         Verb::Completion { shell } => return completion(*shell, &output),
+        Verb::Profile { what } => return profile::run(what, &mut output),
         Verb::Policy { what } if what.is_offline() => {
-            return policy::offline(what, args.global.timeout, &mut output).await;
+            return policy::offline(what, &mut output);
         }
         _ => {}
     }
@@ -52,18 +56,24 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
     let result = match verb {
         Verb::Get(get) => get::run(session, get, output).await,
         Verb::Describe {
-            what: Describe::Node { name, local },
-        } => describe::run(session, name, *local, output).await,
+            what: Describe::Node { name },
+        } => describe::run(session, name, output).await,
         Verb::Why(why) => why::run(session, why, output).await,
         Verb::Replay(replay) => replay::run(session, replay, output).await,
         Verb::Act(act) => act::run(session, act, output).await,
         Verb::Hold(reasoned) => hold::run(session, reasoned, "hold", output).await,
         Verb::Release(reasoned) => hold::run(session, reasoned, "release", output).await,
+        Verb::Wait { command } => hold::wait(session, command, output).await,
+        Verb::Cancel { command, reason } => hold::cancel(session, command, reason, output).await,
         Verb::Plan { what } => plan::run(session, what, output).await,
+        Verb::Brain { what } => plan::brain(session, what, output).await,
         Verb::Policy { what } => policy::asked(session, what, output).await,
         Verb::Verify(verify) => verify::run(session, verify, output).await,
         Verb::Task { what } => task::run(session, what, output).await,
-        Verb::Token { what } => token::create(session, what, output).await,
+        Verb::Agent { what } => agent::run(session, what, output).await,
+        Verb::Patchbot { what } => task::explain(session, what, output).await,
+        Verb::Node { what } => node::run(session, what, output).await,
+        Verb::Token { what } => token::run(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
         Verb::Deploy {
             deployment,
@@ -102,10 +112,12 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Whoami => people::whoami(session, output).await,
         Verb::User { what } => people::user(session, what, output).await,
         Verb::ApiToken { what } => people::api_token(session, what, output).await,
+        Verb::Webhook { what } => webhook::run(session, what, output).await,
         Verb::Access { what } => people::access(session, what, output).await,
         Verb::Audit { what } => audit::run(session, what, output).await,
         // The demo answers for itself, whether its hub runs or not.
         Verb::Demo(demo) => return demo::run(session, demo),
+        Verb::Profile { what } => return profile::run(what, output),
         Verb::Version | Verb::Completion { .. } => Ok(Exit::Ok),
     };
     result.map_err(|failure| session.with_way_out(failure, has_local(verb)))
@@ -116,12 +128,15 @@ fn has_local(verb: &Verb) -> bool {
     match verb {
         Verb::Get(_) | Verb::Describe { .. } | Verb::Why(_) | Verb::Replay(_) | Verb::Act(_) => true,
         Verb::Hold(_) | Verb::Release(_) => true,
-        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Demo(_) => false,
+        Verb::Wait { .. } | Verb::Cancel { .. } => false,
+        Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Node { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
-        Verb::Access { .. } | Verb::Audit { .. } => false,
+        Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
-        Verb::Plan { .. } | Verb::Task { .. } => false,
-        Verb::Version | Verb::Completion { .. } => false,
+        Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => {
+            false
+        }
+        Verb::Profile { .. } | Verb::Version | Verb::Completion { .. } => false,
     }
 }
 
@@ -138,7 +153,11 @@ fn version(output: &mut Output) -> Result<Exit, Failure> {
 
 fn completion(shell: clap_complete::Shell, output: &Output) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "sentinel", &mut script);
+    let shells = clap_complete::env::Shells::builtins();
+    let known = shells.completer(&shell.to_string());
+    let known =
+        known.ok_or_else(|| Failure::new(Exit::Usage, format!("`{shell}` is not a shell that is completed")))?;
+    known.write_registration("COMPLETE", "sentinel", "sentinel", "sentinel", &mut script)?;
     output.bytes(&script)?;
     Ok(Exit::Ok)
 }

@@ -3,11 +3,13 @@
 use serde_json::Map;
 use wire::PlanId;
 use wire::api::{
-    List, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, ReasonRequest, ShadowView,
+    BrainView, GrantRequest, List, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView,
+    ReasonRequest, ShadowView,
 };
 use wire::plan::PlanState;
+use wire::reading::{Quantity, Unit, human};
 
-use crate::args::{Plan, Said, Submit};
+use crate::args::{BrainVerb, Plan, Said, Submit};
 use crate::client::escaped;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, say};
@@ -30,6 +32,26 @@ pub async fn run(session: &Session, what: &Plan, output: &mut Output) -> Result<
         Plan::Cancel(said) => reasoned(session, said, "cancel", output).await,
         Plan::Shadow { id } => shadow(session, id, output).await,
     }
+}
+
+/// `sentinel brain …`.
+pub async fn brain(session: &Session, what: &BrainVerb, output: &mut Output) -> Result<Exit, Failure> {
+    let BrainVerb::Grant {
+        brain,
+        verb,
+        tier,
+        reason,
+    } = what;
+    let path = format!("/brains/{}/{}/tier", escaped(brain), escaped(verb));
+    let request = GrantRequest {
+        tier: tier.clone(),
+        reason: reason.clone(),
+    };
+    let view: BrainView = session.hub()?.post(&path, &request, session.patience()).await?;
+    output.one(&view, &format!("{brain}/{verb}"), || {
+        format!("✓ {brain} has {} ({}) for {verb}\n", view.tier, view.tier_name)
+    })?;
+    Ok(Exit::Ok)
 }
 
 async fn submit(session: &Session, plan: &Submit, output: &mut Output) -> Result<Exit, Failure> {
@@ -171,6 +193,9 @@ fn told(view: &PlanView) -> String {
             "  prediction {}: {whole}.{rest:02} % sure\n",
             claim.prediction
         ));
+        if !view.came_true.is_empty() {
+            text.push_str(&format!("    came true: {}\n", view.came_true));
+        }
     }
     for (number, step) in (1..).zip(&view.steps) {
         text.push_str(&step_told(number, step));
@@ -181,17 +206,20 @@ fn told(view: &PlanView) -> String {
 fn step_told(number: usize, step: &PlanStepView) -> String {
     let mut text = format!("  step {number}  {}  {}\n", step.summary, step.state.name());
     if let Some(expected) = &step.expected {
+        let unit = expected.metric.parse().map_or(Unit::Count, Quantity::unit);
         let seen = match &step.observed {
             Some(ObservationView { before, after, is_met }) => {
                 let enough = if *is_met { "enough" } else { "not enough yet" };
-                format!("{before} to {after}, {enough}")
+                format!("{} to {}, {enough}", human(*before, unit), human(*after, unit))
             }
             None => "nothing seen yet".to_owned(),
         };
         let by = wire::view::span(expected.within_ms);
+        let sign = if expected.delta > 0 { "+" } else { "" };
         text.push_str(&format!(
-            "    expected {} {:+} within {by}: {seen}\n",
-            expected.metric, expected.delta
+            "    expected {} {sign}{} within {by}: {seen}\n",
+            expected.metric,
+            human(expected.delta, unit)
         ));
     }
     if !step.detail.is_empty() {

@@ -7,7 +7,7 @@
 
 mod carry;
 mod decide;
-mod files;
+pub(super) mod files;
 mod glass;
 mod keys;
 mod offline;
@@ -15,15 +15,13 @@ mod publish;
 mod sign;
 mod simulate;
 
-use std::time::Duration;
-
 use crate::args::{Keys, Policy};
 use crate::failure::{Exit, Failure};
 use crate::output::Output;
 use crate::session::Session;
 
-/// The verbs that need neither hub nor context. `patience`: `--timeout`.
-pub async fn offline(what: &Policy, patience: Option<Duration>, output: &mut Output) -> Result<Exit, Failure> {
+/// The verbs that need neither hub nor context.
+pub fn offline(what: &Policy, output: &mut Output) -> Result<Exit, Failure> {
     match what {
         Policy::Init(init) => keys::init(init, output),
         Policy::Check { files } => offline::check(files, output),
@@ -45,23 +43,23 @@ pub async fn offline(what: &Policy, patience: Option<Duration>, output: &mut Out
         Policy::Keys {
             what: Keys::Rotate(rotate),
         } => keys::rotate(rotate, output),
-        Policy::Import { file, socket, .. } => carry::import_at(file, socket.as_deref(), patience, output).await,
-        Policy::BreakGlass { what } => glass::offline(what, patience, output).await,
-        Policy::Publish { .. } | Policy::Export { .. } => Err(Failure::new(
-            Exit::Usage,
-            "this verb asks a hub: give its context with --context",
-        )),
+        Policy::BreakGlass { what } => glass::offline(what, output),
+        Policy::Publish { .. } | Policy::Rollback { .. } | Policy::Export { .. } | Policy::Import { .. } => Err(
+            Failure::new(Exit::Usage, "this verb asks a hub: give its context with --context"),
+        ),
     }
 }
 
 /// The verbs that ask a hub or a node.
 pub async fn asked(session: &Session, what: &Policy, output: &mut Output) -> Result<Exit, Failure> {
     match what {
-        Policy::Publish { file, wait } => publish::publish(session, file, *wait, output).await,
+        // Without a file it is `--starter`.
+        Policy::Publish { file, wait, .. } => publish::publish(session, file.as_deref(), *wait, output).await,
+        Policy::Rollback { generation, wait } => publish::rollback(session, *generation, *wait, output).await,
         Policy::Export { out, node } => carry::export(session, out, node.as_ref(), output).await,
-        Policy::Import { file, node, .. } => carry::import(session, file, node.as_ref(), output).await,
+        Policy::Import { file, node } => carry::import(session, file, node.as_ref(), output).await,
         Policy::BreakGlass { what } => glass::asked(session, what, output).await,
         Policy::Simulate(simulate) => simulate::hub(session, simulate, output).await,
-        other => offline(other, session.timeout, output).await,
+        other => offline(other, output),
     }
 }

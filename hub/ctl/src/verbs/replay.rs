@@ -13,7 +13,7 @@ use crate::session::Session;
 pub async fn run(session: &Session, replay: &Replay, output: &mut Output) -> Result<Exit, Failure> {
     let node = replay.node.as_ref().unwrap_or(&replay.id.agent);
     let view: ReplayView = session
-        .source(replay.local, node)?
+        .source(node)?
         .get(&format!("/decisions/{}/replay", replay.id))
         .await?;
     output.one(&view, &view.id.to_string(), || text(&view))?;

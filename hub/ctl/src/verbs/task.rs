@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use wire::PlanId;
 
-use crate::args::Task;
+use crate::args::{Patchbot, Task};
 use crate::client::escaped;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row, say};
@@ -52,7 +53,7 @@ impl Row for TaskRow {
         let (sign, style) = match self.state.as_str() {
             "proposed" | "merged" => ("✓", GOOD),
             "queued" | "leased" | "publishing" => ("◐", REDUCED),
-            "cancelled" | "closed" | "no_fix" => ("○", FAINT),
+            "cancelled" | "closed" | "no_fix" | "held" => ("○", FAINT),
             _ => ("✕", BAD),
         };
         let mut cells = vec![
@@ -85,10 +86,64 @@ pub async fn list(session: &Session, name: Option<&str>, limit: usize, output: &
     Ok(Exit::Ok)
 }
 
+/// A failed check as `get failures` shows it: what is wrong, and where it ended.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FailureRow(TaskRow);
+
+impl Row for FailureRow {
+    fn header(_: bool) -> Vec<&'static str> {
+        vec!["CREATED", "REPOSITORY", "CHECK", "COMMIT", "WHAT", "TASK", "ID"]
+    }
+
+    fn cells(&self, _: bool) -> Vec<Cell> {
+        let Self(task) = self;
+        let word = |name: &str| {
+            task.rest
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        let what = match (word("message"), &task.error_message) {
+            (message, None) if message.is_empty() => UNKNOWN.to_owned(),
+            (message, Some(reason)) if message.is_empty() => reason.clone(),
+            (message, _) => message,
+        };
+        vec![
+            Cell::from(word("created_at")),
+            Cell::from(task.repository.clone()),
+            Cell::from(task.check.clone()),
+            Cell::from(short(&task.commit, 12)),
+            Cell::from(short(what.lines().next().unwrap_or_default(), 100)),
+            task.cells(false).swap_remove(1),
+            Cell::from(task.id.clone()),
+        ]
+    }
+
+    fn name(&self) -> String {
+        self.0.id.clone()
+    }
+}
+
+/// `sentinel get failures`.
+pub async fn failures(session: &Session, limit: usize, output: &mut Output) -> Result<Exit, Failure> {
+    let limit = if limit == 0 { 1_000 } else { limit.min(1_000) };
+    let rows: Vec<FailureRow> = session.hub()?.get(&format!("/tasks?limit={limit}")).await?;
+    output.list(&rows)?;
+    Ok(Exit::Ok)
+}
+
 /// `sentinel task …`.
 pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<Exit, Failure> {
     match what {
         Task::Show { id } => show(session, id, output).await,
+        Task::Certificate { id } => {
+            let path = format!("/tasks/{}/certificate", escaped(id));
+            output.bytes(&session.hub()?.bytes(&path).await?)?;
+            Ok(Exit::Ok)
+        }
         Task::Cancel { id, reason } => {
             let body = serde_json::json!({ "reason": reason });
             session
@@ -98,23 +153,73 @@ pub async fn run(session: &Session, what: &Task, output: &mut Output) -> Result<
             say(&format!("✓ task {id} is cancelled"));
             Ok(Exit::Ok)
         }
-        Task::Retry { id } => {
-            let path = format!("/tasks/{}/retry", escaped(id));
-            let row: TaskRow = session
-                .hub()?
-                .post(&path, &serde_json::json!({}), session.patience())
-                .await?;
-            output.single(&row)?;
-            Ok(Exit::Ok)
-        }
+        Task::Retry { id, reason } => change(session, id, "retry", reason, output).await,
+        Task::Approve { id, reason } => change(session, id, "approve", reason, output).await,
     }
 }
 
-async fn show(session: &Session, id: &str, output: &mut Output) -> Result<Exit, Failure> {
+async fn change(session: &Session, id: &str, verb: &str, reason: &str, output: &mut Output) -> Result<Exit, Failure> {
+    let path = format!("/tasks/{}/{verb}", escaped(id));
+    let body = serde_json::json!({ "reason": reason });
+    let row: TaskRow = session.hub()?.post(&path, &body, session.patience()).await?;
+    output.single(&row)?;
+    Ok(Exit::Ok)
+}
+
+/// A task's id as the hub writes it.
+pub fn uuid(id: &PlanId) -> String {
+    let digits = id.to_string();
+    let part = |from: usize, to: usize| digits.get(from..to).unwrap_or_default();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
+/// One task, in full.
+pub async fn show(session: &Session, id: &str, output: &mut Output) -> Result<Exit, Failure> {
     let row: TaskRow = session.hub()?.get(&format!("/tasks/{}", escaped(id))).await?;
     let text = story(&row);
     output.one(&row, id, || text)?;
     Ok(Exit::Ok)
+}
+
+/// `sentinel patchbot explain REPO`.
+pub async fn explain(session: &Session, what: &Patchbot, output: &mut Output) -> Result<Exit, Failure> {
+    let Patchbot::Explain { repository } = what;
+    let path = format!("/tasks/policy?repository={}", escaped(repository));
+    let told: Value = session.hub()?.get(&path).await?;
+    output.one(&told, repository, || explained(&told))?;
+    Ok(Exit::Ok)
+}
+
+fn explained(told: &Value) -> String {
+    let word = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let percent = |value: &Value| format!("{:.0} %", value.as_f64().unwrap_or_default() * 100.0);
+    let mut text = format!(
+        "{}: {} pull requests of ours are open\n",
+        word(told, "repository"),
+        told["open_pull_requests"]
+    );
+    for step in told["steps"].as_array().into_iter().flatten() {
+        text.push_str(&format!("  {:12} {}", word(step, "step"), word(step, "verdict")));
+        if !word(step, "rule").is_empty() {
+            text.push_str(&format!(" by rule {} ({})", word(step, "rule"), word(step, "code")));
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "a pull request takes {} at least, a merge without a person {}\n",
+        percent(&told["propose_from"]),
+        percent(&told["merge_from"])
+    ));
+    for chance in told["chances"].as_array().into_iter().flatten() {
+        text.push_str(&format!(
+            "  {:12} {} at least, {} of such repairs are merged ({} outcomes)\n",
+            word(chance, "category"),
+            percent(&chance["at_least"]),
+            percent(&chance["mean"]),
+            chance["outcomes"]
+        ));
+    }
+    text
 }
 
 /// What happened to a task, for people.

@@ -12,12 +12,14 @@ use wire::api::{List, NodeState, NodeView, VerifyView};
 use crate::args::Verify;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, Row as _, say};
+use crate::output::{Output, Row as _, few, say};
 use crate::rows::whole;
 use crate::session::Session;
 
 /// How long entries of a connected node may be on their way: several group commits.
 const ON_THEIR_WAY: Duration = Duration::from_secs(5);
+/// How long `--wait` waits when `--timeout` does not say: a node that was cut off long comes back within a minute.
+const CATCHING_UP: Duration = Duration::from_secs(120);
 /// Between two looks: a group commit.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
 
@@ -27,16 +29,24 @@ type Own = BTreeMap<AgentId, Result<VerifyView, Failure>>;
 /// `sentinel verify`. Ends `degraded` unless every journal is wholly at the hub.
 pub async fn run(session: &Session, verify: &Verify, output: &mut Output) -> Result<Exit, Failure> {
     let hub = session.hub()?;
-    let deadline = Instant::now() + session.timeout.unwrap_or(ON_THEIR_WAY);
-    let rows = loop {
+    let patience = match verify.wait {
+        true => CATCHING_UP,
+        false => ON_THEIR_WAY,
+    };
+    let deadline = Instant::now() + session.timeout.unwrap_or(patience);
+    let (rows, nodes) = loop {
         let rows = compare(session, &hub, verify.node.as_ref()).await?;
-        if Instant::now() >= deadline || !on_their_way(&hub, &rows).await? {
-            break rows;
+        let nodes = match rows.iter().all(whole) {
+            true => Vec::new(),
+            false => hub.get::<List<NodeView>>("/nodes").await?.items,
+        };
+        if Instant::now() >= deadline || !worth_waiting(&nodes, &rows, verify.wait) {
+            break (rows, nodes);
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     };
     output.list(&rows)?;
-    let (line, exit) = conclusion(&rows);
+    let (line, exit) = conclusion(&rows, &nodes);
     match output.for_people() {
         true => output.bytes(format!("{line}\n").as_bytes())?,
         false => say(&line),
@@ -44,40 +54,64 @@ pub async fn run(session: &Session, verify: &Verify, output: &mut Output) -> Res
     Ok(exit)
 }
 
-fn conclusion(rows: &[VerifyView]) -> (String, Exit) {
-    let broken: Vec<String> = rows
-        .iter()
-        .filter(|row| !whole(row))
+/// What all of it comes to. A journal whose newest entries are still at its node is not broken: it catches up.
+fn conclusion(rows: &[VerifyView], nodes: &[NodeView]) -> (String, Exit) {
+    let (late, broken): (Vec<&VerifyView>, Vec<&VerifyView>) =
+        rows.iter().filter(|row| !whole(row)).partition(|row| only_late(row));
+    let broken: Vec<String> = broken
+        .into_iter()
         .map(|row| {
             let chain = if row.chain_ok { "" } else { ", chain broken" };
             format!("{} ({} missing, {} double{chain})", row.name(), row.missing, row.double)
         })
         .collect();
-    match broken.is_empty() {
-        true => ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok),
-        false => (format!("not equal: {}", broken.join(", ")), Exit::Degraded),
+    let late: Vec<String> = late.into_iter().map(|row| catching_up(row, nodes)).collect();
+    match (broken.is_empty(), late.is_empty()) {
+        (true, true) => ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok),
+        (true, false) => (
+            format!(
+                "not whole yet: {}; wait for it with `sentinel verify --wait`",
+                few(&late)
+            ),
+            Exit::Degraded,
+        ),
+        (false, _) => (format!("not equal: {}", few(&broken)), Exit::Degraded),
     }
 }
 
-/// Whether all that is wrong is that connected nodes' newest entries have not arrived yet.
-async fn on_their_way(hub: &Client, rows: &[VerifyView]) -> Result<bool, Failure> {
-    let late: Vec<&VerifyView> = rows.iter().filter(|row| !whole(row)).collect();
-    if late.is_empty() || late.iter().any(|row| row.double > 0 || !row.chain_ok) {
-        return Ok(false);
+fn catching_up(row: &VerifyView, nodes: &[NodeView]) -> String {
+    let state = nodes.iter().find(|node| node.name == row.node).map(|node| node.state);
+    match state {
+        Some(NodeState::Connected) | None => format!("{} is catching up, {} entries to go", row.name(), row.missing),
+        Some(state) => format!(
+            "{} is {}, and {} of its entries wait there",
+            row.name(),
+            state.name().replace('_', " "),
+            row.missing
+        ),
     }
-    let nodes: List<NodeView> = hub.get("/nodes").await?;
+}
+
+/// Nothing is double or broken: entries have not arrived yet.
+fn only_late(row: &VerifyView) -> bool {
+    row.double == 0 && row.chain_ok
+}
+
+/// Whether all that is wrong is what time mends: newest entries of connected nodes; with `--wait`, of all nodes.
+fn worth_waiting(nodes: &[NodeView], rows: &[VerifyView], all: bool) -> bool {
+    let late: Vec<&VerifyView> = rows.iter().filter(|row| !whole(row)).collect();
     let connected = |row: &&VerifyView| {
         nodes
-            .items
             .iter()
             .any(|node| node.name == row.node && node.state == NodeState::Connected)
     };
-    Ok(late.iter().any(connected))
+    late.iter().all(|row| only_late(row)) && late.iter().any(|row| all || connected(row))
 }
 
 async fn compare(session: &Session, hub: &Client, node: Option<&AgentId>) -> Result<Vec<VerifyView>, Failure> {
     let mut own = Own::new();
-    for (name, client) in session.nodes() {
+    for client in session.nodes() {
+        let Some(name) = client.node.clone() else { continue };
         if node.is_none_or(|node| *node == name) {
             let said = client.get::<List<VerifyView>>("/verify").await;
             let said = said.and_then(|list| {
@@ -213,13 +247,24 @@ mod tests {
     #[test]
     fn the_last_line_says_whether_all_is_well() {
         assert_eq!(
-            conclusion(&[row(9, 9, 0, b"a")]),
+            conclusion(&[row(9, 9, 0, b"a")], &[]),
             ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok)
         );
-        let (line, exit) = conclusion(&[row(9, 10, 1, b"a")]);
+        let (line, exit) = conclusion(&[row(9, 10, 1, b"a")], &[]);
         assert_eq!(
             (line.as_str(), exit),
             ("not equal: edge-03 (0 missing, 1 double)", Exit::Degraded)
+        );
+        // What has not come yet is not lost.
+        let late = VerifyView {
+            missing: 6,
+            ..row(15, 9, 0, b"a")
+        };
+        let (line, exit) = conclusion(&[late], &[]);
+        assert_eq!(exit, Exit::Degraded);
+        assert_eq!(
+            line,
+            "not whole yet: edge-03 is catching up, 6 entries to go; wait for it with `sentinel verify --wait`"
         );
     }
 }

@@ -24,7 +24,7 @@ pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Ex
                     format!("{id} is a decision of {}, not of {node}", id.agent),
                 ));
             }
-            (session.source(why.local, node)?, id.clone())
+            (session.source(node)?, id.clone())
         }
         None => newest(session, why).await?,
     };
@@ -38,21 +38,46 @@ pub async fn run(session: &Session, why: &Why, output: &mut Output) -> Result<Ex
     Ok(Exit::Ok)
 }
 
-/// A plan's life, as the hub tells it from its journal.
+/// A plan's or a task's life, as the hub tells it from its journal. Their ids look alike, so a plan that is not there may be a task.
 async fn plan(session: &Session, id: &PlanId, output: &mut Output) -> Result<Exit, Failure> {
     let client = session.hub()?;
-    if output.for_people() {
-        output.bytes(&client.bytes(&format!("/action-plans/{id}/explanation")).await?)?;
+    let found = if output.for_people() {
+        told(&client, &format!("/action-plans/{id}/explanation"), output).await
     } else {
-        let view: PlanView = client.get(&format!("/action-plans/{id}")).await?;
-        output.one(&view, &id.to_string(), String::new)?;
+        let view: Result<PlanView, Failure> = client.get(&format!("/action-plans/{id}")).await;
+        match view {
+            Ok(view) => return output.one(&view, &id.to_string(), String::new).map(|()| Exit::Ok),
+            Err(failure) => Err(failure),
+        }
+    };
+    match found {
+        Err(failure) if failure.exit == Exit::NotFound => task(&client, session, id, output).await,
+        other => other,
     }
+}
+
+async fn told(client: &Client, path: &str, output: &mut Output) -> Result<Exit, Failure> {
+    output.bytes(&client.bytes(path).await?)?;
     Ok(Exit::Ok)
+}
+
+async fn task(client: &Client, session: &Session, id: &PlanId, output: &mut Output) -> Result<Exit, Failure> {
+    let uuid = super::task::uuid(id);
+    let found = if output.for_people() {
+        told(client, &format!("/tasks/{uuid}/explanation"), output).await
+    } else {
+        super::task::show(session, &uuid, output).await
+    };
+    found.map_err(|failure| match failure.exit {
+        Exit::NotFound => Failure::new(Exit::NotFound, format!("there is no plan and no task {id}"))
+            .advise("sentinel plan list, sentinel get tasks"),
+        _ => failure,
+    })
 }
 
 /// The newest decision of all that are asked, and who knows it. Nodes that do not answer have none.
 async fn newest(session: &Session, why: &Why) -> Result<(Client, DecisionId), Failure> {
-    let sources = session.sources(why.local, why.node.as_ref())?;
+    let sources = session.sources(why.node.as_ref())?;
     let mut newest: Option<(DecisionView, Client)> = None;
     let mut silent = Vec::new();
     let asked = sources.len();

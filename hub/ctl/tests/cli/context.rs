@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::rows;
-use crate::support::{Fake, items, run};
+use crate::support::{Fake, items, ok, run};
 
 fn sentinel() -> Command {
     Command::new(env!("CARGO_BIN_EXE_sentinel"))
@@ -82,6 +82,61 @@ fn the_context_is_found_in_the_documented_order() {
         String::from_utf8(command.output().unwrap().stdout).unwrap(),
         "edge-01\n"
     );
+}
+
+#[test]
+fn a_node_is_asked_at_its_socket_without_any_context() {
+    let fake = Fake::nobody().with_node(
+        "agent",
+        &[
+            ("GET /nodes", items([rows::node("edge-03")])),
+            ("GET /nodes/edge-03", ok(rows::node("edge-03"))),
+            (
+                "GET /entries?limit=100&node=edge-03&order=desc",
+                items([rows::entry("edge-03", 1)]),
+            ),
+        ],
+    );
+    let socket = format!("{}/agent.sock", fake.folder());
+    let bare = |words: &[&str]| run(sentinel().args(words).env_remove("SENTINEL_CONTEXT"));
+    for words in [
+        ["get", "nodes", "-o", "name"].as_slice(),
+        &["describe", "node", "edge-03", "-o", "name"],
+    ] {
+        let said = bare(&[words, &["--socket", &socket]].concat());
+        assert_eq!((said.code, said.out.as_str()), (0, "edge-03\n"), "{}", said.err);
+        // Where the agent of this machine has its socket, it need not be named.
+        let said = run(sentinel()
+            .args(words)
+            .arg("--local")
+            .env_remove("SENTINEL_CONTEXT")
+            .env("SENTINEL_STATE", fake.folder()));
+        assert_eq!((said.code, said.out.as_str()), (0, "edge-03\n"), "{}", said.err);
+    }
+    let said = run(sentinel()
+        .args(["get", "nodes", "--local"])
+        .env_remove("SENTINEL_CONTEXT")
+        .env("SENTINEL_STATE", "/nonexistent"));
+    assert_eq!(said.code, 6);
+    assert!(
+        said.err.contains("`/nonexistent/agent.sock`") && said.err.contains("--socket PATH"),
+        "{}",
+        said.err
+    );
+    // What only a hub knows is not asked of a node.
+    let said = bare(&["get", "users", "--socket", &socket]);
+    assert_eq!(said.code, 2, "{}", said.err);
+}
+
+#[test]
+fn the_hub_of_this_machine_needs_no_context() {
+    let fake = nodes();
+    std::fs::copy(fake.context_file(0o600), format!("{}/admin.json", fake.folder())).unwrap();
+    let said = run(sentinel()
+        .args(["get", "nodes", "-o", "name"])
+        .env_remove("SENTINEL_CONTEXT")
+        .env("SENTINEL_HUB_STATE", fake.folder()));
+    assert_eq!((said.code, said.out.as_str()), (0, "edge-01\n"), "{}", said.err);
 }
 
 #[test]

@@ -70,9 +70,12 @@ fn a_key_that_does_not_count_is_told_where_the_roles_are_known() {
     desk.check(&format!("{make} --out t.glass"), 0, &["1 of 2"]);
     desk.check(
         "policy break-glass approve t.glass --key keys/root-1.key",
-        0,
-        &["2 of 2"],
+        2,
+        &["is no policy key"],
     );
+    // Away from the role documents nobody can tell, and the node will.
+    std::fs::copy(desk.path("keys/root-1.key"), desk.path("alone.key")).unwrap();
+    desk.check("policy break-glass approve t.glass --key alone.key", 0, &["2 of 2"]);
     desk.check(
         "policy break-glass show t.glass --roles keys/roles.parcel",
         1,
@@ -93,6 +96,23 @@ fn a_key_that_does_not_count_is_told_where_the_roles_are_known() {
         1,
         &["it is for trust domain `elsewhere`"],
     );
+}
+
+#[test]
+fn a_token_is_for_the_trust_domain_of_the_key_that_signs_it() {
+    let desk = Desk::begun("--trust-domain edge.example.org");
+    desk.check(
+        &format!("{MAKE} --key keys/policy-1.key --out t.glass"),
+        0,
+        &["edge.example.org"],
+    );
+    std::fs::copy(desk.path("keys/policy-1.key"), desk.path("alone.key")).unwrap();
+    desk.check(
+        &format!("{MAKE} --key alone.key --out u.glass"),
+        2,
+        &["the trust domain is not known", "--trust-domain NAME"],
+    );
+    assert!(!desk.path("u.glass").exists());
 }
 
 #[test]

@@ -135,33 +135,130 @@ fn local_asks_the_sockets_and_says_who_is_silent() {
 }
 
 #[test]
-fn entries_of_all_nodes_are_put_in_the_order_of_time() {
+fn entries_of_all_nodes_are_put_in_the_order_of_time_newest_first() {
     let fake = Fake::hub(&[
         ("GET /nodes", items([rows::node("edge-01"), rows::node("edge-02")])),
         (
-            "GET /entries?limit=100&node=edge-01",
-            items([rows::entry("edge-01", 1), rows::entry("edge-01", 3)]),
+            "GET /entries?limit=100&node=edge-01&order=desc",
+            items([rows::entry("edge-01", 3), rows::entry("edge-01", 1)]),
         ),
         (
-            "GET /entries?limit=100&node=edge-02",
+            "GET /entries?limit=100&node=edge-02&order=desc",
             items([rows::entry("edge-02", 2)]),
         ),
         (
-            "GET /entries?limit=500&node=edge-01",
+            "GET /entries?limit=2&node=edge-01&order=desc",
+            items([rows::entry("edge-01", 3), rows::entry("edge-01", 1)]),
+        ),
+        (
+            "GET /entries?limit=2&node=edge-02&order=desc",
+            items([rows::entry("edge-02", 2)]),
+        ),
+        (
+            "GET /entries?limit=500&node=edge-01&order=desc",
+            items([rows::entry("edge-01", 3), rows::entry("edge-01", 1)]),
+        ),
+        (
+            "GET /entries?limit=500&node=edge-02&order=desc",
+            items([rows::entry("edge-02", 2)]),
+        ),
+        (
+            "GET /entries?limit=1&node=edge-01&after=1.2",
             items([rows::entry("edge-01", 3)]),
         ),
+        ("GET /entries?limit=1&node=edge-01&after=1.3", items([] as [(); 0])),
     ]);
     check(
         &fake,
         "get entries",
         0,
         "ID           AT                    KIND   TEXT\n\
-         edge-01.1.1  2026-11-24 12:00:01Z  event  started, version 0.1.0\n\
+         edge-01.1.3  2026-11-24 12:00:03Z  event  started, version 0.1.0\n\
          edge-02.1.2  2026-11-24 12:00:02Z  event  started, version 0.1.0\n\
-         edge-01.1.3  2026-11-24 12:00:03Z  event  started, version 0.1.0\n",
+         edge-01.1.1  2026-11-24 12:00:01Z  event  started, version 0.1.0\n",
+    );
+    check(&fake, "get entries --tail 2 -o name", 0, "edge-02.1.2\nedge-01.1.3\n");
+    check(
+        &fake,
+        "get entries --since 2026-11-24T12:00:02Z -o name",
+        0,
+        "edge-01.1.3\nedge-02.1.2\n",
     );
     check(&fake, "get entries edge-01.1.3 -o name", 0, "edge-01.1.3\n");
     assert_eq!(fake.line("get entries edge-01.1.4").code, 3);
+}
+
+#[test]
+fn every_list_is_chosen_and_sorted_by_the_same_words() {
+    let mut elsewhere = rows::node("edge-07");
+    elsewhere.site = "site-z".to_owned();
+    elsewhere.labels.clear();
+    elsewhere.backlog_entries = 12;
+    let nodes = || items([rows::alone("edge-03"), rows::node("edge-01"), elsewhere.clone()]);
+    let fake = Fake::hub(&[
+        ("GET /nodes", nodes()),
+        (
+            "GET /decisions?limit=100&node=edge-07",
+            items([rows::decision("edge-07.1.2")]),
+        ),
+        ("GET /policies", items([rows::policy(1, false), rows::policy(2, true)])),
+    ]);
+    check(&fake, "get nodes -l site=site-z -o name", 0, "edge-07\n");
+    check(&fake, "get nodes -l rack=r7,state=connected -o name", 0, "edge-01\n");
+    check(&fake, "get nodes -l rack!=r7 -o name", 0, "edge-07\n");
+    check(
+        &fake,
+        "get nodes --sort-by -backlog_entries -o name",
+        0,
+        "edge-07\nedge-03\nedge-01\n",
+    );
+    check(
+        &fake,
+        "get nodes --sort-by=.gpus.0.power_mw --tail 1 -o name",
+        0,
+        "edge-07\n",
+    );
+    check(&fake, "get decisions -l site=site-z -o name", 0, "edge-07.1.2\n");
+    let bare = fake.line("get nodes --no-headers -l site=site-z");
+    assert!(bare.out.starts_with("edge-07  site-z"), "{}", bare.out);
+    let said = fake.line("get policies --sort-by colour");
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(
+        said.err.contains("no row has the field `colour`") && said.err.contains("generation"),
+        "{}",
+        said.err
+    );
+    assert_eq!(fake.line("get nodes --since yesterday").code, 2);
+}
+
+#[test]
+fn a_shell_is_offered_the_nodes_and_devices_that_there_are() {
+    let fake = Fake::hub(&[
+        (
+            "GET /nodes",
+            items([rows::node("edge-03"), rows::node("edge-01"), rows::node("other")]),
+        ),
+        ("GET /decisions?limit=50", items([rows::decision("edge-03.1.42")])),
+    ]);
+    let offered = |words: &[&str]| -> Vec<String> {
+        let context = fake.context_file(0o600);
+        let said = crate::support::run(
+            std::process::Command::new(env!("CARGO_BIN_EXE_sentinel"))
+                .args(["--", "sentinel"])
+                .args(words)
+                .env("COMPLETE", "fish")
+                .env("SENTINEL_CONTEXT", context),
+        );
+        assert_eq!(said.code, 0, "{said:?}");
+        let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
+        said.out.lines().map(first).collect()
+    };
+    assert_eq!(offered(&["describe", "node", "ed"]), ["edge-01", "edge-03"]);
+    assert_eq!(offered(&["act", "edge-03/g"]), ["edge-03/gpu0"]);
+    assert_eq!(offered(&["why", "edge-03."]), ["edge-03.1.42"]);
+    assert_eq!(offered(&["hold", "o"]), ["other"]);
+    let script = fake.line("completion bash");
+    assert!(script.out.contains("COMPLETE=\"bash\""), "{}", script.out);
 }
 
 #[test]
@@ -188,7 +285,10 @@ fn watching_prints_the_list_then_each_change_then_why_it_ended() {
                 json!({"event": "hello", "data": {"from": "hub", "version": "1", "hub_epoch": 1, "now": "2026-11-24T12:00:00.000Z"}}),
                 json!({"event": "of a newer hub", "data": {}}),
                 json!({"event": "decision", "data": rows::decision("edge-03.1.43")}),
+                json!({"event": "decision", "data": rows::decision("edge-03.1.43")}),
                 json!({"event": "decision", "data": rows::decision("edge-01.1.1")}),
+                json!({"event": "node", "data": rows::node("edge-03")}),
+                json!({"event": "node", "data": rows::alone("edge-03")}),
                 json!({"event": "node", "data": rows::alone("edge-03")}),
             ]),
         ),
@@ -198,12 +298,12 @@ fn watching_prints_the_list_then_each_change_then_why_it_ended() {
         ),
         ("GET /nodes", items([rows::node("edge-03")])),
         (
-            "GET /entries?limit=500&node=edge-03",
+            "GET /entries?limit=100&node=edge-03&order=desc",
             items([rows::entry("edge-03", 1)]),
         ),
         (
-            "GET /entries?limit=500&node=edge-03",
-            items([rows::entry("edge-03", 1), rows::entry("edge-03", 2)]),
+            "GET /entries?limit=500&node=edge-03&after=1.1",
+            items([rows::entry("edge-03", 2)]),
         ),
     ];
     let fake = Fake::hub(&hub);
@@ -261,7 +361,7 @@ fn describe_tells_everything_about_a_node() {
          state        ◐ working alone\n\
          healthy      not reported: it counts as unhealthy while it is away\n\
          since        2026-11-24 12:00:00Z\n\
-         as of        2026-11-24 12:01:07Z (2 min 14 s ago)\n\
+         as of        2026-11-24 12:01:07Z (2 min 14 s ago), says the hub, by what it heard last\n\
          sync         3 entries wait for the hub; produced 12, stored 9 (epoch 1)\n\
          policy       generation 1, digest DIGEST, last proof of freshness 4 s ago\n\
          authority    full; reversible in 5 h 59 min if nothing fresh arrives\n\

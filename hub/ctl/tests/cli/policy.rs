@@ -268,7 +268,7 @@ fn case_files_of_a_folder_are_run_and_those_that_prove_nothing_refused() {
     let desk = Desk::begun("");
     let case = |expect: &str| {
         format!(
-            "cases:\n  - name: a drain\n    steps:\n      - {{ ask: {{ action: drain, target: node-1 }}, expect: [{expect}] }}\n"
+            "cases:\n  - name: a move\n    steps:\n      - {{ ask: {{ action: migrate, target: node-1 }}, expect: [{expect}] }}\n"
         )
     };
     std::fs::create_dir_all(desk.path("cases/more")).unwrap();
@@ -297,8 +297,8 @@ fn case_files_of_a_folder_are_run_and_those_that_prove_nothing_refused() {
             "an empty text would pass whatever is decided",
         ),
         (
-            case("deny").replace("drain,", "drian,").as_str(),
-            "did you mean `drain`?",
+            case("deny").replace("migrate,", "migrtae,").as_str(),
+            "did you mean `migrate`?",
         ),
     ] {
         desk.write("nothing.yaml", text);
@@ -443,6 +443,27 @@ fn two_of_three_people_sign_a_bundle() {
 }
 
 #[test]
+fn a_bundle_is_held_against_the_documents_beside_the_key_that_signs_it() {
+    let desk = Desk::begun("--signers 2 --threshold 2 --trust-domain edge.example.org");
+    desk.check(
+        "policy sign policy.yaml --key keys/policy-1.key",
+        0,
+        &["edge.example.org", "1 of 2 needed"],
+    );
+    desk.check(
+        "policy sign policy.parcel --key keys/policy-2.key",
+        0,
+        &["policy.parcel: ok", "2 of 2 needed"],
+    );
+    std::fs::copy(desk.path("keys/policy-1.key"), desk.path("alone.key")).unwrap();
+    desk.check(
+        "policy sign policy.yaml --key alone.key --out other.parcel",
+        2,
+        &["the trust domain is not known"],
+    );
+}
+
+#[test]
 fn keys_are_replaced_by_the_root_keys_alone() {
     let desk = Desk::begun("--signers 3 --threshold 2");
     desk.check("policy keys list keys/roles.parcel", 0, &["root    1         2 of 3"]);
@@ -469,14 +490,89 @@ fn keys_are_replaced_by_the_root_keys_alone() {
         2,
         &["has no role"],
     );
+    // Who replaces keys does not weaken what they are for: two of three stays two of three.
+    assert_eq!(
+        (
+            &rows["items"][1]["threshold"],
+            rows["items"][1]["keys"].as_array().unwrap().len()
+        ),
+        (&json!(2), 3)
+    );
     desk.check(
         "policy sign policy.yaml --roles keys/roles.parcel --key keys/policy-v2-1.key",
         0,
-        &["policy.parcel: ok", "document 2"],
+        &["1 of 2", "document 2"],
+    );
+    desk.check(
+        "policy sign policy.parcel --key keys/policy-v2-3.key",
+        0,
+        &["policy.parcel: ok"],
+    );
+    desk.check(
+        "policy keys rotate beacon --root-key keys/root-1.key --signers 2 --threshold 3",
+        2,
+        &["at least as many keys"],
+    );
+    desk.check(
+        "policy keys rotate policy --root-key keys/root-1.key --signers 1",
+        2,
+        &["2 keys must sign today", "--threshold N"],
     );
     let both = "policy keys rotate root --root-key keys/root-1.key --root-key keys/root-3.key";
     desk.check(both, 0, &["next: sentinel policy publish keys/roles.parcel"]);
     desk.check("policy verify keys/roles.parcel", 0, &["document 3"]);
+}
+
+#[test]
+fn the_bundle_to_begin_with_is_published_without_a_file() {
+    let mut has = rows::node("edge-01");
+    has.policy_generation = wire::Generation(1);
+    let fake = Fake::hub(&[
+        (
+            "POST /policies/check",
+            ok(json!({"ok": true, "errors": [], "rules": []})),
+        ),
+        (
+            "POST /policies",
+            ok(json!({"bundle": {"generation": 1, "digest": Digest::of(b"b")}, "nodes_total": 1})),
+        ),
+        ("GET /nodes", items([has])),
+    ]);
+    let said = fake.line("policy publish --starter");
+    assert_eq!(said.code, 0, "{}", said.err);
+    let asked = fake.asked().join("\n");
+    assert!(asked.contains("POST /policies # A bundle to begin with."), "{asked}");
+    let said = fake.line("policy publish --starter policy.yaml");
+    assert_eq!(said.code, 2, "{}", said.err);
+    assert_eq!(fake.line("policy publish").code, 2);
+}
+
+#[test]
+fn an_earlier_generation_comes_back_as_a_newer_one() {
+    let mut has = rows::node("edge-01");
+    has.policy_generation = wire::Generation(3);
+    let mut first = rows::policy(1, false);
+    first.text = "bundle: first\n".to_owned();
+    let fake = Fake::hub(&[
+        ("GET /policies", items([first, rows::policy(2, true)])),
+        (
+            "POST /policies/check",
+            ok(json!({"ok": true, "errors": [], "rules": []})),
+        ),
+        (
+            "POST /policies",
+            ok(json!({"bundle": {"generation": 3, "digest": Digest::of(b"b")}, "nodes_total": 1})),
+        ),
+        ("GET /nodes", items([has])),
+    ]);
+    let said = fake.line("policy rollback 1");
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.starts_with("published as generation 3"), "{}", said.out);
+    assert!(fake.asked().join("|").contains("POST /policies bundle: first"));
+    assert_eq!(fake.line("policy rollback 2").code, 5);
+    let said = fake.line("policy rollback 7");
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("the hub has 1, 2"), "{}", said.err);
 }
 
 #[test]

@@ -97,8 +97,13 @@ fn verify_is_zero_only_when_everything_is_equal() {
     let equal = "produced = stored, 0 missing, 0 double";
     check_verify((9, 9), Some(9), 0, equal);
     check_verify((9, 9), None, 0, equal);
-    check_verify((9, 9), Some(12), 8, "not equal: edge-03 (3 missing, 0 double)");
-    check_verify((9, 7), Some(9), 8, "not equal: edge-03 (2 missing, 0 double)");
+    let waits = |count: u64| {
+        format!(
+            "not whole yet: edge-03 is working alone, and {count} of its entries wait there; wait for it with `sentinel verify --wait`"
+        )
+    };
+    check_verify((9, 9), Some(12), 8, &waits(3));
+    check_verify((9, 7), Some(9), 8, &waits(2));
 }
 
 #[test]
@@ -109,6 +114,19 @@ fn verify_waits_for_entries_of_a_connected_node_that_are_on_their_way() {
         ("GET /nodes", items([rows::node("edge-03")])),
     ]);
     assert_eq!(fake.line("verify").code, 0);
+}
+
+#[test]
+fn verify_waits_for_a_node_that_comes_back_where_it_is_told_to() {
+    let away = || {
+        Fake::hub(&[
+            ("GET /verify", items([rows::verify("edge-03", 12, 9)])),
+            ("GET /verify", items([rows::verify("edge-03", 12, 12)])),
+            ("GET /nodes", items([rows::alone("edge-03")])),
+        ])
+    };
+    assert_eq!(away().line("verify").code, 8, "nobody knows how long that takes");
+    assert_eq!(away().line("verify --wait").code, 0);
 }
 
 fn act(view: Value) -> Fake {
@@ -224,6 +242,78 @@ fn every_end_of_an_action_has_its_exit_status() {
     let said = refusing.line("act edge-03 notify --reason x");
     assert_eq!(said.code, 4);
     assert!(said.err.contains("permits"), "{}", said.err);
+}
+
+#[test]
+fn what_failed_is_not_ticked_off() {
+    for (outcome, sign) in [
+        ("verified", "✓"),
+        ("failed", "✕"),
+        ("not_verified", "✕"),
+        ("unknown", "?"),
+    ] {
+        let mut decision = rows::decision("edge-03.1.42");
+        decision.outcome = outcome.to_owned();
+        let view = json!({ "command": null, "status": "done", "decision": decision, "detail": "" });
+        let said = act(view).line("act edge-03/gpu0 power_cap --reason x");
+        assert!(said.out.starts_with(&format!("{sign} {outcome} ")), "{said:?}");
+    }
+    let unknown = Fake::hub(&[(
+        "POST /actions",
+        problem(
+            404,
+            "not_found",
+            "edge-03 has no `gpu7`; it has gpu0, gpu1, workload:train",
+        ),
+    )]);
+    let said = unknown.line("act edge-03/gpu7 power_cap --reason x");
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains("it has gpu0, gpu1, workload:train"), "{}", said.err);
+}
+
+#[test]
+fn a_hold_of_a_node_that_is_away_is_accepted_and_says_until_when() {
+    const ID: &str = "0198f2c07a5b7d1e8f00112233445566";
+    let waiting = json!({
+        "command": ID, "status": "waiting", "decision": null, "until": "2026-11-24T13:00:00Z",
+        "detail": "edge-03 is working alone: it gets this when it is back",
+    });
+    let fake = Fake::hub(&[
+        ("POST /nodes/edge-03/hold", ok(&waiting)),
+        (
+            &format!("GET /commands/{ID}?wait_ms=30000"),
+            ok(json!({"command": ID, "status": "done", "decision": null, "detail": "the node has it"})),
+        ),
+        (
+            &format!("POST /commands/{ID}/cancel"),
+            ok(json!({"command": ID, "status": "cancelled", "decision": null, "detail": "it never left for edge-03"})),
+        ),
+    ]);
+    let said = fake.line("hold edge-03 --reason hands");
+    assert_eq!(said.code, 7, "{said:?}");
+    assert_eq!(
+        said.out,
+        format!(
+            "⏳ accepted: hold of edge-03 waits for its node until 2026-11-24 13:00:00Z\n  \
+             edge-03 is working alone: it gets this when it is back\n  \
+             wait for it: sentinel wait {ID}\n  call it off: sentinel cancel {ID} --reason TEXT\n"
+        )
+    );
+    let said = fake.line("hold edge-03 --reason hands --no-wait --valid-for 2h -o name");
+    assert_eq!((said.code, said.out.as_str()), (0, format!("{ID}\n").as_str()));
+    let asked = fake.asked();
+    assert!(
+        asked[1].ends_with(r#"{"reason":"hands","valid_for_ms":7200000,"wait_ms":0}"#),
+        "{asked:?}"
+    );
+    let said = fake.line(&format!("wait {ID}"));
+    assert_eq!(
+        (said.code, said.out.lines().next()),
+        (0, Some(format!("✓ done: command {ID}").as_str()))
+    );
+    let said = fake.line(&format!("cancel {ID} --reason wrong"));
+    assert_eq!(said.code, 0);
+    assert!(said.out.starts_with("○ called off: "), "{}", said.out);
 }
 
 #[test]
@@ -359,7 +449,7 @@ fn tokens_and_links_are_alone_on_standard_output() {
     );
     assert_eq!(
         fake.asked(),
-        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_ms":600000}"#]
+        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_ms":600000,"label":null}"#]
     );
     assert_eq!(fake.line("login").out, "https://127.0.0.1:7443/#login=1\n");
 }

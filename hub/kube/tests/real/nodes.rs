@@ -5,7 +5,7 @@ use std::time::Duration;
 use hub_kube::{NodeCondition, Owner, Taint, TaintEffect};
 use serde_json::json;
 
-use crate::plane::{api, cluster, deployment, eventually, namespace, plane, settled};
+use crate::plane::{api, cluster, deployment, namespace, object, plane, settled};
 
 #[tokio::test]
 async fn a_fault_becomes_a_taint_and_a_condition_and_goes_again() {
@@ -96,17 +96,7 @@ async fn a_node_is_emptied_only_as_far_as_the_budget_allows() {
     let budgets = format!("/apis/policy/v1/namespaces/{space}/poddisruptionbudgets");
     let budget = json!({ "metadata": { "name": "all" }, "spec": { "minAvailable": 4, "selector": { "matchLabels": { "workload": "web" } } } });
     api().post(&budgets, &budget).expect("a budget");
-    eventually("the budget counts", || async {
-        let seen = api()
-            .get(&format!("{budgets}/all"))
-            .map_err(|error| error.to_string())?;
-        if seen["status"]["currentHealthy"] == json!(4) {
-            Ok(())
-        } else {
-            Err(seen["status"].to_string())
-        }
-    })
-    .await;
+    object(&budgets, |one| one["status"]["currentHealthy"] == 4).await;
     let pods = cluster.pods_on("drained-0").await.expect("pods");
     assert!(!pods.is_empty());
     let report = cluster

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hub_kube::{Gpus, KubeError, NEEDED, Owner, StatusWord, WorkloadKind, WorkloadRef, WorkloadSpec};
+use hub_kube::{Gpus, KubeError, NEEDED, Owner, StatusWord, WatchWhat, WorkloadKind, WorkloadRef, WorkloadSpec};
 use serde_json::json;
 
-use crate::plane::{api, cluster, cluster_of, deployment, eventually, namespace, settled};
+use crate::plane::{api, asked_until, cluster, cluster_of, deployment, eventually, namespace, settled};
 
 #[tokio::test]
 async fn the_cluster_tells_its_version_and_that_it_is_well() {
@@ -31,7 +31,7 @@ async fn a_user_without_rights_is_told_every_missing_verb() {
     api()
         .post("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding)
         .expect("a binding");
-    let missing = eventually("fewer missing verbs", || async {
+    let missing = asked_until("fewer missing verbs", || async {
         let missing = nobody.missing_permissions().await.map_err(|error| error.to_string())?;
         let texts: Vec<String> = missing.iter().map(ToString::to_string).collect();
         if texts.iter().any(|text| text.contains("deployments")) {
@@ -107,7 +107,7 @@ async fn a_deployment_lives() {
     );
 
     assert!(cluster.delete(&id).await.expect("deleted"));
-    eventually("no workload", || async {
+    eventually("no workload", &WatchWhat::Workloads(id.kind), || async {
         let seen = cluster.workload(&id).await.map_err(|error| error.to_string())?;
         seen.map_or(Ok(()), |seen| Err(format!("{seen:?}")))
     })
@@ -199,7 +199,7 @@ async fn a_restart_replaces_every_pod_once() {
     let before = uids().await;
     cluster.restart(&spec.id, "plan-1").await.expect("restarted");
     let generation = settled(&cluster, &spec.id, 3).await.revision;
-    eventually("new pods", || async {
+    eventually("new pods", &WatchWhat::Pods(String::new()), || async {
         let now = uids().await;
         if now.len() == 3 && now.is_disjoint(&before) {
             Ok(())

@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use regex::bytes::{Captures, Regex};
 
 use crate::verdict::{Category, Finding, Severity, shorten};
@@ -80,6 +81,15 @@ fn number(captures: &Captures<'_>, name: &str) -> Option<u32> {
     text(captures, name).and_then(|digits| digits.parse().ok())
 }
 
+static CLIPPY_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("clippy"));
+static DENIED_WORD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("`-D "));
+
+/// `F401 …`: at most four capitals and then a digit, as ruff begins a complaint.
+fn starts_with_code(line: &[u8]) -> bool {
+    let capitals = line.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    (1..=4).contains(&capitals) && line.get(capitals).is_some_and(u8::is_ascii_digit)
+}
+
 impl Blocks {
     /// Looks at line `at`. `last` is the finding before it, which a note may refine.
     pub fn line(&mut self, line: &[u8], at: u32, last: Option<&mut Finding>) -> Option<Finding> {
@@ -110,6 +120,8 @@ impl Blocks {
             Some(b'e' | b'w') => self.announce_rustc(line, at),
             Some(b'>') => self.announce_bandit(line, at),
             Some(b'I') => self.announce_shell(line, at),
+            Some(b'i') if line.starts_with(b"invalid-syntax") => self.announce_ruff(line, at),
+            Some(b'u') if line.starts_with(b"unformatted: ") => self.announce_unformatted(line, at),
             Some(b'F') if line.starts_with(b"FILE: ") => {
                 let captures = PHPCS.captures(line)?;
                 self.heading = Some((text(&captures, "p")?, at));
@@ -121,7 +133,7 @@ impl Blocks {
             }
             _ => {}
         }
-        if line.first().is_some_and(u8::is_ascii_uppercase) && !line.starts_with(b"FILE") {
+        if starts_with_code(line) {
             self.announce_ruff(line, at);
         }
         if line.ends_with(b":")
@@ -146,6 +158,9 @@ impl Blocks {
     }
 
     fn announce_rustc(&mut self, line: &[u8], at: u32) {
+        if !line.starts_with(b"error") && !line.starts_with(b"warning") {
+            return;
+        }
         let Some(captures) = RUSTC.captures(line) else { return };
         let severity = if captures.name("s").is_some_and(|found| found.as_bytes() == b"error") {
             Severity::Error
@@ -189,6 +204,20 @@ impl Blocks {
         }
     }
 
+    /// ruff's formatter since 0.17 names the file on the next line, as its linter does.
+    fn announce_unformatted(&mut self, line: &[u8], at: u32) {
+        self.announced = Some(Announced {
+            at,
+            tool: "ruff-format",
+            category: Category::Format,
+            rule: Some("unformatted".to_owned()),
+            message: String::from_utf8_lossy(line).into_owned(),
+            severity: Severity::Error,
+            safe_fix: true,
+            place: None,
+        });
+    }
+
     fn announce_bandit(&mut self, line: &[u8], at: u32) {
         if let Some(captures) = BANDIT.captures(line)
             && let Some(message) = text(&captures, "m")
@@ -226,17 +255,22 @@ impl Blocks {
         if let Some(found) = self.place(line, at) {
             return Some(found);
         }
-        if memchr::memmem::find(line, b"clippy").is_some() || memchr::memmem::find(line, b"`-D ").is_some() {
+        let trimmed = line.trim_ascii_start();
+        if last.is_some() && (CLIPPY_WORD.find(line).is_some() || DENIED_WORD.find(line).is_some()) {
             refine(line, at, last);
             return None;
         }
-        if let Some(captures) = FRAME.captures(line) {
+        if trimmed.starts_with(b"File \"")
+            && let Some(captures) = FRAME.captures(line)
+        {
             self.frame = text(&captures, "p")
                 .zip(number(&captures, "l"))
                 .map(|(path, line)| (path, line, at));
             return None;
         }
-        if let Some(captures) = PHPSTAN.captures(line) {
+        if trimmed.starts_with(b"Line ")
+            && let Some(captures) = PHPSTAN.captures(line)
+        {
             self.heading = text(&captures, "p").map(|path| (path, at));
             return None;
         }

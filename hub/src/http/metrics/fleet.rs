@@ -16,15 +16,15 @@ use crate::http::App;
 pub async fn fleet(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
     let format = format(&headers);
     let nodes = app.hub.nodes().await?;
-    let mut page = Page::new(format);
+    let mut page = Page::new();
     of_nodes(&mut page, &nodes);
     of_hosts(&mut page, &nodes);
     of_gpus(&mut page, &nodes);
-    Ok(answer(format, page.finish()))
+    Ok(answer(format, page.text(format)))
 }
 
 fn of_nodes(page: &mut Page, nodes: &[NodeView]) {
-    let mut states = page.family(
+    let states = page.family(
         "sentinel_node_state",
         Kind::Gauge,
         "1 for the state that the node is in, else 0.",
@@ -100,7 +100,7 @@ fn of_gpus(page: &mut Page, nodes: &[NodeView]) {
 }
 
 fn each(page: &mut Page, nodes: &[NodeView], name: &str, help: &str, value: impl Fn(&NodeView) -> Option<f64>) {
-    let mut family = page.family(name, Kind::Gauge, help);
+    let family = page.family(name, Kind::Gauge, help);
     for node in nodes {
         if let Some(value) = value(node) {
             family.value(&[("node", node.name.as_str()), ("site", &node.site)], value);
@@ -109,7 +109,7 @@ fn each(page: &mut Page, nodes: &[NodeView], name: &str, help: &str, value: impl
 }
 
 fn each_gpu(page: &mut Page, nodes: &[NodeView], name: &str, help: &str, value: impl Fn(&GpuView) -> Option<f64>) {
-    let mut family = page.family(name, Kind::Gauge, help);
+    let family = page.family(name, Kind::Gauge, help);
     for (node, gpu) in nodes
         .iter()
         .flat_map(|node| node.gpus.iter().map(move |gpu| (node, gpu)))

@@ -137,6 +137,18 @@ async fn every_answer_is_protected_and_the_console_is_there() {
         assert_eq!(hub.ask("GET", file, &[], "").await.status, 404, "{file}");
     }
     assert_eq!(hub.ask("GET", "/nothing.js", &[], "").await.status, 404);
+    // A probe that asks for what is not there is told so; a person in a browser is shown a page that says it.
+    for unknown in ["/healthz", "/health", "/nowhere/at/all"] {
+        let answer = hub.ask("GET", unknown, &[("accept", "*/*")], "").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (404, "application/problem+json"),
+            "{unknown}"
+        );
+        let shown = hub.ask("GET", unknown, &[("accept", "text/html,*/*;q=0.8")], "").await;
+        assert_eq!(shown.status, 404, "{unknown}");
+        assert_eq!(shown.bytes, page.bytes, "{unknown}");
+    }
     assert_eq!(hub.ask("POST", "/", &[], "").await.status, 405);
     let tag = page.header("etag").to_owned();
     let same = hub.ask("GET", "/", &[("if-none-match", &tag)], "").await;

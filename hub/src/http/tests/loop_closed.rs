@@ -97,6 +97,15 @@ async fn a_decision_is_read_explained_replayed_and_verified() {
         (&"outcome".into(), None)
     );
 
+    let newest = hub
+        .admin("GET", "/api/v1/entries?node=edge-03&limit=1&order=desc", "", 200)
+        .await;
+    assert_eq!(newest["items"][0]["kind"], "outcome");
+    let before = newest["next_cursor"].as_str().expect("more");
+    let path = format!("/api/v1/entries?node=edge-03&limit=1&order=desc&before={before}");
+    let older = hub.admin("GET", &path, "", 200).await;
+    assert_eq!(older["items"][0]["kind"], "decision");
+
     let verify = hub.admin("GET", "/api/v1/verify", "", 200).await;
     let row = &verify["items"][0];
     let counts = ["produced", "stored", "missing", "double"].map(|name| row[name].as_u64());

@@ -48,7 +48,6 @@ async fn a_stored_decision_is_counted_by_its_verdict() {
         ("sentinel_hub_nodes{state=\"connected\"}", 1.0),
         ("sentinel_hub_nodes{state=\"down\"}", 0.0),
         ("sentinel_hub_sessions", 1.0),
-        ("sentinel_hub_enrolments_total", 1.0),
         ("sentinel_policy_generation", 1.0),
         ("sentinel_hub_store_trouble", 0.0),
         (

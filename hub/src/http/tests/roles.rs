@@ -46,7 +46,7 @@ impl TestHub {
 #[tokio::test]
 async fn a_new_beacon_key_counts_without_a_restart() {
     let mut hub = TestHub::start().await;
-    let folder = hub._folder.path().to_owned();
+    let folder = hub.folder.path().to_owned();
     std::fs::write(folder.join("roles.parcel"), documents(1)).expect("written");
     let bundle = hub.publish().await;
     let _agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
@@ -72,7 +72,7 @@ async fn a_new_beacon_key_counts_without_a_restart() {
 #[tokio::test]
 async fn a_new_policy_key_counts_without_a_restart() {
     let mut hub = TestHub::start().await;
-    let folder = hub._folder.path().to_owned();
+    let folder = hub.folder.path().to_owned();
     std::fs::write(folder.join("roles.parcel"), documents(1)).expect("written");
     let bundle = hub.publish().await;
     let _agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;

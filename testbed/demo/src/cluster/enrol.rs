@@ -18,6 +18,7 @@ pub(super) fn start_hub(
     options: &Options,
     programs: &Programs,
     folder: &Folder,
+    forges: Option<&Path>,
     stop: &Stop,
 ) -> Result<(Keeper, SocketAddr), String> {
     let bundle = folder.path().join("config/demo.yaml");
@@ -35,8 +36,14 @@ pub(super) fn start_hub(
             "--beacon-every".to_owned(),
             options.beacon_every.clone(),
         ];
+        if let Some(url) = &options.inframind {
+            words.extend(["--inframind".to_owned(), url.clone()]);
+        }
         if let Some(life) = &options.certificate_life {
             words.extend(["--certificate-life".to_owned(), life.clone()]);
+        }
+        if let Some(forges) = forges {
+            words.extend(["--forges".to_owned(), shown(forges)]);
         }
         words
     };
@@ -44,6 +51,7 @@ pub(super) fn start_hub(
         name: "hub".to_owned(),
         program: programs.hub.clone(),
         arguments: arguments("127.0.0.1:0"),
+        environment: Vec::new(),
         log: folder.path().join("logs/hub.log"),
     };
     let keeper = Keeper::start(recipe, Box::new(|_| ()))?;
@@ -73,6 +81,7 @@ impl Cluster {
             name: name.to_owned(),
             program: self.programs.agent.clone(),
             arguments: vec!["run".to_owned(), "--config".to_owned(), shown(&config)],
+            environment: Vec::new(),
             log: self.log(name),
         };
         Keeper::start(recipe, self.on_ready(name))

@@ -31,6 +31,7 @@ impl Cluster {
             program,
             // The cluster has a node for each agent, so that an agent's fault is seen there.
             arguments: std::iter::once(NAME).chain(self.names()).map(str::to_owned).collect(),
+            environment: Vec::new(),
             log,
         };
         let sentinel = self.sentinel.clone();

@@ -5,12 +5,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::freeze::{now_ms, with_freeze};
-use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, person, text, thousandths};
+use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, brain, carried, person, text, thousandths};
 use crate::control::Verb;
 
 /// Every step, with the seconds that it may take on a slow and busy machine.
 pub const STEPS: &[Step] = &[
     Step::new("same start", 30, same_start),
+    Step::new("grow", 10, brain::grow).beside(),
     Step::new("cut", 10, cut),
     Step::new("alone", 60, alone),
     Step::new("heat", 10, heat),
@@ -30,6 +31,12 @@ pub const STEPS: &[Step] = &[
     Step::new("new bundle", 60, new_bundle),
     Step::new("freeze", 30, person::freeze),
     Step::new("clamp", 60, person::clamp),
+    Step::new("carried", 60, carried::carried),
+    Step::new("own path", 60, carried::own_path),
+    Step::new("foreseen", 180, brain::foreseen).beside(),
+    Step::new("fulfilled", 120, brain::fulfilled).beside(),
+    Step::new("why plan", 10, brain::why).beside(),
+    Step::new("held", 30, brain::held),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.

@@ -1,6 +1,6 @@
 //! `sentinel-fake-gpu --gpus N --control SOCKET`: plays GPUs behind the agent's probe pipe, and says that it does.
 //!
-//! Speaks `wire::probe` on standard input and output. Faults come over the control socket: `heat`, `cool`, `hang`, `unhang`,
+//! Speaks `wire::probe` on standard input and output. Faults come over the control socket: `heat`, `grow`, `cool`, `hang`, `unhang`,
 //! `fall-off-bus`, `return-to-bus`, `refuse-cap`, `accept-cap`, `status`. Temperatures, caps and faults outlive the process, as real
 //! ones do: they are kept in `SOCKET.state`. A hang ends with the process, unless it is `sticky`.
 
@@ -138,7 +138,8 @@ impl Machine {
         };
         match order.verb.as_str() {
             "heat" => each(&mut state, |gpu| gpu.faults.hot = true),
-            "cool" => each(&mut state, |gpu| gpu.faults.hot = false),
+            "grow" => each(&mut state, |gpu| gpu.faults.growing_s = Some(0.0)),
+            "cool" => each(&mut state, |gpu| (gpu.faults.hot, gpu.faults.growing_s) = (false, None)),
             "fall-off-bus" => each(&mut state, |gpu| gpu.faults.lost = true),
             "return-to-bus" => each(&mut state, |gpu| gpu.faults.lost = false),
             "refuse-cap" => each(&mut state, |gpu| gpu.faults.refuses_cap = true),
@@ -148,7 +149,7 @@ impl Machine {
             "status" => {}
             other => {
                 return Err(format!(
-                    "`{other}` is unknown: heat, cool, hang, unhang, fall-off-bus, return-to-bus, refuse-cap, accept-cap or status"
+                    "`{other}` is unknown: heat, grow, cool, hang, unhang, fall-off-bus, return-to-bus, refuse-cap, accept-cap or status"
                 ));
             }
         }

@@ -20,13 +20,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let Err(error) = run(name, nodes);
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text.push_str(&format!(": {inner}"));
-        cause = inner.source();
-    }
-    eprintln!("sentinel-control-plane: {text}");
+    eprintln!("sentinel-control-plane: {}", error.with_causes());
     ExitCode::FAILURE
 }
 

@@ -1,5 +1,6 @@
 //! A plain client of the Kubernetes API, for tests that look with other eyes than the product's, and for what a test sets up.
 
+use std::io::{BufRead, BufReader};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +60,12 @@ impl KubeApi {
             .map(|text| parsed(&text))
     }
 
+    /// Creates what a YAML text describes in the collection at a path.
+    pub fn post_yaml(&self, path: &str, text: &str) -> Result<Value, ServiceError> {
+        self.call(Method::POST, path, "application/yaml", text)
+            .map(|text| parsed(&text))
+    }
+
     /// Merges a patch into the object at a path, or into its status at `…/status`.
     pub fn patch(&self, path: &str, patch: &Value) -> Result<Value, ServiceError> {
         self.call(Method::PATCH, path, "application/merge-patch+json", &patch.to_string())
@@ -68,6 +75,44 @@ impl KubeApi {
     /// Deletes the object at a path.
     pub fn delete(&self, path: &str) -> Result<(), ServiceError> {
         self.call(Method::DELETE, path, "", "").map(drop)
+    }
+
+    /// Watches a collection, such as `/api/v1/nodes`, until `look` gives something for one of its objects, at most `within`.
+    ///
+    /// Begins with the objects as they are; the first word that `look` gets is `ADDED`, `MODIFIED` or `DELETED`. Blocks.
+    pub fn watch<T>(
+        &self,
+        collection: &str,
+        within: Duration,
+        mut look: impl FnMut(&str, &Value) -> Option<T>,
+    ) -> Result<T, ServiceError> {
+        let separator = if collection.contains('?') { '&' } else { '?' };
+        let refused = |reason: String| ServiceError::Refused {
+            name: "kube-apiserver",
+            request: format!("watch {collection}"),
+            reason,
+        };
+        let request = Request::builder()
+            .uri(format!("{}{collection}{separator}watch=true", self.root))
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(())
+            .map_err(|cause| refused(cause.to_string()))?;
+        let request = self
+            .agent
+            .configure_request(request)
+            .timeout_global(Some(within))
+            .build();
+        let answer = self.agent.run(request).map_err(|cause| refused(cause.to_string()))?;
+        let mut last = Value::Null;
+        for line in BufReader::new(answer.into_body().into_reader()).lines() {
+            let line = line.map_err(|cause| refused(format!("{cause}; last seen: {last}")))?;
+            let event = parsed(&line);
+            if let Some(found) = look(event["type"].as_str().unwrap_or_default(), &event["object"]) {
+                return Ok(found);
+            }
+            last = event["object"]["status"].clone();
+        }
+        Err(refused(format!("the server ended it; last seen: {last}")))
     }
 
     fn call(&self, method: Method, path: &str, kind: &str, body: &str) -> Result<String, ServiceError> {

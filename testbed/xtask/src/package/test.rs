@@ -7,7 +7,7 @@
 //!
 //! Needs root, and Debian's mirror the first time.
 
-mod chroot;
+pub mod chroot;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

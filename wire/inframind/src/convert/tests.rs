@@ -150,6 +150,7 @@ fn an_outcome_says_what_follows_for_the_prediction() {
         }],
         at: Wall(9),
         detail: "d".to_owned(),
+        censored: false,
     };
     let seen = |is_met| {
         Some(Observation {
@@ -170,6 +171,11 @@ fn an_outcome_says_what_follows_for_the_prediction() {
     check(PlanState::Completed, None, Label::Censored);
     check(PlanState::Rejected, None, Label::Censored);
     check(PlanState::Superseded, seen(true), Label::Censored);
+    let interfered = PlanOutcome {
+        censored: true,
+        ..outcome_of(PlanState::Completed, seen(true))
+    };
+    assert_eq!(outcome("1", "p-1", &interfered).label, i32::from(Label::Censored));
 }
 
 proptest! {

@@ -3,7 +3,6 @@
 //! The node judges a carried parcel like one of the hub: signatures, versions, generation. This only carries.
 
 use std::path::Path;
-use std::time::Duration;
 
 use wire::AgentId;
 use wire::api::ImportView;
@@ -13,7 +12,7 @@ use super::files;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, say};
-use crate::session::{PATIENCE, Session};
+use crate::session::Session;
 
 /// `sentinel policy export --out FILE [--node NODE]`.
 pub async fn export(
@@ -22,9 +21,9 @@ pub async fn export(
     node: Option<&AgentId>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let client = match node {
-        Some(node) => session.node(node)?,
-        None => session.hub()?,
+    let client = match (node, session.is_local()) {
+        (None, false) => session.hub()?,
+        (node, _) => session.one_node(node)?,
     };
     let bytes = client.bytes("/policies/export").await?;
     let parcel = Parcel::decode(&bytes).map_err(|cause| {
@@ -36,27 +35,14 @@ pub async fn export(
     Ok(Exit::Ok)
 }
 
-/// `sentinel policy import FILE --node NODE`.
+/// `sentinel policy import FILE --node NODE`, or with `--local` or `--socket`.
 pub async fn import(
     session: &Session,
     file: &Path,
     node: Option<&AgentId>,
     output: &mut Output,
 ) -> Result<Exit, Failure> {
-    let node = node.ok_or_else(|| Failure::new(Exit::Usage, "give --node or --socket"))?;
-    bring(&session.node(node)?, file, output).await
-}
-
-/// `sentinel policy import FILE --socket PATH`.
-pub async fn import_at(
-    file: &Path,
-    socket: Option<&Path>,
-    patience: Option<Duration>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
-    let socket = socket.ok_or_else(|| Failure::new(Exit::Usage, "give --node or --socket"))?;
-    let client = Client::socket(socket, patience.unwrap_or(PATIENCE));
-    bring(&client, file, output).await
+    bring(&session.one_node(node)?, file, output).await
 }
 
 async fn bring(client: &Client, file: &Path, output: &mut Output) -> Result<Exit, Failure> {

@@ -36,6 +36,24 @@ pub fn read(file: &Path, limit: usize) -> Result<Vec<u8>, Failure> {
     }
 }
 
+/// The role documents that a key belongs to: the file that was named, else `roles.parcel` beside the key, as `policy init` leaves it.
+pub fn roles_of(named: Option<&Path>, key: &Path) -> Option<PathBuf> {
+    match named {
+        Some(named) => Some(named.to_owned()),
+        None => Some(key.with_file_name("roles.parcel")).filter(|beside| beside.is_file()),
+    }
+}
+
+/// Nothing says for which trust domain something is to be signed.
+pub fn no_trust_domain(key: &Path) -> Failure {
+    let beside = key.with_file_name("roles.parcel");
+    Failure::new(
+        Exit::Usage,
+        format!("the trust domain is not known: `{}` is not there", beside.display()),
+    )
+    .advise("give --roles FILE with the role documents of your hub, or --trust-domain NAME")
+}
+
 /// What a file holds that people give as a bundle.
 pub enum Given {
     /// A text, which nobody has signed.

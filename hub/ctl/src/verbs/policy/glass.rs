@@ -5,7 +5,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Serialize;
 use wire::api::{GlassSentView, GlassView, List};
@@ -22,58 +21,43 @@ use crate::client::{Client, escaped};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, say};
 use crate::rows::time;
-use crate::session::{PATIENCE, Session};
+use crate::session::Session;
 use crate::verbs::describe::on;
 
 /// The verbs that need neither hub nor context.
-pub async fn offline(
-    what: &args::BreakGlass,
-    patience: Option<Duration>,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+pub fn offline(what: &args::BreakGlass, output: &mut Output) -> Result<Exit, Failure> {
     match what {
         args::BreakGlass::Make(make) => self::make(make, output),
         args::BreakGlass::Approve { file, key, roles } => approve(file, key, roles.as_deref(), output),
         args::BreakGlass::Show { file, roles } => show(file, roles.as_deref(), output),
-        args::BreakGlass::Open { file, socket, .. } => {
-            open(&at_socket(socket.as_deref(), patience)?, file, output).await
-        }
-        args::BreakGlass::Close { at, reason } => {
-            close(&at_socket(at.socket.as_deref(), patience)?, reason, output).await
-        }
+        args::BreakGlass::Open { .. } | args::BreakGlass::Close { .. } => Err(Failure::new(
+            Exit::Usage,
+            "this verb asks a hub or a node: give a context with --context, or --socket PATH",
+        )),
     }
 }
 
 /// The verbs that ask a node or a hub.
 pub async fn asked(session: &Session, what: &args::BreakGlass, output: &mut Output) -> Result<Exit, Failure> {
     match what {
-        args::BreakGlass::Open { file, node: None, .. } => send(session, file, output).await,
-        args::BreakGlass::Open {
-            file, node: Some(node), ..
-        } => open(&session.node(node)?, file, output).await,
-        args::BreakGlass::Close { at, reason } => {
-            let node = at.node.as_ref().ok_or_else(nowhere)?;
-            close(&session.node(node)?, reason, output).await
-        }
-        other => offline(other, session.timeout, output).await,
+        args::BreakGlass::Open { file, node: None } if !session.is_local() => send(session, file, output).await,
+        args::BreakGlass::Open { file, node } => open(&session.one_node(node.as_ref())?, file, output).await,
+        args::BreakGlass::Close { node, reason } => close(&session.one_node(node.as_ref())?, reason, output).await,
+        other => offline(other, output),
     }
-}
-
-fn nowhere() -> Failure {
-    Failure::new(Exit::Usage, "give --node or --socket")
-}
-
-fn at_socket(socket: Option<&Path>, patience: Option<Duration>) -> Result<Client, Failure> {
-    let socket = socket.ok_or_else(nowhere)?;
-    Ok(Client::socket(socket, patience.unwrap_or(PATIENCE)))
 }
 
 /// `sentinel policy break-glass make`.
 fn make(make: &args::Make, output: &mut Output) -> Result<Exit, Failure> {
-    let ring = make.roles.as_deref().map(policy_ring).transpose()?;
-    let trust_domain = match &ring {
-        Some((_, domain)) => domain.clone(),
-        None => make.trust_domain.clone(),
+    let roles = match &make.trust_domain {
+        Some(_) => None,
+        None => files::roles_of(make.roles.as_deref(), &make.key),
+    };
+    let ring = roles.as_deref().map(policy_ring).transpose()?;
+    let trust_domain = match (&make.trust_domain, &ring) {
+        (Some(said), _) => said.clone(),
+        (None, Some((_, domain))) => domain.clone(),
+        (None, None) => return Err(files::no_trust_domain(&make.key)),
     };
     let issued_at = now();
     let payload = BreakGlassPayload {
@@ -117,7 +101,10 @@ fn approve(file: &Path, key_file: &Path, roles: Option<&Path>, output: &mut Outp
             "another person signs it, with their own policy key: sentinel policy break-glass approve FILE --key THEIRS",
         ));
     }
-    let ring = roles.map(policy_ring).transpose()?;
+    let ring = files::roles_of(roles, key_file)
+        .as_deref()
+        .map(policy_ring)
+        .transpose()?;
     counts(ring.as_ref(), key_file, id)?;
     // Nobody signs what no node would open.
     let look = Look::of(&token, peek(file, &token)?, ring.as_ref());

@@ -19,9 +19,7 @@ use crate::output::{Output, Row, say};
 use crate::rows::UNKNOWN;
 use crate::table::Cell;
 
-/// A bundle to begin with.
-pub const STARTER: &str = include_str!("starter.yaml");
-/// Cases for it.
+/// Cases for the bundle to begin with.
 pub const STARTER_CASES: &str = include_str!("starter-cases.yaml");
 
 #[derive(Serialize)]
@@ -65,7 +63,7 @@ pub fn init(init: &Init, output: &mut Output) -> Result<Exit, Failure> {
         ..Parcel::default()
     };
     files::write_new(&roles, &parcel.encode(), 0o644)?;
-    files::write_new(&init.bundle, STARTER.as_bytes(), 0o644)?;
+    files::write_new(&init.bundle, policy::STARTER_BUNDLE.as_bytes(), 0o644)?;
     files::write_new(&cases, STARTER_CASES.as_bytes(), 0o644)?;
     let made = Made {
         bundle: init.bundle.clone(),
@@ -208,11 +206,28 @@ pub fn newest(file: &Path, parcel: &Parcel) -> Result<Roles, Failure> {
     })
 }
 
+/// How many keys a role gets, and how many must sign: as many as it has, where nothing else is said.
+fn as_many(rotate: &Rotate, present: &KeyRing) -> Result<(u8, u8), Failure> {
+    let keys = u8::try_from(present.keys.len()).unwrap_or(u8::MAX);
+    let signers = rotate.signers.unwrap_or(keys);
+    let threshold = rotate.threshold.unwrap_or(present.threshold);
+    if rotate.threshold.is_none() && threshold > signers {
+        return Err(Failure::new(
+            Exit::Usage,
+            format!("{threshold} keys must sign today, and --signers {signers} makes fewer"),
+        )
+        .advise("say how many must sign from now on: --threshold N"));
+    }
+    enough(signers, threshold)?;
+    Ok((signers, threshold))
+}
+
 /// `sentinel policy keys rotate ROLE`.
 pub fn rotate(rotate: &Rotate, output: &mut Output) -> Result<Exit, Failure> {
-    enough(rotate.signers, rotate.threshold)?;
     let mut parcel = files::parcel(&rotate.roles)?;
     let present = newest(&rotate.roles, &parcel)?;
+    let role = RoleName::from(rotate.role);
+    let (signers, threshold) = as_many(rotate, &present.role(role).ring)?;
     let old: Vec<SigningKey> = rotate
         .root_key
         .iter()
@@ -221,19 +236,21 @@ pub fn rotate(rotate: &Rotate, output: &mut Output) -> Result<Exit, Failure> {
     for (key, file) in old.iter().zip(&rotate.root_key) {
         if !present.root.ring.keys.contains(key.verifying_key().as_bytes()) {
             let happened = format!("`{}` is no root key of document {}", file.display(), present.version);
-            return Err(Failure::new(Exit::Usage, happened).advise("sentinel policy keys list shows which keys count"));
+            return Err(Failure::new(Exit::Usage, happened).advise(format!(
+                "see which keys count: sentinel policy keys list {}",
+                rotate.roles.display()
+            )));
         }
     }
     files::private_folder(&rotate.keys)?;
-    let role = RoleName::from(rotate.role);
     let version = present.version.saturating_add(1);
-    let new = NewKeys::make(&rotate.keys, &format!("{}-v{version}", role.name()), rotate.signers)?;
+    let new = NewKeys::make(&rotate.keys, &format!("{}-v{version}", role.name()), signers)?;
     let mut next = Roles {
         version,
         issued_at: now(),
         ..present.clone()
     };
-    let changed = new.role(rotate.threshold, rotate.until);
+    let changed = new.role(threshold, rotate.until);
     match role {
         RoleName::Root => next.root = changed,
         RoleName::Policy => next.policy = changed,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use wire::api::{CheckView, List, NodeState, NodeView, PublishView, RolesView};
+use wire::api::{CheckView, List, NodeState, NodeView, PolicyView, PublishView, RolesView};
 use wire::bundle::BundleRef;
 
 use super::files::{self, Given};
@@ -14,7 +14,7 @@ use super::offline::checked;
 use crate::args::WaitFor;
 use crate::client::Client;
 use crate::failure::{Exit, Failure};
-use crate::output::{Output, say};
+use crate::output::{Output, few, say};
 use crate::session::Session;
 
 /// How long publishing waits when `--timeout` does not say: a bundle reaches a connected node within a second.
@@ -29,10 +29,57 @@ const NO_BEACONS: &str = "the hub has no key of its beacon role, so that the pol
 const NO_BUNDLES: &str = "the hub signs no bundles itself: publish signed ones (sentinel policy sign); or, where one signature is \
                           enough, put the key into the hub's pki folder as policy*.key, and publish the document once more";
 
-/// `sentinel policy publish FILE`. Ends `timed out` when a node that was waited for does not have it in time.
-pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
+/// `sentinel policy publish FILE`, or without a file the bundle to begin with. Ends `timed out` when a node that was waited for does
+/// not have it in time.
+pub async fn publish(
+    session: &Session,
+    file: Option<&Path>,
+    wait: WaitFor,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     let hub = session.hub()?;
-    let published: PublishView = match files::given(file)? {
+    let given = match file {
+        Some(file) => files::given(file)?,
+        None => Given::Text(policy::STARTER_BUNDLE.as_bytes().to_vec()),
+    };
+    send(
+        session,
+        &hub,
+        given,
+        file.unwrap_or(Path::new("starter.yaml")),
+        wait,
+        output,
+    )
+    .await
+}
+
+/// `sentinel policy rollback GENERATION`: the earlier text under a new, higher generation, which is what nodes take.
+pub async fn rollback(session: &Session, generation: u64, wait: WaitFor, output: &mut Output) -> Result<Exit, Failure> {
+    let hub = session.hub()?;
+    let all: List<PolicyView> = hub.get("/policies").await?;
+    let known = || -> Vec<String> { all.items.iter().map(|policy| policy.generation.to_string()).collect() };
+    let Some(earlier) = all.items.iter().find(|policy| policy.generation.0 == generation) else {
+        let happened = format!("there is no generation {generation}; the hub has {}", few(&known()));
+        return Err(Failure::new(Exit::NotFound, happened).advise("see them: sentinel get policies"));
+    };
+    if earlier.active {
+        let happened = format!("generation {generation} is the active one");
+        return Err(Failure::new(Exit::Conflict, happened));
+    }
+    let text = earlier.text.clone().into_bytes();
+    let name = format!("generation-{generation}.yaml");
+    send(session, &hub, Given::Text(text), Path::new(&name), wait, output).await
+}
+
+async fn send(
+    session: &Session,
+    hub: &Client,
+    given: Given,
+    file: &Path,
+    wait: WaitFor,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let published: PublishView = match given {
         Given::Text(text) => {
             let view: CheckView = hub.post_text("/policies/check", text.clone()).await?;
             if !view.ok {
@@ -65,7 +112,7 @@ pub async fn publish(session: &Session, file: &Path, wait: WaitFor, output: &mut
         )
     })?;
     let deadline = Instant::now() + session.timeout.unwrap_or(SPREADING);
-    spread(&hub, published.bundle, wait, deadline).await
+    spread(hub, published.bundle, wait, deadline).await
 }
 
 /// How far a bundle has come.
@@ -88,8 +135,13 @@ async fn spread(hub: &Client, bundle: BundleRef, wait: WaitFor, deadline: Instan
         let spread = look(hub, bundle, wait).await?;
         bar.set_length(spread.total);
         bar.set_position(spread.have);
-        bar.set_message(spread.late.join(", "));
+        bar.set_message(few(&spread.late));
         let done = spread.late.is_empty();
+        if spread.total == 0 {
+            bar.finish_and_clear();
+            say("no node has joined yet; each gets it when it does: sentinel token create");
+            return Ok(Exit::Ok);
+        }
         if bar.is_hidden() && told != Some(spread.have) {
             told = Some(spread.have);
             say(&format!("{} of {} nodes have it", spread.have, spread.total));
@@ -138,7 +190,7 @@ fn arrived(bundle: BundleRef, spread: &Spread) -> String {
     );
     match spread.away.as_slice() {
         [] => active,
-        away => format!("{active}; {} will get it", away.join(", ")),
+        away => format!("{active}; {} will get it", few(away)),
     }
 }
 
@@ -150,7 +202,7 @@ fn too_late(bundle: BundleRef, spread: &Spread) -> Failure {
             bundle.generation,
             spread.have,
             spread.total,
-            spread.late.join(", ")
+            few(&spread.late)
         ),
     )
     .still("a node goes on with the bundle that it has, and gets this one by itself when it is back")

@@ -32,7 +32,12 @@ pub fn sign(sign: &Sign, output: &mut Output) -> Result<Exit, Failure> {
     }
     let out = sign.out.clone().unwrap_or(out);
     files::write_parcel(&out, &parcel)?;
-    let view = look(&out, &parcel, None, None)?;
+    // A bundle alone is held against the documents that its key belongs to, as its nodes will.
+    let beside = match parcel.roles.is_empty() {
+        true => sign.key.first().and_then(|key| files::roles_of(None, key)),
+        false => None,
+    };
+    let view = look(&out, &parcel, beside.as_deref(), None)?;
     output.one(&view, &out.display().to_string(), || view.text(&out))?;
     if !view.ok {
         say("not enough yet: the other keys sign with `sentinel policy sign PARCEL --key FILE`");
@@ -43,10 +48,7 @@ pub fn sign(sign: &Sign, output: &mut Output) -> Result<Exit, Failure> {
 fn drafted(sign: &Sign, text: Vec<u8>) -> Result<Parcel, Failure> {
     // Nobody signs what no node would read.
     super::offline::bundle(&sign.file)?;
-    let trust_domain = match &sign.roles {
-        Some(roles) => keys::newest(roles, &files::parcel(roles)?)?.trust_domain,
-        None => sign.trust_domain.clone(),
-    };
+    let trust_domain = trust_domain(sign)?;
     let issued_at = now();
     let seconds = u64::try_from(issued_at.0 / 1_000).unwrap_or(1).max(1);
     let payload = BundlePayload {
@@ -62,6 +64,16 @@ fn drafted(sign: &Sign, text: Vec<u8>) -> Result<Parcel, Failure> {
         }),
         ..Parcel::default()
     })
+}
+
+/// For whom: what was said, else what the role documents say, which agents compare with their own.
+fn trust_domain(sign: &Sign) -> Result<String, Failure> {
+    let first = sign.key.first().map_or(Path::new(""), |key| key.as_path());
+    match (&sign.trust_domain, files::roles_of(sign.roles.as_deref(), first)) {
+        (Some(said), _) => Ok(said.clone()),
+        (None, Some(roles)) => Ok(keys::newest(&roles, &files::parcel(&roles)?)?.trust_domain),
+        (None, None) => Err(files::no_trust_domain(first)),
+    }
 }
 
 /// Signs what this key may sign.
@@ -100,7 +112,7 @@ fn add(parcel: &mut Parcel, sign: &Sign, file: &Path) -> Result<(), Failure> {
                 sign.file.display()
             ),
         )
-        .advise("sentinel policy keys list shows which keys count")),
+        .advise("see which keys count: sentinel policy keys list keys/roles.parcel")),
     }
 }
 

@@ -25,16 +25,7 @@ pub struct Service {
 impl Chroot {
     /// A fresh copy of a release's smallest root.
     pub fn of(release: &str) -> Result<Self, String> {
-        let pristine = super::roots().join(release);
-        if !pristine.join("complete").is_file() {
-            drop(fs::remove_dir_all(&pristine));
-            make(&super::roots())?;
-            run(command("debootstrap")
-                .args(["--variant=minbase", release])
-                .arg(&pristine)
-                .stdout(Stdio::null()))?;
-            fs::write(pristine.join("complete"), "").map_err(|cause| format!("cannot write: {cause}"))?;
-        }
+        let pristine = pristine(release)?;
         let folder = super::roots().join(format!("{release}-test"));
         drop(fs::remove_dir_all(&folder));
         run(command("cp").args(["-a", "--reflink=auto"]).arg(&pristine).arg(&folder))?;
@@ -191,6 +182,21 @@ impl Drop for Service {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// A release's smallest root as debootstrap makes it, made if it is not there yet: to be read only.
+pub fn pristine(release: &str) -> Result<PathBuf, String> {
+    let folder = super::roots().join(release);
+    if !folder.join("complete").is_file() {
+        drop(fs::remove_dir_all(&folder));
+        make(&super::roots())?;
+        run(command("debootstrap")
+            .args(["--variant=minbase", release])
+            .arg(&folder)
+            .stdout(Stdio::null()))?;
+        fs::write(folder.join("complete"), "").map_err(|cause| format!("cannot write: {cause}"))?;
+    }
+    Ok(folder)
 }
 
 fn finished(mut shell: Command) -> Result<String, String> {

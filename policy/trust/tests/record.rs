@@ -1,6 +1,6 @@
 //! Stories of brains and their tiers, and what holds for every story.
 
-use policy_trust::{Censored, Ledger, MOST_OPEN, Prediction, Refused, Seen, Tier, Told, Why};
+use policy_trust::{Censored, Record, Seen, Tier, Why};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -22,18 +22,18 @@ fn an_honest_brain_with_skill_rises_one_tier_at_a_time() {
 #[test]
 fn a_brain_that_claims_too_much_falls_to_the_lowest_tier_at_once() {
     let mut story = Story::new();
-    story.ledger.grant("augur", "power_cap", Tier::T3, "anna", 0);
+    story.record.grant(Tier::T3, "anna", 0);
     let fell =
         (0..40).find_map(|round| story.tell(9_000, if round % 5 < 3 { Seen::CameTrue } else { Seen::Failed }, false));
     let change = fell.expect("forty outcomes are enough");
     assert_eq!((change.from, change.to), (Tier::T3, Tier::T0));
-    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 20.0 && outcomes < 40));
+    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 40.0 && outcomes < 40));
 }
 
 #[test]
 fn two_harmful_actions_in_a_day_cost_one_tier_and_two_in_a_month_do_not() {
     let mut story = Story::new();
-    story.ledger.grant("augur", "power_cap", Tier::T2, "anna", 0);
+    story.record.grant(Tier::T2, "anna", 0);
     story.tell(5_000, Seen::CameTrue, true);
     story.now_ms += 30 * 24 * HOUR_MS;
     story.tell(5_000, Seen::CameTrue, true);
@@ -65,105 +65,11 @@ fn what_our_own_action_prevented_is_neither_hit_nor_miss() {
     for _ in 0..100 {
         story.tell(9_900, Seen::Censored(Censored::ByAction), false);
     }
-    let standing = story
-        .ledger
-        .standing("augur", "power_cap", story.now_ms)
-        .expect("it predicted");
+    let standing = story.record.standing(story.now_ms);
     assert_eq!(
         (standing.scores, standing.censored, standing.evidence_over),
         (None, 100, 1.0)
     );
-}
-
-#[test]
-fn an_outcome_told_twice_counts_once_and_one_without_prediction_for_nothing() {
-    let mut story = Story::new();
-    story.tell(9_000, Seen::Failed, false);
-    let before = story.ledger.clone();
-    assert_eq!(
-        story.ledger.outcome("p1", Seen::Failed, false, story.now_ms),
-        Told::Again
-    );
-    assert_eq!(
-        story.ledger.outcome("p2", Seen::Failed, false, story.now_ms),
-        Told::Unknown
-    );
-    let again = story.ledger.predicted(story.prediction("p1", 9_000), story.now_ms);
-    assert_eq!(again, Err(Refused::Twice { id: "p1".to_owned() }));
-    assert_eq!(story.ledger, before);
-}
-
-#[test]
-fn outcomes_that_never_come_are_lost_after_three_horizons_and_counted() {
-    let mut story = Story::new();
-    for id in 0..60 {
-        let prediction = story.prediction(&format!("open{id}"), 9_000);
-        story.ledger.predicted(prediction, 0).expect("a new id");
-    }
-    assert_eq!(story.ledger.due_ms(), Some(180_000));
-    assert!(story.ledger.expire(179_999).is_empty());
-    assert_eq!(story.ledger.expire(180_000).len(), 60);
-    let standing = story
-        .ledger
-        .standing("augur", "power_cap", 180_000)
-        .expect("it predicted");
-    assert!(standing.lost == 60 && standing.loses_too_many);
-    assert_eq!(
-        story.ledger.outcome("open0", Seen::CameTrue, false, 200_000),
-        Told::Unknown
-    );
-}
-
-#[test]
-fn a_flooding_brain_is_refused_and_others_are_not() {
-    let mut story = Story::new();
-    for id in 0..MOST_OPEN {
-        let prediction = story.prediction(&format!("open{id}"), 9_000);
-        story.ledger.predicted(prediction, 0).expect("there is room");
-    }
-    let more = story.prediction("more", 9_000);
-    assert_eq!(
-        story.ledger.predicted(more.clone(), 0),
-        Err(Refused::Flood {
-            brain: "augur".to_owned()
-        })
-    );
-    let other = Prediction {
-        brain: "other".to_owned(),
-        ..more
-    };
-    assert_eq!(story.ledger.predicted(other, 0), Ok(None));
-}
-
-#[test]
-fn names_and_claims_out_of_bounds_are_refused_by_name() {
-    let story = Story::new();
-    let refuse = |prediction| {
-        Ledger::default()
-            .predicted(prediction, 0)
-            .expect_err("out of bounds")
-            .to_string()
-    };
-    let good = story.prediction("p", 9_000);
-    assert_eq!(
-        refuse(Prediction {
-            id: String::new(),
-            ..good.clone()
-        }),
-        "id has 0 bytes, it takes 1 to 128"
-    );
-    assert_eq!(
-        refuse(Prediction {
-            verb: "v".repeat(129),
-            ..good.clone()
-        }),
-        "verb has 129 bytes, it takes 1 to 128"
-    );
-    let sure = Prediction {
-        claim_bp: 10_001,
-        ..good
-    };
-    assert_eq!(refuse(sure), "claim 10001 is more than 10000 hundredths of a percent");
 }
 
 #[test]
@@ -194,7 +100,7 @@ fn scores_agree_with_numbers_worked_out_by_hand() {
         (2_000, Seen::Failed),
         (2_000, Seen::Failed),
     ] {
-        story.tell_at_once(claim_bp, seen);
+        story.take(claim_bp, seen, false);
     }
     let scores = story.scores();
     // (0.04 + 0.64 + 0.04 + 0.04) / 4, against a base rate of a quarter.
@@ -221,7 +127,7 @@ proptest! {
             prop_assert!(story.tier() <= before.above().unwrap_or(before), "more than one step up");
             let worth = story.calibrated(claim_bp);
             prop_assert!((0.0..=1.0).contains(&worth.at_least) && worth.at_least <= worth.chance && worth.chance <= 1.0, "{worth:?}");
-            let standing = story.ledger.standing("augur", "power_cap", story.now_ms).expect("it predicted");
+            let standing = story.record.standing(story.now_ms);
             prop_assert!(standing.changes.len() <= 16);
             if let Some(scores) = standing.scores {
                 prop_assert!((0.0..=1.0).contains(&scores.brier) && scores.log_loss.is_finite());
@@ -229,37 +135,25 @@ proptest! {
                 prop_assert!(scores.bins.len() <= 10 && (0.0..=1.0).contains(&scores.calibration_error));
             }
         }
-        let bytes = postcard::to_allocvec(&story.ledger).expect("plain data");
-        let read: Ledger = postcard::from_bytes(&bytes).expect("the bytes just written");
-        prop_assert!(read == story.ledger, "the stored ledger is another one");
+        let bytes = postcard::to_allocvec(&story.record).expect("plain data");
+        prop_assert!(bytes.len() < 16 * 1024, "{} bytes", bytes.len());
+        let read: Record = postcard::from_bytes(&bytes).expect("the bytes just written");
+        prop_assert!(read == story.record, "the stored record is another one");
     }
 }
 
 struct Story {
-    ledger: Ledger,
+    record: Record,
     now_ms: u64,
-    count: u32,
     model: String,
 }
 
 impl Story {
     fn new() -> Self {
         Self {
-            ledger: Ledger::default(),
+            record: Record::new("1", 0),
             now_ms: 0,
-            count: 0,
             model: "1".to_owned(),
-        }
-    }
-
-    fn prediction(&self, id: &str, claim_bp: u16) -> Prediction {
-        Prediction {
-            id: id.to_owned(),
-            brain: "augur".to_owned(),
-            model: self.model.clone(),
-            verb: "power_cap".to_owned(),
-            claim_bp,
-            horizon_ms: 60_000,
         }
     }
 
@@ -269,20 +163,9 @@ impl Story {
         self.take(claim_bp, seen, harmful)
     }
 
-    fn tell_at_once(&mut self, claim_bp: u16, seen: Seen) {
-        self.take(claim_bp, seen, false);
-    }
-
     fn take(&mut self, claim_bp: u16, seen: Seen, harmful: bool) -> Option<policy_trust::Change> {
-        self.count += 1;
-        let id = format!("p{}", self.count);
-        self.ledger
-            .predicted(self.prediction(&id, claim_bp), self.now_ms)
-            .expect("a new id");
-        match self.ledger.outcome(&id, seen, harmful, self.now_ms) {
-            Told::Joined { change, .. } => change,
-            told => panic!("{told:?}"),
-        }
+        self.record.predicted(&self.model, self.now_ms);
+        self.record.outcome(claim_bp, seen, harmful, self.now_ms)
     }
 
     /// Claims of 95 % and 5 % in turn, each true 19 times in 20.
@@ -297,17 +180,15 @@ impl Story {
     }
 
     fn tier(&self) -> Tier {
-        self.ledger.tier("augur", "power_cap")
+        self.record.tier()
     }
 
     fn scores(&self) -> policy_trust::Scores {
-        let standing = self.ledger.standing("augur", "power_cap", self.now_ms);
-        standing
-            .and_then(|standing| standing.scores)
-            .expect("there are outcomes")
+        let standing = self.record.standing(self.now_ms);
+        standing.scores.expect("there are outcomes")
     }
 
     fn calibrated(&self, claim_bp: u16) -> policy_trust::Calibrated {
-        self.ledger.calibrated("augur", "power_cap", claim_bp, self.now_ms)
+        self.record.calibrated(claim_bp, self.now_ms)
     }
 }

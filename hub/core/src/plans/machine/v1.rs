@@ -1,0 +1,111 @@
+//! Plans as version 1 of their documents had them: before steps kept how their targets were.
+
+use serde::{Deserialize, Serialize};
+
+use super::*;
+
+#[derive(Serialize, Deserialize)]
+struct Step1 {
+    execution: Execution,
+    command: Option<CommandId>,
+    undo_command: Option<CommandId>,
+    decision: Option<DecisionId>,
+    before: Option<i64>,
+    observed: Option<Observation>,
+    detail: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record1 {
+    plan: Plan,
+    state: PlanState,
+    since: Wall,
+    detail: String,
+    steps: Vec<Step1>,
+    approved_by: Vec<String>,
+    approvals_needed: u32,
+    retry_of: Option<PlanId>,
+    ends: Mono,
+    deadline: Option<Mono>,
+    wake: Option<Mono>,
+    judged: Option<Judged>,
+    current: u16,
+    leases: u8,
+    revision: u64,
+}
+
+/// Reads one; `None` for bytes that are none.
+pub(super) fn read(bytes: &[u8]) -> Option<PlanRecord> {
+    let record: Record1 = wire::codec::decode(bytes).ok()?;
+    let step = |step: Step1| StepRecord {
+        execution: step.execution,
+        command: step.command,
+        undo_command: step.undo_command,
+        decision: step.decision,
+        before: step.before,
+        observed: step.observed,
+        detail: step.detail,
+        was: None,
+    };
+    Some(PlanRecord {
+        plan: record.plan,
+        state: record.state,
+        since: record.since,
+        detail: record.detail,
+        steps: record.steps.into_iter().map(step).collect(),
+        approved_by: record.approved_by,
+        approvals_needed: record.approvals_needed,
+        retry_of: record.retry_of,
+        ends: record.ends,
+        deadline: record.deadline,
+        wake: record.wake,
+        judged: record.judged,
+        current: record.current,
+        leases: record.leases,
+        revision: record.revision,
+        called_off: false,
+        interfered: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::two_steps;
+    use super::*;
+
+    #[test]
+    fn plans_of_version_1_are_read() {
+        let now = Now {
+            mono: Mono(1_000_000),
+            wall: Wall(1_795_521_667_250),
+        };
+        let record = PlanRecord::new(two_steps(true), None, now);
+        let of = |step: &StepRecord| Step1 {
+            execution: step.execution.clone(),
+            command: step.command,
+            undo_command: step.undo_command,
+            decision: step.decision.clone(),
+            before: step.before,
+            observed: step.observed,
+            detail: step.detail.clone(),
+        };
+        let before = Record1 {
+            plan: record.plan.clone(),
+            state: record.state,
+            since: record.since,
+            detail: record.detail.clone(),
+            steps: record.steps.iter().map(of).collect(),
+            approved_by: Vec::new(),
+            approvals_needed: 0,
+            retry_of: None,
+            ends: record.ends,
+            deadline: record.deadline,
+            wake: None,
+            judged: None,
+            current: 0,
+            leases: 0,
+            revision: record.revision,
+        };
+        assert_eq!(PlanRecord::of_version_1(&wire::codec::encode(&before)), Some(record));
+    }
+}
