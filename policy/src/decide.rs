@@ -1,7 +1,7 @@
 //! Decides actions of any kind in a stream: what `sentinel policy decide` runs, and the fast way to ask what a bundle would say.
 //!
-//! One [`Decider`] carries the rules' state forward from question to question. The comparisons are those of `judge.rs`, made by the
-//! same code; here nothing is journaled and an action is taken as carried out as soon as it may run.
+//! One [`Decider`] carries the rules' state forward from question to question. The evaluation is that of `walk.rs`, as for an agent's
+//! decision; here nothing is journaled and an action is taken as carried out as soon as it may run.
 //!
 //! Invariants: asking allocates nothing ([`Decider::ask`]); only what runs is counted; a shadow rule counts what it would have
 //! let run. Read next: `jsonl.rs` (lines in, lines out).
@@ -18,11 +18,10 @@ use crate::bundle::Bundle;
 use crate::counters::{Counters, NODE};
 use crate::engine::REFLEX_WINDOW_MS;
 use crate::flights::{Flights, RuleSet};
-use crate::glass::{Glass, lift};
-use crate::kind::freeze::{Opening, opening};
-use crate::kind::threshold::as_number;
+use crate::glass::Glass;
 use crate::ledger::{Known, Numbers, TurnOf, World};
 use crate::rule::{Asked, Details, Finding, Mode, Rule, Source};
+use crate::walk::{AUTHORITY, Case, Facts, PERMITS, REFLEXES, Tally, Who};
 
 /// Who asks for what, of a [`Decider`].
 #[derive(Debug, Clone, Copy)]
@@ -58,10 +57,6 @@ pub struct Answer {
 
 /// Most devices of which is remembered that a reflex of theirs is in force.
 const MAX_ENGAGED: usize = 131_072;
-/// Parts of comparisons that no rule makes.
-pub(crate) const PERMIT: u8 = 0;
-pub(crate) const AUTHORITY: u8 = 1;
-pub(crate) const REFLEXES: u8 = 2;
 
 /// No stretch of time.
 const NEVER: (i64, i64) = (i64::MAX, i64::MIN);
@@ -73,7 +68,6 @@ pub(crate) struct Entry {
     sources: u8,
     /// Nothing but kind, class and source decides whether it applies.
     is_plain: bool,
-    is_shadow: bool,
 }
 
 /// What is tried out, to be taken back.
@@ -135,7 +129,6 @@ impl Decider {
                         index: u16::try_from(index).ok()?,
                         sources: rule.selector.source_bits(),
                         is_plain: rule.is_plain(),
-                        is_shadow: rule.mode == Mode::Shadow,
                     })
                 })
                 .collect()
@@ -260,38 +253,49 @@ impl Decider {
     /// The same, with observed numbers from elsewhere, by place of the rule.
     pub(crate) fn answer_with<'n>(&self, asked: &Asked<'_>, observed: impl Fn(usize) -> &'n Numbers) -> Answer {
         let mut tally = Tally::default();
-        self.hear_with(asked, observed, |rule, finding| tally.count(rule, &finding));
+        self.hear_with(&self.bundle, asked, observed, |who, _, finding| {
+            tally.count(who, &finding)
+        });
         tally.answer(asked.amount)
     }
 
-    /// Every comparison that need not pass, in the order of the bundle; built-in ones have no rule.
-    pub(crate) fn hear(&self, asked: &Asked<'_>, push: impl FnMut(Option<&Entry>, Finding)) {
-        self.hear_with(asked, |place| &self.looked_up[place], push);
+    /// Every comparison that need not pass, in the order of the bundle, which is this one's own.
+    pub(crate) fn hear<'b>(
+        &self,
+        bundle: &'b Bundle,
+        asked: &Asked<'_>,
+        sink: impl FnMut(Who<'b>, &Asked<'_>, Finding),
+    ) {
+        self.hear_with(bundle, asked, |place| &self.looked_up[place], sink);
     }
 
-    fn hear_with<'n>(
+    fn hear_with<'b, 'n>(
         &self,
+        bundle: &'b Bundle,
         asked: &Asked<'_>,
         observed: impl Fn(usize) -> &'n Numbers,
-        mut push: impl FnMut(Option<&Entry>, Finding),
+        mut sink: impl FnMut(Who<'b>, &Asked<'_>, Finding),
     ) {
-        if !self.bundle.permits(asked) {
-            let finding = Finding::pass(PERMIT, "=", Some(0), Some(1), Unit::Flag);
-            push(None, finding.fails(Verdict::Deny, None));
-        }
-        self.hear_authority(asked, &mut push);
-        self.hear_reflexes(asked, &mut push);
-        let world = World {
-            known: &self.known,
-            flights: &self.flights,
-            present: self.present,
-            readings: None,
-            indicators: None,
-            meters: None,
-            power_limits_mw: None,
-            turn: TurnOf::NotNeeded,
-            now: asked.now.mono,
+        let case = Case {
+            bundle,
+            asked: *asked,
+            policy_age_ms: self.policy_age_ms,
+            is_glass_open: self.glass.as_ref().is_some_and(|glass| glass.covers(asked).is_some()),
         };
+        let live = Live {
+            decider: self,
+            observed,
+        };
+        let authority = case.authority();
+        if !authority.holds {
+            sink(Who::Named(AUTHORITY), asked, authority);
+        }
+        if let Some(finding) = case.permit() {
+            sink(Who::Named(PERMITS), asked, finding);
+        }
+        if let Some(finding) = self.reflexes_of(&case) {
+            sink(Who::Named(REFLEXES), asked, finding);
+        }
         let source = 1u8 << asked.source as u8;
         // By reference and in one loop: entries that are packed into an iterator's tuple cost more than most rules.
         for entry in &self.by_kind[asked.kind] {
@@ -299,43 +303,14 @@ impl Decider {
             if entry.sources & source == 0 || self.idle[place] || self.is_quiet(place, asked) {
                 continue;
             }
-            let rule = self.rule(entry);
+            let rule = &bundle.rules[place];
             if (!entry.is_plain || asked.is_undo) && !rule.applies(asked) {
                 continue;
             }
-            let counted;
-            let numbers = if rule.kind.is_looked_up() {
-                let numbers = observed(place);
-                if self.counters[place].is_empty() {
-                    numbers
-                } else {
-                    let mut both = *numbers;
-                    rule.kind.recall(&self.counters[place], asked, &mut both);
-                    counted = both;
-                    &counted
+            case.rule((place, rule), asked, &live, &mut |who, asked, finding| {
+                if !finding.holds || finding.bounds.is_some() {
+                    sink(who, asked, finding);
                 }
-            } else {
-                counted = rule.kind.gather(&self.counters[place], &world, asked);
-                &counted
-            };
-            let opening = match rule.kind.is_maintenance() {
-                true => opening(&self.bundle.rules, rule.mode, asked),
-                false => Opening::default(),
-            };
-            rule.kind.assess(asked, numbers, &opening, &mut |finding| {
-                if finding.holds && finding.bounds.is_none() {
-                    return;
-                }
-                let weighed = rule.weigh(finding, asked);
-                let is_lifted = self.glass.is_some() && self.is_open_for(asked);
-                push(
-                    Some(entry),
-                    if is_lifted {
-                        lift(weighed, rule.kind.is_freeze())
-                    } else {
-                        weighed
-                    },
-                );
             });
         }
     }
@@ -354,67 +329,48 @@ impl Decider {
             && needs.saturating_add(error) <= until.saturating_sub(now)
     }
 
-    /// Whether a break-glass token is open for this action.
-    fn is_open_for(&self, asked: &Asked<'_>) -> bool {
-        self.glass.as_ref().is_some_and(|glass| glass.covers(asked).is_some())
-    }
-
-    fn hear_authority(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {
-        let ladder = &self.bundle.ladder;
-        let info = asked.info();
-        let limit = if info.protective {
-            ladder.protective_for_ms
-        } else if info.reversible && !info.disruptive {
-            ladder.reversible_for_ms
-        } else {
-            ladder.full_for_ms
-        };
-        if self.policy_age_ms >= limit {
-            let (age, limit) = (as_number(self.policy_age_ms), as_number(limit));
-            let finding = Finding::pass(AUTHORITY, "<", Some(age), Some(limit), Unit::Milliseconds);
-            push(None, finding.fails(Verdict::Deny, None));
-        }
-    }
-
-    fn rule(&self, entry: &Entry) -> &Rule {
-        &self.bundle.rules[usize::from(entry.index)]
-    }
-
-    /// Beyond their limit reflexes are not repeated that are in force already.
-    fn hear_reflexes(&self, asked: &Asked<'_>, push: &mut impl FnMut(Option<&Entry>, Finding)) {
+    /// What the limit on safety reflexes says.
+    fn reflexes_of(&self, case: &Case<'_, '_>) -> Option<Finding> {
+        let asked = &case.asked;
         if !asked.is_reflex() {
-            return;
+            return None;
         }
         let limit = self.bundle.reflexes_per_hour;
-        let (count, free_in) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
-        if count < limit {
-            return;
-        }
+        let (count, free_in_ms) = self.reflexes.window(NODE, asked.now.mono, REFLEX_WINDOW_MS, limit);
         let of_kind = self.engaged.get(&(asked.kind as u8));
         let engaged = of_kind.and_then(|engaged| engaged.get(asked.target));
         let is_in_force = engaged.is_some_and(|engaged| match (asked.amount, engaged) {
             (Some((wanted, _)), Some(engaged)) => wanted >= *engaged,
             _ => true,
         });
-        let (count, limit) = (i64::from(count), i64::from(limit));
-        let finding = Finding::pass(REFLEXES, "<", Some(count), Some(limit), Unit::Count);
-        push(
-            None,
-            match is_in_force {
-                true => finding.fails(Verdict::Hold, free_in),
-                false => finding.fails(Verdict::Allow, None),
-            },
-        );
+        case.reflexes(i64::from(count), free_in_ms, is_in_force)
+    }
+
+    fn world(&self, now: Now) -> World<'_> {
+        World {
+            known: &self.known,
+            flights: &self.flights,
+            present: self.present,
+            readings: None,
+            indicators: None,
+            meters: None,
+            power_limits_mw: None,
+            turn: TurnOf::NotNeeded,
+            now: now.mono,
+        }
     }
 
     /// Counts an action that runs; `ended` says that it is over at once, else it stays under way until [`Decider::end`].
     pub(crate) fn settle(&mut self, asked: &Asked<'_>, ended: bool) {
         let bundle = self.bundle.clone();
         let mut counted_by = RuleSet::ALL;
-        self.hear(asked, |rule, finding| {
-            if let Some(entry) = rule.filter(|entry| entry.is_shadow && !finding.verdict.runs()) {
+        self.hear(&bundle, asked, |who, _, finding| {
+            if let Who::Rule(place, rule) = who
+                && rule.mode == Mode::Shadow
+                && !finding.verdict.runs()
+            {
                 // A shadow rule counts what it would have let run.
-                counted_by.remove(usize::from(entry.index));
+                counted_by.remove(place);
             }
         });
         for Entry { index, .. } in &self.by_kind[asked.kind] {
@@ -521,70 +477,27 @@ impl Decider {
     }
 }
 
-/// What all comparisons come to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tally {
-    verdict: Verdict,
-    rule: Option<u16>,
-    observed: Option<i64>,
-    limit: Option<i64>,
-    retry_after_ms: Option<u64>,
-    /// A refusal that time alone does not lift.
-    is_final: bool,
-    bounds: (i64, i64),
+/// The numbers that a decider has at the moment.
+struct Live<'d, O> {
+    decider: &'d Decider,
+    /// Observed numbers, by place of the rule.
+    observed: O,
 }
 
-impl Default for Tally {
-    fn default() -> Self {
-        Self {
-            verdict: Verdict::Allow,
-            rule: None,
-            observed: None,
-            limit: None,
-            retry_after_ms: None,
-            is_final: false,
-            bounds: (i64::MIN, i64::MAX),
+impl<'n, O: Fn(usize) -> &'n Numbers> Facts for Live<'_, O> {
+    #[inline]
+    fn lend(&self, place: usize, rule: &Rule, asked: &Asked<'_>, to: impl FnOnce(&Numbers)) {
+        let decider = self.decider;
+        let counters = &decider.counters[place];
+        if !rule.kind.is_looked_up() {
+            return to(&rule.kind.gather(counters, &decider.world(asked.now), asked));
         }
-    }
-}
-
-impl Tally {
-    /// Lets one comparison count, unless its rule is only tried out.
-    pub fn count(&mut self, rule: Option<&Entry>, finding: &Finding) {
-        if rule.is_some_and(|entry| entry.is_shadow) {
-            return;
+        let numbers = (self.observed)(place);
+        if counters.is_empty() {
+            return to(numbers);
         }
-        if let Some((low, high)) = finding.bounds
-            && (finding.holds || finding.verdict != Verdict::Allow)
-        {
-            self.bounds = (self.bounds.0.max(low), self.bounds.1.min(high));
-        }
-        if finding.verdict > self.verdict {
-            self.verdict = finding.verdict;
-            self.rule = rule.map(|entry| entry.index);
-            self.observed = finding.observed;
-            self.limit = finding.limit;
-        }
-        if !finding.verdict.runs() {
-            self.retry_after_ms = self.retry_after_ms.max(finding.retry_after_ms);
-            self.is_final |= finding.retry_after_ms.is_none();
-        }
-    }
-
-    /// The answer for an action of this number.
-    pub fn answer(&self, amount: Option<(i64, Unit)>) -> Answer {
-        let clamp = amount.filter(|_| self.verdict == Verdict::Clamp && self.bounds.0 <= self.bounds.1);
-        Answer {
-            verdict: match (self.verdict, clamp) {
-                // Rules that leave no common value deny.
-                (Verdict::Clamp, None) => Verdict::Deny,
-                (verdict, _) => verdict,
-            },
-            rule: self.rule,
-            observed: self.observed,
-            limit: self.limit,
-            retry_after_ms: self.retry_after_ms.filter(|_| !self.is_final),
-            clamp: clamp.map(|(value, _)| value.clamp(self.bounds.0, self.bounds.1)),
-        }
+        let mut both = *numbers;
+        rule.kind.recall(counters, asked, &mut both);
+        to(&both);
     }
 }

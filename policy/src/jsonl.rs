@@ -27,13 +27,14 @@ use serde_json::{Map, Value, json};
 use wire::{Mono, Now, Wall};
 
 use crate::actions::{KINDS, amount_unit, kind_index};
-use crate::decide::{AUTHORITY, Decider, PERMIT, Tally};
+use crate::decide::Decider;
 use crate::glass::{BREAK_GLASS, Glass};
 use crate::kind::freeze::{VALID_FOR_MS, until_held};
 use crate::kind::threshold::as_number;
-use crate::rule::{Asked, Details, Finding, Mode, Source};
+use crate::rule::{Asked, Details, Finding, Source};
 use crate::text::units;
 use crate::text::{did_you_mean, without_mark};
+use crate::walk::{AUTHORITY, PERMITS, Tally, Who};
 
 /// Longest line that is read.
 const MAX_LINE_BYTES: usize = 256 * 1024;
@@ -181,6 +182,7 @@ impl Decider {
                 ..request.asked(target, now)
             })
             .collect();
+        let bundle = self.bundle.clone();
         let mut tally = Tally::default();
         let (mut determining, mut shadow) = (Vec::new(), Vec::new());
         // Alone it is judged before anything is counted; several are judged each as if those before it ran.
@@ -189,8 +191,14 @@ impl Decider {
             self.try_out();
         }
         for (index, one) in asked.iter().enumerate() {
-            self.hear(one, |entry, finding| tally.count(entry, &finding));
-            self.list(one, &mut determining, &mut shadow);
+            self.list_glass(one, &mut determining);
+            self.hear(&bundle, one, |who, asked, finding| {
+                tally.count(who, &finding);
+                if !finding.holds {
+                    let list = if who.is_shadow() { &mut shadow } else { &mut determining };
+                    list.push(written(who, asked, &finding));
+                }
+            });
             if index + 1 < asked.len() {
                 self.settle(one, !line.under_way);
             }
@@ -221,34 +229,31 @@ impl Decider {
         })
     }
 
-    /// Every comparison that did not pass.
-    fn list(&self, asked: &Asked<'_>, determining: &mut Vec<Value>, shadow: &mut Vec<Value>) {
-        let bundle = self.bundle.clone();
+    /// An open break-glass token, and who opened it.
+    fn list_glass(&self, asked: &Asked<'_>, determining: &mut Vec<Value>) {
         if let Some((who, left_ms)) = self.glass.as_ref().and_then(|glass| glass.covers(asked)) {
             let finding = Finding::pass(0, ">", Some(left_ms), Some(0), wire::Unit::Milliseconds);
             let what = format!("break-glass of {who}");
             determining.push(entry(BREAK_GLASS, BREAK_GLASS, &what, &finding));
         }
-        self.hear(asked, |index, finding| {
-            if finding.holds {
-                return;
-            }
-            let Some(rule) = index.map(|entry| &bundle.rules[usize::from(entry.index)]) else {
-                let (id, what) = match finding.part {
-                    PERMIT => ("permits", "permit for this kind"),
-                    AUTHORITY => ("authority", "age of the policy"),
-                    _ => ("reflexes", "safety reflexes of this node in 1 h"),
-                };
-                return determining.push(entry(id, id, what, &finding));
-            };
+    }
+}
+
+/// A comparison that did not pass.
+fn written(who: Who<'_>, asked: &Asked<'_>, finding: &Finding) -> Value {
+    match who {
+        Who::Rule(_, rule) => {
             let what = rule.kind.what(finding.part, asked);
-            let list = if rule.mode == Mode::Shadow {
-                &mut *shadow
-            } else {
-                &mut *determining
+            entry(&rule.id, rule.kind.name(), &what, finding)
+        }
+        Who::Named(id) => {
+            let what = match id {
+                PERMITS => "permit for this kind",
+                AUTHORITY => "age of the policy",
+                _ => "safety reflexes of this node in 1 h",
             };
-            list.push(entry(&rule.id, rule.kind.name(), &what, &finding));
-        });
+            entry(id, id, what, finding)
+        }
     }
 }
 

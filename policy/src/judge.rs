@@ -3,12 +3,13 @@
 //! All rules are evaluated and the worst verdict wins: Deny > RequireApproval > Hold > Clamp > Allow. Clamps intersect. The trace
 //! is the evaluation itself: a clause is written where its comparison is made.
 //!
-//! Never reads a ledger: what rules remember came in as facts. Read next: `rule.rs` ([`Finding`]), `engine.rs` (who gathers).
+//! Never reads a ledger: what rules remember came in as facts. Read next: `walk.rs` (the evaluation, which streams of questions run
+//! too), `engine.rs` (who gathers).
 //!
 //! Invariants: adding a rule never makes a verdict better; the order of rules changes neither verdict nor what is granted; a
 //! shadow rule changes no verdict.
 
-use wire::action::{ActionKind, Origin, RiskClass};
+use wire::action::{ActionKind, Origin};
 use wire::decision::{Alternative, Clause, Fact, Inputs, Judgement, Verdict};
 use wire::reading::Unit;
 use wire::time::ClockState;
@@ -17,12 +18,13 @@ use wire::{Action, BundleRef, HubEpoch, Now};
 use crate::actions;
 use crate::bundle::Bundle;
 use crate::engine::{ClockError, details_in, labels_in};
-use crate::glass::{BREAK_GLASS, lift};
+use crate::glass::BREAK_GLASS;
 use crate::kind::envelope::within;
-use crate::kind::freeze::{Opening, VALID_FOR_MS, opening, until_held};
+use crate::kind::freeze::{VALID_FOR_MS, until_held};
 use crate::kind::threshold::as_number;
 use crate::ledger::Numbers;
 use crate::rule::{Asked, Details, Finding, Mode, Rule};
+use crate::walk::{AUTHORITY, Case, Facts, PERMITS, REFLEXES, Tally, Who};
 
 /// When it is worth asking again while another action is under way on the same target.
 const BUSY_RETRY_MS: u64 = 1_000;
@@ -31,7 +33,7 @@ const BUSY_RETRY_MS: u64 = 1_000;
 pub fn judge(bundle: &Bundle, inputs: &Inputs) -> Judgement {
     let labels = labels_in(&inputs.facts);
     let details = details_in(&inputs.facts, &inputs.wanted);
-    Court::new(bundle, inputs, (&labels, &details), true).judge()
+    Explanation::new(bundle, inputs, (&labels, &details), true).judge()
 }
 
 /// The hub's own copy: everything that needs no agent's ledger (permits, envelopes, modes, the action itself).
@@ -107,7 +109,7 @@ fn vet_by(bundle: &Bundle, action: &Action, origin: &Origin, now: Now, facts: Ve
         readings: Vec::new(),
         facts,
     };
-    Court::new(bundle, &inputs, (&[], Details::NONE), false).judge()
+    Explanation::new(bundle, &inputs, (&[], Details::NONE), false).judge()
 }
 
 /// What else a rule could have wanted, and why it did not. For [`Judgement::rejected`].
@@ -140,26 +142,43 @@ pub(crate) fn rejected(bundle: &Bundle, origin: &Origin, wanted: &Action) -> Vec
         .collect()
 }
 
-/// One judgement in the making.
-struct Court<'a> {
-    bundle: &'a Bundle,
+/// One judgement in the making: every comparison is written down, and counts.
+struct Explanation<'a> {
+    case: Case<'a, 'a>,
     inputs: &'a Inputs,
-    asked: Asked<'a>,
     /// Whether the facts are there; without them rules that count are skipped.
     has_ledger: bool,
-    worst: Verdict,
-    /// The rule that is named, and whether its comparison could not be made.
-    by: Option<(bool, String)>,
-    retry_after_ms: Option<u64>,
+    tally: Tally<'a>,
     /// How long an open break-glass token for this action lasts.
     glass_left_ms: Option<i64>,
-    /// A refusal that time alone does not lift.
-    is_final: bool,
-    bounds: (i64, i64),
     clauses: Vec<Clause>,
 }
 
-impl<'a> Court<'a> {
+/// The numbers that a decision keeps.
+struct Stored<'a> {
+    inputs: &'a Inputs,
+    has_ledger: bool,
+}
+
+impl Facts for Stored<'_> {
+    fn lend(&self, _: usize, rule: &Rule, _: &Asked<'_>, to: impl FnOnce(&Numbers)) {
+        if rule.kind.needs_world() && !self.has_ledger {
+            return;
+        }
+        let mut numbers = Numbers::default();
+        for (index, name) in rule.kind.numbers().iter().enumerate() {
+            numbers.set(index, fact(self.inputs, &rule.id, name));
+        }
+        to(&numbers);
+    }
+}
+
+fn fact(inputs: &Inputs, rule: &str, name: &str) -> Option<i64> {
+    let is_it = |fact: &&Fact| fact.rule == rule && fact.name == name;
+    inputs.facts.iter().find(is_it).map(|fact| fact.value)
+}
+
+impl<'a> Explanation<'a> {
     fn new(
         bundle: &'a Bundle,
         inputs: &'a Inputs,
@@ -167,24 +186,26 @@ impl<'a> Court<'a> {
         has_ledger: bool,
     ) -> Self {
         let error = ClockError::of(&inputs.facts);
+        let glass = inputs.facts.iter().find(|fact| fact.rule == BREAK_GLASS);
+        let glass_left_ms = glass.map(|token| token.value).filter(|left| *left > 0);
         Self {
-            bundle,
-            inputs,
-            asked: Asked {
-                labels,
-                details,
-                clock_wrong: inputs.clock == ClockState::BehindFloor,
-                clock_unknown: error.is_unknown,
-                clock_error_ms: error.ms,
-                ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
+            case: Case {
+                bundle,
+                asked: Asked {
+                    labels,
+                    details,
+                    clock_wrong: inputs.clock == ClockState::BehindFloor,
+                    clock_unknown: error.is_unknown,
+                    clock_error_ms: error.ms,
+                    ..Asked::of(&inputs.wanted, &inputs.origin, inputs.at)
+                },
+                policy_age_ms: inputs.policy_age_ms,
+                is_glass_open: glass_left_ms.is_some(),
             },
+            inputs,
             has_ledger,
-            worst: Verdict::Allow,
-            by: None,
-            retry_after_ms: None,
-            glass_left_ms: None,
-            is_final: false,
-            bounds: (i64::MIN, i64::MAX),
+            tally: Tally::default(),
+            glass_left_ms,
             clauses: Vec::new(),
         }
     }
@@ -199,9 +220,9 @@ impl<'a> Court<'a> {
         self.hear_device();
         self.hear_reflexes();
         self.hear_relapses();
-        let bundle = self.bundle;
-        for rule in &bundle.rules {
-            self.hear_rule(rule);
+        let bundle = self.case.bundle;
+        for (place, rule) in bundle.rules.iter().enumerate() {
+            self.hear_rule(place, rule);
         }
         self.close()
     }
@@ -209,21 +230,12 @@ impl<'a> Court<'a> {
     /// An open break-glass token, and who opened it.
     fn hear_glass(&mut self) {
         let token = self.inputs.facts.iter().find(|fact| fact.rule == BREAK_GLASS);
-        let Some(token) = token.filter(|token| token.value > 0) else {
+        let Some((token, left)) = token.zip(self.glass_left_ms) else {
             return;
         };
-        self.glass_left_ms = Some(token.value);
-        let finding = Finding::pass(0, ">", Some(token.value), Some(0), Unit::Milliseconds);
+        let finding = Finding::pass(0, ">", Some(left), Some(0), Unit::Milliseconds);
         let what = format!("break-glass of {}", token.name);
-        self.note(BREAK_GLASS, BREAK_GLASS, &what, finding, false);
-    }
-
-    /// The finding, unless an open token lifts it.
-    fn lifted(&self, finding: Finding, is_freeze: bool) -> Finding {
-        match self.glass_left_ms {
-            Some(_) => lift(finding, is_freeze),
-            None => finding,
-        }
+        self.note(BREAK_GLASS, BREAK_GLASS, &what, finding);
     }
 
     /// The rule that wants the action: does its condition really hold?
@@ -233,45 +245,24 @@ impl<'a> Court<'a> {
             Origin::Cleared { rule } => (rule, true),
             Origin::Command { .. } | Origin::Local { .. } | Origin::Plan { .. } | Origin::Fault { .. } => return,
         };
-        let bundle = self.bundle;
-        let rule = bundle.rule(id);
+        let is_not = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag).fails(Verdict::Deny, None);
+        let rule = self.case.bundle.rule(id);
         let Some((rule, condition)) = rule.and_then(|rule| Some((rule, rule.kind.condition()?))) else {
             if !cleared {
-                let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
-                self.note(
-                    id,
-                    "threshold",
-                    "rule of this bundle",
-                    finding.fails(Verdict::Deny, None),
-                    false,
-                );
+                self.note(id, "threshold", "rule of this bundle", is_not);
             }
             return;
         };
-        let mut findings = Findings::default();
+        let seen = self.inputs.readings.first();
+        let device = seen.map_or(self.case.asked.target, |seen| seen.series.device.as_str());
         let notify = matches!(self.inputs.wanted.kind, ActionKind::Notify { .. });
-        condition.assess(self.inputs.readings.first(), cleared, notify, &mut |finding| {
-            findings.push(finding)
-        });
-        let device = self
-            .inputs
-            .readings
-            .first()
-            .map_or(self.asked.target, |seen| seen.series.device.as_str());
-        for finding in findings.iter() {
+        condition.assess(seen, cleared, notify, &mut |finding| {
             let what = condition.what(finding.part, device);
-            self.note(&rule.id, rule.kind.name(), &what, finding, false);
-        }
+            self.note(&rule.id, rule.kind.name(), &what, finding);
+        });
         if rule.mode != Mode::Enforce && !cleared {
-            let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
             let what = format!("mode enforce (it is {})", rule.mode.name());
-            self.note(
-                &rule.id,
-                rule.kind.name(),
-                &what,
-                finding.fails(Verdict::Deny, None),
-                false,
-            );
+            self.note(&rule.id, rule.kind.name(), &what, is_not);
         }
     }
 
@@ -280,8 +271,9 @@ impl<'a> Court<'a> {
         let Origin::Rule { rule } = &self.inputs.origin else {
             return false;
         };
-        self.asked.info().protective
+        self.case.asked.info().protective
             && self
+                .case
                 .bundle
                 .rule(rule)
                 .and_then(|rule| rule.kind.condition())
@@ -289,26 +281,10 @@ impl<'a> Court<'a> {
     }
 
     fn hear_authority(&mut self) {
-        if self.never_expires() {
-            return;
+        if !self.never_expires() {
+            let finding = self.case.authority();
+            self.note(AUTHORITY, "authority", "age of the policy", finding);
         }
-        let ladder = &self.bundle.ladder;
-        let info = self.asked.info();
-        let limit = if info.protective {
-            ladder.protective_for_ms
-        } else if info.reversible && !info.disruptive {
-            ladder.reversible_for_ms
-        } else {
-            ladder.full_for_ms
-        };
-        let age = self.inputs.policy_age_ms;
-        let finding = Finding::pass(0, "<", Some(as_number(age)), Some(as_number(limit)), Unit::Milliseconds);
-        let finding = if age < limit {
-            finding
-        } else {
-            finding.fails(Verdict::Deny, None)
-        };
-        self.note("authority", "authority", "age of the policy", finding, false);
     }
 
     fn hear_hold(&mut self) {
@@ -322,8 +298,8 @@ impl<'a> Court<'a> {
             finding.fails(Verdict::Hold, None)
         };
         let what = format!("held by {who}");
-        let finding = self.lifted(finding, false);
-        self.note("hold", "hold", &what, finding, false);
+        let finding = self.case.lifted(finding, false);
+        self.note("hold", "hold", &what, finding);
     }
 
     fn hear_journal(&mut self) {
@@ -331,21 +307,19 @@ impl<'a> Court<'a> {
             return;
         }
         let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
-        let finding = if self.asked.info().protective {
+        let finding = if self.case.asked.info().protective {
             finding.fails(Verdict::Allow, None)
         } else {
             finding.fails(Verdict::Deny, None)
         };
-        self.note("journal", "journal", "journal accepts entries", finding, false);
+        self.note("journal", "journal", "journal accepts entries", finding);
     }
 
     fn hear_permits(&mut self) {
-        if self.bundle.permits(&self.asked) {
-            return;
+        if let Some(finding) = self.case.permit() {
+            let what = format!("permit for {}", self.case.asked.info().name);
+            self.note(PERMITS, "permit", &what, finding);
         }
-        let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
-        let what = format!("permit for {}", self.asked.info().name);
-        self.note("permits", "permit", &what, finding.fails(Verdict::Deny, None), false);
     }
 
     /// What the device itself accepts, and whether something else is being done to it.
@@ -356,13 +330,13 @@ impl<'a> Court<'a> {
         {
             let finding = Finding::pass(0, "=", Some(0), Some(1), Unit::Flag);
             let what = format!("{} being a {needed}", wanted.target);
-            self.note("device", "device", &what, finding.fails(Verdict::Deny, None), false);
+            self.note("device", "device", &what, finding.fails(Verdict::Deny, None));
         }
         if let (Some(min), Some(max)) = (self.fact("device", "min"), self.fact("device", "max"))
-            && let Some((value, unit)) = self.asked.amount
+            && let Some((value, unit)) = self.case.asked.amount
         {
             let what = format!("range of {}", wanted.target);
-            self.note("device", "device", &what, within(value, min, max, unit), false);
+            self.note("device", "device", &what, within(value, min, max, unit));
         }
         if let Some(flights) = self.fact("device", "in_flight").filter(|n| *n > 0) {
             let finding = Finding::pass(0, "=", Some(flights), Some(0), Unit::Count);
@@ -372,37 +346,19 @@ impl<'a> Court<'a> {
                 "device",
                 &what,
                 finding.fails(Verdict::Hold, Some(BUSY_RETRY_MS)),
-                false,
             );
         }
     }
 
-    /// Safety reflexes are exempt from much, so they have a limit of their own: it holds back what is in force already, and the way back.
     fn hear_reflexes(&mut self) {
-        let Some(count) = self.fact("reflexes", "count") else {
+        let Some(count) = self.fact(REFLEXES, "count") else {
             return;
         };
-        let limit = i64::from(self.bundle.reflexes_per_hour);
-        if count < limit {
-            return;
+        let free_in_ms = self.fact(REFLEXES, "free_in_ms").and_then(|ms| u64::try_from(ms).ok());
+        let is_in_force = self.fact(REFLEXES, "engaged").is_some();
+        if let Some(finding) = self.case.reflexes(count, free_in_ms, is_in_force) {
+            self.note(REFLEXES, "rate_limit", "safety reflexes of this node in 1 h", finding);
         }
-        let retry = self
-            .fact("reflexes", "free_in_ms")
-            .and_then(|ms| u64::try_from(ms).ok());
-        let finding = Finding::pass(0, "<", Some(count), Some(limit), Unit::Count);
-        // Protection that is not in force comes first. What is in force is neither set again nor taken back.
-        let needed = self.asked.is_reflex() && self.fact("reflexes", "engaged").is_none();
-        let finding = match needed {
-            true => finding.fails(Verdict::Allow, None),
-            false => finding.fails(Verdict::Hold, retry),
-        };
-        self.note(
-            "reflexes",
-            "rate_limit",
-            "safety reflexes of this node in 1 h",
-            finding,
-            false,
-        );
     }
 
     /// What was needed again soon after it had been taken back is kept for longer.
@@ -414,23 +370,17 @@ impl<'a> Court<'a> {
         let left = u64::try_from(wait).unwrap_or(0).saturating_sub(held);
         let finding = Finding::pass(0, ">=", Some(as_number(held)), Some(wait), Unit::Milliseconds);
         let finding = finding.fails_unless(left == 0, Verdict::Hold, Some(left));
-        self.note(
-            "relapses",
-            "cooldown",
-            "clear since the last relapse for",
-            finding,
-            false,
-        );
+        self.note("relapses", "cooldown", "clear since the last relapse for", finding);
     }
 
-    fn hear_rule(&mut self, rule: &Rule) {
+    fn hear_rule(&mut self, place: usize, rule: &'a Rule) {
         if rule.kind.condition().is_some() {
             return;
         }
-        let Some(asked) = rule.counted_as(&self.asked) else {
+        let case = self.case;
+        let Some(asked) = rule.counted_as(&case.asked) else {
             return;
         };
-        let keeps = asked.is_undo != self.asked.is_undo;
         // What a claim is worth is judged by the hub, which grades brains; a node takes its word for it, as for approvals.
         let by_claim = rule.kind.is_about_claims() && matches!(self.inputs.origin, Origin::Plan { .. });
         let is_judged_here = match by_claim {
@@ -440,38 +390,22 @@ impl<'a> Court<'a> {
         if !is_judged_here {
             return;
         }
-        let names = rule.kind.numbers();
-        let mut numbers = Numbers::default();
-        for (index, name) in names.iter().enumerate() {
-            numbers.set(index, self.fact(&rule.id, name));
-        }
-        if rule.kind.needs_count() && numbers.get(0).is_none() {
-            if self.has_ledger {
-                // The rule cannot be evaluated: that denies, except for what only makes things calmer.
-                let finding = Finding::pass(0, "<", None, None, Unit::Count);
-                let verdict = if self.asked.info().class == RiskClass::Safety {
-                    Verdict::Allow
-                } else {
-                    Verdict::Deny
-                };
-                self.note_rule(rule, &asked, finding.fails(verdict, None));
-            }
-            return;
-        }
-        let mut findings = Findings::default();
-        let opening = match rule.kind.is_maintenance() {
-            true => opening(&self.bundle.rules, rule.mode, &self.asked),
-            false => Opening::default(),
+        let is_approved = self.is_approved(rule);
+        let stored = Stored {
+            inputs: self.inputs,
+            has_ledger: self.has_ledger || by_claim,
         };
-        rule.kind
-            .assess(&asked, &numbers, &opening, &mut |finding| findings.push(finding));
-        for finding in findings.iter() {
-            let finding = match keeps && !finding.holds {
-                true => finding.fails(Verdict::Hold, finding.retry_after_ms),
-                false => rule.weigh(finding, &asked),
+        case.rule((place, rule), &asked, &stored, &mut |who, asked, finding| {
+            let mut what = rule.kind.what(finding.part, asked);
+            let finding = match is_approved && finding.verdict == Verdict::RequireApproval {
+                true => {
+                    what.push_str(", which people have approved at the hub");
+                    finding.fails(Verdict::Allow, None)
+                }
+                false => finding,
             };
-            self.note_rule(rule, &asked, finding);
-        }
+            self.write(who, rule.kind.name(), &what, finding);
+        });
     }
 
     /// Whether the hub has seen to it that people approve what this rule wants approved: it judges every step of a plan by the rules that
@@ -481,25 +415,15 @@ impl<'a> Court<'a> {
         is_plan && self.has_ledger && !rule.kind.needs_world()
     }
 
-    fn note_rule(&mut self, rule: &Rule, asked: &Asked<'_>, finding: Finding) {
-        let mut what = rule.kind.what(finding.part, asked);
-        let finding = if finding.verdict == Verdict::RequireApproval && self.is_approved(rule) {
-            what.push_str(", which people have approved at the hub");
-            finding.fails(Verdict::Allow, None)
-        } else {
-            finding
-        };
-        let finding = self.lifted(finding, rule.kind.is_freeze());
-        self.note(&rule.id, rule.kind.name(), &what, finding, rule.mode == Mode::Shadow);
+    fn note(&mut self, id: &'a str, kind: &str, what: &str, finding: Finding) {
+        self.write(Who::Named(id), kind, what, finding);
     }
 
     /// Writes one comparison into the trace and lets it count.
-    fn note(&mut self, rule: &str, kind: &str, what: &str, finding: Finding, shadow: bool) {
-        if !shadow {
-            self.count(rule, &finding);
-        }
+    fn write(&mut self, who: Who<'a>, kind: &str, what: &str, finding: Finding) {
+        self.tally.count(who, &finding);
         self.clauses.push(Clause {
-            rule: rule.to_owned(),
+            rule: who.id().to_owned(),
             kind: kind.to_owned(),
             what: what.to_owned(),
             op: finding.op.to_owned(),
@@ -509,48 +433,20 @@ impl<'a> Court<'a> {
             age_ms: finding.age_ms,
             holds: finding.holds,
             verdict: finding.verdict,
-            shadow,
+            shadow: who.is_shadow(),
             counterfactual: finding.counterfactual(what),
         });
     }
 
-    fn count(&mut self, rule: &str, finding: &Finding) {
-        if let Some((low, high)) = finding.bounds {
-            let warns = !finding.holds && finding.verdict == Verdict::Allow;
-            if !warns {
-                self.bounds = (self.bounds.0.max(low), self.bounds.1.min(high));
-            }
-        }
-        // Of several rules with the same verdict, what was compared is named before what is not known, or waits for its turn; and
-        // which one does not depend on their order.
-        let is_named = match &self.by {
-            Some((is_unknown, by)) if finding.verdict == self.worst => {
-                (finding.unknown, rule) < (*is_unknown, by.as_str())
-            }
-            _ => finding.verdict > self.worst,
-        };
-        if is_named {
-            self.worst = finding.verdict;
-            self.by = Some((finding.unknown, rule.to_owned()));
-        }
-        if !finding.verdict.runs() {
-            match finding.retry_after_ms {
-                Some(ms) => self.retry_after_ms = Some(self.retry_after_ms.map_or(ms, |now| now.max(ms))),
-                None => self.is_final = true,
-            }
-        }
-    }
-
     fn fact(&self, rule: &str, name: &str) -> Option<i64> {
-        let is_it = |fact: &&Fact| fact.rule == rule && fact.name == name;
-        self.inputs.facts.iter().find(is_it).map(|fact| fact.value)
+        fact(self.inputs, rule, name)
     }
 
     fn close(mut self) -> Judgement {
         let wanted = &self.inputs.wanted;
-        let mut rejected = rejected(self.bundle, &self.inputs.origin, wanted);
-        let mut granted = self.worst.runs().then(|| wanted.clone());
-        if self.worst == Verdict::Clamp {
+        let mut rejected = rejected(self.case.bundle, &self.inputs.origin, wanted);
+        let mut granted = self.tally.verdict().runs().then(|| wanted.clone());
+        if self.tally.verdict() == Verdict::Clamp {
             granted = self.clamped();
             match &granted {
                 Some(action) => rejected.insert(
@@ -559,7 +455,7 @@ impl<'a> Court<'a> {
                         action: wanted.clone(),
                         because: format!(
                             "`{}` allows {} at most here",
-                            self.by.as_ref().map_or("", |(_, rule)| rule.as_str()),
+                            self.tally.by().unwrap_or_default(),
                             action.kind
                         ),
                     },
@@ -567,16 +463,19 @@ impl<'a> Court<'a> {
                 None => self.refuse_empty_range(),
             }
         }
-        let (authority, _) = self.bundle.authority(self.inputs.policy_age_ms);
+        let (authority, _) = self.case.bundle.authority(self.inputs.policy_age_ms);
         let until_step = self.until_next_step();
         let left = self.glass_left_ms.and_then(|ms| u64::try_from(ms).ok());
         let until_glass = left.unwrap_or(u64::MAX);
         let until_held = self.until_held();
         Judgement {
-            verdict: self.worst,
-            rule: self.by.map_or_else(|| asker(&self.inputs.origin), |(_, rule)| rule),
+            verdict: self.tally.verdict(),
+            rule: self
+                .tally
+                .by()
+                .map_or_else(|| asker(&self.inputs.origin), str::to_owned),
             granted,
-            retry_after_ms: if self.is_final { None } else { self.retry_after_ms },
+            retry_after_ms: self.tally.retry_after_ms(),
             valid_for_ms: VALID_FOR_MS
                 .unsigned_abs()
                 .min(until_step)
@@ -589,7 +488,7 @@ impl<'a> Court<'a> {
     }
 
     fn until_next_step(&self) -> u64 {
-        match self.bundle.authority(self.inputs.policy_age_ms).1 {
+        match self.case.bundle.authority(self.inputs.policy_age_ms).1 {
             Some(left) if !self.never_expires() => left,
             _ => u64::MAX,
         }
@@ -598,31 +497,27 @@ impl<'a> Court<'a> {
     /// How long the action may wait before a freeze or the end of a maintenance window would hold it back.
     fn until_held(&self) -> u64 {
         // An open break-glass token lifts both.
-        if !self.worst.runs() || self.glass_left_ms.is_some() {
+        if !self.tally.verdict().runs() || self.glass_left_ms.is_some() {
             return u64::MAX;
         }
-        until_held(&self.bundle.rules, &self.asked).unwrap_or(u64::MAX)
+        until_held(&self.case.bundle.rules, &self.case.asked).unwrap_or(u64::MAX)
     }
 
     fn clamped(&self) -> Option<Action> {
-        let (low, high) = self.bounds;
-        let (value, _) = self.asked.amount?;
-        if low > high {
-            return None;
-        }
+        let (value, _) = self.case.asked.amount?;
         Some(Action {
             target: self.inputs.wanted.target.clone(),
-            kind: actions::with_amount(&self.inputs.wanted.kind, value.clamp(low, high))?,
+            kind: actions::with_amount(&self.inputs.wanted.kind, self.tally.clamped(value)?)?,
         })
     }
 
     /// Rules that leave no common value deny.
     fn refuse_empty_range(&mut self) {
-        let unit = self.asked.amount.map_or(Unit::Count, |(_, unit)| unit);
-        let (low, high) = self.bounds;
-        let rule = self.by.clone().map_or_else(String::new, |(_, rule)| rule);
+        let unit = self.case.asked.amount.map_or(Unit::Count, |(_, unit)| unit);
+        let (low, high) = self.tally.bounds();
+        let rule = self.tally.by().unwrap_or_default();
         let finding = Finding::pass(0, "<=", Some(low), Some(high), unit).fails(Verdict::Deny, None);
-        self.note(&rule, "envelope", "smallest value that all rules allow", finding, false);
+        self.note(rule, "envelope", "smallest value that all rules allow", finding);
     }
 }
 
@@ -634,21 +529,5 @@ fn asker(origin: &Origin) -> String {
         Origin::Local { .. } => "local".to_owned(),
         Origin::Fault { .. } => "fault".to_owned(),
         Origin::Plan { .. } => "plan".to_owned(),
-    }
-}
-
-/// The findings of one rule; no kind makes more than eight.
-#[derive(Default)]
-struct Findings([Option<Finding>; 8]);
-
-impl Findings {
-    fn push(&mut self, finding: Finding) {
-        if let Some(free) = self.0.iter_mut().find(|slot| slot.is_none()) {
-            *free = Some(finding);
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Finding> + '_ {
-        self.0.iter().copied().flatten()
     }
 }

@@ -4,7 +4,7 @@
 //! [`judge()`] turns the facts of one want into a judgement; the hub runs [`vet`] on its own copy before it commands; [`replay()`]
 //! makes a stored decision again; [`explain()`] writes it down for people.
 //!
-//! Read next: `bundle.rs` (the text), `engine.rs` (readings to wants), `judge.rs` (the decision), `kind.rs` (the rules).
+//! Read next: `bundle.rs` (the text), `engine.rs` (readings to wants), `walk.rs` (the evaluation), `judge.rs` (the decision), `kind.rs` (the rules).
 
 mod actions;
 mod bundle;
@@ -36,6 +36,7 @@ mod schema;
 mod sites;
 mod table;
 mod text;
+mod walk;
 
 pub use actions::{KINDS, KindInfo, parse_action};
 pub use bundle::{Bundle, Freeze, MAX_RULES};
