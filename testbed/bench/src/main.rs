@@ -17,6 +17,7 @@ mod machine;
 mod placement;
 mod reconnect;
 mod report;
+mod scrape;
 mod sessions;
 mod sim;
 mod sync;
@@ -35,6 +36,7 @@ const NAMES: &[&str] = &[
     "sync",
     "sessions",
     "agent",
+    "scrape",
     "act",
     "reconnect",
     "decide",
@@ -112,6 +114,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "sync" => runtime.block_on(sync::run(&place, &bundle)),
             "sessions" => runtime.block_on(sessions::run(&place, &bundle)),
             "agent" => agent::run(&place, &bundle),
+            "scrape" => scrape::run(&place),
             "act" => act::run(&place),
             "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
             "decide" => decide::run(),
