@@ -1,6 +1,6 @@
 //! The agent as a process on a machine without a hub: what it says, and how it takes new settings.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// An agent that ends with the test.
 struct Agent {
     child: Child,
-    folder: tempfile::TempDir,
+    /// There as long as it runs.
+    folder: Option<tempfile::TempDir>,
     /// Where it says `/metrics` is.
     metrics: String,
 }
@@ -29,6 +30,11 @@ impl Agent {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("kmsg"), "").expect("written");
         write(folder.path(), settings);
+        Self::start_in(folder)
+    }
+
+    /// On what a former one left.
+    fn start_in(folder: tempfile::TempDir) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["run", "--state"])
             .arg(folder.path())
@@ -45,7 +51,36 @@ impl Agent {
             .unwrap_or_default()
             .trim()
             .to_owned();
-        Self { child, folder, metrics }
+        Self {
+            child,
+            folder: Some(folder),
+            metrics,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.as_ref().expect("it runs").path()
+    }
+
+    /// Kills it as a power cut would, and starts another on the same disk.
+    fn crash(mut self) -> Self {
+        self.signal(Signal::KILL);
+        drop(self.child.wait());
+        Self::start_in(self.folder.take().expect("it ran"))
+    }
+
+    /// The kernel logs this.
+    fn log(&self, record: &str) {
+        let file = std::fs::OpenOptions::new().append(true).open(self.path().join("kmsg"));
+        writeln!(file.expect("it is there"), "{record}").expect("written");
+    }
+
+    fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(PROGRAM);
+        command.args(words).arg("--state").arg(self.path());
+        let output = command.output().expect("it starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&said).into_owned())
     }
 
     fn signal(&self, signal: Signal) {
@@ -54,7 +89,7 @@ impl Agent {
 
     /// The node's row, as its socket tells it.
     fn row(&self) -> Value {
-        let mut socket = UnixStream::connect(self.folder.path().join("agent.sock")).expect("it listens");
+        let mut socket = UnixStream::connect(self.path().join("agent.sock")).expect("it listens");
         let answer = get(&mut socket, "/api/v1/nodes");
         let json: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"));
         json["items"][0].clone()
@@ -100,13 +135,14 @@ fn until(what: &str, mut check: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !check() {
         assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::yield_now();
     }
 }
 
 #[test]
 fn new_settings_count_without_a_restart_and_what_needs_one_is_named() {
     let agent = Agent::start("sample_every = \"60s\"\n");
-    let folder = agent.folder.path().to_owned();
+    let folder = agent.path().to_owned();
     let reload = |settings: &str| {
         write(&folder, settings);
         agent.signal(Signal::HUP);
@@ -148,4 +184,85 @@ fn new_settings_count_without_a_restart_and_what_needs_one_is_named() {
     until("what was taken back is no finding any more", || {
         agent.findings() == "[]"
     });
+}
+
+/// Signs a bundle, and returns the settings that make an agent take it.
+fn policy(folder: &Path, text: &str) -> String {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let payload = wire::bundle::BundlePayload {
+        generation: wire::Generation(1),
+        trust_domain: "sentinel".to_owned(),
+        issued_at: wire::Wall(0),
+        text: text.as_bytes().to_vec(),
+    };
+    let signed = wire::SignedBundle::sign(&payload, &key);
+    let file = folder.join("bundle.signed");
+    std::fs::write(&file, wire::codec::encode(&signed)).expect("written");
+    let key: String = key
+        .verifying_key()
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("bundle = {file:?}\npolicy_keys = [\"{key}\"]\n")
+}
+
+const LADDER: &str =
+    "bundle: ladder\npermits:\n  - kinds: [cordon, uncordon, drain, reset_gpu, reboot, notify]\nrules: []\n";
+
+#[test]
+fn a_grave_fault_drains_and_restarts_the_machine_once_whatever_crashes() {
+    let given = tempfile::tempdir().expect("a folder");
+    let ran = given.path().join("ran");
+    let hook = |name: &str| {
+        let script = format!("echo $SENTINEL_ACTION >> {}; echo done", ran.display());
+        format!("{name} = [\"sh\", \"-c\", {script:?}]\n")
+    };
+    let settings = format!(
+        "{}[faults]\nact = true\n[hooks]\n{}{}",
+        policy(given.path(), LADDER),
+        hook("drain"),
+        hook("reboot")
+    );
+    let agent = Agent::start(&settings);
+    let ran = || std::fs::read_to_string(&ran).unwrap_or_default();
+    agent.log(
+        "3,8,9120031,-;NVRM: Xid (PCI:0000:65:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
+    );
+    until("the node is drained, then restarted", || ran() == "drain\nreboot\n");
+    assert!(agent.path().join("cordoned").exists(), "local schedulers see it");
+    let (code, said) = agent.command(&["status"]);
+    assert_eq!(code, Some(8), "{said}");
+    assert!(said.contains("xid 79 on pci:0000:65:00"), "{said}");
+
+    let agent = agent.crash();
+    agent.log("3,9,9120032,-;NVRM: Xid (PCI:0000:65:00): 13, Graphics Exception");
+    until("the log is read on", || agent.scrape().contains("xid=\"13\"} 1"));
+    assert_eq!(ran(), "drain\nreboot\n", "nothing is repeated");
+}
+
+#[test]
+fn doctor_and_support_bundle_work_without_a_hub() {
+    let agent = Agent::start("");
+    let (_, said) = agent.command(&["doctor"]);
+    for part in [
+        "state folder: ",
+        "disk: ",
+        "clock: ",
+        "✓ kernel log: ",
+        "GPU driver: ",
+        "! hub: ",
+        "✓ agent: ",
+        "sentinel token create",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let out = agent.path().join("bundle.tar");
+    let (code, said) = agent.command(&["support-bundle", "--out", &out.display().to_string()]);
+    assert_eq!(code, Some(0), "{said}");
+    let bytes = std::fs::read(&out).expect("there");
+    let whole = String::from_utf8_lossy(&bytes);
+    assert!(whole.contains("started, version "), "it has the agent's own entries");
+    let (code, said) = agent.command(&["support-bundle", "--out", &out.display().to_string()]);
+    assert_eq!(code, Some(1), "nothing is overwritten: {said}");
 }

@@ -384,8 +384,12 @@ impl Agent {
 
     fn close_with(&mut self, index: usize, outcome: Outcome, now: Now) {
         let open = self.marks.open.remove(index);
-        if matches!(open.origin, Origin::Fault { .. }) {
-            self.remedy_ended(&outcome);
+        match open.origin {
+            Origin::Fault { .. } => self.remedy_ended(&outcome),
+            Origin::Local { .. } | Origin::Command { .. } | Origin::Plan { brain: false, .. } => {
+                self.person_did(&open.action.kind, outcome.state);
+            }
+            Origin::Rule { .. } | Origin::Cleared { .. } | Origin::Plan { .. } => {}
         }
         if let Some(judge) = &mut self.judge {
             judge.finished(&open.action, &open.origin, outcome.state, now.mono);

@@ -64,9 +64,10 @@ impl Agent {
         let journal = (!self.record.takes_entries()).then(|| "the journal takes no entries".to_owned());
         let trouble = self.domains.trouble.values().chain(self.findings.parts.values());
         let concerns = self.findings.concerns.iter().map(|(_, text)| text);
+        let ladder = self.marks.ladder.told().into_iter().map(|(_, text)| text);
         let mut all: Vec<String> = journal
             .into_iter()
-            .chain(trouble.chain(concerns).map(|text| cut(text)))
+            .chain(trouble.chain(concerns).cloned().chain(ladder).map(|text| cut(&text)))
             .collect();
         if all.len() > MAX_FINDINGS {
             let more = all.len() - (MAX_FINDINGS - 1);
@@ -84,6 +85,7 @@ impl Agent {
         let is_quiet = self.domains.trouble.is_empty()
             && self.findings.parts.is_empty()
             && self.findings.concerns.is_empty()
+            && self.marks.ladder.is_empty()
             && self.record.takes_entries();
         if is_quiet && self.findings.told.as_ref().is_none_or(|told| told.list.is_empty()) {
             return;

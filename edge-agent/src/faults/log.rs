@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use edge_agent_core::faults::kernel::Record;
+use edge_agent_core::faults::storm::LOG_GAP;
 use edge_agent_core::faults::{Place, Sighting, evidence};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -227,7 +228,7 @@ impl Log {
 fn lost(meaning: &'static str, evidence: String) -> Sighting {
     Sighting {
         place: Place::Node,
-        code: "log gap".to_owned(),
+        code: LOG_GAP.to_owned(),
         severity: Severity::Medium,
         meaning,
         next: NextStep::AskPerson,
@@ -356,6 +357,72 @@ mod tests {
         let ring = Ring::new(4, &[&["first"], &burst, &[]]);
         let said = told(ring, &folder.path().join("log"), "boot-a");
         assert_eq!(said, ["node log gap: 16 records from number 101 on"]);
+    }
+
+    /// A million lines of two hundred kinds, twenty at a time, with a gap now and then.
+    struct Flood {
+        next: u64,
+        left: u32,
+        stop: Arc<AtomicBool>,
+    }
+
+    impl Source for Flood {
+        fn next(&mut self, buffer: &mut [u8], _patience: Duration) -> io::Result<Got> {
+            if self.left == 0 {
+                self.stop.store(true, Ordering::Relaxed);
+                return Ok(Got::Nothing);
+            }
+            if self.left.is_multiple_of(20_000) {
+                self.next += 50;
+            }
+            let mut length = 0;
+            for _ in 0..20 {
+                let (seq, gpu) = (self.next, self.left % 200);
+                let line = format!("3,{seq},{seq},-;NVRM: Xid (PCI:{gpu:04x}:17:00): 95, uncontained\n");
+                buffer[length..length + line.len()].copy_from_slice(line.as_bytes());
+                length += line.len();
+                self.next += 1;
+                self.left -= 1;
+            }
+            Ok(Got::Bytes(length))
+        }
+    }
+
+    #[test]
+    fn of_a_million_lines_few_are_told_all_are_counted_and_the_gaps_are_not_hidden() {
+        const LINES: u32 = 1_000_000;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (sender, mut inputs) = mpsc::channel(256);
+        let faults = Faults::new(sender);
+        let stop: Arc<AtomicBool> = Arc::default();
+        let flood = Flood {
+            next: 7,
+            left: LINES,
+            stop: stop.clone(),
+        };
+        work(flood, &folder.path().join("log"), "boot-a", &faults, &stop);
+        let counts = faults.names().faults;
+        let of = |gap: bool| {
+            counts
+                .iter()
+                .filter(move |(_, code, _)| (code == LOG_GAP) == gap)
+                .map(|(.., count)| count)
+                .sum::<u64>()
+        };
+        assert_eq!(of(false), u64::from(LINES));
+        assert_eq!(of(true), 49, "the first twenty lines come after no gap");
+        drop(faults);
+        let mut told = Vec::new();
+        while let Some(Input::Fault(fault)) = inputs.blocking_recv() {
+            told.push(fault.sighting.code);
+        }
+        assert!(told.contains(&LOG_GAP.to_owned()), "{told:?}");
+        // A machine so slow that this takes a minute tells its first summaries too.
+        assert!(
+            told.len() <= 2 * edge_agent_core::faults::storm::MOST_KINDS,
+            "{} are told",
+            told.len()
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod world;
 
 use hub_core::plans::{BrainRecord, PlanAsk, PlanRecord, Tier, brain_view};
-use hub_core::{Answer, Input, Request, SessionId, decode_document};
+use hub_core::{Answer, Request, SessionId, decode_document};
 use wire::action::{Action, ActionKind, Outcome, OutcomeState};
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::decision::{Authority, Decision, Inputs, Judgement, Verdict};

@@ -25,7 +25,7 @@ const WAIT_MS: u64 = 5_000;
 const EXTEND_EVERY: Duration = Duration::from_secs(20);
 /// Wall-clock limit of each command of a repair.
 const LIMIT: Duration = Duration::from_secs(300);
-/// How long a result is told again: a little less than a lease.
+/// How long the hub is asked again while it is away: a little less than a lease.
 const PERSIST: Duration = Duration::from_secs(50);
 /// Pause after the hub was not reached.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ impl Agent {
     }
 
     fn work(&self, leased: &Leased) -> Result<(), CallError> {
-        let log = match self.client.log(&leased.task) {
+        let log = match insist(|| self.client.log(&leased.task)) {
             Ok(log) => log,
             Err(CallError::Refused { detail, .. }) => return self.finish(leased, "no_log", &detail, false),
             Err(other) => return Err(other),
@@ -121,7 +121,7 @@ impl Agent {
         if let Some(code) = verdict.code {
             return self.finish(leased, code, &told(&verdict), false);
         }
-        let tree = match self.client.source(&leased.task) {
+        let tree = match insist(|| self.client.source(&leased.task)) {
             Ok(tree) => tree,
             Err(CallError::Refused { detail, .. }) => return self.finish(leased, "host_error", &detail, true),
             Err(other) => return Err(other),
@@ -208,14 +208,14 @@ impl Agent {
     }
 }
 
-/// Tells the hub what came of a task, again while the hub is away: within a lease's time it is worth the wait, and whoever has the lease
-/// tells it once, since a hub that has heard it answers that the lease is gone.
+/// Asks or tells the hub something of a task, again while the hub is away: within a lease's time it is worth the wait. What was heard
+/// already is not taken twice, since then the lease is gone.
 fn insist<T>(call: impl Fn() -> Result<T, CallError>) -> Result<T, CallError> {
     let begun = Instant::now();
     loop {
         match call() {
             Err(CallError::Unreachable { path, cause }) if begun.elapsed() < PERSIST => {
-                tracing::warn!(%path, %cause, "the hub is not reached, the result is told again");
+                tracing::warn!(%path, %cause, "the hub is not reached and asked again");
                 std::thread::park_timeout(PAUSE);
             }
             result => return result,

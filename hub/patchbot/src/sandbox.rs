@@ -253,7 +253,8 @@ impl Sandbox {
         let mut path = String::new();
         for tool in &self.tools {
             command.arg("--ro-bind").arg(tool).arg(tool);
-            path.push_str(&format!("{}/bin:", tool.display()));
+            // npm keeps the programs of a folder's packages in `.bin`.
+            path.push_str(&format!("{0}/bin:{0}/.bin:", tool.display()));
         }
         path.push_str("/usr/local/bin:/usr/local/go/bin:/usr/bin:/bin");
         command.arg("--bind").arg(job.workspace).args(["/repo", "--chdir"]);
@@ -348,7 +349,9 @@ pub fn tool_folders(programs: &[&str]) -> Vec<PathBuf> {
         }
     };
     for program in programs {
-        let Some(file) = find(program) else { continue };
+        let Some(file) = find(program).map(|file| behind_rustup(program, file)) else {
+            continue;
+        };
         for place in [Some(file.clone()), file.canonicalize().ok()].into_iter().flatten() {
             let Some(root) = place.parent().and_then(Path::parent) else {
                 continue;
@@ -366,6 +369,19 @@ pub fn tool_folders(programs: &[&str]) -> Vec<PathBuf> {
         }
     }
     folders
+}
+
+/// The toolchain's own program where `file` is rustup's stand-in for it: the stand-in needs rustup's home, and lies in cargo's, which
+/// may hold credentials.
+fn behind_rustup(program: &str, file: PathBuf) -> PathBuf {
+    let real = file.canonicalize();
+    if !real.is_ok_and(|real| real.file_name().is_some_and(|name| name == "rustup")) {
+        return file;
+    }
+    let found = Command::new("rustup").args(["which", program]).output();
+    let found = found.ok().filter(|output| output.status.success());
+    let path = found.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    path.filter(|path| !path.is_empty()).map_or(file, PathBuf::from)
 }
 
 /// An anonymous file with `bytes`, read from its start.

@@ -30,7 +30,7 @@ fn formatters_name_the_file() {
     );
     check(
         "unformatted: File would be reformatted\n --> a.py:1:1",
-        "format ruff-format -:-",
+        "format ruff-format a.py:1",
     );
     check(
         "Would reformat: a.py\n1 file would be reformatted, 3 files already formatted",

@@ -62,13 +62,14 @@ pub fn run(place: &Place, bundle: &Path) -> Result<Vec<Figure>, String> {
 }
 
 /// Debian's prometheus-node-exporter.
-struct Exporter {
+pub struct Exporter {
     child: Child,
     port: u16,
 }
 
 impl Exporter {
-    fn start() -> Result<Self, String> {
+    /// Starts it; it answers a little later.
+    pub fn start() -> Result<Self, String> {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|socket| socket.local_addr())
             .map_err(|cause| cause.to_string())?
@@ -82,6 +83,11 @@ impl Exporter {
                 format!("cannot start prometheus-node-exporter (cargo xtask setup installs it): {cause}")
             })?;
         Ok(Self { child, port })
+    }
+
+    /// Where it is scraped.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     fn pid(&self) -> u32 {

@@ -20,6 +20,7 @@ mod placement;
 mod plans;
 mod reconnect;
 mod report;
+mod scrape;
 mod sessions;
 mod sim;
 mod sync;
@@ -38,6 +39,7 @@ const NAMES: &[&str] = &[
     "sync",
     "sessions",
     "agent",
+    "scrape",
     "act",
     "reconnect",
     "decide",
@@ -117,6 +119,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "sync" => runtime.block_on(sync::run(&place, &bundle)),
             "sessions" => runtime.block_on(sessions::run(&place, &bundle)),
             "agent" => agent::run(&place, &bundle),
+            "scrape" => scrape::run(&place),
             "act" => act::run(&place),
             "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
             "decide" => decide::run(),

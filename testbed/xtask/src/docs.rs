@@ -69,6 +69,8 @@ fn settings() -> Result<String, String> {
     for (kind, title) in [
         ("Config", "agent.toml"),
         ("GpuProbe", "[gpu_probe]"),
+        ("FaultSettings", "[faults]"),
+        ("Hooks", "[hooks]"),
         ("Workload", "[[workload]]"),
     ] {
         let _ = write!(out, "\n## {title}\n\n| name | what it is |\n|---|---|\n");

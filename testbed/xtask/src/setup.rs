@@ -183,11 +183,13 @@ pub fn repair_tools() -> Result<Vec<PathBuf>, String> {
     let wanted = NODE_TOOLS.join("\n");
     let own = self::node()?;
     if !std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        run(command("npm")
-            .env("PATH", path_with(&own))
-            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-            .arg(&node)
-            .args(NODE_TOOLS))?;
+        prepare(
+            command("npm")
+                .env("PATH", path_with(&own))
+                .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+                .arg(&node)
+                .args(NODE_TOOLS),
+        )?;
         std::fs::write(&stamp, wanted).map_err(|cause| format!("cannot write `{}`: {cause}", stamp.display()))?;
     }
     let folders = [python.join("bin"), programs, own];

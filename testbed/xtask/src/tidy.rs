@@ -33,7 +33,7 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
 
 /// A shell that may name less than its level allows: the only house packages that it names.
 const ONLY: &[(&str, &[&str])] = &[
-    ("hub-ctl", &["wire", "policy"]),
+    ("hub-ctl", &["wire", "policy", "firmware-profiles"]),
     (
         "edge-agent",
         &[
@@ -268,7 +268,7 @@ mod tests {
         check("wire", &["policy"], "names `policy`");
         check("hub-core", &["edge-agent-core"], "names `edge-agent-core`");
         check("edge-agent", &["hub-core"], "names `hub-core`");
-        check("hub-ctl", &["wire", "policy"], "");
+        check("hub-ctl", &["wire", "policy", "firmware-profiles"], "");
         check("hub-ctl", &["hub-core"], "names `hub-core`");
         check("edge-agent-core", &["tokio"], "is pure and names `tokio`");
         check("hub", &["testbed-fakes"], "nothing names the testbed");

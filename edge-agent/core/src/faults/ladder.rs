@@ -328,10 +328,9 @@ impl Ladder {
         }
     }
 
-    /// A person says that the device is good: everything that was counted is forgotten. Returns whether there was something.
-    pub fn clear(&mut self, device: &DeviceId) -> bool {
-        self.past.retain(|(of, ..)| of != device);
-        self.cases.remove(device).is_some()
+    /// A person says that the node is good: everything that was counted is forgotten, and no device is quarantined any more.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 
     /// Whether anything is to be done about any device.
@@ -451,9 +450,11 @@ mod tests {
             match word.split_once(' ').unwrap_or((word, "")) {
                 ("see", what) => {
                     let (code, next) = what.split_once(' ').expect("a code and a demand");
-                    drop(ladder.saw(&device, code, demand(step(next), None), now));
+                    ladder.saw(&device, code, demand(step(next), None), now);
                 }
-                ("driver", what) => drop(ladder.saw(&device, "d", demand(NextStep::Inspect, Some(step(what))), now)),
+                ("driver", what) => {
+                    ladder.saw(&device, "d", demand(NextStep::Inspect, Some(step(what))), now);
+                }
                 ("refuse", _) => ladder.refused(&device, now + Duration::from_secs(900)),
                 ("works", _) => ladder.done(&device, true, now),
                 ("fails", _) => ladder.done(&device, false, now),
@@ -463,7 +464,7 @@ mod tests {
                 ("release", _) => held = false,
                 ("use", _) => idle = false,
                 ("idle", _) => idle = true,
-                ("clear", _) => drop(ladder.clear(&device)),
+                ("clear", _) => ladder.clear(),
                 ("crash", _) => {
                     ladder = codec::decode(&codec::encode(&ladder)).expect("what was written");
                     ladder.resumed(now);
@@ -644,7 +645,7 @@ mod tests {
                 match told {
                     Told::Saw(device, code, next) => {
                         let demand = demand(step(NEXT[usize::from(next)]), None);
-                        drop(ladder.saw(&DeviceId::gpu(device), &code.to_string(), demand, now));
+                        ladder.saw(&DeviceId::gpu(device), &code.to_string(), demand, now);
                     }
                     Told::Done(device, worked) => ladder.done(&DeviceId::gpu(device), worked, now),
                     Told::Well(device) => ladder.well(&DeviceId::gpu(device), now),

@@ -103,6 +103,13 @@ impl Agent {
         self.remedies.ended.push((outcome.decision.clone(), outcome.state));
     }
 
+    /// A person who lets work onto the node again has looked: a quarantine is over, and its faults are forgotten.
+    pub(crate) fn person_did(&mut self, kind: &ActionKind, state: OutcomeState) {
+        if *kind == ActionKind::Uncordon && state == OutcomeState::Applied {
+            self.marks.ladder.clear();
+        }
+    }
+
     /// When the ladder wants a look.
     pub(crate) fn ladder_due(&self) -> Option<Mono> {
         self.marks.ladder.due().filter(|_| self.settings.climbs)
@@ -215,7 +222,14 @@ fn actions(step: &Step) -> VecDeque<Action> {
                 kind: ActionKind::ResetGpu,
             },
         ],
-        Rung::Reset | Rung::Reboot => vec![node(ActionKind::Drain), node(ActionKind::Reboot)],
+        // What is no GPU of this node cannot be reset from here, and the machine is not restarted for less than that.
+        Rung::Reset => vec![
+            node(ActionKind::Drain),
+            node(ActionKind::Notify {
+                message: format!("{}: reset it by hand, because of {}", step.device, step.code),
+            }),
+        ],
+        Rung::Reboot => vec![node(ActionKind::Drain), node(ActionKind::Reboot)],
     };
     all.into()
 }
@@ -285,6 +299,35 @@ mod tests {
             "{:?}",
             rig.log
         );
+    }
+
+    #[test]
+    fn a_quarantine_is_told_until_a_person_lets_work_in() {
+        let mut rig = rig(PERMITS);
+        rig.handle(xid(54));
+        assert_eq!(acts(&rig), "cordon");
+        let told = rig.agent.findings();
+        assert!(
+            told.iter()
+                .any(|text| text.contains("gpu0: quarantined because of xid 54")),
+            "{told:?}"
+        );
+        rig.live(1_000, 50, 100);
+        assert_eq!(acts(&rig), "cordon", "it does not end by itself");
+        let uncordon = crate::LocalRequest::Order {
+            who: "ann".to_owned(),
+            reason: "the cable was loose".to_owned(),
+            what: wire::frame::Order::Act(Action {
+                target: DeviceId::node(),
+                kind: ActionKind::Uncordon,
+            }),
+        };
+        rig.handle(Input::Local {
+            request: 1,
+            what: uncordon,
+        });
+        assert_eq!(acts(&rig), "cordon, uncordon");
+        assert!(rig.agent.marks.ladder.is_empty());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Pure: `now` is an argument. Kinds beyond the bound are counted together, so that nothing that was seen goes unsaid.
 //!
-//! Invariant: in any minute at most [`MOST_KINDS`] kinds are reported, and the counts of all reports add up to what was seen.
+//! Invariants: in any minute at most [`MOST_KINDS`] kinds are reported, and the counts of all reports add up to what was seen; that lines
+//! were lost ([`LOG_GAP`]) always has a place among them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,8 @@ use super::{Place, Sighting};
 pub const EVERY: Duration = Duration::from_secs(60);
 /// Kinds that are told apart in a minute. A machine that has more than this has one trouble, not fifty.
 pub const MOST_KINDS: usize = 50;
+/// The code of a gap in what is seen.
+pub const LOG_GAP: &str = "log gap";
 
 #[derive(Debug)]
 struct Kind {
@@ -42,7 +45,11 @@ impl Storm {
             kind.last = Some(sighting);
             return None;
         }
-        if self.kinds.len() >= MOST_KINDS {
+        // The last place is kept for the gap that a storm brings.
+        let is_gap = sighting.code == LOG_GAP;
+        let has_gap = self.kinds.keys().any(|(_, code)| code == LOG_GAP);
+        let room = MOST_KINDS - usize::from(!is_gap && !has_gap);
+        if self.kinds.len() >= room {
             self.beyond += 1;
             return None;
         }
@@ -124,6 +131,21 @@ mod tests {
         assert_eq!(storm.due(at(120)), [], "it was not seen again");
         assert!(storm.is_quiet());
         assert!(storm.saw(sighting(95), at(130)).is_some(), "and is new after that");
+    }
+
+    #[test]
+    fn a_gap_has_a_place_in_every_storm() {
+        let mut storm = Storm::default();
+        let told = (0..500)
+            .filter(|code| storm.saw(sighting(*code), at(0)).is_some())
+            .count();
+        assert_eq!(told, MOST_KINDS - 1);
+        let gap = Sighting {
+            code: LOG_GAP.to_owned(),
+            ..beyond()
+        };
+        assert_eq!(storm.saw(gap.clone(), at(1)), Some((gap, 1)));
+        assert_eq!(storm.saw(sighting(600), at(2)), None, "all places are taken");
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 import type { Distribution } from "../api/types";
 import { measured } from "../text/rollout";
 
-const WIDTH = 640;
+const WIDTH = 400;
 const ROW = 28;
 const LEFT = 76;
 const RIGHT = 12;
@@ -25,8 +25,8 @@ export function Spread({ name, baseline, canary }: { name: string; baseline: Dis
     <figure class="spread">
       <svg viewBox={`0 0 ${WIDTH} ${height}`} role="img" aria-label={`${name}: ${rows.map(({ side, of }) => `${side} ${text(of)}`).join("; ")}`}>
         <line class="axis" x1={LEFT} x2={WIDTH - RIGHT} y1={rows.length * ROW + 0.5} y2={rows.length * ROW + 0.5} />
-        <text class="tick" x={LEFT} y={height - 4}>{measured(low)}</text>
-        <text class="tick" x={WIDTH - RIGHT} y={height - 4} text-anchor="end">{measured(high)}</text>
+        <text class="bound" x={LEFT} y={height - 4}>{measured(low)}</text>
+        <text class="bound" x={WIDTH - RIGHT} y={height - 4} text-anchor="end">{measured(high)}</text>
         {rows.map(({ side, of, tone }, index) => {
           const y = index * ROW + ROW / 2;
           const [least, quarter, middle, three, most] = AT.map((at) => of.quantiles[at]);
@@ -34,7 +34,7 @@ export function Spread({ name, baseline, canary }: { name: string; baseline: Dis
             <g key={side} class={`side tone-${tone}`}>
               <text class="side-name" x={0} y={y + 4}>{side}</text>
               {least === undefined || quarter === undefined || middle === undefined || three === undefined || most === undefined ? (
-                <text class="tick" x={LEFT} y={y + 4}>no value yet</text>
+                <text class="bound" x={LEFT} y={y + 4}>no value yet</text>
               ) : (
                 <>
                   <line class="range" x1={x(least)} x2={x(most)} y1={y} y2={y} />
