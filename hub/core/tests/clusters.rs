@@ -191,7 +191,7 @@ fn facts(canary: Seen, baseline: Seen) -> Facts {
 }
 
 fn start(world: &mut World, id: &str) -> u64 {
-    let spec = RolloutSpec::canary("web:2", 10, 45, 60_000);
+    let spec = Box::new(RolloutSpec::canary("web:2", 10, 45, 60_000));
     let facts = Box::new(facts(Seen::Missing, Seen::Missing));
     let (id, reason) = (id.to_owned(), "newer".to_owned());
     rollouts(

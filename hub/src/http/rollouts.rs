@@ -106,6 +106,7 @@ pub async fn start(
     let target = asked.target.clone();
     let spec = asked.spec()?;
     let facts = Box::new(observe(&app.clusters, &target, spec.route.as_ref()).await);
+    let spec = Box::new(spec);
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         &app,
@@ -167,6 +168,7 @@ async fn undo(app: &App, caller: Caller, id: &str, reason: String) -> Result<Jso
         .undo()
         .map_err(|refused| Failure::conflict(refused.to_string()))?;
     let facts = Box::new(observe(&app.clusters, &record.target, spec.route.as_ref()).await);
+    let spec = Box::new(spec);
     let id = uuid::Uuid::now_v7().to_string();
     tell(
         app,

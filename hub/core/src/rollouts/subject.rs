@@ -37,7 +37,7 @@ pub enum RolloutRequest {
         /// Of which deployment.
         target: DeploymentRef,
         /// What.
-        spec: RolloutSpec,
+        spec: Box<RolloutSpec>,
         /// The parts as the shell has just observed them.
         facts: Box<Facts>,
         /// Why.
@@ -101,7 +101,7 @@ impl Rollouts {
                 facts,
                 reason,
             } => self
-                .begin(&caller, (id, target, spec), &facts, cx)
+                .begin(&caller, (id, target, *spec), &facts, cx)
                 .map(|record| (record, "rollout.start", reason)),
             RolloutRequest::Command { id, command, reason } => self
                 .command(&id, &command, cx)
