@@ -1,5 +1,6 @@
 //! The words of `sentinel cluster` and `sentinel rollout`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -75,6 +76,9 @@ pub struct StartRollout {
     /// All replicas one after the other, without a canary
     #[arg(long, conflicts_with_all = ["first", "step", "analyse"])]
     pub rolling: bool,
+    /// Steps, traffic and metrics from a JSON file, instead of the sizes below
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["rolling", "first", "step", "analyse"])]
+    pub spec: Option<PathBuf>,
     /// First size of the canary, in percent of the replicas
     #[arg(long, default_value_t = 10)]
     pub first: u8,

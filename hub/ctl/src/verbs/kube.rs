@@ -1,5 +1,6 @@
 //! `cluster`, `deploy`, `scale` and `rollout`: asks the hub, and says how it ended, for people and for scripts.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -117,7 +118,11 @@ pub async fn rollout(session: &Session, what: &RolloutVerb, output: &mut Output)
 
 async fn begin(session: &Session, start: &StartRollout, output: &mut Output) -> Result<Exit, Failure> {
     let mut asked = json!({ "target": start.deployment, "image": start.image, "reason": start.reason });
-    if start.rolling {
+    if let Some(path) = &start.spec {
+        let mut spec = read_spec(path)?;
+        spec["image"] = json!(start.image);
+        asked["spec"] = spec;
+    } else if start.rolling {
         asked["strategy"] = json!("rolling");
     } else {
         asked["first_percent"] = json!(start.first);
@@ -130,6 +135,19 @@ async fn begin(session: &Session, start: &StartRollout, output: &mut Output) -> 
         say(&format!("follow it: sentinel rollout status {} -w", view.id));
     }
     Ok(Exit::Ok)
+}
+
+/// What a file says of a rollout; the hub checks its fields.
+fn read_spec(path: &Path) -> Result<serde_json::Value, Failure> {
+    let unusable = |reason: String| Failure::new(Exit::Usage, format!("--spec: `{}` {reason}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| unusable(format!("cannot be read: {error}")))?;
+    let spec: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| unusable(format!("is not JSON: {error}")))?;
+    if spec.is_object() {
+        Ok(spec)
+    } else {
+        Err(unusable("is not a JSON object with `steps`".to_owned()))
+    }
 }
 
 async fn status(session: &Session, id: &str, watch: bool, output: &mut Output) -> Result<Exit, Failure> {
