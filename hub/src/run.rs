@@ -418,7 +418,7 @@ impl Running {
             forges,
             artifacts,
             remediation_token,
-            foresight: foresight,
+            foresight,
             work,
         };
         tasks.spawn(publisher.run(wanted));

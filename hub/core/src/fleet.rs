@@ -380,10 +380,13 @@ pub(crate) struct Fleet {
     in_clusters: BTreeMap<AgentId, Vec<NodeRef>>,
 }
 
+/// A node that its record says is shut out, how and why.
+type Shut = (Place, How, String);
+
 impl Fleet {
     /// The fleet as the store holds it, and who its records say is shut out. A record that cannot be read is an error: without it
     /// its chains would be forgotten, and so would a denial.
-    pub(crate) fn recovered(agents: Vec<StoredAgent>) -> Result<(Self, Vec<(Place, How, String)>), Unreadable> {
+    pub(crate) fn recovered(agents: Vec<StoredAgent>) -> Result<(Self, Vec<Shut>), Unreadable> {
         let (mut fleet, mut shut) = (Self::default(), Vec::new());
         for agent in agents {
             let unreadable = || Unreadable {

@@ -88,7 +88,7 @@ pub async fn measured(app: &App) -> Result<Page, Failure> {
     of_queues(&mut page, app);
     of_consumers(&mut page, app).await?;
     of_requests(&mut page, &counted);
-    remediation::write(&mut page, &app, &counted).await?;
+    remediation::write(&mut page, app, &counted).await?;
     process::write(&mut page);
     Ok(page)
 }

@@ -167,12 +167,12 @@ fn push(value: &Value) -> Event {
     let is_default = value["ref"].as_str().and_then(|name| name.strip_prefix("refs/heads/"))
         == repository["default_branch"].as_str();
     let messages = value["commits"].as_array().into_iter().flatten();
-    let reverted = messages.filter_map(|commit| {
+    let mut reverted = messages.filter_map(|commit| {
         let (_, after) = commit["message"].as_str()?.split_once("This reverts commit ")?;
         let id: String = after.chars().take_while(char::is_ascii_hexdigit).collect();
         (id.len() >= 7).then_some(id)
     });
-    match reverted.last().filter(|_| is_default) {
+    match reverted.next_back().filter(|_| is_default) {
         Some(commit) => Event::Reverted {
             repository: text(&repository["full_name"]),
             commit,

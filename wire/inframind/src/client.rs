@@ -100,9 +100,12 @@ pub struct Plans {
     name: String,
 }
 
+/// What opening a stream comes to.
+type Opened = Result<Response<Streaming<proto::ActionPlan>>, Status>;
+
 /// A stream whose head may come with its first message: some servers send neither before the other.
 enum Opening {
-    Asked(Pin<Box<dyn Future<Output = Result<Response<Streaming<proto::ActionPlan>>, Status>> + Send>>),
+    Asked(Pin<Box<dyn Future<Output = Opened> + Send>>),
     Open(Box<Streaming<proto::ActionPlan>>),
 }
 
