@@ -341,18 +341,9 @@ impl Desk {
             self.join_line = Some(printed.trim().to_owned());
         }
         if let Some(rest) = line.strip_prefix("sentinel policy verify ") {
-            let pin = |out: &str| {
-                out.lines().find_map(|line| {
-                    Some(
-                        line.trim()
-                            .strip_prefix("root pin")?
-                            .split_whitespace()
-                            .next()?
-                            .to_owned(),
-                    )
-                })
-            };
-            self.root_pin = pin(&said.out);
+            let mut lines = said.out.lines().filter_map(|line| line.trim().strip_prefix("root pin"));
+            let pin = lines.find_map(|rest| rest.split_whitespace().next());
+            self.root_pin = pin.map(str::to_owned);
             assert!(self.root_pin.is_some(), "`verify {rest}` prints no root pin: {said:?}");
         }
     }
