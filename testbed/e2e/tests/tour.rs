@@ -29,7 +29,7 @@ fn the_tour_plays_to_its_end_and_finds_every_journal_whole() {
         "edge-03 has taken its own path back",
         // The embedded brain foresaw a limit, its plan ran and its prediction came true; another plan waits for a freeze to end.
         "gpu0 will reach 8",
-        "came true: true",
+        "came true true",
         "rule hot-gpu never had to act there",
         "step 1: hold by rule launch-freeze",
     ] {

@@ -142,7 +142,8 @@ async fn one_policy_tells_who_has_it_and_what_its_rules_decided() {
 async fn a_calendar_lists_the_freezes_of_a_span_and_the_next_open_slot() {
     let hub = TestHub::start().await;
     let freeze = "id: always, kind: change_freeze, tz: Europe/Berlin, rrule: FREQ=DAILY, from: '00:00', to: '23:00'";
-    hub.admin("POST", "/api/v1/policies", &draft(freeze), 200).await;
+    let text = format!("bundle: draft\nrules:\n  - {{ {freeze}, selector: {{ kinds: [restart] }} }}\n");
+    hub.admin("POST", "/api/v1/policies", &text, 200).await;
     let path = "/api/v1/policies/1/calendar?from=2026-11-23T00:00:00Z&to=2026-11-30T00:00:00Z";
     let view = hub.admin("GET", path, "", 200).await;
     let rule = &view["rules"][0];
