@@ -110,7 +110,10 @@ pub fn scores(joined: &VecDeque<Joined>, now_ms: u64) -> Option<Scores> {
     let effective = total * total / squares;
     let lag = |one: &Weighed| square(one.claim - one.seen) - square(base_rate - one.seen);
     let mean_lag = mean(&lag);
-    let spread = libm::sqrt(mean(&|one| square(lag(one) - mean_lag)) / effective);
+    // Some outcomes that are nearly all alike vary less than the claims say they would: that alone is no proof.
+    let as_claimed = |one: &Weighed| 4.0 * square(one.claim - base_rate) * one.claim * (1.0 - one.claim);
+    let varies = mean(&|one| square(lag(one) - mean_lag)).max(mean(&as_claimed));
+    let spread = libm::sqrt(varies / effective);
     Some(Scores {
         count: sorted.len(),
         effective,

@@ -122,7 +122,7 @@ pub struct Change {
 pub enum Why {
     /// The alarm: claims were higher than what came true.
     Overconfident {
-        /// The evidence, 40 and more.
+        /// The evidence, 20 and more.
         evidence: f64,
         /// Over so many outcomes.
         outcomes: u32,
@@ -157,7 +157,7 @@ impl fmt::Display for Why {
             Self::Overconfident { evidence, outcomes } => {
                 write!(
                     f,
-                    "it claims more than comes true: evidence {evidence:.0} of 40 after {outcomes} outcomes"
+                    "it claims more than comes true: evidence {evidence:.0} of 20 after {outcomes} outcomes"
                 )
             }
             Self::NoSkill { skill } => write!(f, "always claiming the base rate would be better: skill {skill:.2}"),

@@ -27,7 +27,35 @@ fn a_brain_that_claims_too_much_falls_to_the_lowest_tier_at_once() {
         (0..40).find_map(|round| story.tell(9_000, if round % 5 < 3 { Seen::CameTrue } else { Seen::Failed }, false));
     let change = fell.expect("forty outcomes are enough");
     assert_eq!((change.from, change.to), (Tier::T3, Tier::T0));
-    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 40.0 && outcomes < 40));
+    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 20.0 && outcomes < 40));
+}
+
+/// Claims of nine in ten, and outcomes from a generator of its own for each brain: the same numbers on every machine.
+#[test]
+fn liars_fall_within_fifteen_outcomes_and_hardly_an_honest_brain_ever_does() {
+    let mut fell: Vec<u32> = (0..400).filter_map(|seed| fell_after(seed, 0.6)).collect();
+    assert_eq!(fell.len(), 400, "each of them is found");
+    fell.sort_unstable();
+    assert!(fell[200] <= 15, "the median one after {}", fell[200]);
+    let honest = (0..400).filter(|seed| fell_after(*seed, 0.9).is_some()).count();
+    assert!(honest <= 10, "{honest} of 400 honest ones fell");
+}
+
+/// After how many of 400 outcomes a brain that claims nine in ten falls to the lowest tier.
+fn fell_after(seed: u64, truth: f64) -> Option<u32> {
+    let mut story = Story::new();
+    story.record.grant(Tier::T2, "anna", 0);
+    let mut state = seed;
+    (1..=400).find(|_| {
+        // SplitMix64.
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut x = state;
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let share = ((x ^ (x >> 31)) >> 11) as f64 / (1u64 << 53) as f64;
+        story.tell(9_000, if share < truth { Seen::CameTrue } else { Seen::Failed }, false);
+        story.tier() == Tier::T0
+    })
 }
 
 #[test]
