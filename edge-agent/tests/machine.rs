@@ -99,6 +99,12 @@ impl Agent {
         self.row()["findings"].to_string()
     }
 
+    /// An answer of its own API.
+    fn told(&self, path: &str) -> String {
+        let mut socket = UnixStream::connect(self.path().join("agent.sock")).expect("it listens");
+        get(&mut socket, path)
+    }
+
     fn scrape(&self) -> String {
         let (address, path) = self.metrics.split_once('/').expect("an address and a path");
         let mut socket = std::net::TcpStream::connect(address).expect("it listens");
@@ -225,6 +231,9 @@ fn a_grave_fault_drains_and_restarts_the_machine_once_whatever_crashes() {
         hook("reboot")
     );
     let agent = Agent::start(&settings);
+    until("the policy is in force", || {
+        agent.told("/api/v1/policies").contains("ladder")
+    });
     let ran = || std::fs::read_to_string(&ran).unwrap_or_default();
     agent.log(
         "3,8,9120031,-;NVRM: Xid (PCI:0000:65:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.",
@@ -244,6 +253,9 @@ fn a_grave_fault_drains_and_restarts_the_machine_once_whatever_crashes() {
 #[test]
 fn doctor_and_support_bundle_work_without_a_hub() {
     let agent = Agent::start("");
+    until("its start is recorded", || {
+        agent.told("/api/v1/entries").contains("started, version ")
+    });
     let (_, said) = agent.command(&["doctor"]);
     for part in [
         "state folder: ",
