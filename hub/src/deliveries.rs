@@ -1,7 +1,7 @@
 //! Sends events to outgoing webhooks: one task for each, which follows the order of arrival and tries again what failed.
 //!
 //! Has no opinions: what becomes of a delivery, and when it is tried again, is decided in `hub_core::webhooks`. This reads the events,
-//! signs them ([`sign`]), sends them, and reports what happened together with how far it has read.
+//! signs them (`sign`), sends them, and reports what happened together with how far it has read.
 //!
 //! Invariant: what is reported as delivered was answered with 2xx; after a crash an event may be sent again under the same id.
 //! Read next: `deliveries/sign.rs`, `deliveries/target.rs` (where they may go).

@@ -3,7 +3,7 @@
 //! Limits for those who are known are per identity, never per address, because a site is often one address. Whoever is over the
 //! limit is told when to come again; the fleet's own sessions do not pass here.
 //!
-//! Invariant: at most [`MOST_KNOWN`] buckets; a full one is the same as none, so those go first.
+//! Invariant: at most `MOST_KNOWN` buckets; a full one is the same as none, so those go first.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -4,7 +4,7 @@
 //! like any other: judged by policy, gated by its tier. A brain that floods is read more slowly, one that is slow waits for itself
 //! alone, and one that speaks nonsense is answered so; the operator reads of it in the log and in `/metrics`.
 //!
-//! Invariants: at most [`ON_THE_WAY`] batches and outcomes are held for a stream of a brain, however it behaves; nobody comes in under
+//! Invariants: at most `ON_THE_WAY` batches and outcomes are held for a stream of a brain, however it behaves; nobody comes in under
 //! the name of the embedded brain or of the one that the hub calls itself.
 //! Read next: `wire/inframind/src/server.rs` (bounds and pace), `remote.rs` (a brain that the hub calls).
 

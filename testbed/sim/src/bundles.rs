@@ -19,6 +19,11 @@ pub(crate) const ACTIONS: [&str; 6] = [
     "unthrottle",
     "notify",
 ];
+/// What an agent observes by itself.
+const SEEN: &str = "indicators:\n  - { id: seen, quantity: gpu.temperature, good: { below: 80 °C }, target: 90 %, stale_after: 5 s }\n";
+/// What it meters.
+const ENERGY: &str =
+    "meters:\n  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 3600000, stale_after: 5 s }\n";
 const MODES: [&str; 4] = ["enforce", "enforce", "shadow", "off"];
 /// The rate over all nodes that worlds with turns have in every bundle: so many restarts in so many milliseconds.
 pub(crate) const OF_ALL: (usize, u64) = (3, 60_000);
@@ -188,13 +193,11 @@ impl Pool {
         // What the agent observes itself, or has forgotten, or has never known.
         let indicators = match self.random.below(2) {
             0 => "",
-            _ => {
-                "indicators:\n  - { id: seen, quantity: gpu.temperature, good: { below: 80 °C }, target: 90 %, stale_after: 5 s }\n"
-            }
+            _ => SEEN,
         };
         let meters = match self.random.below(3) {
             0 => "",
-            1 => "meters:\n  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 3600000, stale_after: 5 s }\n",
+            1 => ENERGY,
             // The same energy at another price.
             _ => "meters:\n  - { id: energy, quantity: gpu.power, price_micros_per_kwh: 7200000, stale_after: 5 s }\n",
         };
@@ -236,7 +239,29 @@ pub(crate) const KINDS: &[(&str, Write)] = &[
     ("cel", cel),
 ];
 
+/// What of the chosen actions a rule can object to at all; a bundle may select nothing else. If it is none of them, one that it can.
+fn objected(kind: &str, body: &str, chosen: Vec<&'static str>) -> Vec<&'static str> {
+    let objects = |action: &str| {
+        let rule = format!("  - id: probe\n    kind: {kind}\n    selector: {{ kinds: [{action}] }}\n{body}");
+        policy::Bundle::parse(format!("bundle: probe\n{SEEN}{ENERGY}rules:\n{rule}").as_bytes()).is_ok()
+    };
+    let kept: Vec<_> = chosen.iter().copied().filter(|action| objects(action)).collect();
+    match kept.is_empty() {
+        true => ACTIONS
+            .iter()
+            .copied()
+            .find(|action| objects(action))
+            .into_iter()
+            .collect(),
+        false => kept,
+    }
+}
+
 fn finish(kind: &'static str, (body, actions, demand): Body, random: &mut Random) -> Written {
+    let actions = match actions.is_empty() {
+        true => actions,
+        false => objected(kind, &body, actions),
+    };
     let mode = random.pick(&MODES).copied().unwrap_or("enforce");
     let id = format!(
         "{}-{:x}",

@@ -449,7 +449,7 @@ fn tokens_and_links_are_alone_on_standard_output() {
     );
     assert_eq!(
         fake.asked(),
-        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_ms":600000,"label":null}"#]
+        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_ms":600000}"#]
     );
     assert_eq!(fake.line("login").out, "https://127.0.0.1:7443/#login=1\n");
 }
