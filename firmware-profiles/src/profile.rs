@@ -1,7 +1,7 @@
 //! One profile: what its file says, and what must hold between its numbers.
 //!
 //! Limits in a file are sanity bands, not promises: captures show variants of one model with other ranges, and a file then has the widest
-//! that was seen. Source: `control.md` 8.
+//! that was seen.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! The kinds of action that rules can name, and how dangerous each is.
 //!
 //! The class is computed here and never taken from whoever asks. Those that an agent carries out itself are [`wire::ActionKind`]'s; the
-//! others appear in plans. Source of the classes: `control.md` 9.1.
+//! others appear in plans.
 
 use std::collections::BTreeMap;
 

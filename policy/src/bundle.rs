@@ -23,16 +23,16 @@ use crate::text::fields::{Fields, Problems};
 use crate::text::tree::{self, Place};
 use crate::text::{toml, without_mark};
 
-/// Most rules of one bundle. Source: `control.md` 9.3, 2.
+/// Most rules of one bundle.
 pub const MAX_RULES: usize = 256;
 /// Most permits of one bundle.
 const MAX_PERMITS: usize = 64;
-/// Safety reflexes that one node may take in an hour. Source: `control.md` 9.3, 4.
+/// Safety reflexes that one node may take in an hour.
 const REFLEXES_PER_HOUR: u32 = 30;
 /// How long it must be clear before an action is taken back that was needed again soon after it had been taken back.
 const RELAPSE_WAIT_MS: u64 = 300_000;
 
-/// Until which age of the policy each step of the ladder lasts. Source: `edge.md` 7.
+/// Until which age of the policy each step of the ladder lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ladder {
     pub full_for_ms: u64,

@@ -5,7 +5,7 @@
 //!
 //! Invariant: a window covers the longest reading of its local times. A start that the clock skips is the first instant after
 //! the gap, one that it shows twice is the earlier; an end that it skips is the first instant after the gap, one that it shows
-//! twice is the later. Half-open: the end is outside. Source: `control.md` 9.4.
+//! twice is the later. Half-open: the end is outside.
 
 use jiff::civil::{Date, DateTime, Time, Weekday};
 use jiff::tz::{AmbiguousOffset, TimeZone};

@@ -5,7 +5,7 @@
 //! Never changes anything and never promotes by itself: a [`Report`] says what may be done next.
 //!
 //! Invariants: missing data is never success; neither the order of metrics nor a changed unit changes a verdict; a report does
-//! not depend on when it was asked for. Source: `control.md` 9.6, numbers in its list are those of the modules here.
+//! not depend on when it was asked for.
 //!
 //! Read next: `canary/input.rs` (what is asked), `canary/report.rs` (what is answered), `canary/metric.rs` (one metric),
 //! `canary/verdict.rs` (all of them together).

@@ -17,7 +17,7 @@ use wire::Mono;
 use crate::actions::KINDS;
 use crate::rule::Asked;
 
-/// Most grants that one window remembers, and so the largest limit of a rate. Source: `control.md` 9.4.
+/// Most grants that one window remembers, and so the largest limit of a rate.
 pub(crate) const MAX_WINDOW: usize = 1_024;
 
 /// What a rule counts together: a kind of action (0 for any, else its index + 1) and a text (empty for any).

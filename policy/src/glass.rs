@@ -5,7 +5,7 @@
 //! What it lifted stays in the trace as not passed, with the people who opened it.
 //!
 //! Invariants: no token is taken twice or after a newer one, also after a restart; it counts down by running time, so no step of
-//! the wall clock makes it last longer. Source: `control.md` 9.3, 6.
+//! the wall clock makes it last longer.
 
 use std::time::Duration;
 

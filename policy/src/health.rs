@@ -4,7 +4,7 @@
 //! which smooths it over time.
 //!
 //! Invariants: the score never grows when a component gets worse; the order of components changes nothing; too little data is
-//! [`Health::Unknown`], never healthy. Source: `control.md` 9.7, and the original's measured table.
+//! [`Health::Unknown`], never healthy.
 
 use serde::{Deserialize, Serialize};
 

@@ -180,7 +180,7 @@ impl Kind {
         }
     }
 
-    /// Whether safety reflexes and rollbacks need not ask. Source: `control.md` 9.3, 4.
+    /// Whether safety reflexes and rollbacks need not ask.
     pub fn exempts_remedies(&self) -> bool {
         matches!(
             self,

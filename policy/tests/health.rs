@@ -11,7 +11,7 @@ const CAPS: [(Cap, u16); 4] = [
     (Cap::None, 10_000),
 ];
 
-/// The recommended weights. Source: `control.md` 9.7.
+/// The recommended weights.
 const WEIGHTS: [u16; 7] = [2_500, 1_500, 1_500, 1_000, 1_500, 1_000, 1_000];
 
 fn of(values: [Option<i64>; 7]) -> Health {

@@ -53,7 +53,7 @@ pub enum ActionKind {
     Reboot,
 }
 
-/// How dangerous an action is. Computed here, never taken from whoever asks. Source: `control.md` 9.1.
+/// How dangerous an action is. Computed here, never taken from whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RiskClass {

@@ -16,7 +16,7 @@ use crate::ids::KeyId;
 use crate::sealed::{Sealed, Torn};
 use crate::time::Wall;
 
-/// The longest that a token can be open, in milliseconds: 4 hours. Source: `control.md` 9.3, 6.
+/// The longest that a token can be open, in milliseconds: 4 hours.
 pub const MAX_OPEN_MS: u64 = 4 * 3_600_000;
 /// How many distinct people must have signed.
 pub const APPROVERS: usize = 2;

@@ -2,7 +2,7 @@
 //!
 //! A signature is Ed25519 over the exact payload bytes with a role prefix, so that a signature made for one purpose is worth
 //! nothing for another. Order of work on arrival: verify the signature over raw bytes, decode, check generation against the
-//! floor, persist the floor, activate (`reliability.md` 5).
+//! floor, persist the floor, activate.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};

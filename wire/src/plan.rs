@@ -145,7 +145,7 @@ pub struct ExpectedEffect {
 }
 
 impl ExpectedEffect {
-    /// Whether the metric moved by at least half of the expected effect in the expected direction. Source: `control.md` 9.8.
+    /// Whether the metric moved by at least half of the expected effect in the expected direction.
     pub fn is_met(&self, before: i64, after: i64) -> bool {
         let moved = i128::from(after) - i128::from(before);
         let wanted = i128::from(self.delta);

@@ -19,13 +19,13 @@ use crate::effect::Token;
 
 /// A hub answers a hello after one commit; ten seconds are a very slow one over a very slow link.
 const GREETING: Duration = Duration::from_secs(10);
-/// Nothing acknowledged for this long: the path is dead in at least one direction (`reliability.md` 10, row 2).
+/// Nothing acknowledged for this long: the path is dead in at least one direction.
 const SILENCE: Duration = Duration::from_secs(30);
 /// The same on a path that has shown that it is quick. A hub's slow commit must not look like a dead path.
 const QUICK_SILENCE: Duration = Duration::from_secs(4);
 /// How many usual waits are unusual.
 const USUAL_WAITS: u32 = 8;
-/// Bytes a second that the slowest usable link carries: 64 kbit/s (`reliability.md` 10, row 5).
+/// Bytes a second that the slowest usable link carries: 64 kbit/s.
 const SLOWEST_BYTES_PER_S: u64 = 8_000;
 /// How long a try waits for what has to be durable first.
 const POSTPONED: Duration = Duration::from_millis(200);

@@ -18,7 +18,7 @@ use wire::time::{Mono, Now};
 
 use crate::marks::BlockMarks;
 
-/// Intervals between samples: at ease, under pressure, under high pressure (`decisions.md` 7).
+/// Intervals between samples: at ease, under pressure, under high pressure.
 const INTERVALS_MS: [u32; 3] = [1_000, 10_000, 60_000];
 /// Share of the journal's bound, in percent, from which each next interval is used.
 const COARSER_FROM: [u64; 2] = [50, 75];

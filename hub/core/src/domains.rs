@@ -33,7 +33,7 @@ use crate::timers::Timer;
 use crate::windows::{Given, Key, USABLE_FOR, Windows};
 use queue::Queue;
 
-/// A member that became unhealthy within this time is newly faulty. Source: `control.md` 9.4.
+/// A member that became unhealthy within this time is newly faulty.
 const NEWLY: Duration = Duration::from_secs(300);
 /// Changes within this time are counted together.
 const GATHER: Duration = Duration::from_millis(50);

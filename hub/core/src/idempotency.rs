@@ -4,7 +4,7 @@
 //! before anything is done, so it survives a crash: what was begun and has no answer is told as such and not done again, because
 //! nobody knows how far it came.
 //!
-//! Invariant: of requests with one key at most one is ever carried out. Bounded by [`Remembered::MOST_LIVE`] and [`MOST_BYTES`]: the
+//! Invariant: of requests with one key at most one is ever carried out. Bounded by [`Remembered::MOST_LIVE`] and `MOST_BYTES`: the
 //! oldest give way first, and none is kept for longer than [`KEPT_MS`].
 //!
 //! Read next: `hub/src/http/once.rs` (who asks).

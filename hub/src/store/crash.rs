@@ -1,6 +1,6 @@
 //! Power cuts at every write and sync: what was reported as stored is there, whole, and nothing else is.
 //!
-//! The disk is a model: writes since the last sync may be kept, lost, reordered or torn at 512 bytes. Source: `reliability.md` 3.
+//! The disk is a model: writes since the last sync may be kept, lost, reordered or torn at 512 bytes.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 

@@ -3,7 +3,7 @@
 //! No artificial delay: while one commit waits for the disk, the next group gathers by itself.
 //!
 //! After a fault of the disk nothing more is written through that handle: it is closed, opened again with every page checked,
-//! and only then are batches accepted again. A failed sync is never retried (`reliability.md` 3).
+//! and only then are batches accepted again. A failed sync is never retried.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};

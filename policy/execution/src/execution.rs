@@ -9,7 +9,7 @@
 //! - every state that is not settled has a deadline, and deadlines alone lead to a settled one;
 //! - taking back is asked for only if the thing may have been done, at most [`MOST_UNDOS`] times: it must be safe to repeat.
 //!
-//! Source of the states: `control.md` 9.9. Read next: [`wire::plan::StepState`] (the words).
+//! Read next: [`wire::plan::StepState`] (the words).
 
 use std::time::Duration;
 

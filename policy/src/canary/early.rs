@@ -5,7 +5,7 @@
 //! inequality), so that one may look after every interval. Values must be independent in time: thin them first (`gate.rs`).
 //!
 //! Invariant: the same seed and the same pairs give the same wealth, whatever is asked between them. Ranks alone count, so that
-//! units do not matter. Source: `control.md` 9.6, 6.
+//! units do not matter.
 
 use super::input::Direction;
 
@@ -15,7 +15,7 @@ const LOCATION_BETS: [f64; 4] = [0.25, 0.5, 0.75, 1.0];
 const TAIL_BETS: [f64; 4] = [0.05, 0.1, 0.2, 0.4];
 /// Wealth is not counted beyond this: it decides nothing any more, and the product stays finite.
 const MOST: f64 = 1e200;
-/// Straight worse intervals that mean a bad canary on a device too small for ranks. Source: `control.md` 9.6, 6.
+/// Straight worse intervals that mean a bad canary on a device too small for ranks.
 pub const STRAIGHT_WORSE: usize = 8;
 
 /// What the bets have made of 1.

@@ -4,7 +4,7 @@
 //! other, and tests that take them for independent cry wolf: 12 % false aborts at a correlation of 0.5, 37 % at 0.8. So only every
 //! m-th sample is used, and what is reported is the number that is left. Never fills a gap, but for counts (`Counter::Count`).
 //!
-//! Invariant: whatever is missing makes the answer [`Gated::reason`] and never a pass. Source: `control.md` 9.6, 1 and 6.
+//! Invariant: whatever is missing makes the answer [`Gated::reason`] and never a pass.
 
 use super::input::{Counter, Metric};
 use super::report::SeriesReport;

@@ -3,7 +3,7 @@
 //! Never looks at another metric; what several together mean is for `verdict.rs`.
 //!
 //! Invariant: without enough data the outcome is [`Outcome::NoData`], unless the early abort, which needs no fixed number of
-//! samples, has found it worse. Source: `control.md` 9.6, 1 to 4 and 6.
+//! samples, has found it worse.
 
 use super::early::{EarlyAbort, straight_worse};
 use super::gate::{self, Gated};

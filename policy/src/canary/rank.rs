@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::number::normal_tail;
 
-/// Up to this size of the smaller group the exact distribution is used. Source: `control.md` 9.6, 3.
+/// Up to this size of the smaller group the exact distribution is used.
 const EXACT_SMALLER: usize = 20;
 /// And up to this size of the larger one: beyond it the work grows with the square, and the normal one is as good. Groups that
 /// pass the data gate differ by a fifth at most, so that there it decides nothing.

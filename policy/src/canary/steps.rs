@@ -4,7 +4,7 @@
 //! would slander it. Nodes of unknown health come last.
 //!
 //! Invariants: each step contains the one before; as many domains as possible have a node before any has two; the order of the
-//! candidates changes nothing. Source: `control.md` 9.6, 8.
+//! candidates changes nothing.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Never lets missing data pass: with any metric of which nothing is known the best verdict is [`Verdict::Inconclusive`], which
 //! waits for data until the deadline and then rolls back if that metric is critical, or asks a person.
 //!
-//! Invariant: one more failing metric or guard never makes the verdict better. Source: `control.md` 9.6, 1, 5 and 7.
+//! Invariant: one more failing metric or guard never makes the verdict better.
 
 use super::input::{Canary, CanaryError, Direction, Errors, Metric};
 use super::number::{binomial_tail, median};

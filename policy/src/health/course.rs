@@ -4,7 +4,7 @@
 //! smoothing are floats of `libm`, the same on every machine. Never says what follows.
 //!
 //! Invariants: the score never lies above the cap; time in which nothing was known moves nothing; a band is left only after 60 s,
-//! unless a cap forces it. Source: `control.md` 9.7.
+//! unless a cap forces it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,7 @@
 //! What one node has seen of one indicator, and the numbers that follow from it.
 //!
-//! Events are counted by the minute for windows of up to 6 h, and by the hour for longer ones. `control.md` 9.4 keeps 3 d of minutes;
-//! hours are enough for the windows of 1 d and 3 d, whose beginning is then off by at most 4 % of the window, and reach back over a
+//! Events are counted by the minute for windows of up to 6 h, and by the hour for longer ones: hours
+//! are enough for the windows of 1 d and 3 d, whose beginning is then off by at most 4 % of the window, and reach back over a
 //! whole month in a quarter of the room. A window is its whole minutes (or hours) and what has begun of the present one.
 //!
 //! A reading speaks for the time until the next one of its series, and for `stale_after` at most. The indicator is in outage while the
@@ -172,8 +172,8 @@ impl Course {
 
     /// What is left of the error budget of the whole period, in hundredths of a percent; below 0 if more was used.
     ///
-    /// A burn rate that lasted for a part of the period has used up that part of the budget times the rate, as in the column "budget
-    /// used" of `control.md` 9.4: an indicator that is an hour old has not lived through a month.
+    /// A burn rate that lasted for a part of the period has used up that part of the budget times the rate, as burn rates are
+    /// commonly tabled: an indicator that is an hour old has not lived through a month.
     fn budget_left_bp(&self, indicator: &Indicator) -> Option<i64> {
         let hours = indicator.period_ms.div_ceil(HOUR_MS);
         let rate = burn(self.over_hours(hours), indicator.target_bp)?;

@@ -1,7 +1,6 @@
 //! `blast_radius`: how much of a domain may be touched at once and in a window, and a breaker for when too much of it fails.
 //!
 //! Members that are already unhealthy count against the limit, so that a sick rack is not made sicker.
-//! Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;
@@ -46,7 +45,7 @@ fn set_breaker(counters: &mut Counters, now: Mono, (open, since): (u8, Mono)) {
     );
 }
 
-/// Long enough for a second wave to show. Source: `control.md` 9.4.
+/// Long enough for a second wave to show.
 const REOPEN_MS: u64 = 15 * 60_000;
 /// The share is not low.
 const NOT_LOW: Mono = Mono(u64::MAX);
@@ -140,7 +139,7 @@ fn share_of(faulty: i64, members: i64) -> i64 {
     mul_div(faulty, 10_000, members.max(1))
 }
 
-/// A third of a domain at once is no chance. Source: `control.md` 9.4.
+/// A third of a domain at once is no chance.
 const BREAKER_BP: i64 = 3_000;
 
 impl Blast {

@@ -1,7 +1,7 @@
 //! `confidence`: how sure one must be of a prediction for the risk of the action, and whether it is worth it.
 //!
 //! Compared is the calibrated lower bound, never a brain's own number. A prediction that is missing, or older than a quarter of its
-//! horizon, needs a person unless `on_missing` says otherwise. Source: `control.md` 9.4.
+//! horizon, needs a person unless `on_missing` says otherwise.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;
@@ -12,7 +12,7 @@ use crate::ledger::Numbers;
 use crate::rule::{Asked, Finding};
 use crate::text::fields::Fields;
 
-/// How sure a prediction must be, by risk class. Source: `control.md` 9.4.
+/// How sure a prediction must be, by risk class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Confidence {
     names: Vec<String>,

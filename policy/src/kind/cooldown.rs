@@ -16,7 +16,7 @@ use crate::text::fields::Fields;
 use crate::text::units::show_duration;
 use wire::Mono;
 
-/// A day: after that a person has looked. Source: `control.md` 9.4.
+/// A day: after that a person has looked.
 const CAP_MS: u64 = 86_400_000;
 
 /// The place of the number that says that there is no room for one more target.
@@ -24,7 +24,7 @@ const NO_ROOM: usize = 2;
 /// Names of its numbers.
 pub(crate) const NUMBERS: [&str; 3] = ["since_ms", "wait_ms", NO_ROOM_MS];
 
-/// More suppressions than these in a day mean that the fault is stuck. Source: `control.md` 9.4.
+/// More suppressions than these in a day mean that the fault is stuck.
 const STUCK_AFTER: u8 = 5;
 
 /// The waits of one rule.

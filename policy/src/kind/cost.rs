@@ -9,7 +9,6 @@
 //! What was spent and the run rate come from a meter of the bundle, which the agent observes itself (`meter.rs`) and for which nothing
 //! need be leased, or from elsewhere by name. So does the change: on a device that the meter meters it is the change of allotted power
 //! times the price. A change that nobody stated is not nothing: the rule then cannot know, and `on_missing` says what that means.
-//! Source: `control.md` 9.4.
 
 use wire::decision::Verdict;
 use wire::reading::Unit;
@@ -25,7 +24,7 @@ use crate::text::fields::Fields;
 use crate::text::units::show_duration;
 
 /// What a hub may lease to one node for the time without it: half of the node's share of what is left, so that all nodes together
-/// cannot pass the ceiling while the hub goes on spending the other half. Source: `control.md` 9.4.
+/// cannot pass the ceiling while the hub goes on spending the other half.
 pub fn lease_slice(remaining_micros: i64, share_bp: u16) -> i64 {
     mul_div(remaining_micros.max(0), i64::from(share_bp.min(10_000)), 20_000)
 }

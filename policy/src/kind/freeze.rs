@@ -4,7 +4,6 @@
 //! The wall clock counts as standing anywhere within its error: a freeze is as much longer, a maintenance window as much shorter.
 //! With a clock that is certainly wrong, or of which nothing is known, a freeze within a day counts as active and a maintenance window
 //! as open only if it is for a day around now, for class medium and above; for the lower classes the clock counts as right.
-//! Source: `control.md` 9.1 and 9.4.
 //!
 //! All maintenance windows of one action are one: what begins in one may end in the next if no time lies between them, and what must
 //! wait waits for the soonest that is long enough.
@@ -349,7 +348,7 @@ pub(crate) fn opening(rules: &[Rule], mode: Mode, asked: &Asked<'_>) -> Opening 
     Union(windows).opening(asked)
 }
 
-/// How long a grant may wait for its turn. Source: `control.md` 9.2.
+/// How long a grant may wait for its turn.
 pub(crate) const VALID_FOR_MS: i64 = 60_000;
 
 /// How long the change may wait before a freeze or the end of a maintenance window would hold it, in milliseconds, if that is less than

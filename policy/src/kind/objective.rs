@@ -4,7 +4,6 @@
 //! its long **and** its short window exceed it, and clears when the short one has been calm for twice its length. Remedies are never
 //! blocked by the breach that they cure.
 //! The numbers come from an indicator of the bundle, which the agent observes itself (`indicator.rs`), or from elsewhere by name.
-//! Source: `control.md` 9.4.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;
@@ -217,7 +216,7 @@ const FIRING: usize = 9;
 const FASTEST: usize = 0;
 const BUDGET_LEFT: usize = 6;
 const EVENTS: usize = 7;
-/// With fewer events in the short window only the long one is asked. Source: `control.md` 9.4.
+/// With fewer events in the short window only the long one is asked.
 const MIN_EVENTS: i64 = 30;
 
 const TIERS: [Tier; 4] = [
@@ -286,7 +285,7 @@ impl Slo {
                 Some(2) => RiskClass::High,
                 _ => RiskClass::Medium,
             },
-            // Unknown holds, whatever the class: burning unseen is burning. Source: `control.md` 9.4.
+            // Unknown holds, whatever the class: burning unseen is burning.
             on_missing: OnUnknown::read(fields).or(Verdict::Hold),
         })
     }

@@ -11,7 +11,6 @@
 //! What is used comes from elsewhere by name; only `power_mw` of the scope `node` an agent observes itself: what the power limits of all
 //! its GPUs add up to. There what was granted is set aside until the action has ended and readings must have told of it: for some
 //! seconds it counts twice, and never not at all.
-//! Source: `control.md` 9.4.
 
 use wire::Mono;
 use wire::decision::Verdict;
@@ -52,7 +51,7 @@ pub(crate) struct Quota {
     on_missing: OnUnknown,
 }
 
-/// How long what was granted counts until it is seen in use. Source: `control.md` 9.4.
+/// How long what was granted counts until it is seen in use.
 const RESERVE_MS: u64 = 60_000;
 
 impl Quota {

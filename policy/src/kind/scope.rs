@@ -1,7 +1,7 @@
 //! Numbers that we observed of a scope (a tenant, a rack, a service), by name: `tenant.cost_spent`.
 //!
 //! Nobody who asks for an action can give them: agent and hub set them from what they see. What a missing one means depends on
-//! how dangerous the action is. Source: `control.md` 9.3, 5.
+//! how dangerous the action is.
 
 use wire::action::RiskClass;
 use wire::decision::Verdict;

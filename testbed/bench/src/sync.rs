@@ -76,7 +76,7 @@ fn frames() -> Vec<Entries> {
                             wall: Wall(1_795_000_000_000),
                         },
                         prev: head.digest,
-                        // 200 bytes in all, as the stores in `performance.md` 4 were measured.
+                        // 200 bytes in all, as other stores were measured with.
                         body: EntryBody::Event(Happened::Notified {
                             message: format!("{:0>145}", seq.0),
                         }),

@@ -17,8 +17,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
-    ("bwrap", "bubblewrap"),
     ("curl", "curl"),
+    // What a real Kafka runs on.
+    ("java", "default-jre-headless"),
     // The sandbox of the remediation agent, and what its real forge needs beside Go.
     ("bwrap", "bubblewrap"),
     ("git", "git"),

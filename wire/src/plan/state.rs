@@ -1,6 +1,6 @@
 //! The words for where a plan and each of its steps stand, which may follow which, and how long each may last.
 //!
-//! Source: `control.md` 9.9. Who moves a plan, and why, is decided in `hub/core/src/plans`.
+//! Who moves a plan, and why, is decided in `hub/core/src/plans`.
 //!
 //! Invariants: a final state has no successor; every other state has a deadline and a way to a final one.
 

@@ -8,7 +8,7 @@
 //! final has a deadline, and deadlines alone lead to a final one; a plan is completed only if every step is done; no step is asked for
 //! twice; a plan that did something it can take back never ends half done.
 //!
-//! Source: `control.md` 9.9. Read next: `policy/execution/src/execution.rs` (one step).
+//! Read next: `policy/execution/src/execution.rs` (one step).
 
 use std::time::Duration;
 
