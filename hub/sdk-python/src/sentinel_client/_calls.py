@@ -76,6 +76,9 @@ def answered(call: Call[T], response: httpx.Response) -> T:
 
 
 def may_repeat(call: Call[Any], response: httpx.Response) -> bool:
+    # Of too many requests none was carried out: it may be asked again, whatever it is.
+    if response.status_code == 429:
+        return True
     return call.repeatable and response.status_code in (502, 503, 504)
 
 
