@@ -48,7 +48,7 @@ pub fn backoff_ms(attempts: u32) -> i64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::record::{CI_FAILURE, Lease, Priority, TIMEOUT_MS, Told};
+    use super::super::record::{Lease, Priority};
     use super::*;
 
     pub(crate) fn task(id: &str, repository: &str, branch: &str, created_at: i64) -> Task {
@@ -59,39 +59,9 @@ pub(super) mod tests {
             commit: "c0ffee".to_owned(),
             check: id.to_owned(),
             branch: branch.to_owned(),
-            log_url: String::new(),
             delivery: id.to_owned(),
-            correlation_id: None,
-            from_fork: false,
-            priority: Priority::Normal,
-            state: TaskState::Queued,
-            attempts: 0,
-            epoch: 0,
-            lease: None,
             not_before: Wall(0),
-            phase: String::new(),
-            progress: 0,
-            codes: Vec::new(),
-            reason: String::new(),
-            proposal: None,
-            pull_request: None,
-            pull_number: None,
-            created_at: Wall(created_at),
-            updated_at: Wall(created_at),
-            kind: CI_FAILURE.to_owned(),
-            context: String::new(),
-            agent: None,
-            timeout_ms: TIMEOUT_MS,
-            retries: 0,
-            started_at: None,
-            completed_at: None,
-            told: Told::default(),
-            message: String::new(),
-            chance: None,
-            approved: false,
-            head: None,
-            merged_as: None,
-            label: None,
+            ..Task::fresh(Wall(created_at))
         }
     }
 

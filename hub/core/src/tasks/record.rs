@@ -364,6 +364,51 @@ impl Document for Task {
 }
 
 impl Task {
+    /// What every task begins as: queued, and nothing done or known of it.
+    pub(super) fn fresh(now: Wall) -> Self {
+        Self {
+            id: String::new(),
+            source: String::new(),
+            repository: String::new(),
+            commit: String::new(),
+            check: String::new(),
+            branch: String::new(),
+            log_url: String::new(),
+            delivery: String::new(),
+            correlation_id: None,
+            from_fork: false,
+            priority: Priority::Normal,
+            state: TaskState::Queued,
+            attempts: 0,
+            epoch: 0,
+            lease: None,
+            not_before: now,
+            phase: String::new(),
+            progress: 0,
+            codes: Vec::new(),
+            reason: String::new(),
+            proposal: None,
+            pull_request: None,
+            pull_number: None,
+            created_at: now,
+            updated_at: now,
+            kind: CI_FAILURE.to_owned(),
+            context: String::new(),
+            agent: None,
+            timeout_ms: TIMEOUT_MS,
+            retries: 0,
+            started_at: None,
+            completed_at: None,
+            told: Told::default(),
+            message: String::new(),
+            chance: None,
+            approved: false,
+            head: None,
+            merged_as: None,
+            label: None,
+        }
+    }
+
     /// When it ended, if it has.
     pub fn ended_at(&self) -> Option<Wall> {
         (self.state.is_over() || self.label.is_some()).then_some(self.updated_at)
