@@ -32,7 +32,6 @@ use wire_inframind::proto;
 use wire_inframind::proto::decision_service_client::DecisionServiceClient;
 use wire_inframind::proto::decision_service_server::{DecisionService, DecisionServiceServer};
 
-use crate::enrol;
 use crate::lab::Place;
 use crate::report::{Figure, Goal, quantile};
 
@@ -118,7 +117,7 @@ async fn fill(hub: &Handle, numbers: Range<u64>) -> Result<(), String> {
     for number in numbers.clone() {
         let agent = AgentId::new(format!("bench-{number}")).map_err(|cause| cause.to_string())?;
         let session = session(number);
-        for what in enrol::requests(&agent, "bench") {
+        for what in testbed_sim::enrolment(&agent, "bench") {
             hub.request(what).await.map_err(|cause| cause.to_string())?;
         }
         tell(Input::SessionOpened { session, agent }).await?;

@@ -11,7 +11,6 @@ mod brain_trust;
 mod canary;
 mod classify;
 mod decide;
-mod enrol;
 mod fleet;
 mod forecast;
 mod lab;

@@ -18,7 +18,6 @@ use wire::change::{Caller, Via};
 use wire::plan::{Claim, Draft, Source, Step, Target, Verb};
 use wire::{AgentId, DeviceId, HubEpoch, PlanId};
 
-use crate::enrol;
 use crate::lab::Place;
 use crate::report::{Figure, Goal, quantile};
 
@@ -112,7 +111,7 @@ impl Rig {
         let text = policy::DEMO_BUNDLE.as_bytes().to_vec();
         rig.ask(Request::Publish { caller, text })?;
         for node in 0..NODES {
-            for what in enrol::requests(&name(node)?, "bench") {
+            for what in testbed_sim::enrolment(&name(node)?, "bench") {
                 rig.ask(what)?;
             }
         }

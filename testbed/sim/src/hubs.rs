@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{AgentRequest, Batch, Effect, Hub, Input, Joining, NewToken, Request, Row, Settings};
+use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
 use wire::bundle::{BundlePayload, SignedBundle};
-use wire::change::Caller;
-use wire::ids::{Digest, HubEpoch};
+use wire::ids::HubEpoch;
 use wire::roles::{Pin, Role, Roles};
 use wire::{BundleRef, Frame, RoleChain, SignedRoles, Wall, codec};
 
+use crate::enrol::enrolment;
 use crate::net::Way;
 use crate::swarm::Fault;
 use crate::world::{Event, Planted, TRUST_DOMAIN, World};
@@ -63,27 +63,7 @@ impl World {
         if hub.is_some_and(|hub| hub.agents().identity(&agent).is_some()) {
             return;
         }
-        let hash = Digest::of(agent.as_str().as_bytes());
-        let token = AgentRequest::CreateToken(NewToken {
-            hash,
-            label: None,
-            name: Some(agent),
-            site: Some("site-a".to_owned()),
-            ttl: Duration::from_secs(30 * 24 * 3_600),
-            takes_over: false,
-        });
-        let joining = AgentRequest::Join(Joining {
-            token: hash,
-            name: None,
-            node_key: hash.0,
-            proven: true,
-            key: hash,
-            program: "sim".to_owned(),
-            address: None,
-        });
-        for what in [token, joining] {
-            let caller = Caller::hub();
-            let what = Request::Agents { caller, what };
+        for what in enrolment(&agent, "site-a") {
             self.tell_hub(Input::Request { request: 0, what });
         }
     }

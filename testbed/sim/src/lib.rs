@@ -14,6 +14,7 @@ mod bundles;
 mod clock;
 mod disk;
 mod duties;
+mod enrol;
 mod gpu;
 mod hostile;
 mod hubs;
@@ -28,6 +29,7 @@ mod swarm;
 mod trouble;
 mod world;
 
+pub use enrol::enrolment;
 pub use rules::KindCounts;
 pub use swarm::{Fault, FaultCounts, Swarm};
 pub use world::Planted;
