@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -28,6 +28,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -42,7 +44,7 @@ pub struct Received {
     pub spans: Vec<Span>,
 }
 
-type Shared = Arc<Mutex<Received>>;
+type Shared = Arc<watch::Sender<Received>>;
 
 #[derive(Clone)]
 struct Inbox(Shared);
@@ -110,26 +112,21 @@ impl Collector {
 
     /// What there is so far.
     pub fn received(&self) -> Received {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.received.borrow().clone()
     }
 
     /// What there is as soon as it is enough.
     pub async fn when(&self, what: &str, enough: impl Fn(&Received) -> bool) -> Received {
-        let begun = Instant::now();
-        loop {
-            let received = self.received();
-            if enough(&received) {
-                return received;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what} did not come: {received:#?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let mut received = self.received.subscribe();
+        let came = timeout(PATIENCE, received.wait_for(|received| enough(received))).await;
+        let came = came.unwrap_or_else(|_| panic!("{what} did not come: {:#?}", self.received()));
+        came.expect("the collector holds the other end").clone()
     }
 }
 
 impl Inbox {
     fn add(&self, add: impl FnOnce(&mut Received)) {
-        add(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.send_modify(add);
     }
 
     fn logs(&self, request: ExportLogsServiceRequest) {

@@ -110,8 +110,9 @@ impl Sending {
 
     /// The deliveries as soon as they are in these states, newest first within each.
     async fn when(&self, states: &[&str]) -> Vec<Value> {
-        let begun = std::time::Instant::now();
+        let mut changes = self.hub.app.hooks.changes();
         loop {
+            changes.mark_unchanged();
             let page = self.hub.admin("GET", "/api/v1/webhooks/siem/deliveries", "", 200).await;
             let items = page["items"].as_array().expect("a list").clone();
             if items
@@ -121,8 +122,10 @@ impl Sending {
             {
                 return items;
             }
-            assert!(begun.elapsed() < PATIENCE, "{states:?}: {items:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            let changed = tokio::time::timeout(PATIENCE, changes.changed()).await;
+            changed
+                .unwrap_or_else(|_| panic!("{states:?}: {items:?}"))
+                .expect("the hub runs");
         }
     }
 
