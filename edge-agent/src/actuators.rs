@@ -11,6 +11,7 @@ pub mod notify;
 pub mod power_cap;
 pub mod restart;
 pub mod throttle;
+pub mod units;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,16 +20,17 @@ use std::sync::Arc;
 use edge_agent_core::{ActionResult, Input, ProbeResult, Run};
 use firmware_profiles::Catalogue;
 use tokio::sync::mpsc;
-use wire::{Action, ActionKind};
+use wire::Action;
 
 use crate::config::Hooks;
 use crate::probe::Probe;
 use crate::supervisor::Orders;
+use crate::units::UnitSettings;
 
 /// Carries out one kind of action.
 pub trait Actuator: Send + Sync {
-    /// Whether this is its kind.
-    fn handles(&self, kind: &ActionKind) -> bool;
+    /// Whether it is its kind, and its kind of target.
+    fn handles(&self, action: &Action) -> bool;
     /// Does it and reads it back. Doing it twice is the same as doing it once, or the actuator knows the decision.
     fn apply(&self, run: &Run) -> ActionResult;
     /// Says whether it was done, and does nothing.
@@ -48,6 +50,7 @@ impl Actuators {
         hooks: (Hooks, &Path),
         orders: Orders,
         shares: Arc<throttle::Shares>,
+        units: Vec<UnitSettings>,
         inputs: mpsc::Sender<Input>,
     ) -> Self {
         Self {
@@ -55,6 +58,8 @@ impl Actuators {
                 Arc::new(power_cap::PowerCap::new(probe.clone(), profiles)),
                 Arc::new(clocks::Clocks::new(probe.clone())),
                 Arc::new(hooks::Hooks::new(hooks.0, hooks.1, probe)),
+                // Before those that know no units.
+                Arc::new(units::Units::new(units, hooks.1)),
                 Arc::new(restart::Restart::new(orders)),
                 Arc::new(throttle::Throttle::new(shares)),
                 Arc::new(notify::Notify),
@@ -90,7 +95,7 @@ impl Actuators {
     }
 
     fn begin(&self, run: Run, work: fn(&dyn Actuator, &Run) -> Input, failed: fn(&Run, String) -> Input) {
-        let found = self.list.iter().find(|one| one.handles(&run.action.kind)).cloned();
+        let found = self.list.iter().find(|one| one.handles(&run.action)).cloned();
         let inputs = self.inputs.clone();
         let work = move || {
             let input = match found {

@@ -19,11 +19,14 @@ use std::time::{Duration, Instant};
 use edge_agent_core::{Agent, Effect, Input, LinkState, LocalAnswer, LocalRequest, Token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use wire::api::NeighbourView;
+use wire::frame::{Frame, HubTime, Welcome};
 use wire::reading::{Reading, Series};
 use wire::{AgentId, BundleRef, Epoch, Parcel, RawEntry, SignedBundle, Wall};
 
 use crate::actuators::Actuators;
 use crate::carried;
+use crate::ceilings::{self, Ceilings, Look};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::journal::{Done, Journal};
@@ -40,6 +43,8 @@ const COMPLETIONS: usize = 64;
 const ASKS: usize = 16;
 /// An orderly end takes one commit; a disk that needs longer is left to the next start.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
+/// Ages of neighbours are told in whole seconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How often it is looked whether readings still come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -78,6 +83,14 @@ pub enum RunError {
     Died {
         /// Which.
         name: &'static str,
+    },
+    /// It took more of its machine than it may.
+    #[error(
+        "the agent ends because {why}: whoever started it starts it anew; `ceilings.memory` in the settings is the bound"
+    )]
+    Beyond {
+        /// What it took.
+        why: String,
     },
     /// The journal was found damaged while it was open.
     #[error("the journal is damaged ({detail}); start the agent again, it puts the file aside and begins a new epoch")]
@@ -168,12 +181,17 @@ pub(super) struct Shell {
     appending: VecDeque<(Token, Epoch, Vec<RawEntry>)>,
     replies: BTreeMap<u64, oneshot::Sender<LocalAnswer>>,
     requests: u64,
+    /// The other members of the site, and when they were looked at.
+    neighbours: (Option<Instant>, Arc<[NeighbourView]>),
     latest: Arc<BTreeMap<Series, Option<i64>>>,
     bundle: Option<(BundleRef, Arc<SignedBundle>)>,
     connected: bool,
     since: Option<Wall>,
     stopped: bool,
     damage: Option<String>,
+    ceilings: Ceilings,
+    /// It takes too much, and has to end.
+    beyond: Option<String>,
     /// Whose the journal is, until that is noted.
     owner: Option<owner::Owner>,
     service: Service,
@@ -237,11 +255,18 @@ impl Shell {
                 () = sleep(due) => self.turn(Input::Tick),
             }
             self.settle();
+            if stop_by.is_none() && self.beyond.is_some() {
+                stop_by = Some(tokio::time::Instant::now() + STOP_WITHIN);
+                self.turn(Input::Stop);
+            }
             if let Some(detail) = self.damage.take() {
                 return Err(RunError::Damaged { detail });
             }
         }
-        Ok(ended)
+        match self.beyond.take() {
+            Some(why) => Err(RunError::Beyond { why }),
+            None => Ok(ended),
+        }
     }
 
     /// One turn: feeds one input to the core, then starts its effects. Nothing here waits.
@@ -249,6 +274,19 @@ impl Shell {
         let now = self.clock.now();
         if let Input::Readings(readings) = &input {
             self.note(now.wall, readings);
+            match self.ceilings.look(readings, Instant::now()) {
+                Look::Same => {}
+                Look::Tell(why) => self.waiting.push_back(Input::Finding {
+                    part: ceilings::PART.to_owned(),
+                    why,
+                }),
+                Look::End(why) => self.beyond = Some(why),
+            }
+        }
+        if let Input::Frame(Frame::Welcome(Welcome { now: hub, .. }) | Frame::HubTime(HubTime { now: hub, .. })) =
+            &input
+        {
+            self.clock.heard(hub.wall);
         }
         self.core.handle(input, now);
         self.carry_out();
@@ -326,10 +364,13 @@ impl Shell {
     fn on_done(&mut self, done: Done) {
         match &done {
             Done::Appended { token, .. } => {
-                if let Some(owner) = self.owner.take()
-                    && let Err(cause) = owner.note()
-                {
-                    tracing::warn!(%cause, "under which name the journal was made is not noted");
+                if let Some(owner) = self.owner.take() {
+                    // A slow disk must not hold up the first readings.
+                    tokio::task::spawn_blocking(move || {
+                        if let Err(cause) = owner.note() {
+                            tracing::warn!(%cause, "under which name the journal was made is not noted");
+                        }
+                    });
                 }
                 while let Some((_, epoch, entries)) = self.appending.pop_front_if(|(known, _, _)| *known <= *token) {
                     entries.iter().for_each(|entry| self.feed.durable(epoch, entry));
@@ -395,6 +436,18 @@ impl Shell {
         self.feed.sampled(&self.agent, at, readings);
     }
 
+    /// The members of the site with their ages, which the core is not told each second.
+    fn neighbours(&mut self) -> Arc<[NeighbourView]> {
+        let Some(peers) = self.link.as_ref().and_then(Link::peers) else {
+            return Arc::from([]);
+        };
+        let (looked_at, known) = &mut self.neighbours;
+        if looked_at.is_none_or(|at| at.elapsed() >= LOOK_AGAIN) {
+            (*looked_at, *known) = (Some(Instant::now()), peers.views().into());
+        }
+        known.clone()
+    }
+
     fn snapshot(&mut self) -> Snapshot {
         let now = self.clock.now();
         let connected = matches!(self.core.link_state(now), LinkState::Up { .. });
@@ -419,11 +472,14 @@ impl Shell {
             clock_error: self.core.clock_error(now),
             unhealthy: self.core.unhealthy().map(str::to_owned),
             findings: self.core.findings(),
-            via: self.core.via().cloned(),
+            path: self.core.path(),
             isolation: self.core.isolation(),
-            neighbours: self.core.neighbours().to_vec(),
+            neighbours: self.neighbours(),
             waits_for_turn: self.core.waits_for_turn(),
             glass: self.core.glass(now),
+            users: self.core.users().clone(),
+            ladder: self.core.ladder(now),
+            disagreements: self.core.disagreements(),
             latest: self.latest.clone(),
         }
     }

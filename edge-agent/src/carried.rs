@@ -173,7 +173,7 @@ pub fn import(file: &Path, state_dir: &Path, socket: &Path, pin: Option<Digest>)
         None => {
             let pinned = pinned(&parcel, state_dir, pin)?;
             let found = check(file, &parcel, &Pin::Document(pinned.pin), &pinned.trust_domain)?;
-            fs::create_dir_all(state_dir).map_err(io("make", state_dir))?;
+            wire_files::private_folder(state_dir).map_err(io("make", state_dir))?;
             put(
                 &state_dir.join(PIN),
                 format!("{} {}\n", pinned.pin, pinned.trust_domain).as_bytes(),
@@ -229,11 +229,7 @@ fn check(file: &Path, parcel: &Parcel, pin: &Pin, domain: &str) -> Result<String
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), CarryError> {
-    let fresh = path.with_extension("new");
-    let written = fs::write(&fresh, bytes)
-        .and_then(|()| fs::File::open(&fresh)?.sync_all())
-        .and_then(|()| fs::rename(&fresh, path));
-    written.map_err(io("write", path))
+    wire_files::replace(path, bytes).map_err(io("write", path))
 }
 
 #[cfg(test)]

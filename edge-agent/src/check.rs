@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::faults::Faults;
 use crate::identity::Identity;
 use crate::probe::Probe;
+use crate::sensors::process::WatchList;
 use crate::sensors::{self, Round};
 use crate::watch::Watch;
 
@@ -81,7 +82,7 @@ fn gpus(config: &Config) -> String {
     let (watch, _died) = Watch::new();
     let deadline = settings.deadline;
     let faults = Faults::new(inputs.clone());
-    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, &watch)) {
+    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, WatchList::default(), &watch)) {
         Ok(probe) => probe,
         Err(error) => return format!("the probe's thread cannot start: {error}"),
     };

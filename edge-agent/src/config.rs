@@ -23,11 +23,13 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use wire::bundle::KeyRing;
 use wire::domains::{MAX_LABEL_BYTES, MAX_LABELS};
+use wire::frame::Uplink;
 use wire::{AgentId, DeviceId, Digest};
 
 use crate::probe::{self, ProbeSettings};
 use crate::supervisor::WorkloadSettings;
 use crate::telemetry::samples::Compat;
+use crate::units::UnitSettings;
 
 /// Where a service's state belongs (Filesystem Hierarchy Standard 5.8).
 pub const DEFAULT_STATE: &str = "/var/lib/sentinel-agent";
@@ -106,6 +108,8 @@ pub struct Config {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Reads and sets GPUs. Absent: the probe that comes with the agent, where a driver's library is found.
     pub gpu_probe: Option<GpuProbe>,
+    /// What the agent itself may take of its machine.
+    pub ceilings: Ceilings,
     /// What is done about faults.
     pub faults: FaultSettings,
     /// Commands for what a node cannot do alone.
@@ -151,6 +155,7 @@ impl Default for Config {
             silence: wire_transport::Timing::default().idle,
             labels: std::collections::BTreeMap::new(),
             gpu_probe: None,
+            ceilings: Ceilings::default(),
             faults: FaultSettings::default(),
             hooks: Hooks::default(),
             profiles: "/etc/sentinel/profiles.d".into(),
@@ -182,6 +187,28 @@ pub struct GpuProbe {
     /// For each call. A healthy driver answers within 50 ms.
     #[serde(deserialize_with = "span", default = "second")]
     pub deadline: Duration,
+}
+
+/// What the agent itself may take of its machine, besides the disk, which `journal_limit` bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ceilings {
+    /// Resident memory. An agent that needs more for a minute ends, and whoever started it starts it anew.
+    #[serde(deserialize_with = "bytes")]
+    pub memory: u64,
+    /// Open files; close to it is told.
+    pub descriptors: u32,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self {
+            // Six times what an agent with eight GPUs has.
+            memory: 64 << 20,
+            // Every door is full, every sensor is open, and some room.
+            descriptors: 512,
+        }
+    }
 }
 
 /// What is done about faults.
@@ -232,16 +259,39 @@ pub struct Mesh {
     /// The UDP address at which neighbours find this node.
     pub listen: SocketAddr,
     /// The neighbours, by name, and the address of each, until the policy names the members of this node's site. Nobody else is talked
-    /// with, and nobody else is carried.
+    /// with, and nobody else is carried. `mdns` in place of an address: it is looked for on the local network.
+    #[serde(default, deserialize_with = "members")]
+    pub peers: policy::Members,
+    /// What traffic to the hub costs from here: `unmetered` or `metered`. Over a metered one neighbours are carried only where no other
+    /// way is left, and their telemetry waits.
     #[serde(default)]
-    pub peers: std::collections::BTreeMap<AgentId, SocketAddr>,
-    /// Bytes that are carried for each neighbour in 24 hours.
-    #[serde(deserialize_with = "bytes", default = "two_gib")]
-    pub carry_per_day: u64,
+    pub uplink: Uplink,
+    /// Bytes that are carried for each neighbour in 24 hours; 2 GiB, and 64 MiB over a metered uplink.
+    #[serde(deserialize_with = "maybe_bytes", default)]
+    pub carry_per_day: Option<u64>,
+    /// Packets that are carried for each neighbour in the same 24 hours: each costs this node the same work, however small.
+    #[serde(default = "four_million")]
+    pub carry_packets_per_day: u64,
+    /// Tells the local network where this node listens, and looks there for members whose address is not known or has changed. Who is a
+    /// member is never taken from there.
+    #[serde(default)]
+    pub mdns: bool,
 }
 
-const fn two_gib() -> u64 {
-    2 << 30
+impl Mesh {
+    /// Bytes that are carried for each neighbour in 24 hours.
+    pub fn carry_per_day(&self) -> u64 {
+        let usual = match self.uplink {
+            Uplink::Unmetered => 2 << 30,
+            // A node's decisions are kilobytes a minute: a day of them, and a policy or two.
+            Uplink::Metered => 64 << 20,
+        };
+        self.carry_per_day.unwrap_or(usual)
+    }
+}
+
+const fn four_million() -> u64 {
+    4 << 20
 }
 
 /// Most neighbours of one node: each is a session.
@@ -254,7 +304,11 @@ pub struct Workload {
     /// Its name: `workload:NAME` in bundles.
     pub name: String,
     /// Program and arguments.
+    #[serde(default)]
     pub command: Vec<String>,
+    /// Instead of a command: the systemd service that keeps it running, `train.service`. This agent watches it, and acts on it through
+    /// systemd.
+    pub unit: Option<String>,
     /// Added to the agent's environment.
     #[serde(default)]
     pub env: std::collections::BTreeMap<String, String>,
@@ -289,6 +343,8 @@ fn defaults() -> Vec<(&'static str, String)> {
         ("silence", span(config.silence)),
         ("profiles", path(&config.profiles)),
         ("kernel_log", path(&config.kernel_log)),
+        ("ceilings.memory", text(format!("{} MiB", config.ceilings.memory >> 20))),
+        ("ceilings.descriptors", config.ceilings.descriptors.to_string()),
         (
             "metrics",
             text(
@@ -319,6 +375,18 @@ impl Config {
                 page.to_string(),
                 "only loopback, for example 127.0.0.1:0, because the page asks nobody who they are",
             );
+        }
+        if self.ceilings.memory < 16 << 20 {
+            let memory = self.ceilings.memory.to_string();
+            return value(
+                "ceilings.memory",
+                memory,
+                "at least 16 MiB, which draining a backlog takes",
+            );
+        }
+        if self.ceilings.descriptors < 64 {
+            let descriptors = self.ceilings.descriptors.to_string();
+            return value("ceilings.descriptors", descriptors, "at least 64");
         }
         if self.journal_limit < 1 << 20 {
             return value("journal_limit", self.journal_limit.to_string(), "at least 1 MiB");
@@ -377,8 +445,19 @@ impl Config {
                     "1 to 64 of a-z, A-Z, 0-9, -, _ and ., each name once",
                 );
             }
-            if workload.command.is_empty() {
-                return value("workload.command", "[]".to_owned(), "a program and its arguments");
+            match &workload.unit {
+                None if workload.command.is_empty() => {
+                    return value(
+                        "workload.command",
+                        "[]".to_owned(),
+                        "a program and its arguments, or a `unit`",
+                    );
+                }
+                Some(unit) if !workload.command.is_empty() || !is_unit(unit) => {
+                    let rule = "the name of another service, such as train.service, and no `command` beside it";
+                    return value("workload.unit", format!("`{unit}`"), rule);
+                }
+                None | Some(_) => {}
             }
             names.push(&workload.name);
         }
@@ -432,10 +511,22 @@ impl Config {
         }))
     }
 
+    /// What systemd keeps running.
+    pub fn units(&self) -> Vec<UnitSettings> {
+        let unit = |workload: &Workload| {
+            Some(UnitSettings {
+                device: DeviceId::workload(&workload.name).ok()?,
+                unit: workload.unit.clone()?,
+            })
+        };
+        self.workload.iter().filter_map(unit).collect()
+    }
+
     /// What to keep running.
     pub fn workloads(&self) -> Vec<WorkloadSettings> {
         self.workload
             .iter()
+            .filter(|workload| workload.unit.is_none())
             .filter_map(|workload| {
                 Some(WorkloadSettings {
                     device: DeviceId::workload(&workload.name).ok()?,
@@ -446,6 +537,13 @@ impl Config {
             })
             .collect()
     }
+}
+
+/// Whether this may be a service of systemd that is not the agent itself (systemd.unit(5), "Description").
+fn is_unit(name: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte);
+    let stem = name.strip_suffix(".service");
+    stem.is_some_and(|stem| !stem.is_empty() && stem.bytes().all(is_part) && stem != "sentinel-agent")
 }
 
 /// What is wrong with a label, if something is.
@@ -491,6 +589,25 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         .ok_or_else(|| D::Error::custom(format!("`{text}` is not a size: write 512 KiB, 64 MiB or 1 GiB")))
 }
 
+fn maybe_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    bytes(deserializer).map(Some)
+}
+
+/// Addresses with a port, or `mdns`.
+fn members<'de, D: Deserializer<'de>>(deserializer: D) -> Result<policy::Members, D::Error> {
+    let pairs = std::collections::BTreeMap::<AgentId, String>::deserialize(deserializer)?;
+    let read = |(name, place): (AgentId, String)| match place.as_str() {
+        "mdns" => Ok((name, None)),
+        place => match place.parse() {
+            Ok(address) => Ok((name, Some(address))),
+            Err(_) => Err(D::Error::custom(format!(
+                "`{place}` of {name} is no address with a port, for example 192.0.2.4:7844, and not `mdns`"
+            ))),
+        },
+    };
+    pairs.into_iter().map(read).collect()
+}
+
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -530,12 +647,25 @@ mod tests {
         check("sample_every = \"fast\"\n", Err("250ms, 10s or 2m"));
         check("sample_every = \"1ms\"\n", Err("sample_every"));
         check("journal_limit = \"8 MB\"\n", Err("64 MiB"));
+        check("[ceilings]\nmemory = \"32 MiB\"\ndescriptors = 256\n", Ok(()));
+        check("[ceilings]\nmemory = \"8 MiB\"\n", Err("ceilings.memory"));
+        check("[ceilings]\nfiles = 3\n", Err("line 2"));
         check("page = \"0.0.0.0:80\"\n", Err("loopback"));
         check(
             "[[workload]]\nname = \"a/b\"\ncommand = [\"x\"]\n",
             Err("workload.name"),
         );
         check("[[workload]]\nname = \"a\"\ncommand = []\n", Err("workload.command"));
+        check("[[workload]]\nname = \"a\"\nunit = \"a.service\"\n", Ok(()));
+        check("[[workload]]\nname = \"a\"\nunit = \"a.timer\"\n", Err("workload.unit"));
+        check(
+            "[[workload]]\nname = \"a\"\nunit = \"sentinel-agent.service\"\n",
+            Err("workload.unit"),
+        );
+        check(
+            "[[workload]]\nname = \"a\"\nunit = \"a.service\"\ncommand = [\"x\"]\n",
+            Err("workload.unit"),
+        );
         check("[gpu_probe]\ncommand = []\n", Err("gpu_probe"));
         check("[labels]\nrack = \"r7\"\n", Ok(()));
         check("metrics = \"off\"\nmetrics_compat = [\"dcgm\", \"v1\"]\n", Ok(()));
@@ -543,7 +673,8 @@ mod tests {
         check("metrics_compat = [\"collectd\"]\n", Err("collectd"));
         check("[gpu_probe]\nenabled = false\n", Ok(()));
         check(
-            "[mesh]\nlisten = \"0.0.0.0:7844\"\npeers = { edge-04 = \"192.0.2.4:7844\" }\n",
+            "[mesh]\nlisten = \"0.0.0.0:7844\"\npeers = { edge-04 = \"192.0.2.4:7844\", edge-05 = \"mdns\" }\nuplink = \"metered\"\n\
+             carry_per_day = \"1 GiB\"\nmdns = true\n",
             Ok(()),
         );
         check("[mesh]\nlisten = \"0.0.0.0\"\npeers = {}\n", Err("line 2"));

@@ -3,11 +3,12 @@
 //! Works without a hub and without a running agent, changes nothing, and waits for nothing longer than a few seconds. Decides only what a
 //! sign means; a look that cannot be taken is *unknown*, never *wrong*.
 //!
-//! Read next: `doctor/machine.rs`, `doctor/gpu.rs`, `doctor/hub.rs` (the looks), `scan.rs` (GPUs and faults).
+//! Read next: `doctor/machine.rs`, `doctor/gpu.rs`, `doctor/units.rs`, `doctor/hub.rs` (the looks), `scan.rs` (GPUs and faults).
 
 mod gpu;
 mod hub;
 mod machine;
+mod units;
 
 use std::fmt::Write as _;
 
@@ -69,6 +70,7 @@ pub fn examine(config: &Config) -> Vec<Found> {
     found.push(machine::files());
     found.extend(gpu::examine(config));
     found.push(machine::unit());
+    found.extend(units::examine(config));
     found.push(machine::running(config));
     found.push(hub::identity(&identity));
     if let Ok(Some(identity)) = &identity {

@@ -36,13 +36,19 @@ struct Shared {
     gpus: BTreeMap<String, DeviceId>,
     uuids: BTreeMap<DeviceId, String>,
     counts: BTreeMap<(DeviceId, String), u64>,
+    /// The last critical error of each device.
+    last_xids: BTreeMap<DeviceId, u32>,
 }
 
 impl Shared {
     fn count(&mut self, sighting: &Sighting) {
         let key = (device_of(&sighting.place), sighting.code.clone());
         if self.counts.len() < MOST_COUNTED || self.counts.contains_key(&key) {
-            *self.counts.entry(key).or_default() += 1;
+            *self.counts.entry(key.clone()).or_default() += 1;
+        }
+        let xid = sighting.code.strip_prefix("xid ").and_then(|code| code.parse().ok());
+        if let Some(xid) = xid.filter(|_| self.last_xids.len() < MOST_COUNTED) {
+            self.last_xids.insert(key.0, xid);
         }
     }
 }
@@ -101,6 +107,7 @@ impl Faults {
         let counts = shared.counts.iter();
         Names {
             uuids: shared.uuids.clone(),
+            last_xids: shared.last_xids.clone(),
             faults: counts
                 .map(|((device, code), count)| (device.clone(), code.clone(), *count))
                 .collect(),

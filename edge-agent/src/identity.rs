@@ -11,6 +11,7 @@ mod address;
 mod file;
 mod join;
 mod leave;
+mod neighbours;
 mod token;
 
 use std::io;
@@ -32,6 +33,7 @@ use file::{FORMAT, Stored, read, write};
 pub use join::JoinError;
 pub use join::{JoinOptions, host_name, join};
 pub use leave::{Told, leave};
+pub use neighbours::{NeighbourKeys, is_shown};
 pub use token::read_token;
 
 /// An agent's identity.
@@ -86,6 +88,19 @@ pub enum IdentityError {
         /// Which file.
         path: PathBuf,
     },
+    /// A later version wrote it.
+    #[error(
+        "`{}` was written by a later version of sentinel-agent (layout {format}, this one knows {} and before): install that \
+         version again. It was left as it is",
+        path.display(),
+        FORMAT
+    )]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Its layout.
+        format: u8,
+    },
     /// A key or certificate inside is unusable.
     #[error("the key or certificate in `{}` cannot be used: {detail}", path.display())]
     Unusable {
@@ -108,6 +123,39 @@ impl Identity {
             node_key: SigningKey::from_bytes(&stored.node_key),
             joined,
         }))
+    }
+
+    /// One that nobody granted, for tests: a node key, a leaf with its key, and the CA.
+    #[cfg(test)]
+    pub fn made(
+        agent: &str,
+        node_key: [u8; 32],
+        (certificate, leaf_key): (Vec<u8>, Vec<u8>),
+        ca: Vec<u8>,
+        state_dir: &Path,
+    ) -> Self {
+        let credentials = Credentials {
+            agent: AgentId::new(agent).expect("a name"),
+            site: "site-b".to_owned(),
+            trust_domain: "test".to_owned(),
+            certificate,
+            issued: Wall(0),
+            ends: Wall(0),
+            generation: 1,
+            ca: vec![ca],
+            policy_keys: KeyRing::single([1; 32]),
+            rejoins: 0,
+        };
+        Self {
+            folder: folder_in(state_dir),
+            node_key: SigningKey::from_bytes(&node_key),
+            joined: Joined {
+                hub: "127.0.0.1:9".to_owned(),
+                credentials,
+                leaf_key,
+                pending_key: None,
+            },
+        }
     }
 
     /// Its name.

@@ -156,8 +156,6 @@ pub struct Opened {
     pub recovered: Recovered,
     /// Goes on where the last process left off.
     pub clock: Arc<Clock>,
-    /// Where the last process left off.
-    pub saved_clock: Option<SavedClock>,
 }
 
 /// Keeps a state folder for this process alone until it is dropped; an agent that runs on it is refused, and refuses.
@@ -206,7 +204,7 @@ impl Journal {
         let worker = Worker {
             disk: Box::new(disk),
             floor,
-            sidecar: Sidecar::new(known.unwrap_or_default(), saved_clock.clone()),
+            sidecar: Sidecar::new(known.unwrap_or_default(), saved_clock),
             bundle_copy: folder.join(COPY),
             store,
             reader: reader.clone(),
@@ -223,7 +221,6 @@ impl Journal {
             journal: worker.start(),
             recovered,
             clock,
-            saved_clock,
         })
     }
 

@@ -8,6 +8,8 @@
 //! Invariant: for each `connect` there is one `LinkUp` followed by one `LinkDown`, or one `LinkDown`; frames come between the two.
 //! Read next: `identity.rs` (what is renewed), `wire/transport/src/framed.rs` (a session).
 
+mod trouble;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use edge_agent_core::{Homing, Input, carrier};
+use edge_agent_core::{Homing, Input, carrier, could_carry, is_there_another};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use wire::AgentId;
@@ -25,13 +27,14 @@ use wire::frame::{Frame, Reach, STOPPED};
 use wire::time::{Mono, Wall};
 use wire_transport::{
     CertificateClock, Client, ClientTls, CloseCode, ConnectError, DoorError, End, Event, Knocker, SendError, Sender,
-    Session, Timing, TlsError, Tunnel,
+    Session, Timing, TlsError,
 };
 
 use crate::clock::boot_ms;
 use crate::identity::{Identity, IdentityError, cache_address, cached_address, reachable_first, resolve};
-use crate::peers::{Own, Peers};
+use crate::peers::{Own, Peers, Through};
 use crate::watch::Watch;
+use trouble::Kind;
 
 /// The core has one wish at a time: connect, disconnect, stop; one more of each may wait behind it.
 const ORDERS: usize = 8;
@@ -39,10 +42,16 @@ const ORDERS: usize = 8;
 const LOOK_AGAIN: Duration = Duration::from_secs(3600);
 /// A renewal that failed is tried again after this, or after a twentieth of the certificate's life if that is less.
 const RENEW_AGAIN: Duration = Duration::from_secs(60);
+/// A hub's time that lies further ahead of the hub's present time than this was wrong; less is what a hub's clock is set by.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(3600);
+/// The part of the node that has a finding while the hub cannot be talked to for a reason that does not pass by itself.
+const PART: &str = "link";
 
 /// A hub whose path works answers a knock within this time, of three: 300 ms suffice for a satellite with a little loss.
 const KNOCK_WITHIN: Duration = Duration::from_millis(900);
 const KNOCKS: u32 = 3;
+/// A machine that has no hub says so at once, or never.
+const REFUSED_WITHIN: Duration = Duration::from_millis(300);
 
 /// What the link needs to know.
 #[derive(Debug, Clone)]
@@ -100,6 +109,7 @@ impl Link {
             seen: settings.peers.as_ref().map(Peers::seen),
             homing: Homing::default(),
             renamed: None,
+            trouble: None,
             identity,
             settings,
             inputs,
@@ -169,6 +179,8 @@ struct Runner {
     homing: Homing,
     /// The name that the hub has given this node meanwhile.
     renamed: Option<AgentId>,
+    /// Why there is no session, where somebody has to do something about it.
+    trouble: Option<Kind>,
 }
 
 /// By which way packets go to the hub.
@@ -177,7 +189,7 @@ enum Way {
     /// Over a path of our own.
     Direct,
     /// A neighbour carries them.
-    Through(AgentId, Tunnel),
+    Through(Through),
 }
 
 /// A session, and what it stands on.
@@ -185,7 +197,7 @@ struct Path {
     session: Session,
     client: Client,
     hub: SocketAddr,
-    via: Option<AgentId>,
+    via: Option<Through>,
 }
 
 /// Why there is no session, or no new certificate.
@@ -250,12 +262,19 @@ impl Runner {
             if stopped {
                 return;
             }
+            let failed = result.as_ref().err();
+            if let Some(error) = failed {
+                tracing::debug!(%error, "no session");
+            }
+            if self.explain(failed).await.is_err() {
+                return;
+            }
             let reason = match result {
                 Ok(path) => {
-                    let via = path.via.as_ref().map(tracing::field::display);
+                    let via = path.via.as_ref().map(|via| tracing::field::display(&via.neighbour));
                     tracing::info!(hub = %path.hub, via, "in session");
                     let after = self.carry(path, &mut orders).await;
-                    self.stand(Reach::Alone, None);
+                    self.stand(Own::ALONE);
                     match after {
                         After::Down(reason) => {
                             tracing::info!(reason, "session ended");
@@ -264,10 +283,7 @@ impl Runner {
                         After::Stop => return,
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(%error, "no session");
-                    error.to_string()
-                }
+                Err(error) => error.to_string(),
             };
             if self.tell(Input::LinkDown { reason }).await.is_err() {
                 return;
@@ -278,10 +294,11 @@ impl Runner {
     /// A stop or a disconnect cuts a connect short; a neighbour that could carry now, or no more, begins it anew.
     async fn connect_unless_stopped(&mut self, orders: &mut mpsc::Receiver<Order>) -> (Result<Path, LinkError>, bool) {
         let mut seen = self.seen.clone();
+        let me = self.identity.agent().clone();
         let mut connecting = Box::pin(self.connect());
         loop {
             tokio::select! {
-                () = turns(&mut seen) => {
+                () = turns(&mut seen, &me) => {
                     drop(connecting);
                     connecting = Box::pin(self.connect());
                 }
@@ -293,6 +310,23 @@ impl Runner {
                 },
             }
         }
+    }
+
+    /// Tells people why there is no session: a finding, and one line at `warn` for each kind of reason, where it does not pass by
+    /// itself.
+    async fn explain(&mut self, error: Option<&LinkError>) -> Result<(), mpsc::error::SendError<Input>> {
+        let lasting = error.filter(|error| error.lasts());
+        let kind = lasting.map(LinkError::kind);
+        if kind.is_none() && self.trouble.is_none() {
+            return Ok(());
+        }
+        if let Some(error) = lasting.filter(|_| kind != self.trouble) {
+            tracing::warn!(%error, "no session with the hub");
+        }
+        self.trouble = kind;
+        let why = lasting.map(|error| format!("no session with the hub: {error}"));
+        let part = PART.to_owned();
+        self.tell(Input::Finding { part, why }).await
     }
 
     async fn connect(&mut self) -> Result<Path, LinkError> {
@@ -309,29 +343,62 @@ impl Runner {
                     self.remember(address).await;
                     return Ok(path);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => {
+                    self.ask_machine(address).await;
+                    last = Some(error);
+                }
             }
         }
         Err(last.unwrap_or(LinkError::Thread))
     }
 
-    /// Our own path, unless the hub does not answer on it and a neighbour could carry.
+    /// Learns whether the hub's machine says that nobody listens there: then the hub is away, and no path is cut.
+    async fn ask_machine(&self, address: SocketAddr) {
+        let Some(knocker) = self.settings.peers.as_ref().and_then(|_| Knocker::new(address).ok()) else {
+            return;
+        };
+        let answers = knocker.knock(1, REFUSED_WITHIN).await;
+        let refused = knocker.was_refused() && !answers;
+        // An error means that the turn loop has ended.
+        let _ = self.tell(Input::HubAsked { refused }).await;
+    }
+
+    /// Our own path, unless the hub does not answer on it and does by way of a neighbour; of several, the one that answers first.
     async fn way_to(&self, address: SocketAddr) -> Way {
-        let carrier = || self.settings.peers.as_ref()?.carrier(address);
+        let ways = self
+            .settings
+            .peers
+            .as_ref()
+            .map_or_else(Vec::new, |peers| peers.ways(address));
         // What a system that gives no socket says is told by the connect.
-        let Some(knocker) = Knocker::new(address).ok().filter(|_| carrier().is_some()) else {
+        let Some(own) = Knocker::new(address).ok().filter(|_| !ways.is_empty()) else {
             return Way::Direct;
         };
-        match knocker.knock(KNOCKS, KNOCK_WITHIN).await {
-            true => Way::Direct,
-            false => carrier().map_or(Way::Direct, |(name, tunnel)| Way::Through(name, tunnel)),
+        let mut knocks = tokio::task::JoinSet::new();
+        for way in ways {
+            knocks.spawn(async move {
+                let answers = Knocker::through(way.tunnel.clone()).knock(KNOCKS, KNOCK_WITHIN).await;
+                answers.then_some(way)
+            });
         }
+        if own.knock(KNOCKS, KNOCK_WITHIN).await {
+            return Way::Direct;
+        }
+        // All were asked when the own path was, so none takes long any more.
+        let mut cheapest: Option<Through> = None;
+        while let Some(answer) = knocks.join_next().await {
+            let Ok(Some(way)) = answer else { continue };
+            if !way.metered {
+                return Way::Through(way);
+            }
+            cheapest.get_or_insert(way);
+        }
+        cheapest.map_or(Way::Direct, Way::Through)
     }
 
     async fn connect_to(&mut self, address: SocketAddr, way: &Way) -> Result<Path, LinkError> {
-        if self.identity.certificate_ends() <= self.clock.now() {
-            self.rejoin(address, way).await?;
-        }
+        // Whether the certificate has ended is for the hub's clock to say: by this one, which may be years ahead, a node would use up
+        // the rejoins that it has.
         match self.try_session(address, way).await {
             Err(LinkError::Connect(cause)) if wants_another_certificate(&cause) => {
                 self.rejoin(address, way).await?;
@@ -355,7 +422,7 @@ impl Runner {
             hub,
             via: match way {
                 Way::Direct => None,
-                Way::Through(name, _) => Some(name.clone()),
+                Way::Through(way) => Some(way.clone()),
             },
         })
     }
@@ -364,7 +431,7 @@ impl Runner {
     fn client(&self, hub: SocketAddr, way: &Way) -> Result<Client, ConnectError> {
         match way {
             Way::Direct => Client::new(hub, self.settings.timing),
-            Way::Through(_, tunnel) => Client::through(tunnel.clone(), self.settings.timing),
+            Way::Through(way) => Client::through(way.tunnel.clone(), self.settings.timing),
         }
     }
 
@@ -404,18 +471,20 @@ impl Runner {
             hub,
             via,
         } = path;
-        if let Some(neighbour) = via {
+        if via.is_some() {
             self.homing.carried(now());
-            let via = Some(neighbour.clone());
-            if self.tell(Input::Path { via }).await.is_err() {
+            if self.tell(path_input(via.as_ref())).await.is_err() {
                 return After::Stop;
             }
         }
-        self.stand_on(via.as_ref(), *hub);
+        self.stand_on(via.as_ref(), *hub, session.rtt());
         if self.tell(Input::LinkUp).await.is_err() {
             return After::Stop;
         }
         let mut seen = self.seen.clone();
+        // What changed while the session was made is looked at, too.
+        seen.iter_mut().for_each(watch::Receiver::mark_changed);
+        let me = self.identity.agent().clone();
         let mut home = Home::new(via.is_some(), *hub, self.homing.next_in());
         let mut stopping = false;
         let mut ended_here = None;
@@ -427,6 +496,8 @@ impl Runner {
                     Event::Frame(frame) => {
                         if let Frame::Welcome(welcome) = &frame {
                             self.clock.learn(welcome.now.wall);
+                            // Until now only this machine's clock could say when.
+                            look = Box::pin(tokio::time::sleep(self.until_renewal()));
                         }
                         if self.tell(Input::Frame(frame)).await.is_err() {
                             return After::Stop;
@@ -450,10 +521,29 @@ impl Runner {
                         sender.close(CloseCode::Stopping, STOPPED);
                     }
                 },
-                () = lost(&mut seen, via.as_ref()) => {
-                    sender.abort(CloseCode::Done, "the neighbour is out of touch");
-                    ended_here.get_or_insert(End::Local { reason: "the neighbour that carried it is out of touch".to_owned() });
-                    *via = None;
+                better = better(&mut seen, via.as_ref(), (&me, self.settings.peers.as_ref(), *hub)), if ended_here.is_none() => {
+                    let moved = better.and_then(|way| match client.go_through(way.tunnel.clone()) {
+                        Ok(()) => Some(way),
+                        Err(error) => {
+                            tracing::warn!(%error, "cannot move to another neighbour");
+                            None
+                        }
+                    });
+                    match moved {
+                        Some(way) => {
+                            tracing::info!(via = %way.neighbour, "another neighbour carries the session from here on");
+                            *via = Some(way);
+                            self.stand_on(via.as_ref(), *hub, session.rtt());
+                            if self.tell(path_input(via.as_ref())).await.is_err() {
+                                return After::Stop;
+                            }
+                        }
+                        None => {
+                            sender.abort(CloseCode::Done, "the neighbour is out of touch");
+                            ended_here.get_or_insert(End::Local { reason: "the neighbour that carried it is out of touch".to_owned() });
+                            *via = None;
+                        }
+                    }
                 }
                 answered = home.asked() => {
                     if self.homing.asked(answered, now()) {
@@ -461,8 +551,8 @@ impl Runner {
                             Ok(()) => {
                                 tracing::info!(%hub, "the path of this node's own holds again, back on it");
                                 *via = None;
-                                self.stand_on(None, *hub);
-                                if self.tell(Input::Path { via: None }).await.is_err() {
+                                self.stand_on(None, *hub, session.rtt());
+                                if self.tell(path_input(None)).await.is_err() {
                                     return After::Stop;
                                 }
                             }
@@ -518,8 +608,13 @@ impl Runner {
     }
 
     /// Time until two thirds of the certificate's life, earlier or later by up to a tenth of that, so that a fleet that joined
-    /// together does not renew together. At most [`LOOK_AGAIN`].
+    /// together does not renew together. At most [`LOOK_AGAIN`]. A certificate of a time that has not come is replaced at once: the
+    /// hub's clock ran ahead when it made it.
     fn until_renewal(&self) -> Duration {
+        let ahead_ms = self.identity.certificate_issued().0.saturating_sub(self.clock.now().0);
+        if self.clock.is_learned() && ahead_ms > CLOCKS_DIFFER.as_millis() as i64 {
+            return Duration::ZERO;
+        }
         let salt = self.settings.seed ^ self.identity.generation();
         let due = renewal_due(self.identity.certificate_issued(), self.life(), salt);
         let left = u64::try_from(due.0.saturating_sub(self.clock.now().0)).unwrap_or(0);
@@ -567,16 +662,18 @@ impl Runner {
     }
 
     /// The neighbours hear whether this node could carry them.
-    fn stand_on(&self, via: Option<&AgentId>, hub: SocketAddr) {
-        match via {
-            Some(_) => self.stand(Reach::Carried, None),
-            None => self.stand(Reach::Direct, Some(hub)),
-        }
+    fn stand_on(&self, via: Option<&Through>, hub: SocketAddr, rtt: Duration) {
+        self.stand(Own {
+            reach: if via.is_some() { Reach::Carried } else { Reach::Direct },
+            hub: Some(hub),
+            via: via.map(|via| via.neighbour.clone()),
+            hub_rtt_us: u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX),
+        });
     }
 
-    fn stand(&self, reach: Reach, hub: Option<SocketAddr>) {
+    fn stand(&self, own: Own) {
         if let Some(peers) = &self.settings.peers {
-            peers.stand(Own { reach, hub });
+            peers.stand(own);
         }
     }
 
@@ -610,6 +707,7 @@ pub async fn say_goodbye(
         seen: None,
         homing: Homing::default(),
         renamed: None,
+        trouble: None,
     };
     let Path { mut session, .. } = runner.connect().await?;
     let sender = session.sender();
@@ -683,29 +781,48 @@ impl Home {
     }
 }
 
-/// Waits until there is a neighbour that could carry where none was, or none where one was.
-async fn turns(seen: &mut Option<Seen>) {
+fn path_input(via: Option<&Through>) -> Input {
+    Input::Path {
+        via: via.map(|via| via.neighbour.clone()),
+        metered: via.is_some_and(|via| via.metered),
+    }
+}
+
+/// Waits until a neighbour could carry that could not before, or none where one could.
+async fn turns(seen: &mut Option<Seen>, me: &AgentId) {
     let Some(seen) = seen else {
         return std::future::pending().await;
     };
-    let was_there = carrier(&seen.borrow_and_update()).is_some();
-    if seen
-        .wait_for(|seen| carrier(seen).is_some() != was_there)
-        .await
-        .is_err()
-    {
+    let before = seen.borrow_and_update().clone();
+    let turns = |now: &Vec<NeighbourView>| {
+        is_there_another(me, &before, now) || carrier(me, &before).is_some() && carrier(me, now).is_none()
+    };
+    if seen.wait_for(turns).await.is_err() {
         std::future::pending().await
     }
 }
 
-/// Waits until the neighbour that carries is out of touch, or has no path of its own any more.
-async fn lost(seen: &mut Option<Seen>, via: Option<&AgentId>) {
-    let (Some(seen), Some(via)) = (seen, via) else {
+/// Waits until another neighbour is a better way than the one that carries; `None`: that one carries no more, and no other could.
+async fn better(
+    seen: &mut Option<Seen>,
+    via: Option<&Through>,
+    (me, peers, hub): (&AgentId, Option<&Peers>, SocketAddr),
+) -> Option<Through> {
+    let (Some(seen), Some(via), Some(peers)) = (seen, via, peers) else {
         return std::future::pending().await;
     };
-    let carries = |neighbour: &NeighbourView| neighbour.name == *via && neighbour.reach == Reach::Direct;
-    // An error: the peers' task has ended, and with it every way through it.
-    let _ = seen.wait_for(|seen| !seen.iter().any(carries)).await;
+    loop {
+        // An error: the peers' task has ended, and with it every way through it.
+        if seen.changed().await.is_err() {
+            return None;
+        }
+        let carries = |neighbour: &NeighbourView| neighbour.name == via.neighbour && could_carry(me, neighbour);
+        let is_lost = !seen.borrow_and_update().iter().any(carries);
+        let better = peers.better_way(&via.neighbour, hub);
+        if better.is_some() || is_lost {
+            return better;
+        }
+    }
 }
 
 fn now() -> Mono {

@@ -30,6 +30,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
+use edge_agent_core::faults::ladder::Standing;
+use edge_agent_core::faults::users::Picture;
 use edge_agent_core::{LocalAnswer, LocalRequest};
 use firmware_profiles::Catalogue;
 use tokio::net::{TcpListener, UnixListener};
@@ -44,7 +46,7 @@ use wire::{AgentId, BundleRef, Epoch, HubEpoch, RawEntry, Seq, SignedBundle, Sig
 
 use crate::faults::Faults;
 use crate::journal::Reader;
-use crate::telemetry::otlp::{self, Exporter};
+use crate::telemetry::otlp::{self, Kind, entries, forward::Forward, metrics::Exporter};
 use crate::telemetry::samples::Compat;
 use door::Bounded;
 
@@ -99,16 +101,22 @@ pub struct Snapshot {
     pub unhealthy: Option<String>,
     /// What is not as it should be, one sentence each.
     pub findings: Vec<String>,
-    /// Who carries its session with the hub, if somebody does.
-    pub via: Option<AgentId>,
+    /// Who carries its session with the hub, from here to there; nobody on a path of its own.
+    pub path: Vec<AgentId>,
     /// How far a cut goes, as it sees it.
     pub isolation: Option<Isolation>,
-    /// Those of its site that it is in touch with.
-    pub neighbours: Vec<NeighbourView>,
+    /// The other members of its site, as it last heard of them.
+    pub neighbours: Arc<[NeighbourView]>,
     /// An action waits until it is its turn in a domain.
     pub waits_for_turn: bool,
     /// The break-glass token that is open.
     pub glass: Option<GlassView>,
+    /// Which workloads use which device.
+    pub users: Picture,
+    /// How the ladder against faults stands.
+    pub ladder: Vec<Standing>,
+    /// Kinds of faults that driver and catalogue judge differently.
+    pub disagreements: usize,
     /// The latest value of every series.
     pub latest: Arc<BTreeMap<Series, Option<i64>>>,
 }
@@ -185,10 +193,21 @@ pub struct Telemetry {
     pub metrics: Option<SocketAddr>,
     /// Other systems' names that are told too.
     pub compat: Vec<Compat>,
-    /// Where samples are sent.
-    pub otlp: Option<otlp::Settings>,
+    /// What is sent to a Collector.
+    pub otlp: Option<Export>,
     /// Who knows the names of devices and the counts of faults.
     pub faults: Faults,
+}
+
+/// What is sent to a Collector, and as whose.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// Where to.
+    pub settings: otlp::Settings,
+    /// Ids of traces are derived from it.
+    pub trust_domain: String,
+    /// How far the export is stands there.
+    pub state_dir: PathBuf,
 }
 
 /// What every route knows.
@@ -240,6 +259,30 @@ impl Connected<IncomingStream<'_, Bounded<UnixListener>>> for Peer {
     }
 }
 
+/// Begins to send what the environment wants sent.
+fn send(export: Export, app: &App, tasks: &mut Vec<tokio::task::JoinHandle<()>>) {
+    let Export {
+        settings,
+        trust_domain,
+        state_dir,
+    } = export;
+    let resource = settings.resource(app.agent.as_str(), &app.site);
+    if let Some(exporter) = Exporter::new(&settings, resource.clone()) {
+        tasks.push(tokio::spawn(metrics::export(app.clone(), exporter)));
+    }
+    let origin = entries::Origin {
+        agent: app.agent.clone(),
+        trust_domain,
+        resource,
+    };
+    for (kind, signal) in [(Kind::Logs, settings.logs), (Kind::Traces, settings.traces)] {
+        if let Some(signal) = signal {
+            let forward = Forward::new(kind, signal, origin.clone(), app.reader.clone(), &state_dir);
+            tasks.push(tokio::spawn(forward.work(app.durable.subscribe())));
+        }
+    }
+}
+
 /// The API while it is served.
 #[derive(Debug)]
 pub struct LocalApi {
@@ -287,9 +330,8 @@ impl LocalApi {
             Some(address) => serve_metrics(address, app.clone(), &mut tasks).await,
             None => None,
         };
-        if let Some(settings) = settings.telemetry.otlp.clone() {
-            let exporter = Exporter::new(settings, app.agent.as_str(), &app.site);
-            tasks.push(tokio::spawn(metrics::export(app.clone(), exporter)));
+        if let Some(export) = settings.telemetry.otlp.clone() {
+            send(export, &app, &mut tasks);
         }
         let mut page = None;
         if let Some(address) = settings.page {

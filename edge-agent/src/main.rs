@@ -5,6 +5,7 @@
 mod actuators;
 mod agent;
 mod carried;
+mod ceilings;
 mod check;
 mod clock;
 mod config;
@@ -25,6 +26,7 @@ mod status;
 mod supervisor;
 mod support;
 mod telemetry;
+mod units;
 mod watch;
 
 use std::error::Error;
@@ -179,7 +181,7 @@ impl Place {
             None => Layers::defaults(),
         };
         if let Some(state) = self.state {
-            layers.config.state_dir = state;
+            layers.set_state(state);
         }
         Ok(layers)
     }
@@ -261,7 +263,7 @@ fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
                 ca_pin,
                 host: identity::host_name(),
                 name,
-                wall_floor: clock::BUILD_FLOOR,
+                wall_floor: wire::time::BUILD_FLOOR,
                 program: env!("CARGO_PKG_VERSION").to_owned(),
             }))?;
             println!(

@@ -1,58 +1,102 @@
-//! Keeps in touch with the neighbours that the policy names, or the settings where the policy names none: who is there, how each stands with the hub, and the way through it.
+//! Keeps in touch with the neighbours that the policy names, or the settings where the policy names none: who is there, how each stands
+//! with the hub, and the way through it.
 //!
-//! One task. Of two agents the one whose name comes first makes the session, so that a pair has one. Whom to go through is decided
-//! in `edge-agent-core`, and so is what a bundle or a beacon that a neighbour passed on is worth; this file only says who is in touch,
-//! and gives each what it lacks. It never speaks with an agent that neither names, nor with one of another site.
+//! One task. Of two agents the one whose name comes first makes the session, so that a pair has one; the other one makes it where it
+//! hears nothing at its own start, because the first may still believe in a session with the process before. Whom to go through is
+//! decided in `edge-agent-core`, and so is what a bundle or a beacon that a neighbour passed on is worth; this file only says who is
+//! in touch, and carries for whom it may. It never speaks with an agent that neither names.
 //!
-//! Invariant: a neighbour is listed from its first word until its session ends, and nobody is carried who is not listed.
-//! Read next: `wire/transport/src/peer.rs` (a session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
+//! Invariant: nobody is carried who is not a member, and nobody through more than this agent and one other.
+//! Read next: `peers/talk.rs` (one session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
+
+mod mdns;
+mod site;
+mod talk;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use edge_agent_core::{Input, Shared, carrier};
+use edge_agent_core::{Input, Shared, better_than, carriers};
+use policy::{Members, Site};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use wire::AgentId;
 use wire::api::NeighbourView;
-use wire::frame::{Frame, Held, PeerState, Reach};
-use wire_transport::{
-    CertificateClock, CloseCode, Event, Limits, Met, PeerEnd, PeerError, PeerHandle, PeerTls, Sender, Timing, TlsError,
-    Tunnel,
-};
+use wire::frame::{Reach, Uplink};
+use wire_transport::{CertificateClock, Limits, Met, PeerEnd, PeerError, PeerTls, Timing, TlsError, Tunnel};
 
 use crate::config::Mesh;
-use crate::identity::Identity;
+use crate::identity::{Identity, NeighbourKeys};
 use crate::watch::Watch;
+use mdns::{Hint, Mdns};
+use site::{Known, Live, lock};
+use talk::{News, Talk};
 
 /// A neighbour that restarts is back within seconds; one that is gone costs a packet each so often.
 const DIAL_AGAIN: Duration = Duration::from_secs(2);
+/// A neighbour that has not answered for long is tried as often as this.
+const DIAL_SELDOM: Duration = Duration::from_secs(30);
+/// How often it is tried until then.
+const DIALS_QUICK: u32 = 15;
 /// One dial: a few lost packets on a local network.
 const DIAL_WITHIN: Duration = Duration::from_secs(4);
+/// How long the agent whose name comes second waits at its start for the other one's dial.
+const WAIT_FOR_DIAL: Duration = Duration::from_secs(3);
+/// Two sessions of one pair that began within this time were made at once, by both.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+/// A silent session between neighbours costs a packet each way in this time: with fifty neighbours 52 bytes a second. That a neighbour
+/// is gone need not be known earlier: before one carries, it is asked whether it does.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// Two such packets lost, each repeated by QUIC meanwhile.
+const IDLE: Duration = Duration::from_secs(150);
 
 /// Words of neighbours that may wait; whoever says more waits, in its own session.
 const NEWS: usize = 64;
-
-/// What one neighbour may pass on in [`GIFTS_WITHIN`]: a hub signs a few beacons a minute, and each thing passed on costs a signature's
-/// check.
-const GIFTS: u32 = 30;
-const GIFTS_WITHIN: Duration = Duration::from_secs(60);
+/// Ways that are asked at once whether the hub answers on them.
+const WAYS: usize = 3;
 
 /// How this node stands with the hub, as its neighbours hear it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Own {
     /// In one word.
     pub reach: Reach,
-    /// Where the hub is, while it is reached directly: where to carry packets.
+    /// Where the hub is, while it is reached.
     pub hub: Option<SocketAddr>,
+    /// Who carries the session, if somebody does.
+    pub via: Option<AgentId>,
+    /// The round trip to the hub, in microseconds; 0 without a session.
+    pub hub_rtt_us: u64,
+}
+
+impl Own {
+    /// Of a node without a session.
+    pub const ALONE: Self = Self {
+        reach: Reach::Alone,
+        hub: None,
+        via: None,
+        hub_rtt_us: 0,
+    };
+}
+
+/// A way to the hub through a neighbour.
+#[derive(Debug, Clone)]
+pub struct Through {
+    /// Who carries.
+    pub neighbour: AgentId,
+    /// The way.
+    pub tunnel: Tunnel,
+    /// Each byte costs at its end.
+    pub metered: bool,
 }
 
 /// What the link and the peers share.
 #[derive(Debug, Clone)]
 pub struct Peers {
-    live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
+    name: AgentId,
+    known: Arc<Mutex<Known>>,
     /// The neighbours' names and states; changes wake the link.
     seen: watch::Receiver<Vec<NeighbourView>>,
     own: Arc<watch::Sender<Own>>,
@@ -60,64 +104,68 @@ pub struct Peers {
     identity: Arc<watch::Sender<Identity>>,
 }
 
-/// A neighbour in touch.
-#[derive(Debug)]
-struct Live {
-    handle: PeerHandle,
-    reach: Reach,
-    generation: u64,
-    /// Tells this session from an earlier one of the same neighbour.
-    number: u64,
-}
-
 impl Peers {
     /// Starts the task; it reports who is in touch into `inputs`.
     pub fn start(
         settings: Mesh,
         identity: &Identity,
-        clock: CertificateClock,
+        (clock, state_dir): (CertificateClock, &std::path::Path),
         timing: Timing,
         inputs: mpsc::Sender<Input>,
         watch: &Watch,
     ) -> std::io::Result<Self> {
         let socket = UdpSocket::bind(settings.listen)?;
+        let listen = socket.local_addr()?;
         let limits = Limits {
-            bytes_per_day: settings.carry_per_day,
+            bytes_per_day: settings.carry_per_day(),
+            packets_per_day: settings.carry_packets_per_day,
             ..Limits::default()
         };
         let timing = Timing {
             connect: DIAL_WITHIN,
+            idle: IDLE,
+            keep_alive: KEEP_ALIVE,
             ..timing
         };
         let tls = tls(identity, &clock).map_err(std::io::Error::other)?;
         let end = PeerEnd::new(socket, tls, timing, limits)?;
-        let (told, seen) = watch::channel(Vec::new());
-        let (own, heard) = watch::channel(Own {
-            reach: Reach::Alone,
-            hub: None,
+        let mdns = settings
+            .mdns
+            .then(|| Mdns::start(identity.agent(), identity.site(), listen));
+        let mdns = mdns.transpose().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the local network is not asked for neighbours");
+            None
         });
+        let (told, seen) = watch::channel(Vec::new());
+        let (own, heard) = watch::channel(Own::ALONE);
         let (shared, newest) = watch::channel(Arc::new(Shared::NOTHING));
         let (renewed, certificates) = watch::channel(identity.clone());
+        let (said, _) = watch::channel(Said::NOTHING);
         let peers = Self {
-            live: Arc::default(),
+            name: identity.agent().clone(),
+            known: Arc::default(),
             seen,
             own: Arc::new(own),
             shared: Arc::new(shared),
             identity: Arc::new(renewed),
         };
-        let members = settings.peers.clone();
         let task = Task {
             end,
             clock,
             name: identity.agent().clone(),
             site: identity.site().to_owned(),
+            members: settings.peers.clone(),
             settings,
-            members,
+            hints: BTreeMap::new(),
+            mdns,
+            tries: BTreeMap::new(),
             busy: BTreeSet::new(),
-            live: peers.live.clone(),
+            known: peers.known.clone(),
+            keys: Arc::new(Mutex::new(NeighbourKeys::load(state_dir))),
             told,
             own: heard,
             shared: newest,
+            said,
             certificates,
             inputs,
             work: JoinSet::new(),
@@ -153,12 +201,51 @@ impl Peers {
         self.seen.clone()
     }
 
-    /// The neighbour to go through, and the way.
-    pub fn carrier(&self, hub: SocketAddr) -> Option<(AgentId, Tunnel)> {
-        let name = carrier(&self.seen.borrow())?.name.clone();
-        let tunnel = lock(&self.live).get(&name)?.handle.tunnel(hub);
-        Some((name, tunnel))
+    /// All members of the site as they are now, with ages and counts.
+    pub fn views(&self) -> Vec<NeighbourView> {
+        lock(&self.known).views(Instant::now())
     }
+
+    /// The ways through neighbours, the best first; at most three.
+    pub fn ways(&self, hub: SocketAddr) -> Vec<Through> {
+        let views = self.views();
+        let best = carriers(&self.name, &views).into_iter().take(WAYS);
+        best.filter_map(|neighbour| self.way(neighbour, hub)).collect()
+    }
+
+    /// A way that is much better than the one through `present`, or the best where that one carries no more.
+    pub fn better_way(&self, present: &AgentId, hub: SocketAddr) -> Option<Through> {
+        let views = self.views();
+        self.way(better_than(&self.name, present, &views)?, hub)
+    }
+
+    fn way(&self, neighbour: &NeighbourView, hub: SocketAddr) -> Option<Through> {
+        Some(Through {
+            neighbour: neighbour.name.clone(),
+            tunnel: lock(&self.known).live.get(&neighbour.name)?.handle.tunnel(hub),
+            metered: neighbour.uplink == Uplink::Metered,
+        })
+    }
+}
+
+/// How this node stands, as every session of it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Said {
+    reach: Reach,
+    via: Option<AgentId>,
+    hops: u8,
+    uplink: Uplink,
+    hub_rtt_us: u64,
+}
+
+impl Said {
+    const NOTHING: Self = Self {
+        reach: Reach::Alone,
+        via: None,
+        hops: 0,
+        uplink: Uplink::Unmetered,
+        hub_rtt_us: 0,
+    };
 }
 
 struct Task {
@@ -168,16 +255,23 @@ struct Task {
     site: String,
     settings: Mesh,
     /// Who are the neighbours at present, and where.
-    members: BTreeMap<AgentId, SocketAddr>,
+    members: Members,
+    /// Where the local network says that they are.
+    hints: BTreeMap<AgentId, SocketAddr>,
+    mdns: Option<Mdns>,
+    /// How often in a row each was dialled in vain.
+    tries: BTreeMap<AgentId, u32>,
     /// Those with a dial, a pause or a session of ours: one chain each.
     busy: BTreeSet<AgentId>,
-    live: Arc<Mutex<BTreeMap<AgentId, Live>>>,
+    known: Arc<Mutex<Known>>,
+    keys: Arc<Mutex<NeighbourKeys>>,
     told: watch::Sender<Vec<NeighbourView>>,
     own: watch::Receiver<Own>,
     shared: watch::Receiver<Arc<Shared>>,
+    said: watch::Sender<Said>,
     certificates: watch::Receiver<Identity>,
     inputs: mpsc::Sender<Input>,
-    /// For each neighbour at most a dial or a pause after one, and a session.
+    /// For each neighbour at most a dial or a pause after one, and its sessions.
     work: JoinSet<Done>,
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
     numbers: u64,
@@ -190,17 +284,9 @@ enum Done {
     Paused(AgentId),
 }
 
-/// What a neighbour said, in which session.
-struct News {
-    peer: AgentId,
-    number: u64,
-    handle: PeerHandle,
-    reach: Reach,
-    generation: u64,
-}
-
 impl Task {
     async fn run(mut self) {
+        lock(&self.known).follow(&self.members);
         self.dial_all();
         loop {
             tokio::select! {
@@ -215,10 +301,10 @@ impl Task {
                     }
                 }
                 Some(news) = self.news.1.recv() => self.heard(news),
-                changed = self.own.changed() => match changed {
-                    Ok(()) => self.end.carry_to(self.own.borrow_and_update().hub),
+                hint = next(self.mdns.as_ref()) => self.hinted(hint),
+                changed = self.own.changed() => if changed.is_err() {
                     // The link is gone, and with it the reason to be in touch.
-                    Err(_) => return self.end.close(wire::frame::STOPPED),
+                    return self.end.close(wire::frame::STOPPED);
                 },
                 Ok(()) = self.shared.changed() => self.follow(),
                 Ok(()) = self.certificates.changed() => {
@@ -228,6 +314,7 @@ impl Task {
                     }
                 }
             }
+            self.stand();
             if self.tell().await.is_err() {
                 return;
             }
@@ -242,47 +329,84 @@ impl Task {
     /// Another bundle may name other members.
     fn follow(&mut self) {
         let shared = self.shared.borrow_and_update().clone();
-        let site = shared.sites.iter().find(|known| known.id == self.site);
-        let mut members = site.map_or_else(|| self.settings.peers.clone(), |site| site.members.clone());
+        let named = Site::around(&shared.sites, &self.site);
+        let by_policy = named.is_some();
+        let mut members = named.unwrap_or_else(|| self.settings.peers.clone());
         members.remove(&self.name);
         if members == self.members {
             return;
         }
-        tracing::info!(
-            members = members.len(),
-            by_policy = site.is_some(),
-            "the neighbours are others now"
-        );
+        tracing::info!(members = members.len(), by_policy, "the neighbours are others now");
         self.members = members;
-        for (name, live) in lock(&self.live).iter() {
-            if !self.members.contains_key(name) {
-                live.handle.close("you are no neighbour of mine any more");
-            }
+        for left in lock(&self.known).follow(&self.members) {
+            left.close("you are no neighbour of mine any more");
         }
+        self.tries.clear();
         self.dial_all();
     }
 
+    /// Dials whom it is ours to dial, and the others after a while if they do not.
     fn dial_all(&mut self) {
         let idle = |peer: &&AgentId| !self.busy.contains(*peer);
         let peers: Vec<AgentId> = self.members.keys().filter(idle).cloned().collect();
-        peers.into_iter().for_each(|peer| self.dial(peer));
+        for peer in peers {
+            match self.dials(&peer) {
+                true => self.dial(peer),
+                false => self.pause(peer, WAIT_FOR_DIAL),
+            }
+        }
     }
 
     fn dial(&mut self, peer: AgentId) {
-        let address = self.members.get(&peer).filter(|_| self.dials(&peer));
-        let Some(address) = address else {
+        let place = self
+            .place_of(&peer)
+            .filter(|_| !lock(&self.known).sessions.contains_key(&peer));
+        let Some(address) = place else {
             self.busy.remove(&peer);
             return;
         };
         self.busy.insert(peer.clone());
-        let dialling = self.end.dial(peer.clone(), *address);
+        *self.tries.entry(peer.clone()).or_default() += 1;
+        let dialling = self.end.dial(peer.clone(), address);
         self.work
             .spawn(async move { Done::Dialled(peer, dialling.await.map(Box::new)) });
     }
 
+    /// Where a member is tried next: where the list says, and each other time where the local network says.
+    fn place_of(&self, peer: &AgentId) -> Option<SocketAddr> {
+        let listed = *self.members.get(peer)?;
+        let hint = self.hints.get(peer).copied();
+        let tries = self.tries.get(peer).copied().unwrap_or(0);
+        match tries % 2 == 1 {
+            true => hint.or(listed),
+            false => listed.or(hint),
+        }
+    }
+
+    fn pause(&mut self, peer: AgentId, span: Duration) {
+        self.busy.insert(peer.clone());
+        self.work.spawn(async move {
+            tokio::time::sleep(span).await;
+            Done::Paused(peer)
+        });
+    }
+
+    /// Somebody on the local network says where a member is.
+    fn hinted(&mut self, hint: Hint) {
+        let is_wanted = hint.agent != self.name && self.members.contains_key(&hint.agent) && hint.site == self.site;
+        if !is_wanted || self.hints.insert(hint.agent.clone(), hint.address) == Some(hint.address) {
+            return;
+        }
+        tracing::debug!(peer = %hint.agent, address = %hint.address, "the local network says where a neighbour is");
+        if !self.busy.contains(&hint.agent) {
+            self.tries.insert(hint.agent.clone(), 1);
+            self.dial(hint.agent);
+        }
+    }
+
     /// Somebody has made a session with us.
     fn visited(&mut self, met: Met) {
-        if self.members.contains_key(&met.agent) && !self.dials(&met.agent) {
+        if self.members.contains_key(&met.agent) {
             return self.begin(met);
         }
         tracing::warn!(agent = %met.agent, "no neighbour of this node: sent away");
@@ -290,76 +414,128 @@ impl Task {
     }
 
     fn begin(&mut self, met: Met) {
+        let agent = met.agent.clone();
+        // Of two sessions that both ends made at once, the one whose dialler's name comes first; of others, the newer.
+        let is_first = |dialled: bool| dialled == self.dials(&agent);
+        let mut known = lock(&self.known);
+        if let Some(session) = known.sessions.get(&agent) {
+            if session.since.elapsed() < AT_ONCE && is_first(session.dialled) && !is_first(met.dialled) {
+                return met.refuse("there is a session already");
+            }
+            session.handle.close("there is a newer session");
+        }
         self.numbers += 1;
         let number = self.numbers;
-        let talk = Talk {
-            number,
-            site: self.site.clone(),
-            own: self.own.clone(),
-            shared: self.shared.clone(),
-            theirs: None,
-            gifts: (Instant::now(), 0),
-            news: self.news.0.clone(),
-            inputs: self.inputs.clone(),
-        };
-        self.work.spawn(talk.run(met));
+        known.begin(&met, number);
+        drop(known);
+        self.tries.remove(&agent);
+        let talk = Talk::new(self, number);
+        self.work.spawn(async move {
+            let agent = met.agent.clone();
+            talk.run(met).await;
+            Done::Ended(agent, number)
+        });
     }
 
     fn heard(&mut self, news: News) {
-        let mut live = lock(&self.live);
-        // A word of a session that was followed by another one counts no more.
-        if live.get(&news.peer).is_none_or(|known| known.number <= news.number) {
-            let known = Live {
-                handle: news.handle,
-                reach: news.reach,
-                generation: news.generation,
-                number: news.number,
-            };
-            live.insert(news.peer, known);
+        if !self.members.contains_key(&news.peer) {
+            return;
         }
+        let mut known = lock(&self.known);
+        // A word of a session that was followed by another one counts no more.
+        let session = known
+            .sessions
+            .get(&news.peer)
+            .filter(|session| session.number == news.number);
+        let Some(handle) = session.map(|session| session.handle.clone()) else {
+            return;
+        };
+        let heard_packets = handle.heard_packets();
+        known.gone.remove(&news.peer);
+        known.live.insert(
+            news.peer,
+            Live {
+                handle,
+                state: news.state,
+                path: news.path,
+                said_at: Instant::now(),
+                heard: (heard_packets, Instant::now()),
+            },
+        );
     }
 
     fn done(&mut self, done: Done) {
-        let peer = match done {
-            Done::Dialled(_, Ok(met)) => return self.begin(*met),
-            Done::Paused(peer) => return self.dial(peer),
+        match done {
+            Done::Dialled(peer, Ok(met)) => {
+                self.busy.remove(&peer);
+                self.begin(*met);
+            }
+            Done::Paused(peer) => {
+                self.busy.remove(&peer);
+                self.dial(peer);
+            }
             Done::Dialled(peer, Err(error)) => {
                 tracing::debug!(%peer, %error, "neighbour not in touch");
-                peer
+                self.busy.remove(&peer);
+                self.try_later(peer);
             }
             Done::Ended(peer, number) => {
-                let mut live = lock(&self.live);
-                if live.get(&peer).is_some_and(|known| known.number == number) {
-                    live.remove(&peer);
-                    tracing::info!(%peer, "neighbour out of touch");
+                if !lock(&self.known).end(&peer, number, Instant::now()) {
+                    return;
                 }
-                peer
+                tracing::info!(%peer, "neighbour out of touch");
+                self.try_later(peer);
             }
-        };
-        if self.dials(&peer) {
-            self.work.spawn(async move {
-                tokio::time::sleep(DIAL_AGAIN).await;
-                Done::Paused(peer)
-            });
         }
+    }
+
+    fn try_later(&mut self, peer: AgentId) {
+        let tries = self.tries.get(&peer).copied().unwrap_or(0);
+        let is_ours = self.dials(&peer);
+        if self.busy.contains(&peer) || !self.members.contains_key(&peer) {
+            return;
+        }
+        let span = match (is_ours, tries < DIALS_QUICK) {
+            (true, true) => DIAL_AGAIN,
+            // The other one dials; this end looks whether it does.
+            (true, false) | (false, _) => DIAL_SELDOM,
+        };
+        self.pause(peer, span);
+    }
+
+    /// Carries from now on as this node stands, and has every session say how that is.
+    fn stand(&mut self) {
+        let own = self.own.borrow_and_update().clone();
+        let known = lock(&self.known);
+        let carrier = own.via.as_ref().and_then(|via| known.live.get(via));
+        let next = carrier.filter(|carrier| carrier.state.reach == Reach::Direct);
+        match (own.reach, next) {
+            (Reach::Direct, _) => self.end.carry_to(own.hub),
+            (Reach::Carried, Some(next)) => self.end.carry_through(&next.handle),
+            (Reach::Carried, None) | (Reach::Alone, _) => self.end.carry_to(None),
+        }
+        let said = Said {
+            reach: own.reach,
+            hops: match own.reach {
+                Reach::Carried => carrier.map_or(u8::MAX, |carrier| carrier.path.hops.saturating_add(1)),
+                Reach::Direct | Reach::Alone => 0,
+            },
+            uplink: carrier.map_or(self.settings.uplink, |carrier| carrier.path.uplink),
+            via: own.via,
+            hub_rtt_us: own.hub_rtt_us,
+        };
+        drop(known);
+        self.said.send_if_modified(|known| {
+            let is_new = *known != said;
+            *known = said;
+            is_new
+        });
     }
 
     /// Tells the core and the link who is in touch, if that changed.
     async fn tell(&self) -> Result<(), mpsc::error::SendError<Input>> {
-        let found: Vec<NeighbourView> = lock(&self.live)
-            .iter()
-            .map(|(name, live)| NeighbourView {
-                name: name.clone(),
-                reach: live.reach,
-                rtt_us: u64::try_from(live.handle.rtt().as_micros()).unwrap_or(u64::MAX),
-                generation: live.generation,
-            })
-            .collect();
-        let words = |list: &[NeighbourView]| -> Vec<_> {
-            list.iter()
-                .map(|neighbour| (neighbour.name.clone(), neighbour.reach, neighbour.generation))
-                .collect()
-        };
+        let found = lock(&self.known).views(Instant::now());
+        let words = |list: &[NeighbourView]| -> Vec<_> { list.iter().map(steady).collect() };
         if words(&found) == words(&self.told.borrow()) {
             return Ok(());
         }
@@ -368,111 +544,35 @@ impl Task {
     }
 }
 
-/// One session with a neighbour.
-struct Talk {
-    number: u64,
-    site: String,
-    own: watch::Receiver<Own>,
-    shared: watch::Receiver<Arc<Shared>>,
-    /// What the neighbour holds; unknown before its first word.
-    theirs: Option<Held>,
-    /// Since when, and how often it passed something on.
-    gifts: (Instant, u32),
-    news: mpsc::Sender<News>,
-    inputs: mpsc::Sender<Input>,
-}
-
-impl Talk {
-    /// Talks until the session ends.
-    async fn run(mut self, met: Met) -> Done {
-        let Met {
-            agent,
-            mut session,
-            handle,
-        } = met;
-        let sender = session.sender();
-        self.say(&sender);
-        loop {
-            tokio::select! {
-                event = session.recv() => match event {
-                    Event::Frame(Frame::PeerState(state)) if state.site == self.site => {
-                        self.theirs = Some(state.held);
-                        self.give(&sender);
-                        let said = News {
-                            peer: agent.clone(),
-                            number: self.number,
-                            handle: handle.clone(),
-                            reach: state.reach,
-                            generation: state.held.bundle.generation.0,
-                        };
-                        if self.news.send(said).await.is_err() {
-                            return Done::Ended(agent, self.number);
-                        }
-                    }
-                    Event::Frame(Frame::PeerState(state)) => {
-                        tracing::warn!(peer = %agent, site = state.site, "a neighbour in the settings is of another site: sent away");
-                        sender.abort(CloseCode::Protocol, "you are of another site");
-                    }
-                    // Only who has said of which site it is may pass something on.
-                    Event::Frame(frame) if self.theirs.is_some() && is_passed_on(&frame) => {
-                        if !self.may_give() {
-                            tracing::warn!(peer = %agent, "a neighbour passes on too much: sent away");
-                            sender.abort(CloseCode::Protocol, "you pass on too much");
-                        } else if self.inputs.send(Input::Passed { frame }).await.is_err() {
-                            return Done::Ended(agent, self.number);
-                        }
-                    }
-                    // A later program may say more; it is passed over.
-                    Event::Frame(_) | Event::Asked { .. } => {}
-                    Event::Ended(_) => return Done::Ended(agent, self.number),
-                },
-                Ok(()) = self.own.changed() => self.say(&sender),
-                Ok(()) = self.shared.changed() => {
-                    self.say(&sender);
-                    self.give(&sender);
-                }
-            }
-        }
-    }
-
-    /// Tells how this node stands. A session that is over says so by itself.
-    fn say(&mut self, sender: &Sender) {
-        let _ = sender.send(&Frame::PeerState(PeerState {
-            site: self.site.clone(),
-            reach: self.own.borrow_and_update().reach,
-            held: self.shared.borrow_and_update().held,
-        }));
-    }
-
-    /// Gives the neighbour what it lacks, once: what it does not take, it does not take later either.
-    fn give(&mut self, sender: &Sender) {
-        let shared = self.shared.borrow().clone();
-        let Some(theirs) = &mut self.theirs else { return };
-        for frame in shared.lacking(theirs) {
-            let _ = sender.send(&frame);
-        }
-        *theirs = shared.held;
-    }
-
-    /// Whether the neighbour may pass on one thing more.
-    fn may_give(&mut self) -> bool {
-        let (since, count) = &mut self.gifts;
-        if since.elapsed() >= GIFTS_WITHIN {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        *count += 1;
-        *count <= GIFTS
+/// What of a neighbour is told when it changes; the rest changes all the time.
+fn steady(view: &NeighbourView) -> NeighbourView {
+    NeighbourView {
+        age_ms: None,
+        rtt_us: 0,
+        lost_per_mille: 0,
+        hub_rtt_us: 0,
+        policy_age_ms: None,
+        carried_packets: 0,
+        carried_bytes: 0,
+        dropped_packets: 0,
+        ..view.clone()
     }
 }
 
-const fn is_passed_on(frame: &Frame) -> bool {
-    matches!(frame, Frame::Roles(_) | Frame::Bundle(_) | Frame::Beacon(_))
+/// Never, where the local network is not asked.
+async fn next(mdns: Option<&Mdns>) -> Hint {
+    match mdns {
+        Some(mdns) => match mdns.next().await {
+            Some(hint) => hint,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
 }
 
 fn tls(identity: &Identity, clock: &CertificateClock) -> Result<PeerTls, TlsError> {
     PeerTls::new(identity.leaf(), identity.trust(), clock)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+#[cfg(test)]
+mod tests;

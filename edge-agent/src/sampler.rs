@@ -12,8 +12,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,9 @@ const LATE: (u32, Duration) = (5, Duration::from_secs(5));
 /// Findings are told under these names.
 const PART: &str = "sampler";
 const LIMITS: &str = "limits";
+
+/// The GPU probe, once it is there: a first round waits for no driver.
+pub type LateProbe = Arc<OnceLock<Probe>>;
 
 /// The thread, until it is dropped.
 pub struct Sampler {
@@ -105,7 +108,7 @@ impl Sampler {
     /// Starts sampling.
     pub fn start(
         every: Duration,
-        probe: Option<Probe>,
+        probe: LateProbe,
         watched: WatchList,
         inputs: mpsc::Sender<Input>,
         watch: &Watch,
@@ -184,14 +187,14 @@ impl Guarded {
 /// All sensors, and what was told of the last round.
 struct Rounds {
     sensors: Vec<Guarded>,
-    probe: Option<Probe>,
+    probe: LateProbe,
     unique: Unique,
     /// Bounds that were hit, as told last.
     limits: BTreeSet<String>,
 }
 
 impl Rounds {
-    fn new(sensors: Vec<Box<dyn Sensor>>, probe: Option<Probe>) -> Self {
+    fn new(sensors: Vec<Box<dyn Sensor>>, probe: LateProbe) -> Self {
         let guarded = |sensor| Guarded {
             sensor,
             failures: 0,
@@ -245,7 +248,7 @@ impl Rounds {
         round.limits.clear();
         let sensors = self.sensors.iter_mut();
         let mut told: Vec<Input> = sensors.filter_map(|one| one.sample(round, now)).collect();
-        if let Some(probe) = &self.probe {
+        if let Some(probe) = self.probe.get() {
             probe.sample(round, patience);
         }
         round.number += 1;
@@ -304,7 +307,7 @@ mod tests {
 
     fn rounds(sensors: &[fn(&mut Round)]) -> Rounds {
         let boxed = sensors.iter().map(|play| Box::new(Played(*play)) as Box<dyn Sensor>);
-        Rounds::new(boxed.collect(), None)
+        Rounds::new(boxed.collect(), LateProbe::default())
     }
 
     fn told(inputs: Vec<Input>) -> Vec<String> {
@@ -387,7 +390,8 @@ mod tests {
         let (sender, mut inputs) = mpsc::channel(4);
         let every = Duration::from_millis(20);
         let (watch, _died) = Watch::new();
-        let sampler = Sampler::start(every, None, WatchList::default(), sender, &watch).expect("a thread");
+        let sampler =
+            Sampler::start(every, LateProbe::default(), WatchList::default(), sender, &watch).expect("a thread");
         let mut rounds = 0;
         while rounds < 3 {
             match inputs.blocking_recv() {

@@ -17,6 +17,7 @@ use crate::agent::RunError;
 use crate::config::Config;
 use crate::faults::{Faults, log};
 use crate::probe::Probe;
+use crate::sensors::process::WatchList;
 
 /// Prints the look, and returns whether nothing grave was found. Blocks for a few of the probe's deadlines at most.
 pub fn scan(config: &Config) -> Result<bool, RunError> {
@@ -79,7 +80,7 @@ fn gpus(config: &Config, look: &mut Look) {
     let patience_ms = u32::try_from(settings.deadline.as_millis() / 2).unwrap_or(u32::MAX);
     let faults = Faults::new(inputs.clone());
     let (watch, _died) = crate::watch::Watch::new();
-    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, &watch)) {
+    let probe = match Probe::start(settings, Vec::new(), inputs, (faults, WatchList::default(), &watch)) {
         Ok(probe) => probe,
         Err(error) => return look.unknown(&format!("GPUs cannot be read: {error}")),
     };

@@ -23,10 +23,11 @@ pub struct NoAnswer {
 
 /// The node's own row.
 pub fn ask(socket: &Path) -> io::Result<NodeView> {
-    let mut nodes: List<NodeView> = socket::get_json(socket, "/api/v1/nodes")?;
+    let nodes: List<NodeView> = socket::get_json(socket, "/api/v1/nodes")?;
     nodes
         .items
-        .pop()
+        .into_iter()
+        .next()
         .ok_or_else(|| io::Error::other("the agent does not tell of its own node"))
 }
 

@@ -73,16 +73,15 @@ pub struct Orders {
 /// The supervisor's thread.
 pub struct Supervisor {
     orders: Orders,
-    watched: WatchList,
     thread: JoinHandle<()>,
 }
 
 impl Supervisor {
-    /// Adopts or starts every workload. `folder` holds records and logs.
+    /// Adopts or starts every workload, and lists them. `folder` holds records and logs.
     pub fn start(
         folder: &Path,
         workloads: Vec<WorkloadSettings>,
-        shares: Arc<Shares>,
+        (shares, watched): (Arc<Shares>, WatchList),
         inputs: mpsc::Sender<Input>,
         watch: &Watch,
     ) -> io::Result<Self> {
@@ -91,22 +90,15 @@ impl Supervisor {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        let watched = WatchList::default();
-        let mut keeper = Keeper::new(folder, workloads, shares, watched.clone(), inputs);
+        let mut keeper = Keeper::new(folder, workloads, shares, watched, inputs);
         let thread = watch.thread("supervisor", move || keeper.work(&waiting, &woken))?;
         Ok(Self {
             orders: Orders {
                 orders,
                 wake: Arc::new(wake),
             },
-            watched,
             thread,
         })
-    }
-
-    /// What the sampler looks at.
-    pub fn watched(&self) -> WatchList {
-        self.watched.clone()
     }
 
     /// For the actuators.
@@ -182,8 +174,8 @@ mod tests {
             env: Vec::new(),
             stop_with_agent,
         };
-        let shares = Arc::new(Shares::none());
-        let supervisor = Supervisor::start(folder, vec![workload], shares, sender, &Watch::new().0).expect("a thread");
+        let list = (Arc::new(Shares::none()), WatchList::default());
+        let supervisor = Supervisor::start(folder, vec![workload], list, sender, &Watch::new().0).expect("a thread");
         (supervisor, inputs)
     }
 
@@ -236,7 +228,7 @@ mod tests {
                 .expect_err("unknown")
                 .contains("no workload")
         );
-        assert_eq!(supervisor.watched().lock().expect("whole")[0].restarts, 1);
+        assert_eq!(Record::read(folder.path(), "w").restarts, 1);
         supervisor.stop();
     }
 
@@ -259,7 +251,7 @@ mod tests {
         assert_eq!(next(&mut inputs).0, None);
         let (after, detail) = next(&mut inputs);
         assert!(after.is_some_and(|after| after != before), "{detail}");
-        assert_eq!(second.watched().lock().expect("whole")[0].restarts, 1);
+        assert_eq!(Record::read(folder.path(), "w").restarts, 1);
         second.stop();
     }
 

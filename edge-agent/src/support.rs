@@ -10,7 +10,6 @@ mod redact;
 mod tar;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::agent::RunError;
@@ -52,9 +51,8 @@ const MOST: usize = 2 << 20;
 pub fn write(layers: &Layers, out: &Path) -> Result<Vec<String>, RunError> {
     let files = collect(layers);
     let archive = tar::archive(&files, clock::wall());
-    let written = fs::OpenOptions::new().write(true).create_new(true).open(out);
-    let written = written.and_then(|mut file| io::Write::write_all(&mut file, &archive));
-    written.map_err(|cause| RunError::System {
+    // Redacted, and still more than everybody on this machine need know.
+    wire_files::create(out, &archive, wire_files::PRIVATE).map_err(|cause| RunError::System {
         what: "write the bundle: name a new file with --out",
         cause,
     })?;

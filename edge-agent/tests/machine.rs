@@ -1,11 +1,18 @@
 //! The agent as a process on a machine without a hub: what it says, and how it takes new settings.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -27,17 +34,22 @@ const BASE: &str = "metrics = \"127.0.0.1:0\"\nkernel_log = \"kmsg\"\n";
 
 impl Agent {
     fn start(settings: &str) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    fn start_with(settings: &str, environment: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("kmsg"), "").expect("written");
         write(folder.path(), settings);
-        Self::start_in(folder)
+        Self::start_in(folder, environment)
     }
 
     /// On what a former one left.
-    fn start_in(folder: tempfile::TempDir) -> Self {
+    fn start_in(folder: tempfile::TempDir, environment: &[(&str, String)]) -> Self {
         let mut child = Command::new(PROGRAM)
             .args(["run", "--state"])
             .arg(folder.path())
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -63,10 +75,14 @@ impl Agent {
     }
 
     /// Kills it as a power cut would, and starts another on the same disk.
-    fn crash(mut self) -> Self {
+    fn crash(self) -> Self {
+        self.crash_with(&[])
+    }
+
+    fn crash_with(mut self, environment: &[(&str, String)]) -> Self {
         self.signal(Signal::KILL);
         drop(self.child.wait());
-        Self::start_in(self.folder.take().expect("it ran"))
+        Self::start_in(self.folder.take().expect("it ran"), environment)
     }
 
     /// The kernel logs this.
@@ -248,6 +264,136 @@ fn a_grave_fault_drains_and_restarts_the_machine_once_whatever_crashes() {
     agent.log("3,9,9120032,-;NVRM: Xid (PCI:0000:65:00): 13, Graphics Exception");
     until("the log is read on", || agent.scrape().contains("xid=\"13\"} 1"));
     assert_eq!(ran(), "drain\nreboot\n", "nothing is repeated");
+}
+
+/// Receives OTLP over HTTP, and refuses everything until it is open.
+struct Collector {
+    address: std::net::SocketAddr,
+    is_open: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+    records: Arc<Mutex<Vec<LogRecord>>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let collector = Self {
+            address: listener.local_addr().expect("bound"),
+            is_open: Arc::default(),
+            refused: Arc::default(),
+            records: Arc::default(),
+        };
+        let (is_open, refused) = (collector.is_open.clone(), collector.refused.clone());
+        let records = collector.records.clone();
+        // Ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(&stream);
+                let (mut length, mut path, mut line) = (0, String::new(), String::new());
+                while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    if path.is_empty() {
+                        path.clone_from(&line);
+                    }
+                    if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = value.trim().parse().expect("a number");
+                    }
+                    line.clear();
+                }
+                let mut body = vec![0; length];
+                if reader.read_exact(&mut body).is_err() {
+                    continue;
+                }
+                assert!(path.starts_with("POST /v1/logs "), "{path}");
+                let status = if is_open.load(Ordering::SeqCst) {
+                    let request = ExportLogsServiceRequest::decode(body.as_slice()).expect("protobuf");
+                    let scopes = request
+                        .resource_logs
+                        .into_iter()
+                        .flat_map(|resource| resource.scope_logs);
+                    records
+                        .lock()
+                        .expect("whole")
+                        .extend(scopes.flat_map(|scope| scope.log_records));
+                    "200 OK"
+                } else {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    "503 Service Unavailable"
+                };
+                drop(write!(&stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n"));
+            }
+        });
+        collector
+    }
+
+    /// The numbers of the entries that have come, in the order in which they came.
+    fn entries(&self) -> Vec<u64> {
+        let number = |record: &LogRecord| {
+            let id = attribute(record, "sentinel.entry")?;
+            id.rsplit('.').next()?.parse().ok()
+        };
+        self.records.lock().expect("whole").iter().filter_map(number).collect()
+    }
+}
+
+fn attribute(record: &LogRecord, name: &str) -> Option<String> {
+    let found = record.attributes.iter().find(|one| one.key == name)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        any_value::Value::StringValue(text) => Some(text.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_happened_while_the_collector_was_away_arrives_whole_after_a_crash_with_its_own_times() {
+    let collector = Collector::start();
+    let environment = [
+        (
+            "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+            format!("http://{}/v1/logs", collector.address),
+        ),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
+    ];
+    let agent = Agent::start_with("", &environment);
+    agent.log("3,8,9120031,-;NVRM: Xid (PCI:0000:65:00): 79, GPU has fallen off the bus.");
+    until("the fault is an entry", || {
+        agent.told("/api/v1/entries").contains("xid 79")
+    });
+    until("the Collector was asked", || {
+        collector.refused.load(Ordering::SeqCst) > 0
+    });
+    let agent = agent.crash_with(&environment);
+    until("its second start is an entry", || {
+        agent.told("/api/v1/entries").contains("after an unclean stop")
+    });
+    let opened = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    collector.is_open.store(true, Ordering::SeqCst);
+    let entries = || agent.told("/api/v1/entries").matches("\"seq\":").count();
+    until("everything has come", || collector.entries().len() >= entries());
+    let came = collector.entries();
+    assert_eq!(came, (1..=came.len() as u64).collect::<Vec<_>>(), "in order, each once");
+    let records = collector.records.lock().expect("whole").clone();
+    let fault = records
+        .iter()
+        .find(|record| attribute(record, "sentinel.fault.code").is_some());
+    let fault = fault.expect("the fault is among them");
+    assert_eq!(
+        attribute(fault, "sentinel.fault.next").as_deref(),
+        Some("drain_and_reboot")
+    );
+    assert!(u128::from(fault.time_unix_nano) < opened.expect("after 1970").as_nanos());
+    // How far it came is kept: another crash sends nothing again.
+    let kept = || std::fs::read_to_string(agent.path().join("otlp-logs")).unwrap_or_default();
+    until("how far it is stands on the disk", || {
+        kept()
+            .trim_end()
+            .ends_with(&format!(" {}", collector.entries().len() + 1))
+    });
+    let before = collector.entries().len();
+    let agent = agent.crash_with(&environment);
+    until("the third start has come", || collector.entries().len() > before);
+    let came = collector.entries();
+    assert_eq!(came, (1..=came.len() as u64).collect::<Vec<_>>());
+    drop(agent);
 }
 
 #[test]

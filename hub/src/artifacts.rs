@@ -3,7 +3,6 @@
 //! A file of a folder, written under another name, synced and renamed before anything names it; so a name that is known is there
 //! whole. Never overwritten: the name is the content.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use wire::ids::Digest;
@@ -21,7 +20,7 @@ impl Artifacts {
     /// Uses a folder of the hub's state, and makes it if it is not there.
     pub fn open(state: &Path) -> std::io::Result<Self> {
         let folder = state.join("artifacts");
-        std::fs::create_dir_all(&folder)?;
+        wire_files::private_folder(&folder)?;
         Ok(Self { folder })
     }
 
@@ -38,12 +37,7 @@ impl Artifacts {
         if path.exists() {
             return Ok(name);
         }
-        let unfinished = path.with_extension(format!("{}.new", std::process::id()));
-        let mut file = std::fs::File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, &path)?;
-        std::fs::File::open(&self.folder)?.sync_all()?;
+        wire_files::replace(&path, bytes)?;
         Ok(name)
     }
 

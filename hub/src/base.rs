@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hub_core::{Certificates, Recovered, Settings};
+use hub_core::{Certificates, Checkpointing, Quota, Recovered, Settings};
 use tokio::sync::mpsc;
 use wire::bundle::KeyRing;
 use wire::ids::HubEpoch;
@@ -38,16 +38,16 @@ pub(crate) struct Base {
 impl Base {
     /// Opens or makes everything. Blocks.
     pub fn open(args: &RunArgs, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, RunError> {
+        // Keys lie there, and all that the hub knows: a folder that was made by hand is closed to others before anything is put into it.
         let make = |path: &Path| {
-            use std::os::unix::fs::DirBuilderExt;
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(|cause| RunError::System {
-                    action: format!("make folder `{}`", path.display()),
-                    cause,
-                })
+            let closed = wire_files::private_folder(path).map_err(|cause| RunError::System {
+                action: format!("make folder `{}`, or close it to others", path.display()),
+                cause,
+            })?;
+            if let Some(mode) = closed {
+                tracing::warn!(folder = %path.display(), mode = format!("{mode:o}"), "others could enter the folder; closed");
+            }
+            Ok::<_, RunError>(())
         };
         let pki = args.state.join("pki");
         make(&args.state)?;
@@ -56,6 +56,10 @@ impl Base {
             StoreSettings {
                 retention: Retention {
                     telemetry_bytes: args.telemetry_bytes,
+                    entries: Quota {
+                        bytes: args.entry_bytes,
+                        age_ms: u64::try_from(args.entry_age.as_millis()).unwrap_or(u64::MAX),
+                    },
                     ..Retention::default()
                 },
                 ..StoreSettings::new(args.state.join("store"))
@@ -83,6 +87,10 @@ impl Base {
             max_handshakes: HANDSHAKES,
             beacon_every: args.beacon_every,
             certificates: Certificates::for_life(args.certificate_life),
+            checkpoints: Checkpointing {
+                key: Some(keys::checkpoint_key(&args.state.join("checkpoints.key"))?),
+                every: args.checkpoint_every,
+            },
         };
         Ok(Self {
             store,
@@ -151,4 +159,82 @@ pub(crate) fn names(public: &Public, ip: std::net::IpAddr) -> Vec<String> {
     names.sort();
     names.dedup();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use clap::Parser as _;
+    use hub_core::Hub;
+
+    use super::*;
+    use crate::config::{Cli, Command};
+
+    /// A state folder as the first build of version 0.1.0 left it: it has published the starter, knows `edge-7` of `lab`, and has denied it.
+    const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/older");
+
+    fn args(state: &Path) -> RunArgs {
+        let words = ["sentinel-hub", "run", "--state"].map(std::ffi::OsStr::new);
+        let words = words.into_iter().chain([state.as_os_str()]);
+        let Command::Run(args) = Cli::try_parse_from(words).expect("valid").command;
+        args
+    }
+
+    /// The database is compressed: most of it is room.
+    fn copy(state: &Path) {
+        let older = Path::new(OLDER);
+        for part in ["store", "pki"] {
+            fs::create_dir_all(state.join(part)).expect("room");
+        }
+        let packed = fs::File::open(older.join("store/hub.redb.gz")).expect("there");
+        let mut database = fs::File::create(state.join("store/hub.redb")).expect("room");
+        std::io::copy(&mut flate2::read::GzDecoder::new(packed), &mut database).expect("room");
+        for entry in fs::read_dir(older.join("pki")).expect("a folder") {
+            let entry = entry.expect("an entry");
+            fs::copy(entry.path(), state.join("pki").join(entry.file_name())).expect("room");
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_state_folder_of_a_former_build_is_carried_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(folder.path());
+        let (done, _completions) = mpsc::channel(8);
+        let base = Base::open(&args(folder.path()), done).expect("it opens");
+        let now = crate::clock::Clock::resume(None).now();
+        let hub = Hub::new(base.settings, base.recovered, now).expect("every record is read");
+        let nodes = hub.nodes(now);
+        let node = nodes.first().expect("its node is there");
+        assert_eq!((node.name.as_str(), node.site.as_str()), ("edge-7", "lab"));
+        assert_eq!(
+            node.shut_out.as_deref(),
+            Some("denied: stolen from rack 7"),
+            "the denial stands"
+        );
+        assert!(node.stored.0 > 1, "and so do the heads of its chains");
+        assert_eq!(hub.policy(now).map(|policy| policy.generation.0), Some(1));
+    }
+
+    #[test]
+    fn a_folder_that_was_made_by_hand_is_closed_to_others() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("hub");
+        fs::create_dir_all(state.join("pki")).expect("room");
+        copy(&state);
+        for path in [state.clone(), state.join("pki")] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        let key = state.join("pki/policy.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("ours");
+        let (done, _completions) = mpsc::channel(8);
+        let _base = Base::open(&args(&state), done).expect("it opens");
+        assert_eq!((mode(&state), mode(&state.join("pki"))), (0o700, 0o700));
+        assert_eq!(mode(&key), 0o600);
+    }
 }

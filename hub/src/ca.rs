@@ -10,10 +10,9 @@
 //! Invariant: certificates of agents carry clientAuth only, those of the hub serverAuth only.
 //! Read next: `enroll.rs`, who gets a certificate.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +31,10 @@ use wire_transport::{Trust, agent_uri, hub_uri, pin_of};
 
 /// The hub's own certificates are made anew at each start and at each of these intervals.
 pub const HUB_LEAF_RENEWED_EVERY: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How often it is looked whether they are still of now: a clock that is set right must not wait for the next renewal.
+pub const HUB_LEAF_LOOKED_AT_EVERY: Duration = Duration::from_secs(10);
+/// A certificate that was made later than now by more than this was made by a clock that ran ahead; less is what a clock is set by.
+const CLOCK_IS_SET_BY: Duration = Duration::from_secs(3600);
 /// Long enough for a hub that runs for months, short enough that a stolen key ends.
 const HUB_LEAF_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 /// All certificates begin here: a machine whose clock is behind must still accept the hub's, a hub whose clock ran ahead once must
@@ -153,8 +156,7 @@ impl RequestedKey {
 impl Ca {
     /// Opens the CA in `pki_dir`, or makes it if there was never one. Blocks on the disk.
     pub fn open_or_create(pki_dir: &Path, trust_domain: &str) -> Result<Self, CaError> {
-        fs::create_dir_all(pki_dir).map_err(io_error("create", pki_dir))?;
-        fs::set_permissions(pki_dir, fs::Permissions::from_mode(0o700)).map_err(io_error("protect", pki_dir))?;
+        wire_files::private_folder(pki_dir).map_err(io_error("create", pki_dir))?;
         let secret = pki_dir.join("ca.pem");
         let public = pki_dir.join("ca.crt");
         let text = match fs::read_to_string(&secret) {
@@ -167,14 +169,15 @@ impl Ca {
                     });
                 }
                 let text = generate(trust_domain)?;
-                write_private(&secret, text.as_bytes()).map_err(io_error("write", &secret))?;
+                wire_files::replace(&secret, text.as_bytes()).map_err(io_error("write", &secret))?;
                 text
             }
             Err(cause) => return Err(io_error("read", &secret)(cause)),
         };
         let ca = Self::read(&text, &secret, trust_domain)?;
         if fs::read_to_string(&public).ok().as_deref() != Some(ca.pem()) {
-            fs::write(&public, ca.pem()).map_err(io_error("write", &public))?;
+            let text = ca.pem().as_bytes();
+            wire_files::replace_with(&public, text, wire_files::PUBLIC).map_err(io_error("write", &public))?;
         }
         Ok(ca)
     }
@@ -311,6 +314,16 @@ impl Ca {
     }
 }
 
+/// Whether a certificate of the hub's own that was made then is to be made anew: it is old, or the clock was wrong when it was made.
+pub fn is_stale(made: Wall, now: Wall) -> bool {
+    let age_ms = now.0.saturating_sub(made.0);
+    let (least, most) = (
+        CLOCK_IS_SET_BY.as_millis() as i64,
+        HUB_LEAF_RENEWED_EVERY.as_millis() as i64,
+    );
+    !(-least..most).contains(&age_ms)
+}
+
 /// The generation of an agent's certificate; `None` for one that hubs of before made.
 pub fn generation_of(certificate: &[u8]) -> Option<u64> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
@@ -372,25 +385,6 @@ fn since_1970(time: Wall) -> Duration {
     Duration::from_secs(u64::try_from(time.0 / 1000).unwrap_or(0))
 }
 
-/// Writes a file that only we can read, whole or not at all, and durable when this returns.
-pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 fn io_error<'a>(doing: &'static str, path: &'a Path) -> impl Fn(io::Error) -> CaError + 'a {
     move |cause| CaError::Io {
         doing,
@@ -410,6 +404,8 @@ fn issue_error(whom: &str) -> impl Fn(rcgen::Error) -> CaError + '_ {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn check(damage: impl FnOnce(&Path), expected: &str) {
@@ -421,6 +417,25 @@ mod tests {
         match result {
             Ok(_) => assert_eq!(expected, "fine"),
             Err(error) => assert!(error.to_string().contains(expected), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_a_wrong_clock_is_made_anew_once_the_clock_is_right() {
+        let (day, year) = (86_400_000, 365 * 86_400_000);
+        for (made, now, expected) in [
+            (year, year, false),
+            (year, year + 29 * day, false),
+            (year, year + 30 * day, true),
+            // Set back by a little, as clocks are; and by what was a year too much.
+            (year, year - 60_000, false),
+            (2 * year, year, true),
+            // The machine had no battery.
+            (0, 56 * year, true),
+            (i64::MIN, i64::MAX, true),
+            (i64::MAX, i64::MIN, true),
+        ] {
+            assert_eq!(is_stale(Wall(made), Wall(now)), expected, "made at {made}, now {now}");
         }
     }
 

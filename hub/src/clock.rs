@@ -3,13 +3,16 @@
 //! [`Mono`] counts milliseconds of `CLOCK_BOOTTIME`, which no one can set, plus what was counted before this boot. Within one boot the
 //! time in which the hub did not run counts; over a reboot at least the time since the boot does. The wall clock never enters.
 //!
+//! A machine without a battery starts in 1970. Certificates of then would be over before they begin, so that a wall clock which
+//! stands before the build of this program is not shown: the time of the build is, carried on by the boot clock.
+//!
 //! Invariant: a clock that resumes from a record never reads less than the clock that made the record.
 
 use std::time::SystemTime;
 
 use rustix::time::{ClockId, clock_gettime};
 use wire::codec;
-use wire::time::{Mono, Now, Wall};
+use wire::time::{BUILD_FLOOR, Mono, Now, Wall};
 
 /// The time line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +69,20 @@ fn boot_ms() -> u64 {
         .saturating_add(part)
 }
 
-/// The wall clock.
+/// The wall clock, or a later time that is certainly past.
 pub fn wall() -> Wall {
+    at_least_built(machine_wall(), boot_ms())
+}
+
+fn at_least_built(wall: Wall, boot_ms: u64) -> Wall {
+    match wall >= BUILD_FLOOR {
+        true => wall,
+        false => Wall(BUILD_FLOOR.0.saturating_add(i64::try_from(boot_ms).unwrap_or(0))),
+    }
+}
+
+/// The wall clock as this machine has it.
+pub fn machine_wall() -> Wall {
     let milliseconds = |span: std::time::Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     Wall(match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => milliseconds(after),
@@ -89,6 +104,14 @@ mod tests {
         });
         let clock = Clock::resume_at(bytes.as_deref(), boot.to_owned(), boot_ms);
         assert_eq!(clock.at(boot_ms), expected);
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_the_build_is_not_believed() {
+        assert_eq!(at_least_built(Wall(7_000), 500), Wall(BUILD_FLOOR.0 + 500));
+        assert_eq!(at_least_built(BUILD_FLOOR, 500), BUILD_FLOOR);
+        let ahead = Wall(BUILD_FLOOR.0 * 2);
+        assert_eq!(at_least_built(ahead, 500), ahead);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::http::certificate::CertificateFiles;
 
+/// Less room for entries than this holds no history worth the name.
+const LEAST_ENTRY_BYTES: u64 = 1024 * 1024;
+
 /// `sentinel-hub`: takes in what agents send, keeps it, and gives them policy.
 #[derive(Debug, Parser)]
 #[command(name = "sentinel-hub", version, about, arg_required_else_help = true)]
@@ -47,6 +50,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span)]
     pub beacon_every: Duration,
 
+    /// Time between two signed checkpoints of the hub's own journal, which agents keep and give back.
+    // What came after the last one can be cut off unseen; each is a packet of 200 bytes for every agent.
+    #[arg(long, value_name = "SPAN", default_value = "60s", value_parser = parse_span)]
+    pub checkpoint_every: Duration,
+
     /// How long an agent's certificate lives; agents renew at two thirds of it.
     // A day: a stolen key is worth little, and an agent may be away for a working day without rejoining.
     #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = parse_span)]
@@ -59,6 +67,30 @@ pub struct RunArgs {
     /// File that names the forges whose failed checks become tasks: address, token file and webhook secret of each.
     #[arg(long, value_name = "FILE")]
     pub forges: Option<PathBuf>,
+
+    /// A Vault, or an OpenBao, that `vault:MOUNT/PATH#KEY` of the configuration is read from: `https://vault.example:8200`.
+    #[arg(long, value_name = "URL", env = "VAULT_ADDR")]
+    pub vault: Option<String>,
+
+    /// Where the token for it comes from: `file:/PATH`, `env:NAME` or `systemd:NAME`.
+    #[arg(long, value_name = "SECRET", requires = "vault", value_parser = parse_reference, conflicts_with = "vault_role")]
+    pub vault_token: Option<String>,
+
+    /// Log in to it as this AppRole, by its role id.
+    #[arg(long, value_name = "ID", requires_all = ["vault", "vault_secret_id"])]
+    pub vault_role: Option<String>,
+
+    /// Where the secret id of that role comes from, as for the token.
+    #[arg(long, value_name = "SECRET", requires = "vault_role", value_parser = parse_reference)]
+    pub vault_secret_id: Option<String>,
+
+    /// Namespace of it that all paths are in.
+    #[arg(long, value_name = "NAME", requires = "vault")]
+    pub vault_namespace: Option<String>,
+
+    /// Folder with `ca.pem`, and `certificate.pem` and `key.pem` for mutual TLS, for it.
+    #[arg(long, value_name = "DIR", requires = "vault")]
+    pub vault_tls: Option<PathBuf>,
 
     /// Folder of `sentinel policy init`: its `roles.parcel` and `beacon.key` are taken over at the first start, so that this hub signs
     /// beacons and no policy. The folder can be taken away afterwards.
@@ -100,6 +132,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR", requires = "inframind")]
     pub inframind_tls: Option<PathBuf>,
 
+    /// An InfraMind 2.1 that sizes builds, for example `http://inframind.example:8081`; nobody does if absent.
+    #[arg(long, value_name = "URL", requires = "sizing_token")]
+    pub sizing: Option<String>,
+
+    /// Where its API key is: `file:/PATH`, `env:NAME` or `systemd:NAME`.
+    #[arg(long, value_name = "SECRET", requires = "sizing")]
+    pub sizing_token: Option<String>,
+
     /// Requests that one identity may make in a second, on average; ten seconds' worth may come at once. 0: as many as it likes.
     // A console asks for a dozen things, a script for hundreds; far more is a loop that somebody forgot.
     #[arg(long, value_name = "N", default_value_t = 100)]
@@ -130,6 +170,28 @@ pub struct RunArgs {
     /// Most bytes of telemetry that are kept; the oldest is dropped first.
     #[arg(long, value_name = "BYTES", default_value_t = 256 * 1024 * 1024)]
     pub telemetry_bytes: u64,
+
+    /// Most bytes that entries of nodes take on the disk; beyond it the oldest of whoever has more than its share go first.
+    // Four million entries: 50 nodes that each decide something every minute, for two months.
+    #[arg(long, value_name = "BYTES", default_value_t = 1024 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(LEAST_ENTRY_BYTES..))]
+    pub entry_bytes: u64,
+
+    /// How long entries of nodes stay at most, by the hub's own time line.
+    // A year, and a month to look back at it.
+    #[arg(long, value_name = "SPAN", default_value = "400d", value_parser = parse_span)]
+    pub entry_age: Duration,
+}
+
+/// A secret that is named, so that none stands in a list of processes.
+fn parse_reference(text: &str) -> Result<String, String> {
+    let is_named = ["file:", "env:", "systemd:"].iter().any(|kind| text.starts_with(kind));
+    match is_named {
+        true => Ok(text.to_owned()),
+        false => Err(
+            "it names where the secret is, file:/PATH, env:NAME or systemd:NAME: everybody can read a command line"
+                .to_owned(),
+        ),
+    }
 }
 
 impl RunArgs {
@@ -283,6 +345,17 @@ mod tests {
         check("--state d --beacon-every 0s", Err("out of range"));
         check("--state d --beacon-every 15", Err("unit"));
         check("--state d --trust-domain A_B", Err("lower-case"));
+        check(
+            "--state d --entry-bytes 2000000 --entry-age 7d",
+            Ok("entry_bytes: 2000000"),
+        );
+        check("--state d --entry-bytes 1000", Err("1048576"));
+        check(
+            "--state d --vault http://v --vault-token s.abc",
+            Err("everybody can read"),
+        );
+        check("--state d --vault http://v --vault-role r", Err("--vault-secret-id"));
+        check("--state d --vault-role r --vault-secret-id file:/s", Err("--vault"));
         check("--state d --keys k", Ok("keys: Some(\"k\"), trust_domain: None"));
     }
 

@@ -61,6 +61,19 @@ impl Consumers {
         Arc::clone(self.lock().entry(name.to_owned()).or_insert_with(link))
     }
 
+    /// One more that follows the order of arrival behind a cursor: what it has not read holds entries in the store.
+    pub fn follower(&self, name: &str, target: &str) -> Arc<Link> {
+        let link = self.link(name, target);
+        // Until its cursor was read back, it may need any entry.
+        link.lock().needs.get_or_insert(0);
+        link
+    }
+
+    /// The first place in the order of arrival that one of them may still need; `None` where nobody follows it.
+    pub fn unread(&self) -> Option<u64> {
+        self.lock().values().filter_map(|link| link.lock().needs).min()
+    }
+
     /// One less.
     pub fn forget(&self, name: &str) {
         self.lock().remove(name);
@@ -89,6 +102,10 @@ struct State {
     up: Option<bool>,
     /// Number of the last entry that was delivered; `None` for one that follows no journal.
     number: Option<u64>,
+    /// The first place in the order of arrival that it may still need; `None` for one that holds no entries.
+    needs: Option<u64>,
+    /// Entries that were removed before it had read them.
+    missed: u64,
     /// When the oldest entry of the page on its way became durable here.
     waits_since: Option<Wall>,
     delivered: u64,
@@ -109,6 +126,8 @@ pub struct Standing {
     pub delivered: u64,
     /// Tries that failed.
     pub failures: u64,
+    /// Entries that were removed before it had read them.
+    pub missed: u64,
     /// Why the last try failed; `None` after one that did not.
     pub error: Option<String>,
 }
@@ -145,6 +164,7 @@ impl Link {
             lag_ms: lag_entries.map(|_| waits_ms.unwrap_or(0)),
             delivered: state.delivered,
             failures: state.failures,
+            missed: state.missed,
             error: state.error.clone(),
         }
     }
@@ -182,6 +202,22 @@ impl Link {
         self.lock().number = Some(number);
     }
 
+    /// How far it is, durably: what lies before that it never needs again.
+    fn keeps(&self, mark: &Mark) {
+        let mut state = self.lock();
+        state.needs = state.needs.map(|_| mark.cursor.map_or(0, |cursor| cursor.arrival));
+    }
+
+    /// So many entries were removed before it had read them.
+    fn missed(&self, count: u64) {
+        self.lock().missed += count;
+        tracing::warn!(
+            consumer = self.name,
+            count,
+            "entries were removed before the consumer had read them: it was away for too long"
+        );
+    }
+
     /// This is on its way, or waits for another try.
     pub fn waits(&self, page: &[Arrived]) {
         self.lock().waits_since = page.first().and_then(|first| first.at);
@@ -216,6 +252,7 @@ pub async fn follow<S: Sink>(mut source: Source, link: Arc<Link>, mut sink: S, s
     };
     sink.resume(&mark.position);
     link.reached(mark.number);
+    link.keeps(&mark);
     let mut moved_at: Option<Instant> = None;
     loop {
         let turn = turn(&mut source, &link, &mut sink, &mark, moved_at);
@@ -256,7 +293,7 @@ enum Turn {
 
 /// Delivers the next page, however often that takes; waits while there is none, but not for longer than a moved cursor may wait.
 async fn turn<S: Sink>(source: &mut Source, link: &Link, sink: &mut S, mark: &Mark, moved_at: Option<Instant>) -> Turn {
-    let mut pause = PAUSES.0;
+    let (mut pause, mut is_told) = (PAUSES.0, false);
     loop {
         // Marked as seen before the look, so that what arrives during the look is not slept through.
         source.arrivals.mark_unchanged();
@@ -287,6 +324,13 @@ async fn turn<S: Sink>(source: &mut Source, link: &Link, sink: &mut S, mark: &Ma
             continue;
         };
         link.waits(&page);
+        let gap = page
+            .first()
+            .map_or(0, |first| first.number.saturating_sub(mark.number + 1));
+        if gap > 0 && mark.cursor.is_some() && !is_told {
+            is_told = true;
+            link.missed(gap);
+        }
         let delivered = match sink.prepare().await {
             Ok(true) => return Turn::Ready,
             Ok(false) => sink.deliver(&page).await,
@@ -355,7 +399,9 @@ async fn keep(source: &Source, link: &Link, mark: &Mark) -> bool {
     let stored: Result<Result<(), StoreError>, _> =
         tokio::task::spawn_blocking(move || store.put_setting(&name, &bytes)).await;
     let is_stored = matches!(stored, Ok(Ok(())));
-    if !is_stored {
+    if is_stored {
+        link.keeps(mark);
+    } else {
         tracing::debug!(
             consumer = link.name,
             "its cursor could not be stored; after a crash it gets the last entries again"

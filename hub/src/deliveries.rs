@@ -113,11 +113,17 @@ impl Deliveries {
         let is_due = |delivery: &&Delivery| delivery.next.is_some_and(|next| next <= now);
         let due: Vec<&Delivery> = log.pending.iter().filter(is_due).take(AT_ONCE).collect();
         if !due.is_empty() {
-            let mut events = Vec::new();
+            let (mut events, mut gone) = (Vec::new(), Vec::new());
             for delivery in due {
-                events.extend(self.read(before(delivery.place), 1).await?.into_iter().filter_map(told));
+                let found = self.read(before(delivery.place), 1).await?.into_iter().filter_map(told);
+                let found: Vec<(Place, CloudEvent)> = found.filter(|(place, _)| *place == delivery.place).collect();
+                if found.is_empty() {
+                    gone.push(removed(delivery));
+                }
+                events.extend(found);
             }
-            let attempts = self.attempt(hook, &events, link).await;
+            let mut attempts = self.attempt(hook, &events, link).await;
+            attempts.extend(gone);
             return self.report(hook, None, attempts).await.map(|()| true);
         }
         if !log.has_room() {
@@ -209,6 +215,20 @@ impl Deliveries {
         // The answer's body is nobody's business: it is not read.
         let answer = request.send().await.map_err(|error| target::failure(&error))?;
         Ok(answer.status().as_u16())
+    }
+}
+
+/// A delivery whose entry was removed from the store: nothing is left to send.
+fn removed(delivery: &Delivery) -> Attempted {
+    Attempted {
+        event: delivery.event.clone(),
+        place: delivery.place,
+        kind: delivery.kind.clone(),
+        status: None,
+        error: Some(
+            "its entry had to make room in the store, or was too old to stay: nothing is left to send".to_owned(),
+        ),
+        is_final: true,
     }
 }
 

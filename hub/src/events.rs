@@ -6,6 +6,8 @@
 //! Invariant: an event is told only after its entry is durable.
 //! Read next: `store.rs` (the order of arrival), `http/events.rs` (who hears it by HTTP).
 
+pub mod kinds;
+
 use std::sync::Arc;
 
 use serde::Serialize;

@@ -4,12 +4,15 @@
 //! idempotent by branch: the branch that exists is used, the pull request that is open is returned. The commit is made through the
 //! forge's API from (path, text); no git runs here and no hook of a repository either.
 //!
-//! Read next: `forges/gitea.rs`, `forges/github.rs`, `forges/gitlab.rs` (each forge's own words), `forges/api.rs` (what they share).
+//! Read next: `forges/gitea.rs`, `forges/github.rs`, `forges/gitlab.rs` (each forge's own words), `forges/review.rs` (what comes after the
+//! opening), `forges/credential.rs` (tokens and GitHub Apps), `forges/api.rs` (what they share).
 
 mod api;
+mod credential;
 mod gitea;
 mod github;
 mod gitlab;
+pub mod review;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +21,9 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use self::api::{Api, escaped, signed};
+use self::credential::{App, AppSource, Credential};
 use crate::http::chained;
-use crate::secrets;
+use crate::secrets::Sources;
 use crate::webhooks::Provider;
 use crate::webhooks::event::Failed;
 
@@ -44,6 +48,8 @@ pub struct Source {
     pub token_file: Option<PathBuf>,
     /// Where the token for its API is: `file:/PATH`, `env:NAME` or `systemd:NAME`.
     pub token: Option<String>,
+    /// Or the GitHub App as which the hub comes.
+    pub app: Option<AppSource>,
     /// Secret of its webhooks, or where it is.
     pub secret: String,
     /// The former secret, while it is being changed.
@@ -86,7 +92,7 @@ pub struct ForgeError {
 /// All forges.
 #[derive(Debug, Default)]
 pub struct Forges {
-    sources: Vec<(Source, String)>,
+    sources: Vec<(Source, Credential)>,
     client: reqwest::Client,
 }
 
@@ -134,8 +140,8 @@ pub struct Opened {
 }
 
 impl Forges {
-    /// Reads the file and the tokens that it names.
-    pub fn load(path: &Path) -> Result<Self, ForgesError> {
+    /// Reads the file and the secrets that it names. Blocks while a Vault is asked.
+    pub fn load(path: &Path, secrets: &Sources) -> Result<Self, ForgesError> {
         let failed = |reason: String| ForgesError {
             path: path.to_owned(),
             reason,
@@ -145,7 +151,8 @@ impl Forges {
         let mut sources = Vec::new();
         for mut source in file.source {
             let named = |field: &str, text: &str| {
-                secrets::read(text)
+                secrets
+                    .read(text)
                     .map_err(|error| failed(format!("{field} of source `{}`: {}", source.id, chained(&error))))
             };
             let secret = named("secret", &source.secret)?;
@@ -154,12 +161,30 @@ impl Forges {
                 .as_deref()
                 .map(|text| named("previous_secret", text));
             let previous = previous.transpose()?;
-            let token = match (&source.token_file, &source.token) {
-                (Some(path), None) => named("token_file", &format!("file:{}", path.display()))?,
-                (None, Some(text)) => named("token", text)?,
+            let credential = match (&source.token_file, &source.token, &source.app) {
+                (Some(path), None, None) => {
+                    Credential::Token(named("token_file", &format!("file:{}", path.display()))?)
+                }
+                (None, Some(text), None) => Credential::Token(named("token", text)?),
+                (None, None, Some(app)) if source.provider == Provider::Github => {
+                    let key = named("app.key", &app.key)?;
+                    let unfit = |cause| {
+                        failed(format!(
+                            "app.key of source `{}` is no RSA key in PEM: {cause}",
+                            source.id
+                        ))
+                    };
+                    Credential::App(App::new(&app.id, &key).map_err(unfit)?)
+                }
+                (None, None, Some(_)) => {
+                    return Err(failed(format!(
+                        "source `{}` names an `app`, which only github has: name a `token_file`",
+                        source.id
+                    )));
+                }
                 _ => {
                     return Err(failed(format!(
-                        "source `{}` needs `token_file` or `token`, one of them",
+                        "source `{}` needs `token_file`, `token` or `app`, one of them",
                         source.id
                     )));
                 }
@@ -173,11 +198,11 @@ impl Forges {
             }
             if sources
                 .iter()
-                .any(|(known, _): &(Source, String)| known.id == source.id)
+                .any(|(known, _): &(Source, Credential)| known.id == source.id)
             {
                 return Err(failed(format!("source `{}` stands there twice", source.id)));
             }
-            sources.push((source, token));
+            sources.push((source, credential));
         }
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
@@ -210,24 +235,31 @@ impl Forges {
         found.next().filter(|_| found.next().is_none())
     }
 
-    fn find(&self, id: &str) -> Result<(&Source, &str), ForgeError> {
+    /// A source, and what lets us in at one of its repositories.
+    async fn find(&self, id: &str, repository: &str) -> Result<(&Source, String), ForgeError> {
+        let (source, credential) = self.known(id)?;
+        let token = credential.of(&self.client, source, repository).await?;
+        Ok((source, token))
+    }
+
+    fn known(&self, id: &str) -> Result<(&Source, &Credential), ForgeError> {
         let found = self.sources.iter().find(|(source, _)| source.id == id);
-        let (source, token) =
+        let (source, credential) =
             found.ok_or_else(|| lasting("repo_disabled", format!("there is no source `{id}` any more")))?;
-        Ok((source, token.as_str()))
+        Ok((source, credential))
     }
 
     /// The log at `url`, or of the run or job whose page that is. The token goes to the forge itself only; other hosts must be named in
     /// `log_hosts`, but for the one that the forge itself sends us to.
     pub async fn log(&self, source: &str, repository: &str, url: &str) -> Result<Vec<u8>, ForgeError> {
-        let (source, token) = self.find(source)?;
+        let (source, token) = self.find(source, repository).await?;
         let path = match source.provider {
             Provider::Github => github::log_path(url),
             Provider::Gitlab => gitlab::log_path(url),
             Provider::Gitea | Provider::Forgejo => None,
         };
         if let Some(path) = path {
-            let api = Api::of_repository(&self.client, source, token, repository);
+            let api = Api::of_repository(&self.client, source, &token, repository);
             return self.followed(api.request(Method::GET, &path)).await;
         }
         let address =
@@ -245,7 +277,7 @@ impl Forges {
         }
         let request = self.client.get(address);
         let request = if own {
-            signed(request, source.provider, token)
+            signed(request, source.provider, &token)
         } else {
             request
         };
@@ -268,8 +300,8 @@ impl Forges {
 
     /// The tree at `commit`, a gzipped tar.
     pub async fn tree(&self, source: &str, repository: &str, commit: &str) -> Result<Vec<u8>, ForgeError> {
-        let (source, token) = self.find(source)?;
-        let api = Api::of_repository(&self.client, source, token, repository);
+        let (source, token) = self.find(source, repository).await?;
+        let api = Api::of_repository(&self.client, source, &token, repository);
         let path = match source.provider {
             Provider::Gitea | Provider::Forgejo => format!("/archive/{commit}.tar.gz"),
             Provider::Github => {
@@ -285,8 +317,8 @@ impl Forges {
 
     /// Opens the pull request, or finds the one that is open.
     pub async fn open(&self, source: &str, wanted: &PullRequest<'_>) -> Result<Opened, ForgeError> {
-        let (source, token) = self.find(source)?;
-        let api = Api::of_repository(&self.client, source, token, wanted.repository);
+        let (source, token) = self.find(source, wanted.repository).await?;
+        let api = Api::of_repository(&self.client, source, &token, wanted.repository);
         match source.provider {
             Provider::Gitea | Provider::Forgejo => gitea::open(&api, wanted).await,
             Provider::Github => github::open(&api, wanted).await,
@@ -296,16 +328,20 @@ impl Forges {
 
     /// Repositories of a source that may have failed checks: those that its file names, else those that the token sees.
     pub async fn repositories(&self, source: &str) -> Result<Vec<String>, ForgeError> {
-        let (source, token) = self.find(source)?;
+        let (source, credential) = self.known(source)?;
         if !source.repositories.is_empty() {
             return Ok(source.repositories.clone());
         }
-        let forge = Api::of_forge(&self.client, source, token);
-        match source.provider {
-            Provider::Gitea | Provider::Forgejo => gitea::repositories(&forge).await,
-            Provider::Github => github::repositories(&forge).await,
-            Provider::Gitlab => gitlab::repositories(&forge).await,
+        let mut all = Vec::new();
+        for token in credential.all(&self.client, source).await? {
+            let forge = Api::of_forge(&self.client, source, &token);
+            all.extend(match source.provider {
+                Provider::Gitea | Provider::Forgejo => gitea::repositories(&forge).await?,
+                Provider::Github => github::repositories(&forge, credential.is_app()).await?,
+                Provider::Gitlab => gitlab::repositories(&forge).await?,
+            });
         }
+        Ok(all)
     }
 
     /// Checks that failed in a repository since a time (RFC 3339), each with a delivery id of its own.
@@ -315,8 +351,8 @@ impl Forges {
         repository: &str,
         since: &str,
     ) -> Result<Vec<(String, Failed)>, ForgeError> {
-        let (source, token) = self.find(source)?;
-        let api = Api::of_repository(&self.client, source, token, repository);
+        let (source, token) = self.find(source, repository).await?;
+        let api = Api::of_repository(&self.client, source, &token, repository);
         match source.provider {
             Provider::Gitea | Provider::Forgejo => gitea::failed(&api, repository).await,
             Provider::Github => github::failed(&api, repository, since).await,

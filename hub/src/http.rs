@@ -57,8 +57,10 @@ pub mod metrics;
 pub mod nodes;
 mod once;
 mod openapi;
+mod otlp;
 mod parcels;
 mod password;
+mod placement;
 mod places;
 mod plans;
 mod policies;
@@ -66,14 +68,18 @@ pub mod problems;
 mod remediation;
 mod rollouts;
 mod routes;
+mod scaling;
 mod series;
 mod server;
+mod sizing;
 mod story;
 mod stream;
 mod tasks;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod throttle;
+pub mod token_keys;
 mod tokens;
 mod users;
 mod verify;
@@ -131,8 +137,12 @@ pub struct App {
     pub remediation_token: Digest,
     /// The embedded brain.
     pub foresight: Arc<Foresight>,
+    /// An InfraMind that sizes builds, if there is one.
+    pub sizing: Option<Arc<crate::inframind::sizing::Sizing>>,
     /// Told when a task may be waiting.
     pub work: Arc<tokio::sync::Notify>,
+    /// Told of orders in comments at a forge.
+    pub orders: tokio::sync::mpsc::Sender<crate::orders::Ordered>,
 }
 
 /// A link for somebody who sets their password with it. The code stands behind `#`, so that it is in no server's log and no referrer.

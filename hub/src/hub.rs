@@ -13,13 +13,18 @@ use std::time::Duration;
 use hub_core::plans::PlanRecord;
 use hub_core::tasks::Explained;
 use hub_core::tasks::agents::RemediationAgent;
-use hub_core::{Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, Reported, Request, SessionId, Task};
+use hub_core::{
+    Answer, Batch, Change, Cluster, Effect, Hub, Input, JoinToken, JournalBreak, PlacementAsk, Reported, Request,
+    SessionId, Spared, Task,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use wire::api::{BrainView, DomainView, NodeView, PolicyView, ShadowView};
+use wire::Checkpoint;
+use wire::api::{BrainView, DomainView, NodeView, PlacementView, PolicyView, ShadowView};
+use wire::entry::ChainHead;
 use wire::frame::Frame;
 use wire::ids::{AgentId, HubEpoch};
-use wire::kube::RolloutView;
+use wire::kube::{RolloutView, ScalingView};
 use wire::time::Now;
 
 use crate::clock::Clock;
@@ -29,7 +34,7 @@ use crate::feed::Feed;
 use crate::kube::Orders;
 use crate::metrics::{Meter, Meters, Queues};
 use crate::people::People;
-use crate::store::{Completion, Store};
+use crate::store::{Completion, Outcome, Store};
 
 /// Questions of people that wait for the loop: more than the API serves at once.
 const ASKS: usize = 256;
@@ -57,16 +62,20 @@ enum Ask {
     Domains(oneshot::Sender<Vec<DomainView>>),
     Clusters(oneshot::Sender<Vec<Cluster>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
+    Scaling(oneshot::Sender<Vec<ScalingView>>),
+    Placement(Box<PlacementAsk>, oneshot::Sender<Result<PlacementView, String>>),
     Tasks(oneshot::Sender<Vec<Task>>),
     ExplainFixes(String, oneshot::Sender<Explained>),
     RemediationAgents(oneshot::Sender<Vec<RemediationAgent>>),
     Task(String, oneshot::Sender<Option<Task>>),
     Tokens(oneshot::Sender<Vec<JoinToken>>),
     Epoch(oneshot::Sender<HubEpoch>),
+    Checkpoints(oneshot::Sender<(Option<Checkpoint>, Vec<JournalBreak>)>),
     Now(oneshot::Sender<Now>),
     Shadow(Box<PlanRecord>, oneshot::Sender<Option<ShadowView>>),
     Brains(oneshot::Sender<Vec<BrainView>>),
     GpuLimit(oneshot::Sender<Option<i64>>),
+    Spared(oneshot::Sender<Spared>),
     Input(Box<Input>),
 }
 
@@ -130,6 +139,16 @@ impl Handle {
         self.ask(Ask::Rollouts).await
     }
 
+    /// Every deployment that the hub scales.
+    pub async fn scaling(&self) -> Result<Vec<ScalingView>, Stopped> {
+        self.ask(Ask::Scaling).await
+    }
+
+    /// Where something would go now, and what every node says to it.
+    pub async fn placement(&self, ask: PlacementAsk) -> Result<Result<PlacementView, String>, Stopped> {
+        self.ask(|answer| Ask::Placement(Box::new(ask), answer)).await
+    }
+
     /// All tasks, oldest first.
     pub async fn tasks(&self) -> Result<Vec<Task>, Stopped> {
         self.ask(Ask::Tasks).await
@@ -160,6 +179,11 @@ impl Handle {
         self.ask(Ask::Epoch).await
     }
 
+    /// The newest checkpoint of the hub's own journal, and every break of it that agents have proven.
+    pub async fn checkpoints(&self) -> Result<(Option<Checkpoint>, Vec<JournalBreak>), Stopped> {
+        self.ask(Ask::Checkpoints).await
+    }
+
     /// The hub's clocks, by which deadlines stand.
     pub async fn now(&self) -> Result<Now, Stopped> {
         self.ask(Ask::Now).await
@@ -178,6 +202,11 @@ impl Handle {
     /// The temperature at which the rules in force act on a GPU, in thousandths of a degree; `None` where none does.
     pub async fn gpu_limit(&self) -> Result<Option<i64>, Stopped> {
         self.ask(Ask::GpuLimit).await
+    }
+
+    /// Entries that work under way refers to.
+    pub async fn spared(&self) -> Result<Spared, Stopped> {
+        self.ask(Ask::Spared).await
     }
 
     /// Tells the core something that happened in the shell.
@@ -220,6 +249,8 @@ pub struct Parts {
     pub meters: Arc<Meters>,
     /// Who opens pull requests.
     pub publish: mpsc::Sender<Task>,
+    /// Who compares checkpoints with the store.
+    pub compare: mpsc::Sender<ChainHead>,
 }
 
 /// When to stop.
@@ -246,6 +277,7 @@ pub struct Turn {
     hooks: Arc<Hooks>,
     meter: Meter,
     publish: mpsc::Sender<Task>,
+    compare: mpsc::Sender<ChainHead>,
     asks: mpsc::Receiver<Ask>,
     /// Batches that found the store's queue full.
     waiting: VecDeque<Batch>,
@@ -271,6 +303,7 @@ impl Turn {
             hooks,
             meters,
             publish,
+            compare,
         } = parts;
         let turn = Self {
             core,
@@ -286,6 +319,7 @@ impl Turn {
             hooks,
             meter: Meter::new(meters),
             publish,
+            compare,
             asks: questions,
             waiting: VecDeque::new(),
             requests: BTreeMap::new(),
@@ -359,6 +393,8 @@ impl Turn {
                         tracing::warn!("too many pull requests wait: the rest is asked for after the next start");
                     }
                 }
+                // There is room for more than the core asks for at once.
+                Effect::Compare { head } => drop(self.compare.try_send(head)),
                 Effect::Changed(change) => {
                     let now = self.clock.now();
                     self.feed.changed(change, &self.core, now);
@@ -385,14 +421,17 @@ impl Turn {
                 break;
             }
         }
-        for Completion { token, result } in completions {
-            self.meter.ended(token, result.is_ok());
-            if result.is_ok() {
+        for Completion { token, outcome } in completions {
+            if outcome.is_stored() {
                 self.feed.arrived();
             }
-            self.turn(match result {
-                Ok(()) => Input::Stored { token },
-                Err(reason) => Input::StoreFailed { token, reason },
+            if !matches!(outcome, Outcome::Unknown(_)) {
+                self.meter.ended(token, outcome.is_stored());
+            }
+            self.turn(match outcome {
+                Outcome::Stored => Input::Stored { token },
+                Outcome::Failed(reason) => Input::StoreFailed { token, reason },
+                Outcome::Unknown(reason) => Input::StoreUnknown { token, reason },
             });
         }
     }
@@ -415,16 +454,23 @@ impl Turn {
             Ask::Domains(answer) => drop(answer.send(self.core.domains(now))),
             Ask::Clusters(answer) => drop(answer.send(self.core.clusters())),
             Ask::Rollouts(answer) => drop(answer.send(self.core.rollouts())),
+            Ask::Scaling(answer) => drop(answer.send(self.core.scaling())),
+            Ask::Placement(ask, answer) => drop(answer.send(self.core.placement(&ask, now))),
             Ask::Tasks(answer) => drop(answer.send(self.core.tasks())),
             Ask::ExplainFixes(repository, answer) => drop(answer.send(self.core.explain_fixes(&repository, now))),
             Ask::RemediationAgents(answer) => drop(answer.send(self.core.remediation_agents())),
             Ask::Task(id, answer) => drop(answer.send(self.core.task(&id).cloned())),
             Ask::Tokens(answer) => drop(answer.send(self.core.agents().tokens().cloned().collect())),
             Ask::Epoch(answer) => drop(answer.send(self.core.hub_epoch())),
+            Ask::Checkpoints(answer) => {
+                let breaks = self.core.journal_breaks().cloned().collect();
+                drop(answer.send((self.core.checkpoint().cloned(), breaks)));
+            }
             Ask::Now(answer) => drop(answer.send(now)),
             Ask::Shadow(record, answer) => drop(answer.send(self.core.shadow_plan(&record, now))),
             Ask::GpuLimit(answer) => drop(answer.send(self.core.gpu_limit())),
             Ask::Brains(answer) => drop(answer.send(self.core.brains(now))),
+            Ask::Spared(answer) => drop(answer.send(self.core.spared())),
             Ask::Input(input) => self.turn(*input),
         }
     }

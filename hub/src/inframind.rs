@@ -10,6 +10,7 @@
 
 pub mod listen;
 pub mod remote;
+pub mod sizing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -23,7 +23,7 @@ pub fn follow(
     app: &App,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + use<>, KafkaError> {
-    let link = app.consumers.link(NAME, &target.to_string());
+    let link = app.consumers.follower(NAME, &target.to_string());
     let source = Source {
         store: Arc::clone(&app.store),
         arrivals: app.feed.arrivals(),

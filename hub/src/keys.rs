@@ -3,10 +3,8 @@
 //! Files are 0600, written under another name and renamed. Never logs a secret.
 
 mod roles;
+pub mod tokens;
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -40,6 +38,12 @@ pub enum KeyError {
         "`{path}` is not a key (32 bytes): restore it from a backup. Without it agents accept no policy from this hub"
     )]
     Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of the keys that sign access tokens is none.
+    #[error("`{path}` holds no keys: restore it from a backup, or remove it, and everybody logs in again")]
+    TokenKeys {
         /// The file.
         path: PathBuf,
     },
@@ -84,17 +88,22 @@ pub fn policy_key(path: &Path, store_is_new: bool) -> Result<SigningKey, KeyErro
 /// Reads a key file; `None`: it is not there.
 fn read_key(path: &Path) -> Result<Option<SigningKey>, KeyError> {
     match std::fs::read(path) {
-        Ok(bytes) => match <[u8; 32]>::try_from(bytes) {
-            Ok(seed) => Ok(Some(SigningKey::from_bytes(&seed))),
-            Err(_) => Err(KeyError::Damaged { path: path.to_owned() }),
-        },
+        Ok(bytes) => {
+            if let Some(mode) = wire_files::close(path).map_err(io("close to others", path))? {
+                tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "others could read a key; closed");
+            }
+            match <[u8; 32]>::try_from(bytes) {
+                Ok(seed) => Ok(Some(SigningKey::from_bytes(&seed))),
+                Err(_) => Err(KeyError::Damaged { path: path.to_owned() }),
+            }
+        }
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(io("read", path)(cause)),
     }
 }
 
-/// Reads the key that signs access tokens, or makes it: without it people log in again, and nothing else is lost.
-pub fn token_key(path: &Path) -> Result<SigningKey, KeyError> {
+/// Reads the key that signs checkpoints of the hub's own journal, or makes it: without it nothing that agents kept proves anything.
+pub fn checkpoint_key(path: &Path) -> Result<SigningKey, KeyError> {
     key_or_new(path)
 }
 
@@ -162,27 +171,7 @@ pub fn remediation_token(path: &Path) -> Result<Digest, KeyError> {
 }
 
 fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let fresh = path.with_extension("new");
-    // Left by a start that was killed half-way, perhaps with other permissions.
-    match std::fs::remove_file(&fresh) {
-        Ok(()) => {}
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {}
-        Err(cause) => return Err(io("remove", &fresh)(cause)),
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(io("write", &fresh))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(io("write", &fresh))?;
-    std::fs::rename(&fresh, path).map_err(io("write", path))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(io("sync", folder))
+    wire_files::replace(path, bytes).map_err(io("write", path))
 }
 
 #[cfg(test)]

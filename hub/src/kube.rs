@@ -6,6 +6,8 @@
 //! Read next: `hub/core/src/clusters.rs` (what is wanted), `kube/rollout.rs` (the parts of a rollout), `kube/marks.rs` (faulty nodes),
 //! `kube/looks.rs` (plans' steps), `hub/kube/src/lib.rs`.
 
+mod facts;
+mod load;
 mod looks;
 mod marks;
 mod measure;
@@ -16,14 +18,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use hub_core::{ClusterChange, Input, KubeEffect, KubeInput};
-use hub_kube::{Cluster, ClusterSettings, KubeError, Kubeconfig, WorkloadKind, WorkloadRef, WorkloadSpec};
+use hub_kube::{Cluster, ClusterSettings, Gpus, KubeError, Kubeconfig, WorkloadKind, WorkloadRef, WorkloadSpec};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use wire::ids::PlanId;
 use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef, NodeChange, NodeRef};
 
 use crate::hub::Handle;
+use crate::workload_metrics::WorkloadMetrics;
 
+pub use facts::drift_line;
+use load::Loads;
 pub use rollout::observe;
 
 /// Effects that wait: more than all rollouts ask for in one look.
@@ -33,7 +39,7 @@ const AT_ONCE: usize = 64;
 
 /// Clients of the registered clusters, by name. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Clusters(Arc<RwLock<BTreeMap<String, Known>>>, Arc<Notify>);
+pub struct Clusters(Arc<RwLock<BTreeMap<String, Known>>>, Arc<Notify>, Arc<WorkloadMetrics>);
 
 /// What is needed to reach a cluster.
 #[derive(Debug)]
@@ -50,6 +56,11 @@ impl Clusters {
             Some(known) => known.client.clone(),
             None => Err(format!("cluster `{name}` is not registered")),
         }
+    }
+
+    /// What workloads told of themselves, in whichever cluster they run.
+    pub fn workload_metrics(&self) -> &WorkloadMetrics {
+        &self.2
     }
 
     /// Address of a cluster's Prometheus.
@@ -142,6 +153,7 @@ impl Kube {
     pub async fn run(mut self, hub: Handle, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let places = Arc::new(Semaphore::new(AT_ONCE));
+        let loads = Arc::new(Loads::default());
         loop {
             let effect = tokio::select! {
                 () = stop.cancelled() => break,
@@ -155,10 +167,12 @@ impl Kube {
                 effect @ (KubeEffect::Change { .. }
                 | KubeEffect::Look { .. }
                 | KubeEffect::Nodes { .. }
+                | KubeEffect::Load { .. }
                 | KubeEffect::Observe { .. }
                 | KubeEffect::Mark { .. }
                 | KubeEffect::Carry { .. }) => {
                     let (clusters, hub, places) = (self.clusters.clone(), hub.clone(), Arc::clone(&places));
+                    let loads = Arc::clone(&loads);
                     let stop = stop.clone();
                     tasks.spawn(async move {
                         let Ok(_place) = places.acquire_owned().await else {
@@ -167,7 +181,7 @@ impl Kube {
                         tokio::select! {
                             // A change whose answer is not waited for is said to be unknown at the next start.
                             () = stop.cancelled() => {}
-                            () = carry_out(&clusters, &hub, effect) => {}
+                            () = carry_out(&clusters, &loads, &hub, effect) => {}
                         }
                     });
                 }
@@ -194,6 +208,7 @@ impl Orders {
                 // These are asked for again.
                 KubeEffect::Look { .. }
                 | KubeEffect::Nodes { .. }
+                | KubeEffect::Load { .. }
                 | KubeEffect::Observe { .. }
                 | KubeEffect::Mark { .. }
                 | KubeEffect::Carry { .. } => None,
@@ -208,7 +223,7 @@ impl Orders {
     }
 }
 
-async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
+async fn carry_out(clusters: &Clusters, loads: &Loads, hub: &Handle, effect: KubeEffect) {
     let told = match effect {
         KubeEffect::Change { id, what, takes_back } => {
             let outcome = change(clusters, &id, &what, takes_back.as_ref()).await;
@@ -223,10 +238,21 @@ async fn carry_out(clusters: &Clusters, hub: &Handle, effect: KubeEffect) {
             let standing = looks::look(clusters, &what, begun).await;
             KubeInput::Looked { plan, step, standing }
         }
-        KubeEffect::Nodes { cluster } => match looks::nodes(clusters, &cluster).await {
-            Some(nodes) => KubeInput::Nodes { cluster, nodes },
+        KubeEffect::Nodes { cluster } => match facts::read(clusters, &cluster).await {
+            Some(facts) => KubeInput::Nodes {
+                cluster,
+                facts: Box::new(facts),
+            },
             None => return,
         },
+        KubeEffect::Load { target, rule } => {
+            let seen = loads.see(clusters, &target, &rule).await;
+            KubeInput::Load {
+                target,
+                plan: PlanId(*uuid::Uuid::now_v7().as_bytes()),
+                seen: Box::new(seen),
+            }
+        }
         KubeEffect::Observe { rollout, target, look } => {
             let (facts, measured) = rollout::observe_and_measure(clusters, &target, &look).await;
             KubeInput::Observed {
@@ -340,6 +366,51 @@ async fn change_deployment(
             Ok(false) => Ok("it was not there".to_owned()),
             Err(error) => Err(error),
         },
+        DeploymentChange::Deploy {
+            image,
+            replicas,
+            demand,
+            nodes,
+            gpu_resource,
+            kind,
+        } => {
+            let said = |number: u64| (number > 0).then_some(number);
+            let count = if demand.gpu_share > 0 { 1 } else { demand.gpus };
+            let spec = WorkloadSpec {
+                replicas: Some(*replicas),
+                cpu_milli: said(demand.cpu_milli),
+                memory_mib: said(demand.memory_mib),
+                gpus: (count > 0).then(|| Gpus {
+                    count,
+                    resource: gpu_resource.clone(),
+                }),
+                node_selector: demand.labels.iter().cloned().collect(),
+                nodes: nodes.clone(),
+                labels: said_kind(kind),
+                ..WorkloadSpec::new(id, image)
+            };
+            let made = cluster.create(&spec).await;
+            made.map(|_| format!("{replicas} replicas of {image} on {}", or_any(nodes)))
+        }
+        DeploymentChange::Pin { nodes } => {
+            let pinned = cluster.pin(&id, nodes).await;
+            pinned.map(|_| format!("its pods move to {}", or_any(nodes)))
+        }
+    }
+}
+
+/// Label of a deployment that says what kind of work it is.
+pub const KIND: &str = "sentinel.dev/workload-type";
+
+fn said_kind(kind: &str) -> BTreeMap<String, String> {
+    let label = (KIND.to_owned(), kind.to_owned());
+    std::iter::once(label).filter(|(_, kind)| !kind.is_empty()).collect()
+}
+
+fn or_any(nodes: &[String]) -> String {
+    match nodes {
+        [] => "any node".to_owned(),
+        nodes => nodes.join(", "),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opens the pull requests that the core asks for, and tells it what became of each.
+//! Opens the pull requests that the core asks for, follows them until they are ready or merged, and tells it what became of each.
 //!
 //! Every step is idempotent by the branch's name, so what was begun before a crash is finished after it and nothing is opened twice.
 //! A forge that does not answer is asked again, a few times further and further apart; then the task says so.
@@ -6,12 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_core::tasks::forge;
-use hub_core::{Request, Task, TaskRequest};
+use hub_core::tasks::review::{Checks, Seen};
+use hub_core::tasks::wishes::Mode;
+use hub_core::tasks::{Ended, forge};
+use hub_core::{Request, Task, TaskRequest, TaskState};
 use hub_remediation_sdk::certificate::{Certificate, Phase};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
+use crate::forges::review::{Looked, Merging, Stands};
 use crate::forges::{ForgeError, Forges, Opened, PullRequest};
 use crate::hub::Handle;
 
@@ -45,7 +48,8 @@ impl Publisher {
         loop {
             tokio::select! {
                 task = wanted.recv() => match task {
-                    Some(task) => drop(running.spawn(self.clone().publish(task))),
+                    Some(task) if task.state == TaskState::Publishing => drop(running.spawn(self.clone().publish(task))),
+                    Some(task) => drop(running.spawn(self.clone().follow(task))),
                     None => return running.shutdown().await,
                 },
                 Some(_) = running.join_next(), if !running.is_empty() => {}
@@ -71,6 +75,100 @@ impl Publisher {
         };
         // A hub that stops asks again after its next start.
         let _ = self.hub.request(Request::Tasks { caller, what }).await;
+    }
+
+    /// Looks at an open pull request; with green checks it does what the core has decided. A forge that does not answer is looked at again
+    /// in the reconciler's next round.
+    async fn follow(self, task: Task) {
+        let (caller, id) = (forge(&task.source), task.id.clone());
+        match self.bring_on(&task).await {
+            Ok(what) => drop(self.hub.request(Request::Tasks { caller, what }).await),
+            Err(error) => {
+                tracing::warn!(task = %id, code = error.code, reason = %error.reason, "a pull request was not brought on")
+            }
+        }
+    }
+
+    async fn bring_on(&self, task: &Task) -> Result<TaskRequest, ForgeError> {
+        if task.state == TaskState::NoFix {
+            return self.rerun(task).await;
+        }
+        let (source, repository, number) = (&task.source, &task.repository, task.pull_number.unwrap_or_default());
+        let looked = self.forges.look(source, repository, number).await?;
+        let (merged, merged_as) = match &looked.stands {
+            Stands::Open => return self.open_one(task, number, &looked).await,
+            Stands::Merged(commit) => (true, commit.clone()),
+            Stands::Closed => (false, None),
+        };
+        Ok(TaskRequest::Ended(Box::new(Ended::PullRequest {
+            source: source.clone(),
+            repository: repository.clone(),
+            number,
+            merged_as,
+            merged,
+            rejected: false,
+        })))
+    }
+
+    /// Has the failed jobs run once more, unless the repository's owner does not want that.
+    async fn rerun(&self, task: &Task) -> Result<TaskRequest, ForgeError> {
+        let wishes = self.forges.wishes(&task.source, &task.repository).await?;
+        let is_wanted =
+            wishes.mode("infra") >= Mode::Propose && wishes.objects_to(Some(&task.branch), task.from_fork).is_none();
+        let what = if !is_wanted {
+            "its owner does not want the failed jobs to run again"
+        } else if self.forges.rerun(&task.source, &task.repository, &task.log_url).await? {
+            "the failed jobs run once more"
+        } else {
+            "this forge cannot be asked to run the failed jobs again"
+        };
+        Ok(TaskRequest::Rerun {
+            id: task.id.clone(),
+            what: what.to_owned(),
+        })
+    }
+
+    async fn open_one(&self, task: &Task, number: u64, looked: &Looked) -> Result<TaskRequest, ForgeError> {
+        let is_ours = task.head.as_deref() == Some(looked.head.as_str());
+        let is_decided = task.review.checks == Checks::Green && !task.review.is_ready;
+        if !is_ours || looked.checks != Checks::Green || !is_decided {
+            let wishes = self.forges.wishes(&task.source, &task.repository).await?;
+            let category = task.proposal.as_ref().map_or("", |proposal| proposal.category.as_str());
+            return Ok(TaskRequest::Seen(Box::new(Seen {
+                id: task.id.clone(),
+                checks: looked.checks,
+                is_ours,
+                merge_wanted: wishes.wants_merge(category)
+                    && wishes.objects_to(Some(&task.branch), task.from_fork).is_none(),
+            })));
+        }
+        let (source, repository) = (&task.source, &task.repository);
+        self.forges.ready(source, repository, number, looked).await?;
+        let merging = match task.review.merge {
+            true => Some(self.merge(source, repository, number, &looked.head).await?),
+            false => None,
+        };
+        let (merged_as, refused) = match merging {
+            None => (None, String::new()),
+            Some(Merging::Refused(reason)) => (None, reason),
+            // Where the forge does not say which commit it made, ours is what is on the branch.
+            Some(Merging::Merged(commit)) => (commit.or_else(|| Some(looked.head.clone())), String::new()),
+        };
+        let id = task.id.clone();
+        Ok(TaskRequest::Settled { id, merged_as, refused })
+    }
+
+    async fn merge(&self, source: &str, repository: &str, number: u64, head: &str) -> Result<Merging, ForgeError> {
+        let mut waits = WAITS.iter();
+        loop {
+            match self.forges.merge(source, repository, number, head).await {
+                Err(error) if error.may_pass => match waits.next() {
+                    Some(wait) => tokio::time::sleep(*wait).await,
+                    None => return Err(error),
+                },
+                result => return result,
+            }
+        }
     }
 
     async fn open(&self, task: &Task) -> Result<Opened, ForgeError> {
@@ -180,6 +278,10 @@ fn body(task: &Task, certificate: &Certificate) -> String {
         plain(&certificate.self_test)
     ));
     text.push_str("\nNot verified: anything that this check does not look at. Your own checks decide.\n");
+    text.push_str(
+        "\nIt is a draft until the checks here are green. Whoever may write here may comment `/patchbot stop`, `resume`, `retry`, \
+         `explain` or `why-not`; `.patchbot.toml` on the default branch says what is wished.\n",
+    );
     text.push_str("\nTo run the proof again: `sentinel-patchbot verify-cert FILE --repo PATH`.\n");
     let trailer = format!(
         "\n<!-- sentinel-patchbot schema=1 task={} fingerprint={} patch={} certificate={} -->\n",
@@ -208,7 +310,7 @@ fn list(paths: &[String]) -> String {
 }
 
 /// Text of the repository, harmless in Markdown: no mention, no reference, no fence, no markup, one line.
-fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     text.chars()
         .filter(|letter| !letter.is_control() && !matches!(letter, '`' | '<' | '>' | '|' | '@' | '#' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'))
         .take(200)

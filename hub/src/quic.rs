@@ -21,14 +21,14 @@ use tokio::time::{Instant, timeout};
 use wire::enroll::{EnrollAnswer, JoinRequest, LEAVE_TAG, LeaveRequest, RENEW_TAG, RejoinRequest, RenewRequest};
 use wire::frame::Frame;
 use wire::ids::AgentId;
-use wire::time::Wall;
+use wire::time::{BUILD_FLOOR, Wall};
 use wire_transport::{
     Arrival, CertificateClock, CloseCode, Crowd, Door, DoorError, End, Event, Guest, Pending, Sender, Server,
     ServerTls, Session, Timing, TlsError,
 };
 
-use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, random};
-use crate::clock::wall;
+use crate::ca::{Ca, CaError, HUB_LEAF_LOOKED_AT_EVERY, is_stale, random};
+use crate::clock::{machine_wall, wall};
 use crate::doubts::Doubts;
 use crate::enroll::Enrollment;
 
@@ -82,8 +82,9 @@ impl Quic {
         sessions: Sessions,
         settings: QuicSettings,
     ) -> Result<Self, QuicError> {
-        let clock = CertificateClock::new(Wall(0));
-        let server = Server::new(socket, &tls(&ca, &clock)?, settings.timing)?;
+        let clock = CertificateClock::new(BUILD_FLOOR);
+        let made = wall();
+        let server = Server::new(socket, &tls(&ca, &clock, made)?, settings.timing)?;
         let address = server.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let desk = Desk {
@@ -95,7 +96,7 @@ impl Quic {
             of_guests: Arc::new(Semaphore::new(DECISIONS)),
             of_agents: Arc::new(Semaphore::new(DECISIONS)),
         };
-        let task = tokio::spawn(serve(server, desk, ca, clock, stopped));
+        let task = tokio::spawn(serve(server, desk, (ca, made), clock, stopped));
         Ok(Self { address, stop, task })
     }
 
@@ -199,13 +200,14 @@ enum Way {
 async fn serve(
     mut server: Server,
     desk: Desk,
-    ca: Arc<Ca>,
+    (ca, mut made): (Arc<Ca>, Wall),
     clock: CertificateClock,
     mut stopped: watch::Receiver<bool>,
 ) {
     let mut sessions = JoinSet::new();
     let mut guests = JoinSet::new();
-    let mut renew_at = Instant::now() + HUB_LEAF_RENEWED_EVERY;
+    let mut look_at = Instant::now();
+    let mut is_behind = false;
     loop {
         tokio::select! {
             arrival = server.accept() => match arrival {
@@ -218,11 +220,19 @@ async fn serve(
             },
             Some(_) = sessions.join_next() => {}
             Some(_) = guests.join_next() => {}
-            () = tokio::time::sleep_until(renew_at) => {
-                renew_at += HUB_LEAF_RENEWED_EVERY;
-                match tls(&ca, &clock) {
-                    Ok(tls) => server.replace_tls(&tls),
-                    Err(error) => tracing::error!(%error, "cannot renew the hub's own certificate, the old one stays"),
+            () = tokio::time::sleep_until(look_at) => {
+                look_at = Instant::now() + HUB_LEAF_LOOKED_AT_EVERY;
+                let (now, shown) = (wall(), machine_wall());
+                if shown < now && !is_behind {
+                    tracing::warn!(%shown, taken = %now, "this machine's clock is certainly wrong: set it, and keep it right");
+                }
+                is_behind = shown < now;
+                if is_stale(made, now) {
+                    made = now;
+                    match tls(&ca, &clock, now) {
+                        Ok(tls) => server.replace_tls(&tls),
+                        Err(error) => tracing::error!(%error, "cannot renew the hub's own certificate, the old one stays"),
+                    }
                 }
             }
             _ = stopped.changed() => break,
@@ -233,8 +243,8 @@ async fn serve(
     server.close("the hub stops").await;
 }
 
-fn tls(ca: &Ca, clock: &CertificateClock) -> Result<ServerTls, QuicError> {
-    Ok(ServerTls::new(ca.hub_leaf(wall())?, ca.trust(), clock)?)
+fn tls(ca: &Ca, clock: &CertificateClock, now: Wall) -> Result<ServerTls, QuicError> {
+    Ok(ServerTls::new(ca.hub_leaf(now)?, ca.trust(), clock)?)
 }
 
 impl Desk {

@@ -1,4 +1,5 @@
-//! Asks each forge for failed checks that no webhook told of: forges do not send again what was lost.
+//! Asks each forge for failed checks that no webhook told of, and how our open pull requests stand: forges do not send again what was
+//! lost.
 //!
 //! What it finds goes the way of a delivery: one task for each failing check of each commit, so what a webhook told of already is known.
 //! The time from which it asks moves on only when everything was listed.
@@ -51,6 +52,15 @@ impl Reconciler {
                 () = tokio::time::sleep(EVERY) => {}
             }
             for (id, since) in ids.iter().zip(&mut since) {
+                let what = TaskRequest::Look { source: id.clone() };
+                // A hub that stops looks again after its next start.
+                let _ = self
+                    .hub
+                    .request(Request::Tasks {
+                        caller: forge(id),
+                        what,
+                    })
+                    .await;
                 let begun = self.clock.now().wall;
                 match self.round(id, *since).await {
                     Ok(found) => {

@@ -24,6 +24,7 @@ use wire_inframind::client::{Address, Tls};
 use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
+use crate::checkpoints;
 use crate::config::{Brains, Public, RunArgs};
 use crate::consumers;
 use crate::deliveries::{self, Deliveries, Hooks, Secrets};
@@ -32,21 +33,27 @@ use crate::feed::Feed;
 use crate::forges::{Forges, ForgesError};
 use crate::http::certificate::{Certificate, CertificateError, Source};
 use crate::http::limits::Limits;
-use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router};
+use crate::http::{App, CONSOLE_SESSIONS, Server, ServerError, auth::Auth, jwt::Signer, nodes, router, token_keys};
 use crate::hub::{Handle, Lost, Outlet, Parts, Stop, Turn};
 use crate::inframind::listen::DialIn;
 use crate::inframind::remote::{Remote, remote};
+use crate::inframind::sizing::{Sizing, SizingSettings};
 use crate::inframind::{self, Foresight};
 use crate::kafka;
+use crate::keys::tokens::TokenKeyFile;
 use crate::keys::{self, KeyError};
 use crate::kube::Kube;
 use crate::listen::{self, ListenError, Sockets};
 use crate::metrics::Meters;
 use crate::notify;
+use crate::orders::{self, Orders};
 use crate::people::People;
 use crate::publisher::{self, Publisher};
 use crate::quic::{Quic, QuicError, QuicSettings, Sessions};
 use crate::reconciler::Reconciler;
+use crate::room::Room;
+use crate::secrets::vault::{Login, Vault, VaultError};
+use crate::secrets::{SecretError, Sources};
 use crate::store::{RedbStore, Store, StoreError};
 use crate::telemetry::{self, OtlpError};
 
@@ -90,6 +97,15 @@ pub enum RunError {
     /// No forges.
     #[error(transparent)]
     Forges(#[from] ForgesError),
+    /// Nobody who sizes builds.
+    #[error(transparent)]
+    Sizing(#[from] SizingSettings),
+    /// No secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// No Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// No topic.
     #[error(transparent)]
     Kafka(#[from] hub_kafka::KafkaError),
@@ -202,6 +218,26 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
     result
 }
 
+/// Where secrets may come from. Blocks.
+fn sources(args: &RunArgs) -> Result<Sources, RunError> {
+    let Some(address) = &args.vault else {
+        return Ok(Sources::default());
+    };
+    let plain = Sources::default();
+    let read = |reference: &Option<String>| reference.as_deref().map(|text| plain.read(text)).transpose();
+    let login = match (read(&args.vault_token)?, &args.vault_role, read(&args.vault_secret_id)?) {
+        (Some(token), ..) => Login::Token(token),
+        (None, Some(role), Some(secret)) => Login::AppRole {
+            role: role.clone(),
+            secret,
+        },
+        // A Vault that somebody named for another program.
+        _ => return Ok(Sources::default()),
+    };
+    let vault = Vault::new(address, login, args.vault_namespace.clone(), args.vault_tls.as_deref())?;
+    Ok(Sources::with(Arc::new(vault)))
+}
+
 fn signals(cause: std::io::Error) -> RunError {
     RunError::System {
         action: "listen for signals".to_owned(),
@@ -257,10 +293,16 @@ impl Running {
     /// Starts all parts.
     pub async fn start(args: RunArgs) -> Result<Self, RunError> {
         let otlp = telemetry::Settings::read(|name| std::env::var(name).ok())?;
-        let forges = Arc::new(match &args.forges {
-            Some(path) => Forges::load(path)?,
-            None => Forges::default(),
-        });
+        let asked = args.clone();
+        let (forges, sources) = blocking(move || {
+            let sources = sources(&asked)?;
+            let forges = match &asked.forges {
+                Some(path) => Forges::load(path, &sources)?,
+                None => Forges::default(),
+            };
+            Ok::<_, RunError>((Arc::new(forges), sources))
+        })
+        .await??;
         let Sockets { udp, tcp, address } = listen::bind(args.listen)?;
         let public = public_address(&args, address);
         let (done, completions) = mpsc::channel(COMPLETIONS);
@@ -294,6 +336,7 @@ impl Running {
         let (orders, kube) = Kube::new();
         let clusters = kube.clusters();
         let (to_publisher, wanted) = mpsc::channel(publisher::WAITING);
+        let (compare, to_compare) = mpsc::channel(checkpoints::WAITING);
         let (turn, handle) = Turn::new(Parts {
             core,
             clock,
@@ -308,6 +351,7 @@ impl Running {
             hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: to_publisher,
+            compare,
         });
         let enrollment = Arc::new(Enrollment::new(
             Arc::clone(&base.ca),
@@ -329,6 +373,7 @@ impl Running {
         let turn = tokio::spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(handle.clone(), stop.begin.clone()));
+        tasks.spawn(checkpoints::compare(Arc::clone(&store), handle.clone(), to_compare));
 
         let without_policy = fresh && args.bundle.is_none();
         if let Some(path) = args.bundle.filter(|_| fresh) {
@@ -364,6 +409,12 @@ impl Running {
             clock: own_clock,
             meters: Arc::clone(&meters),
         };
+        let (to_orders, ordered) = mpsc::channel(orders::WAITING);
+        let orders = Orders {
+            forges: Arc::clone(&forges),
+            hub: handle.clone(),
+            work: Arc::clone(&work),
+        };
         let http = CancellationToken::new();
         let foresight = Arc::new(Foresight::default());
         if args.brain == Brains::Embedded {
@@ -380,6 +431,10 @@ impl Running {
             };
             tasks.spawn(remote(handle.clone(), Arc::clone(&store), brain, http.clone()));
         }
+        let sizing = match (args.sizing.clone(), args.sizing_token.clone()) {
+            (Some(url), Some(token)) => Some(Arc::new(blocking(move || Sizing::new(&url, &token, &sources)).await??)),
+            _ => None,
+        };
         let mut brains = None;
         if let (Some(address), Some(folder)) = (args.brain_listen, args.brain_tls.clone()) {
             let tls = blocking(move || tls_in(&folder)).await??;
@@ -389,10 +444,11 @@ impl Running {
             tasks.spawn(dial_in(listener, tls, door, trust_domain.clone(), http.clone()));
             brains = Some(address);
         }
-        let key = args.state.join("tokens.key");
-        let signer = blocking(move || keys::token_key(&key)).await??;
+        let (file, before) = (TokenKeyFile::at(&args.state), args.state.join("tokens.key"));
+        let (domain, now) = (trust_domain.clone(), crate::clock::wall());
+        let signer = blocking(move || Signer::open(&domain, file, &before, now)).await??;
         let kept = store.setting(CONSOLE_SESSIONS)?.unwrap_or_default();
-        let auth = Auth::new(token, Signer::new(&trust_domain, &signer, &[])).with_sessions(&kept);
+        let auth = Auth::new(token, signer).with_sessions(&kept);
         let setup = first_link(&auth, &people, &public)?;
         let key = args.state.join("webhooks.key");
         let secrets = Secrets::new(blocking(move || keys::webhook_key(&key)).await??);
@@ -419,10 +475,13 @@ impl Running {
             artifacts,
             remediation_token,
             foresight,
+            sizing,
             work,
+            orders: to_orders,
         };
         tasks.spawn(publisher.run(wanted));
         tasks.spawn(reconciler.run(http.clone()));
+        tasks.spawn(orders.run(ordered));
         tasks.spawn(deliveries(&app, args.webhooks_to_local)?.run(http.clone()));
         if let Some(target) = args.kafka.clone() {
             let tls = args.kafka_tls.clone();
@@ -432,6 +491,16 @@ impl Running {
         if let Some(settings) = &otlp {
             telemetry::start(settings, &app, &trust_domain, &tasks, &http)?;
         }
+        // Last of those who work with entries: by now everybody who follows them is known.
+        let room = Room {
+            hub: handle.clone(),
+            store: Arc::clone(&app.store),
+            consumers: Arc::clone(&app.consumers),
+            hooks: Arc::clone(&app.hooks),
+            arrivals: app.feed.arrivals(),
+        };
+        tasks.spawn(room.run(http.clone()));
+        tasks.spawn(token_keys::keep(app.clone(), http.clone()));
         let server = Server::new(tcp, Arc::clone(&certificate), router(app))?;
         tasks.spawn(server.run(http.clone()));
         tasks.spawn(certificate.keep(http.clone()));

@@ -1,11 +1,17 @@
-//! Where a secret of the configuration comes from: a file, the environment, or systemd, so that the configuration itself holds none.
+//! Where a secret of the configuration comes from: a file, the environment, systemd or a Vault, so that the configuration itself holds
+//! none.
 //!
-//! `file:/path`, `env:NAME` and `systemd:NAME` (a credential of the unit, `LoadCredential=`) are read once at the start; a text of
-//! another form is the secret itself. A secret never stands in an error or in a log.
+//! `file:/path`, `env:NAME` and `systemd:NAME` (a credential of the unit, `LoadCredential=`) and `vault:MOUNT/PATH#KEY` are
+//! read once at the start; a text of another form is the secret itself. A secret never stands in an error or in a log.
 //!
 //! Source: `systemd.exec(5)`, section "Credentials".
 
+pub mod vault;
+
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use vault::{Vault, VaultError};
 
 /// Why a secret cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,21 @@ pub enum SecretError {
         /// The credential.
         name: String,
     },
+    /// No Vault is named.
+    #[error("`{reference}` needs a Vault: start the hub with --vault URL")]
+    NoVault {
+        /// How it was named.
+        reference: String,
+    },
+    /// The Vault does not give it.
+    #[error("cannot read `{reference}`")]
+    Vault {
+        /// How it was named.
+        reference: String,
+        /// Why not.
+        #[source]
+        cause: VaultError,
+    },
     /// There is nothing in it.
     #[error("the secret `{reference}` is empty")]
     Empty {
@@ -64,9 +85,42 @@ pub fn resolve(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<
     }
 }
 
-/// The same, by this process's environment.
-pub fn read(text: &str) -> Result<String, SecretError> {
-    resolve(text, |name| std::env::var(name).ok())
+/// Everything that secrets may come from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    vault: Option<Arc<Vault>>,
+}
+
+impl Sources {
+    /// With a Vault.
+    pub fn with(vault: Arc<Vault>) -> Self {
+        Self { vault: Some(vault) }
+    }
+
+    /// The Vault, if there is one.
+    pub fn vault(&self) -> Option<&Arc<Vault>> {
+        self.vault.as_ref()
+    }
+
+    /// The secret that a text of the configuration names, or is, by this process's environment. Blocks while the Vault is asked.
+    pub fn read(&self, text: &str) -> Result<String, SecretError> {
+        let Some(place) = text.strip_prefix("vault:") else {
+            return resolve(text, |name| std::env::var(name).ok());
+        };
+        let reference = || text.to_owned();
+        let vault = self
+            .vault
+            .as_ref()
+            .ok_or_else(|| SecretError::NoVault { reference: reference() })?;
+        let secret = vault.read(place).map_err(|cause| SecretError::Vault {
+            reference: reference(),
+            cause,
+        })?;
+        match secret.trim() {
+            "" => Err(SecretError::Empty { reference: reference() }),
+            secret => Ok(secret.to_owned()),
+        }
+    }
 }
 
 fn file(path: PathBuf) -> Result<String, SecretError> {

@@ -2,12 +2,13 @@
 //!
 //! Decides nothing about agents. It makes batches durable, several agents' in one commit, and reads them back.
 //!
-//! Invariant: a batch is reported as stored only after it is on the disk whole, and a batch that is reported as failed left nothing.
+//! Invariant: a batch is reported as stored only after it is on the disk whole, and a batch that is reported as failed left nothing. A
+//! commit of which neither is known is reported as unknown, and resolved by reading before anything else is written.
 //! Read next: `store/redb.rs` (the back end), `store/writer.rs` and `store/group.rs` (group commit), `store/suite.rs` (what a new back end must pass).
 
 use std::path::PathBuf;
 
-use hub_core::{Batch, Recovered, StoredDocument, Token};
+use hub_core::{Batch, Recovered, Spared, StoredDocument, Token};
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::time::Wall;
@@ -18,20 +19,26 @@ mod apply;
 #[cfg(test)]
 mod crash;
 mod documents;
+#[cfg(test)]
+mod doubt;
 mod format_2;
 mod group;
 mod lists;
 mod open;
+mod prune;
 mod read;
 mod redb;
 mod rows;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_room;
 mod tables;
 mod verify;
 mod writer;
 
 pub use self::open::{Retention, StoreSettings};
+pub use self::prune::{Floor, Pruned};
 pub use self::redb::RedbStore;
 pub use self::verify::{Scan, ScannedEpoch};
 
@@ -40,8 +47,33 @@ pub use self::verify::{Scan, ScannedEpoch};
 pub struct Completion {
     /// Which.
     pub token: Token,
-    /// Stored, or why nothing of it was.
-    pub result: Result<(), String>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable.
+    Stored,
+    /// Nothing of it was written, and why.
+    Failed(String),
+    /// Its commit failed, and may be on the disk all the same. Another completion of the same token follows once that was read; nothing
+    /// else is written until then.
+    Unknown(String),
+}
+
+impl Outcome {
+    /// It is durable.
+    pub fn is_stored(&self) -> bool {
+        *self == Self::Stored
+    }
+}
+
+impl From<Result<(), String>> for Outcome {
+    fn from(result: Result<(), String>) -> Self {
+        result.map_or_else(Self::Failed, |()| Self::Stored)
+    }
 }
 
 /// A page of decisions, newest first.
@@ -116,6 +148,23 @@ pub struct Arrivals {
     pub last: Option<Cursor>,
     /// Entries that have arrived, of all journals: the number of the last one.
     pub count: u64,
+}
+
+/// What a store takes of the disk, by what it is, and how much of it may stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupied {
+    /// Bytes of agents' entries, with all that points to them, about.
+    pub entries: u64,
+    /// Bytes of the hub's own entries, likewise.
+    pub own_entries: u64,
+    /// Bytes of telemetry blocks.
+    pub telemetry: u64,
+    /// Bytes of the file, which never shrinks: what is removed makes room in it.
+    pub file: u64,
+    /// Entries of agents that were removed, ever.
+    pub pruned_entries: u64,
+    /// How much may stay.
+    pub quota: Retention,
 }
 
 /// Where a walk over entries goes on.
@@ -205,6 +254,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest bundles, newest first.
     fn bundles(&self, limit: usize) -> Result<Vec<(BundleRef, SignedBundle)>, StoreError>;
+
+    /// Whether entries should be removed now: there are more than there is room for, or it is time to look for old ones.
+    fn wants_room(&self) -> bool;
+
+    /// Removes entries that are too many or too old, a bounded number of them, and never what must stay; returns once that is durable.
+    fn prune(&self, spared: Spared) -> Result<Pruned, StoreError>;
+
+    /// What it takes, and how much it may take.
+    fn occupied(&self) -> Occupied;
+
+    /// What of a node's journal was removed, by epoch.
+    fn floors(&self, node: &AgentId) -> Result<Vec<(Epoch, Floor)>, StoreError>;
 
     /// Reads every stored entry of a node again: counts it, checks its link, finds holes and doubles.
     fn verify(&self, node: &AgentId) -> Result<Scan, StoreError>;

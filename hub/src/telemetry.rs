@@ -43,12 +43,12 @@ pub fn start(
     };
     if let Some(signal) = &settings.logs {
         let sink = logs::Logs::new(log_exporter(signal, &resource)?, trust_domain);
-        let link = app.consumers.link("otlp-logs", &signal.endpoint);
+        let link = app.consumers.follower("otlp-logs", &signal.endpoint);
         tasks.spawn(consumers::follow(source.clone(), link, sink, stop.clone()));
     }
     if let Some(signal) = &settings.traces {
         let sink = traces::Traces::new(span_exporter(signal, &resource)?, trust_domain);
-        let link = app.consumers.link("otlp-traces", &signal.endpoint);
+        let link = app.consumers.follower("otlp-traces", &signal.endpoint);
         tasks.spawn(consumers::follow(source, link, sink, stop.clone()));
     }
     if let Some(signal) = &settings.metrics {

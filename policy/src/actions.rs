@@ -73,6 +73,8 @@ pub const KINDS: &[KindInfo] = &[
     kind("start_fix", RiskClass::Low, false, true, false),
     kind("propose_fix", RiskClass::Low, false, true, false),
     kind("merge_fix", RiskClass::Medium, false, true, false),
+    // Of clusters: a deployment is made.
+    kind("deploy", RiskClass::Medium, false, true, false),
 ];
 
 /// The index of `notify`, which only tells.

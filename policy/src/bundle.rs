@@ -5,7 +5,6 @@
 //! Read next: `rule.rs` (one rule), `judge.rs` (what is done with them), `bundles/demo.yaml` (an example).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use wire::api::{BundleProblem, CalendarRuleView, CheckView, RuleView};
 use wire::bundle::MAX_BUNDLE_BYTES;
@@ -246,12 +245,6 @@ impl Bundle {
         &self.sites
     }
 
-    /// The members of a site; `None`: the bundle does not say.
-    pub fn members(&self, site: &str) -> Option<&BTreeMap<AgentId, SocketAddr>> {
-        let found = self.sites.iter().find(|known| known.id == site)?;
-        Some(&found.members)
-    }
-
     /// Its rules, for lists.
     pub fn rules(&self) -> Vec<RuleView> {
         self.rules
@@ -368,6 +361,11 @@ impl Bundle {
         limits.min()
     }
 
+    /// Whether any rule asks what a claim is worth.
+    pub fn judges_claims(&self) -> bool {
+        self.rules.iter().any(|rule| rule.kind.is_about_claims())
+    }
+
     /// How many people must approve what this rule wants approved; 1 for what is built in.
     pub fn approvals(&self, rule: &str) -> u32 {
         self.rule(rule).map_or(1, |rule| rule.approvals)
@@ -438,7 +436,27 @@ fn read_meters(fields: &mut Fields<'_>) -> Vec<Meter> {
 fn read_sites(fields: &mut Fields<'_>) -> Vec<Site> {
     let doc = "which nodes of a site carry each other's packets to the hub and pass policy on; at most 256";
     let read = fields.maps("sites", false, doc, |f| (f.place(), f.path().to_owned(), Site::read(f)));
-    named(fields, ("sites", "site", MAX_SITES), read, |site| &site.id)
+    let sites = named(fields, ("sites", "site", MAX_SITES), read, |site| &site.id);
+    let mut members: BTreeMap<&AgentId, &str> = BTreeMap::new();
+    for site in &sites {
+        for other in &site.neighbours {
+            if !sites.iter().any(|known| known.id == *other) {
+                fields.doubt(
+                    "sites",
+                    format!("`{other}` is no site of this bundle; `{}` names it", site.id),
+                );
+            }
+        }
+        for name in site.members.keys() {
+            if let Some(first) = members.insert(name, &site.id) {
+                fields.doubt(
+                    "sites",
+                    format!("`{name}` is a member of `{first}` already; `{}` names it too", site.id),
+                );
+            }
+        }
+    }
+    sites
 }
 
 /// Of what was read of a list, what could be: not too many, and no two of one name.

@@ -282,6 +282,14 @@ impl Expression {
         })
     }
 
+    /// The observed facts that it names.
+    pub fn facts(&self) -> impl Iterator<Item = &str> {
+        self.numbers.iter().filter_map(|origin| match origin {
+            Origin::Fact(name) => Some(name.as_str()),
+            Origin::Reading(..) | Origin::Age(..) => None,
+        })
+    }
+
     /// Whether it looks at labels.
     pub fn uses_labels(&self) -> bool {
         self.uses_labels

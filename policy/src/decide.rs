@@ -38,6 +38,17 @@ pub struct Question<'a> {
     pub now: Now,
 }
 
+/// What is said of a change before it begins, by whoever has looked at what it changes, never by who asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stated<'a> {
+    /// Labels of the target, for selectors and conditions.
+    pub labels: &'a [(String, String)],
+    /// By how much the cost per hour changes, in millionths of a unit of money; `None` if nobody knows.
+    pub cost_delta_micros_per_h: Option<i64>,
+    /// By how much each resource's use changes; `None` if nobody knows. One that is not in the list does not change.
+    pub resources: &'a [(String, Option<i64>)],
+}
+
 /// A short answer: what runs, and who says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
@@ -171,7 +182,7 @@ impl Decider {
     }
 
     /// Sets several observed numbers.
-    pub(crate) fn set_facts(&mut self, facts: &[(&str, Option<i64>)]) {
+    pub fn set_facts(&mut self, facts: &[(&str, Option<i64>)]) {
         for (name, value) in facts {
             self.known.set(name, *value);
         }
@@ -190,6 +201,21 @@ impl Decider {
     /// What the bundle says now. Changes nothing and allocates nothing.
     pub fn ask(&self, question: &Question<'_>) -> Answer {
         let asked = self.asked(question);
+        self.answer(&asked)
+    }
+
+    /// The same for a change of which more is known.
+    pub fn ask_about(&self, question: &Question<'_>, stated: &Stated<'_>) -> Answer {
+        let details = Details {
+            cost_delta_micros_per_h: stated.cost_delta_micros_per_h,
+            resources: stated.resources.to_vec(),
+            ..Details::default()
+        };
+        let asked = Asked {
+            labels: stated.labels,
+            details: &details,
+            ..self.asked(question)
+        };
         self.answer(&asked)
     }
 

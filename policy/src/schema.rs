@@ -7,9 +7,11 @@ use wire::Quantity;
 
 use crate::bundle::Bundle;
 use crate::indicator::{Indicator, MAX_INDICATORS};
+use crate::isolation::{self, ISOLATION};
 use crate::kind::Kind;
 use crate::meter::{MAX_METERS, Meter};
 use crate::rule::{Rule, Selector};
+use crate::sites::{MAX_MEMBERS, Site};
 use crate::text::did_you_mean;
 use crate::text::fields::{Described, Fields, Problems, Shape};
 use crate::text::units;
@@ -26,19 +28,19 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         INDICATORS => return Ok(explain_indicators()),
         METERS => return Ok(explain_meters()),
         QUANTITIES => return Ok(explain_quantities()),
+        ISOLATION => return Ok(isolation::help()),
+        SITES => return Ok(explain_sites()),
         _ if let Some(text) = explain_built_in(name) => return Ok(text),
         _ => {}
     }
     let Some(index) = Kind::NAMES.iter().position(|kind| *kind == name) else {
-        let hint = did_you_mean(
-            name,
-            Kind::NAMES.iter().copied().chain([INDICATORS, METERS, QUANTITIES]),
-        );
+        let hint = did_you_mean(name, Kind::NAMES.iter().copied().chain(other_topics().iter().copied()));
         return Err(match hint {
             Some(near) => format!("unknown kind of rule `{name}`; did you mean `{near}`?"),
             None => format!(
-                "unknown kind of rule `{name}`; one of {}, {INDICATORS}, {METERS} or {QUANTITIES}",
-                Kind::NAMES.join(", ")
+                "unknown kind of rule `{name}`; one of {}; or {}",
+                Kind::NAMES.join(", "),
+                other_topics().join(", ")
             ),
         });
     };
@@ -62,12 +64,14 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
 /// The lists of a bundle that are explained besides the kinds of rule.
 const INDICATORS: &str = "indicators";
 const METERS: &str = "meters";
+/// Who helps whom.
+const SITES: &str = "sites";
 /// What readings are of.
 const QUANTITIES: &str = "quantities";
 
 /// What is explained besides the kinds of rule, by name.
 pub fn other_topics() -> &'static [&'static str] {
-    &[INDICATORS, METERS, QUANTITIES, "reflexes", "relapses"]
+    &[INDICATORS, METERS, QUANTITIES, SITES, ISOLATION, "reflexes", "relapses"]
 }
 
 /// Every quantity, and how a value of it is written.
@@ -162,6 +166,20 @@ fn explain_meters() -> String {
          another price is counted for the past too; another quantity, device or stale_after begins anew\n",
     );
     text.push_str(&format!("\nfor example\n{}", examples::OF_METERS));
+    text
+}
+
+/// What a site is: each of its fields.
+fn explain_sites() -> String {
+    let problems = Problems::default();
+    let mut fields = Fields::describing(&problems);
+    Site::read(&mut fields);
+    let mut text = format!(
+        "{SITES}: which nodes carry each other's packets to the hub, and pass signed policy on. The list of a site counts in place of \
+         `mesh.peers` of its nodes' settings from the moment at which the bundle is active; at most {MAX_MEMBERS} nodes each\n\n"
+    );
+    list(&mut text, "fields of a site", &fields.into_described(), 1);
+    text.push_str(&format!("\nfor example\n{}", examples::OF_SITES));
     text
 }
 
@@ -419,6 +437,7 @@ mod tests {
             crate::DEMO_STRICT_BUNDLE.to_owned(),
             "bundle: 7\ndescription:\npermits:\nreflexes_per_hour: \"30\"\nrules: []\n".to_owned(),
             "bundle: t\npermits: { kinds: restart }\nreflexes_per_hour: 1_000\n".to_owned(),
+            format!("bundle: t\nsites:\n{}", examples::OF_SITES),
             rule("kind: budget, limit: '5', window: 1h 30min, mode: off, why: 5, selector: "),
             rule("kind: budget, limit: 1_0, window: ' 1 d ', selector: { targets: [1, gpu], labels: { rack: 7 } }"),
             rule("kind: change_freeze, holidays: 2026-12-25, reason: true"),

@@ -1,7 +1,8 @@
 //! The members of sites: who may carry and be carried by whom, and where each is found.
 //!
 //! A list in a bundle is signed like its rules, has its generation, and travels by the same ways, also through neighbours. It replaces
-//! what the settings of the members say. A bundle that names no site leaves the settings alone.
+//! what the settings of the members say. A bundle that names no site leaves the settings alone. An address is where to try: who answers
+//! there must show a certificate with the member's name.
 //!
 //! Never decides whether an action may run. Read next: `edge-agent/src/peers.rs` (who talks with whom).
 
@@ -17,13 +18,21 @@ pub(crate) const MAX_SITES: usize = 256;
 /// Most members of a site: each keeps a session with every other.
 pub(crate) const MAX_MEMBERS: usize = 65;
 
-/// A site, and the UDP address at which each member is found by the others.
+/// The word in place of an address: ask the local network.
+const BY_MDNS: &str = "mdns";
+
+/// Neighbours by name, each with the UDP address at which the others find it; `None`: it is looked for on the local network.
+pub type Members = BTreeMap<AgentId, Option<SocketAddr>>;
+
+/// A site and its members.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     /// Its name, as nodes joined with it.
     pub id: String,
     /// Where the members are, by name.
-    pub members: BTreeMap<AgentId, SocketAddr>,
+    pub members: Members,
+    /// Other sites whose members are neighbours of these, too.
+    pub neighbours: Vec<String>,
 }
 
 impl Site {
@@ -33,7 +42,12 @@ impl Site {
         let pairs = fields.pairs(
             "members",
             "the nodes that may carry each other's packets and pass policy on, by name, each with the UDP address at which the others \
-             find it (`mesh.listen` of its settings); at most 65",
+             find it (`mesh.listen` of its settings), or `mdns`: it is looked for on the local network; at most 65",
+        );
+        let neighbours = fields.words(
+            "neighbours",
+            "other sites of this bundle whose members carry and are carried by these, too, and by whom a site that is cut off tells that \
+             the hub is away for all; none",
         );
         if fields.is_describing() {
             return None;
@@ -46,16 +60,47 @@ impl Site {
         }
         let mut members = BTreeMap::new();
         for (name, address) in pairs {
-            match (AgentId::new(&name), address.parse()) {
-                (Ok(name), Ok(address)) => drop(members.insert(name, address)),
+            let place = match address.as_str() {
+                BY_MDNS => Ok(None),
+                address => address.parse().map(Some),
+            };
+            match (AgentId::new(&name), place) {
+                (Ok(name), Ok(place)) => drop(members.insert(name, place)),
                 (Err(error), _) => fields.problem("members", format!("`{name}` is no name of a node: {error}")),
                 (_, Err(_)) => fields.problem(
                     "members",
-                    format!("`{address}` of {name} is no address with a port, for example 10.0.0.3:7444"),
+                    format!("`{address}` of {name} is no address with a port, for example 10.0.0.3:7444, and not `{BY_MDNS}`"),
                 ),
             }
         }
-        Some(Self { id, members })
+        Some(Self {
+            id,
+            members,
+            neighbours: neighbours.unwrap_or_default(),
+        })
+    }
+
+    /// Whether the members of the two sites are neighbours: either says so.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.neighbours.contains(&other.id) || other.neighbours.contains(&self.id)
+    }
+
+    /// Whether members of two sites are neighbours, of what these sites say: they are of one, or either site says so.
+    pub fn are_beside(sites: &[Self], one: &str, other: &str) -> bool {
+        let find = |id: &str| sites.iter().find(|site| site.id == id);
+        one == other
+            || find(one)
+                .zip(find(other))
+                .is_some_and(|(one, other)| one.is_beside(other))
+    }
+
+    /// All that may carry and be carried by the members of that site, of what these sites say; `None`: they do not name it.
+    pub fn around(sites: &[Self], id: &str) -> Option<Members> {
+        let own = sites.iter().find(|site| site.id == id)?;
+        let beside = sites.iter().filter(|site| site.id != id && own.is_beside(site));
+        let mut members = own.members.clone();
+        members.extend(beside.flat_map(|site| site.members.clone()));
+        Some(members)
     }
 
     /// For lists of differences.
@@ -63,24 +108,47 @@ impl Site {
         let members: Vec<String> = self
             .members
             .iter()
-            .map(|(name, at)| format!("{name} at {at}"))
+            .map(|(name, at)| match at {
+                Some(at) => format!("{name} at {at}"),
+                None => name.to_string(),
+            })
             .collect();
-        format!("{}: {}", self.id, members.join(", "))
+        let beside = match self.neighbours.as_slice() {
+            [] => String::new(),
+            beside => format!("; beside {}", beside.join(", ")),
+        };
+        format!("{}: {}{beside}", self.id, members.join(", "))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Bundle;
 
     #[test]
     fn members_have_names_and_addresses_and_what_is_wrong_is_named() {
-        let text = "bundle: b\nsites:\n  - { id: site-b, members: { edge-03: \"10.0.0.3:7444\", edge-04: \"[fe80::1]:7444\" } }\n";
+        let text = "bundle: b\nsites:\n  - { id: site-b, members: { edge-03: \"10.0.0.3:7444\", edge-04: \"[fe80::1]:7444\" } }\n  \
+                    - { id: site-c, members: { edge-05: mdns }, neighbours: [site-b] }\n  - { id: site-d, members: { edge-06: mdns } }\n";
         let bundle = Bundle::parse(text.as_bytes()).expect("a bundle");
-        let members = bundle.members("site-b").expect("a site");
-        let named: Vec<String> = members.iter().map(|(name, at)| format!("{name} {at}")).collect();
-        assert_eq!(named, ["edge-03 10.0.0.3:7444", "edge-04 [fe80::1]:7444"]);
-        assert!(bundle.members("site-c").is_none());
+        let around = |site| {
+            let members = Site::around(bundle.sites(), site).expect("a site");
+            let one = |(name, at): (&AgentId, &Option<SocketAddr>)| {
+                format!("{name} {}", at.map_or("-".to_owned(), |at| at.to_string()))
+            };
+            members.iter().map(one).collect::<Vec<String>>()
+        };
+        assert_eq!(
+            around("site-b"),
+            ["edge-03 10.0.0.3:7444", "edge-04 [fe80::1]:7444", "edge-05 -"]
+        );
+        assert_eq!(
+            around("site-c"),
+            around("site-b"),
+            "it is enough that one of the two says so"
+        );
+        assert_eq!(around("site-d"), ["edge-06 -"]);
+        assert!(Site::around(bundle.sites(), "site-e").is_none());
         for (text, part) in [
             (
                 "sites: [{ id: s, members: { edge-03: nowhere } }]",
@@ -91,6 +159,14 @@ mod tests {
                 "`Edge 3` is no name of a node",
             ),
             ("sites: [{ id: s }, { id: s }]", "is called `s` too"),
+            (
+                "sites: [{ id: s, members: { a: mdns }, neighbours: [t] }]",
+                "`t` is no site of this bundle",
+            ),
+            (
+                "sites: [{ id: s, members: { a: mdns } }, { id: t, members: { a: mdns } }]",
+                "`a` is a member of `s` already",
+            ),
         ] {
             let problems = Bundle::parse(format!("bundle: b\n{text}\n").as_bytes()).expect_err(text);
             assert!(

@@ -15,6 +15,7 @@ macro_rules! permissions {
         ///
         /// Names and holders of the first twenty are those of the original system; the rest are ours.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum Permission {
             $(
                 #[doc = concat!("`", $text, "`")]
@@ -77,6 +78,7 @@ permissions! {
 
 /// What a person or program is at the hub. Later roles hold what earlier ones do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads.

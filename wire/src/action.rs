@@ -11,6 +11,7 @@ use crate::reading::DeviceId;
 
 /// What to do. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActionKind {
     /// Limit a GPU's power.
@@ -55,6 +56,7 @@ pub enum ActionKind {
 
 /// How dangerous an action is. Computed here, never taken from whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RiskClass {
     /// Safety reflex: can only make things calmer.
@@ -202,6 +204,7 @@ impl fmt::Display for ActionKind {
 
 /// What to do, to what.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Action {
     /// To which part of the node.
     pub target: DeviceId,
@@ -217,6 +220,7 @@ impl fmt::Display for Action {
 
 /// Who wants an action. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// A rule of the active bundle.
@@ -281,6 +285,7 @@ impl Origin {
 
 /// Where an action stands. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeState {
     /// Carried out, and read back as wanted.
@@ -318,6 +323,7 @@ impl OutcomeState {
 
 /// What came of an action. One action can have two: `Applied` when it was carried out, then `Verified` or `NotVerified`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcome {
     /// The decision that caused the action.
     pub decision: DecisionId,

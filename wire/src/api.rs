@@ -33,6 +33,8 @@
 //! | `GET /api/v1/brains` (hub only) | [`List`]<[`BrainView`]>: a row for each brain and verb |
 //! | `POST /api/v1/brains/{brain}/{verb}/tier` (hub only) | [`GrantRequest`] -> [`BrainView`] |
 //! | `GET /api/v1/forecast?node=&device=` (hub only) | [`ForecastView`] of the embedded brain |
+//! | `POST /api/v1/sizing` (hub only) | [`SizeRequest`] -> [`SizeView`] of an InfraMind that sizes builds; 404 where there is none |
+//! | `POST /api/v1/sizing/runs` (hub only) | [`RunRequest`] -> [`RunView`] with status 201 |
 //! | `POST /api/v1/actions` | [`ActRequest`] -> [`ActView`]; waits until the outcome or `wait_ms` |
 //! | `POST /api/v1/nodes/{name}/hold`, `/release` | [`ReasonRequest`] -> [`ActView`] |
 //! | `POST /api/v1/break-glass` (a token file's bytes; agent's socket) | [`GlassView`]; 409 with the reason if it opens nothing |
@@ -56,7 +58,12 @@
 //! | `GET`, `POST /api/v1/api-tokens` (hub only) | [`List`]<[`ApiTokenView`]>; [`ApiTokenRequest`] -> [`NewApiTokenView`] |
 //! | `DELETE /api/v1/api-tokens/{id}` (hub only) | [`ApiTokenView`] |
 //! | `GET /api/v1/events?after=&limit=&watch=` (hub only) | CloudEvents 1.0, oldest first; with `watch=true` server-sent events |
+//! | `POST /v1/metrics` OTLP (hub only) | metrics of workloads, as protobuf |
+//! | `GET /api/v1/workload-metrics?metric&limit` (hub only) | [`List`] of [`WorkloadMetricView`] |
+//! | `GET /api/v1/token-keys` (hub only) | [`List`] of [`TokenKeyView`] |
+//! | `POST /api/v1/token-keys/rotate` [`RotateKeysRequest`] (hub only) | [`List`] of [`TokenKeyView`]: a new key signs access tokens |
 //! | `GET /api/v1/audits/verify` (hub only) | [`AuditCheckView`] |
+//! | `POST /api/v1/audits/accept` [`ReasonRequest`] (hub only) | [`AuditCheckView`]: a person knows why it is not whole |
 //! | `GET /api/v1/audits?who=&verb=&target=&result=&since=&before=&limit=` (hub only) | [`List`]<[`AuditView`]>, newest first |
 //! | `POST /api/v1/login-links` (hub only) | [`LoginLinkView`] |
 //! | `GET /livez`, `/readyz` | `ok`, or 503 with the reason |
@@ -78,13 +85,17 @@ mod domains;
 mod glass;
 mod integrations;
 mod nodes;
+mod placement;
 mod plans;
 mod policies;
 mod requests;
+mod sizing;
+mod unit;
 
 pub use access::{
-    ApiTokenRequest, ApiTokenView, AuditCheckView, AuditView, ChangeUserRequest, InviteView, MeView, NewApiTokenView,
-    NewUserRequest, PasswordRequest, RefreshRequest, RoleView, RouteView, SetupRequest, TokensView, UserView,
+    ApiTokenRequest, ApiTokenView, AuditCheckView, AuditView, ChangeUserRequest, CheckpointView, InviteView,
+    JournalBreakView, MeView, NewApiTokenView, NewUserRequest, PasswordRequest, RefreshRequest, RoleView,
+    RotateKeysRequest, RouteView, SetupRequest, TokenKeyView, TokensView, UserView,
 };
 pub use brains::{
     BrainScoresView, BrainView, ForecastPointView, ForecastView, ForeseenView, GrantRequest, ReliabilityBinView,
@@ -93,8 +104,13 @@ pub use brains::{
 pub use decisions::{DecisionDetail, DecisionView, EntryOrder, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
 pub use glass::{GlassSentView, GlassView};
-pub use integrations::{ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView};
+pub use integrations::{
+    ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView, WorkloadMetricView,
+};
 pub use nodes::{GpuView, Isolation, NeighbourView, NodeState, NodeView, WorkloadView};
+pub use placement::{
+    ClusterPlacementView, GpuRequest, NewWorkload, NodePlacementView, PlacementView, ResourcesRequest, quantity_milli,
+};
 pub use plans::{
     ClaimView, EffectView, ObservationView, Param, PlanRequest, PlanStepRequest, PlanStepView, PlanView, SafetyRequest,
     ShadowStepView, ShadowView,
@@ -107,6 +123,7 @@ pub use requests::{
     ActRequest, ActView, HandRequest, IdentityView, JoinTokenView, LoginLinkView, LoginRequest, ReasonRequest,
     RejoinNodeRequest, RenameRequest, TokenRequest, TokenView,
 };
+pub use sizing::{BuildSize, BuildStep, RunRequest, RunView, SizeRequest, SizeView};
 
 /// The first parts of the console's own addresses: `hub/console/src/state/route.ts` reads them. The front page has none.
 const CONSOLE_PAGES: [&str; 20] = [
@@ -146,6 +163,7 @@ pub fn wants_page(accept: Option<&str>) -> bool {
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct List<T> {
     /// The rows.
     pub items: Vec<T>,
@@ -156,6 +174,7 @@ pub struct List<T> {
 
 /// Values over time, one axis for all of them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SeriesView {
     /// Whose.
     pub node: AgentId,
@@ -171,6 +190,7 @@ pub struct SeriesView {
 
 /// One line of a chart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LineView {
     /// Of which device.
     pub device: DeviceId,
@@ -189,6 +209,7 @@ pub struct LineView {
 
 /// The active bundle, and how far it has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyView {
     /// Its number.
     pub generation: Generation,
@@ -212,6 +233,7 @@ pub struct PolicyView {
 
 /// A rule in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleView {
     /// Its id.
     pub id: String,
@@ -225,6 +247,7 @@ pub struct RuleView {
 
 /// What is wrong with a bundle's text, or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CheckView {
     /// It can be published.
     pub ok: bool,
@@ -242,6 +265,7 @@ pub struct CheckView {
 
 /// One thing that is wrong with a bundle's text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BundleProblem {
     /// Line, from 1; 0 if it has no place.
     pub line: u32,
@@ -255,6 +279,7 @@ pub struct BundleProblem {
 
 /// Role documents were accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolesView {
     /// Version of the newest.
     pub version: u64,
@@ -268,6 +293,7 @@ pub struct RolesView {
 
 /// A node has imported a parcel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImportView {
     /// Which node.
     pub node: AgentId,
@@ -279,6 +305,7 @@ pub struct ImportView {
 
 /// A bundle was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PublishView {
     /// What it is now.
     pub bundle: BundleRef,
@@ -288,6 +315,7 @@ pub struct PublishView {
 
 /// A node's journal against the hub's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VerifyView {
     /// Whose.
     pub node: AgentId,
@@ -295,7 +323,10 @@ pub struct VerifyView {
     pub produced: u64,
     /// Entries of it that are stored, counted one by one.
     pub stored: u64,
-    /// Entries that it made and that are not stored.
+    /// Entries of it that were stored, and were removed to make room or because they were old.
+    #[serde(default)]
+    pub removed: u64,
+    /// Entries that it made and that were never stored.
     pub missing: u64,
     /// Entries that are stored twice.
     pub double: u64,
@@ -311,6 +342,7 @@ pub struct VerifyView {
 
 /// One epoch of a node's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EpochView {
     /// Which.
     pub epoch: Epoch,
@@ -320,6 +352,9 @@ pub struct EpochView {
     pub last: Seq,
     /// How many are there.
     pub count: u64,
+    /// How many were there before the first one, and were removed.
+    #[serde(default)]
+    pub removed: u64,
     /// Digest of the last one.
     pub head: Digest,
     /// Its chain holds.
@@ -328,6 +363,7 @@ pub struct EpochView {
 
 /// What the stream sends. The first event is always `hello`; a client that missed events gets `reset` and reads its lists again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "event", content = "data")]
 pub enum StreamEvent {
     /// The stream begins.
@@ -367,6 +403,7 @@ pub enum StreamEvent {
 
 /// An error (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `about:blank`, or a page that explains it.
     #[serde(rename = "type")]
@@ -395,6 +432,7 @@ pub struct Problem {
 
 /// One field at fault.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FieldProblem {
     /// JSON pointer.
     pub pointer: String,
@@ -404,6 +442,7 @@ pub struct FieldProblem {
 
 /// Where a CLI finds a hub and nodes: the context file, mode 0600.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// `https://HOST:PORT` of the hub's API.
@@ -428,6 +467,7 @@ pub struct Context {
 
 /// A node of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NodeContext {
     /// Path of its Unix socket.

@@ -21,6 +21,7 @@ const BEACON_PREFIX: &[u8] = b"sentinel beacon v1\0";
 
 /// Names one bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BundleRef {
     /// Its number.
     pub generation: Generation,

@@ -18,6 +18,7 @@ pub const MAX_DETAILS: usize = 32;
 
 /// Through what somebody reached the hub. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
     /// The hub itself: a deadline, a start.
@@ -56,6 +57,7 @@ impl Via {
 
 /// Who caused a change, and through what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Caller {
     /// Name of the person, program, node, brain or forge.
     pub name: String,
@@ -83,6 +85,7 @@ impl Caller {
 
 /// One document as a change wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DocumentRef {
     /// Its kind, for example `plan`.
     pub kind: String,
@@ -96,6 +99,7 @@ pub struct DocumentRef {
 
 /// What came of a change. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeResult {
     /// It is done, and its documents stand as named.
@@ -111,6 +115,7 @@ pub enum ChangeResult {
 
 /// One thing that somebody caused at the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeRecord {
     /// Who.
     pub caller: Caller,

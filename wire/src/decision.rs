@@ -13,6 +13,7 @@ use crate::time::{ClockState, Now};
 
 /// How a question was answered. Ordered: the worst of all rules wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// It may run as wanted.
@@ -47,6 +48,7 @@ impl Verdict {
 
 /// What an agent may still do at the age of its policy. Ordered from everything to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Authority {
     /// Whatever the bundle grants.
@@ -73,6 +75,7 @@ impl Authority {
 
 /// A reading as a decision saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Observed {
     /// What was measured.
     pub series: Series,
@@ -86,6 +89,7 @@ pub struct Observed {
 
 /// One number that a rule judged besides readings: a count in a window, a time since, a limit of the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Fact {
     /// The rule that asked for it, or `device` for what a device reports of itself.
     pub rule: String,
@@ -97,6 +101,7 @@ pub struct Fact {
 
 /// Everything that a judgement depends on besides the bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inputs {
     /// When.
     pub at: Now,
@@ -126,6 +131,7 @@ pub struct Inputs {
 
 /// One compared pair of the trace: what was seen, against what limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Clause {
     /// The rule it belongs to; `authority`, `hold`, `journal` and `device` are the built-in ones.
     pub rule: String,
@@ -155,6 +161,7 @@ pub struct Clause {
 
 /// Something that was considered and not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Alternative {
     /// What.
     pub action: Action,
@@ -164,6 +171,7 @@ pub struct Alternative {
 
 /// The answer to [`Inputs`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Judgement {
     /// The worst verdict of all enforcing rules.
     pub verdict: Verdict,
@@ -185,6 +193,7 @@ pub struct Judgement {
 
 /// One judgement and everything it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decision {
     /// What was known.
     pub inputs: Inputs,

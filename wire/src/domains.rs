@@ -21,6 +21,7 @@ pub const MAX_ASKS: usize = 8;
 
 /// What a hub must know of an agent to count it. Only the latest counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeFacts {
     /// Labels of the node, by name; at most [`MAX_LABELS`].
     pub labels: Vec<(String, String)>,
@@ -45,6 +46,7 @@ impl NodeFacts {
 
 /// A break-glass token that is open on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Opened {
     /// Its number.
     pub number: u64,
@@ -60,6 +62,7 @@ pub struct Opened {
 
 /// A decision that is held until few enough members of a domain are touched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ask {
     /// Its place in the agent's journal, which names this wish.
     pub decision: (Epoch, Seq),
@@ -71,6 +74,7 @@ pub struct Ask {
 
 /// What a hub counted of the domains that an agent is in. Replaces the former.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FleetFacts {
     /// The hub's incarnation; ignored if the agent has seen a higher one.
     pub hub_epoch: HubEpoch,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How bad a fault is. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Worth knowing.
@@ -33,6 +34,7 @@ impl Severity {
 
 /// What should be done about a fault. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NextStep {
     /// Nothing but to know it.

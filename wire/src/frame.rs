@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Action;
 use crate::bundle::{Beacon, BundleRef, SignedBundle};
+use crate::checkpoint::SignedCheckpoint;
 use crate::codec::{self, DecodeError};
 use crate::decision::Authority;
 use crate::domains::{FleetFacts, NodeFacts};
@@ -151,8 +152,15 @@ frames! {
     Bundle(SignedBundle) = 32, Bundle;
     /// Hub: who may sign bundles and beacons. On the stream of bundles, before the bundle that needs it.
     Roles(RoleDocuments) = 33, Bundle;
+    /// Hub: where its own journal ends, to be kept; agent, once after the welcome: the newest one that it was sent.
+    Checkpoint(SignedCheckpoint) = 34, Control;
     /// Agent to agent of one site: how the sender stands with the hub; only the latest counts.
     PeerState(PeerState) = 40, Control;
+    /// Agent to agent of one site: by which way the sender reaches the hub, and how far it can judge a cut; only the latest counts. Comes
+    /// before the [`PeerState`] that it belongs to.
+    PeerPath(PeerPath) = 41, Control;
+    /// Agent to agent of one site: the sender's permanent key, and that it has it. The first word of a session.
+    PeerKey(PeerKey) = 42, Control;
 }
 
 /// Where an agent stands when a session begins. Together with [`Welcome`] this is the one resync handshake.
@@ -244,6 +252,7 @@ pub struct Status {
 
 /// A device as a person wants to see it named.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceInfo {
     /// Its id.
     pub id: crate::reading::DeviceId,
@@ -285,6 +294,51 @@ pub struct PeerState {
     pub held: Held,
 }
 
+/// What a neighbour must know of the sender's way to the hub to go through it, or to tell how far a cut goes. An agent that never says
+/// it carries over a path of its own, or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerPath {
+    /// The neighbour that carries the sender, if one does.
+    pub via: Option<AgentId>,
+    /// How many neighbours stand between the sender and the hub.
+    pub hops: u8,
+    /// What traffic to the hub costs at the end of that way.
+    pub uplink: Uplink,
+    /// The round trip of the sender's session with the hub, in microseconds; 0 without one.
+    pub hub_rtt_us: u64,
+    /// The sender knows that the hub itself is away: it took its leave, or its machine says that nobody listens there.
+    pub hub_away: bool,
+    /// Age of the proof that the sender's policy is fresh, in milliseconds.
+    pub policy_age_ms: u64,
+    /// What that age still lets the sender do.
+    pub authority: Authority,
+}
+
+/// What traffic to the hub costs. Ordered: the cheaper way is taken. The order is part of the wire format: add at the end only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Uplink {
+    /// Nothing by the byte.
+    #[default]
+    Unmetered,
+    /// Each byte: decisions and policy pass, telemetry waits.
+    Metered,
+}
+
+/// An agent's permanent key, shown to a neighbour. A neighbour whose certificate was good remembers it, and knows its owner by it when
+/// the certificate's time is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerKey {
+    /// Ed25519.
+    pub key: [u8; 32],
+    /// Over [`PEER_KEY_PREFIX`], the session's binding, and the signer's name: 64 bytes.
+    pub signature: Vec<u8>,
+}
+
+/// What a [`PeerKey`]'s signature begins with, so that it is worth nothing anywhere else.
+pub const PEER_KEY_PREFIX: &[u8] = b"sentinel-peer-key/1";
+
 /// How new the signed policy is that an agent holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -307,6 +361,7 @@ impl Held {
 
 /// How an agent stands with the hub. The order is part of the wire format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// It has a session over a path of its own, and carries others.

@@ -24,6 +24,7 @@ pub struct IdError {
 /// A DNS label (RFC 1123): 1 to 63 of `a-z`, `0-9` and `-`, with no `-` at either end. It holds no dot, so that
 /// [`DecisionId`] can be split at dots.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct AgentId(String);
 
@@ -97,6 +98,7 @@ macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[serde(transparent)]
         pub struct $name(pub u64);
 

@@ -2,16 +2,19 @@
 //!
 //! Plain words; what they mean is decided in the hub's core, and what a cluster makes of them in `hub/kube`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::demand::Demand;
 use crate::plan::{PlanProblem, Target};
 use crate::time::Wall;
 
 /// A deployment of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeploymentRef {
     /// Which cluster.
     pub cluster: String,
@@ -69,6 +72,7 @@ impl FromStr for DeploymentRef {
 
 /// One change of a deployment. Each says how it should be, so that twice is once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeploymentChange {
     /// Make it.
@@ -100,6 +104,26 @@ pub enum DeploymentChange {
     },
     /// Remove it.
     Delete,
+    /// Make it where it was placed.
+    Deploy {
+        /// Its image.
+        image: String,
+        /// Its replicas.
+        replicas: u32,
+        /// What each takes and demands of its node.
+        demand: Box<Demand>,
+        /// The only nodes that will do; empty for any.
+        nodes: Vec<String>,
+        /// The extended resource that counts its GPUs there; empty without GPUs.
+        gpu_resource: String,
+        /// What kind of work it is; empty: not said.
+        kind: String,
+    },
+    /// Let its pods run on these nodes only.
+    Pin {
+        /// Their names; empty for any.
+        nodes: Vec<String>,
+    },
 }
 
 impl DeploymentChange {
@@ -112,12 +136,15 @@ impl DeploymentChange {
             Self::RollBack { .. } => "deployment.rollback",
             Self::SetImage { .. } => "deployment.image",
             Self::Delete => "deployment.delete",
+            Self::Deploy { .. } => "deployment.deploy",
+            Self::Pin { .. } => "deployment.pin",
         }
     }
 }
 
 /// A node of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NodeRef {
     /// Which cluster.
     pub cluster: String,
@@ -141,6 +168,7 @@ impl fmt::Display for NodeRef {
 
 /// One change of a node. Each says how it should be, so that twice is once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NodeChange {
     /// Let no new pods onto it.
@@ -164,6 +192,7 @@ impl NodeChange {
 
 /// What came of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeOutcome {
     /// The cluster has taken it; its pods follow.
@@ -185,6 +214,7 @@ pub enum ChangeOutcome {
 
 /// A cluster, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClusterView {
     /// Its name.
     pub name: String,
@@ -198,6 +228,9 @@ pub struct ClusterView {
     pub labels: Vec<(String, String)>,
     /// Address of its Prometheus.
     pub prometheus: Option<String>,
+    /// What an hour costs there, in millionths of the currency: of a GPU of a model, of a core (`cpu`), of a GiB (`memory`).
+    #[serde(default)]
+    pub prices: BTreeMap<String, u64>,
     /// Since when it is registered.
     pub registered_at: Wall,
     /// `ready`, `not_ready`, `forbidden` or `unreachable`.
@@ -212,6 +245,7 @@ pub struct ClusterView {
 
 /// A deployment, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeploymentView {
     /// Which.
     #[serde(flatten)]
@@ -228,10 +262,17 @@ pub struct DeploymentView {
     pub image: String,
     /// Its revision.
     pub revision: Option<u64>,
+    /// `training`, `inference` or `batch`; empty where nobody has said.
+    #[serde(rename = "type", default)]
+    pub kind: String,
+    /// What of it is not as the hub's last change left it, each with the field manager that changed it.
+    #[serde(default)]
+    pub drift: Vec<String>,
 }
 
 /// What a comparison of a canary with its baseline said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AnalysisView {
     /// When.
     pub at: Wall,
@@ -251,6 +292,7 @@ pub struct AnalysisView {
 
 /// What one metric says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MetricView {
     /// Its name.
     pub name: String,
@@ -282,6 +324,7 @@ pub struct MetricView {
 
 /// What was measured of one side.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Distribution {
     /// How many values.
     pub samples: usize,
@@ -291,6 +334,7 @@ pub struct Distribution {
 
 /// A rollout, for people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RolloutView {
     /// Its id.
     pub id: String,
@@ -328,8 +372,45 @@ pub struct RolloutView {
     pub analysis: Option<AnalysisView>,
 }
 
+/// A deployment that the hub scales, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ScalingView {
+    /// Which.
+    pub target: DeploymentRef,
+    /// Fewest replicas.
+    pub min: u32,
+    /// Most replicas.
+    pub max: u32,
+    /// Load that one replica should have, in thousandths.
+    pub target_milli: u64,
+    /// What its Prometheus is asked.
+    pub query: String,
+    /// A forecast is a floor.
+    pub forecast: bool,
+    /// Replicas that are wanted now; absent while that is not known.
+    pub present: Option<u32>,
+    /// Replicas that there should be.
+    pub desired: Option<u32>,
+    /// Why so many.
+    pub why: String,
+    /// The measured load, in thousandths.
+    pub load_milli: Option<u64>,
+    /// The load that is expected by the time when new replicas are ready.
+    pub expected_milli: Option<u64>,
+    /// The cluster's own autoscaler, to which it is left.
+    pub autoscaler: Option<String>,
+    /// What could not be read; empty if all was.
+    pub detail: String,
+    /// When it was measured last.
+    pub measured_at: Option<Wall>,
+    /// Who has set it.
+    pub set_by: String,
+}
+
 /// What registers a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegisterCluster {
     /// Our name for it.
@@ -349,10 +430,14 @@ pub struct RegisterCluster {
     /// Address of the Prometheus that knows its workloads, such as `http://prometheus.internal:9090`.
     #[serde(default)]
     pub prometheus: Option<String>,
+    /// What an hour costs there, in millionths of the currency: of a GPU of a model, of a core (`cpu`), of a GiB (`memory`).
+    #[serde(default)]
+    pub prices: BTreeMap<String, u64>,
 }
 
 /// A change of a deployment as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeDeployment {
     /// What.

@@ -27,7 +27,7 @@ pub use draft::{CLAIMED_PARAMS, Draft, DraftStep, read_step, read_window};
 pub use outcome::{Observation, PlanOutcome, StepOutcome};
 pub use state::{PlanState, StepState};
 pub use target::Target;
-pub use verb::Verb;
+pub use verb::{Verb, WORKLOAD_TYPES, node_names};
 
 /// Most steps of one plan: what a person can still read before they approve it.
 pub const MAX_STEPS: usize = 16;
@@ -80,6 +80,7 @@ impl PlanProblem {
 
 /// Who sent a plan. It follows from how they were authenticated, never from a text in the plan.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// A brain: the embedded one or an InfraMind.
@@ -94,6 +95,11 @@ pub enum Source {
         /// Their name.
         name: String,
     },
+    /// The hub's own scaling of a deployment.
+    Scaler {
+        /// Who has set it, and stands behind it.
+        name: String,
+    },
 }
 
 impl Source {
@@ -105,7 +111,7 @@ impl Source {
     /// The name alone.
     pub fn name(&self) -> &str {
         match self {
-            Self::Brain { name, .. } | Self::Person { name } => name,
+            Self::Brain { name, .. } | Self::Person { name } | Self::Scaler { name } => name,
         }
     }
 }
@@ -116,12 +122,14 @@ impl std::fmt::Display for Source {
             Self::Brain { name, model } if model.is_empty() => write!(f, "brain {name}"),
             Self::Brain { name, model } => write!(f, "brain {name} ({model})"),
             Self::Person { name } => f.write_str(name),
+            Self::Scaler { name } => write!(f, "scaling set by {name}"),
         }
     }
 }
 
 /// What a brain says of the future, and how sure it is. Joined to the outcome by its id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Claim {
     /// The brain's id of the prediction; the outcome goes back under it.
     pub prediction: String,
@@ -135,6 +143,7 @@ pub struct Claim {
 
 /// What a step should change. The plan is undone where it does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ExpectedEffect {
     /// Which series of the target's node moves.
     pub metric: Series,
@@ -155,6 +164,7 @@ impl ExpectedEffect {
 
 /// How often steps like this one may run, in addition to what rules say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Safety {
     /// At most this many on the same target …
     pub limit: u32,
@@ -164,6 +174,7 @@ pub struct Safety {
 
 /// One thing to do to one target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Step {
     /// What.
     pub verb: Verb,
@@ -185,6 +196,7 @@ impl std::fmt::Display for Step {
 
 /// A checked plan. What becomes of it is not part of it: the hub keeps that beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Drawn by the hub.
     pub id: PlanId,

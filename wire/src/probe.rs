@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, DecodeError};
 
-/// Version of this protocol. Version 2 added [`Ask::Describe`], [`Ask::Measure`] and [`Ask::Write`].
-pub const VERSION: u16 = 2;
+/// Version of this protocol. Version 2 added [`Ask::Describe`], [`Ask::Measure`] and [`Ask::Write`], version 3 [`Ask::Clients`].
+pub const VERSION: u16 = 3;
+/// The first version that knows [`Ask::Clients`].
+pub const CLIENTS: u16 = 3;
 /// The oldest version that an agent still speaks with a probe; it asks such a probe nothing newer.
 pub const OLDEST: u16 = 1;
 /// Longest message in bytes: 64 GPUs with all their values fit many times.
@@ -57,6 +59,11 @@ pub enum Ask {
         uuid: String,
         /// What.
         write: Write,
+    },
+    /// Say which processes use each GPU.
+    Clients {
+        /// For how long to wait for a GPU, in milliseconds; one that has not answered by then is left out.
+        patience_ms: u32,
     },
 }
 
@@ -139,10 +146,24 @@ pub enum Reply {
         /// After.
         after: Option<i64>,
     },
+    /// To `Clients`: one for each GPU that answered, in index order.
+    Clients(Vec<GpuClients>),
 }
 
 /// Events in one answer; a storm beyond it shows in the kernel log and in the counters.
 pub const MAX_EVENTS: usize = 64;
+
+/// Processes of one GPU in one answer; a job has a few on each.
+pub const MAX_CLIENTS: usize = 128;
+
+/// Who uses a GPU.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuClients {
+    /// As in [`GpuInfo`].
+    pub uuid: String,
+    /// Ids of processes, each once; at most [`MAX_CLIENTS`].
+    pub pids: Vec<u32>,
+}
 
 /// More of what does not change while a GPU is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use crate::ids::IdError;
 /// 1 to 128 printable ASCII characters without space, comma or quote. The part before the digits or the colon is its class
 /// ([`DeviceId::class`]), which rules select by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct DeviceId(String);
 
@@ -94,6 +95,7 @@ impl<'de> Deserialize<'de> for DeviceId {
 
 /// The unit that a quantity is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     /// Thousandths of a degree Celsius.
@@ -717,6 +719,7 @@ impl<'de> Deserialize<'de> for Quantity {
 
 /// One line of measurements: this quantity of this device.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Series {
     /// Which part of the node.
     pub device: DeviceId,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The shell makes it from the boot clock and carries it over restarts, so a budget or a cooldown written before a
 /// crash still means the same after it. Two machines' values are not comparable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Mono(pub u64);
 
@@ -44,6 +45,9 @@ impl Sub<Duration> for Mono {
         )
     }
 }
+
+/// 2026-11-01T00:00:00Z. No program of this version is older, so a wall clock that stands before it is certainly wrong.
+pub const BUILD_FLOOR: Wall = Wall(1_793_491_200_000);
 
 /// Milliseconds since 1970-01-01 UTC as the machine's clock says, which may be wrong by years.
 ///
@@ -103,6 +107,7 @@ impl<'de> Deserialize<'de> for Wall {
 
 /// The one clock input of every core: both times, taken together by the shell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Now {
     /// Orders, measures, expires.
     pub mono: Mono,
@@ -112,6 +117,7 @@ pub struct Now {
 
 /// What an agent believes of its wall clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClockState {
     /// No step was seen since start.
@@ -125,6 +131,7 @@ pub enum ClockState {
 
 /// By how much a node's wall clock may differ from its hub's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClockError {
     /// It was compared with no hub since the start.

@@ -20,21 +20,22 @@ use wire::entry::{ChainHead, Entry, EntryBody, Event, Gap, RawEntry};
 use wire::fault::{NextStep, Severity};
 use wire::frame::{
     Ack, AskBundle, AskTime, Class, Command, DeviceInfo, Entries, Findings, FrameReader, Goodbye, GoodbyeReason,
-    HEADER_BYTES, Held, Hello, HubTime, NodePath, Order, PeerState, PlanCommand, Reach, RoleDocuments, Status,
-    TelemetryBlock, Welcome,
+    HEADER_BYTES, Held, Hello, HubTime, NodePath, Order, PeerKey, PeerPath, PeerState, PlanCommand, Reach,
+    RoleDocuments, Status, TelemetryBlock, Uplink, Welcome,
 };
 use wire::ids::KeyId;
 use wire::parcel::Parcel;
 use wire::probe::{
-    self, Answer, Ask, GpuDetails, GpuEvent, GpuEventKind, GpuInfo, GpuReport, GpuState, GpuValues, Reply, Request,
-    Write,
+    self, Answer, Ask, GpuClients, GpuDetails, GpuEvent, GpuEventKind, GpuInfo, GpuReport, GpuState, GpuValues, Reply,
+    Request, Write,
 };
 use wire::roles::{Role, RoleName, Roles, SignedRoles};
 use wire::telemetry::{Decoder, Encoder};
 use wire::time::ClockState;
 use wire::{
-    AgentId, Beacon, BreakGlass, BreakGlassPayload, BundleRef, CommandId, DecisionId, DeviceId, Digest, Epoch, Frame,
-    Generation, HubEpoch, Mono, Now, PlanId, Quantity, Reading, Seq, Series, SignedBundle, Unit, Verdict, Wall,
+    AgentId, Beacon, BreakGlass, BreakGlassPayload, BundleRef, Checkpoint, CommandId, DecisionId, DeviceId, Digest,
+    Epoch, Frame, Generation, HubEpoch, Mono, Now, PlanId, Quantity, Reading, Seq, Series, SignedBundle,
+    SignedCheckpoint, Unit, Verdict, Wall,
 };
 
 macro_rules! golden {
@@ -173,6 +174,7 @@ fn frames_of_the_control_stream() {
         &Frame::AskBundle(AskBundle { bundle: bundle(9) }),
     );
     check_frame(golden!("beacon"), &Frame::Beacon(beacon()));
+    check_frame(golden!("checkpoint"), &Frame::Checkpoint(checkpoint()));
 }
 
 #[test]
@@ -193,6 +195,25 @@ fn frames_about_paths() {
                 bundle: bundle(9),
                 beacon: 77,
             },
+        }),
+    );
+    check_frame(
+        golden!("peer-path"),
+        &Frame::PeerPath(PeerPath {
+            via: Some(AgentId::new("edge-04").expect("a name")),
+            hops: 1,
+            uplink: Uplink::Metered,
+            hub_rtt_us: 1_500,
+            hub_away: false,
+            policy_age_ms: 60_000,
+            authority: Authority::Reversible,
+        }),
+    );
+    check_frame(
+        golden!("peer-key"),
+        &Frame::PeerKey(PeerKey {
+            key: [7; 32],
+            signature: vec![8; 64],
         }),
     );
 }
@@ -696,6 +717,10 @@ fn messages_of_the_probe() {
             write(Write::Persistence { on: true }),
         ],
     );
+    check(
+        golden!("probe-requests-3"),
+        &vec![request(Ask::Clients { patience_ms: 500 })],
+    );
     let gpu = GpuInfo {
         uuid: "GPU-0".to_owned(),
         model: "Sim L40S".to_owned(),
@@ -766,6 +791,13 @@ fn messages_of_the_probe() {
                 after: None,
             }),
         ],
+    );
+    check(
+        golden!("probe-answers-3"),
+        &vec![answer(Reply::Clients(vec![GpuClients {
+            uuid: "GPU-0".to_owned(),
+            pids: vec![7, 4_000_000],
+        }]))],
     );
     let message = probe::encode_message(&request(Ask::Read));
     assert_eq!(
@@ -1174,6 +1206,19 @@ fn signed() -> SignedBundle {
         signature: vec![1; 64],
     });
     signed
+}
+
+fn checkpoint() -> SignedCheckpoint {
+    let checkpoint = Checkpoint {
+        head: ChainHead {
+            epoch: Epoch(7),
+            seq: Seq(42),
+            digest: Digest::of(b"entry"),
+        },
+        at: Wall(1_800_000_000_000),
+        trust_domain: "sentinel.internal".to_owned(),
+    };
+    SignedCheckpoint::sign(&checkpoint, &ed25519_dalek::SigningKey::from_bytes(&[7; 32]))
 }
 
 fn beacon() -> Beacon {

@@ -45,6 +45,25 @@ tenant: {{ .Values.tenant | quote }}
 {{- end -}}
 {{- end -}}
 
+{{/* What selects PatchBot's pods, its labels, and its image. */}}
+{{- define "core.patchbotSelector" -}}
+app.kubernetes.io/name: {{ include "core.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: patchbot
+{{- end -}}
+
+{{- define "core.patchbotLabels" -}}
+{{- merge (fromYaml (include "core.patchbotSelector" .)) (dict "component" "patchbot") (fromYaml (include "core.labels" .)) | toYaml -}}
+{{- end -}}
+
+{{- define "core.patchbotImage" -}}
+{{- if .Values.patchbot.image.digest -}}
+{{ .Values.patchbot.image.repository }}@{{ .Values.patchbot.image.digest }}
+{{- else -}}
+{{ .Values.patchbot.image.repository }}:{{ default .Chart.AppVersion .Values.patchbot.image.tag }}
+{{- end -}}
+{{- end -}}
+
 {{- define "core.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "core.fullname" .) .Values.serviceAccount.name -}}

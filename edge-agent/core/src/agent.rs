@@ -196,6 +196,7 @@ impl Agent {
             }
             Input::Fault(fault) => self.on_fault(fault, now),
             Input::DeviceWell(device) => self.on_device_well(device, now),
+            Input::Users(picture) => self.on_users(picture, now),
             Input::Retimed {
                 block_every,
                 append_deadline,
@@ -215,7 +216,8 @@ impl Agent {
             Input::Probed { decision, result } => self.on_probed(&decision, result, now),
             Input::LinkUp => self.on_link_up(now),
             Input::LinkDown { reason } => self.on_link_down(reason, now),
-            Input::Path { via } => self.on_path(via),
+            Input::Path { via, metered } => self.on_path(via, metered),
+            Input::HubAsked { refused } => self.on_hub_asked(refused),
             Input::Neighbours(neighbours) => self.on_neighbours(neighbours, now),
             Input::Passed { frame } => self.on_passed(frame, now),
             Input::Frame(frame) => self.on_frame(frame, now),
@@ -284,6 +286,8 @@ impl Agent {
         // A role may be over by the new time.
         self.look_at_authority(now);
         self.link.want_status();
+        // A clock that was wrong may be all that kept this node and its hub apart.
+        self.link.hasten(now.mono);
     }
 
     fn on_readings(&mut self, readings: &[Reading], now: Now) {
@@ -504,6 +508,7 @@ impl Agent {
             epoch: self.record.durable().epoch,
             last: self.record.durable().seq,
             acked: self.marks.acked,
+            held: self.marks.held.is_some(),
             ..self.marks.floor
         };
         self.marks.floor = floor;
@@ -605,6 +610,8 @@ fn named(signed: &SignedBundle, expected: BundleRef) -> Option<(BundleRef, Vec<u
     (reference == expected).then_some((reference, payload.text))
 }
 
+#[cfg(test)]
+mod checkpoints;
 #[cfg(test)]
 mod promises;
 #[cfg(test)]

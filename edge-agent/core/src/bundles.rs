@@ -207,6 +207,7 @@ impl Agent {
         self.marks.fresh_at = fresh_at;
         self.bundle = Some((signed, reference));
         self.apply_counts();
+        self.judge_is_new();
         self.link.want_status();
     }
 

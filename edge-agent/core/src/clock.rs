@@ -20,6 +20,8 @@ pub(crate) const STEP_MS: i64 = 2_000;
 /// By how much two machines' clocks drift apart: 8.6 s a day. Source: D. L. Mills, Computer Network Time Synchronization, 16:
 /// among some 20,000 hosts the median error of an uncorrected quartz was 78 ppm.
 const DRIFT_PPM: u64 = 100;
+/// Clocks that are less apart are not told apart by a floor, but by [`Clock::error_ms`].
+const FLOOR_SLACK_MS: i64 = 3_600_000;
 /// All times are cut off to whole milliseconds: two of ours on the way to a bound, and the wall clock's own.
 const ROUNDING_MS: i64 = 2;
 
@@ -87,8 +89,13 @@ impl Clock {
         Some(by_ms)
     }
 
-    /// A hub answered what time it is: its clock stood at `hub` at some moment between the question and now.
-    pub(crate) fn compare(&mut self, asked: Mono, hub: Wall, now: Now) {
+    /// A hub answered what time it is: its clock stood at `hub` at some moment between the question and now. Returns whether the floor
+    /// was found wrong: an earlier word of a hub whose clock ran ahead.
+    pub(crate) fn compare(&mut self, asked: Mono, hub: Wall, now: Now) -> bool {
+        let floor = Wall(hub.0.saturating_sub(FLOOR_SLACK_MS));
+        let was_wrong = floor < self.floor;
+        self.floor = self.floor.min(floor);
+        self.behind = now.wall < self.floor;
         let heard = now.mono;
         let newest = Comparison { asked, heard, hub };
         let (low, high) = newest.bounds(heard);
@@ -100,6 +107,7 @@ impl Clock {
         if !self.best.as_ref().is_some_and(is_better) {
             self.best = Some(newest);
         }
+        was_wrong
     }
 
     /// By how much the wall clock may differ from the hub's; `None`: it was compared with none since the start.
@@ -108,6 +116,11 @@ impl Clock {
         let ahead = now.wall.0.saturating_sub(low);
         let behind = high.saturating_sub(now.wall.0);
         Some(ahead.max(behind).unsigned_abs())
+    }
+
+    /// The wall clock, or the floor where it stands below.
+    pub(crate) fn best(&self, now: Now) -> Wall {
+        now.wall.max(self.floor)
     }
 
     pub(crate) fn state(&self) -> ClockState {
@@ -183,6 +196,26 @@ mod tests {
             &[Some(i64::MAX)],
             ClockState::Stepped,
         );
+    }
+
+    #[test]
+    fn a_floor_of_a_hub_that_ran_ahead_yields_to_the_hub_that_is_there() {
+        let (year, day) = (31_536_000_000, 86_400_000);
+        let at = |wall| Now {
+            mono: Mono(0),
+            wall: Wall(wall),
+        };
+        let mut clock = Clock::new(at(day), Wall(year));
+        assert_eq!(
+            (clock.state(), clock.best(at(day))),
+            (ClockState::BehindFloor, Wall(year))
+        );
+        assert!(clock.compare(Mono(0), Wall(day), at(day)));
+        assert_eq!((clock.state(), clock.best(at(day))), (ClockState::Steady, Wall(day)));
+        // A hub that is later, or about there, changes nothing.
+        assert!(!clock.compare(Mono(0), Wall(day + 1_000), at(day)));
+        assert!(!clock.compare(Mono(0), Wall(year), at(day)));
+        assert_eq!(clock.state(), ClockState::Steady);
     }
 
     /// Comparisons as (asked, heard, the hub's clock); our own wall clock is mono + 1,000 then. The error at (mono, wall).

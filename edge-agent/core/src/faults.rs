@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod ladder;
 mod remedy;
 pub mod storm;
+pub mod users;
 pub mod xid;
 
 use wire::DeviceId;
@@ -92,7 +93,8 @@ impl Agent {
             count,
         } = fault;
         if sighting.severity >= Severity::High {
-            let why = format!("{} on {device}: {}", sighting.code, sighting.meaning);
+            let (code, meaning, next) = (&sighting.code, sighting.meaning, sighting.next.advice());
+            let why = format!("{code} on {device}: {meaning}; next: {next}");
             self.note_trouble(&trouble(&device), Some(why));
         }
         let event = Event::Fault {
@@ -151,7 +153,9 @@ mod tests {
         rig.handle(fault(79));
         assert_eq!(
             rig.agent.unhealthy(),
-            Some("xid 79 on gpu0: the GPU has fallen off the bus")
+            Some(
+                "xid 79 on gpu0: the GPU has fallen off the bus; next: move the node's work away, then restart the machine"
+            )
         );
         rig.handle(Input::DeviceWell(DeviceId::gpu(1)));
         assert!(rig.agent.unhealthy().is_some(), "another device");

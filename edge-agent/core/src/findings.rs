@@ -98,10 +98,10 @@ impl Agent {
     }
 }
 
-/// What is not seen of the node says nothing against the rest of it, and neither do settings that wait for a restart: it counts as
-/// healthy where nodes are counted.
+/// What is not seen of the node says nothing against the rest of it, and neither do settings that wait for a restart or a hub that
+/// refuses it: it counts as healthy where nodes are counted.
 fn is_minor(part: &str) -> bool {
-    part == "limits" || part == "settings" || part.starts_with("sensor:")
+    matches!(part, "limits" | "settings" | "link" | "ceilings" | "units") || part.starts_with("sensor:")
 }
 
 /// A sentence of bounded length.

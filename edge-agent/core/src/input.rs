@@ -38,6 +38,8 @@ pub enum Input {
     Fault(crate::faults::Fault),
     /// A device answers and its driver wants nothing done.
     DeviceWell(wire::DeviceId),
+    /// Which workloads use which device, when it changed.
+    Users(crate::faults::users::Picture),
     /// Settings that count from now on.
     Retimed {
         /// As [`Settings::block_every`].
@@ -102,9 +104,16 @@ pub enum Input {
     Path {
         /// Who carries it, if somebody does.
         via: Option<AgentId>,
+        /// Each byte costs at the end of that way.
+        metered: bool,
     },
-    /// Who of the site is in touch, when it changed.
+    /// The other members of the site, when one of them comes, goes, or stands otherwise.
     Neighbours(Vec<NeighbourView>),
+    /// The hub did not answer, and its machine was asked whether anybody listens there.
+    HubAsked {
+        /// It says that nobody does.
+        refused: bool,
+    },
     /// A frame from the hub, on the session that is up.
     Frame(Frame),
     /// A neighbour passed something on that the hub has signed.
@@ -255,12 +264,15 @@ pub struct Floor {
     /// middle of a recovery must not forget what the recovery was about.
     pub untold: Option<(Epoch, Seq, Seq)>,
     /// No role document below this version is ever trusted; 0 before the first. Not part of this type's own encoding, which is
-    /// older: whoever stores a floor stores this and the next one behind it.
+    /// older: whoever stores a floor stores this and the next two behind it.
     #[serde(skip)]
     pub roles: u64,
     /// Since which role document generations count; 0 before the first rotation that made them count anew.
     #[serde(skip)]
     pub policy_since: u64,
+    /// Whether a person holds the node. Not part of this type's own encoding either.
+    #[serde(skip)]
+    pub held: bool,
 }
 
 /// What the shell found on the disk at start.
@@ -287,6 +299,8 @@ pub struct Recovered {
 pub struct Settings {
     /// Its name.
     pub agent: wire::AgentId,
+    /// Its site; empty for a node that never joined.
+    pub site: String,
     /// The trust domain that bundles must be signed for.
     pub trust_domain: String,
     /// Labels of the node, for rules that select by them and for the domains that it shares with others; at most
@@ -316,6 +330,6 @@ pub struct Settings {
     pub certificate_ends: Wall,
     /// How often the node key had to be used.
     pub rejoins: u32,
-    /// The wall clock is certainly wrong if it stands before this (build time, last journaled time).
+    /// The wall clock is certainly wrong if it stands before this (build time, a time that a hub told).
     pub wall_floor: Wall,
 }

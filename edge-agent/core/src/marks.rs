@@ -12,15 +12,17 @@ use wire::decision::Authority;
 use wire::entry::ChainHead;
 use wire::ids::{CommandId, Epoch, Seq};
 use wire::time::Mono;
-use wire::{BundleRef, SignedBundle, SignedRoles};
+use wire::{BundleRef, SignedBundle, SignedCheckpoint, SignedRoles};
 
 use crate::actions::Open;
 use crate::faults::ladder::Ladder;
 use crate::input::Floor;
 
 /// First byte of the encoding; a build that finds another one treats the marks as damaged.
-const LAYOUT: u8 = 7;
-/// The layout before it: the same without `ladder`, the last field.
+const LAYOUT: u8 = 8;
+/// The layout before it: the same without `checkpoint`, the last field.
+const BEFORE_CHECKPOINT: u8 = 7;
+/// The layout before that: without `ladder` too, which stands before it.
 const BEFORE_LADDER: u8 = 6;
 /// The layout before that: without `calms` too, which stands before it.
 const BEFORE_CALMS: u8 = 5;
@@ -91,6 +93,8 @@ pub(crate) struct Marks {
     pub(crate) calms: policy::Calms,
     /// What was done about faults, and how often.
     pub(crate) ladder: Ladder,
+    /// Where the hub's own journal ended when it last said so: given back at the next session.
+    pub(crate) checkpoint: Option<SignedCheckpoint>,
 }
 
 impl Marks {
@@ -124,6 +128,7 @@ impl Marks {
             roles_floor: (0, 0),
             calms: policy::Calms::default(),
             ladder: Ladder::default(),
+            checkpoint: None,
         }
     }
 
@@ -139,9 +144,10 @@ impl Marks {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut marks: Self = match bytes.split_first() {
             Some((&LAYOUT, rest)) => codec::decode(rest).ok(),
-            // An empty list is one zero; a ladder has two.
-            Some((&BEFORE_LADDER, rest)) => codec::decode(&[rest, &[0, 0]].concat()).ok(),
-            Some((&BEFORE_CALMS, rest)) => codec::decode(&[rest, &[0, 0, 0]].concat()).ok(),
+            // Nothing and an empty list are one zero each; a ladder has two.
+            Some((&BEFORE_CHECKPOINT, rest)) => codec::decode(&[rest, &[0]].concat()).ok(),
+            Some((&BEFORE_LADDER, rest)) => codec::decode(&[rest, &[0, 0, 0]].concat()).ok(),
+            Some((&BEFORE_CALMS, rest)) => codec::decode(&[rest, &[0, 0, 0, 0]].concat()).ok(),
             _ => None,
         }?;
         (marks.floor.roles, marks.floor.policy_since) = marks.roles_floor;
@@ -207,10 +213,13 @@ mod tests {
         marks.remember(CommandId([3; 16]));
         let mut bytes = marks.encode();
         assert_eq!(
-            (bytes[0], bytes.pop(), bytes.pop()),
-            (LAYOUT, Some(0), Some(0)),
+            (bytes[0], bytes.pop()),
+            (LAYOUT, Some(0)),
             "the new field is the last, and empty"
         );
+        bytes[0] = BEFORE_CHECKPOINT;
+        assert_eq!(Marks::decode(&bytes), Some(marks.clone()));
+        assert_eq!((bytes.pop(), bytes.pop()), (Some(0), Some(0)), "a ladder is empty too");
         bytes[0] = BEFORE_LADDER;
         assert_eq!(Marks::decode(&bytes), Some(marks.clone()));
         assert_eq!(bytes.pop(), Some(0), "the one before is empty too");

@@ -36,6 +36,12 @@ pub enum Planted {
     ForgetHold,
     /// Goes on with the authority that it had.
     KeepAuthority,
+    /// Takes what is under way for stored when its session moves to another path.
+    SkipOnMove,
+    /// Takes a neighbour's word for a proof that policy is fresh.
+    FreshByPeers,
+    /// Makes an entry of whatever a neighbour passes on in vain.
+    NoteStrangers,
 }
 
 impl Agent {

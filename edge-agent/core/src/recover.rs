@@ -3,7 +3,8 @@
 //! Decides the epoch. It never refuses to start: whatever was lost, the agent protects its node again at once.
 //!
 //! Invariants: an epoch that was ever used is never used for new entries unless the journal still holds all of it that the floor
-//! knows of; the floor never falls; a bundle below the floor gets no authority (its `never_expires` rules still protect).
+//! knows of; the floor never falls; a bundle below the floor gets no authority (its `never_expires` rules still protect); a node that
+//! a person holds stays held.
 //!
 //! Read next: `marks.rs` (what survives), `input.rs` (`Recovered`, `Floor`).
 
@@ -11,11 +12,14 @@ use wire::entry::Gap;
 use wire::ids::{Epoch, Seq};
 
 use crate::input::{Floor, Recovered};
-use crate::marks::Marks;
+use crate::marks::{Held, Marks};
 use crate::sync::Older;
 
 /// Recoveries in a row that were cut off: each costs one epoch.
 const MAX_GAPS: usize = 64;
+
+/// Who holds a node whose journal was lost while somebody held it.
+const UNKNOWN_HOLDER: &str = "somebody";
 
 /// How to go on.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,8 +47,16 @@ pub(crate) fn start(recovered: &Recovered, reuse_epoch: bool) -> Start {
     });
     let lost = known.is_none() && (recovered.floor.is_some() || !recovered.epochs.is_empty());
     let clean = known.as_ref().map_or(!damaged && !lost, |marks| marks.clean);
+    let lost_hold = known.is_none();
     let first_ever = known.is_none() && !damaged && !lost;
     let mut marks = known.unwrap_or_else(|| Marks::fresh(Epoch(1)));
+    if floor.held && (lost_hold || behind) {
+        // By whom was lost with the journal; that nobody else is to act was not.
+        marks.held.get_or_insert_with(|| Held {
+            who: UNKNOWN_HOLDER.to_owned(),
+            reason: "somebody held this node when its journal was lost".to_owned(),
+        });
+    }
     let mut gaps = Vec::new();
     let mut untold = None;
     if !first_ever && (damaged || behind || lost) && !reuse_epoch {
@@ -135,6 +147,7 @@ fn highest(one: Floor, other: Floor) -> Floor {
         untold: None,
         roles: one.roles.max(other.roles),
         policy_since: one.policy_since.max(other.policy_since),
+        held: other.held,
     }
 }
 
@@ -260,6 +273,34 @@ mod tests {
         check(old(floor(5, 2)), 6, Some((5, 2, "restored from a copy")));
         assert!(start(&old(floor(3, 51)), false).stale);
         check(old(floor(2, 99)), 3, None);
+    }
+
+    #[test]
+    fn a_node_that_a_person_holds_stays_held_whatever_is_lost() {
+        let held = |held: bool| floor(3, 51).map(|floor| Floor { held, ..floor });
+        let holder = |marks: Option<Vec<u8>>, held| {
+            let recovered = Recovered {
+                marks,
+                floor: held,
+                epochs: vec![(Epoch(3), Seq(1), Seq(50))],
+                ..Recovered::default()
+            };
+            start(&recovered, false).marks.held.map(|held| held.who)
+        };
+        let somebody = Some(UNKNOWN_HOLDER.to_owned());
+        assert_eq!(holder(None, held(true)), somebody, "the journal is gone");
+        assert_eq!(
+            holder(Some(vec![250, 1, 2]), held(true)),
+            somebody,
+            "a later build wrote it"
+        );
+        assert_eq!(holder(marks(3, 50), held(true)), somebody, "an older copy of it");
+        assert_eq!(
+            holder(marks(3, 51), held(true)),
+            None,
+            "it is whole, and says that the hold never became durable"
+        );
+        assert_eq!(holder(None, held(false)), None);
     }
 
     #[test]

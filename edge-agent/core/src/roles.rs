@@ -58,16 +58,11 @@ impl Agent {
         }
     }
 
-    /// Whether a role is over, by the best time that this node knows.
+    /// Whether a role is over. A clock that stands before the build, or before a time that a hub told, must not revive what has ended.
     pub(crate) fn ended(&self, role: RoleName, now: Now) -> Option<Wall> {
         let roles = self.roles.as_ref()?.newest();
         let until = roles.until(role)?;
-        (self.best_wall(now) >= until).then_some(until)
-    }
-
-    /// A clock that stands before the build, or before the last time that was journaled, must not revive what has ended.
-    fn best_wall(&self, now: Now) -> Wall {
-        now.wall.max(self.settings.wall_floor)
+        (self.clock.best(now) >= until).then_some(until)
     }
 
     /// The version since which generations count.
@@ -146,7 +141,7 @@ impl Agent {
                 ..step
             };
         }
-        let left = u64::try_from(until.0.saturating_sub(self.best_wall(now).0)).unwrap_or(0);
+        let left = u64::try_from(until.0.saturating_sub(self.clock.best(now).0)).unwrap_or(0);
         let ends = wire::Mono(now.mono.0.saturating_add(left.max(1)));
         AuthorityNow {
             until: Some(step.until.map_or(ends, |until| until.min(ends))),

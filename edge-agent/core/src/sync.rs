@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use wire::SignedCheckpoint;
 use wire::bundle::BundleRef;
 use wire::entry::{EntryBody, Event};
 use wire::frame::{
@@ -18,7 +19,7 @@ use wire::frame::{
     RoleDocuments, TelemetryBlock, VERSION, Welcome,
 };
 use wire::ids::{Epoch, HubEpoch, Seq};
-use wire::time::{Mono, Now};
+use wire::time::{Mono, Now, Wall};
 
 use crate::agent::Agent;
 use crate::backoff::LONGEST;
@@ -36,6 +37,8 @@ const LOAD_BYTES: usize = MAX_ENTRIES_BYTES / 2;
 const AFTER_DENIED: Duration = Duration::from_secs(10);
 /// Older epochs that one hello names.
 const MAX_OLDER: usize = 16;
+/// Incarnations that a hub may go through within one session.
+const MOST_INCARNATIONS: u64 = 64;
 /// Another process took the session over: time for a person to look, not for a fight.
 const AFTER_REPLACED: Duration = Duration::from_secs(10);
 
@@ -86,6 +89,7 @@ impl Agent {
 
     fn on_session_frame(&mut self, frame: Frame, now: Now) {
         self.marks.hub_heard = Some(now.mono);
+        self.hub_is_there();
         match frame {
             Frame::Ack(ack) => self.on_ack(ack, now),
             Frame::Command(command) => self.on_command(command, None, now),
@@ -95,6 +99,7 @@ impl Agent {
             Frame::Roles(roles) => self.hear_roles(&roles, now),
             Frame::FleetFacts(facts) => self.on_fleet_facts(facts, now),
             Frame::HubTime(time) => self.on_hub_time(time, now),
+            Frame::Checkpoint(checkpoint) => self.keep_checkpoint(checkpoint),
             Frame::AskBundle(ask) => {
                 let active = self.bundle.as_ref();
                 if let Some((signed, _)) = active.filter(|(_, held)| *held == ask.bundle) {
@@ -110,6 +115,8 @@ impl Agent {
             | Frame::Findings(_)
             | Frame::NodePath(_)
             | Frame::PeerState(_)
+            | Frame::PeerPath(_)
+            | Frame::PeerKey(_)
             | Frame::AskTime(_)
             | Frame::Goodbye(_)
             | Frame::Entries(_)
@@ -163,9 +170,10 @@ impl Agent {
             self.new_epoch_because = Some("restored from a copy".to_owned());
             return self.disconnect("this journal is an older copy; a new epoch begins");
         }
+        self.hub_is_there();
         self.marks.floor.hub_epoch = welcome.hub_epoch;
         self.marks.session = welcome.session;
-        self.clock.compare(asked, welcome.now.wall, now);
+        self.hear_time(asked, welcome.now.wall, now);
         let away_ms = self.marks.hub_heard.replace(now.mono);
         self.push_if_room(
             Event::Connected {
@@ -185,6 +193,23 @@ impl Agent {
         }));
         self.telemetry.want_key();
         self.send_status(now);
+        if let Some(checkpoint) = self.marks.checkpoint.clone() {
+            self.send(Frame::Checkpoint(checkpoint));
+        }
+    }
+
+    /// Keeps the newest checkpoint of the hub's journal, durable with the next batch. Only a hub can tell what it is worth; one
+    /// that is older than the one that is kept may come from an older copy of the hub, and is what the kept one is there to show.
+    fn keep_checkpoint(&mut self, given: SignedCheckpoint) {
+        let Ok(checkpoint) = given.peek() else { return };
+        // Later than all that is followed: it could never be replaced.
+        if checkpoint.head.epoch.0 > self.marks.floor.hub_epoch.0.saturating_add(MOST_INCARNATIONS) {
+            return;
+        }
+        let kept = self.marks.checkpoint.as_ref();
+        if kept.is_none_or(|kept| given.is_newer_than(kept)) {
+            self.marks.checkpoint = Some(given);
+        }
     }
 
     /// Whether the hub holds what this journal never made: then an older copy of it is running.
@@ -267,6 +292,15 @@ impl Agent {
         }
     }
 
+    /// The planted bug [`crate::Planted::SkipOnMove`].
+    pub(crate) fn skip_flying(&mut self) {
+        let through = self.record.durable().seq;
+        if let Some(session) = self.link.session() {
+            session.entries.next = through.next();
+            self.note_acked(through);
+        }
+    }
+
     fn note_acked(&mut self, through: Seq) {
         if through > self.marks.acked {
             self.marks.acked = through;
@@ -306,6 +340,9 @@ impl Agent {
         let retry_after = Duration::from_millis(goodbye.retry_after_ms);
         match goodbye.reason {
             GoodbyeReason::Stopping | GoodbyeReason::Busy | GoodbyeReason::Protocol => {
+                if goodbye.reason == GoodbyeReason::Stopping {
+                    self.hub_stops();
+                }
                 if !retry_after.is_zero() {
                     self.link.backoff.ask(retry_after);
                 }
@@ -344,7 +381,9 @@ impl Agent {
         }
         if self.link.is_welcomed() {
             self.pump_entries(now);
-            self.pump_blocks(now);
+            if !self.is_metered() {
+                self.pump_blocks(now);
+            }
         }
     }
 
@@ -370,7 +409,14 @@ impl Agent {
     fn on_hub_time(&mut self, time: HubTime, now: Now) {
         let asked = self.link.session().map(|session| &mut session.time_asked);
         if asked.is_some_and(|asked| asked.take_if(|asked| *asked == time.asked).is_some()) {
-            self.clock.compare(time.asked, time.now.wall, now);
+            self.hear_time(time.asked, time.now.wall, now);
+        }
+    }
+
+    fn hear_time(&mut self, asked: Mono, hub: Wall, now: Now) {
+        if self.clock.compare(asked, hub, now) {
+            // A role that was over by the former time may not be.
+            self.look_at_authority(now);
         }
     }
 

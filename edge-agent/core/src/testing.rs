@@ -80,6 +80,7 @@ pub(crate) struct Rig {
 pub(crate) fn settings() -> Settings {
     Settings {
         agent: AgentId::new("edge-01").expect("a name"),
+        site: "ours".to_owned(),
         trust_domain: "test".to_owned(),
         labels: vec![("rack".to_owned(), "r7".to_owned())],
         policy_keys: KeyRing::single(key().verifying_key().to_bytes()),

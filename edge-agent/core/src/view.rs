@@ -13,6 +13,8 @@ use wire::time::{ClockError, Now};
 use wire::{Action, SignedBundle, SignedRoles};
 
 use crate::agent::Agent;
+use crate::faults::ladder;
+use crate::faults::users::Picture;
 use crate::link::Stage;
 
 /// How the node stands with its hub.
@@ -156,6 +158,16 @@ impl Agent {
     /// The devices that the shell told of last.
     pub fn devices(&self) -> &[DeviceInfo] {
         &self.devices
+    }
+
+    /// Which workloads use which device, as far as it is known.
+    pub fn users(&self) -> &Picture {
+        self.remedies.users.present()
+    }
+
+    /// How the ladder against faults stands.
+    pub fn ladder(&self, now: Now) -> Vec<ladder::Standing> {
+        self.marks.ladder.standing(now.mono)
     }
 
     /// Actions that are not finished, oldest first.

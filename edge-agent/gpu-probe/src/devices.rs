@@ -14,7 +14,7 @@ use nvml_wrapper::enum_wrappers::device::Clock;
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::{Device, Nvml};
 use wire::Quantity;
-use wire::probe::{GpuDetails, GpuInfo, GpuReport, GpuState, GpuValues, Write};
+use wire::probe::{GpuClients, GpuDetails, GpuInfo, GpuReport, GpuState, GpuValues, MAX_CLIENTS, Write};
 
 use crate::measure::{self, Values};
 use crate::write::{self, Written};
@@ -37,11 +37,14 @@ type Opened = Result<(GpuInfo, GpuDetails), GpuState>;
 
 enum Order {
     Measure,
+    Clients,
     Write(Write),
 }
 
 enum Done {
     Measured(Result<Values, GpuState>),
+    /// `None`: the driver does not say.
+    Clients(Option<Vec<u32>>),
     Written(Result<Written, String>),
 }
 
@@ -104,7 +107,9 @@ impl Devices {
                     Ok(Begun::Late(values)) => values,
                     Ok(Begun::Now(number)) => match gpu.end(number, deadline) {
                         Ok(Done::Measured(values)) => values,
-                        Ok(Done::Written(_)) => Err(unreadable("the thread answered another request")),
+                        Ok(Done::Written(_) | Done::Clients(_)) => {
+                            Err(unreadable("the thread answered another request"))
+                        }
                         Err(state) => Err(state),
                     },
                     Err(state) => Err(state),
@@ -148,8 +153,25 @@ impl Devices {
         };
         match done {
             Done::Written(result) => result,
-            Done::Measured(_) => Err("the thread answered another request".to_owned()),
+            Done::Measured(_) | Done::Clients(_) => Err("the thread answered another request".to_owned()),
         }
+    }
+
+    /// Says who uses each GPU. One that does not answer within `patience`, or does not know, is left out.
+    pub fn clients(&self, patience: Duration) -> Vec<GpuClients> {
+        let deadline = Instant::now() + patience;
+        let asked: Vec<_> = self.0.iter().map(|gpu| (gpu, gpu.begin(Order::Clients))).collect();
+        let answered = asked.into_iter().filter_map(|(gpu, begun)| match begun {
+            Ok(Begun::Now(number)) => match gpu.end(number, deadline) {
+                Ok(Done::Clients(pids)) => Some(GpuClients {
+                    uuid: gpu.info.uuid.clone(),
+                    pids: pids?,
+                }),
+                Ok(Done::Measured(_) | Done::Written(_)) | Err(_) => None,
+            },
+            Ok(Begun::Late(_)) | Err(_) => None,
+        });
+        answered.collect()
     }
 }
 
@@ -269,6 +291,7 @@ fn work(mut device: Device<'_>, orders: &Receiver<(u64, Order)>, answers: &SyncS
     while let Ok((number, order)) = orders.recv() {
         let done = match order {
             Order::Measure => Done::Measured(measure::measure(&device, &mut supported)),
+            Order::Clients => Done::Clients(clients(&device)),
             Order::Write(write) => Done::Written(write::write(&mut device, write)),
         };
         // Holds one answer; whoever did not wait for the last one takes it before the next order.
@@ -301,6 +324,20 @@ fn details(device: &Device<'_>) -> GpuDetails {
         vbios: device.vbios_version().ok(),
         max_clock_mhz: device.max_clock_info(Clock::SM).ok(),
     }
+}
+
+/// Processes that compute or draw on a device; `None` where the driver tells of neither.
+fn clients(device: &Device<'_>) -> Option<Vec<u32>> {
+    let (compute, graphics) = (device.running_compute_processes(), device.running_graphics_processes());
+    if compute.is_err() && graphics.is_err() {
+        return None;
+    }
+    let all = compute.into_iter().chain(graphics).flatten();
+    let mut pids: Vec<u32> = all.map(|process| process.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids.truncate(MAX_CLIENTS);
+    Some(pids)
 }
 
 fn hung(since: Instant) -> GpuState {

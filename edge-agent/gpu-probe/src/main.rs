@@ -121,6 +121,9 @@ impl Probe {
                 driver.cap(*gpu, probe::Write::PowerCap { milliwatts })?
             }
             Ask::ResetPowerCap { gpu } => driver.cap(*gpu, probe::Write::ResetPowerCap)?,
+            Ask::Clients { patience_ms } => {
+                Reply::Clients(driver.devices.clients(Duration::from_millis((*patience_ms).into())))
+            }
             Ask::Write { uuid, write } => {
                 let written = driver.devices.write(uuid, *write, PATIENCE)?;
                 Reply::Written {

@@ -165,7 +165,7 @@ fn two_gpus_are_named_and_read_through_the_c_abi() {
     let mut probe = Running::start(two());
     match probe.ask(Ask::Hello) {
         Reply::Hello {
-            version: 2,
+            version: probe::VERSION,
             simulated: false,
             driver,
             gpus,
@@ -181,6 +181,16 @@ fn two_gpus_are_named_and_read_through_the_c_abi() {
         Reply::Described(details) => {
             assert_eq!(details[1].pci, "0000:65:00");
             assert_eq!(details[0].max_clock_mhz, Some(2_520));
+        }
+        other => panic!("{other:?}"),
+    }
+    match probe.ask(Ask::Clients { patience_ms: 2_000 }) {
+        Reply::Clients(clients) => {
+            let pids: Vec<_> = clients
+                .iter()
+                .map(|gpu| (gpu.uuid.as_str(), gpu.pids.as_slice()))
+                .collect();
+            assert_eq!(pids, [("GPU-a", &[][..]), ("GPU-b", &[17, 18][..])]);
         }
         other => panic!("{other:?}"),
     }

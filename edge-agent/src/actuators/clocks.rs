@@ -4,8 +4,8 @@
 //! it proves nothing after a crash.
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
-use wire::ActionKind;
 use wire::probe::{Ask, Reply, Write};
+use wire::{Action, ActionKind};
 
 use super::Actuator;
 use crate::probe::Probe;
@@ -63,8 +63,8 @@ impl Clocks {
 }
 
 impl Actuator for Clocks {
-    fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(kind, ActionKind::LockClocks { .. } | ActionKind::UnlockClocks)
+    fn handles(&self, action: &Action) -> bool {
+        matches!(action.kind, ActionKind::LockClocks { .. } | ActionKind::UnlockClocks)
     }
 
     fn apply(&self, run: &Run) -> ActionResult {

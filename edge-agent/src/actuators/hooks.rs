@@ -15,7 +15,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
-use wire::ActionKind;
+use wire::{Action, ActionKind};
 
 use super::Actuator;
 use crate::clock;
@@ -88,13 +88,11 @@ impl Hooks {
 
     fn set_mark(&self, run: &Run, how: &str) -> io::Result<()> {
         let file = self.mark_file(run);
-        let fresh = file.with_extension("new");
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
         }
-        fs::write(&fresh, format!("{} {} {how}\n", run.decision, clock::boot_id()))?;
-        File::open(&fresh)?.sync_all()?;
-        fs::rename(&fresh, &file)
+        let mark = format!("{} {} {how}\n", run.decision, clock::boot_id());
+        wire_files::replace(&file, mark.as_bytes())
     }
 
     fn is_cordoned(&self) -> bool {
@@ -193,9 +191,9 @@ impl Hooks {
 }
 
 impl Actuator for Hooks {
-    fn handles(&self, kind: &ActionKind) -> bool {
+    fn handles(&self, action: &Action) -> bool {
         matches!(
-            kind,
+            action.kind,
             ActionKind::Cordon | ActionKind::Uncordon | ActionKind::Drain | ActionKind::ResetGpu | ActionKind::Reboot
         )
     }

@@ -1,7 +1,7 @@
 //! Tells people: the message goes to the log; the entry that carries it to the hub is the core's.
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
-use wire::ActionKind;
+use wire::{Action, ActionKind};
 
 use super::Actuator;
 
@@ -9,8 +9,8 @@ use super::Actuator;
 pub struct Notify;
 
 impl Actuator for Notify {
-    fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(kind, ActionKind::Notify { .. })
+    fn handles(&self, action: &Action) -> bool {
+        matches!(action.kind, ActionKind::Notify { .. })
     }
 
     fn apply(&self, run: &Run) -> ActionResult {

@@ -6,7 +6,7 @@ use edge_agent_core::{ActionResult, ProbeResult, Run};
 use firmware_profiles::Catalogue;
 use wire::probe::{Ask, Reply};
 use wire::reading::human;
-use wire::{ActionKind, Unit};
+use wire::{Action, ActionKind, Unit};
 
 use super::Actuator;
 use crate::probe::{Probe, ProbeError};
@@ -108,8 +108,8 @@ impl<C: Caller> PowerCap<C> {
 }
 
 impl<C: Caller> Actuator for PowerCap<C> {
-    fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(kind, ActionKind::PowerCap { .. } | ActionKind::ReleasePowerCap)
+    fn handles(&self, action: &Action) -> bool {
+        matches!(action.kind, ActionKind::PowerCap { .. } | ActionKind::ReleasePowerCap)
     }
 
     fn apply(&self, run: &Run) -> ActionResult {
@@ -186,9 +186,11 @@ mod tests {
                     *cap = self.default_mw;
                     Reply::PowerCap { before, after: *cap }
                 }
-                other @ (Ask::Describe | Ask::Measure { .. } | Ask::Write { .. }) => Reply::Failed {
-                    reason: format!("{other:?} is not about a power limit"),
-                },
+                other @ (Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } | Ask::Clients { .. }) => {
+                    Reply::Failed {
+                        reason: format!("{other:?} is not about a power limit"),
+                    }
+                }
             })
         }
     }

@@ -3,7 +3,7 @@
 //! The supervisor remembers the decision before it sends the first signal, so a crash in between never leads to a second restart.
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
-use wire::ActionKind;
+use wire::{Action, ActionKind};
 
 use super::Actuator;
 use crate::supervisor::Orders;
@@ -21,8 +21,8 @@ impl Restart {
 }
 
 impl Actuator for Restart {
-    fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(kind, ActionKind::Restart)
+    fn handles(&self, action: &Action) -> bool {
+        matches!(action.kind, ActionKind::Restart)
     }
 
     fn apply(&self, run: &Run) -> ActionResult {

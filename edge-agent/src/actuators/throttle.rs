@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 
 use edge_agent_core::{ActionResult, ProbeResult, Run};
 use rustix::process::{Pid, getpriority_pgrp, setpriority_pgrp};
-use wire::{ActionKind, AgentId};
+use wire::{Action, ActionKind, AgentId};
 
 use super::Actuator;
 
@@ -265,8 +265,8 @@ impl Throttle {
 }
 
 impl Actuator for Throttle {
-    fn handles(&self, kind: &ActionKind) -> bool {
-        matches!(kind, ActionKind::Throttle { .. } | ActionKind::Unthrottle)
+    fn handles(&self, action: &Action) -> bool {
+        matches!(action.kind, ActionKind::Throttle { .. } | ActionKind::Unthrottle)
     }
 
     fn apply(&self, run: &Run) -> ActionResult {

@@ -33,10 +33,7 @@ impl Owner {
 
     /// The present epoch was begun under the present name.
     pub fn note(self) -> io::Result<()> {
-        let temporary = self.path.with_extension("new");
-        fs::write(&temporary, format!("{}\n", self.name))?;
-        fs::File::open(&temporary)?.sync_all()?;
-        fs::rename(&temporary, &self.path)
+        wire_files::replace(&self.path, format!("{}\n", self.name).as_bytes())
     }
 }
 

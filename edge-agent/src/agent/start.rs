@@ -1,6 +1,7 @@
 //! Builds everything that the turn loop needs, in the order in which it depends on each other, and takes it down again.
 //!
-//! The journal comes first: without its lock nothing may be touched. The sampler comes last: its first round finds everything in place.
+//! The sampler comes first: reading a machine touches nothing of it, and its first round is there while a slow disk still opens the journal.
+//! Nothing else is touched before the journal is open: without its lock another agent may be at work here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
@@ -17,6 +18,7 @@ use super::{ASKS, COMPLETIONS, Ears, INPUTS, RunError, Shell, Signals};
 use crate::actuators::Actuators;
 use crate::actuators::throttle::Shares;
 use crate::carried::{self, Pinned};
+use crate::ceilings::Ceilings;
 use crate::clock;
 use crate::config::Config;
 use crate::faults::Faults;
@@ -27,10 +29,12 @@ use crate::link::{Link, LinkSettings};
 use crate::local_api::{self, LocalApi, Snapshot};
 use crate::peers::Peers;
 use crate::probe::Probe;
-use crate::sampler::Sampler;
+use crate::sampler::{LateProbe, Sampler};
+use crate::sensors::process::WatchList;
 use crate::service::Service;
 use crate::supervisor::Supervisor;
 use crate::telemetry::otlp;
+use crate::units::Units;
 use crate::watch::Watch;
 
 /// What is not part of a turn, and is taken down at the end.
@@ -38,6 +42,7 @@ pub struct House {
     sampler: Sampler,
     kernel_log: KernelLog,
     supervisor: Supervisor,
+    units: Units,
     api: LocalApi,
 }
 
@@ -52,13 +57,21 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let (ask_sender, asks) = mpsc::channel(ASKS);
     // A node gets one name at a time.
     let (renamed_sender, renamed) = mpsc::channel(1);
+    let (late_probe, watched) = (LateProbe::default(), WatchList::default());
+    let sampler = Sampler::start(
+        config.sample_every,
+        late_probe.clone(),
+        watched.clone(),
+        input_sender.clone(),
+        &watch,
+    )
+    .map_err(system("start the sampler"))?;
     let Opened {
         journal,
         mut recovered,
         clock,
-        saved_clock,
     } = Journal::open(&config.state_dir, config.journal_limit, done_sender)?;
-    let wall_floor = clock::wall_floor(saved_clock.as_ref());
+    let wall_floor = clock.floor();
     let identity = Identity::load(&config.state_dir)?;
     let seed = random();
     let settings = Settings {
@@ -67,6 +80,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     };
     let (agent, site) = (settings.agent.clone(), site_of(identity.as_ref()).to_owned());
     let labels = settings.labels.iter().cloned().collect();
+    let trust_domain = settings.trust_domain.clone();
     let (former, owner) = Owner::read(&config.state_dir, &agent);
     if let Some(former) = former.filter(|_| recovered.damage.is_none()) {
         recovered.damage = Some(format!("renamed from {former}"));
@@ -84,11 +98,13 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let supervisor = Supervisor::start(
         &config.state_dir.join("workloads"),
         workloads,
-        shares.clone(),
+        (shares.clone(), watched.clone()),
         input_sender.clone(),
         &watch,
     )
     .map_err(system("start the supervisor"))?;
+    let units = Units::start(config.units(), watched.clone(), input_sender.clone(), &watch)
+        .map_err(system("start the thread that watches units"))?;
     let faults = Faults::new(input_sender.clone());
     let kernel_log = KernelLog::start(
         config.kernel_log.clone(),
@@ -100,14 +116,26 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
     let probe = config
         .probe()
         .map_err(system("prepare the GPU probe"))?
-        .map(|settings| Probe::start(settings, others.clone(), input_sender.clone(), (faults.clone(), &watch)))
+        .map(|settings| {
+            Probe::start(
+                settings,
+                others.clone(),
+                input_sender.clone(),
+                (faults.clone(), watched, &watch),
+            )
+        })
         .transpose()
         .map_err(system("start the GPU probe's thread"))?;
+    if let Some(probe) = probe.clone() {
+        // Set once, here.
+        let _ = late_probe.set(probe);
+    }
     let actuators = Actuators::new(
-        (probe.clone(), profiles.clone()),
+        (probe, profiles.clone()),
         (config.hooks.clone(), &config.state_dir),
         supervisor.orders(),
         shares,
+        config.units(),
         input_sender.clone(),
     );
     let link = identity.map(|identity| {
@@ -118,7 +146,10 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         };
         let clock = CertificateClock::new(wall_floor.max(identity.certificate_issued()));
         let mesh = config.mesh.clone();
-        let peers = mesh.map(|mesh| Peers::start(mesh, &identity, clock.clone(), timing, input_sender.clone(), &watch));
+        let peers = mesh.map(|mesh| {
+            let place = (clock.clone(), config.state_dir.as_path());
+            Peers::start(mesh, &identity, place, timing, input_sender.clone(), &watch)
+        });
         let settings = LinkSettings {
             state_dir: config.state_dir.clone(),
             hub: config.hub.clone(),
@@ -127,7 +158,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
             peers: peers.transpose()?,
             renamed: renamed_sender.clone(),
         };
-        Ok(Link::start(identity, clock, settings, input_sender.clone(), &watch))
+        Ok(Link::start(identity, clock, settings, input_sender, &watch))
     });
     let link = link
         .transpose()
@@ -146,13 +177,21 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         clock_error: core.clock_error(now),
         unhealthy: core.unhealthy().map(str::to_owned),
         findings: core.findings(),
-        via: core.via().cloned(),
+        path: core.path(),
         isolation: core.isolation(),
-        neighbours: core.neighbours().to_vec(),
+        neighbours: core.neighbours().into(),
         waits_for_turn: core.waits_for_turn(),
         glass: core.glass(now),
+        users: core.users().clone(),
+        ladder: core.ladder(now),
+        disagreements: core.disagreements(),
         latest: Arc::default(),
     };
+    let otlp = otlp::Settings::read(|name| std::env::var(name).ok())?.map(|settings| local_api::Export {
+        settings,
+        trust_domain,
+        state_dir: config.state_dir.clone(),
+    });
     let served = local_api::Settings {
         socket: config.socket(),
         page: config.page,
@@ -163,13 +202,11 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         telemetry: local_api::Telemetry {
             metrics: config.metrics,
             compat: config.metrics_compat.clone(),
-            otlp: otlp::Settings::read(|name| std::env::var(name).ok())?,
+            otlp,
             faults,
         },
     };
     let (api, feed) = LocalApi::start(&served, first, journal.reader(), ask_sender).await?;
-    let sampler = Sampler::start(config.sample_every, probe, supervisor.watched(), input_sender, &watch)
-        .map_err(system("start the sampler"))?;
     say_ready(config, &api);
 
     let mut shell = Shell {
@@ -186,12 +223,15 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         appending: VecDeque::new(),
         replies: BTreeMap::new(),
         requests: 0,
+        neighbours: (None, Arc::from([])),
         latest: Arc::default(),
         bundle: None,
         connected: false,
         since: None,
         stopped: false,
         damage: None,
+        ceilings: Ceilings::new(config.ceilings),
+        beyond: None,
         owner,
         service: Service::from_env(),
     };
@@ -213,6 +253,7 @@ pub async fn start(config: &Config) -> Result<(Shell, Ears, House), RunError> {
         sampler,
         kernel_log,
         supervisor,
+        units,
         api,
     };
     Ok((shell, ears, house))
@@ -223,6 +264,7 @@ impl House {
     pub async fn end(self, shell: Shell) {
         self.sampler.stop();
         self.kernel_log.stop();
+        self.units.stop();
         self.api.stop();
         if let Some(link) = shell.link {
             link.stop().await;
@@ -255,6 +297,7 @@ fn settings(config: &Config, identity: Option<&Identity>, wall_floor: Wall, seed
             || config.name.clone().unwrap_or_else(machine_name),
             |identity| identity.agent().clone(),
         ),
+        site: site_of(identity).to_owned(),
         trust_domain: identity.map_or(own_domain, Identity::trust_domain).to_owned(),
         labels: labels.into_iter().collect(),
         policy_keys: identity.map_or_else(|| config.key_ring(), |identity| identity.policy_keys().clone()),
@@ -305,6 +348,7 @@ fn devices(config: &Config) -> Vec<DeviceInfo> {
         let model = program.rsplit('/').next().unwrap_or_default().to_owned();
         found.push(plain(workload.device, model));
     }
+    found.extend(config.units().into_iter().map(|unit| plain(unit.device, unit.unit)));
     found
 }
 
@@ -319,4 +363,76 @@ fn say_ready(config: &Config, api: &LocalApi) {
     }
     // Nobody may be listening, which is no reason not to run.
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// A state folder as the first build of version 0.1.0 left it, whose marks, floor, clock and identity had other layouts: `edge-7` of
+    /// a hub in `lab`, under generation 1, held by its administrator.
+    const OLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/agent/older");
+    const LIMIT: u64 = 64 << 20;
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).expect("room");
+        for entry in fs::read_dir(from).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let target = to.join(entry.file_name());
+            match entry.file_type().expect("a type").is_dir() {
+                true => copy(&entry.path(), &target),
+                false => drop(fs::copy(entry.path(), target).expect("room")),
+            }
+        }
+    }
+
+    /// What an agent that starts on this folder says of itself, and the name that it has.
+    fn starts(folder: &Path) -> (wire::frame::Status, Option<String>, AgentId) {
+        let (done, _completions) = mpsc::channel(COMPLETIONS);
+        let opened = Journal::open(folder, LIMIT, done).expect("it opens");
+        let damage = opened.recovered.damage.clone();
+        let identity = Identity::load(folder).expect("it is whole");
+        let settings = settings(&Config::default(), identity.as_ref(), opened.clock.floor(), 1);
+        let name = settings.agent.clone();
+        let now = opened.clock.now();
+        let status = Agent::new(settings, opened.recovered, now).status(now);
+        opened.journal.close();
+        (status, damage, name)
+    }
+
+    #[test]
+    fn a_state_folder_of_a_former_build_is_carried_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(Path::new(OLDER), folder.path());
+        let (status, damage, name) = starts(folder.path());
+        assert_eq!((damage, name.as_str()), (None, "edge-7"));
+        assert_eq!((status.head.epoch.0, status.bundle.generation.0), (1, 1));
+        assert_eq!(
+            status.held_by.as_deref(),
+            Some("administrator"),
+            "whoever held it still does"
+        );
+        assert!(status.head.seq.0 > 1, "and its entries are there");
+    }
+
+    #[test]
+    fn what_is_lost_of_it_never_makes_another_machine_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        copy(Path::new(OLDER), folder.path());
+        fs::write(folder.path().join("identity/identity.bin"), "").expect("written");
+        let error = Identity::load(folder.path()).map(|identity| identity.is_some());
+        let found = error.map_err(|error| error.to_string());
+        assert!(found != Ok(false), "{found:?}");
+        fs::write(folder.path().join("identity/identity.previous"), "").expect("written");
+        assert!(Identity::load(folder.path()).is_err(), "nothing whole is left");
+        // A journal that is gone costs its epoch, and nothing that the floor knows.
+        copy(Path::new(OLDER), folder.path());
+        fs::remove_file(folder.path().join("journal.redb")).expect("there");
+        let (status, damage, name) = starts(folder.path());
+        assert_eq!((damage.as_deref(), name.as_str()), (Some("emptied"), "edge-7"));
+        assert_eq!(status.head.epoch.0, 2);
+    }
 }

@@ -35,7 +35,7 @@ pub fn changes(now: &Config, next: &Config) -> Changes {
         }};
     }
     let all = differing!(
-        state_dir socket page hub journal_limit sample_every block_every append_deadline silence labels gpu_probe faults hooks profiles kernel_log metrics
+        state_dir socket page hub journal_limit sample_every block_every append_deadline silence labels gpu_probe ceilings faults hooks profiles kernel_log metrics
         metrics_compat mesh workload name trust_domain policy_keys root_pin bundle
     );
     let differing = all.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key);

@@ -76,6 +76,15 @@ impl Layers {
         }
     }
 
+    /// The state folder that was said elsewhere, which comes before all files.
+    pub fn set_state(&mut self, folder: PathBuf) {
+        let key = "state_dir".to_owned();
+        let value = Value::String(folder.display().to_string());
+        self.set.insert(key.clone(), value);
+        self.origins.insert(key, "--state or SENTINEL_STATE".into());
+        self.config.state_dir = folder;
+    }
+
     /// One line for each setting: `key = value`, and where it comes from if that is wanted.
     pub fn show(&self, origin: bool) -> String {
         let mut rows: BTreeMap<String, (String, String)> = super::defaults()
@@ -221,6 +230,14 @@ mod tests {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!layers.show(false).contains('#'));
+        let mut layers = layers;
+        layers.set_state("/elsewhere".into());
+        assert!(
+            layers
+                .show(true)
+                .contains("state_dir = \"/elsewhere\"  # --state or SENTINEL_STATE\n")
+        );
+        assert_eq!(layers.config.state_dir, Path::new("/elsewhere"));
     }
 
     #[test]

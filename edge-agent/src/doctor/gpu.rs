@@ -12,6 +12,7 @@ use super::{Found, Verdict};
 use crate::config::Config;
 use crate::faults::Faults;
 use crate::probe::{self, Probe};
+use crate::sensors::process::WatchList;
 use crate::socket;
 use crate::watch::Watch;
 
@@ -99,7 +100,8 @@ fn greet(config: &Config) -> Result<(String, usize), String> {
     let (inputs, _heard) = mpsc::channel(64);
     let faults = Faults::new(inputs.clone());
     let (watch, _died) = Watch::new();
-    let probe = Probe::start(settings, Vec::new(), inputs, (faults, &watch)).map_err(|error| error.to_string())?;
+    let probe = Probe::start(settings, Vec::new(), inputs, (faults, WatchList::default(), &watch))
+        .map_err(|error| error.to_string())?;
     match probe.call(Ask::Hello) {
         Ok(Reply::Hello { driver, gpus, .. }) => Ok((driver, gpus.len())),
         Ok(_) => Err("the probe does not answer a greeting with one".to_owned()),

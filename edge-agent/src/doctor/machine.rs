@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::Access;
 use rustix::process::{Resource, getrlimit};
 use wire::reading::{Unit, human};
+use wire::time::BUILD_FLOOR;
 
 use super::{Found, Verdict};
 use crate::clock;
@@ -96,7 +97,7 @@ pub fn clock(identity: Option<&Option<Identity>>) -> Found {
     const PART: &str = "clock";
     let now = clock::wall();
     let issued = identity.and_then(Option::as_ref).map(Identity::certificate_issued);
-    let floor = issued.map_or(clock::BUILD_FLOOR, |issued| issued.max(clock::BUILD_FLOOR));
+    let floor = issued.map_or(BUILD_FLOOR, |issued| issued.max(BUILD_FLOOR));
     let next = "set it, and keep it right with a time service (systemd-timesyncd, chrony)";
     if now < floor {
         let evidence =

@@ -189,9 +189,7 @@ impl Log {
     /// Keeps the place. Losing it in a crash makes the last second's faults be told twice, and none be missed.
     fn keep(&self, place: &Path, boot: &str) {
         let Some(told) = self.told else { return };
-        let fresh = place.with_extension("new");
-        let kept = fs::write(&fresh, format!("{boot} {told}\n")).and_then(|()| fs::rename(&fresh, place));
-        if let Err(error) = kept {
+        if let Err(error) = wire_files::replace(place, format!("{boot} {told}\n").as_bytes()) {
             tracing::debug!(place = %place.display(), %error, "place in the kernel log not kept");
         }
     }

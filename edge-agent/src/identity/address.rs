@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wire_transport::Knocker;
 
-use super::file::{io_error, replace};
+use super::file::io_error;
 use super::{IdentityError, folder_in};
 
 /// How long a name may take to resolve before the cached address is used.
@@ -68,5 +68,5 @@ pub fn cached_address(state_dir: &Path) -> Option<SocketAddr> {
 /// Keeps where the hub was reached. Blocks on the disk.
 pub fn cache_address(state_dir: &Path, address: SocketAddr) -> Result<(), IdentityError> {
     let path = folder_in(state_dir).join(ADDRESS);
-    replace(&path, address.to_string().as_bytes()).map_err(io_error("write", &path))
+    wire_files::replace(&path, address.to_string().as_bytes()).map_err(io_error("write", &path))
 }

@@ -3,10 +3,8 @@
 //! Keys are stored before they are shown, so a join whose answer was lost is repeated with the same keys and the same token.
 //! Never trusts the hub's name or address: only the CA whose hash stands in the join line.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -243,6 +241,9 @@ fn advice(cause: &ConnectError) -> &'static str {
         ConnectError::NotOurHub { .. } => {
             "nothing was told to it; check the whole join line and who answers at that address"
         }
+        ConnectError::Clock { .. } => {
+            "set the clock that is wrong, this machine's or the hub's, and run the same line again"
+        }
         ConnectError::Version { .. } => "use the agent that came with the hub",
         ConnectError::Expired { .. }
         | ConnectError::Refused { .. }
@@ -268,8 +269,10 @@ fn prepare_to_join(folder: &Path) -> Result<Stored, JoinError> {
     if let Some(stored) = before.filter(|stored| stored.asking_key.is_some()) {
         return Ok(stored);
     }
-    fs::create_dir_all(folder).map_err(io_error("create", folder))?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(io_error("protect", folder))?;
+    if let Some(state_dir) = folder.parent() {
+        wire_files::private_folder(state_dir).map_err(io_error("create", state_dir))?;
+    }
+    wire_files::private_folder(folder).map_err(io_error("create", folder))?;
     let mut node_key = [0; 32];
     getrandom::fill(&mut node_key).map_err(|cause| IdentityError::Unusable {
         path: folder.to_owned(),

@@ -8,12 +8,11 @@ use std::io;
 use std::path::Path;
 
 use wire::ids::AgentId;
-use wire::time::Wall;
+use wire::time::BUILD_FLOOR;
 use wire_transport::CertificateClock;
 
 use super::file::io_error;
 use super::{Identity, IdentityError, folder_in};
-use crate::clock::BUILD_FLOOR;
 use crate::journal::{JournalError, lock};
 use crate::link::{LinkError, say_goodbye};
 
@@ -66,7 +65,7 @@ pub async fn leave(state_dir: &Path, told: Told, purge: bool) -> Result<AgentId,
     let agent = identity.agent().clone();
     if told == Told::Hub {
         let hub = identity.hub().to_owned();
-        let clock = CertificateClock::new(BUILD_FLOOR.max(Wall(0)));
+        let clock = CertificateClock::new(BUILD_FLOOR);
         let told = say_goodbye(identity, clock, state_dir).await;
         let agent = agent.clone();
         told.map_err(|cause| LeaveError::Hub { hub, cause, agent })?;

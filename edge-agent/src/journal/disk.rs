@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -63,11 +63,10 @@ impl FileDisk {
             path: folder.to_owned(),
             cause,
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed)?;
+        // Before anything is made in it: keys lie there, and what a person may see of the node.
+        if let Some(mode) = wire_files::private_folder(folder).map_err(failed)? {
+            tracing::warn!(folder = %folder.display(), mode = format!("{mode:o}"), "others could enter the state folder; closed");
+        }
         let path = folder.join("lock");
         let mut lock = OpenOptions::new()
             .read(true)
@@ -174,6 +173,10 @@ impl FileDisk {
 impl Disk for FileDisk {
     fn open(&mut self, check: bool) -> Result<Database, StoreError> {
         let path = self.database();
+        if check && let Ok(file) = File::open(&path) {
+            // After a failed sync the system's memory holds what may never have got to the disk. Advice that is not taken changes nothing.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
         guarded(|| builder(check).open(&path))
     }
 

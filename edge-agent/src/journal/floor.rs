@@ -31,20 +31,29 @@ pub struct Sidecar {
     pub clock: Option<SavedClock>,
     /// What the encoding of the floor leaves out: its `roles` and `policy_since`. Absent in what was written before there were any.
     roles: (u64, u64),
+    /// The same, its `held`; absent in what was written before that was kept here.
+    held: bool,
 }
 
 impl Sidecar {
     /// Floors and clock.
     pub fn new(floor: Floor, clock: Option<SavedClock>) -> Self {
         let roles = (floor.roles, floor.policy_since);
-        Self { floor, clock, roles }
+        Self {
+            floor,
+            clock,
+            roles,
+            held: floor.held,
+        }
     }
 
     fn decode(body: &[u8]) -> Option<Self> {
-        let none = codec::encode(&(0u64, 0u64));
-        let read = codec::decode(body).or_else(|_| codec::decode(&[body, &none].concat()));
-        let mut value: Self = read.ok()?;
+        // What each layout of before lacks at its end: nobody holds the node, and there is no role document.
+        let lacks: [&[u8]; 3] = [&[], &[0], &[0, 0, 0]];
+        let read = |lacks: &&[u8]| codec::decode(&[body, lacks].concat()).ok();
+        let mut value: Self = lacks.iter().find_map(read)?;
         (value.floor.roles, value.floor.policy_since) = value.roles;
+        value.floor.held = value.held;
         Some(value)
     }
 }
@@ -144,11 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn a_floor_from_before_role_documents_is_read() {
-        let body = codec::encode(&value(5));
-        let old = Sidecar::decode(&body[..body.len() - 2]).expect("the former layout");
-        assert_eq!((old.floor.last, old.floor.roles), (Seq(5), 0));
-        assert_eq!(Sidecar::decode(&body), Some(value(5)));
+    fn floors_of_the_layouts_before_are_read() {
+        let mut held = value(5);
+        (held.held, held.floor.held) = (true, true);
+        let body = codec::encode(&held);
+        assert_eq!(Sidecar::decode(&body), Some(held));
+        let without_hold = Sidecar::decode(&body[..body.len() - 1]).expect("the layout before holds");
+        assert_eq!(without_hold, value(5));
+        let old = Sidecar::decode(&body[..body.len() - 3]).expect("the layout before role documents");
+        assert_eq!((old.floor.last, old.floor.roles, old.floor.held), (Seq(5), 0, false));
     }
 
     #[test]

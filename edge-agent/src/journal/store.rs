@@ -31,7 +31,8 @@ const BUNDLES_KEPT: usize = 8;
 /// Epochs whose release is noted; a node with more has lost its journal more often than it can be released.
 const EPOCHS_NOTED: usize = 128;
 
-/// The one row that every transaction replaces.
+/// The one row that every transaction replaces. Its layout goes by its key: another layout gets another key, and a start that does not
+/// find that one reads this one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Counts transactions, so that a doubtful one can be recognised.
@@ -141,6 +142,15 @@ pub struct Store {
     heads: BTreeMap<Epoch, Seq>,
     /// Keys of the rows of a transaction whose end is not known.
     doubtful: Vec<(Rows, [u8; 16])>,
+    /// What holds if that transaction is on the disk after all.
+    doubt: Option<Doubt>,
+}
+
+/// What a transaction makes of the store.
+struct Doubt {
+    state: State,
+    heads: BTreeMap<Epoch, Seq>,
+    trimmed: Vec<Trimmed>,
 }
 
 impl Store {
@@ -154,6 +164,7 @@ impl Store {
             limit_bytes,
             heads,
             doubtful: Vec::new(),
+            doubt: None,
         })
     }
 
@@ -183,7 +194,8 @@ impl Store {
     }
 
     /// Makes a group of batches durable in one transaction. On an error nothing of it counts; after [`StoreError::Io`] and
-    /// [`StoreError::Full`] the handle is used up: call [`Store::resume`] with a fresh one.
+    /// [`StoreError::Full`] the handle is used up: call [`Store::resolve`], or [`Store::resume`] once the error was reported, with a
+    /// fresh one.
     pub fn commit(
         &mut self,
         group: &[Batch],
@@ -195,6 +207,7 @@ impl Store {
         next.clock = Some(clock);
         let mut heads = self.heads.clone();
         self.doubtful.clear();
+        self.doubt = None;
         let transaction = self.database()?.begin_write()?;
         let trimmed = {
             let mut entries = transaction.open_table(ENTRIES)?;
@@ -239,11 +252,39 @@ impl Store {
             state.insert(STATE_KEY, sealed.as_slice())?;
             trimmed
         };
+        let doubt = self.doubt.insert(Doubt {
+            state: next,
+            heads,
+            trimmed,
+        });
         transaction.commit()?;
-        self.doubtful.clear();
-        self.state = next;
-        self.heads = heads;
+        let trimmed = std::mem::take(&mut doubt.trimmed);
+        self.adopt();
         Ok(trimmed)
+    }
+
+    /// The last transaction is durable.
+    fn adopt(&mut self) {
+        self.doubtful.clear();
+        if let Some(doubt) = self.doubt.take() {
+            self.state = doubt.state;
+            self.heads = doubt.heads;
+        }
+    }
+
+    /// Looks what became of the transaction that failed, before anybody was told: its last sync may have failed after the fact. `Some`:
+    /// it is durable, and this was trimmed by it; `None`: nothing of it is there.
+    pub fn resolve(&mut self, db: Arc<Database>) -> Result<Option<Vec<Trimmed>>, StoreError> {
+        let found = read_state(&db)?.unwrap_or_default();
+        match &mut self.doubt {
+            Some(doubt) if doubt.state == found => {
+                let trimmed = std::mem::take(&mut doubt.trimmed);
+                self.adopt();
+                self.db = Some(db);
+                Ok(Some(trimmed))
+            }
+            _ => self.resume(db).map(|()| None),
+        }
     }
 
     /// Removes telemetry up to `through`, released or not.
@@ -252,6 +293,7 @@ impl Store {
         next.number += 1;
         next.clock = Some(clock);
         self.doubtful.clear();
+        self.doubt = None;
         let transaction = self.database()?.begin_write()?;
         {
             let mut telemetry = transaction.open_table(TELEMETRY)?;
@@ -300,6 +342,7 @@ impl Store {
             self.state = before;
         }
         self.doubtful.clear();
+        self.doubt = None;
         self.db = Some(db);
         Ok(())
     }

@@ -77,6 +77,48 @@ fn a_failed_sync_is_reported_and_taken_back() {
 }
 
 #[test]
+fn a_commit_whose_answer_is_lost_is_looked_up_before_anybody_is_told() {
+    let whole = Machine::default();
+    workload(&whole);
+    let syncs = whole.lock().syncs;
+    let (mut kept, mut lost) = (0, 0);
+    for fail_sync_at in 4..=syncs {
+        for written_all_the_same in [false, true] {
+            let machine = Machine::default();
+            let mut store = machine.begin();
+            machine.lock().fail_sync_at = Some((fail_sync_at, written_all_the_same));
+            let what = format!("sync {fail_sync_at}, written {written_all_the_same}");
+            let mut number = 1;
+            while number <= 12 {
+                match store.commit(&[batch(number)], &[], clock()) {
+                    Ok(_) => number += 1,
+                    Err(StoreError::Io(_)) => {
+                        store.detach();
+                        let db = Arc::new(machine.open().expect("opens again"));
+                        let is_there = store.resolve(db).expect("can be read").is_some();
+                        let found = entries(&store).len() as u64;
+                        assert_eq!(found, (number - 1 + u64::from(is_there)) * 3, "{what}");
+                        // What is there is not given again, what is not comes once more, byte for byte.
+                        number += u64::from(is_there);
+                        (kept, lost) = (kept + u64::from(is_there), lost + u64::from(!is_there));
+                    }
+                    Err(other) => panic!("{what}: {other}"),
+                }
+            }
+            assert_eq!(entries(&store), model(12), "{what}");
+            store.detach();
+            let again = Store::read(Arc::new(machine.open().expect("opens")), LIMIT).expect("whole");
+            assert_eq!(
+                again.state(),
+                store.state(),
+                "{what}: what is remembered is what is there"
+            );
+        }
+    }
+    assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
+}
+
+#[test]
 fn a_full_disk_is_told_and_later_appends_work_again() {
     let whole = Machine::default();
     workload(&whole);
@@ -373,7 +415,7 @@ fn clock() -> SavedClock {
         mono: Mono(1),
         boot_ms: 1,
         boot: "b".to_owned(),
-        wall: Wall(1),
+        floor: Wall(1),
     }
 }
 

@@ -221,7 +221,41 @@ impl Worker {
                 }
                 Ok(())
             }
-            Err(error) => Err(self.note(error)),
+            Err(error) => {
+                let error = self.note(error);
+                match self.resolve() {
+                    Some(trimmed) => {
+                        tracing::warn!(%error, "a commit failed, and is there all the same");
+                        self.releases.clear();
+                        for (log, epoch, oldest) in trimmed {
+                            self.tell(Done::Trimmed { log, epoch, oldest });
+                        }
+                        Ok(())
+                    }
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    /// Looks at once what became of a failed commit: mostly the disk answers again, and then what is told is what is there. `None`:
+    /// nothing of it is, or nobody knows; then it is told as failed, and taken back if it is found later.
+    fn resolve(&mut self) -> Option<Vec<store::Trimmed>> {
+        if !matches!(self.broken, Some(StoreError::Io(_))) {
+            return None;
+        }
+        self.reader.detach();
+        self.store.detach();
+        match self.disk.open(true).and_then(|db| self.store.resolve(Arc::new(db))) {
+            Ok(trimmed) => {
+                self.broken = None;
+                self.reader.attach(self.store.database().ok()?);
+                trimmed
+            }
+            Err(error) => {
+                self.note(error);
+                None
+            }
         }
     }
 
@@ -294,11 +328,7 @@ impl Worker {
         if let Some(roles) = roles {
             parcel.roles.clone_from(roles);
         }
-        let fresh = self.bundle_copy.with_extension("new");
-        let copied = std::fs::write(&fresh, parcel.encode())
-            .and_then(|()| std::fs::File::open(&fresh)?.sync_all())
-            .and_then(|()| std::fs::rename(&fresh, &self.bundle_copy));
-        if let Err(error) = copied {
+        if let Err(error) = wire_files::replace(&self.bundle_copy, &parcel.encode()) {
             tracing::warn!(%error, "the copy of the active bundle could not be written; the journal has it");
         }
     }

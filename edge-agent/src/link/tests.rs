@@ -28,8 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Ca {
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
-    /// Life of what it grants.
-    life: Duration,
+    /// Life of what it grants, in milliseconds; below zero it is over already.
+    life_ms: i64,
     /// Answers instead of a grant.
     refuse: Option<(Refusal, &'static str)>,
     /// What was asked: `join`, `renew 1`, `rejoin 1`, in this order.
@@ -48,7 +48,7 @@ impl Ca {
         Self {
             der,
             issuer: Issuer::new(params, key),
-            life,
+            life_ms: life.as_millis() as i64,
             refuse: None,
             asked: Vec::new(),
             generation: 0,
@@ -87,7 +87,7 @@ impl Ca {
         }
         let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr)).unwrap();
         let issued = CertificateClock::new(Wall(0)).now();
-        let ends = Wall(issued.0 + self.life.as_millis() as i64);
+        let ends = Wall(issued.0 + self.life_ms);
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::URI("spiffe://test/agent/edge-1".try_into().unwrap())];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -202,6 +202,10 @@ impl Hub {
     }
 
     fn link(&self, identity: Identity) -> (Link, mpsc::Receiver<Input>) {
+        self.link_by(identity, clock())
+    }
+
+    fn link_by(&self, identity: Identity, clock: CertificateClock) -> (Link, mpsc::Receiver<Input>) {
         let (send, inputs) = mpsc::channel(16);
         let settings = LinkSettings {
             state_dir: self.folder.path().to_owned(),
@@ -215,7 +219,7 @@ impl Hub {
             renamed: mpsc::channel(1).0,
         };
         (
-            Link::start(identity, clock(), settings, send, &crate::watch::Watch::new().0),
+            Link::start(identity, clock, settings, send, &crate::watch::Watch::new().0),
             inputs,
         )
     }
@@ -235,6 +239,16 @@ async fn next(inputs: &mut mpsc::Receiver<Input>) -> Input {
 async fn down(inputs: &mut mpsc::Receiver<Input>) -> String {
     match next(inputs).await {
         Input::LinkDown { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn trouble(inputs: &mut mpsc::Receiver<Input>) -> Option<String> {
+    match next(inputs).await {
+        Input::Finding { part, why } => {
+            assert_eq!(part, PART);
+            why
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -391,9 +405,10 @@ async fn a_hub_that_is_away_is_reported_and_a_stop_does_not_wait_for_it() {
 
 #[tokio::test]
 async fn an_expired_certificate_is_replaced_by_the_node_key_however_late() {
-    let hub = hub(Duration::ZERO);
+    let hub = hub(DAY);
+    hub.ca.lock().unwrap().life_ms = -60_000;
     let identity = join(hub.options()).await.unwrap();
-    hub.ca.lock().unwrap().life = DAY;
+    hub.ca.lock().unwrap().life_ms = DAY.as_millis() as i64;
     let (link, mut inputs) = hub.link(identity);
     link.connect();
     let Input::Certificate { rejoins, .. } = next(&mut inputs).await else {
@@ -409,12 +424,39 @@ async fn an_expired_certificate_is_replaced_by_the_node_key_however_late() {
 
 #[tokio::test]
 async fn a_hub_that_says_no_to_a_rejoin_is_quoted() {
-    let hub = hub(Duration::ZERO);
+    let hub = hub(DAY);
+    hub.ca.lock().unwrap().life_ms = -60_000;
     let identity = join(hub.options()).await.unwrap();
     hub.ca.lock().unwrap().refuse = Some((Refusal::TooOften, "rejoined 24 times today"));
     let (link, mut inputs) = hub.link(identity);
     link.connect();
+    assert!(
+        trouble(&mut inputs)
+            .await
+            .expect("told")
+            .contains("rejoined 24 times today")
+    );
     assert!(down(&mut inputs).await.contains("rejoined 24 times today"));
+    // It stands until there is a session.
+    hub.ca.lock().unwrap().refuse = None;
+    hub.ca.lock().unwrap().life_ms = DAY.as_millis() as i64;
+    link.connect();
+    assert!(matches!(next(&mut inputs).await, Input::Certificate { .. }));
+    assert_eq!(trouble(&mut inputs).await, None);
+    assert!(matches!(next(&mut inputs).await, Input::LinkUp));
+    drop(link);
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_by_this_machines_clock_alone_is_shown_all_the_same() {
+    let hub = hub(DAY);
+    let identity = join(hub.options()).await.unwrap();
+    // Ten years on: the hub's own certificate counts by the machine's clock.
+    let ahead = Wall(identity.certificate_ends().0 + 315_360_000_000);
+    let (link, mut inputs) = hub.link_by(identity, CertificateClock::new(ahead));
+    link.connect();
+    assert!(matches!(next(&mut inputs).await, Input::LinkUp));
+    assert!(!hub.asked().contains(&"rejoin 1".to_owned()), "{:?}", hub.asked());
     drop(link);
 }
 
@@ -422,7 +464,7 @@ async fn a_hub_that_says_no_to_a_rejoin_is_quoted() {
 async fn a_certificate_is_renewed_over_the_session_before_it_ends() {
     let hub = hub(Duration::from_secs(3));
     let identity = join(hub.options()).await.unwrap();
-    hub.ca.lock().unwrap().life = DAY;
+    hub.ca.lock().unwrap().life_ms = DAY.as_millis() as i64;
     let ends = identity.certificate_ends();
     let (link, mut inputs) = hub.link(identity);
     link.connect();

@@ -1,8 +1,9 @@
 //! The node as it is now: its row, its charts, its bundle, and the stream of what happens.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::{Body, Bytes, HttpBody};
@@ -57,17 +58,28 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
     Failure::unavailable("the journal takes no entries: protective actions only").into_response()
 }
 
-/// The node's row, in a list of one.
+/// The node's own row, then what it knows of each other member of its site.
 pub(super) async fn nodes(State(app): State<App>) -> Result<Json<List<NodeView>>, Failure> {
-    let items = vec![row(&app, 1).await?];
+    let mut items = vec![row(&app, 1).await?];
+    items.extend(others(&app));
     Ok(Json(List {
         items,
         next_cursor: None,
     }))
 }
 
-/// The node's row with its last decisions.
+/// What this node knows of the other members.
+fn others(app: &App) -> Vec<NodeView> {
+    let now = app.now();
+    let one = |neighbour| NodeView::told(neighbour, &app.agent, &app.site, now.status.at.wall);
+    now.neighbours.iter().map(one).collect()
+}
+
+/// The node's row with its last decisions; of another member what this one knows.
 pub(super) async fn node(State(app): State<App>, Path(name): Path<String>) -> Result<Json<NodeView>, Failure> {
+    if let Some(told) = others(&app).into_iter().find(|other| other.name.as_str() == name) {
+        return Ok(Json(told));
+    }
     only_this(&app, Some(&name))?;
     row(&app, LAST_DECISIONS).await.map(Json)
 }
@@ -114,6 +126,7 @@ pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
     NodeView {
         name: app.agent.clone(),
         site: app.site.to_string(),
+        told_by: None,
         state: if now.connected {
             NodeState::Connected
         } else {
@@ -129,9 +142,10 @@ pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
         labels: std::collections::BTreeMap::new(),
         unhealthy: now.unhealthy.clone(),
         findings: now.findings.clone(),
-        via: now.via.clone(),
+        via: now.path.first().cloned(),
+        path: now.path.clone(),
         isolation: now.isolation,
-        neighbours: now.neighbours.clone(),
+        neighbours: now.neighbours.to_vec(),
         waits_for_turn: now.waits_for_turn,
         authority: status.authority,
         next_authority_in_ms: status.next_step_ms,
@@ -143,7 +157,9 @@ pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
         held_by: status.held_by.clone(),
         break_glass: now.glass.clone(),
         // Whether the hub has it in quarantine, only the hub can say.
+        // Only the hub knows; a node hears of it as the reason why it has no session.
         quarantined: None,
+        shut_out: None,
         epoch: status.head.epoch,
         produced: status.head.seq,
         stored: now.acked,
@@ -304,6 +320,8 @@ pub(super) fn sample(node: &AgentId, at: Wall, readings: &[Reading]) -> StreamEv
 /// What happens, as it happens.
 pub(super) async fn stream(State(app): State<App>) -> Response {
     let mut watcher = Watcher {
+        told: Vec::new(),
+        waiting: Default::default(),
         entries: app.durable.subscribe(),
         samples: app.sampled.subscribe(),
         app,
@@ -356,12 +374,18 @@ struct Watcher {
     app: App,
     entries: broadcast::Receiver<(Epoch, RawEntry)>,
     samples: broadcast::Receiver<std::sync::Arc<str>>,
+    /// The other members as this watcher knows them, and when each was told.
+    told: Vec<(NodeView, Instant)>,
+    waiting: VecDeque<Bytes>,
 }
 
 impl Watcher {
     /// Waits for the next event; `None` when the agent stops.
     async fn next(mut self) -> Option<(Self, Bytes)> {
         loop {
+            if let Some(text) = self.waiting.pop_front() {
+                return Some((self, text));
+            }
             let text = tokio::select! {
                 sample = self.samples.recv() => match sample {
                     Ok(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
@@ -374,7 +398,7 @@ impl Watcher {
                     Err(RecvError::Closed) => return None,
                 },
                 changed = self.app.snapshot.changed() => match changed {
-                    Ok(()) => match row(&self.app, 1).await {
+                    Ok(()) => match self.look_around().await {
                         Ok(view) => Some(event_text(&StreamEvent::Node(Box::new(view))).into()),
                         // The journal is busy with itself; the next change comes within a second.
                         Err(_) => None,
@@ -391,6 +415,27 @@ impl Watcher {
         }
     }
 
+    /// The node's own row; rows of other members that have changed, or were told long ago, wait behind it.
+    async fn look_around(&mut self) -> Result<NodeView, Failure> {
+        for other in others(&self.app) {
+            let known = self.told.iter().position(|(told, _)| told.name == other.name);
+            let is_known = known.is_some_and(|index| {
+                let (told, at) = &self.told[index];
+                at.elapsed() < TICK && same_news(told, &other)
+            });
+            if is_known {
+                continue;
+            }
+            self.waiting
+                .push_back(event_text(&StreamEvent::Node(Box::new(other.clone()))).into());
+            match known {
+                Some(index) => self.told[index] = (other, Instant::now()),
+                None => self.told.push((other, Instant::now())),
+            }
+        }
+        row(&self.app, 1).await
+    }
+
     /// The decision that an entry is, or is an outcome of.
     async fn decision(&self, epoch: Epoch, raw: &RawEntry) -> Option<Bytes> {
         let view = match raw.decode().ok()?.body {
@@ -403,4 +448,10 @@ impl Watcher {
         };
         Some(event_text(&StreamEvent::Decision(Box::new(view))).into())
     }
+}
+
+/// Whether two rows of another member differ in nothing but time.
+fn same_news(told: &NodeView, now: &NodeView) -> bool {
+    let state = |view: &NodeView| (view.state, view.via.clone(), view.policy_generation, view.authority);
+    state(told) == state(now)
 }

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::App;
 use crate::telemetry::openmetrics::{Format, text};
-use crate::telemetry::otlp::Exporter;
+use crate::telemetry::otlp::metrics::Exporter;
 use crate::telemetry::samples::samples;
 
 /// Everything as of now, in the format that is asked for.

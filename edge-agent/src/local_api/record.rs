@@ -275,6 +275,7 @@ pub(super) async fn verify(State(app): State<App>) -> Result<Json<List<VerifyVie
         produced,
         stored,
         // What was removed here had been acknowledged; whether it is missing is for the hub to say.
+        removed: 0,
         missing: 0,
         double: 0,
         chain_ok: broken.is_empty(),
@@ -300,6 +301,7 @@ fn check_chains(reader: &Reader) -> Result<Vec<EpochView>, ReadError> {
             first,
             last: Seq(0),
             count: 0,
+            removed: 0,
             head: Digest::ZERO,
             chain_ok: true,
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use edge_agent_core::faults::ladder::{Left, Phase, Rung, Standing};
 use edge_agent_core::{Batch, Log, Token};
 use serde_json::Value;
 use tokio::net::{TcpStream, UnixStream};
@@ -124,7 +125,21 @@ async fn metrics_are_told_with_the_names_that_others_know() {
     let node = Node::start().await;
     let series = |device: DeviceId, quantity| wire::reading::Series::new(device, quantity);
     let mut now = node.snapshot.clone();
+    now.status.devices = vec![wire::frame::DeviceInfo {
+        id: DeviceId::gpu(0),
+        model: String::new(),
+        simulated: false,
+        power_cap_range_mw: None,
+    }];
+    now.ladder = vec![Standing {
+        device: DeviceId::gpu(0),
+        case: Some(("xid 95".to_owned(), Rung::Reset, Phase::Quarantined)),
+        left: Left::ALL,
+        taken: vec![(Rung::Reset, 2)],
+    }];
     now.latest = Arc::new(std::collections::BTreeMap::from([
+        (series(DeviceId::gpu(0), Quantity::GpuMemoryUsed), Some(1 << 30)),
+        (series(DeviceId::gpu(0), Quantity::GpuMemoryTotal), Some(4 << 30)),
         (series(DeviceId::gpu(0), Quantity::GpuTemperature), Some(41_500)),
         (series(DeviceId::gpu(0), Quantity::GpuUsed), Some(9_000)),
         (series(DeviceId::gpu(0), Quantity::GpuThrottleReasons), Some(0b100)),
@@ -142,7 +157,12 @@ async fn metrics_are_told_with_the_names_that_others_know() {
         "hw_temperature_celsius{hw_id=\"gpu0\",hw_model=\"\",hw_name=\"gpu0\",hw_sensor_location=\"core\",hw_type=\"gpu\"} 41.5",
         "system_memory_utilization_ratio{system_memory_state=\"used\"} 0.505",
         "sentinel_fs_free_bytes{system_filesystem_mountpoint=\"/var\"} 1073741824",
-        "DCGM_FI_DEV_GPU_UTIL{UUID=\"\",gpu=\"0\",modelName=\"\"} 90",
+        "DCGM_FI_DEV_GPU_UTIL{UUID=\"\",device=\"nvidia0\",gpu=\"0\",modelName=\"\"} 90",
+        "DCGM_FI_DEV_FB_FREE{UUID=\"\",device=\"nvidia0\",gpu=\"0\",modelName=\"\"} 3072",
+        "DCGM_FI_DEV_XID_ERRORS{UUID=\"\",device=\"nvidia0\",gpu=\"0\",modelName=\"\"} 0",
+        "sentinel_fault_rung{fault=\"xid 95\",hw_id=\"gpu0\",hw_model=\"\",hw_name=\"gpu0\",hw_type=\"gpu\",phase=\"quarantined\",rung=\"reset\"} 2",
+        "sentinel_fault_steps_left{hw_id=\"gpu0\",hw_model=\"\",hw_name=\"gpu0\",hw_type=\"gpu\",step=\"any\"} 5",
+        "sentinel_fault_steps_in_week{hw_id=\"gpu0\",hw_model=\"\",hw_name=\"gpu0\",hw_type=\"gpu\",rung=\"reset\"} 2",
         "gpu_utilization_percent{gpu=\"0\"} 90",
         "memory_percent 50.5",
         "sentinel_journal_ok 1",
@@ -184,8 +204,7 @@ async fn a_person_at_the_socket_is_known_and_asked_for_a_reason() {
         .ask("POST", "/api/v1/nodes/edge-03/hold", r#"{"reason":" "}"#)
         .await;
     assert_eq!(silent.status, 400);
-    let wish =
-        r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"220 W"},"reason":"r","wait_ms":0}"#;
+    let wish = r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"220 W"},"reason":"r","wait_seconds":0}"#;
     let done = node.ask("POST", "/api/v1/actions", wish).await;
     assert_eq!(done.json()["decision"]["id"], "edge-03.1.2", "{}", done.body);
     let told = node.told.await.expect("the core lived");
@@ -251,6 +270,61 @@ async fn an_open_token_is_in_the_nodes_row() {
     node.feed.snapshot(now);
     let row = node.read("/api/v1/nodes/edge-03").await;
     assert_eq!(row["break_glass"]["kinds"], serde_json::json!(["restart"]), "{row}");
+    node.stop();
+}
+
+#[tokio::test]
+async fn the_site_stands_behind_the_nodes_own_row_and_in_the_metrics() {
+    let node = Node::start().await;
+    let mut now = node.snapshot.clone();
+    let name = |text: &str| AgentId::new(text).expect("a name");
+    let fourth = NeighbourView {
+        in_touch: true,
+        age_ms: Some(400),
+        reach: wire::frame::Reach::Carried,
+        via: Some(name("edge-05")),
+        hops: 1,
+        generation: 7,
+        carried_bytes: 2_048,
+        ..NeighbourView::unheard(name("edge-04"))
+    };
+    now.neighbours = Arc::from([fourth, NeighbourView::unheard(name("edge-05"))]);
+    now.isolation = Some(Isolation::Site);
+    node.feed.snapshot(now);
+    let list = node.read("/api/v1/nodes").await;
+    let told: Vec<(&str, &str, &serde_json::Value)> = list["items"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| {
+            let text = |field: &str| row[field].as_str().unwrap_or_default();
+            (text("name"), text("state"), &row["told_by"])
+        })
+        .collect();
+    let us = serde_json::json!("edge-03");
+    assert_eq!(
+        told,
+        [
+            ("edge-03", "working_alone", &serde_json::Value::Null),
+            ("edge-04", "connected", &us),
+            ("edge-05", "unknown", &us)
+        ]
+    );
+    let row = node.read("/api/v1/nodes/edge-04").await;
+    assert_eq!(
+        (&row["via"], &row["age_seconds"]),
+        (&"edge-05".into(), &0.4.into()),
+        "{row}"
+    );
+    let metrics = node.ask("GET", "/metrics", "").await;
+    for line in [
+        "sentinel_isolated{scope=\"site\"} 1",
+        "sentinel_isolated{scope=\"hub\"} 0",
+        "sentinel_neighbour_in_touch{neighbour=\"edge-05\"} 0",
+        "sentinel_carried_bytes_total{neighbour=\"edge-04\"} 2048",
+    ] {
+        assert!(metrics.body.contains(line), "{line} is not in\n{}", metrics.body);
+    }
     node.stop();
 }
 
@@ -745,11 +819,14 @@ fn snapshot(entries: &[RawEntry], bundle: (BundleRef, Arc<SignedBundle>)) -> Sna
         clock_error: ClockError::NotCompared,
         unhealthy: None,
         findings: Vec::new(),
-        via: None,
+        path: Vec::new(),
         isolation: None,
-        neighbours: Vec::new(),
+        neighbours: Arc::from([]),
         waits_for_turn: false,
         glass: None,
+        users: std::collections::BTreeMap::new(),
+        ladder: Vec::new(),
+        disagreements: 0,
         latest: Arc::default(),
     }
 }

@@ -7,7 +7,7 @@
 //! Read next: `probe.rs` (who asks).
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use wire::probe::GpuInfo;
@@ -129,17 +129,12 @@ fn read(text: &str) -> Option<Vec<(u32, String)>> {
     (known.len() <= MOST).then_some(known)
 }
 
-/// Writes the file beside its place and moves it there, so that it is whole whenever the machine stops.
 fn keep(path: &Path, known: &[(u32, String)]) -> io::Result<()> {
     let text: String = known
         .iter()
         .map(|(number, uuid)| format!("{number} {uuid}\n"))
         .collect();
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(beside, path)
+    wire_files::replace(path, text.as_bytes())
 }
 
 #[cfg(test)]

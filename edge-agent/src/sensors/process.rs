@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wire::{DeviceId, Quantity};
 
@@ -23,10 +23,17 @@ pub struct Watched {
     pub pid: Option<u32>,
     /// Restarts since it was first started.
     pub restarts: u64,
+    /// The systemd unit that keeps it; `None`: this agent does.
+    pub unit: Option<String>,
 }
 
 /// The supervisor writes it, the sampler reads it.
 pub type WatchList = Arc<Mutex<Vec<Watched>>>;
+
+/// What is on it now.
+pub fn listed(watched: &WatchList) -> MutexGuard<'_, Vec<Watched>> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What one process uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -156,7 +163,7 @@ impl Workloads {
 
 impl Sensor for Workloads {
     fn sample(&mut self, round: &mut Round) {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let watched = listed(&self.watched).clone();
         let mut seen = BTreeMap::new();
         let page = rustix::param::page_size() as i64;
         for workload in watched {
@@ -214,11 +221,13 @@ mod tests {
                 device: device.clone(),
                 pid: None,
                 restarts: 2,
+                unit: None,
             },
             Watched {
                 device: DeviceId::workload("me").expect("valid"),
                 pid: Some(std::process::id()),
                 restarts: 0,
+                unit: None,
             },
         ];
         let mut sensor = Workloads::new(Arc::new(Mutex::new(list)));

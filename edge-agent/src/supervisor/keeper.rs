@@ -12,8 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use edge_agent_core::{Input, ProbeResult};
@@ -25,7 +25,7 @@ use wire::DecisionId;
 use super::record::{self, Record};
 use super::{Order, Restarted, WorkloadSettings};
 use crate::actuators::throttle::Shares;
-use crate::sensors::process::{WatchList, Watched};
+use crate::sensors::process::{WatchList, Watched, listed};
 
 const FIRST_RESTART: Duration = Duration::from_secs(1);
 /// A process that ends at once is tried once a minute.
@@ -408,8 +408,11 @@ impl Keeper {
             device: workload.settings.device.clone(),
             pid: workload.process.as_ref().map(|process| process.pid),
             restarts: workload.record.restarts,
+            unit: None,
         });
-        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = now.collect();
+        let mut list = listed(&self.watched);
+        list.retain(|one| one.unit.is_some());
+        list.extend(now);
     }
 
     fn tell(&self, input: Input) {

@@ -1,6 +1,6 @@
 //! What is remembered of a workload between two lives of the agent.
 //!
-//! Written whole under a temporary name, then renamed. A record that cannot be read is no record: the process is then started anew.
+//! A record that cannot be read is no record: the process is then started anew.
 //! Source: proc_pid_stat(5): field 3 is the state, field 22 the start time in ticks since boot.
 
 use std::fs;
@@ -38,11 +38,7 @@ impl Record {
 
     /// Makes it durable.
     pub fn write(&self, folder: &Path, name: &str) -> io::Result<()> {
-        let path = path(folder, name);
-        let fresh = path.with_extension("new");
-        fs::write(&fresh, serde_json::to_vec(self)?)?;
-        fs::File::open(&fresh)?.sync_all()?;
-        fs::rename(&fresh, &path)
+        wire_files::replace(&path(folder, name), &serde_json::to_vec(self)?)
     }
 }
 

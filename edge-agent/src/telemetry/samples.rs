@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use edge_agent_core::faults::ladder::{Left, Phase};
 use wire::reading::{Quantity as Q, Series, Unit};
 use wire::{DeviceId, Wall};
 
@@ -73,6 +74,8 @@ pub struct Names {
     pub uuids: BTreeMap<DeviceId, String>,
     /// How often each fault was seen: device, code, count.
     pub faults: Vec<(DeviceId, String, u64)>,
+    /// The last critical error of each GPU.
+    pub last_xids: BTreeMap<DeviceId, u32>,
 }
 
 /// Everything as of now, and when that was.
@@ -88,6 +91,9 @@ pub fn samples(now: &Snapshot, names: &Names, compat: &[Compat]) -> (Wall, Vec<S
                 Compat::V1 => v1(series, *value, &mut made),
             }
         }
+    }
+    if compat.contains(&Compat::Dcgm) {
+        dcgm_xids(now, names, &mut made);
     }
     agent(now, names, &mut made);
     (now.status.at.wall, made)
@@ -400,6 +406,55 @@ fn agent(now: &Snapshot, names: &Names, made: &mut Vec<Sample>) {
     if let wire::time::ClockError::WithinMs(ms) = now.clock_error {
         one(gauge("sentinel.clock_offset", "seconds"), Vec::new(), ms as f64 / 1e3);
     }
+    for scope in wire::api::Isolation::ALL {
+        let is_so = now.isolation == Some(scope);
+        one(
+            gauge("sentinel.isolated", ""),
+            vec![("scope", scope.name().to_owned())],
+            f64::from(u8::from(is_so)),
+        );
+    }
+    one(gauge("sentinel.path_hops", ""), Vec::new(), now.path.len() as f64);
+    for neighbour in now.neighbours.iter() {
+        let labels = || vec![("neighbour", neighbour.name.to_string())];
+        let flag = |is_so: bool| f64::from(u8::from(is_so));
+        let reaches = neighbour.in_touch && neighbour.reach != wire::frame::Reach::Alone;
+        one(
+            gauge("sentinel.neighbour_in_touch", ""),
+            labels(),
+            flag(neighbour.in_touch),
+        );
+        one(gauge("sentinel.neighbour_reaches_hub", ""), labels(), flag(reaches));
+        if neighbour.in_touch {
+            one(
+                gauge("sentinel.neighbour_rtt", "seconds"),
+                labels(),
+                neighbour.rtt_us as f64 / 1e6,
+            );
+            one(
+                gauge("sentinel.neighbour_loss", "ratio"),
+                labels(),
+                f64::from(neighbour.lost_per_mille) / 1e3,
+            );
+        }
+        one(
+            counter("sentinel.carried", "bytes"),
+            labels(),
+            neighbour.carried_bytes as f64,
+        );
+        one(
+            counter("sentinel.carried_packets", ""),
+            labels(),
+            neighbour.carried_packets as f64,
+        );
+        one(
+            counter("sentinel.carried_dropped_packets", ""),
+            labels(),
+            neighbour.dropped_packets as f64,
+        );
+    }
+    ladder(now, names, made);
+    let mut one = |metric, labels, value| made.push(Sample { metric, labels, value });
     for (device, code, count) in &names.faults {
         let mut labels = device_labels(device, now, names);
         match code.strip_prefix("xid ") {
@@ -413,6 +468,65 @@ fn agent(now: &Snapshot, names: &Names, made: &mut Vec<Sample>) {
             }
         }
     }
+}
+
+/// Whose work faults would meet, what is being done about them, and what still may be.
+fn ladder(now: &Snapshot, names: &Names, made: &mut Vec<Sample>) {
+    let mut one = |name, unit, labels, value: f64| {
+        let metric = gauge(name, unit);
+        made.push(Sample { metric, labels, value });
+    };
+    for (device, workloads) in &now.users {
+        for workload in workloads {
+            let mut labels = device_labels(device, now, names);
+            labels.push(("workload", workload.name().to_owned()));
+            one("sentinel.gpu.workload", "", labels, 1.0);
+        }
+    }
+    let known = |device: &DeviceId| now.ladder.iter().find(|standing| standing.device == *device);
+    let gpus = now
+        .status
+        .devices
+        .iter()
+        .map(|info| &info.id)
+        .filter(|id| id.class() == "gpu");
+    let others = now
+        .ladder
+        .iter()
+        .map(|standing| &standing.device)
+        .filter(|id| id.class() != "gpu");
+    for device in gpus.chain(others) {
+        let left = known(device).map_or(Left::ALL, |standing| standing.left);
+        for (step, count) in [("reset", left.resets), ("reboot", left.reboots), ("any", left.steps)] {
+            let mut labels = device_labels(device, now, names);
+            labels.push(("step", step.to_owned()));
+            one("sentinel.fault.steps_left", "", labels, count as f64);
+        }
+        let Some(standing) = known(device) else { continue };
+        for (rung, count) in &standing.taken {
+            let mut labels = device_labels(device, now, names);
+            labels.push(("rung", rung.label().to_owned()));
+            one("sentinel.fault.steps_in_week", "", labels, *count as f64);
+        }
+        let Some((code, rung, phase)) = &standing.case else {
+            continue;
+        };
+        let mut labels = device_labels(device, now, names);
+        labels.push(("fault", code.clone()));
+        labels.push(("rung", rung.label().to_owned()));
+        labels.push(("phase", phase.name().to_owned()));
+        one("sentinel.fault.rung", "", labels, f64::from(rung.number()));
+        if let Phase::Probation(until) = phase {
+            let left = until.since(now.status.at.mono).as_secs_f64();
+            one(
+                "sentinel.fault.probation_left",
+                "seconds",
+                device_labels(device, now, names),
+                left,
+            );
+        }
+    }
+    one("sentinel.fault.disagreements", "", Vec::new(), now.disagreements as f64);
 }
 
 /// The names of NVIDIA's exporter, in its units.
@@ -429,6 +543,8 @@ fn dcgm(series: &Series, value: i64, now: &Snapshot, names: &Names, made: &mut V
         (Q::GpuEncoderUsed, "DCGM_FI_DEV_ENC_UTIL", Kind::Gauge, 1e-2),
         (Q::GpuDecoderUsed, "DCGM_FI_DEV_DEC_UTIL", Kind::Gauge, 1e-2),
         (Q::GpuMemoryUsed, "DCGM_FI_DEV_FB_USED", Kind::Gauge, 1.0 / 1_048_576.0),
+        // Millijoules, as read.
+        (Q::GpuEnergy, "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", Kind::Gauge, 1.0),
         (Q::GpuPcieReplays, "DCGM_FI_DEV_PCIE_REPLAY_COUNTER", Kind::Gauge, 1.0),
         (
             Q::GpuRowsRemappedCorrected,
@@ -447,21 +563,51 @@ fn dcgm(series: &Series, value: i64, now: &Snapshot, names: &Names, made: &mut V
     let Some((_, name, kind, factor)) = TABLE.iter().find(|(quantity, ..)| *quantity == series.quantity) else {
         return;
     };
-    let info = now.status.devices.iter().find(|info| info.id == series.device);
-    let uuid = names.uuids.get(&series.device);
     made.push(Sample {
         metric: Metric {
             name,
             unit: "",
             kind: *kind,
         },
-        labels: vec![
-            ("UUID", uuid.cloned().unwrap_or_default()),
-            ("gpu", series.device.name().to_owned()),
-            ("modelName", info.map_or_else(String::new, |info| info.model.clone())),
-        ],
+        labels: dcgm_labels(&series.device, now, names),
         value: value as f64 * factor,
     });
+    if let (Q::GpuMemoryUsed, Some(Some(total))) = (series.quantity, now.latest.get(&total_of(&series.device))) {
+        made.push(Sample {
+            metric: gauge("DCGM_FI_DEV_FB_FREE", ""),
+            labels: dcgm_labels(&series.device, now, names),
+            value: (total - value) as f64 / 1_048_576.0,
+        });
+    }
+}
+
+fn total_of(device: &DeviceId) -> Series {
+    Series::new(device.clone(), Q::GpuMemoryTotal)
+}
+
+/// NVIDIA's exporter tells of each GPU the number of the last critical error, and 0 of one that had none.
+fn dcgm_xids(now: &Snapshot, names: &Names, made: &mut Vec<Sample>) {
+    let gpus = now
+        .status
+        .devices
+        .iter()
+        .map(|info| &info.id)
+        .filter(|id| id.class() == "gpu");
+    made.extend(gpus.map(|device| Sample {
+        metric: gauge("DCGM_FI_DEV_XID_ERRORS", ""),
+        labels: dcgm_labels(device, now, names),
+        value: names.last_xids.get(device).copied().unwrap_or_default().into(),
+    }));
+}
+
+fn dcgm_labels(device: &DeviceId, now: &Snapshot, names: &Names) -> Vec<(&'static str, String)> {
+    let info = now.status.devices.iter().find(|info| info.id == *device);
+    vec![
+        ("UUID", names.uuids.get(device).cloned().unwrap_or_default()),
+        ("device", format!("nvidia{}", device.name())),
+        ("gpu", device.name().to_owned()),
+        ("modelName", info.map_or_else(String::new, |info| info.model.clone())),
+    ]
 }
 
 /// The names of the first version of this agent.

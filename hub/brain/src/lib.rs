@@ -9,9 +9,11 @@
 pub mod brain;
 pub mod forecast;
 pub mod heat;
+pub mod load;
 pub mod plan;
 pub mod watch;
 
 pub use brain::{Brain, Effect, Settings, Suggestion};
 pub use forecast::{Forecast, Forecaster, Method, Point, Refused};
+pub use load::load_within;
 pub use watch::{Foreseen, Watch};

@@ -16,6 +16,7 @@ use policy_execution::Answer as Carried;
 use wire::change::{Caller, ChangeRecord, Via};
 use wire::ids::{AgentId, PlanId};
 use wire::kube::{ChangeOutcome, DeploymentChange, DeploymentRef};
+use wire::plan::Target;
 use wire::time::{Mono, Wall};
 
 pub use change::{ClusterChange, DeploymentStanding, Effect as ChangeEffect, NodeStanding, Standing, Was};
@@ -26,6 +27,8 @@ use crate::documents::{Document, Documents, StoredDocument, Unreadable};
 use crate::effect::{Answer, Effect};
 use crate::plans::StepAnswer;
 use crate::rollouts::{Change, Facts, Look, Measured, Route};
+use crate::rooms::KubeFacts;
+use crate::scaling::{LoadSeen, ScalingRule};
 use crate::timers::Timer;
 
 /// How long after a mark that did not come through it is made again.
@@ -96,6 +99,13 @@ pub enum KubeEffect {
         /// What else is looked at.
         look: Box<Look>,
     },
+    /// Measure the load of a deployment that is scaled.
+    Load {
+        /// Which.
+        target: DeploymentRef,
+        /// How.
+        rule: Box<ScalingRule>,
+    },
     /// Tell which nodes a cluster has.
     Nodes {
         /// Which cluster.
@@ -140,12 +150,12 @@ pub enum KubeInput {
         /// How it is.
         standing: Standing,
     },
-    /// All nodes of a cluster, each with the agent that is on it if there is one.
+    /// Everything that a cluster tells of its nodes, pods and deployments.
     Nodes {
         /// Which cluster.
         cluster: String,
-        /// Names, and who is there by name or label.
-        nodes: Vec<(String, AgentId)>,
+        /// What it tells.
+        facts: Box<KubeFacts>,
     },
     /// A node was marked in these clusters, or could not be in all that have it.
     Marked {
@@ -157,6 +167,15 @@ pub enum KubeInput {
         changed: Vec<String>,
         /// Why it is not marked everywhere.
         failed: Option<String>,
+    },
+    /// What was seen of a deployment that is scaled.
+    Load {
+        /// Which.
+        target: DeploymentRef,
+        /// Id of the plan that may follow.
+        plan: PlanId,
+        /// What was seen.
+        seen: Box<LoadSeen>,
     },
     /// The parts of a rollout as they are now.
     Observed {
@@ -182,6 +201,8 @@ pub(crate) struct Clusters {
     faults: BTreeMap<AgentId, Fault>,
     /// When clusters tell their nodes next.
     nodes_at: Mono,
+    /// When marks that are not shown are made again, if some may not be.
+    marks_at: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -202,6 +223,7 @@ impl Clusters {
             steps: BTreeMap::new(),
             faults: BTreeMap::new(),
             nodes_at: Mono::default(),
+            marks_at: None,
         })
     }
 
@@ -277,6 +299,7 @@ impl Clusters {
         let caller = Caller::new(attempt.what.cluster(), Via::Cluster);
         let record = ChangeRecord::new(caller, attempt.what.verb(), attempt.what.to_string());
         let record = record.with("change", id);
+        let attempt_cluster = attempt.what.cluster().to_owned();
         cx.record(match &outcome {
             ChangeOutcome::Accepted { detail } => record.with("outcome", "accepted").with("detail", detail),
             ChangeOutcome::Refused { reason } => record.refused("cluster", reason.clone()),
@@ -284,6 +307,11 @@ impl Clusters {
         });
         if let Ok(put) = self.attempts.put(Attempt { ended: true, ..attempt }, 0) {
             cx.put(put);
+        }
+        // What it wants now is what the next plan is judged by.
+        if matches!(outcome, ChangeOutcome::Accepted { .. }) {
+            let cluster = attempt_cluster;
+            cx.effect(Effect::Kube(KubeEffect::Nodes { cluster }));
         }
         if let Some(step) = self.steps.remove(id) {
             cx.asks.push_back(Ask::Answered(Box::new(step_answer(step, &outcome))));
@@ -346,7 +374,16 @@ impl Clusters {
             let node = node.clone();
             cx.effect(Effect::Kube(KubeEffect::Mark { node, fault }));
         }
-        cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
+        self.mark_again(cx);
+    }
+
+    /// Marks are looked at again in a while. However many nodes say something, there is one time for all.
+    fn mark_again(&mut self, cx: &mut Cx<'_>) {
+        if self.marks_at.is_none() {
+            let at = cx.now.mono + MARK_AGAIN;
+            self.marks_at = Some(at);
+            cx.at(at, Timer::Clusters);
+        }
     }
 
     /// A node was marked.
@@ -392,6 +429,9 @@ impl Clusters {
             self.nodes_at = cx.now.mono + NODES_EVERY;
             cx.at(self.nodes_at, Timer::Clusters);
         }
+        if self.marks_at.take_if(|at| cx.now.mono >= *at).is_none() {
+            return;
+        }
         let mut open = false;
         for (node, fault) in self.faults.iter().filter(|(_, fault)| !fault.is_shown) {
             open = true;
@@ -401,7 +441,7 @@ impl Clusters {
             }));
         }
         if open {
-            cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
+            self.mark_again(cx);
         }
     }
 
@@ -432,7 +472,7 @@ impl Clusters {
         }
         self.nodes_at = cx.now.mono + NODES_EVERY;
         cx.at(self.nodes_at, Timer::Clusters);
-        cx.at(cx.now.mono + MARK_AGAIN, Timer::Clusters);
+        self.mark_again(cx);
         cx.reply_when_stored(request, Answer::Accepted);
         Ok(())
     }
@@ -533,6 +573,29 @@ fn details(what: &ClusterChange) -> Vec<(&'static str, String)> {
         DeploymentChange::RollBack { revision } => vec![("revision", revision.to_string())],
         DeploymentChange::SetImage { image } => vec![("image", image.clone())],
         DeploymentChange::Delete => Vec::new(),
+        DeploymentChange::Deploy {
+            image,
+            replicas,
+            demand,
+            nodes,
+            ..
+        } => vec![
+            ("image", image.clone()),
+            ("replicas", replicas.to_string()),
+            ("demand", demand.to_string()),
+            ("nodes", nodes.join(", ")),
+        ],
+        DeploymentChange::Pin { nodes } => vec![("nodes", nodes.join(", "))],
+    }
+}
+
+/// The entry of a deployment that somebody else has changed, or changed back.
+pub(crate) fn drifted(target: &DeploymentRef, drift: &[String]) -> ChangeRecord {
+    let caller = Caller::new(&target.cluster, Via::Cluster);
+    let record = ChangeRecord::new(caller, "deployment.drift", format!("deployment/{target}"));
+    match drift {
+        [] => record.because("it is as the hub's last change left it again"),
+        drift => record.because(drift.join("; ")),
     }
 }
 
@@ -548,6 +611,9 @@ impl Cluster {
             name: "x".to_owned(),
         };
         target.check().map_err(|problem| problem.to_string())?;
+        if self.name == Target::ANY_CLUSTER {
+            return Err("name: `any` stands for whichever cluster suits best: choose another".to_owned());
+        }
         if let Some(url) = &self.prometheus
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
@@ -578,6 +644,7 @@ impl Cluster {
             labels: Vec::new(),
             registered_at: Wall(0),
             prometheus: None,
+            prices: BTreeMap::new(),
         }
     }
 }

@@ -288,6 +288,11 @@ impl Hub {
         self.writer.store_command(id);
     }
 
+    /// Whether this command was ever to be sent, as far as this store can tell: it is under way, or its row is on its way out.
+    pub(crate) fn knows_command(&self, id: &CommandId) -> bool {
+        self.commands.0.contains_key(id) || self.writer.removes_command(id)
+    }
+
     fn may_order(&self, place: Place, asked: &Asked, now: Now) -> Result<(), Answer> {
         let unavailable = |reason: &str| Answer::Unavailable {
             reason: reason.to_owned(),
@@ -505,6 +510,18 @@ impl Hub {
         if let Some(id) = found {
             self.done(&id, None, Carried::Done);
         }
+    }
+
+    /// Decisions whose outcomes are awaited.
+    pub(crate) fn decisions_under_way(&self) -> impl Iterator<Item = DecisionId> {
+        self.commands.0.values().filter_map(|pending| match pending.stage {
+            Stage::Decided(epoch, seq) => Some(DecisionId {
+                agent: pending.record.agent.clone(),
+                epoch,
+                seq,
+            }),
+            Stage::Storing | Stage::Stored | Stage::Sent | Stage::Expired => None,
+        })
     }
 
     fn of_node(&self, place: Place, wanted: impl Fn(&Pending) -> bool) -> Option<CommandId> {

@@ -16,6 +16,7 @@ use wire::change::ChangeRecord;
 use wire::frame::Order;
 use wire::ids::{AgentId, CommandId, PlanId};
 use wire::kube::NodeRef;
+use wire::plan::Draft;
 use wire::time::{Mono, Now};
 
 use crate::clusters::{ClusterChange, KubeEffect};
@@ -78,6 +79,10 @@ pub(crate) enum Then {
 pub(crate) enum Ask {
     /// Plans ask commands to bring a step to its node.
     Step(Box<StepOrder>),
+    /// Scaling asks plans for another number of replicas.
+    Scale(Box<(PlanId, Draft)>),
+    /// The same where it may not have come to that: only if no command of that id is known.
+    StepUnlessKnown(Box<StepOrder>),
     /// Plans ask clusters to change something.
     Cluster(Box<ClusterOrder>),
     /// Clusters tell plans what came of that.

@@ -193,6 +193,8 @@ struct Versions<D> {
     revision: u64,
     /// Newest last; `None` is a removal.
     pending: VecDeque<(u64, Option<D>)>,
+    /// Unique keys of the newest one.
+    unique: Vec<String>,
 }
 
 impl<D> Default for Documents<D> {
@@ -214,12 +216,14 @@ impl<D: Document> Documents<D> {
         all.keys.extend(keys);
         for document in documents {
             let value: D = decode(&document.id, &document.record)?;
+            let unique = value.unique();
             all.keys
-                .extend(value.unique().into_iter().map(|key| (key, document.id.clone())));
+                .extend(unique.iter().map(|key| (key.clone(), document.id.clone())));
             let versions = Versions {
                 stored: Some((document.revision, value)),
                 revision: document.revision,
                 pending: VecDeque::new(),
+                unique,
             };
             all.rows.insert(document.id, versions);
         }
@@ -279,14 +283,18 @@ impl<D: Document> Documents<D> {
             stored: None,
             revision: base,
             pending: VecDeque::new(),
+            unique: Vec::new(),
         });
         versions.revision += 1;
         let revision = versions.revision;
         let (live, indexes) = (document.is_live(), document.indexes());
-        let former = versions.newest().map(Document::unique).unwrap_or_default();
         versions.pending.push_back((revision, Some(document)));
-        former.iter().for_each(|key| drop(self.keys.remove(key)));
-        self.keys.extend(unique.iter().map(|key| (key.clone(), id.clone())));
+        // Most revisions change no key.
+        if versions.unique != unique {
+            let former = std::mem::replace(&mut versions.unique, unique.clone());
+            former.iter().for_each(|key| drop(self.keys.remove(key)));
+            self.keys.extend(unique.iter().map(|key| (key.clone(), id.clone())));
+        }
         Ok(Put {
             kind: D::KIND,
             id,
@@ -301,7 +309,8 @@ impl<D: Document> Documents<D> {
     /// Removes a document and returns the row for the journal; `None` if it is not in memory.
     pub fn remove(&mut self, id: &str) -> Option<Put> {
         let versions = self.rows.get_mut(id)?;
-        let unique = versions.newest()?.unique();
+        versions.newest()?;
+        let unique = std::mem::take(&mut versions.unique);
         versions.revision += 1;
         let revision = versions.revision;
         versions.pending.push_back((revision, None));
@@ -373,8 +382,9 @@ impl<D: Document> Documents<D> {
             let last = versions.pending.back().map(|(revision, _)| *revision);
             let stored = versions.stored.as_ref().map(|(revision, _)| *revision);
             versions.revision = last.or(stored).unwrap_or(revision - 1);
-            let unique = versions.newest().map(Document::unique).unwrap_or_default();
-            self.keys.extend(unique.into_iter().map(|key| (key, id.to_owned())));
+            versions.unique = versions.newest().map(Document::unique).unwrap_or_default();
+            self.keys
+                .extend(versions.unique.iter().map(|key| (key.clone(), id.to_owned())));
         }
         if let Some(versions) = self.rows.get(id)
             && versions.pending.is_empty()

@@ -13,6 +13,7 @@
 //! Read next: `windows.rs` (how many in how long), `policy/src/kind/blast.rs` (the arithmetic), `edge-agent/core/src/domains.rs` (the
 //! other end).
 
+mod census;
 mod queue;
 mod views;
 
@@ -31,21 +32,19 @@ use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::timers::Timer;
 use crate::windows::{Given, Key, USABLE_FOR, Windows};
+use census::{Census, Counts};
 use queue::Queue;
 
 /// A member that became unhealthy within this time is newly faulty.
 const NEWLY: Duration = Duration::from_secs(300);
 /// Changes within this time are counted together.
 const GATHER: Duration = Duration::from_millis(50);
-/// And longer for each node of the fleet, because counting looks at each: about a microsecond of it, so counting takes a fiftieth
-/// of the time at most, however large the fleet is and however often whoever changes.
-const GATHER_EACH: Duration = Duration::from_micros(50);
 /// Counts travel to everyone at most this often; whose turn it is hears at once.
 const SPREAD_EVERY: Duration = Duration::from_secs(2);
 /// And less often for each node of the fleet: a thousand frames a second at most.
 const SPREAD_EACH: Duration = Duration::from_millis(1);
-/// While members are newly faulty the counts change by time alone.
-const DECAY_EVERY: Duration = Duration::from_secs(15);
+/// What changes by time alone is counted together within this time.
+const DECAY_EVERY: Duration = Duration::from_secs(1);
 /// An agent that tells nothing within this time is of an older build, and never asks.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -61,6 +60,16 @@ pub(crate) struct Domains {
     unstored: Vec<Given>,
     /// Whose turn is stored, and who has not heard of it.
     tell: BTreeSet<Place>,
+    /// The counts, as of the last time that they were taken.
+    census: Census,
+    /// Nodes that may stand otherwise than they are counted.
+    dirty: BTreeSet<Place>,
+    /// All of them may.
+    stale: bool,
+    /// Connected nodes that were told nothing yet, and that something may have to be told.
+    untold: BTreeSet<Place>,
+    /// How many were told something in their present sessions.
+    told: usize,
     /// Something was said or happened that counts may depend on.
     changed: bool,
     /// A timer is set for the next count.
@@ -116,11 +125,11 @@ struct NoRoom {
 /// How a node counts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Standing {
-    /// It has not said yet how it stands.
-    silent: bool,
     unhealthy: bool,
     touched: bool,
     newly_faulty: bool,
+    /// It stands otherwise from then on, by time alone.
+    changes_at: Option<Mono>,
 }
 
 impl Member {
@@ -130,11 +139,14 @@ impl Member {
         let unhealthy = !is_connected || said.is_some_and(|facts| facts.unhealthy.is_some());
         let silent = said.is_none() && self.welcomed.is_none_or(|since| now.since(since) < SAYS_WITHIN);
         let acts = said.is_some_and(|facts| facts.acting > 0);
+        let newly_faulty = unhealthy && self.sick_since.is_some_and(|since| now.since(since) < NEWLY);
+        let heals_at = self.sick_since.filter(|_| newly_faulty).map(|since| since + NEWLY);
+        let spoke_at = self.welcomed.filter(|_| silent).map(|since| since + SAYS_WITHIN);
         Standing {
-            silent,
             unhealthy,
             touched: unhealthy || silent || acts || self.turn.as_ref().is_some_and(|turn| turn.touches),
-            newly_faulty: unhealthy && self.sick_since.is_some_and(|since| now.since(since) < NEWLY),
+            newly_faulty,
+            changes_at: [heals_at, spoke_at].into_iter().flatten().min(),
         }
     }
 
@@ -148,40 +160,33 @@ impl Member {
     }
 }
 
-/// The members of one domain as seen by one of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
-    members: i64,
-    unhealthy: i64,
-    /// Touched, and healthy.
-    in_flight: i64,
-    newly_faulty: i64,
-}
-
 impl Hub {
     /// A session begins: what the node said in a former one counts no more.
     pub(crate) fn joins_domains(&mut self, place: Place, now: Now) {
+        self.domains.forget_told(place);
+        self.domains.untold.insert(place);
         let member = self.domains.members.entry(place).or_default();
-        (member.facts, member.told, member.welcomed) = (None, None, Some(now.mono));
+        (member.facts, member.welcomed) = (None, Some(now.mono));
         member.findings.clear();
         member.via = None;
         if let Some(turn) = &mut member.turn {
             turn.over = true;
         }
-        self.domains.changed = true;
+        self.recount(place);
     }
 
     /// A session is over: the node cannot be counted on, and keeps its turn until it says otherwise.
     pub(crate) fn leaves_domains(&mut self, place: Place, now: Now) {
+        self.domains.forget_told(place);
         let member = self.domains.members.entry(place).or_default();
-        (member.facts, member.told, member.welcomed) = (None, None, None);
+        (member.facts, member.welcomed) = (None, None);
         member.sick_since.get_or_insert(now.mono);
         if let Some(turn) = &mut member.turn {
             turn.over = true;
             self.domains.windows.ends(&turn.keys, place, now.mono + USABLE_FOR);
         }
         self.domains.queue.remove(place);
-        self.domains.changed = true;
+        self.recount(place);
     }
 
     /// What a node says of itself.
@@ -202,6 +207,8 @@ impl Hub {
             node.record_changed = true;
             self.enqueue(place);
             self.touch(place);
+            // It may be a member of something now.
+            self.domains.wants_telling(place);
         }
         let agent = self.fleet.node(place).id().clone();
         let (clusters, _, mut cx) = self.kube_cx(now);
@@ -226,7 +233,7 @@ impl Hub {
             true => domains.queue.join(place),
             false => domains.queue.remove(place),
         }
-        domains.changed = true;
+        self.recount(place);
         self.touch(place);
     }
 
@@ -248,10 +255,18 @@ impl Hub {
     /// It stopped in an orderly way: nothing is faulty.
     pub(crate) fn rests(&mut self, place: Place) {
         self.domains.members.entry(place).or_default().sick_since = None;
+        self.domains.dirty.insert(place);
     }
 
-    /// The rules or the members are others now.
+    /// The rules are others now.
     pub(crate) fn recount_domains(&mut self) {
+        self.domains.stale = true;
+        self.domains.changed = true;
+    }
+
+    /// A node may count otherwise now.
+    pub(crate) fn recount(&mut self, place: Place) {
+        self.domains.dirty.insert(place);
         self.domains.changed = true;
     }
 
@@ -261,7 +276,7 @@ impl Hub {
             let nodes = u32::try_from(self.fleet.count()).unwrap_or(u32::MAX);
             let spread_at = self.domains.spread + SPREAD_EVERY + SPREAD_EACH * nodes;
             self.domains.spread_at.get_or_insert(spread_at.max(now.mono));
-            self.count_domains_at(now.mono + GATHER + GATHER_EACH * nodes);
+            self.count_domains_at(now.mono + GATHER);
         }
     }
 
@@ -286,37 +301,60 @@ impl Hub {
             let window = |rule: &str| rules.window_of(rule).map(|(_, window_ms)| window_ms);
             self.domains.windows.prune(window, now.mono);
         }
-        let is_asked = |member: &Member| member.told.is_some();
-        if !rules.counts_nodes() && !self.domains.members.values().any(is_asked) {
+        if !rules.counts_nodes() && self.domains.told == 0 {
             self.domains.spread_at = None;
             return;
         }
-        let mut census = self.census(&rules, now.mono);
+        let mut census = std::mem::take(&mut self.domains.census);
+        self.bring_up_to_date(&mut census, &rules, now.mono);
         let free_in = self.give_turns(&rules, &mut census, now.mono);
         self.count_rates(&rules, &mut census, now.mono);
         let mut tell = std::mem::take(&mut self.domains.tell);
+        // Whoever has just come knows nothing yet.
+        tell.append(&mut self.domains.untold);
         if is_spread {
             (self.domains.spread, self.domains.spread_at) = (now.mono, None);
+            tell.extend(self.domains.members.keys());
         }
-        let members = self.domains.members.iter();
-        // Whoever has just come knows nothing yet.
-        tell.extend(
-            members
-                .filter(|(_, m)| is_spread || m.told.is_none())
-                .map(|(place, _)| *place),
-        );
         for place in tell {
             self.tell_counts(&rules, &census, place, now.mono);
         }
         if let Some(free_in) = free_in {
             self.count_domains_at(now.mono + free_in);
         }
+        let ages_in = census.ages_at().map(|at| at.since(now.mono).max(DECAY_EVERY));
+        let again = [ages_in, census.again].into_iter().flatten().min();
+        self.domains.census = census;
         if let Some(at) = self.domains.spread_at {
             self.count_domains_at(at);
-        } else if let Some(wait) = census.again {
+        } else if let Some(wait) = again {
             self.domains.spread_at = Some(now.mono + wait);
             self.count_domains_at(now.mono + wait);
         }
+    }
+
+    /// Counts anew whoever may stand otherwise than it is counted.
+    fn bring_up_to_date(&mut self, census: &mut Census, rules: &Bundle, now: Mono) {
+        let is_other = census.settle(rules);
+        let mut dirty = std::mem::take(&mut self.domains.dirty);
+        if is_other || std::mem::take(&mut self.domains.stale) {
+            dirty.extend(0..self.fleet.count());
+        }
+        dirty.extend(census.aged(now));
+        for place in dirty {
+            self.count_node(census, place, now);
+        }
+    }
+
+    fn count_node(&self, census: &mut Census, place: Place, now: Mono) {
+        let node = self.fleet.node(place);
+        let is_member = !node.record.removed && !self.agents.is_denied(node.id());
+        census.count(place, is_member.then(|| (node, self.standing(place, now))));
+    }
+
+    /// How many nodes were looked at so far to count them, and to tell them of the counts: what a message costs, counted.
+    pub fn looks_at_nodes(&self) -> u64 {
+        self.domains.census.looks
     }
 
     /// Gives turns in the order of asking. One that finds no room does not hold up the next, whose domains may be others.
@@ -340,7 +378,6 @@ impl Hub {
             let Some((decision, keys, touches)) = room else {
                 continue;
             };
-            let before = self.standing(place, now);
             let domains = &mut self.domains;
             for (key, window_ms) in &keys {
                 domains.windows.give(key, place, *window_ms, now);
@@ -361,14 +398,7 @@ impl Hub {
                     over: false,
                 });
             }
-            for domain in rules.domains().into_iter().filter(|_| touches && !before.touched) {
-                if let Some(counts) = self
-                    .value(place, domain)
-                    .and_then(|value| census.of_mut(domain, &value))
-                {
-                    counts.in_flight += 1;
-                }
-            }
+            self.count_node(census, place, now);
         }
         free_in
     }
@@ -467,6 +497,7 @@ impl Hub {
             if member.asks().next().is_some() {
                 domains.queue.join_first(*place);
             }
+            domains.dirty.insert(*place);
             domains.changed = true;
         }
     }
@@ -490,43 +521,12 @@ impl Hub {
         member.standing(self.fleet.node(place), now)
     }
 
-    /// Counts the members of every domain.
+    /// Counts the members of every domain anew.
     fn census(&self, rules: &Bundle, now: Mono) -> Census {
         let mut census = Census::default();
-        let domains = rules.domains();
-        let mut scopes: Vec<&str> = rules.mesh_rates().map(|rate| rate.scope).collect();
-        scopes.retain(|scope| !domains.contains(scope));
-        scopes.sort_unstable();
-        scopes.dedup();
-        for (place, node) in self
-            .fleet
-            .places()
-            .filter(|(_, node)| !self.agents.is_denied(node.id()))
-        {
-            let standing = self.standing(place, now);
-            let wait = match standing {
-                Standing { newly_faulty: true, .. } => Some(DECAY_EVERY),
-                Standing {
-                    silent: true,
-                    unhealthy: false,
-                    ..
-                } => Some(SAYS_WITHIN),
-                _ => None,
-            };
-            census.again = [census.again, wait].into_iter().flatten().min();
-            let of_domains = domains
-                .iter()
-                .filter_map(|domain| Some((*domain, member_of(node, domain)?)));
-            let of_scopes = scopes
-                .iter()
-                .map(|scope| (*scope, label(node, scope).unwrap_or_default()));
-            for (domain, value) in of_domains.chain(of_scopes) {
-                let counts = census.of_or_new(domain, value);
-                counts.members += 1;
-                counts.unhealthy += i64::from(standing.unhealthy);
-                counts.in_flight += i64::from(standing.touched && !standing.unhealthy);
-                counts.newly_faulty += i64::from(standing.newly_faulty);
-            }
+        census.settle(rules);
+        for place in 0..self.fleet.count() {
+            self.count_node(&mut census, place, now);
         }
         census
     }
@@ -585,7 +585,8 @@ impl Hub {
         };
         let is_nothing = facts.values.is_empty() && member.told.is_none();
         if !is_nothing && member.told.as_ref() != Some(&facts) {
-            member.told = Some(facts.clone());
+            let before = member.told.replace(facts.clone());
+            self.domains.told += usize::from(before.is_none());
             facts.values.truncate(facts.values.len() - by_time.len());
             facts.values.extend(by_time);
             self.send(session, Frame::FleetFacts(facts));
@@ -598,33 +599,21 @@ fn touches(rules: &Bundle, ask: &Ask) -> bool {
     ask.rules.iter().any(|rule| rules.domain_of(rule).is_some())
 }
 
-/// Counts by domain and value.
-#[derive(Debug, Default)]
-struct Census {
-    counts: BTreeMap<String, BTreeMap<String, Counts>>,
-    /// What rates have given, by rule and by what those that they count together share, and in how long there is room again.
-    given: BTreeMap<String, BTreeMap<String, (u32, Option<Duration>)>>,
-    /// The counts change by time alone, and should be taken again then.
-    again: Option<Duration>,
-}
-
-impl Census {
-    fn of(&self, domain: &str, value: &str) -> Counts {
-        let counts = self.counts.get(domain).and_then(|values| values.get(value));
-        counts.copied().unwrap_or_default()
-    }
-
-    fn of_mut(&mut self, domain: &str, value: &str) -> Option<&mut Counts> {
-        self.counts.get_mut(domain)?.get_mut(value)
-    }
-
-    fn of_or_new(&mut self, domain: &str, value: &str) -> &mut Counts {
-        let values = self.counts.entry(domain.to_owned()).or_default();
-        values.entry(value.to_owned()).or_default()
-    }
-}
-
 impl Domains {
+    /// Its session is another one or over: it knows of no counts.
+    fn forget_told(&mut self, place: Place) {
+        let told = self.members.get_mut(&place).and_then(|member| member.told.take());
+        self.told -= usize::from(told.is_some());
+        self.untold.remove(&place);
+    }
+
+    /// It may have to be told something that it was not told yet.
+    fn wants_telling(&mut self, place: Place) {
+        if self.members.get(&place).is_some_and(|member| member.told.is_none()) {
+            self.untold.insert(place);
+        }
+    }
+
     /// What the store holds.
     pub(crate) fn recovered(turns: Vec<(String, String, Vec<u8>)>, now: Mono) -> Self {
         Self {

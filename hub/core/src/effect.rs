@@ -7,7 +7,7 @@ use wire::enroll::Refusal;
 use wire::entry::RawEntry;
 use wire::frame::Frame;
 use wire::ids::{AgentId, CommandId, DecisionId, Epoch, Seq};
-use wire::kube::{ChangeOutcome, RolloutView};
+use wire::kube::{ChangeOutcome, RolloutView, ScalingView};
 use wire::{BundleRef, Parcel, SignedBundle};
 
 use crate::access::{ApiToken, Session, User};
@@ -49,8 +49,16 @@ pub enum Effect {
     },
     /// A cluster has something to do or to tell.
     Kube(KubeEffect),
-    /// Open the pull request of this task, unless it is open already, then tell [`crate::TaskRequest::Published`] or why not.
+    /// Bring the pull request of this task on. `Publishing`: open it, unless it is open already, then tell
+    /// [`crate::TaskRequest::Published`] or why not. `Proposed`: look at its checks and tell [`crate::TaskRequest::Seen`]; once they are
+    /// green, make it ready for review, merge it if that was decided, and tell [`crate::TaskRequest::Settled`]. `NoFix`: have the failed
+    /// jobs run once more and tell [`crate::TaskRequest::Rerun`].
     Publish(Box<crate::tasks::Task>),
+    /// Look what the store holds of the hub's own journal at this place, then tell [`crate::Input::Compared`].
+    Compare {
+        /// The place, and the entry that should be there.
+        head: wire::entry::ChainHead,
+    },
     /// Something that watchers want to see has changed.
     Changed(Change),
 }
@@ -202,6 +210,8 @@ pub enum Answer {
     Accepted,
     /// What came of a change of a deployment.
     Changed(ChangeOutcome),
+    /// A deployment that the hub scales, as it stands now.
+    Scaling(Box<ScalingView>),
     /// The rollout as it stands now.
     Rollout(Box<RolloutView>),
     /// What a node without a network needs.

@@ -27,6 +27,8 @@ use crate::documents::Unreadable;
 use crate::effect::Samples;
 use crate::feed::{Block, Feed, Layouts};
 use crate::input::{SessionId, StoredAgent};
+use crate::pace::Pace;
+use crate::rooms::Rooms;
 use crate::writer::Notes;
 
 /// Version of [`Record`]'s encoding, its first byte.
@@ -41,6 +43,9 @@ pub(crate) const MAX_EPOCHS: usize = 1_024;
 const MAX_HOLES: usize = 64;
 /// Processes of one agent that are remembered, to see two of them take turns.
 const MAX_PROCESSES: usize = 4;
+
+/// How long people are told that entries of a node had to give way.
+const CUT_TOLD_MS: u64 = 24 * 3_600_000;
 
 /// Place of a node in the fleet; never changes while the process lives.
 pub(crate) type Place = usize;
@@ -198,6 +203,10 @@ pub(crate) struct Node {
     pub(crate) bucket: Bucket,
     /// How often its unproven word may still be believed.
     pub(crate) trust: Bucket,
+    /// How fast it sends.
+    pub(crate) pace: Pace,
+    /// When entries of it had to give way because it has more than its share, and how many since then.
+    pub(crate) cut: Option<(Mono, u64)>,
     pub(crate) commands: Vec<CommandId>,
     pub(crate) last_decision: Option<Box<DecisionView>>,
     /// By how much its wall clock may differ from ours, by its own word; `None`: not told since the start.
@@ -225,6 +234,8 @@ impl Node {
             processes: VecDeque::new(),
             bucket: Bucket::default(),
             trust: Bucket::default(),
+            pace: Pace::default(),
+            cut: None,
             commands: Vec::new(),
             last_decision: None,
             clock_error_ms: None,
@@ -275,6 +286,12 @@ impl Node {
     pub(crate) fn queued_bytes(&self) -> usize {
         let entries: usize = self.chains.iter().map(|chain| chain.queued.bytes).sum();
         entries + self.feed.queued_bytes
+    }
+
+    /// How many entries had to give way because it has more than its share, if that goes on.
+    pub(crate) fn cut_lately(&self, now: Mono) -> Option<u64> {
+        let (at, entries) = self.cut?;
+        (now.0.saturating_sub(at.0) < CUT_TOLD_MS).then_some(entries)
     }
 
     /// Notes the process of a session that said hello. True when an earlier process came back after another one: a process
@@ -378,6 +395,8 @@ pub(crate) struct Fleet {
     layouts: Layouts,
     /// Nodes of clusters by the agent on them, as clusters last told. Not stored: they tell it again after a start.
     in_clusters: BTreeMap<AgentId, Vec<NodeRef>>,
+    /// What clusters last told of themselves.
+    pub(crate) rooms: Rooms,
 }
 
 /// A node that its record says is shut out, how and why.
@@ -474,12 +493,6 @@ impl Fleet {
     /// How many there ever were.
     pub(crate) fn count(&self) -> usize {
         self.nodes.len()
-    }
-
-    /// Nodes of the fleet by place.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, &Node)> {
-        let all = self.nodes.iter().enumerate();
-        all.filter(|(_, node)| !node.record.removed)
     }
 
     /// Nodes of the fleet by name.

@@ -9,17 +9,19 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use wire::Quantity;
-use wire::api::{BrainView, ShadowView};
+use wire::api::{BrainView, PlacementView, ShadowView};
 use wire::change::ChangeRecord;
 use wire::frame::{Frame, GoodbyeReason};
 use wire::ids::{AgentId, Epoch, Generation};
+use wire::plan::{Target, Verb};
 use wire::time::{Mono, Now};
 
 use crate::access::{Access, ApiToken, Session, User};
 use crate::admission::Admission;
 use crate::agents::{Agents, How, Identity, JoinToken};
 use crate::bundles::Bundles;
-use crate::clusters::{Attempt, Cluster, Clusters, KubeInput};
+use crate::checkpoints::{Checkpoints, JournalBreak};
+use crate::clusters::{Attempt, Cluster, Clusters, KubeEffect, KubeInput};
 use crate::commands::Commands;
 use crate::cx::{Ask, Cx, Then};
 use crate::documents::{Document, StoredDocument, Unreadable};
@@ -33,6 +35,8 @@ use crate::plans::{BrainRecord, Interference, PaceRecord, PlanAsk, PlanRecord, P
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
+use crate::rooms::PlacementAsk;
+use crate::scaling::{Scaling, ScalingRecord};
 use crate::sessions::Sessions;
 use crate::tasks::agents::RemediationAgent;
 use crate::tasks::{Task, Tasks};
@@ -74,6 +78,7 @@ pub struct Hub {
     pub(crate) journal: Journal,
     pub(crate) access: Access,
     pub(crate) agents: Agents,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) tasks: Tasks,
     pub(crate) plans: Plans,
     /// What nodes said of steps, for their plans.
@@ -86,6 +91,7 @@ pub struct Hub {
     pub(crate) came: BTreeSet<Place>,
     clusters: Clusters,
     rollouts: Rollouts,
+    scaling: Scaling,
     webhooks: Webhooks,
     keys: Keys,
     asks: VecDeque<Ask>,
@@ -121,6 +127,7 @@ impl Hub {
         let mut hub = Self {
             access: Access::recovered(&mut recovered)?,
             agents: Agents::recovered(&mut recovered, settings.certificates)?,
+            checkpoints: Checkpoints::recovered(&mut recovered)?,
             tasks: {
                 let tasks = taken::<Task>(&mut recovered);
                 Tasks::recovered(tasks, taken::<RemediationAgent>(&mut recovered))?
@@ -139,6 +146,7 @@ impl Hub {
                 Clusters::recovered(clusters, taken::<Attempt>(&mut recovered))?
             },
             rollouts: recover::<RolloutRecord, _>(&mut recovered, Rollouts::recovered)?,
+            scaling: recover::<ScalingRecord, _>(&mut recovered, Scaling::recovered)?,
             webhooks: Webhooks::recovered(&mut recovered)?,
             keys: Keys::recovered(&mut recovered)?,
             random: Random::new(settings.seed),
@@ -170,10 +178,13 @@ impl Hub {
         hub.timers.set(now.mono, Timer::Beacon);
         hub.timers.set(now.mono, Timer::Access);
         hub.timers.set(now.mono, Timer::Agents);
+        hub.timers.set(now.mono, Timer::Checkpoint);
         let (clusters, _, mut cx) = hub.kube_cx(now);
         clusters.start(&mut cx);
         let (_, rollouts, mut cx) = hub.kube_cx(now);
         rollouts.start(&mut cx);
+        let mut cx = cx!(hub, now);
+        hub.scaling.start(&mut cx);
         let (tasks, mut cx) = hub.tasks_cx(now);
         tasks.resume(&mut cx);
         hub.journal.seal();
@@ -188,8 +199,11 @@ impl Hub {
             Input::SessionClosed { session, reason } => self.closed(session, &reason, now),
             Input::Frame { session, frame } => self.frame(session, frame, now),
             Input::Stored { token } => self.stored(token, now),
+            Input::StoreUnknown { token, reason } => self.store_unknown(token, &reason, now),
             Input::StoreFailed { token, reason } => self.store_failed(token, &reason, now),
+            Input::Pruned { owners } => self.pruned(owners, now),
             Input::Kube(told) => self.kube(told, now),
+            Input::Compared { head, held } => self.compared(head, held, now),
             Input::Request { request, what } => self.request(request, what, now),
             Input::Stop => self.stop(now),
             Input::Tick => {}
@@ -250,6 +264,8 @@ impl Hub {
                 }
                 Cluster::KIND | Attempt::KIND => self.clusters.settle(kind, id, *revision, is_stored),
                 RolloutRecord::KIND => self.rollouts.settle(id, *revision, is_stored),
+                ScalingRecord::KIND => self.scaling.settle(id, *revision, is_stored),
+                JournalBreak::KIND => self.checkpoints.settle(id, *revision, is_stored),
                 Remembered::KIND => self.keys.settle(id, *revision, is_stored),
                 Webhook::KIND | DeliveryLog::KIND => {
                     self.webhooks.settle(kind, id, *revision, is_stored);
@@ -268,7 +284,12 @@ impl Hub {
             Then::Reply { request, answer } => self.reply(request, *answer),
             Then::Joined { agent, site } => self.joined(&agent, site),
             Then::Gone { agent } => self.gone(&agent),
-            Then::Kube(effect) | Then::KubeFor { effect, .. } => self.effects.push_back(Effect::Kube(*effect)),
+            Then::Kube(effect) | Then::KubeFor { effect, .. } => {
+                if let KubeEffect::Close { name } = &*effect {
+                    self.fleet.rooms.forget(name);
+                }
+                self.effects.push_back(Effect::Kube(*effect));
+            }
             Then::Publish { task } => {
                 let (tasks, mut cx) = self.tasks_cx(now);
                 tasks.may_publish(&task, &mut cx);
@@ -305,6 +326,11 @@ impl Hub {
         let paused = self.writer.paused_until();
         let next = self.timers.next().into_iter().chain(paused).min()?;
         Some(next.since(now.mono))
+    }
+
+    /// How many things wait for their time.
+    pub fn timers(&self) -> usize {
+        self.timers.len()
     }
 
     /// The generation that the next published bundle gets.
@@ -356,6 +382,12 @@ impl Hub {
                 let (clusters, _, mut cx) = self.kube_cx(now);
                 clusters.handle(request, caller, what, &mut cx);
             }
+            Request::Scaling { caller, what } => {
+                let clusters = &self.clusters;
+                let mut cx = cx!(self, now);
+                let knows = |name: &str| clusters.knows(name);
+                self.scaling.handle(request, caller, what, knows, &mut cx);
+            }
             Request::Rollouts { caller, what } => {
                 let (_, rollouts, mut cx) = self.kube_cx(now);
                 rollouts.handle(request, caller, what, &mut cx);
@@ -381,6 +413,10 @@ impl Hub {
                 let mut cx = cx!(self, now);
                 self.access.refused(change, &mut cx);
                 cx.reply(request, Answer::Noted);
+            }
+            Request::AcceptBreaks { caller, reason } => {
+                let (checkpoints, mut cx) = self.checkpoints_cx(now);
+                checkpoints.accept(request, caller, &reason, &mut cx);
             }
             Request::Export { caller } => self.export(request, caller, now),
             Request::Await { id, wait } => self.await_command(request, &id, wait, now),
@@ -419,7 +455,13 @@ impl Hub {
         let PlanAsk::Submit { draft, .. } = what else {
             return None;
         };
-        let mut names = draft.steps.iter().filter_map(|step| step.target.cluster());
+        // Where the hub chooses the cluster, it chooses one that it knows.
+        let is_open = |step: &wire::plan::Step| {
+            let is_placed = matches!(step.verb, Verb::Deploy { .. });
+            is_placed && step.target.cluster() == Some(Target::ANY_CLUSTER)
+        };
+        let named = draft.steps.iter().filter(|step| !is_open(step));
+        let mut names = named.filter_map(|step| step.target.cluster());
         let name = names.find(|name| !self.clusters.knows(name))?;
         Some(format!("target.cluster: {}", crate::clusters::unknown(name)))
     }
@@ -430,6 +472,7 @@ impl Hub {
     /// |---|---|---|
     /// | plans | commands | a step to be brought to its node |
     /// | plans | clusters | a deployment or a node of a cluster to be changed |
+    /// | scaling | plans | a deployment to have another number of replicas |
     /// | clusters | plans | nothing: they tell what came of a change |
     /// | agents | fleet | sessions of one that is shut out to be cut |
     /// | commands, fleet | plans | nothing: they tell what came of a step, which node came, what was read |
@@ -452,11 +495,13 @@ impl Hub {
                 self.with_plans(now, |plans, cx| plans.answered(answer, cx));
             }
             match self.asks.pop_front() {
-                Some(Ask::Step(order)) => self.order_step(*order, now),
+                Some(Ask::StepUnlessKnown(order)) if self.knows_command(&order.command) => {}
+                Some(Ask::Step(order) | Ask::StepUnlessKnown(order)) => self.order_step(*order, now),
                 Some(Ask::Cluster(order)) => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.step(*order, &mut cx);
                 }
+                Some(Ask::Scale(asked)) => self.with_plans(now, |plans, cx| plans.scale(asked.0, asked.1, cx)),
                 Some(Ask::Answered(answer)) => self.step_answers.push_back(*answer),
                 Some(Ask::Shut { agent }) => self.cut(&agent, now),
                 Some(Ask::Opened { agent }) => self.let_in_again(&agent, now),
@@ -480,9 +525,16 @@ impl Hub {
             KubeInput::Looked { plan, step, standing } => {
                 self.with_plans(now, |plans, cx| plans.looked(plan, step, &standing, cx));
             }
-            KubeInput::Nodes { cluster, nodes } => {
+            KubeInput::Nodes { cluster, facts } => {
+                let nodes = facts.nodes.iter().map(|node| (node.name.clone(), node.agent.clone()));
+                let nodes: Vec<(String, AgentId)> = nodes.collect();
                 clusters.nodes_told(&nodes, &mut cx);
                 self.fleet.join(&cluster, nodes);
+                let known = self.clusters.clusters().find(|one| one.name == cluster);
+                let drifted = known.map(|cluster| self.fleet.rooms.told(cluster, *facts, now.mono));
+                for (target, drift) in drifted.into_iter().flatten() {
+                    self.record(crate::clusters::drifted(&target, &drift), now);
+                }
             }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),
             KubeInput::Marked {
@@ -492,6 +544,10 @@ impl Hub {
                 failed,
             } => {
                 clusters.marked(&node, &fault, &changed, failed, &mut cx);
+            }
+            KubeInput::Load { target, plan, seen } => {
+                let mut cx = cx!(self, now);
+                self.scaling.seen(&target, plan, *seen, &mut cx);
             }
             KubeInput::Observed {
                 rollout,
@@ -506,6 +562,17 @@ impl Hub {
         self.clusters.clusters().cloned().collect()
     }
 
+    /// Every deployment that the hub scales.
+    pub fn scaling(&self) -> Vec<wire::kube::ScalingView> {
+        self.scaling.views().collect()
+    }
+
+    /// Where something would go now, and why not elsewhere.
+    pub fn placement(&self, ask: &PlacementAsk, now: Now) -> Result<PlacementView, String> {
+        let promises = self.plans.promises();
+        self.fleet.rooms.explain(ask, &promises, &self.fleet, now.mono)
+    }
+
     /// Every stored rollout that is not finished.
     pub fn rollouts(&self) -> Vec<wire::kube::RolloutView> {
         self.rollouts.views().collect()
@@ -516,6 +583,11 @@ impl Hub {
         let tools = (&mut self.journal, &mut self.effects, &mut self.timers);
         let cx = Cx::new(now, rules, &self.fleet, &mut self.asks, tools);
         (&mut self.tasks, cx)
+    }
+
+    pub(crate) fn checkpoints_cx(&mut self, now: Now) -> (&mut Checkpoints, Cx<'_>) {
+        let cx = cx!(self, now);
+        (&mut self.checkpoints, cx)
     }
 
     /// A stored task by id.
@@ -579,7 +651,7 @@ impl Hub {
         node.forget_processes();
         self.enqueue(place);
         self.touch(place);
-        self.recount_domains();
+        self.recount(place);
         self.policy_changed = true;
     }
 
@@ -593,7 +665,7 @@ impl Hub {
         node.record_changed = true;
         self.enqueue(place);
         self.touch(place);
-        self.recount_domains();
+        self.recount(place);
         self.policy_changed = true;
     }
 
@@ -615,7 +687,7 @@ impl Hub {
         }
         self.enqueue(place);
         self.touch(place);
-        self.recount_domains();
+        self.recount(place);
     }
 
     /// An agent may come in again.
@@ -629,7 +701,7 @@ impl Hub {
         node.forget_processes();
         self.enqueue(place);
         self.touch(place);
-        self.recount_domains();
+        self.recount(place);
     }
 
     /// Nodes that a hub before this one had shut out in their own records.
@@ -676,6 +748,7 @@ impl Hub {
                 Timer::Hello(session) => self.hello_overdue(session, now),
                 Timer::Wait(id) => self.wait_over(&id, now),
                 Timer::Expire(id) => self.expire(&id),
+                Timer::Ack(place) => self.ack_time(place, now),
                 Timer::Beacon => self.beacon_time(now),
                 Timer::Domains => self.count_domains(now),
                 Timer::Tasks => {
@@ -691,10 +764,15 @@ impl Hub {
                     self.access.time(&mut cx);
                     self.keys.sweep(&mut cx);
                 }
+                Timer::Checkpoint => self.checkpoint_time(now),
                 Timer::Plan(id) => self.with_plans(now, |plans, cx| plans.due(id, cx)),
                 Timer::Clusters => {
                     let (clusters, _, mut cx) = self.kube_cx(now);
                     clusters.due(&mut cx);
+                }
+                Timer::Scaling => {
+                    let mut cx = cx!(self, now);
+                    self.scaling.due(&mut cx);
                 }
                 Timer::Rollouts => {
                     let (_, rollouts, mut cx) = self.kube_cx(now);

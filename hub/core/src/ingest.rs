@@ -25,6 +25,7 @@ use crate::fleet::Place;
 use crate::hub::Hub;
 use crate::input::SessionId;
 use crate::peek::{self, Kind};
+use crate::timers::Timer;
 use crate::writer::{NODE_QUEUE_BYTES, Notes, QUEUE_BYTES};
 
 /// Time that an agent should give a hub whose queue is full: a few commits.
@@ -55,6 +56,7 @@ impl Hub {
             Frame::Findings(findings) => self.node_findings(session, place, findings, now),
             Frame::NodePath(path) => self.node_path(place, path),
             Frame::AskTime(ask) => self.tell_time(session, place, ask, now),
+            Frame::Checkpoint(signed) => self.given_back(place, &signed),
             Frame::Hello(_)
             | Frame::Welcome(_)
             | Frame::Ack(_)
@@ -66,7 +68,9 @@ impl Hub {
             | Frame::FleetFacts(_)
             | Frame::HubTime(_)
             | Frame::AskBundle(_)
-            | Frame::PeerState(_) => {
+            | Frame::PeerState(_)
+            | Frame::PeerPath(_)
+            | Frame::PeerKey(_) => {
                 self.broke_protocol(
                     session,
                     "a frame that only a hub, or an agent to its neighbours, sends",
@@ -149,11 +153,12 @@ impl Hub {
             node.record.add_hole(hole);
             node.record_changed = true;
         }
+        node.pace.took(added, now.mono);
         self.writer.queued_bytes += added;
         if taken.fresh > 0 {
             self.enqueue(place);
         } else if taken.repeated > 0 {
-            self.acknowledge(place, epoch);
+            self.acknowledge(place, epoch, now);
         }
         match result {
             Ok(()) => {}
@@ -183,16 +188,23 @@ impl Hub {
             seq,
             bytes: block,
         };
-        if self.fleet.node_mut(place).feed.accept(block) {
+        let node = self.fleet.node_mut(place);
+        if node.feed.accept(block) {
+            node.pace.took(bytes, now.mono);
             self.writer.queued_bytes += bytes;
             self.enqueue(place);
         } else {
-            self.acknowledge(place, epoch);
+            self.acknowledge(place, epoch, now);
         }
     }
 
     /// More waits for the store than may: the agent keeps what it has and comes again.
     fn full(&mut self, session: SessionId, place: Place, now: Now) -> bool {
+        if let Some(wait) = self.fleet.node(place).pace.is_rude(now.mono) {
+            let detail = "it sends more than it may, and does not wait for acknowledgements";
+            self.dismiss(session, GoodbyeReason::Busy, wait, detail, now);
+            return true;
+        }
         let full = self.writer.queued_bytes > QUEUE_BYTES || self.fleet.node(place).queued_bytes() > NODE_QUEUE_BYTES;
         if full {
             let wait = FULL_RETRY + self.admission.slot(now.mono);
@@ -202,8 +214,17 @@ impl Hub {
         full
     }
 
-    /// Says how far an epoch of an agent is durable, if its session is up.
-    pub(crate) fn acknowledge(&mut self, place: Place, epoch: Epoch) {
+    /// Says how far an epoch of an agent is durable, if its session is up; a little later if it sends too fast.
+    pub(crate) fn acknowledge(&mut self, place: Place, epoch: Epoch, now: Now) {
+        let node = self.fleet.node_mut(place);
+        if let Some(wait) = node.pace.wait(now.mono) {
+            if !node.pace.withheld.contains(&epoch) {
+                node.pace.withheld.push(epoch);
+                self.timers.set(now.mono + wait, Timer::Ack(place));
+                self.touch(place);
+            }
+            return;
+        }
         let node = self.fleet.node(place);
         let Some(session) = node.session else {
             return;
@@ -217,6 +238,26 @@ impl Hub {
         };
         if ack.entries.is_some() || ack.telemetry.is_some() {
             self.send(session, Frame::Ack(ack));
+        }
+    }
+
+    /// What was withheld may be said now, or has to wait a little longer.
+    pub(crate) fn ack_time(&mut self, place: Place, now: Now) {
+        for epoch in std::mem::take(&mut self.fleet.node_mut(place).pace.withheld) {
+            self.acknowledge(place, epoch, now);
+        }
+    }
+
+    /// Entries of agents were removed.
+    pub(crate) fn pruned(&mut self, owners: Vec<(AgentId, u64, bool)>, now: Now) {
+        for (agent, entries, is_share) in owners {
+            let Some(place) = self.fleet.place(&agent).filter(|_| is_share) else {
+                continue;
+            };
+            let node = self.fleet.node_mut(place);
+            let before = node.cut_lately(now.mono);
+            node.cut = Some((now.mono, before.unwrap_or(0).saturating_add(entries)));
+            self.touch(place);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::clusters::{ClusterRequest, KubeInput};
 use crate::effect::Token;
 use crate::plans::PlanAsk;
 use crate::rollouts::RolloutRequest;
+use crate::scaling::ScalingRequest;
 
 /// Names one session of one agent; never used twice by one hub process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,12 +48,25 @@ pub enum Input {
         /// Which.
         token: Token,
     },
+    /// Nobody knows whether a batch is durable: its commit failed, and may be on the disk all the same. [`Input::Stored`] or
+    /// [`Input::StoreFailed`] follows once that was read.
+    StoreUnknown {
+        /// Which.
+        token: Token,
+        /// For people.
+        reason: String,
+    },
     /// A batch is not durable. Nothing of it was written.
     StoreFailed {
         /// Which.
         token: Token,
         /// For people.
         reason: String,
+    },
+    /// Entries of agents were removed from the store: whose, how many, and whether because they are more than its share.
+    Pruned {
+        /// Of each.
+        owners: Vec<(AgentId, u64, bool)>,
     },
     /// A cluster has done or told something.
     Kube(KubeInput),
@@ -62,6 +76,13 @@ pub enum Input {
         request: u64,
         /// What.
         what: Request,
+    },
+    /// The store was looked at.
+    Compared {
+        /// As asked for.
+        head: wire::entry::ChainHead,
+        /// What is there.
+        held: crate::checkpoints::Held,
     },
     /// The hub stops: say goodbye.
     Stop,
@@ -154,12 +175,26 @@ pub enum Request {
         /// What.
         what: ClusterRequest,
     },
+    /// Scale deployments by their load.
+    Scaling {
+        /// Who asks.
+        caller: Caller,
+        /// What.
+        what: ScalingRequest,
+    },
     /// Start rollouts and tell them something.
     Rollouts {
         /// Who asks.
         caller: Caller,
         /// What.
         what: RolloutRequest,
+    },
+    /// Accept every break of the hub's own journal: a person knows why it is not whole.
+    AcceptBreaks {
+        /// Who.
+        caller: Caller,
+        /// Why.
+        reason: String,
     },
     /// Give out everything that a node without a network needs.
     Export {
@@ -258,4 +293,6 @@ pub struct Settings {
     pub beacon_every: Duration,
     /// Lives of agents' certificates, and how often one may be had by the node key.
     pub certificates: Certificates,
+    /// How the end of the hub's own journal is signed.
+    pub checkpoints: crate::checkpoints::Checkpointing,
 }

@@ -114,6 +114,11 @@ impl Journal {
         self.head = ChainHead::empty(epoch);
     }
 
+    /// The last stored entry; with place 0 where the present epoch has none.
+    pub(crate) fn stored_head(&self) -> ChainHead {
+        self.head
+    }
+
     /// The change of the present input.
     pub(crate) fn open(&mut self) -> &mut Change {
         &mut self.open
@@ -141,6 +146,11 @@ impl Journal {
     /// Whether so much waits that people must come again.
     pub(crate) fn is_crowded(&self) -> bool {
         self.waiting.len() >= MAX_WAITING
+    }
+
+    /// Whether changes wait for a batch.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Nothing waits and nothing is being written.

@@ -11,6 +11,7 @@ mod admission;
 mod agents;
 mod bundles;
 mod chain;
+mod checkpoints;
 mod clusters;
 mod commands;
 mod cx;
@@ -24,13 +25,17 @@ pub mod idempotency;
 mod ingest;
 mod input;
 mod journal;
+mod pace;
 mod peek;
 pub mod placement;
 pub mod plans;
 mod random;
 mod restore;
+mod retention;
 mod roles;
 pub mod rollouts;
+mod rooms;
+pub mod scaling;
 mod sessions;
 pub mod tasks;
 mod timers;
@@ -44,6 +49,7 @@ pub use agents::{
     AgentRequest, Agents, Certificates, Fork, How, Identity, JoinToken, Joining, NewToken, Rejoining, Renewing, Shut,
 };
 pub use chain::Hole;
+pub use checkpoints::{Checkpointing, Held, JournalBreak};
 pub use clusters::{
     Attempt, Cluster, ClusterChange, ClusterRequest, DeploymentStanding, KubeEffect, KubeInput, NodeStanding, Standing,
     Was,
@@ -54,6 +60,8 @@ pub use effect::{Answer, Batch, Change, Effect, Row, Samples, Token};
 pub use feed::is_charted;
 pub use hub::Hub;
 pub use input::{Input, Recovered, Request, SessionId, Settings, StoredAgent};
+pub use retention::{Quota, Spared, fair_share};
+pub use rooms::{Amount, KubeDeployment, KubeFacts, KubeNode, KubeUse, PlacementAsk};
 pub use tasks::{NewTask, Right, Task, TaskRequest, TaskState};
 pub use views::{Latest, Reported};
 pub use wire::frame::STOPPED;

@@ -7,114 +7,48 @@
 //! Invariants: one live plan for each target; a plan's key from one sender names one plan, however often it is sent; nothing is
 //! asked of a node before the intent is stored, and a step's command has one id for ever, so a node takes it once.
 //!
-//! Read next: `machine.rs` (how one plan lives), `plans/judge.rs` (verdicts), `commands.rs` (the way to a node), `plans/at_cluster.rs`
-//! (steps that clusters carry out).
+//! Read next: `plans/asks.rs` (what is asked of plans), `plans/machine.rs` (how one plan lives), `plans/judge.rs` (verdicts),
+//! `plans/orders.rs` (the way of a step to its node), `plans/at_cluster.rs` (steps that clusters carry out).
 
+mod asks;
 mod at_cluster;
 mod brains;
 mod judge;
 mod machine;
+mod orders;
 mod pace;
+mod placed;
 mod record;
+mod told;
 mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use policy_execution::{Answer as Carried, Event as StepEvent, Task};
 use wire::api::ShadowView;
 use wire::change::{Caller, ChangeRecord, Via};
-use wire::frame::Order;
-use wire::ids::{AgentId, CommandId, Digest, PlanId};
-use wire::plan::{Draft, Observation, Plan, PlanState, Source, Target};
-use wire::time::{Mono, Now};
-use wire::{Action, DecisionId, DeviceId, Origin};
+use wire::ids::{AgentId, DecisionId, PlanId};
+use wire::plan::Target;
+use wire::time::Now;
 
+pub use asks::PlanAsk;
 pub use brains::BrainRecord;
 pub use machine::{PlanRecord, StepRecord};
+pub(crate) use orders::{Interference, StepAnswer};
 pub use pace::PaceRecord;
 pub use policy_trust::Tier;
 pub use view::{PlanClock, brain_view, plan_view};
 
-use crate::cx::{Ask, Cx, StepOrder, Then};
+use crate::cx::{Cx, Then};
 use crate::documents::{Document, Documents, StoredDocument, Unreadable};
-use crate::effect::Answer;
 use crate::fleet::Fleet;
 use crate::timers::Timer;
 use at_cluster::Looks;
 use brains::Brains;
 use judge::Situation;
 use machine::{Event, Reaction, Want};
+use orders::{blind, command_id, not_done, of_node, origin};
 use pace::Pace;
-
-/// What somebody wants of plans.
-#[derive(Debug, Clone)]
-pub enum PlanAsk {
-    /// Take this one in.
-    Submit {
-        /// Its id, drawn by the shell: UUIDv7 bytes.
-        id: PlanId,
-        /// What is sent.
-        draft: Box<Draft>,
-    },
-    /// Agree to it.
-    Approve {
-        /// Which.
-        id: PlanId,
-    },
-    /// Do not agree to it.
-    Refuse {
-        /// Which.
-        id: PlanId,
-        /// Why.
-        reason: String,
-    },
-    /// Call it off; what is done and can be taken back is.
-    Cancel {
-        /// Which.
-        id: PlanId,
-        /// Why.
-        reason: String,
-    },
-    /// Do the same again as a new plan. For one that is over.
-    Retry {
-        /// Which; as it is stored.
-        of: Box<PlanRecord>,
-        /// Id of the new one.
-        id: PlanId,
-    },
-    /// Set what a brain may do with a verb without a person.
-    Grant {
-        /// The brain's name.
-        brain: String,
-        /// The verb's name.
-        verb: String,
-        /// The tier that it has from now on.
-        tier: Tier,
-        /// Why.
-        reason: String,
-    },
-}
-
-/// What a node, or the hub in its place, says of a step.
-#[derive(Debug, Clone)]
-pub(crate) struct StepAnswer {
-    pub(crate) plan: PlanId,
-    pub(crate) step: usize,
-    pub(crate) undo: bool,
-    pub(crate) answer: Carried,
-    pub(crate) decision: Option<wire::DecisionId>,
-    pub(crate) detail: String,
-}
-
-/// Something that a node did to a device and that is no step of a plan.
-#[derive(Debug, Clone)]
-pub(crate) struct Interference {
-    /// The node's decision.
-    pub(crate) by: DecisionId,
-    /// What it was done to.
-    pub(crate) device: DeviceId,
-}
 
 /// Documents of one kind as they are stored, and the unique keys of all of them.
 pub(crate) type Rows = (Vec<StoredDocument>, Vec<(String, String)>);
@@ -166,6 +100,12 @@ impl Plans {
         }
     }
 
+    /// Decisions that plans which are not over refer to.
+    pub(crate) fn decisions_under_way(&self) -> impl Iterator<Item = &DecisionId> {
+        let plans = self.documents.iter();
+        plans.flat_map(|record| record.steps.iter().filter_map(|step| step.decision.as_ref()))
+    }
+
     /// What is known of brains, as it is stored, by brain and verb.
     pub(crate) fn brains(&self) -> impl Iterator<Item = &BrainRecord> {
         self.brains.stored()
@@ -186,7 +126,7 @@ impl Plans {
         &'a self,
         record: &PlanRecord,
         rules: Option<&'a Arc<policy::Bundle>>,
-        fleet: &Fleet,
+        fleet: &'a Fleet,
         now: Now,
     ) -> Situation<'a> {
         let nodes = record.plan.targets().into_iter().filter_map(Target::node);
@@ -195,161 +135,18 @@ impl Plans {
             rules,
             brains: &self.brains,
             pace: &self.pace,
+            plans: &self.documents,
+            fleet,
             sites: sites.len(),
             blind: blind(record, fleet),
             now,
         }
     }
 
-    /// Carries a request out, or says why not.
-    pub(crate) fn handle(&mut self, request: u64, caller: Caller, what: PlanAsk, cx: &mut Cx<'_>) {
-        let result = match what {
-            PlanAsk::Grant {
-                brain,
-                verb,
-                tier,
-                reason,
-            } => {
-                return match self.brains.grant((&brain, &verb), tier, (caller, &reason), cx) {
-                    Ok(found) => cx.reply_when_stored(request, Answer::Brain(Box::new(brain_view(&found, cx.now)))),
-                    Err(reason) => cx.reply(request, Answer::Rejected { reason }),
-                };
-            }
-            PlanAsk::Submit { id, draft } => self.submit(id, *draft, None, &caller, cx),
-            PlanAsk::Retry { of, id } => self.retry(&of, id, &caller, cx),
-            PlanAsk::Approve { id } => {
-                let who = caller.name.clone();
-                self.asked(id, Event::Approved { who }, &caller, cx)
-            }
-            PlanAsk::Refuse { id, reason } => {
-                let who = caller.name.clone();
-                self.asked(id, Event::Refused { who, reason }, &caller, cx)
-            }
-            PlanAsk::Cancel { id, reason } => {
-                let who = caller.name.clone();
-                self.asked(id, Event::Cancel { who, reason }, &caller, cx)
-            }
-        };
-        match result {
-            Ok(record) => cx.reply_when_stored(request, Answer::Plan(Box::new(record))),
-            Err(reason) => cx.reply(request, Answer::Rejected { reason }),
-        }
-    }
-
-    fn submit(
-        &mut self,
-        id: PlanId,
-        draft: Draft,
-        retry_of: Option<PlanId>,
-        caller: &Caller,
-        cx: &mut Cx<'_>,
-    ) -> Result<PlanRecord, String> {
-        if cx.is_crowded() {
-            return Err("too much waits for the store: send it again in some seconds".to_owned());
-        }
-        let plan = Plan::new(id, draft, cx.now.wall).map_err(|problem| problem.to_string())?;
-        if let Some(known) = record::sender_key(&plan).and_then(|key| self.documents.holder(&key)) {
-            let known = known.to_owned();
-            return match self.documents.get(&known) {
-                Some(record) => Ok(record.clone()),
-                None => Err(format!(
-                    "key: `{}` was plan {known}, which is over: give another key",
-                    plan.key
-                )),
-            };
-        }
-        if let Some(known) = record::prediction_key(&plan).and_then(|key| self.documents.holder(&key)) {
-            return Err(format!(
-                "prediction: `{}` belongs to plan {known}: each prediction has an id of its own",
-                plan.claim.as_ref().map_or("", |claim| claim.prediction.as_str())
-            ));
-        }
-        for (index, step) in plan.steps.iter().enumerate() {
-            reachable_target(step, cx).map_err(|problem| format!("steps[{index}].{problem}"))?;
-        }
-        self.make_room(&plan, cx)?;
-        let record = PlanRecord::new(plan, retry_of, cx.now);
-        let change = submitted(&record, caller);
-        self.write(&record, Some(change), cx)?;
-        self.brains.predicted(&record.plan, cx);
-        Ok(record)
-    }
-
-    /// Earlier plans of the same targets that did nothing yet give way; one that did is finished first.
-    fn make_room(&mut self, plan: &Plan, cx: &mut Cx<'_>) -> Result<(), String> {
-        let mut earlier: Vec<PlanId> = Vec::new();
-        for target in plan.targets() {
-            let Some(holder) = self.documents.holder(&record::target_key(target)) else {
-                continue;
-            };
-            let Some(found) = self.documents.get(holder).filter(|found| found.may_be_superseded()) else {
-                return Err(format!(
-                    "target: {target} has plan {holder} under way: wait for it, or cancel it with `sentinel plan cancel {holder}`"
-                ));
-            };
-            earlier.push(found.plan.id);
-        }
-        earlier.sort_unstable();
-        earlier.dedup();
-        for id in earlier {
-            self.tell(id, Event::Superseded { by: plan.id }, &Caller::hub(), cx);
-        }
-        Ok(())
-    }
-
-    fn retry(&mut self, of: &PlanRecord, id: PlanId, caller: &Caller, cx: &mut Cx<'_>) -> Result<PlanRecord, String> {
-        if !of.state.is_final() {
-            return Err(format!(
-                "plan {} is {}: only one that is over is tried again",
-                of.plan.id,
-                of.state.name()
-            ));
-        }
-        let plan = &of.plan;
-        let draft = Draft {
-            source: Source::Person {
-                name: caller.name.clone(),
-            },
-            tenant: plan.tenant.clone(),
-            reason: plan.reason.clone(),
-            key: String::new(),
-            correlation: plan.correlation.clone(),
-            claim: None,
-            steps: plan.steps.clone(),
-            not_after: None,
-        };
-        self.submit(id, draft, Some(plan.id), caller, cx)
-    }
-
-    /// A person wants something of a live plan.
-    fn asked(&mut self, id: PlanId, event: Event, caller: &Caller, cx: &mut Cx<'_>) -> Result<PlanRecord, String> {
-        let Some(before) = self.documents.get(&id.to_string()) else {
-            return Err(format!(
-                "there is no live plan {id}: `sentinel plan list` shows them, and how others ended"
-            ));
-        };
-        let (state, approvals) = (before.state, before.approved_by.len());
-        if !self.tell(id, event.clone(), caller, cx) {
-            return Err(match event {
-                Event::Approved { .. } if state != PlanState::AwaitingApproval => {
-                    format!("plan {id} is {}: it waits for nobody's approval", state.name())
-                }
-                Event::Approved { .. } => {
-                    format!(
-                        "{} has sent plan {id} or approved it already ({approvals} so far): another person must",
-                        caller.name
-                    )
-                }
-                _ => format!("plan {id} is {}: that changes nothing any more", state.name()),
-            });
-        }
-        let found = self.documents.get(&id.to_string()).cloned();
-        found.ok_or_else(|| format!("plan {id} is over"))
-    }
-
     /// A plan's record is stored: what waited for it happens now.
     pub(crate) fn stored(&mut self, id: PlanId, revision: u64, cx: &mut Cx<'_>) {
-        let Some(mut record) = self.documents.get(&id.to_string()).cloned() else {
+        let newest = self.documents.get(&id.to_string());
+        let Some(mut record) = newest.filter(|record| record.revision() == revision).cloned() else {
             return;
         };
         let reaction = record.stored(revision, cx.now);
@@ -374,74 +171,6 @@ impl Plans {
         }
     }
 
-    /// What came of a step.
-    pub(crate) fn answered(&mut self, answer: StepAnswer, cx: &mut Cx<'_>) {
-        if let Some(record) = self.documents.newest_mut(&answer.plan.to_string())
-            && let Some(step) = record.steps.get_mut(answer.step)
-        {
-            step.detail = answer.detail;
-            if !answer.undo && answer.decision.is_some() {
-                step.decision = answer.decision;
-            }
-            // A cluster that accepts is believed when it is seen, here as on the way there.
-            if answer.undo && answer.answer == Carried::Done && self.undoes_at_cluster(answer.plan, answer.step, cx) {
-                return;
-            }
-        }
-        self.tell(
-            answer.plan,
-            Event::answered(answer.answer, answer.undo),
-            &Caller::hub(),
-            cx,
-        );
-    }
-
-    /// New readings of a node are stored: plans look whether their effect is there.
-    pub(crate) fn readings(&mut self, node: &AgentId, cx: &mut Cx<'_>) {
-        for id in of_node(&self.looking, node) {
-            self.look(id, cx);
-        }
-    }
-
-    /// Whether any plan looks at this node's readings.
-    pub(crate) fn looks_at(&self, node: &AgentId) -> bool {
-        !of_node(&self.looking, node).is_empty()
-    }
-
-    /// Something else than a plan acted on a device: what plans see there now may be its doing.
-    pub(crate) fn interfered(&mut self, found: &Interference, cx: &mut Cx<'_>) {
-        for id in of_node(&self.looking, &found.by.agent) {
-            let record = self.documents.get(&id.to_string());
-            let step = record.and_then(|record| record.plan.steps.get(record.current()));
-            if step.and_then(|step| step.target.device()) == Some(&found.device) {
-                let by = found.by.clone();
-                self.tell(id, Event::Interfered { by }, &Caller::hub(), cx);
-            }
-        }
-    }
-
-    fn look(&mut self, id: PlanId, cx: &mut Cx<'_>) {
-        let Some(record) = self.documents.newest_mut(&id.to_string()) else {
-            self.looking.retain(|(_, looking)| *looking != id);
-            return;
-        };
-        let index = record.current();
-        let Some(expected) = record.plan.steps.get(index).and_then(|step| step.expected.clone()) else {
-            return;
-        };
-        let node = record.plan.steps[index].target.node().cloned();
-        let after = node.and_then(|node| cx.latest(&node, &expected.metric));
-        let (Some(before), Some(after)) = (record.steps[index].before, after) else {
-            return;
-        };
-        let is_met = expected.is_met(before, after);
-        record.steps[index].observed = Some(Observation { before, after, is_met });
-        if is_met {
-            self.looking.retain(|(_, looking)| *looking != id);
-            self.tell(id, Event::Step(StepEvent::Seen(true)), &Caller::hub(), cx);
-        }
-    }
-
     /// Tells a plan one thing. Returns whether anything followed.
     fn tell(&mut self, id: PlanId, event: Event, caller: &Caller, cx: &mut Cx<'_>) -> bool {
         let Some(mut record) = self.documents.get(&id.to_string()).cloned() else {
@@ -462,10 +191,10 @@ impl Plans {
             {
                 self.pace.begins(step, cx);
             }
-            let change = reaction.entered.map(|state| entered(&record, state, caller));
+            let change = reaction.entered.map(|state| told::entered(&record, state, caller));
             // What was admitted once fits again: its keys are its own and its bounds are the plan's.
             if let Err(problem) = self.write(&record, change, cx) {
-                cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", target(id)).because(problem));
+                cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", told::target(id)).because(problem));
             }
             self.brains.outcome(&record, cx);
         } else if let Some(newest) = self.documents.newest_mut(&id.to_string()) {
@@ -504,83 +233,24 @@ impl Plans {
     }
 
     fn want(&mut self, id: PlanId, want: Want, cx: &mut Cx<'_>) {
-        let Some(record) = self.documents.get(&id.to_string()).cloned() else {
+        let Some(record) = self.documents.get(&id.to_string()) else {
             return;
         };
         match want {
             Want::Judge => {
-                let judged = judge::whole(&record, self.situation(&record, cx.rules, cx.fleet(), cx.now));
+                let judged = judge::whole(record, self.situation(record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::Judged(judged), &Caller::hub(), cx);
             }
             Want::JudgeStep(step) => {
-                let judged = judge::step(&record, step, self.situation(&record, cx.rules, cx.fleet(), cx.now));
+                let judged = judge::step(record, step, self.situation(record, cx.rules, cx.fleet(), cx.now));
                 self.tell(id, Event::StepJudged(judged), &Caller::hub(), cx);
             }
             Want::Reach => self.reach(id, cx),
-            Want::Task(step, task) => self.task(&record, step, task, cx),
-        }
-    }
-
-    /// The way to every node that it is about is open and what clusters change was read, or it waits for the first that is missing.
-    fn reach(&mut self, id: PlanId, cx: &mut Cx<'_>) {
-        self.reaching.retain(|(_, reaching)| *reaching != id);
-        let Some(record) = self.documents.get(&id.to_string()).cloned() else {
-            return;
-        };
-        let of_agents = record
-            .plan
-            .steps
-            .iter()
-            .filter(|step| !at_cluster::is_of_clusters(step));
-        let missing = of_agents
-            .filter_map(|step| step.target.node())
-            .find(|node| !cx.is_connected(node));
-        if let Some(node) = missing {
-            self.reaching.insert((node.clone(), id));
-        } else if !self.look_before(&record, cx) {
-            self.tell(id, Event::Reachable, &Caller::hub(), cx);
-        }
-    }
-
-    fn task(&mut self, record: &PlanRecord, step: usize, task: Task, cx: &mut Cx<'_>) {
-        let id = record.plan.id;
-        let node = record.plan.steps.get(step).and_then(|step| step.target.node().cloned());
-        if record.plan.steps.get(step).is_some_and(at_cluster::is_of_clusters) {
-            return match task {
-                Task::Act { .. } => self.order_cluster(record, step, 0, cx),
-                Task::Undo { attempt, .. } => self.order_cluster(record, step, attempt, cx),
-                Task::Look | Task::Probe | Task::ProbeUndo => self.look_at(record, step, cx),
-            };
-        }
-        match task {
-            Task::Act { until } => self.order(record, step, (0, until), cx),
-            Task::Undo { attempt, until } => self.order(record, step, (attempt, until), cx),
-            Task::Look => {
-                self.looking.extend(node.map(|node| (node, id)));
-                self.look(id, cx);
+            Want::Task(step, task) => {
+                let record = record.clone();
+                self.task(&record, step, task, cx);
             }
-            // Its command is sent again when the node comes, and the node takes it once: what it answers is the probe.
-            Task::Probe | Task::ProbeUndo => {}
         }
-    }
-
-    /// Sends a step, or what takes it back (`attempt` from 1), to its node.
-    fn order(&mut self, record: &PlanRecord, index: usize, (attempt, until): (u8, Mono), cx: &mut Cx<'_>) {
-        let id = record.plan.id;
-        let command = command_id(id, index, attempt);
-        let undo = attempt > 0;
-        let Some(order) = step_order(record, index, undo) else {
-            let detail = "no node can do that".to_owned();
-            return self.answered(not_done(id, index, undo, detail), cx);
-        };
-        if undo && let Some(record) = self.documents.newest_mut(&id.to_string()) {
-            record.steps[index].undo_command = Some(command);
-        }
-        cx.asks.push_back(Ask::Step(Box::new(StepOrder {
-            command,
-            until,
-            ..order
-        })));
     }
 }
 
@@ -600,141 +270,6 @@ fn note_begin(record: &mut PlanRecord, cx: &Cx<'_>) -> bool {
     step.command = Some(command_id(id, index, 0));
     step.before = before;
     true
-}
-
-/// The first step still to come that expects an effect on something of which the hub has no reading.
-fn blind(record: &PlanRecord, fleet: &Fleet) -> Option<usize> {
-    (record.current()..record.plan.steps.len()).find(|index| {
-        let step = &record.plan.steps[*index];
-        let expected = step.target.node().zip(step.expected.as_ref());
-        expected.is_some_and(|(node, effect)| fleet.latest(node, &effect.metric).is_none())
-    })
-}
-
-/// Plans of a set that are about this node.
-fn of_node(set: &BTreeSet<(AgentId, PlanId)>, node: &AgentId) -> Vec<PlanId> {
-    let (first, last) = (PlanId([0; 16]), PlanId([u8::MAX; 16]));
-    let found = set.range((node.clone(), first)..=(node.clone(), last));
-    found.map(|(_, id)| *id).collect()
-}
-
-/// A step that this hub can carry out: a cluster does it, or the node is known and its agents do that.
-fn reachable_target(step: &wire::plan::Step, cx: &Cx<'_>) -> Result<(), String> {
-    if at_cluster::is_of_clusters(step) {
-        return at_cluster::check(step, cx);
-    }
-    let Some(node) = step.target.node() else {
-        return Err(format!("verb: no plan does `{}` to {}", step.verb.name(), step.target));
-    };
-    if !cx.knows(node) {
-        return Err(format!(
-            "target.node: there is no node `{node}`: `sentinel get nodes` lists them"
-        ));
-    }
-    if step.verb.action().is_none() {
-        return Err(format!(
-            "verb: no agent does `{}`: that is for clusters",
-            step.verb.name()
-        ));
-    }
-    Ok(())
-}
-
-fn not_done(plan: PlanId, step: usize, undo: bool, detail: String) -> StepAnswer {
-    StepAnswer {
-        plan,
-        step,
-        undo,
-        answer: Carried::NotDone,
-        decision: None,
-        detail,
-    }
-}
-
-/// The command of a step: the same for ever, so that a node that hears it twice does it once.
-fn command_id(plan: PlanId, step: usize, attempt: u8) -> CommandId {
-    let digest = Digest::of(format!("{plan}/{step}/{attempt}").as_bytes());
-    let mut id = [0; 16];
-    id.copy_from_slice(&digest.0[..16]);
-    CommandId(id)
-}
-
-fn step_order(record: &PlanRecord, index: usize, undo: bool) -> Option<StepOrder> {
-    let step = record.plan.steps.get(index)?;
-    let verb = if undo { step.verb.undo()? } else { step.verb.clone() };
-    let (brain, who) = record.runs_as();
-    Some(StepOrder {
-        plan: record.plan.id,
-        step: u16::try_from(index).unwrap_or(u16::MAX),
-        undo,
-        brain,
-        command: CommandId([0; 16]),
-        node: step.target.node()?.clone(),
-        order: Order::Act(Action {
-            target: step.target.device()?.clone(),
-            kind: verb.action()?,
-        }),
-        who,
-        reason: record.plan.reason.clone(),
-        until: Mono(0),
-    })
-}
-
-/// The origin of a step, as its node will see it.
-fn origin(record: &PlanRecord, index: usize) -> Origin {
-    let (brain, who) = record.runs_as();
-    Origin::Plan {
-        id: command_id(record.plan.id, index, 0),
-        plan: record.plan.id,
-        step: u16::try_from(index).unwrap_or(u16::MAX),
-        undo: false,
-        brain,
-        who,
-        reason: record.plan.reason.clone(),
-    }
-}
-
-fn target(id: PlanId) -> String {
-    format!("{}/{id}", PlanRecord::KIND)
-}
-
-fn submitted(record: &PlanRecord, caller: &Caller) -> ChangeRecord {
-    let plan = &record.plan;
-    let mut change = ChangeRecord::new(caller.clone(), "plan.submit", target(plan.id)).because(&plan.reason);
-    for (step, number) in plan.steps.iter().zip(1..) {
-        change = change.with(&format!("step {number}"), step);
-    }
-    if let Some(claim) = &plan.claim {
-        let sure = format!("{}.{:02} %", claim.confidence_bp / 100, claim.confidence_bp % 100);
-        change = change.with("prediction", &claim.prediction).with("confidence", sure);
-    }
-    change
-}
-
-/// The entry of a state that a plan enters.
-fn entered(record: &PlanRecord, state: PlanState, caller: &Caller) -> ChangeRecord {
-    let verb = format!("plan.{}", state.name());
-    let mut change = ChangeRecord::new(caller.clone(), &verb, target(record.plan.id)).because(&record.detail);
-    let step = record.steps.get(record.current());
-    if let Some(decision) = step.and_then(|step| step.decision.as_ref()) {
-        change = change.with("decision", decision);
-    }
-    let at_cluster = step.filter(|step| step.was.is_some() && !step.detail.is_empty());
-    if let Some(step) = at_cluster {
-        change = change.with("seen", &step.detail);
-    }
-    if let Some(observed) = step.and_then(|step| step.observed) {
-        change = change.with("before", observed.before).with("after", observed.after);
-    }
-    if let (Some(claim), Some(seen)) = (&record.plan.claim, brains::seen(record)) {
-        change = change
-            .with("prediction", &claim.prediction)
-            .with("came true", seen.name());
-    }
-    if let Some(by) = record.interfered().filter(|_| state.is_final()) {
-        change = change.with("interfered", by);
-    }
-    change
 }
 
 /// Whoever sends plans through a brain's link.

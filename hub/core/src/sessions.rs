@@ -125,7 +125,11 @@ impl Sessions {
 impl Hub {
     /// A session is up, nothing was said yet.
     pub(crate) fn opened(&mut self, session: SessionId, agent: &AgentId, now: Now) {
+        let known = self.fleet.count();
         let place = self.fleet.place_or_new(agent, UNKNOWN_SITE);
+        if self.fleet.count() > known {
+            self.recount(place);
+        }
         if let Some((reason, wait, detail)) = self.refuses(place, now) {
             return self.turn_away(session, reason, wait, &detail);
         }
@@ -168,6 +172,10 @@ impl Hub {
         let node = self.fleet.node_mut(place);
         if let Err(wait) = admit_identity(&mut node.bucket, now.mono) {
             let detail = "this identity begins too many sessions".to_owned();
+            return Some((GoodbyeReason::Busy, wait, detail));
+        }
+        if let Some(wait) = node.pace.is_rude(now.mono) {
+            let detail = "it has sent more than it may".to_owned();
             return Some((GoodbyeReason::Busy, wait, detail));
         }
         let open = self.sessions.greeting.len();
@@ -313,6 +321,7 @@ impl Hub {
         self.offer_bundle(session, bundle, now);
         self.joins_domains(place, now);
         self.resend_commands(place, session, now);
+        self.offer_checkpoint(session);
         self.came.insert(place);
     }
 

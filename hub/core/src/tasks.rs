@@ -9,7 +9,8 @@
 //! `Publishing`, after that is stored.
 //!
 //! Read next: `tasks/queue.rs` (which is next), `tasks/judge.rs` (what policy says), `tasks/gates.rs` (what is refused),
-//! `tasks/outcome.rs` (what became of pull requests), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked), `tasks/record.rs`.
+//! `tasks/review.rs` (drafts, green checks, merges), `tasks/outcome.rs` (what became of pull requests), `tasks/wishes.rs` (what an owner
+//! asks for), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked), `tasks/record.rs`.
 
 pub mod agents;
 pub mod calibration;
@@ -20,6 +21,8 @@ mod outcome;
 pub mod queue;
 mod record;
 mod request;
+pub mod review;
+pub mod wishes;
 
 use std::time::Duration;
 
@@ -29,6 +32,7 @@ use wire::time::{Now, Wall};
 use self::agents::{Agents, RemediationAgent};
 use self::judge::{Facts, Step};
 pub use self::outcome::Ended;
+use self::review::Review;
 pub use record::{CI_FAILURE, ChangedFile, Label, Lease, Priority, Proposal, TIMEOUT_MS, Task, TaskState, Told};
 pub use request::{Explained, NewTask, OtherTask, Report, Reported, Right, TaskRequest};
 
@@ -69,11 +73,13 @@ impl Tasks {
 
     /// After a start: what was being published is published, and leases are looked at.
     pub(crate) fn resume(&mut self, cx: &mut Cx<'_>) {
-        for task in self
-            .tasks
-            .iter_stored()
-            .filter(|task| task.state == TaskState::Publishing)
-        {
+        let is_begun = |task: &&Task| match task.state {
+            TaskState::Publishing => true,
+            TaskState::Proposed => task.review.is_decided(),
+            TaskState::NoFix => task.review.rerun == Some(false),
+            _ => false,
+        };
+        for task in self.tasks.iter_stored().filter(is_begun) {
             cx.effect(Effect::Publish(Box::new(task.clone())));
         }
         cx.at(cx.now.mono, Timer::Tasks);
@@ -88,9 +94,14 @@ impl Tasks {
         }
     }
 
-    /// A task's patch is stored as passed: it may be seen outside now.
+    /// What the shell is to do for a task's pull request is stored: it may be seen outside now.
     pub(crate) fn may_publish(&mut self, id: &str, cx: &mut Cx<'_>) {
-        if let Some(task) = self.tasks.stored(id).filter(|task| task.state == TaskState::Publishing) {
+        let is_begun = |task: &&Task| match task.state {
+            TaskState::Publishing | TaskState::Proposed => true,
+            TaskState::NoFix => task.review.rerun == Some(false),
+            _ => false,
+        };
+        if let Some(task) = self.tasks.stored(id).filter(is_begun) {
             cx.effect(Effect::Publish(Box::new(task.clone())));
         }
     }
@@ -172,7 +183,8 @@ impl Tasks {
                 proposal,
                 message,
                 refusals,
-            } => self.propose(caller, &right, *proposal, &message, refusals, cx),
+                least_bp,
+            } => self.propose(caller, &right, (*proposal, least_bp), &message, refusals, cx),
             TaskRequest::Finish {
                 right,
                 code,
@@ -182,6 +194,23 @@ impl Tasks {
             TaskRequest::Published { id, url, number, head } => self.published(caller, &id, (url, number), head, cx),
             TaskRequest::NotPublished { id, code, reason } => self.not_published(caller, &id, &code, &reason, cx),
             TaskRequest::Ended(ended) => self.ended(caller, &ended, cx),
+            TaskRequest::Passed {
+                source,
+                repository,
+                commit,
+                check,
+            } => self.passed(caller, (&source, &repository, &commit), &check, cx),
+            TaskRequest::Look { source } => {
+                self.look(&source, cx);
+                Err(Answer::NoTask)
+            }
+            TaskRequest::Seen(seen) => self.seen(caller, &seen, cx),
+            TaskRequest::Settled { id, merged_as, refused } => {
+                self.settled_at_forge(caller, &id, merged_as, &refused, cx)
+            }
+            TaskRequest::Rerun { id, what } => self.rerun(caller, &id, &what, cx),
+            TaskRequest::Stop { id, who } => self.stop(caller, &id, &who, cx),
+            TaskRequest::Resume { id, who } => self.resumed(caller, &id, &who, cx),
             TaskRequest::Cancel { id, reason } => self.cancel(caller, &id, &reason, cx),
             TaskRequest::Retry { id, reason } => self.retry(caller, &id, &reason, cx),
         };
@@ -304,7 +333,7 @@ impl Tasks {
         &mut self,
         caller: Caller,
         right: &Right,
-        proposal: Proposal,
+        (proposal, least_bp): (Proposal, u16),
         message: &str,
         refusals: Vec<String>,
         cx: &mut Cx<'_>,
@@ -327,6 +356,10 @@ impl Tasks {
         task.message = cut(message);
         task.chance = Some(chance);
         task.proposal = Some(proposal);
+        task.review = Review {
+            least_bp,
+            ..Review::default()
+        };
         if refusals.is_empty() {
             change = change.with("gates", "passed");
             return self.judged(task, change, cx);
@@ -340,7 +373,14 @@ impl Tasks {
     /// A patch that passed its gates is published if policy lets it, and waits if not.
     fn judged(&mut self, mut task: Task, change: ChangeRecord, cx: &mut Cx<'_>) -> Result<Task, Answer> {
         let facts = Facts::count(&task, self.tasks.iter(), cx.now.wall);
-        let judged = judge::judge(Step::Propose, &task.repository, &facts, cx.rules, cx.now);
+        let mut judged = judge::judge(Step::Propose, &task.repository, &facts, cx.rules, cx.now);
+        if judged.runs()
+            && task
+                .chance
+                .is_some_and(|chance| chance.at_least_bp < task.review.least_bp)
+        {
+            judged = judge::Judged::less_than_the_owner_wants();
+        }
         let consented = task.approved && judged.verdict == wire::decision::Verdict::RequireApproval;
         if judged.runs() || consented {
             task.state = TaskState::Publishing;
@@ -407,7 +447,15 @@ impl Tasks {
             .because(cut(reason))
             .with("code", code)
             .with("state", task.state.name());
-        self.put(task, change, cx)
+        // The machinery failed, not the change: once more, and then a person.
+        let once_more = code == "infra" && task.state == TaskState::NoFix && task.review.rerun.is_none();
+        if !once_more {
+            return self.put(task, change, cx);
+        }
+        task.review.rerun = Some(false);
+        let task = self.put(task, change, cx)?;
+        cx.then(Then::Publish { task: task.id.clone() });
+        Ok(task)
     }
 
     fn published(
@@ -427,7 +475,10 @@ impl Tasks {
         task.pull_request = Some(url);
         task.pull_number = Some(number);
         task.head = head;
-        self.put(task, change, cx)
+        let task = self.put(task, change, cx)?;
+        // Its checks may have ended before we knew its commit.
+        cx.then(Then::Publish { task: task.id.clone() });
+        Ok(task)
     }
 
     fn not_published(

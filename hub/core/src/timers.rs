@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use wire::ids::{CommandId, PlanId};
 use wire::time::Mono;
 
+use crate::fleet::Place;
 use crate::input::SessionId;
 
 /// What happens then.
@@ -16,6 +17,8 @@ pub(crate) enum Timer {
     Wait(CommandId),
     /// A command is no longer valid.
     Expire(CommandId),
+    /// An agent that was slowed may hear how far it is stored.
+    Ack(Place),
     /// The next beacon.
     Beacon,
     /// Counts of domains may have changed.
@@ -30,10 +33,14 @@ pub(crate) enum Timer {
     Policy,
     /// Rollouts are looked at.
     Rollouts,
+    /// Loads are measured.
+    Scaling,
     /// Nodes are marked in their clusters.
     Clusters,
     /// Leases of tasks may be lost.
     Tasks,
+    /// The next checkpoint of the hub's own journal.
+    Checkpoint,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +54,10 @@ impl Timers {
     /// What was to happen then does not any more.
     pub(crate) fn cancel(&mut self, at: Mono, timer: Timer) {
         self.0.remove(&(at, timer));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn next(&self) -> Option<Mono> {

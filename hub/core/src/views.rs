@@ -14,6 +14,7 @@ use crate::agents::{How, Shut};
 use crate::chain::Hole;
 use crate::fleet::Node;
 use crate::hub::Hub;
+use crate::pace::Pace;
 
 /// What an agent last said of its journal, to be compared with what is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,9 +116,16 @@ impl Hub {
     }
 
     /// What the hub itself finds, then what the node says.
-    fn all_findings(&self, node: &Node) -> Vec<String> {
+    fn all_findings(&self, node: &Node, now: Mono) -> Vec<String> {
         let forked = self.agents.forked(node.id()).map(|fork| fork.detail.clone());
-        forked.into_iter().chain(self.findings(node)).collect()
+        let floods = node.pace.is_slowed(now).then(Pace::finding);
+        let cut = node.cut_lately(now).map(|entries| {
+            format!(
+                "its history here is cut: {entries} of its oldest entries had to go, because all entries together take more room than they                  may and it has more of them than others. `sentinel verify` says from where on they are kept; --entry-bytes of the hub                  gives more room"
+            )
+        });
+        let own = [forked, floods, cut].into_iter().flatten();
+        own.chain(self.findings(node)).collect()
     }
 
     fn view(&self, node: &Node, now: Now) -> NodeView {
@@ -147,8 +155,10 @@ impl Hub {
             backlog_entries: node.backlog(),
             labels: record.labels.iter().cloned().collect(),
             unhealthy: self.unhealthy(node).map(str::to_owned),
-            findings: self.all_findings(node),
+            findings: self.all_findings(node, now.mono),
+            told_by: None,
             via: self.via(node),
+            path: self.path(node),
             // Only the node knows.
             isolation: None,
             neighbours: Vec::new(),
@@ -162,7 +172,10 @@ impl Hub {
             held_by: status.and_then(|status| status.held_by.clone()),
             // Only the node knows.
             break_glass: self.open_glass(node, now),
-            quarantined: shut.map(said),
+            quarantined: shut
+                .filter(|shut| shut.how == How::Quarantined)
+                .map(|shut| shut.reason.clone()),
+            shut_out: shut.and_then(said),
             epoch: produced.epoch,
             // What is stored was made, even if the node has not told of it yet.
             produced: produced.seq.max(stored),
@@ -183,13 +196,13 @@ impl Hub {
     }
 }
 
-/// Why a node is shut out, in words.
-fn said(shut: &Shut) -> String {
+/// Why a person has shut a node out, in words; `None`: the hub has quarantined it.
+fn said(shut: &Shut) -> Option<String> {
     match &shut.how {
-        How::Denied => format!("denied: {}", shut.reason),
-        How::Quarantined => shut.reason.clone(),
-        How::Removed => format!("removed: {}", shut.reason),
-        How::Renamed { to } => format!("renamed to {to}: {}", shut.reason),
+        How::Denied => Some(format!("denied: {}", shut.reason)),
+        How::Quarantined => None,
+        How::Removed => Some(format!("removed: {}", shut.reason)),
+        How::Renamed { to } => Some(format!("renamed to {to}: {}", shut.reason)),
     }
 }
 

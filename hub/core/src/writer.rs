@@ -3,6 +3,9 @@
 //! One batch is in flight; what arrives meanwhile becomes the next one. So a slow disk makes batches larger, not more, rows of
 //! one agent can never overtake each other, and a failed batch leaves exactly the state before it.
 //!
+//! A batch whose outcome is unknown stays in flight until the store has read it back: nothing else is written meanwhile, nobody is told
+//! that it was stored or that it was not, and whoever comes is asked to come again.
+//!
 //! Invariant: whatever is visible outside ([`Hub::stored`] makes it so) was in a batch that came back as stored.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -104,11 +107,16 @@ struct Writing {
     turns: Vec<Given>,
     /// The hub's own journal has changes in it.
     has_changes: bool,
+    /// Its commit failed, and whether it is there is not known yet.
+    is_doubtful: bool,
 }
 
 impl Writer {
-    /// The last batch failed and the store is left alone for a while: how long still.
+    /// The last batch failed and the store is left alone for a while, or nobody knows what became of it: how long still.
     pub(crate) fn pause(&self, now: Mono) -> Option<Duration> {
+        if self.writing.as_ref().is_some_and(|writing| writing.is_doubtful) {
+            return Some(FIRST_PAUSE);
+        }
         let until = self.paused_until?;
         (until > now).then(|| until.since(now))
     }
@@ -133,6 +141,12 @@ impl Writer {
 
     pub(crate) fn remove_command(&mut self, id: CommandId) {
         self.removals.push(id);
+    }
+
+    /// Whether a command's row waits to be removed, or is being removed.
+    pub(crate) fn removes_command(&self, id: &CommandId) -> bool {
+        let writing = self.writing.as_ref().map_or(&[][..], |writing| &writing.removals[..]);
+        self.removals.contains(id) || writing.contains(id)
     }
 }
 
@@ -165,6 +179,13 @@ impl Hub {
             return;
         }
         let meta = (self.wanted != self.meta).then_some(self.wanted);
+        let changes = self.journal.take_rows(BATCH_BYTES);
+        // What a command's end means for its plan is stored with the end or before it, so a plan that waits for a command whose row is
+        // gone was never told of any end.
+        let removals = match self.journal.has_waiting() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.writer.removals),
+        };
         let (windows, turns) = self.domains.take_unstored();
         let writer = &mut self.writer;
         writer.paused_until = None;
@@ -178,10 +199,11 @@ impl Hub {
             meta,
             publications: std::mem::take(&mut writer.publications),
             commands: std::mem::take(&mut writer.commands),
-            removals: std::mem::take(&mut writer.removals),
+            removals,
             windows,
             turns,
             has_changes: false,
+            is_doubtful: false,
         };
         let mut rows = Vec::new();
         rows.extend(meta.map(|meta| Row::Meta(meta.encode())));
@@ -204,7 +226,6 @@ impl Hub {
             let record = self.domains.row(&(rule.clone(), value.clone()));
             rows.push(Row::Turns { rule, value, record });
         }
-        let changes = self.journal.take_rows(BATCH_BYTES);
         writing.has_changes = !changes.is_empty();
         rows.extend(changes);
         let mut bytes = 0;
@@ -256,7 +277,7 @@ impl Hub {
         acks.sort_unstable();
         acks.dedup();
         for (place, epoch) in acks {
-            self.acknowledge(place, epoch);
+            self.acknowledge(place, epoch, now);
             self.touch(place);
         }
         for (place, notes) in writing.notes {
@@ -274,6 +295,16 @@ impl Hub {
         }
         self.welcome_waiting(now);
         self.beacon_if_due(now);
+    }
+
+    /// Nobody knows yet whether a batch is durable. What waits for it goes on waiting; whoever is not let in yet comes again.
+    pub(crate) fn store_unknown(&mut self, token: Token, reason: &str, now: Now) {
+        let writing = self.writer.writing.as_mut().filter(|writing| writing.token == token);
+        let Some(writing) = writing else {
+            return;
+        };
+        writing.is_doubtful = true;
+        self.turn_away_waiting(FIRST_PAUSE, reason, now);
     }
 
     /// A batch was not written. Memory goes back to what the store holds, and the agents in it are told to come again.

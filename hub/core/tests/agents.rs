@@ -368,7 +368,7 @@ fn a_denied_node_is_cut_off_at_once_told_why_and_comes_back_when_it_is_allowed()
         Some((GoodbyeReason::Denied, "stolen".to_owned()))
     );
     let view = world.hub.node(&id("edge-0"), world.now).unwrap();
-    assert_eq!(view.quarantined.as_deref(), Some("denied: stolen"));
+    assert_eq!(view.shut_out.as_deref(), Some("denied: stolen"));
     check(&mut world, allow("edge-0"), "granted 1");
     assert!(world.join(0).is_some());
 }

@@ -727,3 +727,28 @@ fn a_neighbour_that_carries_is_shown_until_it_does_no_more_or_the_session_ends()
     world.close(0, "lost");
     assert_eq!(via(&world), None);
 }
+
+#[test]
+fn two_neighbours_that_carry_in_a_row_are_shown_and_a_circle_of_words_ends() {
+    let mut world = rack(3, &bundle(2));
+    let names: Vec<wire::AgentId> = world.agents.iter().map(|agent| agent.id.clone()).collect();
+    let path = |world: &World, n: usize| world.hub.node(&names[n], world.now).unwrap().path;
+    let tell = |world: &mut World, n: usize, via: Option<usize>| {
+        let session = world.agents[n].session.unwrap();
+        let via = via.map(|via| names[via].clone());
+        world.frame(session, Frame::NodePath(wire::frame::NodePath { via }));
+        world.settle();
+    };
+    tell(&mut world, 0, Some(1));
+    assert_eq!(path(&world, 0), [names[1].clone()]);
+    tell(&mut world, 1, Some(2));
+    assert_eq!(path(&world, 0), [names[1].clone(), names[2].clone()]);
+    tell(&mut world, 1, Some(0));
+    assert_eq!(
+        path(&world, 0).len(),
+        2,
+        "what nodes say while they move may be a circle"
+    );
+    tell(&mut world, 0, None);
+    assert_eq!(path(&world, 0), []);
+}

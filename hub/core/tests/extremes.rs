@@ -291,6 +291,7 @@ impl Rig {
             first_hub_epoch: FIRST_EPOCH,
             max_handshakes: 64,
             beacon_every: Duration::from_secs(15),
+            checkpoints: hub_core::Checkpointing::default(),
             certificates: hub_core::Certificates::default(),
         };
         let now = Now {
@@ -332,6 +333,7 @@ impl Rig {
                 Effect::Close { .. }
                 | Effect::Reply { .. }
                 | Effect::Kube(_)
+                | Effect::Compare { .. }
                 | Effect::Publish(_)
                 | Effect::Changed(_) => {}
             }

@@ -32,6 +32,7 @@ enum Step {
     Trim(usize),
     Commit,
     Fail,
+    Doubt,
     Advance(u64),
     Restart(bool),
     Copy,
@@ -56,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => agent.clone().prop_map(Step::Trim),
         6 => Just(Step::Commit),
         2 => Just(Step::Fail),
+        2 => Just(Step::Doubt),
         2 => (1u64..20_000).prop_map(Step::Advance),
         1 => any::<bool>().prop_map(Step::Restart),
         1 => Just(Step::Copy),
@@ -126,6 +128,7 @@ fn run(world: &mut World, copy: &mut Store, step: Step) {
         }
         Step::Commit => world.commit(),
         Step::Fail => world.fail(),
+        Step::Doubt => world.doubt(),
         Step::Advance(milliseconds) => world.advance(milliseconds),
         Step::Restart(written) => world.restart(written),
         Step::Copy => *copy = world.store.clone(),

@@ -440,6 +440,34 @@ fn a_hub_that_dies_at_any_point_asks_for_nothing_twice_and_the_plan_ends() {
 }
 
 #[test]
+fn a_hub_that_dies_between_an_intent_and_its_command_asks_for_it_when_it_is_back() {
+    let mut found = 0;
+    for crash_at in 0..12 {
+        let (mut world, _) = ready(policy::DEMO_BUNDLE);
+        submit(&mut world, 1, cap());
+        for _ in 0..crash_at {
+            if world.batch.is_some() {
+                world.commit();
+            }
+        }
+        let is_stored = world.store.documents.contains_key(&("plan", id(1).to_string()));
+        if !is_stored || stored(&world, 1).state != PlanState::Executing || !steps(&world).is_empty() {
+            continue;
+        }
+        found += 1;
+        world.restart(false);
+        world.settle();
+        world.join(0).unwrap();
+        world.settle();
+        let sent = steps(&world);
+        assert_eq!(sent.len(), 1, "no time has passed: {:?}", stored(&world, 1));
+        carry_out(&mut world, &sent[0], Verdict::Allow, OutcomeState::Applied);
+        assert_eq!(stored(&world, 1).state, PlanState::Completed);
+    }
+    assert!(found > 0, "there is such a moment");
+}
+
+#[test]
 fn a_brain_that_has_earned_nothing_waits_for_a_person_and_says_what_would_change_that() {
     let (mut world, _) = untrusting(policy::DEMO_BUNDLE);
     submit(&mut world, 1, cap());

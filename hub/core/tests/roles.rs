@@ -77,6 +77,7 @@ impl Desk {
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 4,
             beacon_every: Duration::from_secs(15),
+            checkpoints: hub_core::Checkpointing::default(),
             certificates: hub_core::Certificates::default(),
         };
         Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hub_core::tasks::{
     ChangedFile, Ended, Label, OtherTask, Priority, Proposal, Report, Reported, agents, forge, queue,
+    review::{Checks, Seen},
 };
 use hub_core::{
     Answer, Effect, Hub, Input, NewTask, Recovered, Request, Right, Row, Settings, StoredDocument, Task, TaskRequest,
@@ -19,8 +20,12 @@ struct Desk {
     documents: Vec<StoredDocument>,
     keys: Vec<(String, String, String)>,
     published: Vec<Task>,
+    /// Open pull requests that it wants looked at or brought to their end.
+    followed: Vec<Task>,
     /// The store answers nothing, as in a crash before it is durable.
     is_dead: bool,
+    /// The lowest chance that the repository's owner wants.
+    least_bp: u16,
     commits: usize,
     /// The hub dies with this commit: before it is durable, or right after.
     crash: Option<(usize, Moment)>,
@@ -42,6 +47,7 @@ fn hub(recovered: Recovered, now: Now) -> Hub {
         first_hub_epoch: HubEpoch(1),
         max_handshakes: 4,
         beacon_every: Duration::from_secs(3_600),
+        checkpoints: hub_core::Checkpointing::default(),
         certificates: hub_core::Certificates::default(),
     };
     Hub::new(settings, recovered, now).expect("documents of this program")
@@ -60,7 +66,9 @@ impl Desk {
             documents: Vec::new(),
             keys: Vec::new(),
             published: Vec::new(),
+            followed: Vec::new(),
             is_dead: false,
+            least_bp: 0,
             commits: 0,
             crash: None,
         };
@@ -115,7 +123,8 @@ impl Desk {
                     self.hub.handle(Input::Stored { token: batch.token }, self.now);
                 }
                 Effect::Reply { answer, .. } => answers.push(answer),
-                Effect::Publish(task) => self.published.push(*task),
+                Effect::Publish(task) if task.state == TaskState::Publishing => self.published.push(*task),
+                Effect::Publish(task) => self.followed.push(*task),
                 _ => {}
             }
         }
@@ -225,6 +234,7 @@ impl Desk {
             proposal: Box::new(proposal),
             message: "`os` imported but unused".to_owned(),
             refusals,
+            least_bp: self.least_bp,
         })
     }
 }
@@ -694,4 +704,226 @@ fn a_red_check_of_our_own_branch_makes_no_task() {
     })));
     assert!(matches!(answer, Answer::NoTask));
     assert!(desk.hub.tasks().is_empty());
+}
+
+impl Desk {
+    /// A task whose pull request `number` is open, our commit `c<number>`.
+    fn proposed(&mut self, number: u64) -> String {
+        let id = format!("t{number}");
+        self.received(&id, &format!("d{number}"), &format!("lint {number}"));
+        let right = self.lease(&format!("l{number}")).expect("a task");
+        self.propose(&right, &[]);
+        self.ask(TaskRequest::Published {
+            id: id.clone(),
+            url: format!("http://forge/{number}"),
+            number,
+            head: Some(format!("c{number}")),
+        });
+        id
+    }
+
+    fn seen(&mut self, id: &str, checks: Checks, merge_wanted: bool) -> Task {
+        self.followed.clear();
+        self.ask(TaskRequest::Seen(Box::new(Seen {
+            id: id.to_owned(),
+            checks,
+            is_ours: true,
+            merge_wanted,
+        })));
+        self.task(id)
+    }
+
+    fn passed(&mut self, commit: &str, check: &str) -> Answer {
+        self.ask(TaskRequest::Passed {
+            source: "gitea".to_owned(),
+            repository: "a/b".to_owned(),
+            commit: commit.to_owned(),
+            check: check.to_owned(),
+        })
+    }
+
+    fn settled(&mut self, id: &str, merged_as: Option<&str>, refused: &str) -> Task {
+        self.ask(TaskRequest::Settled {
+            id: id.to_owned(),
+            merged_as: merged_as.map(str::to_owned),
+            refused: refused.to_owned(),
+        });
+        self.task(id)
+    }
+}
+
+#[test]
+fn a_pull_request_is_looked_at_when_it_opens_and_when_a_check_passes_and_ready_when_all_are_green() {
+    let mut desk = Desk::new();
+    let id = desk.proposed(1);
+    assert_eq!(desk.followed.len(), 1, "its checks may have ended already");
+    desk.seen(&id, Checks::Pending, false);
+    assert!(desk.followed.is_empty());
+    assert!(matches!(desk.passed("c1", "lint 1"), Answer::Task(task) if task.id == id));
+    assert_eq!(desk.followed.len(), 1);
+    let task = desk.seen(&id, Checks::Green, false);
+    assert_eq!((task.review.checks, task.review.merge), (Checks::Green, false));
+    assert_eq!(desk.followed.len(), 1, "it is to be made ready");
+    desk.followed.clear();
+    desk.restart();
+    assert_eq!(desk.followed.len(), 1, "the crash came before the forge's answer");
+    assert!(desk.settled(&id, None, "").review.is_ready);
+    desk.followed.clear();
+    desk.restart();
+    desk.ask(TaskRequest::Look {
+        source: "gitea".to_owned(),
+    });
+    assert!(desk.followed.is_empty(), "nothing is left to do");
+    assert_eq!(desk.state(&id), TaskState::Proposed);
+}
+
+#[test]
+fn it_is_merged_only_where_the_owner_asks_and_the_lower_bound_is_90_percent() {
+    let mut desk = Desk::new();
+    let first = desk.proposed(1);
+    let task = desk.seen(&first, Checks::Green, true);
+    assert!(!task.review.merge, "no outcome yet: 70 % are no 90 %");
+    desk.settled(&first, None, "");
+    // What people merge tells how sure the next one is.
+    let mut number = 1;
+    let sure = loop {
+        number += 1;
+        assert!(number < 100, "a hundred merges are enough to be sure");
+        desk.pass(Duration::from_secs(3_700));
+        let id = desk.proposed(number);
+        if desk.seen(&id, Checks::Green, true).review.merge {
+            break id;
+        }
+        desk.settled(&id, None, "");
+        desk.ask(TaskRequest::Ended(Box::new(Ended::PullRequest {
+            source: "gitea".to_owned(),
+            repository: "a/b".to_owned(),
+            number,
+            merged_as: Some(format!("m{number}")),
+            merged: true,
+            rejected: false,
+        })));
+    };
+    assert!(number > 10, "sure after {number} outcomes");
+    assert_eq!(desk.followed.last().map(|task| task.review.merge), Some(true));
+    let task = desk.settled(&sure, Some("m"), "");
+    assert_eq!((task.state, task.label), (TaskState::Merged, Some(Label::Merged)));
+
+    desk.pass(Duration::from_secs(3_700));
+    let unasked = desk.proposed(number + 1);
+    assert!(!desk.seen(&unasked, Checks::Green, false).review.merge, "nobody asked");
+    desk.settled(&unasked, None, "");
+    // Its owner asks later; the forge then does not want it.
+    assert!(!desk.task(&unasked).review.merge_wanted);
+    desk.pass(Duration::from_secs(3_700));
+    let refused = desk.proposed(number + 2);
+    assert!(desk.seen(&refused, Checks::Green, true).review.merge);
+    let task = desk.settled(&refused, None, "the branch is protected");
+    assert_eq!((task.state, task.review.merge), (TaskState::Proposed, false));
+    desk.followed.clear();
+    desk.ask(TaskRequest::Look {
+        source: "gitea".to_owned(),
+    });
+    assert!(
+        !desk.followed.iter().any(|task| task.id == refused),
+        "asked again and again"
+    );
+}
+
+#[test]
+fn what_somebody_stopped_or_pushed_to_is_left_alone() {
+    let mut desk = Desk::new();
+    let id = desk.proposed(1);
+    let who = "ada".to_owned();
+    desk.ask(TaskRequest::Stop {
+        id: id.clone(),
+        who: who.clone(),
+    });
+    assert_eq!(desk.seen(&id, Checks::Green, true).review.checks, Checks::Unknown);
+    assert!(desk.followed.is_empty());
+    desk.ask(TaskRequest::Resume { id: id.clone(), who });
+    assert_eq!(desk.followed.len(), 1);
+    desk.ask(TaskRequest::Seen(Box::new(Seen {
+        id: id.clone(),
+        checks: Checks::Green,
+        is_ours: false,
+        merge_wanted: true,
+    })));
+    assert_eq!(desk.task(&id).codes, ["branch_taken_over"]);
+    assert_eq!(desk.seen(&id, Checks::Green, true).review.checks, Checks::Unknown);
+}
+
+#[test]
+fn a_check_that_is_red_and_then_green_on_one_commit_is_flaky_and_nothing_is_changed() {
+    let mut desk = Desk::new();
+    desk.received("t1", "d1", "test");
+    let right = desk.lease("l1").expect("a task");
+    assert!(matches!(desk.passed("c0ffee", "lint"), Answer::NoTask), "another check");
+    assert!(matches!(desk.passed("beef", "test"), Answer::NoTask), "another commit");
+    assert!(matches!(desk.passed("c0ffee", "test"), Answer::Task(_)));
+    let task = desk.task("t1");
+    assert_eq!(
+        (task.state, task.codes.as_slice()),
+        (TaskState::NoFix, &["flaky_suspected".to_owned()][..])
+    );
+    assert!(
+        task.reason.contains("failed and passed on the same commit c0ffee"),
+        "{}",
+        task.reason
+    );
+    assert!(matches!(desk.propose(&right, &[]), Answer::Fenced));
+}
+
+#[test]
+fn an_owner_who_wants_to_be_surer_is_asked() {
+    let mut desk = Desk::new();
+    desk.least_bp = 9_900;
+    desk.received("t1", "d1", "lint");
+    let right = desk.lease("l1").expect("a task");
+    desk.propose(&right, &[]);
+    assert_eq!(
+        (desk.state("t1"), desk.task("t1").codes),
+        (TaskState::Held, vec!["low_confidence".to_owned()])
+    );
+    let reason = "I read it".to_owned();
+    desk.ask(TaskRequest::Approve {
+        id: "t1".to_owned(),
+        reason,
+    });
+    assert_eq!(desk.state("t1"), TaskState::Publishing);
+}
+
+#[test]
+fn what_the_machinery_broke_runs_once_more_and_never_twice() {
+    let mut desk = Desk::new();
+    desk.received("t1", "d1", "test");
+    let finish = |desk: &mut Desk, lease: &str| {
+        let right = desk.lease(lease).expect("a task");
+        desk.ask(TaskRequest::Finish {
+            right,
+            code: "infra".to_owned(),
+            reason: "no space left on device".to_owned(),
+            retry: false,
+        });
+    };
+    finish(&mut desk, "l1");
+    assert_eq!(desk.followed.len(), 1, "the failed jobs are to run again");
+    desk.restart();
+    assert_eq!(desk.followed.len(), 2, "the crash came before the forge's answer");
+    let what = "the failed jobs run once more".to_owned();
+    desk.ask(TaskRequest::Rerun {
+        id: "t1".to_owned(),
+        what,
+    });
+    assert_eq!(desk.task("t1").review.rerun, Some(true));
+    desk.restart();
+    desk.ask(TaskRequest::Retry {
+        id: "t1".to_owned(),
+        reason: String::new(),
+    });
+    finish(&mut desk, "l2");
+    assert_eq!((desk.state("t1"), desk.followed.len()), (TaskState::NoFix, 2));
+    // Green this time, on the same commit: it was not the change.
+    assert!(matches!(desk.passed("c0ffee", "test"), Answer::Task(_)));
+    assert_eq!(desk.task("t1").codes, ["infra", "flaky_suspected"]);
 }

@@ -23,8 +23,11 @@ use wire::{AgentId, CommandId, DecisionId, Wall};
 
 pub use self::access::{Access, ApiToken, Audit, AuditList, Login, User};
 pub use self::glass::{BreakGlass, Make};
-pub use self::kube::{ClusterVerb, RolloutVerb, StartRollout, ToldRollout};
-pub use self::plan::{BrainVerb, Plan, Said, Subject, Submit};
+pub use self::kube::{
+    ClusterVerb, Demanded, ExplainPlacement, PlacementVerb, RolloutVerb, ScalingVerb, SetScaling, StartRollout,
+    ToldRollout,
+};
+pub use self::plan::{BrainVerb, Plan, Said, Size, Subject, Submit};
 pub use self::policy::{Init, Keys, Policy, Rotate, Sign, Simulate, WaitFor};
 pub use self::profile::Profile;
 pub use self::webhook::Webhook;
@@ -123,7 +126,7 @@ pub enum Verb {
         #[command(subcommand)]
         what: Plan,
     },
-    /// Set how much a brain may do without a person; `get brains` shows what each has earned
+    /// Set how much a brain may do without a person (`get brains` shows what each has earned), or ask one for the size of a build
     Brain {
         #[command(subcommand)]
         what: BrainVerb,
@@ -175,7 +178,12 @@ pub enum Verb {
         #[command(subcommand)]
         what: ClusterVerb,
     },
-    /// Create a deployment
+    /// Where work goes
+    Placement {
+        #[command(subcommand)]
+        what: PlacementVerb,
+    },
+    /// Create a deployment; one that demands something, or of the cluster `any`, is placed by a plan
     Deploy {
         /// Which: CLUSTER/NAMESPACE/NAME
         deployment: DeploymentRef,
@@ -185,6 +193,9 @@ pub enum Verb {
         /// How many replicas; 0 is a number
         #[arg(long, default_value_t = 1)]
         replicas: u32,
+        /// What each takes.
+        #[command(flatten)]
+        demand: Demanded,
         /// Why you want it; it is journaled
         #[arg(long, value_parser = not_empty)]
         reason: String,
@@ -198,6 +209,11 @@ pub enum Verb {
         /// Why you want it; it is journaled
         #[arg(long, value_parser = not_empty)]
         reason: String,
+    },
+    /// Have the hub scale deployments by their load
+    Scaling {
+        #[command(subcommand)]
+        what: ScalingVerb,
     },
     /// Take a new image to a deployment in steps, and stop it
     Rollout {
@@ -397,7 +413,7 @@ pub struct Get {
     /// Only the newest, oldest first, as in a log
     #[arg(long, value_name = "N", conflicts_with = "limit")]
     pub tail: Option<usize>,
-    /// By a field as -o json names it, for example backlog_entries or gpus.0.temperature_mc; - before it puts the greatest first
+    /// By a field as -o json names it, for example backlog_entries or gpus.0.temperature_celsius; - before it puts the greatest first
     #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
     pub sort_by: Option<Field>,
     /// Leave out the line of titles
@@ -406,6 +422,9 @@ pub struct Get {
     /// Go on and print what changes, until interrupted
     #[arg(short, long, visible_short_alias = 'f', visible_alias = "follow")]
     pub watch: bool,
+    /// Of nodes: end with status 8 unless each that is listed is connected and well, for scripts
+    #[arg(long, conflicts_with = "watch")]
+    pub exit_code: bool,
     /// Only events after this one's `sentinelcursor`
     #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
@@ -433,6 +452,9 @@ pub enum Describe {
         /// Its name
         #[arg(add = ArgValueCompleter::new(complete::nodes))]
         name: AgentId,
+        /// End with status 8 unless it is connected and well, for scripts
+        #[arg(long)]
+        exit_code: bool,
     },
 }
 

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -94,7 +94,7 @@ pub fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Writes a context file that only its owner can use: under another name first, so that nobody reads half of it.
+/// Writes a context file that only its owner can use. Nobody reads half of it.
 pub fn write(path: &Path, context: &Context) -> Result<(), Failure> {
     let cannot = |cause: std::io::Error| {
         Failure::new(
@@ -106,17 +106,9 @@ pub fn write(path: &Path, context: &Context) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(context)
         .map_err(|cause| Failure::new(Exit::Failure, "cannot write the context as JSON").because(cause))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(cannot)?;
+        wire_files::make_folder(folder).map_err(cannot)?;
     }
-    let fresh = path.with_extension(format!("new{}", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(cannot)?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(cannot)?;
-    fs::rename(&fresh, path).map_err(cannot)
+    wire_files::replace(path, &text).map_err(cannot)
 }
 
 fn nowhere(own: Option<&Path>) -> Failure {

@@ -86,21 +86,23 @@ impl Output {
 
     /// Prints a whole list, or what was chosen of it.
     pub fn list<T: Row>(&mut self, rows: &[T]) -> Result<(), Failure> {
-        let values: Vec<serde_json::Value> = match self.choice.is_all() {
-            true => Vec::new(),
-            false => rows
-                .iter()
-                .map(|row| serde_json::to_value(row).map_err(unprintable))
-                .collect::<Result<_, _>>()?,
-        };
-        let rows: Vec<&T> = match self.choice.is_all() {
-            true => rows.iter().collect(),
-            false => self.choice.of(&values)?.into_iter().map(|place| &rows[place]).collect(),
-        };
+        let rows = self.chosen(rows)?;
         match self.format {
             Format::Json | Format::Yaml => self.document(&Items { items: &rows }),
             Format::Table | Format::Wide | Format::Jsonl | Format::Name => self.rows(&rows),
         }
+    }
+
+    /// The rows of a list that are printed, in their order.
+    pub fn chosen<'a, T: Row>(&self, rows: &'a [T]) -> Result<Vec<&'a T>, Failure> {
+        if self.choice.is_all() {
+            return Ok(rows.iter().collect());
+        }
+        let values: Vec<serde_json::Value> = rows
+            .iter()
+            .map(|row| serde_json::to_value(row).map_err(unprintable))
+            .collect::<Result<_, _>>()?;
+        Ok(self.choice.of(&values)?.into_iter().map(|place| &rows[place]).collect())
     }
 
     /// Prints rows of a list that goes on: one object on each line where the format is JSON or YAML.

@@ -13,7 +13,7 @@ use wire::api::{
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::reading::{Unit, human};
 use wire::view::span;
-use wire::{PlanState, Verdict, Wall};
+use wire::{AgentId, PlanState, Verdict, Wall};
 
 use crate::output::Row;
 use crate::table::Cell;
@@ -36,12 +36,18 @@ pub const BAD: Style = colour(AnsiColor::Red);
 /// Unknown, not reported, unimportant.
 pub const FAINT: Style = Style::new().dimmed();
 
-/// `● connected`, or what stands in front of it: a quarantine, a hold.
+/// `● connected`, or what stands in front of it: that it is shut out, a quarantine, a hold.
 pub fn state(node: &NodeView) -> Cell {
+    if node.shut_out.is_some() {
+        return Cell::styled("▲ shut out", BAD);
+    }
     if node.quarantined.is_some() {
         return Cell::styled("▲ quarantined", BAD);
     }
-    let via = node.via.as_ref().map(|via| format!("● connected via {via}"));
+    let via = (!node.path.is_empty()).then(|| node.path.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", "));
+    // A hub from before two could carry tells of one.
+    let via = via.or_else(|| node.via.as_ref().map(AgentId::to_string));
+    let via = via.map(|via| format!("● connected via {via}"));
     let (word, style) = match node.state {
         NodeState::Connected if via.is_some() => (via.as_deref().unwrap_or_default(), REDUCED),
         NodeState::Connected => ("● connected", GOOD),
@@ -154,7 +160,10 @@ impl Row for NodeView {
             ago(self.age_ms).into(),
             format!("gen {}", self.policy_generation).into(),
             self.authority.name().into(),
-            self.backlog_entries.to_string().into(),
+            match self.told_by {
+                Some(_) => UNKNOWN.into(),
+                None => self.backlog_entries.to_string().into(),
+            },
         ];
         if wide {
             let last = self.last_decision.as_ref();
@@ -309,7 +318,7 @@ impl Row for ClusterView {
 
 impl Row for DeploymentView {
     fn header(_wide: bool) -> Vec<&'static str> {
-        vec!["DEPLOYMENT", "STATUS", "READY", "IMAGE", "REVISION"]
+        vec!["DEPLOYMENT", "STATUS", "READY", "IMAGE", "REVISION", "DRIFT"]
     }
 
     fn cells(&self, _wide: bool) -> Vec<Cell> {
@@ -326,6 +335,7 @@ impl Row for DeploymentView {
             self.revision
                 .map_or_else(|| UNKNOWN.to_owned(), |revision| revision.to_string())
                 .into(),
+            Cell::styled(self.drift.join("; "), REDUCED),
         ]
     }
 
@@ -535,7 +545,7 @@ impl Row for DomainView {
 
 /// Whether a node's journal is wholly at the hub.
 pub fn whole(row: &VerifyView) -> bool {
-    row.missing == 0 && row.double == 0 && row.chain_ok && row.produced == row.stored
+    row.missing == 0 && row.double == 0 && row.chain_ok && row.produced == row.stored.saturating_add(row.removed)
 }
 
 impl Row for VerifyView {

@@ -78,6 +78,10 @@ pub const NEEDED: &[Permission] = &[
     may("watch", "", "nodes", ""),
     may("patch", "", "nodes", ""),
     may("patch", "", "nodes", "status"),
+    may("get", "", "services", ""),
+    may("patch", "", "services", ""),
+    may("get", "gateway.networking.k8s.io", "httproutes", ""),
+    may("patch", "gateway.networking.k8s.io", "httproutes", ""),
 ];
 
 impl Cluster {

@@ -11,9 +11,11 @@
 //! `workloads.rs`, `nodes.rs`, `drain.rs`, `watch.rs`.
 
 mod access;
+mod asked;
 mod call;
 mod cluster;
 mod drain;
+mod drift;
 mod error;
 mod manifest;
 mod nodes;
@@ -28,8 +30,10 @@ mod watch;
 mod workloads;
 
 pub use access::{NEEDED, Permission};
+pub use asked::{Asked, DeploymentAsk};
 pub use cluster::{Cluster, ClusterSettings, HealthReport, Kubeconfig};
 pub use drain::{DrainReport, Eviction};
+pub use drift::Drift;
 pub use error::KubeError;
 pub use manifest::{Gpus, WorkloadKind, WorkloadRef, WorkloadSpec};
 pub use nodes::{NodeCondition, NodeView, Taint, TaintEffect};

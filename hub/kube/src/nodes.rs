@@ -286,7 +286,7 @@ impl NodeView {
 /// A quantity in thousandths, such as 500 for `500m`, 64,000 for `64`, and 1,024,000 for `1Ki`. `None` if it is none.
 ///
 /// Source: the API's type Quantity, decimal and binary suffixes.
-fn milli(quantity: &Quantity) -> Option<u64> {
+pub(crate) fn milli(quantity: &Quantity) -> Option<u64> {
     let text = quantity.0.as_str();
     let digits = text
         .find(|letter: char| !letter.is_ascii_digit() && letter != '.')

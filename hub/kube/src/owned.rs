@@ -49,6 +49,27 @@ pub fn others_owning(live: &Value, path: &[&str]) -> Vec<String> {
     names
 }
 
+/// Who owns a field of the item with this name of a list at this path; without us.
+pub fn others_owning_item(live: &Value, path: &[&str], name: &str, field: &str) -> Vec<String> {
+    let item = format!("k:{}", json!({ "name": name }));
+    let owns = |entry: &&Value| {
+        let list = path
+            .iter()
+            .try_fold(&entry["fieldsV1"], |at, name| at.get(format!("f:{name}")));
+        let found = list.and_then(|list| list.get(&item)?.get(format!("f:{field}")));
+        found.is_some() && entry["manager"] != FIELD_MANAGER
+    };
+    let entries = live["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let mut names: Vec<String> = entries
+        .filter(owns)
+        .filter_map(|entry| entry["manager"].as_str())
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
 /// What `fields` names of `value`.
 fn pick(value: &Value, fields: &Value) -> Option<Value> {
     let fields = fields.as_object()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::drift::{Drift, drift};
 use crate::manifest::{WorkloadKind, WorkloadRef};
 use crate::owned::others_owning;
 use crate::workloads::MARK;
@@ -43,6 +44,8 @@ pub struct Workload {
     pub deleting: bool,
     /// Field managers other than us that own the number of replicas.
     pub replicas_owned_by: Vec<String>,
+    /// What is not as our last change left it.
+    pub drift: Vec<Drift>,
 }
 
 /// One word for the state of a workload.
@@ -128,6 +131,7 @@ impl Workload {
             mark: text(&metadata["annotations"][MARK]),
             deleting: !metadata["deletionTimestamp"].is_null(),
             replicas_owned_by: others_owning(live, &["spec", "replicas"]),
+            drift: drift(live),
         };
         workload.status = match kind {
             WorkloadKind::Deployment | WorkloadKind::StatefulSet => workload.service_word(status),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::FIELD_MANAGER;
 use crate::cluster::Cluster;
+use crate::drift::{WANTED, wanted};
 use crate::error::KubeError;
 use crate::manifest::{WorkloadKind, WorkloadRef, WorkloadSpec};
 use crate::owned::owned;
@@ -236,6 +237,9 @@ impl Cluster {
     fn put_mark(&self, resource: &ApiResource, intent: &mut Value) {
         if let Some(mark) = self.mark.as_deref().filter(|_| resource.kind != "Node") {
             intent["metadata"]["annotations"][MARK] = json!(mark);
+            if let Some(wanted) = wanted(intent) {
+                intent["metadata"]["annotations"][WANTED] = json!(wanted);
+            }
         }
     }
 
@@ -283,13 +287,37 @@ impl Cluster {
         K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     {
         let mut all = Vec::new();
-        let mut parameters = ListParams::default().limit(PAGE).labels(labels).fields(fields);
+        let parameters = ListParams::default().limit(PAGE).labels(labels).fields(fields);
+        self.pages(api, what, parameters, |page| all.extend(page)).await?;
+        Ok(all)
+    }
+
+    /// Every object of a list, one after the other; no more than a page of them is held. An error: some were not told.
+    pub(crate) async fn list_each<K>(&self, api: &Api<K>, what: &str, mut each: impl FnMut(&K)) -> Result<(), KubeError>
+    where
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
+        let parameters = ListParams::default().limit(PAGE);
+        self.pages(api, what, parameters, |page| page.iter().for_each(&mut each))
+            .await
+    }
+
+    async fn pages<K>(
+        &self,
+        api: &Api<K>,
+        what: &str,
+        mut parameters: ListParams,
+        mut page_of: impl FnMut(Vec<K>),
+    ) -> Result<(), KubeError>
+    where
+        K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    {
         loop {
             let page = self.call(what, || api.list(&parameters)).await?;
-            all.extend(page.items);
+            page_of(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters.continue_token = Some(token),
-                None => return Ok(all),
+                None => return Ok(()),
             }
         }
     }

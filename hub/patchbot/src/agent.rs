@@ -14,10 +14,10 @@ use hub_remediation_sdk::contract::{Extend, Finish, LeaseRequest, Leased, Propos
 
 use crate::certificate::hex;
 use crate::classify;
-use crate::fixers;
-use crate::repair::{Outcome, Request, repair};
+use crate::fixers::{self, Fixer};
+use crate::repair::{Outcome, RUNS, Request, failures, repair};
 use crate::sandbox::{Job, Sandbox};
-use crate::verdict::Verdict;
+use crate::verdict::{Category, Finding, Verdict};
 
 /// How long one question for work waits, in milliseconds.
 const WAIT_MS: u64 = 5_000;
@@ -118,7 +118,10 @@ impl Agent {
             Err(other) => return Err(other),
         };
         let verdict = classify::classify(&leased.check, &log, None);
-        if let Some(code) = verdict.code {
+        let findings = classify::findings(&log, None);
+        let is_drift = leased.snapshots && drift(&verdict, &findings).is_some();
+        let is_test = verdict.category == Category::Test && verdict.code == Some("no_fixer");
+        if let Some(code) = verdict.code.filter(|_| !is_test) {
             return self.finish(leased, code, &told(&verdict), false);
         }
         let tree = match insist(|| self.client.source(&leased.task)) {
@@ -126,7 +129,13 @@ impl Agent {
             Err(CallError::Refused { detail, .. }) => return self.finish(leased, "host_error", &detail, true),
             Err(other) => return Err(other),
         };
-        match self.repair(leased, &log, &verdict, &tree) {
+        if is_test && !is_drift {
+            let (code, reason) = self.tested(leased, &verdict, &findings, &tree);
+            return self.finish(leased, code, &reason, false);
+        }
+        let at = verdict.evidence.first().copied().unwrap_or_default();
+        let command = classify::command(&log, at);
+        match self.repair(leased, (&verdict, &findings), command.as_deref(), &tree) {
             Ok(propose) => {
                 let stands = insist(|| self.client.propose(&leased.task, &propose))?;
                 tracing::info!(task = %leased.task, state = %stands.state, "patch handed in");
@@ -136,21 +145,78 @@ impl Agent {
         }
     }
 
-    fn repair(&self, leased: &Leased, log: &[u8], verdict: &Verdict, tree: &[u8]) -> Result<Propose, Outcome> {
-        let folder = tempfile::tempdir().map_err(|cause| crashed(&cause))?;
-        let repository = self.unpack(folder.path(), tree)?;
-        let findings = classify::findings(log, None);
-        let request = Request {
+    /// A failed test is not repaired, but told: where it fails, and whether it fails each time.
+    fn tested(&self, leased: &Leased, verdict: &Verdict, findings: &[Finding], tree: &[u8]) -> (&'static str, String) {
+        let told = told(verdict);
+        let ran = || {
+            let folder = tempfile::tempdir().map_err(|cause| crashed(&cause))?;
+            let repository = self.unpack(folder.path(), tree)?;
+            failures(&self.request(leased, &repository, verdict, findings), &self.sandbox)
+        };
+        match ran() {
+            Ok(Some((failed, command))) if (1..RUNS).contains(&failed) => {
+                let how = format!("`{command}` failed in {failed} of {RUNS} runs on one tree");
+                ("flaky_suspected", format!("{told}; {how}"))
+            }
+            Ok(Some((0, command))) => (
+                "not_reproduced",
+                format!("{told}; `{command}` passes here in {RUNS} of {RUNS} runs"),
+            ),
+            Ok(Some((_, command))) => (
+                "no_fixer",
+                format!("{told}; `{command}` fails here in {RUNS} of {RUNS} runs"),
+            ),
+            Ok(None) => ("no_fixer", told),
+            // That it could not be run again takes nothing from the diagnosis.
+            Err(outcome) => (
+                "no_fixer",
+                format!("{told}; it could not be run again: {}", outcome.reason),
+            ),
+        }
+    }
+
+    fn request<'a>(
+        &'a self,
+        leased: &'a Leased,
+        repository: &'a Path,
+        verdict: &'a Verdict,
+        findings: &'a [Finding],
+    ) -> Request<'a> {
+        Request {
             task: &leased.task,
-            repository: &repository,
+            repository,
             verdict,
-            findings: &findings,
+            findings,
             command: None,
             fork: leased.from_fork,
+            snapshots: leased.snapshots,
             agent: &self.name,
             limit: LIMIT,
+        }
+    }
+
+    /// Repairs with the command of the failing step; where that does not fail here, because it ran in another folder or after steps that
+    /// are not known, with the fixer's own check of the files that the log names.
+    fn repair(
+        &self,
+        leased: &Leased,
+        (verdict, findings): (&Verdict, &[Finding]),
+        command: Option<&str>,
+        tree: &[u8],
+    ) -> Result<Propose, Outcome> {
+        let folder = tempfile::tempdir().map_err(|cause| crashed(&cause))?;
+        let repository = self.unpack(folder.path(), tree)?;
+        let plain = self.request(leased, &repository, verdict, findings);
+        let request = Request {
+            command,
+            ..plain.clone()
         };
-        let certificate = repair(&request, &self.sandbox, &self.key)?;
+        let certificate = match repair(&request, &self.sandbox, &self.key) {
+            Err(outcome) if command.is_some() && matches!(outcome.code, "not_reproduced" | "vacuous_pass") => {
+                repair(&plain, &self.sandbox, &self.key)?
+            }
+            other => other?,
+        };
         let read = |path: &String| std::fs::read_to_string(repository.join(path)).map(|text| (path.clone(), text));
         let before = certificate
             .files
@@ -160,7 +226,10 @@ impl Agent {
         Ok(Propose {
             lease: leased.lease.clone(),
             epoch: leased.epoch,
-            category: verdict.category.word().to_owned(),
+            category: match drift(verdict, findings).filter(|fixer| fixer.id == certificate.fixer) {
+                Some(_) => "snapshot".to_owned(),
+                None => verdict.category.word().to_owned(),
+            },
             tool: verdict.tool.clone().unwrap_or_default(),
             message: verdict.message.clone(),
             before: before.map_err(|cause| crashed(&cause))?,
@@ -221,6 +290,11 @@ fn insist<T>(call: impl Fn() -> Result<T, CallError>) -> Result<T, CallError> {
             result => return result,
         }
     }
+}
+
+/// What would write snapshots anew, if that is all that differs.
+fn drift(verdict: &Verdict, findings: &[Finding]) -> Option<&'static Fixer> {
+    fixers::for_drift(verdict.tool.as_deref().unwrap_or_default(), findings)
 }
 
 /// What failed, for people: the diagnosis stays useful where nothing is repaired.

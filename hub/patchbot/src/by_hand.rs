@@ -85,7 +85,13 @@ pub fn sandbox(json: bool) -> ExitCode {
 }
 
 /// `fix`.
-pub fn fix(log: &Path, repository: &Path, command: Option<&str>, fork: bool, key: &Path) -> ExitCode {
+pub fn fix(
+    log: &Path,
+    repository: &Path,
+    command: Option<&str>,
+    (fork, snapshots): (bool, bool),
+    key: &Path,
+) -> ExitCode {
     let bytes = match std::fs::read(log) {
         Ok(bytes) => bytes,
         Err(cause) => return failed(&format!("cannot read `{}`: {cause}", log.display())),
@@ -104,6 +110,7 @@ pub fn fix(log: &Path, repository: &Path, command: Option<&str>, fork: bool, key
         findings: &findings,
         command,
         fork,
+        snapshots,
         agent: &agent,
         limit: LIMIT,
     };

@@ -6,12 +6,17 @@
 //! Never reads a file or a clock: the caller gives the bytes.
 
 use crate::logs::decide::{self, Decision};
+use crate::logs::line::{self, Mark};
 use crate::logs::name;
 use crate::logs::phrases::SUMMARIES;
 use crate::logs::scan::{Scan, scan};
 use crate::verdict::{Category, Finding, Fixable, Verdict};
 use crate::{archive, fingerprint, structured};
 
+/// Longest command that is looked at.
+const COMMAND_BYTES: usize = 1_000;
+/// What act writes before the command of a step.
+const ACT: &str = "\u{2b50} Run Main ";
 /// A text of at most this many lines may be a summary instead of a log.
 const SUMMARY_LINES: u32 = 3;
 
@@ -37,6 +42,27 @@ pub fn findings(bytes: &[u8], step: Option<&str>) -> Vec<Finding> {
     decide::decide(&scan(bytes, step))
         .map(|decision| decision.same)
         .unwrap_or_default()
+}
+
+/// The command of the step that wrote line `at` of a log, where the log shows it: GitHub's and Gitea's `Run …`, act's `Run Main …`, or a
+/// shell that prints what it runs.
+pub fn command(log: &[u8], at: u32) -> Option<String> {
+    let mut scratch = Vec::new();
+    let mut found = None;
+    for raw in log.split(|byte| *byte == b'\n').take(at as usize) {
+        // A line of a program is no command, however long it is.
+        let (text, mark) = line::unwrap(&raw[..raw.len().min(COMMAND_BYTES)], &mut scratch);
+        let text = String::from_utf8_lossy(text);
+        let named = match (mark, text.split_once(ACT)) {
+            (Mark::Command, _) => Some(text.trim()),
+            (_, Some((_, command))) => Some(command.trim()),
+            _ => None,
+        };
+        if let Some(command) = named.filter(|command| !command.is_empty()) {
+            found = Some(command.to_owned());
+        }
+    }
+    found
 }
 
 fn from_archive(file: &str, bytes: &[u8], step: Option<&str>) -> Verdict {

@@ -43,6 +43,9 @@ pub struct Fixer {
     /// True when it brings files into a form: what was in it before a repair is brought into it again.
     #[serde(default)]
     pub formats: bool,
+    /// Words by which a failed test says that only its snapshot differs; empty for what repairs code.
+    #[serde(default)]
+    drift: Vec<String>,
     #[serde(default)]
     pins: Vec<String>,
 }
@@ -64,7 +67,26 @@ pub fn all() -> &'static [Fixer] {
 
 /// The fixer that answers failures of `tool`.
 pub fn for_tool(tool: &str) -> Option<&'static Fixer> {
-    all().iter().find(|fixer| fixer.tools.iter().any(|known| known == tool))
+    all()
+        .iter()
+        .find(|fixer| fixer.answers(tool) && !fixer.writes_snapshots())
+}
+
+/// The fixer that writes the snapshots of `tool` anew, if one of the findings says that only a snapshot differs.
+pub fn for_drift(tool: &str, findings: &[Finding]) -> Option<&'static Fixer> {
+    let says = |finding: &Finding, word: &String| finding.message.contains(word);
+    for_tests(tool).filter(|fixer| {
+        findings
+            .iter()
+            .any(|finding| fixer.drift.iter().any(|word| says(finding, word)))
+    })
+}
+
+/// The fixer whose check runs the tests of `tool`.
+pub fn for_tests(tool: &str) -> Option<&'static Fixer> {
+    all()
+        .iter()
+        .find(|fixer| fixer.answers(tool) && fixer.writes_snapshots())
 }
 
 /// The two commands of one repair.
@@ -77,6 +99,15 @@ pub struct Commands {
 }
 
 impl Fixer {
+    fn answers(&self, tool: &str) -> bool {
+        self.tools.iter().any(|known| known == tool)
+    }
+
+    /// Whether it writes results of tests and no code.
+    pub fn writes_snapshots(&self) -> bool {
+        !self.drift.is_empty()
+    }
+
     /// True when the repairing run's exit status is no crash.
     pub fn is_ok(&self, status: i32) -> bool {
         self.ok.contains(&status)

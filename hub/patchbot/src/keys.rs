@@ -2,8 +2,6 @@
 //!
 //! It signs certificates and nothing else; no forge and no hub trusts it with anything.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -56,13 +54,7 @@ pub fn load_or_make(path: &Path) -> Result<SigningKey, KeyError> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
             let mut bytes = [0u8; 32];
             getrandom::fill(&mut bytes).map_err(|cause| KeyError::Random(cause.to_string()))?;
-            let mut file = std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(failed)?;
-            file.write_all(hex(&bytes).as_bytes()).map_err(failed)?;
+            wire_files::create(path, hex(&bytes).as_bytes(), wire_files::PRIVATE).map_err(failed)?;
             Ok(SigningKey::from_bytes(&bytes))
         }
         Err(cause) => Err(failed(cause)),

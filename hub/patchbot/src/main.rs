@@ -75,6 +75,9 @@ enum Verb {
         /// The code comes from a fork: only fixers that run none of it.
         #[arg(long)]
         fork: bool,
+        /// Write drifted snapshots of tests anew; runs the repository's tests in the sandbox.
+        #[arg(long)]
+        snapshots: bool,
         /// File with the agent's key, 32 bytes in hexadecimal; made if it is not there.
         #[arg(long, default_value = "patchbot.key")]
         key: PathBuf,
@@ -120,8 +123,9 @@ fn main() -> ExitCode {
             repo,
             command,
             fork,
+            snapshots,
             key,
-        } => by_hand::fix(&log, &repo, command.as_deref(), fork, &key),
+        } => by_hand::fix(&log, &repo, command.as_deref(), (fork, snapshots), &key),
         Verb::VerifyCert { file, repo } => by_hand::verify(&file, &repo),
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! Order: V0 the check fails on the tree as it is, with the same tool and a file of the failure; the fixer runs, and formatters of
 //! whose form the files were, and all of them once more without changing anything; V1 the check passes; V2 with any repaired file put back it fails again (a check that finds no files
-//! also passes, and is caught here); V3 other checks that passed on the touched files still pass.
+//! also passes, and is caught here); V3 other checks that passed on the touched files still pass; V4 what runs tests is run three times
+//! before and after, because a test that fails now and then is flaky and no drift.
 
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::sandbox::{Job, Ran, Sandbox, SandboxError};
 use crate::verdict::{Finding, Verdict};
 use crate::workspace::{self, Change, WorkspaceError};
 
+/// How often what runs tests is run: a test that does not fail each time is flaky.
+pub const RUNS: usize = 3;
 /// The most files put back one at a time to see whether the check notices.
 const CANARIES: usize = 5;
 
@@ -37,6 +40,8 @@ pub struct Request<'a> {
     pub command: Option<&'a str>,
     /// True when the code comes from a fork: only fixers that run none of it.
     pub fork: bool,
+    /// The repository's owner wants drifted snapshots written anew.
+    pub snapshots: bool,
     /// Who signs.
     pub agent: &'a str,
     /// Wall-clock limit of each command.
@@ -84,8 +89,10 @@ impl From<SandboxError> for Outcome {
 /// Repairs, proves and signs. Blocks for as long as the tools do, at most about ten times `limit`.
 pub fn repair(request: &Request<'_>, sandbox: &Sandbox, key: &SigningKey) -> Result<Certificate, Outcome> {
     let tool = request.verdict.tool.as_deref().unwrap_or_default();
-    let fixer =
-        fixers::for_tool(tool).ok_or_else(|| no("no_fixer", format!("nothing here repairs what `{tool}` finds")))?;
+    let drift = fixers::for_drift(tool, request.findings).filter(|_| request.snapshots);
+    let fixer = drift
+        .or_else(|| fixers::for_tool(tool))
+        .ok_or_else(|| no("no_fixer", format!("nothing here repairs what `{tool}` finds")))?;
     if request.fork && !fixer.data_only {
         return Err(no(
             "fork_policy",
@@ -109,6 +116,7 @@ pub fn repair(request: &Request<'_>, sandbox: &Sandbox, key: &SigningKey) -> Res
     let red = bench.check_before(&commands.check, fixer.silent)?;
     reproduced(&red, fixer, &files, request)?;
     run.push(red.command(Phase::Reproduce));
+    again(&bench, fixer, &commands.check, Phase::Reproduce, &mut run)?;
     let changes = fix(&bench, fixer, &commands.fix, &mut run)?;
     let green = bench.check_after(&commands.check, fixer.silent)?;
     if !green.passed {
@@ -123,6 +131,11 @@ pub fn repair(request: &Request<'_>, sandbox: &Sandbox, key: &SigningKey) -> Res
         ));
     }
     run.push(green.command(Phase::Check));
+    again(&bench, fixer, &commands.check, Phase::Check, &mut run)?;
+    let files = match fixer.writes_snapshots() {
+        true => snapshots_of(&changes)?,
+        false => files,
+    };
     let examined = canaries(&bench, fixer, &commands.check, &changes, &files, &mut run)?;
     siblings(&bench, fixer, &changes, &mut run)?;
 
@@ -150,6 +163,80 @@ pub fn repair(request: &Request<'_>, sandbox: &Sandbox, key: &SigningKey) -> Res
     Ok(certificate.sign(key))
 }
 
+/// V4: what runs tests says the same each time.
+fn again(
+    bench: &Bench<'_>,
+    fixer: &Fixer,
+    check: &[String],
+    phase: Phase,
+    run: &mut Vec<Command>,
+) -> Result<(), Outcome> {
+    if !fixer.writes_snapshots() {
+        return Ok(());
+    }
+    for _ in 1..RUNS {
+        let ran = match phase {
+            Phase::Reproduce => bench.check_before(check, fixer.silent)?,
+            _ => bench.check_after(check, fixer.silent)?,
+        };
+        let line = check.join(" ");
+        match (phase, ran.passed) {
+            (Phase::Reproduce, true) => {
+                return Err(no(
+                    "flaky_suspected",
+                    format!("`{line}` fails and passes on the same tree"),
+                ));
+            }
+            (Phase::Check, false) => {
+                return Err(no(
+                    "unstable_tests",
+                    format!("`{line}` passes and fails on the repaired tree"),
+                ));
+            }
+            _ => run.push(ran.command(phase)),
+        }
+    }
+    Ok(())
+}
+
+/// How often the tests that a log names fail on one tree: (failed, the command). `None`: nothing here runs them.
+pub fn failures(request: &Request<'_>, sandbox: &Sandbox) -> Result<Option<(usize, String)>, Outcome> {
+    let Some(fixer) = fixers::for_tests(request.verdict.tool.as_deref().unwrap_or_default()) else {
+        return Ok(None);
+    };
+    let files = fixers::files_of(request.findings, request.repository);
+    if files.is_empty() || crate::sandbox::find(&fixer.program).is_none() || request.fork {
+        return Ok(None);
+    }
+    sandbox.require()?;
+    let bench = Bench::new(request.repository, sandbox, request.limit)?;
+    let check = fixer.commands(request.command, &files, None).check;
+    let mut failed = 0;
+    for _ in 0..RUNS {
+        let ran = bench.check_before(&check, fixer.silent)?;
+        failed += usize::from(!ran.passed);
+    }
+    Ok(Some((failed, check.join(" "))))
+}
+
+/// The changed files, if they are snapshots and nothing else: code is never changed to fit a result.
+fn snapshots_of(changes: &[Change]) -> Result<Vec<String>, Outcome> {
+    const CODE: [&str; 8] = ["py", "rs", "js", "jsx", "ts", "tsx", "go", "java"];
+    let is_snapshot = |path: &str| {
+        let kept = path
+            .split('/')
+            .rev()
+            .skip(1)
+            .any(|part| matches!(part, "__snapshots__" | "snapshots"));
+        let ending = path.rsplit('.').next().unwrap_or_default();
+        matches!(ending, "snap" | "ambr") || (kept && !CODE.contains(&ending))
+    };
+    match changes.iter().find(|change| !is_snapshot(&change.path)) {
+        Some(other) => Err(no("out_of_scope", format!("`{}` is no snapshot", other.path))),
+        None => Ok(changes.iter().map(|change| change.path.clone()).collect()),
+    }
+}
+
 /// The version that will run; a repository that pins another is refused.
 fn version(fixer: &Fixer, repository: &Path, bench: &Bench<'_>) -> Result<String, Outcome> {
     if fixer.program.is_empty() {
@@ -159,10 +246,11 @@ fn version(fixer: &Fixer, repository: &Path, bench: &Bench<'_>) -> Result<String
         return Err(no("fixer_missing_tool", format!("`{}` is not on PATH", fixer.program)));
     }
     // gofmt has no version of its own; its Go has.
-    let asked = if fixer.id == "gofmt" {
-        vec!["go".to_owned(), "version".to_owned()]
-    } else {
-        vec![fixer.program.clone(), "--version".to_owned()]
+    let asked = match fixer.id.as_str() {
+        "gofmt" => vec!["go".to_owned(), "version".to_owned()],
+        // Its own version is that of the library which the repository's lock file names.
+        "insta" => vec!["cargo".to_owned(), "--version".to_owned()],
+        _ => vec![fixer.program.clone(), "--version".to_owned()],
     };
     let ran = bench.run(&asked, bench.before())?;
     let answer = String::from_utf8_lossy(&ran.output).into_owned();
@@ -188,6 +276,10 @@ fn reproduced(red: &Check, fixer: &Fixer, files: &[String], request: &Request<'_
         "ERR_MODULE_NOT_FOUND",
         "couldn't find the plugin",
         "couldn't find the config",
+        "ModuleNotFoundError",
+        "no matching package",
+        "failed to download",
+        "Preset ts-jest not found",
     ]
     .iter()
     .any(|word| text.contains(word))

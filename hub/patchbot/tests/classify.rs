@@ -301,3 +301,15 @@ fn evidence_points_at_the_deciding_line_first() {
     let found = read("one\ntwo\nFAILED t.py::a - assert 0\nfour", None);
     assert_eq!(found.evidence[0], 3);
 }
+
+#[test]
+fn the_command_of_the_failing_step_is_the_last_one_before_what_it_wrote() {
+    let command = |log: &str, at: u32| hub_patchbot::classify::command(log.as_bytes(), at);
+    let github = "##[group]Run pip install ruff\n##[endgroup]\n2026-07-31T01:17:30.9756718Z ##[group]Run ruff check src --select F\n\
+        ##[endgroup]\nsrc/a.py:1:8: F401 [*] `os` imported but unused\n##[group]Run echo after\n";
+    assert_eq!(command(github, 5).as_deref(), Some("ruff check src --select F"));
+    assert_eq!(command(github, 1).as_deref(), Some("pip install ruff"));
+    let act = "[Lint/lint] \u{2b50} Run Main ruff check --no-cache .\n[Lint/lint]   | app.py:1:8: F401 `os` imported but unused\n";
+    assert_eq!(command(act, 2).as_deref(), Some("ruff check --no-cache ."));
+    assert_eq!(command("a.py:1:8: F401\n", 1), None);
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use hub_patchbot::certificate::{Certificate, again};
 use hub_patchbot::classify::{classify, findings};
-use hub_patchbot::repair::{Outcome, Request, repair};
+use hub_patchbot::repair::{Outcome, Request, failures, repair};
 use hub_patchbot::sandbox::{Level, Sandbox, find, tool_folders};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// One for all tests, with the folders of every tool: its self-test takes a second.
 static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
     let programs = [
-        "ruff", "black", "isort", "prettier", "eslint", "gofmt", "go", "node", "rustfmt",
+        "ruff", "black", "isort", "prettier", "eslint", "gofmt", "go", "node", "rustfmt", "pytest", "jest",
     ];
     let sandbox = Sandbox::probe(tool_folders(&programs));
     let report = sandbox.report();
@@ -74,6 +74,7 @@ fn attempt(
         findings: &found,
         command,
         fork,
+        snapshots: true,
         agent: "test",
         limit: LIMIT,
     };
@@ -272,4 +273,87 @@ fn a_certificate_that_was_touched_is_found_out() {
     assert!(!unproven.problems().is_empty());
     let json = serde_json::to_string(&good).expect("plain members");
     assert_eq!(serde_json::from_str::<Certificate>(&json).expect("the same"), good);
+}
+
+/// A test that compares with what it wrote down, before its code changed.
+const SNAPSHOT: &str = "# serializer version: 1\n# name: test_greet\n  dict({\n    'hello': 'world',\n  })\n# ---\n";
+const TEST: &str =
+    "def greet():\n    return {'hello': 'moon'}\n\ndef test_greet(snapshot):\n    assert greet() == snapshot\n";
+const DRIFT: &str = "test_a.py:5: AssertionError\n--------------------------- snapshot report summary ----------------------------\n\
+    1 snapshot failed.\n=========================== short test summary info ============================\n\
+    FAILED test_a.py::test_greet - AssertionError: assert [+ received] == [- snap...\n1 failed in 0.04s\n";
+
+#[test]
+fn a_drifted_snapshot_is_written_anew_and_the_test_stays_as_it_is() {
+    if !has("pytest") || SANDBOX.report().level < Level::L3 {
+        return;
+    }
+    let repository = tree(&[("test_a.py", TEST), ("__snapshots__/test_a.ambr", SNAPSHOT)]);
+    let certificate = attempt(repository.path(), DRIFT, None, &SANDBOX, false).expect("a certificate");
+    assert_eq!(certificate.fixer, "pytest-snapshots");
+    assert_eq!(certificate.examined, ["__snapshots__/test_a.ambr"]);
+    assert_eq!(certificate.files[0].text, SNAPSHOT.replace("world", "moon"));
+    assert_eq!(
+        again(&certificate, repository.path(), &SANDBOX, LIMIT).expect("it runs"),
+        Vec::<String>::new()
+    );
+    // A fork's tests are not run.
+    let fork = attempt(repository.path(), DRIFT, None, &SANDBOX, true).expect_err("a fork");
+    assert_eq!(fork.code, "fork_policy");
+}
+
+#[test]
+fn a_snapshot_of_jest_is_written_anew() {
+    if !has("jest") || SANDBOX.report().level < Level::L3 {
+        return;
+    }
+    let test = "test('greets', () => {\n  expect({ hello: 'moon' }).toMatchSnapshot();\n});\n";
+    let kept = "// Jest Snapshot v1, https://jestjs.io/docs/snapshot-testing\n\nexports[`greets 1`] = `\n{\n  \"hello\": \"world\",\n}\n`;\n";
+    let log = "FAIL ./a.test.js\n  \u{2715} greets (8 ms)\n\n  \u{25cf} greets\n\n    expect(received).toMatchSnapshot()\n\n \u{203a} 1 snapshot failed.\n\
+        Snapshot Summary\n \u{203a} 1 snapshot failed from 1 test suite. Inspect your code changes or re-run jest with `-u` to update them.\n\n\
+        Test Suites: 1 failed, 1 total\nTests:       1 failed, 1 total\n";
+    let repository = tree(&[
+        ("package.json", "{\"name\": \"x\", \"version\": \"1.0.0\"}\n"),
+        ("a.test.js", test),
+        ("__snapshots__/a.test.js.snap", kept),
+    ]);
+    let certificate = attempt(repository.path(), log, None, &SANDBOX, false).expect("a certificate");
+    assert_eq!(certificate.fixer, "jest-snapshots");
+    assert_eq!(certificate.files[0].text, kept.replace("world", "moon"));
+}
+
+#[test]
+fn a_test_that_fails_now_and_then_is_flaky_and_no_drift() {
+    if !has("pytest") || SANDBOX.report().level < Level::L3 {
+        return;
+    }
+    // Fails each second time that it is run in the same copy.
+    let moody = "import pathlib\n\ndef test_greet(snapshot):\n    state = pathlib.Path('__pycache__/state')\n    \
+        state.parent.mkdir(exist_ok=True)\n    odd = state.exists()\n    state.unlink() if odd else state.touch()\n    \
+        assert {'hello': 'world' if odd else 'moon'} == snapshot\n";
+    let repository = tree(&[("test_a.py", moody), ("__snapshots__/test_a.ambr", SNAPSHOT)]);
+    let refused = attempt(repository.path(), DRIFT, None, &SANDBOX, false).expect_err("it is flaky");
+    assert_eq!(refused.code, "flaky_suspected", "{refused}");
+    let (verdict, found) = (
+        classify("log", DRIFT.as_bytes(), None),
+        findings(DRIFT.as_bytes(), None),
+    );
+    let request = Request {
+        task: "",
+        repository: repository.path(),
+        verdict: &verdict,
+        findings: &found,
+        command: None,
+        fork: false,
+        snapshots: false,
+        agent: "test",
+        limit: LIMIT,
+    };
+    let (failed, command) = failures(&request, &SANDBOX)
+        .expect("it runs")
+        .expect("pytest runs them");
+    assert_eq!(
+        (failed, command.as_str()),
+        (2, "pytest -q -p no:cacheprovider test_a.py")
+    );
 }

@@ -11,6 +11,7 @@ pub const SCHEMA: u32 = 1;
 
 /// How much the sandbox holds back. Names as published to the hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Level {
     /// Nothing is proven: nothing runs.
     L0,
@@ -20,6 +21,7 @@ pub enum Level {
 
 /// One changed file of a patch: path, mode, the digest of what was there, and what is there now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Change {
     /// Path in the repository, with `/`.
     pub path: String,
@@ -33,6 +35,7 @@ pub struct Change {
 
 /// Why a command was run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// The failing check, on the tree as it was: must fail.
@@ -51,6 +54,7 @@ pub enum Phase {
 
 /// One command that was run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Command {
     /// Why.
     pub phase: Phase,
@@ -73,6 +77,7 @@ pub struct Command {
 
 /// A repair and its proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Certificate {
     /// [`SCHEMA`].
     pub schema: u32,

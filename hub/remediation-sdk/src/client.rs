@@ -164,6 +164,13 @@ impl Client {
         if status == 409 && detail.contains("fenced") {
             return Err(CallError::Fenced);
         }
+        // The hub cannot answer now, and says so: the same as a hub that is away.
+        if status == 503 {
+            return Err(CallError::Unreachable {
+                path: path.to_owned(),
+                cause: detail,
+            });
+        }
         Err(CallError::Refused {
             status,
             path: path.to_owned(),

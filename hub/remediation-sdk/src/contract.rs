@@ -17,6 +17,7 @@ use crate::certificate::{Certificate, Level};
 
 /// An agent says who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registration {
     /// Its name; several instances may share one.
     pub name: String,
@@ -36,6 +37,7 @@ pub struct Registration {
 
 /// The hub takes it in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Registered {
     /// Version of the contract to speak.
     pub protocol: u32,
@@ -47,6 +49,7 @@ pub struct Registered {
 
 /// An agent wants work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LeaseRequest {
     /// Name and instance.
     pub agent: String,
@@ -57,6 +60,7 @@ pub struct LeaseRequest {
 
 /// A task, and the right to work on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Leased {
     /// Task id.
     pub task: String,
@@ -74,10 +78,14 @@ pub struct Leased {
     pub from_fork: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// The repository's owner wants drifted snapshots of tests written anew.
+    #[serde(default)]
+    pub snapshots: bool,
 }
 
 /// Still at it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Extend {
     /// The lease.
     pub lease: String,
@@ -91,6 +99,7 @@ pub struct Extend {
 
 /// The lease goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Extended {
     /// For how long, in milliseconds.
     pub lease_ms: u64,
@@ -98,6 +107,7 @@ pub struct Extended {
 
 /// A patch with its proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Propose {
     /// The lease.
     pub lease: String,
@@ -117,6 +127,7 @@ pub struct Propose {
 
 /// No patch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finish {
     /// The lease.
     pub lease: String,
@@ -133,6 +144,7 @@ pub struct Finish {
 
 /// Where the task stands now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Proposed {
     /// Its state.
     pub state: String,

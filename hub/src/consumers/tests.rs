@@ -67,7 +67,7 @@ impl Rig {
         };
         self.store.write(batch).expect("room");
         let stored = self.done.recv().await.expect("the store runs");
-        assert!(stored.iter().all(|completion| completion.result.is_ok()));
+        assert!(stored.iter().all(|completion| completion.outcome.is_stored()));
         self.arrivals.send_modify(|batches| *batches += 1);
     }
 

@@ -52,6 +52,18 @@ impl Hooks {
         self.lock().get(id).cloned()
     }
 
+    /// The first place in the order of arrival that one of them may still need; `None` where there is none.
+    pub fn unread(&self) -> Option<u64> {
+        let all = self.lock();
+        let logs = all.values().map(|state| &state.1);
+        logs.map(|log| {
+            let reached = log.reached.map_or(0, |place| place.arrival);
+            let pending = log.pending.iter().map(|delivery| delivery.place.arrival);
+            pending.fold(reached, u64::min)
+        })
+        .min()
+    }
+
     /// One by name.
     pub fn named(&self, name: &str) -> Option<Arc<State>> {
         self.lock().values().find(|state| state.0.name == name).cloned()

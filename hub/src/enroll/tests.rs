@@ -53,6 +53,7 @@ pub(crate) fn office(certificates: Certificates) -> Office {
         first_hub_epoch: HubEpoch(1),
         max_handshakes: 16,
         beacon_every: Duration::from_secs(3_600),
+        checkpoints: hub_core::Checkpointing::default(),
         certificates,
     };
     let core = Hub::new(settings, store.recover().unwrap(), clock.now()).unwrap();
@@ -74,6 +75,7 @@ pub(crate) fn office(certificates: Certificates) -> Office {
         bars: Arc::clone(&bars),
         meters: Arc::clone(&meters),
         publish: mpsc::channel(4).0,
+        compare: mpsc::channel(4).0,
     });
     let stop = Stop::default();
     tokio::spawn(turn.run(stop.clone()));

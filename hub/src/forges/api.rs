@@ -28,6 +28,21 @@ impl<'a> Api<'a> {
         }
     }
 
+    /// GitHub's GraphQL, which lies beside its REST API.
+    pub fn of_graph(client: &'a reqwest::Client, source: &Source, token: &'a str) -> Self {
+        let root = root(source);
+        let base = match root.strip_suffix("/api/v3") {
+            Some(host) => format!("{host}/api/graphql"),
+            None => format!("{root}/graphql"),
+        };
+        Self {
+            client,
+            base,
+            provider: source.provider,
+            token,
+        }
+    }
+
     /// One repository of it, `owner/name`.
     pub fn of_repository(client: &'a reqwest::Client, source: &Source, token: &'a str, repository: &str) -> Self {
         let root = root(source);

@@ -1,4 +1,4 @@
-//! Gitea and Forgejo: one call commits all files on a new branch, another opens the pull request.
+//! Gitea and Forgejo: one call commits all files on a new branch, another opens the pull request as a draft, by its title.
 //!
 //! Source: Gitea's API, `POST /repos/{owner}/{repo}/contents` and `/pulls`, as its own 1.26 answers them.
 
@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::api::{Api, said};
+use super::review::WIP;
 use super::{ForgeError, Opened, PullRequest, lasting};
 use crate::webhooks::event::Failed;
 
@@ -22,7 +23,8 @@ pub async fn open(api: &Api<'_>, wanted: &PullRequest<'_>) -> Result<Opened, For
     if !has_branch(api, wanted.branch).await? {
         commit(api, wanted, &base).await?;
     }
-    let body = json!({"title": wanted.title, "body": wanted.body, "base": base, "head": wanted.branch});
+    let title = format!("{WIP}{}", wanted.title);
+    let body = json!({"title": title, "body": wanted.body, "base": base, "head": wanted.branch});
     let (status, answer) = api.ask(Method::POST, "/pulls", Some(body)).await?;
     if let Some(open) = opened(&answer).filter(|_| (200..300).contains(&status)) {
         return Ok(open);

@@ -115,9 +115,15 @@ pub fn log_path(page: &str) -> Option<String> {
     number("/actions/runs/").map(|run| format!("/actions/runs/{run}/logs"))
 }
 
-/// Repositories that the token sees, the latest pushed first.
-pub async fn repositories(forge: &Api<'_>) -> Result<Vec<String>, ForgeError> {
-    let (_, found) = forge.get("/user/repos?sort=pushed&per_page=50").await?;
+/// Repositories that the token sees: a user's, the latest pushed first, or those of an App's installation.
+pub async fn repositories(forge: &Api<'_>, of_app: bool) -> Result<Vec<String>, ForgeError> {
+    let path = if of_app {
+        "/installation/repositories?per_page=100"
+    } else {
+        "/user/repos?sort=pushed&per_page=50"
+    };
+    let (_, found) = forge.get(path).await?;
+    let found = if of_app { &found["repositories"] } else { &found };
     let names = found.as_array().into_iter().flatten();
     Ok(names
         .filter_map(|one| one["full_name"].as_str().map(str::to_owned))

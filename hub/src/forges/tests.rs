@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod review;
+
 /// One answer: method, path with query, status, body.
 type Line = (&'static str, &'static str, u16, Value);
 
@@ -71,20 +73,29 @@ async fn answer(State(script): State<Script>, method: Method, uri: Uri, headers:
 
 /// Serves a script and gives the forges that know it as source `s`.
 async fn serve(provider: &str, script: &Script) -> Forges {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    std::fs::write(&token, "t0ken\n").expect("written");
+    serve_as(provider, script, &format!("token_file = \"{}\"", token.display())).await
+}
+
+/// The same, with this line of the file for what lets us in.
+async fn serve_as(provider: &str, script: &Script, credential: &str) -> Forges {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
     let router = Router::new().fallback(answer).with_state(script.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
+    load(&format!(
+        "[[source]]\nid = \"s\"\nprovider = \"{provider}\"\nurl = \"http://{address}\"\n{credential}\nsecret = \"long enough\"\n"
+    ))
+    .expect("a source")
+}
+
+fn load(text: &str) -> Result<Forges, ForgesError> {
     let folder = tempfile::tempdir().expect("a folder");
-    let token = folder.path().join("token");
-    std::fs::write(&token, "t0ken\n").expect("written");
     let file = folder.path().join("forges.toml");
-    let text = format!(
-        "[[source]]\nid = \"s\"\nprovider = \"{provider}\"\nurl = \"http://{address}\"\ntoken_file = \"{}\"\nsecret = \"long enough\"\n",
-        token.display()
-    );
     std::fs::write(&file, text).expect("written");
-    Forges::load(&file).expect("a source")
+    Forges::load(&file, &crate::secrets::Sources::default())
 }
 
 fn files() -> Vec<(String, String)> {
@@ -374,4 +385,97 @@ async fn runs_that_no_webhook_told_of_are_listed_with_what_a_webhook_would_say()
         (found.len(), delivery.as_str(), failed.check.as_str(), failed.from_fork),
         (1, "recon:9:2", "CI", true)
     );
+}
+
+/// An App signs for a token of the installation, and uses it until it is old.
+#[tokio::test]
+async fn a_github_app_comes_with_a_token_of_each_owner_s_installation() {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("a key");
+    let folder = tempfile::tempdir().expect("a folder");
+    let pem = folder.path().join("app.pem");
+    std::fs::write(&pem, key.serialize_pem()).expect("written");
+    let mut script = github();
+    script.lines.extend([
+        ("GET", "/repos/org/repo/installation", 200, json!({"id": 77})),
+        (
+            "POST",
+            "/app/installations/77/access_tokens",
+            201,
+            json!({"token": "ghs_installation", "expires_at": "2026-12-01T01:00:00Z"}),
+        ),
+        (
+            "GET",
+            "/app/installations?per_page=100",
+            200,
+            json!([{"id": 77, "account": {"login": "org"}}]),
+        ),
+        (
+            "GET",
+            "/installation/repositories?per_page=100",
+            200,
+            json!({"repositories": [{"full_name": "org/repo"}]}),
+        ),
+    ]);
+    let forges = serve_as(
+        "github",
+        &script,
+        &format!("app = {{ id = \"4711\", key = \"file:{}\" }}", pem.display()),
+    )
+    .await;
+    let files = files();
+    let opened = forges.open("s", &wanted(&files, &[])).await.expect("opened");
+    assert_eq!(opened.number, 7);
+    assert_eq!(forges.repositories("s").await.expect("listed"), ["org/repo"]);
+    assert_eq!(
+        script.times("POST /app/installations/77/access_tokens"),
+        1,
+        "a token is used until it is old"
+    );
+
+    let asked = script.asked();
+    let shown = |line: &str| {
+        let (_, headers, _) = asked.iter().find(|(known, ..)| known == line).expect("asked");
+        headers["authorization"].to_str().expect("text").to_owned()
+    };
+    assert_eq!(shown("POST /repos/org/repo/pulls"), "Bearer ghs_installation");
+    let claim = shown("POST /app/installations/77/access_tokens").replace("Bearer ", "");
+    let public = jsonwebtoken::DecodingKey::from_rsa_der(key.public_key_raw());
+    let mut rules = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::RS256);
+    rules.set_required_spec_claims(&["exp", "iss"]);
+    rules.set_issuer(&["4711"]);
+    let claim = jsonwebtoken::decode::<Value>(&claim, &public, &rules)
+        .expect("signed by the App")
+        .claims;
+    let life = claim["exp"]
+        .as_u64()
+        .zip(claim["iat"].as_u64())
+        .map(|(exp, iat)| exp - iat);
+    assert!(
+        life.is_some_and(|life| life <= 600),
+        "GitHub takes ten minutes: {claim}"
+    );
+}
+
+#[test]
+fn a_source_names_one_way_in_and_an_app_only_at_github() {
+    let source = |provider: &str, credential: &str| {
+        let text = format!(
+            "[[source]]\nid = \"s\"\nprovider = \"{provider}\"\nurl = \"http://x\"\nsecret = \"long enough\"\n{credential}\n"
+        );
+        load(&text).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(source("gitea", "token = \"t\""), Ok(()));
+    for (provider, credential, why) in [
+        ("github", "", "one of them"),
+        (
+            "github",
+            "token = \"t\"\napp = { id = \"1\", key = \"k\" }",
+            "one of them",
+        ),
+        ("gitea", "app = { id = \"1\", key = \"k\" }", "only github has"),
+        ("github", "app = { id = \"1\", key = \"no key\" }", "no RSA key in PEM"),
+    ] {
+        let refused = source(provider, credential).expect_err(credential);
+        assert!(refused.contains(why), "{refused}");
+    }
 }

@@ -38,8 +38,8 @@ pub async fn act(
 ) -> Result<Json<ActView>, Failure> {
     let request: ActRequest = read_json(body)?;
     let reason = checked_reason(&request.reason)?;
-    let wait = span("/wait_ms", request.wait_ms, 0, MOST_WAIT_MS)?;
-    let valid_for = span("/valid_for_ms", request.valid_for_ms, 1, MOST_VALID_MS)?;
+    let wait = span("/wait_seconds", request.wait_ms, 0, MOST_WAIT_MS)?;
+    let valid_for = span("/valid_for_seconds", request.valid_for_ms, 1, MOST_VALID_MS)?;
     let action = policy::parse_action(&request.device, &request.action, &request.params)
         .map_err(|detail| Failure::field("/action", detail))?;
     let node = nodes::known(&app, &request.node).await?;
@@ -96,12 +96,12 @@ async fn by_hand(
         reason,
         what,
         valid_for: span(
-            "/valid_for_ms",
+            "/valid_for_seconds",
             request.valid_for_ms.unwrap_or(HAND_VALID_MS),
             1,
             MOST_VALID_MS,
         )?,
-        wait: span("/wait_ms", request.wait_ms.unwrap_or(wait), 0, MOST_WAIT_MS)?,
+        wait: span("/wait_seconds", request.wait_ms.unwrap_or(wait), 0, MOST_WAIT_MS)?,
     };
     order.give(app, caller).await
 }
@@ -110,7 +110,7 @@ async fn by_hand(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwaitQuery {
-    wait_ms: Option<u64>,
+    wait_seconds: Option<f64>,
 }
 
 /// Waits for what comes of a command that is under way.
@@ -119,7 +119,12 @@ pub async fn outcome(
     Path(id): Path<String>,
     asked: Result<Query<AwaitQuery>, QueryRejection>,
 ) -> Result<Json<ActView>, Failure> {
-    let wait = span("/wait_ms", query(asked)?.wait_ms.unwrap_or(0), 0, MOST_WAIT_MS)?;
+    let wait = span(
+        "/wait_seconds",
+        milliseconds(query(asked)?.wait_seconds.unwrap_or(0.0)),
+        0,
+        MOST_WAIT_MS,
+    )?;
     let request = Request::Await {
         id: command_id(&id)?,
         wait,
@@ -166,11 +171,21 @@ fn span(pointer: &str, milliseconds: u64, least: u64, most: u64) -> Result<Durat
     if (least..=most).contains(&milliseconds) {
         return Ok(Duration::from_millis(milliseconds));
     }
+    let [value, least, most] = [milliseconds, least, most].map(|milliseconds| milliseconds as f64 / 1e3);
     let detail = format!(
-        "{} is {milliseconds}, it must be {least} to {most}",
+        "{} is {value}, it must be {least} to {most}",
         pointer.trim_start_matches('/')
     );
     Err(Failure::field(pointer, detail))
+}
+
+/// Of seconds; what is no span becomes one that is refused.
+fn milliseconds(seconds: f64) -> u64 {
+    if seconds >= 0.0 {
+        (seconds * 1e3).round() as u64
+    } else {
+        u64::MAX
+    }
 }
 
 /// An order for one node.

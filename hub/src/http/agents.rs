@@ -4,9 +4,9 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::agents::{AgentChange, AgentStatus, Capabilities, HEARTBEAT_MS, Registration, RemediationAgent};
 use hub_core::{Answer, Request, TaskRequest};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use wire::change::Caller;
 use wire::time::Wall;
 
-use super::answer::read_json;
+use super::answer::{if_match, json, query, read_json};
 use super::{App, Failure};
 
 /// Longest page.
@@ -31,7 +31,7 @@ pub struct Page {
     offset: Option<usize>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, schemars::JsonSchema)]
 struct WantedCapabilities {
     supported_tasks: Vec<String>,
     #[serde(default = "usual_concurrency")]
@@ -50,8 +50,8 @@ const fn usual_timeout() -> u32 {
     600
 }
 
-#[derive(Debug, Deserialize)]
-struct Wanted {
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+pub(super) struct Wanted {
     name: String,
     version: String,
     #[serde(default)]
@@ -61,8 +61,8 @@ struct Wanted {
     configuration: Value,
 }
 
-#[derive(Debug, Deserialize)]
-struct Change {
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+pub(super) struct Change {
     version: Option<String>,
     description: Option<String>,
     capabilities: Option<WantedCapabilities>,
@@ -71,15 +71,16 @@ struct Change {
     trust_key: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Beat {
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+pub(super) struct Beat {
     health_score: f64,
     #[serde(default)]
     active_tasks: i64,
 }
 
 /// `GET /api/v1/agents`: newest first.
-pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
+pub async fn list(State(app): State<App>, page: Result<Query<Page>, QueryRejection>) -> Result<Json<Value>, Failure> {
+    let page = query(page)?;
     let now = app.now();
     let mut agents = app.hub.remediation_agents().await?;
     agents.sort_by_key(|agent| (std::cmp::Reverse(agent.created_at), agent.id.clone()));
@@ -94,8 +95,18 @@ pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Js
 }
 
 /// `GET /api/v1/agents/{id}`.
-pub async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
-    found(&app, |agent| agent.id == id, &id).await
+pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let Json(view) = found(&app, |agent| agent.id == id, &id).await?;
+    Ok(json(&headers, &view))
+}
+
+/// Refuses a change of an agent that is not what the caller read.
+async fn unchanged(app: &App, id: &str, headers: &HeaderMap) -> Result<(), Failure> {
+    match found(app, |agent| agent.id == id, id).await {
+        Ok(Json(present)) => if_match(headers, &present),
+        // That there is none is told by what is asked of it.
+        Err(_) => Ok(()),
+    }
 }
 
 /// `GET /api/v1/agents/name/{name}`.
@@ -170,9 +181,11 @@ pub async fn change(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
     let wanted: Change = read_json(body)?;
+    unchanged(&app, &id, &headers).await?;
     let status = match wanted.status.as_deref() {
         None => None,
         Some("active") => Some(AgentStatus::Active),
@@ -201,7 +214,9 @@ pub async fn remove(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Failure> {
+    unchanged(&app, &id, &headers).await?;
     ask(&app, caller, TaskRequest::RemoveAgent { id }).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -208,7 +208,8 @@ impl Failure {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error", detail)
     }
 
-    fn too_large(detail: impl Into<String>) -> Self {
+    /// It is larger than anything that is read.
+    pub fn too_large(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "too large", detail)
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! Everybody who is known may make tokens that can do at most what they can themselves; a token makes no tokens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hub_core::{AccessRequest, Answer, ApiToken, Request};
 use wire::Permission;
 use wire::api::{ApiTokenRequest, ApiTokenView, List, NewApiTokenView};
 use wire::ids::{AgentId, Digest};
 
-use super::answer::read_json;
+use super::answer::{if_match, json, read_json};
 use super::auth::random_text;
 use super::door::API_TOKEN_PREFIX;
 use super::identity::Identity;
@@ -107,17 +110,33 @@ fn check(who: &Identity, asked: &ApiTokenRequest) -> Result<(), Failure> {
     }
 }
 
+/// One token.
+pub async fn one(
+    State(app): State<App>,
+    Extension(who): Extension<Identity>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    Ok(json(&headers, &view(&*known(&app, &who, &id)?)))
+}
+
+fn known(app: &App, who: &Identity, id: &str) -> Result<Arc<ApiToken>, Failure> {
+    let known = app.people.token(id).filter(|token| is_theirs(who, token));
+    known.ok_or_else(|| {
+        Failure::not_found(format!(
+            "there is no API token `{id}`: `sentinel get tokens` lists them"
+        ))
+    })
+}
+
 /// Takes one back.
 pub async fn revoke(
     State(app): State<App>,
     Extension(who): Extension<Identity>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<ApiTokenView>, Failure> {
-    let known = app.people.token(&id).filter(|token| is_theirs(&who, token));
-    if known.is_none() {
-        let detail = format!("there is no API token `{id}`: `sentinel get tokens` lists them");
-        return Err(Failure::not_found(detail));
-    }
+    if_match(&headers, &view(&*known(&app, &who, &id)?))?;
     let what = AccessRequest::RevokeToken { id };
     let caller = who.caller;
     match app.change(Request::Access { caller, what }).await? {

@@ -6,6 +6,7 @@
 //! Invariant: there is always a certificate, and it is one that was whole when it was taken.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 
-use crate::ca::{Ca, CaError, HUB_LEAF_RENEWED_EVERY, Leaf};
+use wire::time::Wall;
+
+use crate::ca::{Ca, CaError, HUB_LEAF_LOOKED_AT_EVERY, Leaf, is_stale};
 
 /// How often files are looked at: whoever renews them does so days before the old ones end.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(60);
@@ -82,29 +85,36 @@ pub struct Certificate {
     source: Source,
     provider: Arc<CryptoProvider>,
     current: RwLock<Arc<CertifiedKey>>,
+    /// When the current one was taken, in milliseconds since 1970.
+    made: AtomicI64,
 }
 
 impl Certificate {
     /// Takes the first one. Blocks for as long as the disk does.
     pub fn new(source: Source, provider: Arc<CryptoProvider>) -> Result<Arc<Self>, CertificateError> {
-        let first = take(&source, &provider)?;
+        let now = crate::clock::wall();
+        let first = take(&source, &provider, now)?;
         Ok(Arc::new(Self {
             source,
             provider,
             current: RwLock::new(Arc::new(first)),
+            made: AtomicI64::new(now.0),
         }))
     }
 
     /// Keeps it fresh until it is told to stop.
     pub async fn keep(self: Arc<Self>, stop: CancellationToken) {
         let every = match self.source {
-            Source::Own { .. } => HUB_LEAF_RENEWED_EVERY,
+            Source::Own { .. } => HUB_LEAF_LOOKED_AT_EVERY,
             Source::Files(_) => LOOKED_AT_EVERY,
         };
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(every) => {}
+            }
+            if matches!(self.source, Source::Own { .. }) && !self.is_stale(crate::clock::wall()) {
+                continue;
             }
             let this = Arc::clone(&self);
             // A thread that died leaves the former certificate, like every other failure here.
@@ -116,9 +126,15 @@ impl Certificate {
         }
     }
 
+    fn is_stale(&self, now: Wall) -> bool {
+        is_stale(Wall(self.made.load(Ordering::Relaxed)), now)
+    }
+
     /// Takes a new one; says whether it differs from the former.
     fn renew(&self) -> Result<bool, CertificateError> {
-        let next = take(&self.source, &self.provider)?;
+        let now = crate::clock::wall();
+        let next = take(&self.source, &self.provider, now)?;
+        self.made.store(now.0, Ordering::Relaxed);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let differs = current.cert != next.cert;
         if differs {
@@ -146,9 +162,9 @@ impl CertificateFiles {
     }
 }
 
-fn take(source: &Source, provider: &CryptoProvider) -> Result<CertifiedKey, CertificateError> {
+fn take(source: &Source, provider: &CryptoProvider, now: Wall) -> Result<CertifiedKey, CertificateError> {
     let leaf = match source {
-        Source::Own { ca, names } => ca.https_leaf(names, crate::clock::wall())?,
+        Source::Own { ca, names } => ca.https_leaf(names, now)?,
         Source::Files(files) => Leaf {
             chain: chain(&files.certificate)?,
             key: PrivateKeyDer::from_pem_file(&files.key).map_err(of_file(&files.key))?,

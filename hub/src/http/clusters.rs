@@ -22,15 +22,20 @@ use wire::kube::{
 
 use super::answer::{json, query, read_json};
 use super::identity::Identity;
-use super::{App, Failure, guard};
-use crate::kube::{deployment, line};
+use super::{App, Failure, guard, tenants};
+use crate::kube::{KIND, deployment, drift_line, line};
 
 /// How long a list waits for one cluster: it is shown as unreachable after that, and the others are shown all the same.
 const ONE_CLUSTER: Duration = Duration::from_secs(5);
 
 /// All clusters, each asked how it is.
-pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
-    let clusters = app.hub.clusters().await?;
+pub async fn list(
+    State(app): State<App>,
+    Extension(who): Extension<Identity>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let mut clusters = app.hub.clusters().await?;
+    clusters.retain(|cluster| who.sees(tenants::of_cluster(cluster)));
     // All at the same time: one that does not answer holds up no other.
     let mut asked = JoinSet::new();
     for cluster in clusters {
@@ -60,6 +65,7 @@ pub async fn register(
         namespace: asked.namespace,
         labels: asked.labels,
         prometheus: asked.prometheus,
+        prices: asked.prices,
         ..Cluster::new(asked.name.clone(), asked.kubeconfig)
     };
     request(&app, caller, ClusterRequest::Register(cluster)).await?;
@@ -96,13 +102,15 @@ pub struct Which {
 /// Deployments of all clusters, or of one. A cluster that cannot be read fails the list: half a list would pass for the whole.
 pub async fn deployments(
     State(app): State<App>,
+    Extension(who): Extension<Identity>,
     which: Result<Query<Which>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let which = query(which)?;
     let mut items = Vec::new();
     for cluster in app.hub.clusters().await? {
-        if which.cluster.as_ref().is_some_and(|name| *name != cluster.name) {
+        let is_other = which.cluster.as_ref().is_some_and(|name| *name != cluster.name);
+        if is_other || !who.sees(tenants::of_cluster(&cluster)) {
             continue;
         }
         let client = app.clusters.get(&cluster.name).map_err(Failure::unavailable)?;
@@ -165,6 +173,7 @@ const fn needed(change: &DeploymentChange) -> Permission {
         DeploymentChange::Create { .. } | DeploymentChange::SetImage { .. } | DeploymentChange::Restart { .. } => {
             Permission::DeploymentsCreate
         }
+        DeploymentChange::Deploy { .. } | DeploymentChange::Pin { .. } => Permission::DeploymentsCreate,
         DeploymentChange::Scale { .. } => Permission::DeploymentsScale,
         DeploymentChange::RollBack { .. } => Permission::DeploymentsRollback,
         DeploymentChange::Delete => Permission::DeploymentsDelete,
@@ -172,7 +181,7 @@ const fn needed(change: &DeploymentChange) -> Permission {
 }
 
 /// What scales a deployment.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scale {
     replicas: u32,
@@ -200,7 +209,7 @@ pub async fn scale(
 }
 
 /// What takes a deployment back.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollBack {
     /// The revision before the newest without.
@@ -225,7 +234,7 @@ pub async fn rollback(
     let revision = match revision {
         Some(revision) => revision,
         None => {
-            let client = app.clusters.get(&target.cluster).map_err(Failure::unavailable)?;
+            let client = reached(&app, &target.cluster).await?;
             let revisions = client.revisions(&deployment(&target)).await.map_err(failure)?;
             let before = revisions.iter().rev().nth(1).map(|revision| revision.number);
             before.ok_or_else(|| Failure::conflict("there is no revision before the newest"))?
@@ -277,14 +286,33 @@ async fn request(app: &App, caller: Caller, what: ClusterRequest) -> Result<Answ
     }
 }
 
+/// The client of a cluster: 404 for one that is not registered, 503 for one whose credentials cannot be used.
+async fn reached(app: &App, name: &str) -> Result<hub_kube::Cluster, Failure> {
+    let why = match app.clusters.get(name) {
+        Ok(client) => return Ok(client),
+        Err(why) => why,
+    };
+    let is_registered = app.hub.clusters().await?.iter().any(|cluster| cluster.name == name);
+    Err(if is_registered {
+        Failure::unavailable(why)
+    } else {
+        unknown(name)
+    })
+}
+
+/// There is no such cluster, or none that may be seen.
+pub fn unknown(name: &str) -> Failure {
+    Failure::not_found(format!("cluster `{name}` is not registered"))
+}
+
 async fn read(app: &App, target: &DeploymentRef) -> Result<DeploymentView, Failure> {
-    let client = app.clusters.get(&target.cluster).map_err(Failure::not_found)?;
+    let client = reached(app, &target.cluster).await?;
     let found = client.workload(&deployment(target)).await.map_err(failure)?;
     let found = found.ok_or_else(|| Failure::not_found(format!("there is no {target}")))?;
     Ok(deployment_view(&target.cluster, &found))
 }
 
-fn deployment_view(cluster: &str, workload: &Workload) -> DeploymentView {
+pub fn deployment_view(cluster: &str, workload: &Workload) -> DeploymentView {
     DeploymentView {
         id: DeploymentRef {
             cluster: cluster.to_owned(),
@@ -297,6 +325,8 @@ fn deployment_view(cluster: &str, workload: &Workload) -> DeploymentView {
         updated: workload.updated,
         image: workload.image.clone(),
         revision: workload.revision,
+        drift: workload.drift.iter().map(drift_line).collect(),
+        kind: workload.labels.get(KIND).cloned().unwrap_or_default(),
     }
 }
 
@@ -307,6 +337,7 @@ async fn view(app: &App, cluster: Cluster) -> ClusterView {
         namespace: cluster.namespace,
         labels: cluster.labels,
         prometheus: cluster.prometheus,
+        prices: cluster.prices,
         registered_at: cluster.registered_at,
         status: "unreachable".to_owned(),
         version: String::new(),

@@ -66,9 +66,20 @@ async fn story(app: &App, id: &str) -> Result<Story, Failure> {
         .map_err(|error: wire::ids::IdError| Failure::field("/id", error.to_string()))?;
     let wanted = id.clone();
     let found = app.read(move |store| store.decision(&wanted)).await?;
-    found
-        .and_then(|row| row.story().ok())
-        .ok_or_else(|| Failure::unknown_decision(&id))
+    if let Some(story) = found.and_then(|row| row.story().ok()) {
+        return Ok(story);
+    }
+    let node = id.agent.clone();
+    let floors = app.read(move |store| store.floors(&node)).await?;
+    let floor = floors.into_iter().find(|(epoch, _)| *epoch == id.epoch);
+    Err(match floor.filter(|(_, floor)| id.seq <= floor.through) {
+        Some((_, floor)) => Failure::not_found(format!(
+            "the hub holds `{id}` no more: it had to make room or was too old, and entries of this epoch are kept from {} on. Its node may \
+             still have it (`--local` asks there)",
+            floor.through.next()
+        )),
+        None => Failure::unknown_decision(&id),
+    })
 }
 
 fn explained(story: &Story) -> String {

@@ -19,7 +19,7 @@ use super::auth::same;
 use super::identity::Identity;
 use super::limits::Allowed;
 use super::places::Place;
-use super::routes::is_open_route;
+use super::routes::{is_guarded_elsewhere, is_open_route};
 use super::{App, Failure};
 
 /// Name of the session cookie. The prefix makes browsers refuse it without `Secure`, for another path, or from a subdomain.
@@ -125,7 +125,7 @@ impl Peer {
 
 /// Whether a path can be asked for by anyone: the console's files, health, and the ways in.
 fn is_open(method: &Method, path: &str) -> bool {
-    let api = path == "/api" || path.starts_with("/api/");
+    let api = path == "/api" || path.starts_with("/api/") || is_guarded_elsewhere(path);
     !api || is_open_route(method.as_str(), path)
 }
 

@@ -4,9 +4,9 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::{OtherTask, Priority, Report, Reported};
 use hub_core::{Answer, Request, Task, TaskRequest, TaskState};
@@ -15,14 +15,14 @@ use serde_json::{Value, json};
 use wire::change::Caller;
 
 use super::agents::{refused, text, thousandths};
-use super::answer::read_json;
-use super::tasks::{original_status, view};
+use super::answer::{if_match, query, read_json};
+use super::tasks::{original_status, view, whole};
 use super::{App, Failure};
 
 type Body = Result<Bytes, BytesRejection>;
 
-#[derive(Debug, Deserialize)]
-struct Wanted {
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+pub(super) struct Wanted {
     task_type: String,
     #[serde(default)]
     context: Value,
@@ -30,8 +30,8 @@ struct Wanted {
     correlation_id: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Told {
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+pub(super) struct Told {
     status: Option<String>,
     progress: Option<f64>,
     result: Option<Value>,
@@ -89,9 +89,13 @@ pub async fn report(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Failure> {
     let told: Told = read_json(body)?;
+    if let Ok(present) = whole(&app, id.clone()).await {
+        if_match(&headers, &present)?;
+    }
     let status = match told.status.as_deref() {
         None => None,
         Some("running") => Some(Reported::Running),
@@ -123,9 +127,9 @@ pub async fn reassign(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-    Query(to): Query<To>,
+    to: Result<Query<To>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let agent = to.new_agent_id;
+    let agent = query(to)?.new_agent_id;
     let task = changed(&app, caller, TaskRequest::Reassign { id, agent }).await?;
     Ok(Json(named(&app, &task).await?))
 }
@@ -141,7 +145,11 @@ pub async fn correlated(State(app): State<App>, Path(id): Path<String>) -> Resul
 }
 
 /// `GET /api/v1/tasks/statistics/summary`.
-pub async fn statistics(State(app): State<App>, Query(whose): Query<Whose>) -> Result<Json<Value>, Failure> {
+pub async fn statistics(
+    State(app): State<App>,
+    whose: Result<Query<Whose>, QueryRejection>,
+) -> Result<Json<Value>, Failure> {
+    let whose = query(whose)?;
     let tasks = app.hub.tasks().await?;
     let its: Vec<&Task> = tasks
         .iter()

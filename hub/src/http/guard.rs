@@ -12,7 +12,7 @@ use wire::change::ChangeRecord;
 use super::identity::Identity;
 use super::once::once;
 use super::routes::{Need, Route};
-use super::{App, Failure};
+use super::{App, Failure, tenants};
 
 /// Lets a request through to its handler, or refuses it.
 pub async fn guard(State((app, route)): State<(App, &'static Route)>, request: HttpRequest, next: Next) -> Response {
@@ -35,6 +35,13 @@ pub async fn guard(State((app, route)): State<(App, &'static Route)>, request: H
 }
 
 async fn carried_out(app: App, route: &'static Route, who: &Identity, request: HttpRequest, next: Next) -> Response {
+    let request = match route.owned() {
+        None => request,
+        Some(owned) => match tenants::check(&app, who, owned, request).await {
+            Ok(request) => request,
+            Err(failure) => return failure.into_response(),
+        },
+    };
     match route.is_once() {
         true => once(app, route, who, request, next).await,
         false => next.run(request).await,

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{App, Failure};
 use crate::forges::Source;
+use crate::orders::Ordered;
 use crate::webhooks::event::{self, Event, Failed};
 use crate::webhooks::{self, Provider};
 
@@ -65,7 +66,7 @@ pub async fn health(State(app): State<App>, Path(path): Path<String>) -> Respons
 
 /// No source and no good signature look alike: a stranger learns nothing.
 fn unauthorized() -> Response {
-    StatusCode::UNAUTHORIZED.into_response()
+    Failure::unauthorized("no source of this name has signed this").into_response()
 }
 
 async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
@@ -113,17 +114,54 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
             };
             outcome(app, source, ended).await
         }
+        Ok(Event::Passed {
+            repository,
+            commit,
+            check,
+        }) => {
+            let what = TaskRequest::Passed {
+                source: source.id.clone(),
+                repository,
+                commit,
+                check,
+            };
+            told(app, source, what).await
+        }
+        Ok(Event::Ordered {
+            repository,
+            number,
+            who,
+            order,
+        }) => {
+            let ordered = Ordered {
+                source: source.id.clone(),
+                repository,
+                number,
+                who,
+                order,
+            };
+            // Whoever wrote it sees that nothing came of it, and writes it again.
+            let taken = app.orders.try_send(ordered).is_ok();
+            app.meters
+                .delivered(&source.id, if taken { "order" } else { "ignored" });
+            let status = if taken { "order" } else { "ignored" };
+            answered(StatusCode::OK, json!({"status": status}))
+        }
         Ok(Event::Ignored(reason)) => {
             app.meters.delivered(&source.id, "ignored");
             answered(StatusCode::OK, json!({"status": "ignored", "reason": reason}))
         }
-        Err(refusal) => (StatusCode::BAD_REQUEST, refusal.to_string()).into_response(),
+        Err(refusal) => Failure::field("", refusal.to_string()).into_response(),
     }
 }
 
 async fn outcome(app: &App, source: &Source, ended: Ended) -> Response {
+    told(app, source, TaskRequest::Ended(Box::new(ended))).await
+}
+
+/// Tells the core something that may matter to a task.
+async fn told(app: &App, source: &Source, what: TaskRequest) -> Response {
     let caller = forge(&source.id);
-    let what = TaskRequest::Ended(Box::new(ended));
     match app.hub.request(Request::Tasks { caller, what }).await {
         Ok(Answer::Task(task)) => answered(
             StatusCode::OK,

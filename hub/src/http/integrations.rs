@@ -4,12 +4,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hub_core::webhooks::{Delivery, DeliveryLog, Webhook, WebhookRequest};
 use hub_core::{Answer, Request};
 use wire::api::{ConsumerView, DeliveryState, DeliveryView, List, NewWebhook, ResendRequest, WebhookView};
 use wire::change::Caller;
 
-use super::answer::read_json;
+use super::answer::{if_match, json, read_json};
 use super::{App, Failure};
 use crate::deliveries::{check_url, end, shown};
 
@@ -69,13 +71,21 @@ pub async fn add(
     Ok(with_secret(&app, &hook))
 }
 
+/// One outgoing webhook.
+pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let (hook, log) = &*known(&app, &name)?;
+    Ok(json(&headers, &view(hook, log)))
+}
+
 /// Sends nothing there any more.
 pub async fn remove(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<WebhookView>, Failure> {
-    let (_, log) = &*known(&app, &name)?;
+    let (hook, log) = &*known(&app, &name)?;
+    if_match(&headers, &view(hook, log))?;
     let hook = change(&app, caller, WebhookRequest::Remove { name }).await?;
     Ok(Json(view(&hook, log)))
 }

@@ -87,6 +87,8 @@ pub async fn measured(app: &App) -> Result<Page, Failure> {
     of_decisions(&mut page, &counted);
     of_queues(&mut page, app);
     of_consumers(&mut page, app).await?;
+    of_record(&mut page, app).await?;
+    of_workload_metrics(&mut page, app);
     of_requests(&mut page, &counted);
     remediation::write(&mut page, app, &counted).await?;
     process::write(&mut page);
@@ -122,11 +124,37 @@ async fn of_consumers(page: &mut Page, app: &App) -> Result<(), Failure> {
     each("sentinel_hub_consumer_delivered", Kind::Counter, help, &|standing| {
         Some(float(standing.delivered))
     });
+    let help = "Entries that were removed before this consumer had read them.";
+    each("sentinel_hub_consumer_missed", Kind::Counter, help, &|standing| {
+        Some(float(standing.missed))
+    });
     let help = "Tries to deliver to this consumer that failed.";
     each("sentinel_hub_consumer_failures", Kind::Counter, help, &|standing| {
         Some(float(standing.failures))
     });
     Ok(())
+}
+
+/// Whether the hub's own journal is the one that was signed.
+async fn of_record(page: &mut Page, app: &App) -> Result<(), Failure> {
+    let (_, breaks) = app.hub.checkpoints().await?;
+    let open = breaks.iter().filter(|found| found.accepted.is_none()).count();
+    let help = "Epochs of the hub's own journal that a node has proven not to be the ones that were signed, and nobody has accepted.";
+    page.family("sentinel_hub_audit_breaks", Kind::Gauge, help)
+        .count(&[], open as u64);
+    Ok(())
+}
+
+/// What workloads sent by OTLP.
+fn of_workload_metrics(page: &mut Page, app: &App) {
+    let (accepted, refused, series) = app.clusters.workload_metrics().counts();
+    let help = "Points of workloads' metrics that came by OTLP, by what became of them.";
+    page.family("sentinel_hub_workload_metric_points", Kind::Counter, help)
+        .count(&[("result", "accepted")], accepted)
+        .count(&[("result", "refused")], refused);
+    let help = "Series of workloads' metrics that are kept.";
+    page.family("sentinel_hub_workload_metric_series", Kind::Gauge, help)
+        .count(&[], series as u64);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a page shows floats")]
@@ -281,6 +309,26 @@ fn of_store(page: &mut Page, app: &App) {
     )
     .count(&[("result", "stored")], count(&meters.stored))
     .count(&[("result", "failed")], count(&meters.failed));
+    let occupied = app.store.occupied();
+    let help =
+        "Bytes that the store takes, about, by what they are: entries of nodes, the hub's own journal, telemetry.";
+    page.family("sentinel_hub_store_bytes", Kind::Gauge, help)
+        .count(&[("part", "entries")], occupied.entries)
+        .count(&[("part", "journal")], occupied.own_entries)
+        .count(&[("part", "telemetry")], occupied.telemetry);
+    let help = "Bytes that may be taken before the oldest gives way.";
+    page.family("sentinel_hub_store_quota_bytes", Kind::Gauge, help)
+        .count(&[("part", "entries")], occupied.quota.entries.bytes)
+        .count(&[("part", "telemetry")], occupied.quota.telemetry_bytes);
+    page.family(
+        "sentinel_hub_store_file_bytes",
+        Kind::Gauge,
+        "Length of the store's file.",
+    )
+    .count(&[], occupied.file);
+    let help = "Entries of nodes that were removed, ever: they had to make room, or were too old.";
+    page.family("sentinel_hub_entries_removed", Kind::Counter, help)
+        .count(&[], occupied.pruned_entries);
     page.family(
         "sentinel_hub_store_trouble",
         Kind::Gauge,

@@ -5,18 +5,23 @@
 //!
 //! Read next: `routes.rs` (the table), `problems.rs` (the codes), `openapi/words.rs`.
 
+mod bodies;
+mod facade;
 mod words;
 
 use std::collections::BTreeMap;
 
 use axum::http::HeaderMap;
 use axum::response::Response;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::answer::tagged;
 use super::handbook::written;
 use super::problems::{BELOW, KINDS};
 use super::routes::{Need, ROUTES, Route};
+use bodies::{BODIES, Bodies};
 use words::{Body, WORDS, Words};
 
 /// `GET /api/openapi.json`.
@@ -39,8 +44,9 @@ pub fn text() -> String {
 
 fn whole() -> Value {
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut schemas = Schemas::new();
     for (route, words) in described() {
-        let operation = operation(route, words);
+        let operation = operation(route, words, &mut schemas);
         let path = paths.entry(path(route)).or_default();
         path.insert(route.method.to_lowercase(), operation);
     }
@@ -61,7 +67,7 @@ fn whole() -> Value {
                 "bearer": { "type": "http", "scheme": "bearer" },
                 "session": { "type": "apiKey", "in": "cookie", "name": super::door::COOKIE_NAME },
             },
-            "schemas": { "Problem": problem_schema(), "List": list_schema() },
+            "schemas": schemas.components(),
         },
     })
 }
@@ -85,13 +91,13 @@ fn path(route: &Route) -> &'static str {
     }
 }
 
-fn operation(route: &Route, words: &Words) -> Value {
+fn operation(route: &Route, words: &Words, schemas: &mut Schemas) -> Value {
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": words.summary,
         "tags": [tag(route)],
         "parameters": parameters(route, words),
-        "responses": responses(route, words),
+        "responses": responses(route, words, schemas),
         "x-sentinel-permission": route.need.name(),
     });
     if route.need == Need::Nothing || route.need == Need::Own {
@@ -99,8 +105,9 @@ fn operation(route: &Route, words: &Words) -> Value {
     }
     let schema = match words.body {
         Body::None => return operation,
-        Body::Json => json!({ "application/json": { "schema": { "type": "object" } } }),
+        Body::Json => json!({ "application/json": { "schema": schemas.taken(route) } }),
         Body::Text => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        Body::Protobuf => json!({ "application/x-protobuf": { "schema": { "type": "string", "format": "binary" } } }),
         Body::Bytes => json!({ "application/octet-stream": { "schema": { "type": "string", "format": "binary" } } }),
     };
     operation["requestBody"] = json!({ "required": true, "content": schema });
@@ -148,12 +155,22 @@ fn query_type(name: &str) -> &'static str {
     }
 }
 
-fn responses(route: &Route, words: &Words) -> Value {
+fn responses(route: &Route, words: &Words, schemas: &mut Schemas) -> Value {
     let done = match words.answers {
         "" => json!({ "description": "done" }),
+        "application/json" => {
+            json!({ "description": "done", "content": { "application/json": { "schema": schemas.given(route) } } })
+        }
         kind => json!({ "description": "done", "content": { kind: { "schema": {} } } }),
     };
     let mut responses = Map::new();
+    if let Some((status, meaning)) = words.also {
+        let mut also = json!({ "description": meaning });
+        if status != 204 {
+            also["content"] = done["content"].clone();
+        }
+        responses.insert(status.to_string(), also);
+    }
     responses.insert(words.status.to_string(), done);
     for status in statuses(route, words) {
         let codes = KINDS.iter().filter(|kind| kind.statuses.contains(&status));
@@ -183,7 +200,13 @@ fn statuses(route: &Route, words: &Words) -> Vec<u16> {
     if matches!(route.method, "PATCH" | "DELETE") {
         statuses.push(412);
     }
+    // A key that is none.
+    if route.is_once() {
+        statuses.push(400);
+    }
+    statuses.extend(words.refuses);
     statuses.sort_unstable();
+    statuses.dedup();
     statuses
 }
 
@@ -213,12 +236,46 @@ fn problem_schema() -> Value {
     })
 }
 
-fn list_schema() -> Value {
-    json!({
-        "type": "object",
-        "required": ["items"],
-        "properties": { "items": { "type": "array", "items": {} }, "next_cursor": { "type": ["string", "null"] } },
-    })
+/// Makes the schemas of bodies from their types. What is read and what is written may look different in one type, so only what is
+/// written has definitions that others refer to.
+struct Schemas {
+    taken: SchemaGenerator,
+    given: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let inline = |settings: &mut SchemaSettings| settings.inline_subschemas = true;
+        let named = |settings: &mut SchemaSettings| settings.definitions_path = "/components/schemas".into();
+        let draft = SchemaSettings::draft2020_12;
+        Self {
+            taken: draft().with(inline).into_generator(),
+            given: draft().for_serialize().with(named).into_generator(),
+        }
+    }
+
+    /// What a route reads.
+    fn taken(&mut self, route: &Route) -> Value {
+        let make = bodies_of(route).and_then(|bodies| bodies.takes);
+        make.map_or(json!({ "type": "object" }), |make| make(&mut self.taken).to_value())
+    }
+
+    /// What a route answers with.
+    fn given(&mut self, route: &Route) -> Value {
+        let make = bodies_of(route).and_then(|bodies| bodies.gives);
+        make.map_or(json!({}), |make| make(&mut self.given).to_value())
+    }
+
+    fn components(mut self) -> Map<String, Value> {
+        let mut components = self.given.take_definitions(true);
+        components.insert("Problem".to_owned(), problem_schema());
+        components
+    }
+}
+
+fn bodies_of(route: &Route) -> Option<&'static Bodies> {
+    let is_it = |bodies: &&Bodies| bodies.method == route.method && bodies.path == route.path;
+    BODIES.iter().find(is_it)
 }
 
 fn page() -> String {
@@ -266,6 +323,48 @@ mod tests {
                 words.method,
                 words.path
             );
+        }
+    }
+
+    #[test]
+    fn every_json_body_has_a_type_and_no_type_is_without_a_body() {
+        for (route, words) in described() {
+            let bodies = bodies_of(route);
+            let takes = bodies.is_some_and(|bodies| bodies.takes.is_some());
+            let gives = bodies.is_some_and(|bodies| bodies.gives.is_some());
+            assert_eq!(takes, words.body == Body::Json, "{route:?} takes");
+            assert_eq!(gives, words.answers == "application/json", "{route:?} gives");
+        }
+        for bodies in BODIES {
+            let is_route = |route: &&Route| route.method == bodies.method && route.path == bodies.path;
+            assert!(
+                ROUTES.iter().any(|route| is_route(&route)),
+                "{} {}",
+                bodies.method,
+                bodies.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => fields.iter().for_each(|(name, value)| match value {
+                    Value::String(to) if name == "$ref" => found.push(to.clone()),
+                    value => references(value, found),
+                }),
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let document = whole();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        assert!(found.len() > 100, "schemas come from types");
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
         }
     }
 

@@ -23,6 +23,7 @@ use wire::plan::{PlanProblem, Source};
 
 use super::actions::checked_reason;
 use super::answer::{json, limit, query, read_json};
+use super::identity::Identity;
 use super::{App, Failure};
 use crate::store::{Store, StoreError};
 
@@ -38,6 +39,7 @@ pub struct ListQuery {
 /// Plans, newest first.
 pub async fn list(
     State(app): State<App>,
+    Extension(who): Extension<Identity>,
     asked: Result<Query<ListQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
@@ -60,7 +62,8 @@ pub async fn list(
         .await?;
     let clock = PlanClock(app.hub.now().await?);
     let rows = page.rows.iter().map(|row| Ok(plan_view(&decoded(row)?, clock)));
-    let items = rows.collect::<Result<Vec<PlanView>, Failure>>()?;
+    let mut items = rows.collect::<Result<Vec<PlanView>, Failure>>()?;
+    items.retain(|view| who.sees(&view.tenant));
     Ok(json(
         &headers,
         &List {
@@ -79,10 +82,12 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
 /// Takes a plan in. 201 with the plan; the same key again is the same plan.
 pub async fn submit(
     State(app): State<App>,
-    Extension(who): Extension<Caller>,
+    Extension(who): Extension<Identity>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Failure> {
-    let request: PlanRequest = read_json(body)?;
+    let mut request: PlanRequest = read_json(body)?;
+    request.tenant = who.tenant_for(request.tenant)?;
+    let who = who.caller;
     let source = Source::Person { name: who.name.clone() };
     let draft = Box::new(request.draft(source).map_err(|problem| at(&problem))?);
     let id = PlanId(*uuid::Uuid::now_v7().as_bytes());
@@ -197,7 +202,7 @@ fn decided(store: &dyn Store, id: &DecisionId) -> Result<String, StoreError> {
     })
 }
 
-async fn ask(app: &App, caller: Caller, what: PlanAsk) -> Result<Json<PlanView>, Failure> {
+pub(super) async fn ask(app: &App, caller: Caller, what: PlanAsk) -> Result<Json<PlanView>, Failure> {
     match app.hub.request(Request::Plan { caller, what }).await? {
         Answer::Plan(record) => Ok(Json(plan_view(&record, PlanClock(app.hub.now().await?)))),
         Answer::Rejected { reason } => Err(rejected(reason)),
@@ -219,8 +224,21 @@ fn rejected(reason: String) -> Failure {
     }
 }
 
-fn at(problem: &PlanProblem) -> Failure {
+pub(super) fn at(problem: &PlanProblem) -> Failure {
     Failure::field(&super::answer::pointer(&problem.field), problem.to_string())
+}
+
+/// Refuses a plan of another tenant as one that is not there.
+pub async fn is_seen(app: &App, who: &Identity, id: &str) -> Result<(), Failure> {
+    let Ok(id) = plan_id(id) else { return Ok(()) };
+    match found(app, id).await {
+        Ok(record) if !who.sees(&record.plan.tenant) => Err(unknown(id)),
+        _ => Ok(()),
+    }
+}
+
+fn unknown(id: PlanId) -> Failure {
+    Failure::not_found(format!("there is no plan {id}: `sentinel plan list` shows all"))
 }
 
 async fn found(app: &App, id: PlanId) -> Result<PlanRecord, Failure> {
@@ -229,9 +247,7 @@ async fn found(app: &App, id: PlanId) -> Result<PlanRecord, Failure> {
         .await?;
     match row {
         Some(row) => decoded(&row),
-        None => Err(Failure::not_found(format!(
-            "there is no plan {id}: `sentinel plan list` shows all"
-        ))),
+        None => Err(unknown(id)),
     }
 }
 

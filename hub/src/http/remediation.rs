@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
+use hub_core::tasks::wishes::{Mode, Wishes};
 use hub_core::tasks::{CI_FAILURE, ChangedFile, Proposal, TIMEOUT_MS, agents, queue};
 use hub_core::{Answer, Request, Right, Task, TaskRequest};
 use hub_remediation_sdk::contract::{
@@ -121,13 +122,59 @@ pub async fn lease(State(app): State<App>, _: Remediator, body: Body) -> Result<
             lease,
         };
         match ask(&app, &wanted.agent, what).await? {
-            Answer::Task(task) => return Ok(Json(leased(&task)?).into_response()),
+            Answer::Task(task) => match may_begin(&app, &task).await {
+                Ok(wishes) => return Ok(Json(leased(&task, &wishes)?).into_response()),
+                // Its owner does not want it, or nobody can say: the next one.
+                Err(finish) => {
+                    ask(&app, &wanted.agent, finish).await?;
+                    continue;
+                }
+            },
             Answer::NoTask => {}
             other => return Err(unexpected(other)),
         }
         if tokio::time::timeout_at(until, app.work.notified()).await.is_err() {
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
+    }
+}
+
+/// What the repository's owner wishes, or the end of the lease that nothing comes of.
+async fn may_begin(app: &App, task: &Task) -> Result<Wishes, TaskRequest> {
+    let right = Right {
+        task: task.id.clone(),
+        lease: task.lease.as_ref().map(|lease| lease.id.clone()).unwrap_or_default(),
+        epoch: task.epoch,
+    };
+    let end = |code: &str, reason: String, retry: bool| TaskRequest::Finish {
+        right,
+        code: code.to_owned(),
+        reason,
+        retry,
+    };
+    match app.forges.wishes(&task.source, &task.repository).await {
+        Ok(wishes) => match wishes.objects_to(Some(&task.branch), task.from_fork) {
+            Some((code, reason)) => Err(end(code, reason, false)),
+            None => Ok(wishes),
+        },
+        Err(error) => Err(end(error.code, error.reason, error.may_pass)),
+    }
+}
+
+/// What the owner wishes of a patch: codes that speak against it, and the lowest chance at which it is wanted. A forge that does not tell
+/// is asked again by the agent, which keeps its lease for so long.
+async fn wished(app: &App, task: &str, files: &[PatchFile], wanted: &Propose) -> Result<(Vec<String>, u16), Failure> {
+    let task = stored(app, task).await?;
+    match app.forges.wishes(&task.source, &task.repository).await {
+        Ok(wishes) => {
+            let fixer = &wanted.certificate.fixer;
+            Ok((
+                wishes.refusals(files, &wanted.category, fixer),
+                wishes.least_bp(&wanted.category),
+            ))
+        }
+        Err(error) if error.may_pass => Err(Failure::unavailable(error.reason)),
+        Err(error) => Ok((vec![error.code.to_owned()], 0)),
     }
 }
 
@@ -214,6 +261,8 @@ pub async fn propose(
     }
     let files = patch(&wanted);
     codes.extend(refusals(&files, &wanted.category));
+    let (unwished, least_bp) = wished(&app, &id, &files, &wanted).await?;
+    codes.extend(unwished);
     let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
     let keep = move |app: &App| {
         app.artifacts
@@ -245,6 +294,7 @@ pub async fn propose(
                 proposal: Box::new(proposal),
                 message: wanted.message,
                 refusals: codes,
+                least_bp,
             },
         )
         .await?,
@@ -317,7 +367,7 @@ fn branch(category: &str, fingerprint: &str) -> String {
     format!("patchbot/{}/{}", word(category, 20), word(fingerprint, 10))
 }
 
-fn leased(task: &Task) -> Result<Leased, Failure> {
+fn leased(task: &Task, wishes: &Wishes) -> Result<Leased, Failure> {
     let lease = task
         .lease
         .as_ref()
@@ -331,6 +381,7 @@ fn leased(task: &Task) -> Result<Leased, Failure> {
         check: task.check.clone(),
         from_fork: task.from_fork,
         attempt: task.attempts,
+        snapshots: wishes.mode("snapshot") >= Mode::Propose,
     })
 }
 

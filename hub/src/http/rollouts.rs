@@ -14,14 +14,15 @@ use wire::change::Caller;
 use wire::kube::{DeploymentRef, RolloutView};
 
 use super::answer::{json, read_json};
-use super::{App, Failure};
+use super::identity::Identity;
+use super::{App, Failure, tenants};
 use crate::kube::observe;
 
 /// Finished rollouts that are listed beside those under way, newest first.
 const FINISHED: usize = 100;
 
 /// What starts a rollout: an image with a strategy in few words, or every step.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Start {
     target: DeploymentRef,
@@ -68,7 +69,11 @@ impl Start {
 }
 
 /// Rollouts that are under way, and the last finished ones.
-pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response, Failure> {
+pub async fn list(
+    State(app): State<App>,
+    Extension(who): Extension<Identity>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
     let mut items = app.hub.rollouts().await?;
     let finished = app
         .read(|store| store.documents(RolloutRecord::KIND, None, None, FINISHED))
@@ -80,6 +85,8 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
             items.push(view);
         }
     }
+    let hidden = tenants::hidden_clusters(&app, &who).await?;
+    items.retain(|item| !hidden.contains(&item.target.cluster));
     items.sort_by(|left, right| right.id.cmp(&left.id));
     Ok(json(
         &headers,
@@ -98,10 +105,12 @@ pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: Header
 /// Starts a rollout.
 pub async fn start(
     State(app): State<App>,
-    Extension(caller): Extension<Caller>,
+    Extension(who): Extension<Identity>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<RolloutView>, Failure> {
     let asked: Start = read_json(body)?;
+    tenants::cluster_is_seen(&app, &who, &asked.target.cluster).await?;
+    let caller = who.caller;
     let reason = given(asked.reason.clone())?;
     let target = asked.target.clone();
     let spec = asked.spec()?;
@@ -123,7 +132,7 @@ pub async fn start(
 }
 
 /// Something that a rollout is told.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Told {
     reason: String,
@@ -193,6 +202,19 @@ async fn tell(app: &App, caller: Caller, what: RolloutRequest) -> Result<Json<Ro
     }
 }
 
+/// Refuses a rollout at a cluster of another tenant as one that is not there.
+pub async fn is_seen(app: &App, who: &Identity, id: &str) -> Result<(), Failure> {
+    let Ok(view) = read(app, id).await else { return Ok(()) };
+    match tenants::cluster_is_seen(app, who, &view.target.cluster).await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(unknown(id)),
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::not_found(format!("there is no rollout `{id}`"))
+}
+
 async fn read(app: &App, id: &str) -> Result<RolloutView, Failure> {
     let live = app.hub.rollouts().await?.into_iter().find(|view| view.id == id);
     match live {
@@ -206,7 +228,7 @@ async fn stored(app: &App, id: &str) -> Result<RolloutRecord, Failure> {
     let found = app
         .read(move |store| store.document(RolloutRecord::KIND, &wanted))
         .await?;
-    let found = found.ok_or_else(|| Failure::not_found(format!("there is no rollout `{id}`")))?;
+    let found = found.ok_or_else(|| unknown(id))?;
     decode_document(&found.id, &found.record).map_err(|error| Failure::internal(error.to_string()))
 }
 

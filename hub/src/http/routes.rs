@@ -7,10 +7,12 @@ use axum::routing::{MethodRouter, delete, get, patch, post};
 use wire::api::RouteView;
 use wire::{Permission as P, Role};
 
+use super::tenants::Owned;
 use super::{
     App, Failure, actions, agents, api_tokens, assets, audits, brains, clusters, compress, decisions, door, events,
-    facade, glass, guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, parcels,
-    plans, policies, problems, remediation, rollouts, series, stream, tasks, tokens, users, verify,
+    facade, glass, guard, handbook, health, hooks, identities, integrations, login, metrics, nodes, openapi, otlp,
+    parcels, placement, plans, policies, problems, remediation, rollouts, scaling, series, sizing, stream, tasks,
+    token_keys, tokens, users, verify,
 };
 
 /// What a route asks of whoever comes.
@@ -73,6 +75,11 @@ impl Route {
     /// Whether a request may come with a key so that it is done at most once.
     pub fn is_once(&self) -> bool {
         self.method == "POST" && matches!(self.need, Need::Known | Need::Permission(_))
+    }
+
+    /// What its path names, if that may belong to a tenant.
+    pub fn owned(&self) -> Option<Owned> {
+        Owned::of(self.path)
     }
 
     /// Most bytes of its body.
@@ -190,6 +197,8 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/brains/{brain}/{verb}/tier", P::PlansApprove, || {
         post(brains::grant)
     }),
+    act("/api/v1/sizing", P::PlansExecute, || post(sizing::size)),
+    act("/api/v1/sizing/runs", P::PlansExecute, || post(sizing::ran)),
     read("/api/v1/tasks", P::TasksRead, || get(tasks::list)),
     read("/api/v1/tasks/{id}", P::TasksRead, || get(tasks::one)),
     read("/api/v1/tasks/{id}/explanation", P::TasksRead, || {
@@ -260,6 +269,7 @@ pub const ROUTES: &[Route] = &[
     }),
     read("/api/v1/tokens", P::NodesManage, || get(tokens::list)),
     act("/api/v1/tokens", P::NodesManage, || post(tokens::create)).with_secret(),
+    read("/api/v1/tokens/{id}", P::NodesManage, || get(tokens::one)),
     route("DELETE", "/api/v1/tokens/{id}", P::NodesManage, || {
         delete(tokens::revoke)
     }),
@@ -268,6 +278,14 @@ pub const ROUTES: &[Route] = &[
     act("/api/v1/clusters/{name}/remove", P::ClustersManage, || {
         post(clusters::remove)
     }),
+    read("/api/v1/placement", P::DeploymentsRead, || get(placement::explain)),
+    read("/api/v1/workloads", P::DeploymentsRead, || get(clusters::deployments)),
+    act("/api/v1/workloads", P::PlansExecute, || post(placement::create)),
+    read(
+        "/api/v1/workloads/{cluster}/{namespace}/{name}",
+        P::DeploymentsRead,
+        || get(clusters::one),
+    ),
     read("/api/v1/deployments", P::DeploymentsRead, || get(clusters::deployments)),
     read(
         "/api/v1/deployments/{cluster}/{namespace}/{name}",
@@ -288,6 +306,17 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/deployments/{cluster}/{namespace}/{name}/rollback",
         P::DeploymentsRollback,
         || post(clusters::rollback),
+    ),
+    read("/api/v1/scaling", P::DeploymentsRead, || get(scaling::list)),
+    act(
+        "/api/v1/scaling/{cluster}/{namespace}/{name}",
+        P::DeploymentsScale,
+        || post(scaling::set),
+    ),
+    act(
+        "/api/v1/scaling/{cluster}/{namespace}/{name}/remove",
+        P::DeploymentsScale,
+        || post(scaling::remove),
     ),
     read("/api/v1/rollouts", P::DeploymentsRead, || get(rollouts::list)),
     act("/api/v1/rollouts", P::DeploymentsCreate, || post(rollouts::start)),
@@ -315,12 +344,18 @@ pub const ROUTES: &[Route] = &[
     known("GET", "/api/v1/access", || get(users::matrix)),
     known("GET", "/api/v1/api-tokens", || get(api_tokens::list)),
     known("POST", "/api/v1/api-tokens", || post(api_tokens::create)).with_secret(),
+    known("GET", "/api/v1/api-tokens/{id}", || get(api_tokens::one)),
     known("DELETE", "/api/v1/api-tokens/{id}", || delete(api_tokens::revoke)),
+    read("/api/v1/token-keys", P::UsersManage, || get(token_keys::list)),
+    act("/api/v1/token-keys/rotate", P::UsersManage, || post(token_keys::rotate)),
     read("/api/v1/consumers", P::IntegrationsRead, || {
         get(integrations::consumers)
     }),
     read("/api/v1/webhooks", P::IntegrationsRead, || get(integrations::list)),
     act("/api/v1/webhooks", P::IntegrationsManage, || post(integrations::add)).with_secret(),
+    read("/api/v1/webhooks/{name}", P::IntegrationsRead, || {
+        get(integrations::one)
+    }),
     route("DELETE", "/api/v1/webhooks/{name}", P::IntegrationsManage, || {
         delete(integrations::remove)
     }),
@@ -336,7 +371,10 @@ pub const ROUTES: &[Route] = &[
     }),
     read("/api/v1/audits", P::AuditsRead, || get(audits::list)),
     read("/api/v1/audits/verify", P::AuditsRead, || get(verify::own)),
+    act("/api/v1/audits/accept", P::RolesManage, || post(verify::accept)),
     read("/api/v1/events", P::AuditsRead, || get(events::list)),
+    act("/v1/metrics", P::WorkloadsWrite, || post(otlp::metrics)),
+    read("/api/v1/workload-metrics", P::WorkloadsRead, || get(otlp::list)),
     open("GET", "/api/v1/health", || get(health::live)),
     open("GET", "/api/v1/ready", || get(health::ready)),
     open("GET", "/livez", || get(health::live)),
@@ -359,6 +397,14 @@ fn large(route: MethodRouter<App>) -> MethodRouter<App> {
 pub fn is_open_route(method: &str, path: &str) -> bool {
     let mut open = ROUTES.iter().filter(|route| route.need == Need::Nothing);
     open.any(|route| route.path == path && (route.method == method || (route.method == "GET" && method == "HEAD")))
+}
+
+/// Whether a path outside `/api` asks who comes: other standards name such paths.
+pub fn is_guarded_elsewhere(path: &str) -> bool {
+    let mut guarded = ROUTES
+        .iter()
+        .filter(|route| !matches!(route.need, Need::Nothing | Need::Own));
+    guarded.any(|route| route.path == path)
 }
 
 /// Every route with who may use it.

@@ -3,15 +3,17 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use hub_core::tasks::wishes::FILE;
 use hub_core::{Answer, Request, Task, TaskRequest, TaskState};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::change::Caller;
 
+use super::answer::{json, query};
 use super::{App, Failure};
 use crate::store::{Store, StoreError};
 
@@ -28,7 +30,8 @@ pub struct Page {
 }
 
 /// `GET /api/v1/tasks`: newest first.
-pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Json<Value>, Failure> {
+pub async fn list(State(app): State<App>, page: Result<Query<Page>, QueryRejection>) -> Result<Json<Value>, Failure> {
+    let page = query(page)?;
     let limit = page.limit.unwrap_or(100);
     if limit == 0 || limit > MOST {
         return Err(Failure::field(
@@ -58,14 +61,19 @@ pub async fn list(State(app): State<App>, Query(page): Query<Page>) -> Result<Js
 }
 
 /// `GET /api/v1/tasks/{id}`.
-pub async fn one(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Value>, Failure> {
+pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    Ok(json(&headers, &whole(&app, id).await?))
+}
+
+/// A task with its history.
+pub(super) async fn whole(app: &App, id: String) -> Result<Value, Failure> {
     let task = app.hub.task(id.clone()).await?.ok_or_else(|| unknown(&id))?;
     let mut shown = view(&task);
     let history = app
         .read(move |store| super::story::changes(store, &format!("task/{id}"), "task.create"))
         .await?;
     shown["history"] = json!(history);
-    Ok(Json(shown))
+    Ok(shown)
 }
 
 /// Of which repository.
@@ -75,7 +83,8 @@ pub struct Of {
 }
 
 /// `GET /api/v1/tasks/policy?repository=owner/name`: what policy says of repairs there now.
-pub async fn policy(State(app): State<App>, Query(of): Query<Of>) -> Result<Json<Value>, Failure> {
+pub async fn policy(State(app): State<App>, of: Result<Query<Of>, QueryRejection>) -> Result<Json<Value>, Failure> {
+    let of = query(of)?;
     let explained = app.hub.explain_fixes(of.repository.clone()).await?;
     let steps: Vec<Value> = explained
         .steps
@@ -92,10 +101,37 @@ pub async fn policy(State(app): State<App>, Query(of): Query<Of>) -> Result<Json
             json!({"category": category, "at_least": share(chance.at_least_bp), "mean": share(chance.mean_bp), "outcomes": chance.outcomes})
         })
         .collect();
+    let wishes = wished(&app, &of.repository).await?;
     Ok(Json(json!({
         "repository": of.repository, "steps": steps, "chances": chances, "open_pull_requests": explained.open,
-        "propose_from": 0.7, "merge_from": 0.9,
+        "propose_from": 0.7, "merge_from": 0.9, "wishes": wishes,
     })))
+}
+
+/// What the repository's own file says, asked of its forge now; `null` where no source has the repository.
+async fn wished(app: &App, repository: &str) -> Result<Value, Failure> {
+    let tasks = app.hub.tasks().await?;
+    let known = tasks.iter().rev().find(|task| task.repository == repository);
+    let mut sources = app.forges.sources();
+    let only = sources
+        .next()
+        .filter(|_| sources.next().is_none())
+        .map(|source| source.id.clone());
+    let Some(source) = known.map(|task| task.source.clone()).or(only) else {
+        return Ok(Value::Null);
+    };
+    Ok(match app.forges.wishes(&source, repository).await {
+        Ok(wishes) => {
+            let of = |category: &&str| {
+                let least = f64::from(wishes.least_bp(category)) / 10_000.0;
+                json!({"category": category, "mode": wishes.mode(category).name(), "min_confidence": least})
+            };
+            let categories: Vec<Value> = ["format", "lint", "lockfile", "snapshot"].iter().map(of).collect();
+            let objection = wishes.objects_to(None, false).map(|(_, reason)| reason);
+            json!({"file": FILE, "source": source, "categories": categories, "objection": objection, "problems": wishes.problems})
+        }
+        Err(error) => json!({"file": FILE, "source": source, "unread": error.reason}),
+    })
 }
 
 /// `GET /api/v1/tasks/{id}/explanation`: why it is as it is, for people.
@@ -134,7 +170,10 @@ fn explained(store: &dyn Store, task: &Task) -> Result<String, StoreError> {
         text.push_str(&format!("  because {}\n", task.reason));
     }
     if let Some(url) = &task.pull_request {
-        text.push_str(&format!("  pull request {url}\n"));
+        text.push_str(&format!(
+            "  pull request {url}, its checks {}\n",
+            task.review.checks.name()
+        ));
     }
     text.push('\n');
     for line in super::story::lines(store, &format!("task/{}", task.id), "task.create")? {
@@ -238,6 +277,18 @@ fn context(task: &Task) -> Value {
     super::agents::parsed(&task.context)
 }
 
+/// How its pull request stands; `null` before it is open.
+fn review(task: &Task) -> Value {
+    let review = &task.review;
+    match task.pull_request {
+        None => Value::Null,
+        Some(_) => json!({
+            "checks": review.checks.name(), "is_draft": !review.is_ready && task.state == TaskState::Proposed,
+            "merge_wanted": review.merge_wanted, "stopped_by": review.stopped_by,
+        }),
+    }
+}
+
 pub(super) fn view(task: &Task) -> Value {
     let time = |wall: wire::time::Wall| wall.to_string();
     json!({
@@ -270,6 +321,7 @@ pub(super) fn view(task: &Task) -> Value {
             "at_least": f64::from(chance.at_least_bp) / 10_000.0, "mean": f64::from(chance.mean_bp) / 10_000.0, "outcomes": chance.outcomes,
         })),
         "outcome": task.label.map(hub_core::tasks::Label::name),
+        "review": review(task),
         "result": super::agents::parsed(&task.told.result),
         "artifacts": super::agents::parsed(&task.told.artifacts),
         "metrics": super::agents::parsed(&task.told.metrics),

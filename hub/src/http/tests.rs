@@ -6,6 +6,7 @@ mod brains;
 #[path = "../../tests/collector/mod.rs"]
 mod collector;
 mod door;
+mod front;
 mod identities;
 mod kube;
 mod loop_closed;
@@ -18,6 +19,10 @@ mod readings;
 mod reference;
 mod requests;
 mod roles;
+mod scaled;
+mod sizing;
+mod tenants;
+mod trouble;
 mod webhooks;
 
 use std::sync::Arc;
@@ -110,6 +115,10 @@ impl TestHub {
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 16,
             beacon_every: Duration::from_secs(3_600),
+            checkpoints: hub_core::Checkpointing {
+                key: Some(SigningKey::from_bytes(&[5; 32])),
+                every: Duration::from_millis(20),
+            },
             certificates: hub_core::Certificates::default(),
         };
         let core =
@@ -122,6 +131,7 @@ impl TestHub {
         let (sent, frames) = mpsc::channel(1_024);
         let meters = Arc::new(crate::metrics::Meters::default());
         let (orders, kube) = crate::kube::Kube::new();
+        let (compare, to_compare) = mpsc::channel(crate::checkpoints::WAITING);
         let clusters = kube.clusters();
         let (turn, hub) = Turn::new(Parts {
             core,
@@ -137,6 +147,7 @@ impl TestHub {
             hooks: Arc::clone(&hooks),
             meters: Arc::clone(&meters),
             publish: mpsc::channel(4).0,
+            compare,
         });
         let enrollment = Enrollment::new(Arc::clone(&ca), hub.clone(), bars, Arc::clone(&meters), ring);
         let stop = Stop::default();
@@ -144,6 +155,7 @@ impl TestHub {
         tasks.spawn(turn.run(stop.clone()));
         tasks.spawn(stories.run());
         tasks.spawn(kube.run(hub.clone(), stop.begin.clone()));
+        tasks.spawn(crate::checkpoints::compare(Arc::clone(&store), hub.clone(), to_compare));
         let app = App {
             hub,
             clusters,
@@ -170,7 +182,9 @@ impl TestHub {
             artifacts: crate::artifacts::Artifacts::open(folder.path()).expect("a folder"),
             remediation_token: Digest::of(b"remediation"),
             foresight: Arc::default(),
+            sizing: None,
             work: Arc::default(),
+            orders: mpsc::channel(4).0,
         };
         Self {
             router: router(app.clone()),

@@ -6,6 +6,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use hub_core::{AgentRequest, Answer, JoinToken, NewToken, Request};
 use wire::api::{JoinTokenView, List, TokenRequest, TokenView};
 use wire::change::Caller;
@@ -13,7 +15,7 @@ use wire::enroll::JoinToken as Secret;
 use wire::ids::AgentId;
 use wire::time::Wall;
 
-use super::answer::read_json;
+use super::answer::{if_match, json, read_json};
 use super::{App, Failure};
 use crate::ca::random;
 
@@ -77,10 +79,11 @@ pub struct Wanted {
 pub async fn make(app: &App, caller: Caller, wanted: Wanted) -> Result<Json<TokenView>, Failure> {
     if !(1_000..=MOST_TTL_MS).contains(&wanted.ttl_ms) {
         let detail = format!(
-            "ttl_ms is {}, it must be 1000 to {MOST_TTL_MS} (30 days)",
-            wanted.ttl_ms
+            "ttl_seconds is {}, it must be 1 to {} (30 days)",
+            wanted.ttl_ms as f64 / 1e3,
+            MOST_TTL_MS / 1_000
         );
-        return Err(Failure::field("/ttl_ms", detail));
+        return Err(Failure::field("/ttl_seconds", detail));
     }
     let token = Secret(random());
     let what = AgentRequest::CreateToken(NewToken {
@@ -113,12 +116,29 @@ pub async fn list(State(app): State<App>) -> Result<Json<List<JoinTokenView>>, F
     }))
 }
 
+/// One token.
+pub async fn one(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
+    let known = known(&app, &id).await?;
+    let detail = || format!("there is no join token `{id}`: `sentinel token list` shows all");
+    Ok(json(&headers, &known.ok_or_else(|| Failure::not_found(detail()))?))
+}
+
+async fn known(app: &App, id: &str) -> Result<Option<JoinTokenView>, Failure> {
+    let now = app.now();
+    let tokens = app.hub.join_tokens().await?;
+    Ok(tokens.iter().map(|token| view(token, now)).find(|view| view.id == id))
+}
+
 /// Makes one worthless.
 pub async fn revoke(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
+    headers: HeaderMap,
 ) -> Result<Json<JoinTokenView>, Failure> {
+    if let Some(present) = known(&app, &id).await? {
+        if_match(&headers, &present)?;
+    }
     let what = AgentRequest::RevokeToken { id };
     let gone = kept(app.change(Request::Agents { caller, what }).await?)?;
     Ok(Json(view(&gone, app.now())))

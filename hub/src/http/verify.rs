@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use hub_core::Reported;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{Extension, Query, State};
+use hub_core::{JournalBreak, Reported, Request};
 use serde::Deserialize;
-use wire::api::{AuditCheckView, EpochView, List, VerifyView};
+use wire::Checkpoint;
+use wire::api::{AuditCheckView, CheckpointView, EpochView, JournalBreakView, List, ReasonRequest, VerifyView};
+use wire::change::Caller;
+use wire::entry::ChainHead;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 
-use super::answer::{node_name, query};
+use super::answer::{node_name, query, read_json};
 use super::{App, Failure, nodes};
 use crate::store::{Scan, ScannedEpoch};
 
@@ -48,13 +52,79 @@ pub async fn list(
 pub async fn own(State(app): State<App>) -> Result<Json<AuditCheckView>, Failure> {
     let name = AgentId::hub();
     let scan = app.read(move |store| store.verify(&name)).await?;
-    let row = compare(&AgentId::hub(), None, &scan);
-    Ok(Json(AuditCheckView {
-        ok: row.chain_ok && row.missing == 0 && row.double == 0,
+    let (checkpoint, breaks) = app.hub.checkpoints().await?;
+    Ok(Json(whole(&scan, checkpoint, &breaks)))
+}
+
+/// Accepts every break of the hub's own journal: a person knows why it is not whole.
+pub async fn accept(
+    State(app): State<App>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<AuditCheckView>, Failure> {
+    let ReasonRequest { reason } = read_json(body)?;
+    if reason.trim().is_empty() {
+        return Err(Failure::field("/reason", "reason is empty: say why, it is journaled"));
+    }
+    app.change(Request::AcceptBreaks { caller, reason }).await?;
+    own(State(app)).await
+}
+
+/// What the entries show by themselves, and what agents have proven.
+fn whole(scan: &Scan, checkpoint: Option<Checkpoint>, breaks: &[JournalBreak]) -> AuditCheckView {
+    let row = compare(&AgentId::hub(), None, scan);
+    let accepted = |epoch: Epoch| {
+        breaks
+            .iter()
+            .any(|found| found.claimed.epoch == epoch && found.accepted.is_some())
+    };
+    // What an accepted break says of an epoch is what is missing of it.
+    let lacks = |epoch: &Epoch, last: &Seq| {
+        let found = scan.epochs.iter().find(|scanned| scanned.epoch == *epoch);
+        found.map_or(Seq(0), |found| found.last) < *last && !accepted(*epoch)
+    };
+    let is_whole = |epoch: &ScannedEpoch| epoch.chain_ok() && epoch.holes.is_empty() && epoch.double == 0;
+    let is_told = !scan.told.iter().any(|(epoch, last)| lacks(epoch, last));
+    let open: Vec<&JournalBreak> = breaks.iter().filter(|found| found.accepted.is_none()).collect();
+    let bad = scan.epochs.iter().find_map(first_bad);
+    let detail = Some(row.detail).filter(|detail| !detail.is_empty());
+    let detail = detail.into_iter().chain(open.iter().map(|found| found.text()));
+    AuditCheckView {
+        ok: scan.epochs.iter().all(is_whole) && is_told && open.is_empty(),
         entries: row.stored,
-        first_bad: scan.epochs.iter().find_map(first_bad),
-        detail: row.detail,
-    }))
+        first_bad: bad.or_else(|| open.first().map(|found| found.first_bad())),
+        detail: detail.collect::<Vec<_>>().join("; "),
+        checkpoint: checkpoint.map(|checkpoint| CheckpointView {
+            entry: place(checkpoint.head),
+            digest: checkpoint.head.digest,
+            at: checkpoint.at,
+        }),
+        breaks: breaks.iter().map(break_view).collect(),
+    }
+}
+
+fn place(head: ChainHead) -> DecisionId {
+    DecisionId {
+        agent: AgentId::hub(),
+        epoch: head.epoch,
+        seq: head.seq,
+    }
+}
+
+fn break_view(found: &JournalBreak) -> JournalBreakView {
+    let accepted = found.accepted.clone();
+    JournalBreakView {
+        first_bad: found.first_bad(),
+        signed: place(found.claimed),
+        digest: found.claimed.digest,
+        signed_at: found.signed_at,
+        witness: found.witness.clone(),
+        found_at: found.found_at,
+        detail: found.text(),
+        accepted_at: accepted.as_ref().map(|(.., at)| *at),
+        accepted_because: accepted.as_ref().map(|(_, why, _)| why.clone()),
+        accepted_by: accepted.map(|(who, ..)| who),
+    }
 }
 
 fn first_bad(epoch: &ScannedEpoch) -> Option<DecisionId> {
@@ -93,7 +163,7 @@ fn compare(node: &AgentId, reported: Option<&Reported>, scan: &Scan) -> VerifyVi
     for (epoch, last) in &made {
         let found = scan.epochs.iter().find(|scanned| scanned.epoch == *epoch);
         let held = found.map_or(Seq(0), |found| found.last);
-        let lacks = last.0.saturating_sub(found.map_or(0, |found| found.count));
+        let lacks = last.0.saturating_sub(found.map_or(0, ScannedEpoch::ever));
         missing = missing.saturating_add(lacks);
         if *last > held {
             detail.push(format!("epoch {epoch}: entries {} to {last} are not here", held.next()));
@@ -113,6 +183,7 @@ fn compare(node: &AgentId, reported: Option<&Reported>, scan: &Scan) -> VerifyVi
         node: node.clone(),
         produced: total(made.values().map(|last| last.0)),
         stored: total(scan.epochs.iter().map(|epoch| epoch.count)),
+        removed: total(scan.epochs.iter().map(removed)),
         missing,
         double: total(scan.epochs.iter().map(|epoch| epoch.double)),
         chain_ok: ends_agree && scan.epochs.iter().all(ScannedEpoch::chain_ok),
@@ -127,8 +198,16 @@ fn total(numbers: impl Iterator<Item = u64>) -> u64 {
     numbers.fold(0, u64::saturating_add)
 }
 
+fn removed(epoch: &ScannedEpoch) -> u64 {
+    epoch.floor.map_or(0, |floor| floor.entries)
+}
+
 fn faults(epoch: &ScannedEpoch, detail: &mut Vec<String>) {
     let of = epoch.epoch;
+    detail.extend(epoch.floor.map(|floor| {
+        let (from, entries) = (floor.through.next(), floor.entries);
+        format!("epoch {of}: kept from entry {from} on, the {entries} before it had to make room or were too old")
+    }));
     detail.extend(
         epoch
             .holes
@@ -156,6 +235,7 @@ fn epoch_view(epoch: &ScannedEpoch) -> EpochView {
         first: epoch.first,
         last: epoch.last,
         count: epoch.count,
+        removed: removed(epoch),
         head: epoch.head,
         chain_ok: epoch.chain_ok(),
     }
@@ -164,7 +244,6 @@ fn epoch_view(epoch: &ScannedEpoch) -> EpochView {
 #[cfg(test)]
 mod tests {
     use wire::Digest;
-    use wire::entry::ChainHead;
     use wire::time::Now;
 
     use super::*;

@@ -70,7 +70,7 @@ impl Rig {
         };
         assert!(self.store.write(batch).is_ok());
         let done = self.done.blocking_recv().expect("the writer lives");
-        assert!(done.iter().all(|completion| completion.result.is_ok()));
+        assert!(done.iter().all(|completion| completion.outcome.is_stored()));
     }
 
     fn now(&self) -> Wall {

@@ -2,10 +2,8 @@
 
 use hub_core::{ClusterChange, DeploymentStanding, NodeStanding, Standing};
 use hub_kube::{Cluster, KubeError, StatusWord};
-use wire::ids::AgentId;
 use wire::kube::NodeChange;
 
-use super::marks::AGENT;
 use super::{Clusters, deployment, line};
 
 /// Looks at the target of a step. A drain that has begun goes on: every pod that is left is asked to go once more.
@@ -49,17 +47,4 @@ async fn standing(cluster: &Cluster, what: &ClusterChange, begun: bool) -> Resul
             }))
         }
     }
-}
-
-/// All nodes of a cluster that have an agent by label or may have one by name. `None`: it cannot be read, which says nothing.
-pub async fn nodes(clusters: &Clusters, cluster: &str) -> Option<Vec<(String, AgentId)>> {
-    let read = clusters.get(cluster).ok()?.nodes().await;
-    let nodes = read
-        .inspect_err(|error| tracing::debug!(cluster, reason = line(error), "its nodes cannot be read"))
-        .ok()?;
-    let joined = nodes.into_iter().filter_map(|node| {
-        let agent = AgentId::new(node.labels.get(AGENT).unwrap_or(&node.name)).ok()?;
-        Some((node.name, agent))
-    });
-    Some(joined.collect())
 }

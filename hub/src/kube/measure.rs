@@ -1,4 +1,5 @@
-//! What a canary is judged by: queries to the cluster's Prometheus, asked alike of both sides.
+//! What a canary is judged by: queries to the cluster's Prometheus, or to what workloads told this hub by OTLP, asked alike of both
+//! sides.
 //!
 //! Decides nothing: an answer that is missing is a gap in the series, and a Prometheus that does not answer is no data. Neither is ever
 //! read as success or failure.
@@ -14,6 +15,7 @@ use wire::kube::DeploymentRef;
 
 use super::Clusters;
 use super::rollout::{BASELINE, CANARY};
+use crate::workload_metrics::{Query, WorkloadMetrics};
 
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Both sides of a canary in one Prometheus.
 struct Sides<'a> {
     client: reqwest::Client,
-    url: &'a str,
+    cluster: &'a str,
+    url: Option<String>,
+    told: &'a WorkloadMetrics,
     measure: &'a Measure,
     namespace: &'a str,
     canary: String,
@@ -30,11 +34,6 @@ struct Sides<'a> {
 
 /// All metrics of an analysis since its step began.
 pub async fn series(clusters: &Clusters, target: &DeploymentRef, measure: &Measure, facts: &Facts) -> Measured {
-    let Some(url) = clusters.prometheus(&target.cluster) else {
-        let cluster = &target.cluster;
-        let why = format!("cluster {cluster} has no Prometheus: register it again with the address of one");
-        return Measured::Nothing { why };
-    };
     // Without a fresh group of the old image the canary is compared with the workload itself.
     let baseline = match facts.baseline.there() {
         Some(_) => format!("{}-{BASELINE}", target.name),
@@ -42,7 +41,9 @@ pub async fn series(clusters: &Clusters, target: &DeploymentRef, measure: &Measu
     };
     let sides = Sides {
         client: reqwest::Client::new(),
-        url: &url,
+        cluster: &target.cluster,
+        url: clusters.prometheus(&target.cluster),
+        told: clusters.workload_metrics(),
         measure,
         namespace: &target.namespace,
         canary: format!("{}-{CANARY}", target.name),
@@ -136,6 +137,13 @@ impl Sides<'_> {
     async fn series(&self, query: String, interval_ms: u64) -> Result<Vec<Option<f64>>, String> {
         let seconds = |ms: i64| format!("{}.{:03}", ms / 1_000, ms % 1_000);
         let (since, until) = (self.measure.since_ms, self.measure.until_ms);
+        let span = u64::try_from(until - since).unwrap_or(0);
+        let intervals = span / interval_ms.max(1) + 1;
+        if Query::is_one(&query) {
+            let query = Query::parse(&query).map_err(|error| error.to_string())?;
+            let intervals = usize::try_from(intervals).unwrap_or(0).min(policy::canary::MAX_SAMPLES);
+            return Ok(self.told.series(&query, since, interval_ms, intervals));
+        }
         let step = seconds(i64::try_from(interval_ms).unwrap_or(i64::MAX));
         let asked = [
             ("query", query),
@@ -144,11 +152,15 @@ impl Sides<'_> {
             ("step", step),
         ];
         let answer = self.ask("query_range", &asked).await?;
-        let span = u64::try_from(until - since).unwrap_or(0);
-        placed(&answer, since, interval_ms, span / interval_ms.max(1) + 1)
+        placed(&answer, since, interval_ms, intervals)
     }
 
     async fn value(&self, query: String) -> Result<Option<u64>, String> {
+        if Query::is_one(&query) {
+            let query = Query::parse(&query).map_err(|error| error.to_string())?;
+            let value = self.told.value(&query, self.measure.since_ms, self.measure.until_ms);
+            return Ok(value.map(|value| value.max(0.0).round() as u64));
+        }
         let time = format!("{}.{:03}", self.measure.until_ms / 1_000, self.measure.until_ms % 1_000);
         let answer = self.ask("query", &[("query", query), ("time", time)]).await?;
         let value = only(&answer)?.and_then(|one| one["value"][1].as_str()?.parse::<f64>().ok());
@@ -158,19 +170,40 @@ impl Sides<'_> {
     }
 
     async fn ask(&self, what: &str, asked: &[(&str, String)]) -> Result<Value, String> {
-        let url = format!("{}/api/v1/{what}", self.url.trim_end_matches('/'));
-        let sent = self.client.post(&url).form(asked).timeout(PATIENCE).send().await;
-        let answer = sent.map_err(|error| format!("{url}: {error}"))?;
-        let status = answer.status();
-        let text = answer.text().await.map_err(|error| format!("{url}: {error}"))?;
-        let answer: Value = serde_json::from_str(&text).map_err(|_| format!("{url} answers {status} and no JSON"))?;
-        match answer["status"].as_str() {
-            Some("success") => Ok(answer),
-            _ => Err(format!(
-                "{url}: {}",
-                answer["error"].as_str().unwrap_or("it says no reason")
-            )),
-        }
+        let url = self.url.as_ref().ok_or_else(|| {
+            let cluster = self.cluster;
+            format!(
+                "cluster {cluster} has no Prometheus: register it again with the address of one, or have the workload send OTLP here and \
+                 ask otlp:…"
+            )
+        })?;
+        ask(&self.client, url, what, asked).await
+    }
+}
+
+/// What a query gives now, for one deployment: a number from 0. `None`: it gives no series.
+pub async fn instant(url: &str, query: &str, target: &DeploymentRef) -> Result<Option<f64>, String> {
+    let query = query
+        .replace("$workload", &target.name)
+        .replace("$namespace", &target.namespace);
+    let answer = ask(&reqwest::Client::new(), url, "query", &[("query", query)]).await?;
+    let value = only(&answer)?.and_then(|one| one["value"][1].as_str()?.parse::<f64>().ok());
+    Ok(value.filter(|value| value.is_finite() && *value >= 0.0))
+}
+
+async fn ask(client: &reqwest::Client, url: &str, what: &str, asked: &[(&str, String)]) -> Result<Value, String> {
+    let url = format!("{}/api/v1/{what}", url.trim_end_matches('/'));
+    let sent = client.post(&url).form(asked).timeout(PATIENCE).send().await;
+    let answer = sent.map_err(|error| format!("{url}: {error}"))?;
+    let status = answer.status();
+    let text = answer.text().await.map_err(|error| format!("{url}: {error}"))?;
+    let answer: Value = serde_json::from_str(&text).map_err(|_| format!("{url} answers {status} and no JSON"))?;
+    match answer["status"].as_str() {
+        Some("success") => Ok(answer),
+        _ => Err(format!(
+            "{url}: {}",
+            answer["error"].as_str().unwrap_or("it says no reason")
+        )),
     }
 }
 
@@ -211,8 +244,16 @@ fn placed(answer: &Value, since_ms: i64, interval_ms: u64, intervals: u64) -> Re
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use hub_core::rollouts::Seen;
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::{
+        Gauge, Metric as ProtoMetric, NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point,
+    };
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn samples_stand_in_their_intervals_and_gaps_stay_gaps() {
@@ -224,6 +265,85 @@ mod tests {
         );
         let none = json!({ "data": { "result": [] } });
         assert_eq!(placed(&none, 0, 1_000, 2), Ok(vec![None, None]), "no series is no data");
+    }
+
+    fn gauge(workload: &str, at_ms: i64, value: f64) -> ExportMetricsServiceRequest {
+        let name = AnyValue {
+            value: Some(any_value::Value::StringValue(workload.to_owned())),
+        };
+        let label = KeyValue {
+            key: "service.name".to_owned(),
+            value: Some(name),
+            ..KeyValue::default()
+        };
+        let point = NumberDataPoint {
+            attributes: vec![label],
+            time_unix_nano: u64::try_from(at_ms).expect("after 1970") * 1_000_000,
+            value: Some(number_data_point::Value::AsDouble(value)),
+            ..NumberDataPoint::default()
+        };
+        let metric = ProtoMetric {
+            name: "queue".to_owned(),
+            data: Some(Data::Gauge(Gauge {
+                data_points: vec![point],
+            })),
+            ..ProtoMetric::default()
+        };
+        ExportMetricsServiceRequest {
+            resource_metrics: vec![ResourceMetrics {
+                scope_metrics: vec![ScopeMetrics {
+                    metrics: vec![metric],
+                    ..ScopeMetrics::default()
+                }],
+                ..ResourceMetrics::default()
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_canary_is_measured_by_what_both_sides_told_without_a_prometheus() {
+        let clusters = Clusters::default();
+        let since = 1_800_000_000_000_i64;
+        for second in 1..=3 {
+            for (workload, value) in [("web-canary", 9.0), ("web", 4.0)] {
+                let request = gauge(workload, since + second * 1_000, value);
+                clusters.workload_metrics().take(request, wire::Wall(since + 4_000));
+            }
+        }
+        let unread = || Seen::Unread("not looked at".to_owned());
+        let facts = Facts {
+            stable: unread(),
+            canary: unread(),
+            baseline: unread(),
+            weight: None,
+            autoscaler: None,
+        };
+        let query = r#"{ "metrics": [{ "name": "queue", "direction": "up", "interval_ms": 1000, "tolerated": 1.0,
+            "query": "otlp:mean(queue{service.name=\"$workload\"})" }] }"#;
+        let measure = Measure {
+            since_ms: since,
+            until_ms: since + 3_000,
+            analysis: serde_json::from_str(query).expect("an analysis"),
+        };
+        let target = DeploymentRef {
+            cluster: "edge".to_owned(),
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+        };
+        let Measured::Series { metrics, .. } = series(&clusters, &target, &measure, &facts).await else {
+            panic!("both sides told something");
+        };
+        assert_eq!(metrics[0].canary, [None, Some(9.0), Some(9.0), Some(9.0)]);
+        assert_eq!(metrics[0].baseline, [None, Some(4.0), Some(4.0), Some(4.0)]);
+        let prometheus = query.replace("otlp:", "");
+        let measure = Measure {
+            analysis: serde_json::from_str(&prometheus).expect("an analysis"),
+            ..measure
+        };
+        let Measured::Nothing { why } = series(&clusters, &target, &measure, &facts).await else {
+            panic!("there is no Prometheus");
+        };
+        assert!(why.contains("has no Prometheus") && why.contains("OTLP"), "{why}");
     }
 
     #[test]

@@ -13,17 +13,24 @@ use wire::ids::{AgentId, Epoch, Seq};
 use wire::time::Wall;
 
 use super::StoreError;
+use super::documents::Earlier;
 use super::open::Retention;
+use super::prune::Segment;
 use super::rows::{self, unseal};
 use super::tables::{ApplyError, Counters, Tables, decode, put};
+
+/// Outcomes that are listed under the decisions of one row: sixteen of each. A row is read and written whole for each one more, so an
+/// agent that names one decision again and again must not make it grow.
+const MOST_OUTCOMES: usize = 1_024;
 
 impl Tables<'_> {
     /// Whether every row of the batch follows what is stored (and what was applied before it in this transaction).
     pub fn check(&self, batch: &Batch) -> Result<(), ApplyError> {
         let mut within: Vec<(&AgentId, Epoch, Seq)> = Vec::new();
+        let mut earlier = Earlier::new();
         for row in &batch.rows {
             if let Row::Put(row) = row {
-                self.check_put(row, &batch.rows)?;
+                self.check_put(row, (&mut earlier, &batch.rows[..]))?;
             }
             let Row::Entries { agent, epoch, raw, .. } = row else {
                 continue;
@@ -64,7 +71,7 @@ impl Tables<'_> {
                     decisions,
                     outcomes,
                 } => {
-                    self.entries((agent, *epoch), raw, decisions, wall)?;
+                    self.entries((agent, *epoch), raw, decisions, (now_ms, wall))?;
                     self.outcomes(agent, *epoch, outcomes)?;
                 }
                 Row::Telemetry {
@@ -126,14 +133,23 @@ impl Tables<'_> {
             self.counters.block_bytes = self.counters.block_bytes.saturating_sub(order.bytes);
         }
         if before != self.counters {
-            put(&mut self.meta, "meta", b"arrival", &self.counters.arrival.to_be_bytes())?;
-            put(&mut self.meta, "meta", b"entries", &self.counters.entries.to_be_bytes())?;
-            put(
-                &mut self.meta,
-                "meta",
-                b"block-bytes",
-                &self.counters.block_bytes.to_be_bytes(),
-            )?;
+            self.put_counters()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the counters.
+    pub(super) fn put_counters(&mut self) -> Result<(), ApplyError> {
+        let counters = [
+            ("arrival", self.counters.arrival),
+            ("entries", self.counters.entries),
+            ("block-bytes", self.counters.block_bytes),
+            ("entry-bytes", self.counters.entry_bytes),
+            ("own-bytes", self.counters.own_bytes),
+            ("pruned", self.counters.pruned),
+        ];
+        for (name, counter) in counters {
+            put(&mut self.meta, "meta", name.as_bytes(), &counter.to_be_bytes())?;
         }
         Ok(())
     }
@@ -151,15 +167,17 @@ impl Tables<'_> {
         (agent, epoch): (&AgentId, Epoch),
         raw: &[RawEntry],
         decisions: &[Seq],
-        wall: Wall,
+        (now_ms, wall): (u64, Wall),
     ) -> Result<(), ApplyError> {
         let Some(last) = raw.last() else {
             return Ok(());
         };
         let mut decisions = decisions;
+        let mut added = 0;
         for segment in rows::segments(raw) {
             let key = rows::place_key(agent, epoch, segment[0].seq);
-            let mut place = self.entries.insert_reserve(&key[..], rows::segment_bytes(segment))?;
+            let segment_bytes = rows::segment_bytes(segment);
+            let mut place = self.entries.insert_reserve(&key[..], segment_bytes)?;
             rows::write_segment(&key, segment, place.as_mut());
             drop(place);
             let arrival = self.next_arrival();
@@ -169,6 +187,12 @@ impl Tables<'_> {
                 before: self.counters.entries,
             };
             put(&mut self.feed, "feed", &arrival, &row.row())?;
+            let mut about = Segment {
+                arrival: u64::from_be_bytes(arrival),
+                listed: None,
+                at_ms: now_ms,
+                bytes: rows::segment_cost(&key, segment_bytes),
+            };
             self.counters.entries += segment.len() as u64;
             let end = segment[segment.len() - 1].seq;
             let (here, later) = decisions.split_at(decisions.partition_point(|seq| *seq <= end));
@@ -177,8 +201,12 @@ impl Tables<'_> {
                 put(&mut self.decisions, "decisions", &key, &codec::encode(here))?;
                 let arrival = self.next_arrival();
                 put(&mut self.arrivals, "arrivals", &arrival, &key)?;
+                about.listed = Some(u64::from_be_bytes(arrival));
             }
+            put(&mut self.segments, "segments", &key, &codec::encode(&about))?;
+            added += about.bytes;
         }
+        self.uses_more(agent, added)?;
         let head = ChainHead {
             epoch,
             seq: last.seq,
@@ -206,7 +234,9 @@ impl Tables<'_> {
                 Some(sealed) => decode("outcomes", unseal("outcomes", &key, sealed.value())?)?,
                 None => Vec::new(),
             };
-            known.extend_from_slice(here);
+            // More are still entries, and are found there.
+            let room = MOST_OUTCOMES.saturating_sub(known.len());
+            known.extend(here.iter().take(room));
             put(&mut self.outcomes, "outcomes", &key, &codec::encode(&known))?;
         }
         Ok(())

@@ -4,15 +4,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use hub_core::{Batch, Token};
-use redb::{Database, ReadableDatabase, StorageBackend};
+use hub_core::{Batch, Quota, Spared, Token};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend};
 
-use super::group::{Group, Moment, write_group};
+use super::group::{CommitId, Group, Moment, write_group};
 use super::open::{Retention, initialise, open_backend};
+use super::prune::Segment;
 use super::read::{self, recover};
 use super::rows;
 use super::suite::{Chain, agent, some_bundle};
-use super::verify::scan;
+use super::tables::{Counters, Tables};
+use super::verify::{ScannedEpoch, scan};
 use super::writer::Job;
 
 type IoResult<T> = std::io::Result<T>;
@@ -24,15 +26,17 @@ enum Change {
 }
 
 #[derive(Debug, Default)]
-struct Platter {
+pub struct Platter {
     live: Vec<u8>,
-    durable: Vec<u8>,
+    pub durable: Vec<u8>,
     pending: Vec<Change>,
     operations: u64,
     crash_at: Option<u64>,
     full_at: Option<u64>,
-    syncs: u64,
-    fail_sync: Option<u64>,
+    pub syncs: u64,
+    pub fail_sync: Option<u64>,
+    /// The sync that did all that it should, and whose answer is lost.
+    pub lose_answer: Option<u64>,
     dead: bool,
 }
 
@@ -69,10 +73,10 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Platter>>);
+pub struct Disk(Arc<Mutex<Platter>>);
 
 impl Disk {
-    fn of(image: Vec<u8>) -> Self {
+    pub fn of(image: Vec<u8>) -> Self {
         Self(Arc::new(Mutex::new(Platter {
             live: image.clone(),
             durable: image,
@@ -80,7 +84,7 @@ impl Disk {
         })))
     }
 
-    fn platter(&self) -> MutexGuard<'_, Platter> {
+    pub fn platter(&self) -> MutexGuard<'_, Platter> {
         self.0.lock().expect("no test thread failed")
     }
 }
@@ -122,7 +126,10 @@ impl StorageBackend for Disk {
         }
         platter.durable = platter.live.clone();
         platter.pending.clear();
-        Ok(())
+        match platter.lose_answer == Some(platter.syncs) {
+            true => Err(std::io::Error::other("the answer is lost")),
+            false => Ok(()),
+        }
     }
 
     fn write(&self, at: u64, data: &[u8]) -> IoResult<()> {
@@ -185,9 +192,11 @@ fn image(platter: &Platter, loss: Loss) -> Vec<u8> {
 }
 
 const COMMITS: u64 = 8;
+/// The first commit in which something has to make room.
+const CUT: u64 = 3;
 
 /// A store on a fresh disk, as it is after its first rename.
-fn fresh() -> Vec<u8> {
+pub fn fresh() -> Vec<u8> {
     let disk = Disk::default();
     let database = Database::builder()
         .create_with_backend(disk.clone())
@@ -231,16 +240,32 @@ fn work(disk: &Disk) -> u64 {
                 0,
             ));
         }
+        // From the third commit on there is more than may stay, and the cut falls into the same transaction.
+        let (answer, _told) = std::sync::mpsc::sync_channel(1);
+        let quota = Quota {
+            bytes: 16 * 1024,
+            age_ms: u64::MAX,
+        };
+        let cut = move |tables: &mut Tables<'_>| {
+            let moment = (commit, wire::time::Wall(1));
+            tables.prune(quota, &Spared::default(), moment).map(|_| true)
+        };
+        group.push(Job::Edit(Box::new(cut), answer));
         let moment = Moment {
+            commit: CommitId {
+                writer: 1,
+                number: commit,
+            },
             now_ms: commit,
             wall: wire::time::Wall(0),
             clock: None,
             keep: Retention::default(),
         };
-        match write_group(&database, group, moment) {
-            Ok(completions) if completions.iter().all(|one| one.result.is_ok()) => stored = commit,
-            _ => break,
-        }
+        let Ok(written) = write_group(&database, group, moment) else {
+            break;
+        };
+        assert!(written.verdicts.stored().iter().all(|one| one.outcome.is_stored()));
+        stored = commit;
     }
     // A power cut runs no destructor.
     std::mem::forget(database);
@@ -273,11 +298,14 @@ fn check(bytes: Vec<u8>, stored: u64, what: &str) {
         let expected = (generation <= commit).then(|| format!("ann {generation}").into_bytes());
         assert_eq!((found.is_some(), who), (expected.is_some(), expected), "{what}");
     }
+    counted(&read, what);
     for name in ["edge-01", "edge-02"] {
         let scan = scan(&read, &agent(name)).unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let wanted: u64 = (1..=commit).map(|n| if n % 3 == 0 { 150 } else { 6 }).sum();
-        let found: u64 = scan.epochs.iter().map(|epoch| epoch.count).sum();
+        let found: u64 = scan.epochs.iter().map(ScannedEpoch::ever).sum();
         assert_eq!(found, wanted, "{what}");
+        let is_cut = scan.epochs.iter().any(|epoch| epoch.floor.is_some());
+        assert_eq!(is_cut, commit >= CUT, "{what}");
         assert!(
             scan.epochs
                 .iter()
@@ -285,6 +313,30 @@ fn check(bytes: Vec<u8>, stored: u64, what: &str) {
             "{what}"
         );
     }
+}
+
+/// What is written down about segments is so: each has its entries and its place in the order of arrival, nothing else has, and their
+/// sizes add up.
+fn counted(read: &redb::ReadTransaction, what: &str) {
+    let table = |table| read.open_table(table).expect("it is there");
+    let (entries, feed) = (table(rows::ENTRIES), table(rows::FEED));
+    let (mut bytes, mut segments) = (0, 0);
+    for row in table(rows::SEGMENTS).iter().expect("whole") {
+        let (key, sealed) = row.expect("whole");
+        let value = rows::unseal("segments", key.value(), sealed.value()).expect("whole");
+        let about: Segment = wire::codec::decode(value).expect("a segment");
+        assert!(entries.get(key.value()).expect("whole").is_some(), "{what}");
+        let arrival = about.arrival.to_be_bytes();
+        assert!(feed.get(&arrival[..]).expect("whole").is_some(), "{what}");
+        bytes += about.bytes;
+        segments += 1;
+    }
+    assert_eq!(entries.len().expect("whole"), segments, "{what}");
+    assert_eq!(feed.len().expect("whole"), segments, "{what}");
+    let listed = (table(rows::DECISIONS).len(), table(rows::ARRIVALS).len());
+    assert_eq!(listed.0.expect("whole"), listed.1.expect("whole"), "{what}");
+    let counters = Counters::read(&table(rows::META)).expect("whole");
+    assert_eq!(counters.entry_bytes, bytes, "{what}");
 }
 
 fn total_operations(start: &[u8]) -> u64 {

@@ -5,6 +5,8 @@
 //!
 //! Invariant: every key and index row belongs to the stored revision of its document.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use hub_core::{Put, StoredDocument};
 use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,9 @@ use super::read::{Read, value};
 use super::rows::{self, LIVE, parts_key, parts_span, read_parts, unseal};
 use super::tables::{ApplyError, Tables, decode, put};
 use super::{DocumentPage, StoreError};
+
+/// The newest row of each document in the part of a batch that was checked.
+pub(super) type Earlier<'a> = BTreeMap<(&'static str, &'a str), &'a Put>;
 
 /// A row of the table of documents.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,11 +40,21 @@ impl Tables<'_> {
     }
 
     /// Whether a document's row follows what is stored.
-    pub(super) fn check_put(&self, row: &Put, batch: &[hub_core::Row]) -> Result<(), ApplyError> {
-        let earlier = earlier(row, batch);
-        let stored = match earlier {
+    ///
+    /// `earlier` has the rows of the same batch that stand before it.
+    pub(super) fn check_put<'a>(
+        &self,
+        row: &'a Put,
+        (earlier, batch): (&mut Earlier<'a>, &[hub_core::Row]),
+    ) -> Result<(), ApplyError> {
+        let key = (row.kind, row.id.as_str());
+        let former = match earlier.get(&key) {
+            Some(_) => None,
+            None => self.document(row.kind, &row.id)?,
+        };
+        let stored = match earlier.get(&key) {
             Some(earlier) => earlier.revision,
-            None => self.document(row.kind, &row.id)?.map_or(0, |row| row.revision),
+            None => former.as_ref().map_or(0, |row| row.revision),
         };
         if row.revision != stored + 1 {
             return Err(ApplyError::Refused(StoreError::Revision {
@@ -49,7 +64,12 @@ impl Tables<'_> {
                 stored,
             }));
         }
-        for unique in &row.unique {
+        let its = match earlier.get(&key) {
+            Some(earlier) => &earlier.unique[..],
+            None => former.as_ref().map_or(&[][..], |row| &row.unique[..]),
+        };
+        // What it had in the revision before is its own.
+        for unique in row.unique.iter().filter(|unique| !its.contains(unique)) {
             let key = parts_key(&[row.kind, unique]);
             let Some(sealed) = self.document_keys.get(&key[..])? else {
                 continue;
@@ -68,25 +88,20 @@ impl Tables<'_> {
                 }));
             }
         }
+        earlier.insert(key, row);
         Ok(())
     }
 
-    /// Writes a document's row, its keys and its indexes, and removes those of the former revision.
+    /// Writes a document's row, its keys and its indexes, and removes those of the former revision that it has no more. What both have
+    /// stays as it is: most revisions change neither keys nor indexes.
     pub(super) fn put_document(&mut self, row: &Put) -> Result<(), ApplyError> {
         let (kind, id) = (row.kind, row.id.as_str());
-        if let Some(former) = self.document(kind, id)? {
-            for unique in &former.unique {
-                self.document_keys.remove(&parts_key(&[kind, unique])[..])?;
-            }
-            for (index, of) in &former.indexes {
-                self.document_index.remove(&parts_key(&[kind, index, of, id])[..])?;
-            }
-            self.document_index.remove(&parts_key(&[kind, LIVE, "", id])[..])?;
-        }
-        let key = parts_key(&[kind, id]);
+        let former = self.document(kind, id)?;
+        let of_former = former.as_ref().map(|row| Lists::of(kind, id, row));
+        let (before, key) = (of_former.unwrap_or_default(), parts_key(&[kind, id]));
         let Some(record) = &row.record else {
             self.documents.remove(&key[..])?;
-            return Ok(());
+            return self.relist(id, &before, &Lists::default());
         };
         let stored = Row {
             revision: row.revision,
@@ -100,42 +115,43 @@ impl Tables<'_> {
             record: record.clone(),
         };
         put(&mut self.documents, "documents", &key, &codec::encode(&stored))?;
-        for unique in &row.unique {
-            put(
-                &mut self.document_keys,
-                "document-keys",
-                &parts_key(&[kind, unique]),
-                id.as_bytes(),
-            )?;
+        self.relist(id, &before, &Lists::of(kind, id, &stored))
+    }
+
+    fn relist(&mut self, id: &str, before: &Lists, after: &Lists) -> Result<(), ApplyError> {
+        for key in before.unique.difference(&after.unique) {
+            self.document_keys.remove(&key[..])?;
         }
-        for (index, of) in &row.indexes {
-            put(
-                &mut self.document_index,
-                "document-index",
-                &parts_key(&[kind, index, of, id]),
-                &[],
-            )?;
+        for key in before.indexes.difference(&after.indexes) {
+            self.document_index.remove(&key[..])?;
         }
-        if row.live {
-            put(
-                &mut self.document_index,
-                "document-index",
-                &parts_key(&[kind, LIVE, "", id]),
-                &[],
-            )?;
+        for key in after.unique.difference(&before.unique) {
+            put(&mut self.document_keys, "document-keys", key, id.as_bytes())?;
+        }
+        for key in after.indexes.difference(&before.indexes) {
+            put(&mut self.document_index, "document-index", key, &[])?;
         }
         Ok(())
     }
 }
 
-/// The row of the same document that stands before this one in its batch.
-fn earlier<'a>(row: &Put, batch: &'a [hub_core::Row]) -> Option<&'a Put> {
-    let puts = batch.iter().filter_map(|other| match other {
-        hub_core::Row::Put(put) => Some(put),
-        _ => None,
-    });
-    puts.filter(|put| put.kind == row.kind && put.id == row.id && put.revision < row.revision)
-        .max_by_key(|put| put.revision)
+/// Under which keys a document is found, besides its own.
+#[derive(Default)]
+struct Lists {
+    unique: BTreeSet<Vec<u8>>,
+    indexes: BTreeSet<Vec<u8>>,
+}
+
+impl Lists {
+    fn of(kind: &str, id: &str, row: &Row) -> Self {
+        let unique = row.unique.iter().map(|unique| parts_key(&[kind, unique]));
+        let indexes = row.indexes.iter().map(|(index, of)| parts_key(&[kind, index, of, id]));
+        let live = row.live.then(|| parts_key(&[kind, LIVE, "", id]));
+        Self {
+            unique: unique.collect(),
+            indexes: indexes.chain(live).collect(),
+        }
+    }
 }
 
 /// One document.

@@ -1,25 +1,55 @@
 //! Makes one transaction of everything that waits, and says of each piece how it went.
 //!
+//! Each transaction carries a number, so that one whose commit failed can be looked up: it may be on the disk all the same.
+//!
 //! Invariant: either all that was accepted is durable, or nothing is; what was refused alone spoils nothing for the others.
 
 use std::sync::mpsc::SyncSender;
 
 use hub_core::Batch;
 use redb::Database;
+use serde::{Deserialize, Serialize};
+use wire::codec;
 use wire::time::Wall;
 
 use super::open::Retention;
-use super::tables::{ApplyError, Tables, put};
+use super::tables::{ApplyError, Counters, Tables, put};
 use super::writer::{Edit, Job};
-use super::{Completion, StoreError};
+use super::{Completion, Outcome, StoreError};
+
+/// Where [`super::rows::META`] keeps the number of the last transaction.
+pub const COMMIT: &str = "commit";
+
+/// Names a transaction of all that were ever made in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitId {
+    /// Of the process that made it: one more than that of the one before.
+    pub writer: u64,
+    /// Its number, from 1.
+    pub number: u64,
+}
+
+impl CommitId {
+    /// The one after it of the same process.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self {
+            number: self.number + 1,
+            ..self
+        }
+    }
+}
 
 /// Work that becomes one transaction.
 #[derive(Default)]
 pub struct Group {
     pub(super) batches: Vec<Batch>,
-    edits: Vec<(Edit, SyncSender<Result<bool, StoreError>>)>,
+    edits: Vec<(Edit, Waiting)>,
     pub(super) bytes: usize,
 }
+
+/// Who waits for a change that is not a batch.
+type Waiting = SyncSender<Result<bool, StoreError>>;
 
 impl Group {
     /// Adds one more.
@@ -35,25 +65,69 @@ impl Group {
 
     /// Tells everyone that nothing was done.
     pub fn failed(self, reason: &str) -> Vec<Completion> {
-        for (_, answer) in self.edits {
+        let (edits, tokens) = (self.edits, self.batches.into_iter().map(|batch| batch.token));
+        let results = tokens.map(|token| (token, Ok(())));
+        let answers = edits.into_iter().map(|(_, waiting)| (waiting, Ok(true)));
+        Verdicts {
+            batches: results.collect(),
+            edits: answers.collect(),
+        }
+        .failed(reason)
+    }
+}
+
+/// What each piece of a transaction is to be told, if it is durable.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    batches: Vec<(hub_core::Token, Result<(), String>)>,
+    edits: Vec<(Waiting, Result<bool, StoreError>)>,
+}
+
+impl Verdicts {
+    /// The transaction is durable.
+    pub fn stored(self) -> Vec<Completion> {
+        for (waiting, answer) in self.edits {
             // Whoever asked may have gone.
-            let _ = answer.send(Err(StoreError::Unavailable {
+            let _ = waiting.send(answer);
+        }
+        let batches = self.batches.into_iter();
+        let told = batches.map(|(token, result)| Completion {
+            token,
+            outcome: result.into(),
+        });
+        told.collect()
+    }
+
+    /// Nothing of it was written.
+    pub fn failed(self, reason: &str) -> Vec<Completion> {
+        for (waiting, _) in self.edits {
+            let _ = waiting.send(Err(StoreError::Unavailable {
                 reason: reason.to_owned(),
             }));
         }
-        self.batches
-            .iter()
-            .map(|batch| Completion {
-                token: batch.token,
-                result: Err(reason.to_owned()),
-            })
-            .collect()
+        let outcome = Outcome::Failed(reason.to_owned());
+        told(&self.batches, &outcome)
     }
+
+    /// Nobody knows yet. Whoever waits for a change that is not a batch goes on waiting.
+    pub fn unknown(&self, reason: &str) -> Vec<Completion> {
+        told(&self.batches, &Outcome::Unknown(reason.to_owned()))
+    }
+}
+
+fn told(batches: &[(hub_core::Token, Result<(), String>)], outcome: &Outcome) -> Vec<Completion> {
+    let completion = |(token, _): &(hub_core::Token, _)| Completion {
+        token: *token,
+        outcome: outcome.clone(),
+    };
+    batches.iter().map(completion).collect()
 }
 
 /// What a transaction needs to know besides its rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment<'a> {
+    /// Which transaction this is.
+    pub commit: CommitId,
     /// The hub's time line.
     pub now_ms: u64,
     /// The wall clock.
@@ -64,73 +138,99 @@ pub struct Moment<'a> {
     pub keep: Retention,
 }
 
-/// Makes one transaction of a group. `Err`: nothing was written and this database must not be used any more.
-pub fn write_group(
-    database: &Database,
-    group: Group,
-    moment: Moment<'_>,
-) -> Result<Vec<Completion>, (Vec<Completion>, String)> {
+/// What a transaction has made durable.
+#[derive(Debug)]
+pub struct Written {
+    /// What each piece is to be told, once what is shared of the store is up to date.
+    pub verdicts: Verdicts,
+    /// As they are now.
+    pub counters: Counters,
+}
+
+/// What became of a transaction that failed; its database must not be used any more.
+#[derive(Debug)]
+pub enum Fault {
+    /// It never came to its commit: nothing was written.
+    Failed(Vec<Completion>, String),
+    /// Its commit failed: whether it is there is to be read.
+    Unknown(Verdicts, String),
+}
+
+/// Makes one transaction of a group.
+pub fn write_group(database: &Database, group: Group, moment: Moment<'_>) -> Result<Written, Fault> {
     let Group { batches, edits, .. } = group;
-    let mut answers = Vec::new();
-    let tokens: Vec<_> = batches.iter().map(|batch| batch.token).collect();
-    let (edits, waiting): (Vec<Edit>, Vec<_>) = edits.into_iter().unzip();
-    match transact(database, &batches, edits, &mut answers, moment) {
-        Ok(completions) => {
-            for (to, answer) in waiting.into_iter().zip(answers) {
-                let _ = to.send(answer);
-            }
-            Ok(completions)
+    let tokens = batches.iter().map(|batch| batch.token);
+    let mut verdicts = Verdicts {
+        batches: tokens.map(|token| (token, Ok(()))).collect(),
+        edits: Vec::new(),
+    };
+    let (edits, waiting): (Vec<Edit>, Vec<Waiting>) = edits.into_iter().unzip();
+    let mut waiting = waiting.into_iter();
+    let prepared = prepare(database, &batches, edits, moment, |place, result| match place {
+        Place::Batch(place) => verdicts.batches[place].1 = result.map(|_| ()).map_err(|error| error.chain()),
+        Place::Edit => verdicts.edits.extend(waiting.next().map(|waiting| (waiting, result))),
+    });
+    let reason = |cause: redb::Error| {
+        let cause = Box::new(cause);
+        StoreError::Database {
+            action: "commit",
+            cause,
         }
+        .chain()
+    };
+    let (transaction, counters) = match prepared {
+        Ok(prepared) => prepared,
         Err(cause) => {
-            let error = StoreError::Database {
-                action: "commit",
-                cause: Box::new(cause),
-            };
-            let reason = error.chain();
-            for to in waiting {
-                let _ = to.send(Err(StoreError::Unavailable { reason: reason.clone() }));
-            }
-            let failed = |token| Completion {
-                token,
-                result: Err(reason.clone()),
-            };
-            Err((tokens.into_iter().map(failed).collect(), reason))
+            verdicts.edits.extend(waiting.map(|waiting| (waiting, Ok(false))));
+            let reason = reason(cause);
+            return Err(Fault::Failed(verdicts.failed(&reason), reason));
         }
+    };
+    match transaction.commit() {
+        Ok(()) => Ok(Written { verdicts, counters }),
+        Err(cause) => Err(Fault::Unknown(verdicts, reason(cause.into()))),
     }
 }
 
-fn transact(
+/// A piece of a group.
+enum Place {
+    /// A batch, by its place.
+    Batch(usize),
+    /// The next change that is not a batch.
+    Edit,
+}
+
+/// Everything up to the commit. `each` hears how each piece went.
+fn prepare(
     database: &Database,
     batches: &[Batch],
     edits: Vec<Edit>,
-    answers: &mut Vec<Result<bool, StoreError>>,
     moment: Moment<'_>,
-) -> Result<Vec<Completion>, redb::Error> {
+    mut each: impl FnMut(Place, Result<bool, StoreError>),
+) -> Result<(redb::WriteTransaction, Counters), redb::Error> {
     let transaction = database.begin_write()?;
-    let mut completions = Vec::with_capacity(batches.len());
-    {
+    let counters = {
         let mut tables = Tables::open(&transaction)?;
         let before = tables.counters;
-        for batch in batches {
+        for (place, batch) in batches.iter().enumerate() {
             let result = tables.check(batch);
             if result.is_ok() {
                 tables.apply(batch, moment.now_ms, moment.wall).map_err(spoilt)?;
             }
-            completions.push(Completion {
-                token: batch.token,
-                result: refused(result)?.map_err(|error| error.chain()),
-            });
+            each(Place::Batch(place), refused(result)?.map(|()| true));
         }
         for edit in edits {
-            answers.push(refused(edit(&mut tables))?);
+            each(Place::Edit, refused(edit(&mut tables))?);
         }
         if let Some(clock) = moment.clock {
             put(&mut tables.meta, "meta", b"clock", clock).map_err(spoilt)?;
         }
+        let commit = codec::encode(&moment.commit);
+        put(&mut tables.meta, "meta", COMMIT.as_bytes(), &commit).map_err(spoilt)?;
         tables.finish(before, moment.keep, moment.now_ms).map_err(spoilt)?;
-    }
-    transaction.commit()?;
-    Ok(completions)
+        tables.counters
+    };
+    Ok((transaction, counters))
 }
 
 /// A refusal leaves the transaction whole; anything else ends it.

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use hub_core::Quota;
 use redb::{
     Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableHandle, WriteTransaction,
 };
@@ -20,18 +21,22 @@ use super::rows::{self, Table, unseal};
 use super::tables::{ApplyError, Tables, put};
 
 /// Format of the rows: 2 has documents and the order of arrival, 3 has identities and tokens as documents and knows when and as which
-/// one an entry arrived.
-const FORMAT: u32 = 3;
+/// one an entry arrived, 4 knows what entries take and what of them was removed.
+const FORMAT: u32 = 4;
+/// The format before segments were counted.
+const BEFORE_QUOTA: u32 = 3;
 /// The oldest format that is brought up to date when it is opened.
 const BEFORE_DOCUMENTS: u32 = 1;
 
-/// How much telemetry stays.
+/// How much telemetry stays, and how many entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Bytes of all blocks.
     pub telemetry_bytes: u64,
     /// Age of a block on the hub's own time line: a stepped wall clock drops nothing.
     pub telemetry_age_ms: u64,
+    /// Entries of all agents. The hub's own journal, which says who did what, is never cut.
+    pub entries: Quota,
 }
 
 impl Default for Retention {
@@ -41,6 +46,12 @@ impl Default for Retention {
             telemetry_bytes: 256 * 1024 * 1024,
             // A month: what people look back at before they ask a metrics system.
             telemetry_age_ms: 30 * 24 * 3_600_000,
+            entries: Quota {
+                // Four million entries: 50 nodes that each decide something every minute, for two months.
+                bytes: 1024 * 1024 * 1024,
+                // A year, and a month to look back at it.
+                age_ms: 400 * 24 * 3_600_000,
+            },
         }
     }
 }
@@ -52,7 +63,7 @@ pub struct StoreSettings {
     pub folder: PathBuf,
     /// Memory for pages, half of it at most for pages that wait to be written. Reads of a fleet's live state never touch the store.
     pub cache_bytes: usize,
-    /// How much telemetry stays.
+    /// How much stays.
     pub retention: Retention,
 }
 
@@ -97,7 +108,17 @@ pub fn open(settings: &StoreSettings) -> Result<Database, StoreError> {
 
 /// Opens it again after a fault, with every page checked.
 pub fn reopen(settings: &StoreSettings) -> Result<Database, StoreError> {
-    open_checked(settings, &settings.file(), true)
+    let file = settings.file();
+    forget_cached(&file);
+    open_checked(settings, &file, true)
+}
+
+/// What is read from now on comes from the disk: after a failed sync the system's memory holds what may never have got there.
+fn forget_cached(file: &Path) {
+    if let Ok(open) = File::open(file) {
+        // Advice that is not taken leaves what there was.
+        let _ = rustix::fs::fadvise(&open, 0, None, rustix::fs::Advice::DontNeed);
+    }
 }
 
 /// Closes it in an orderly way, so that the next start need not check every page.
@@ -187,8 +208,11 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
             known: FORMAT,
         });
     }
-    let is_newer =
-        |table: &Table| format == BEFORE_DOCUMENTS && rows::SINCE_2.iter().any(|newer| newer.name() == table.name());
+    let is_in = |newer: &[Table], table: &Table| newer.iter().any(|newer| newer.name() == table.name());
+    let is_newer = |table: &Table| {
+        format == BEFORE_DOCUMENTS && is_in(&rows::SINCE_2, table)
+            || format <= BEFORE_QUOTA && is_in(&rows::SINCE_4, table)
+    };
     for table in rows::ALL.into_iter().filter(|table| !is_newer(table)) {
         // All tables are made before the file gets its name, so one that is missing was lost.
         read.open_table(table).map_err(|cause| damaged(cause.to_string()))?;
@@ -228,8 +252,18 @@ fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
 }
 
 impl Tables<'_> {
-    /// Before format 2 there was no order of arrival, and the order of the keys becomes it; before 3 a row of it held a key alone.
     fn bring_up_to_date(&mut self, transaction: &WriteTransaction, format: u32) -> Result<(), ApplyError> {
+        if format < BEFORE_QUOTA {
+            self.order_arrivals(format)?;
+            self.adopt_identities(transaction)?;
+        }
+        self.count_segments()?;
+        self.put_counters()?;
+        put(&mut self.meta, "meta", b"format", &FORMAT.to_be_bytes())
+    }
+
+    /// Before format 2 there was no order of arrival, and the order of the keys becomes it; before 3 a row of it held a key alone.
+    fn order_arrivals(&mut self, format: u32) -> Result<(), ApplyError> {
         let mut order: Vec<(u64, Vec<u8>)> = Vec::new();
         if format == BEFORE_DOCUMENTS {
             let keys = self.entries.iter()?.zip(self.counters.arrival + 1..);
@@ -257,10 +291,7 @@ impl Tables<'_> {
             self.counters.entries += entries;
             self.counters.arrival = self.counters.arrival.max(*arrival);
         }
-        put(&mut self.meta, "meta", b"arrival", &self.counters.arrival.to_be_bytes())?;
-        put(&mut self.meta, "meta", b"entries", &self.counters.entries.to_be_bytes())?;
-        self.adopt_identities(transaction)?;
-        put(&mut self.meta, "meta", b"format", &FORMAT.to_be_bytes())
+        Ok(())
     }
 }
 
@@ -270,11 +301,14 @@ impl Tables<'_> {
 pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Vec<u8>, Vec<u8>)]) {
     let database = builder(settings).open(settings.file()).expect("a store");
     let transaction = database.begin_write().expect("open");
+    for table in rows::SINCE_4 {
+        transaction.delete_table(table).expect("it was there");
+    }
     if format == BEFORE_DOCUMENTS {
         for table in rows::SINCE_2 {
             transaction.delete_table(table).expect("it was there");
         }
-    } else {
+    } else if format < BEFORE_QUOTA {
         let mut tables = Tables::open(&transaction).expect("it is there");
         let mut order: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         for row in tables.feed.iter().expect("whole") {
@@ -286,6 +320,11 @@ pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Ve
         for (arrival, key) in order {
             put(&mut tables.feed, "feed", &arrival, &key).expect("room");
         }
+        drop(tables);
+        // Opening all tables has made these again.
+        for table in rows::SINCE_4 {
+            transaction.delete_table(table).expect("it was there");
+        }
     }
     {
         let mut meta = transaction.open_table(rows::META).expect("it is there");
@@ -296,7 +335,13 @@ pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Ve
                 put(&mut open, table.name(), key, value).expect("room");
             }
         }
-        meta.remove(&b"entries"[..]).expect("room");
+        let since: &[&str] = match format {
+            BEFORE_QUOTA => &["entry-bytes", "own-bytes", "pruned"],
+            _ => &["entries", "entry-bytes", "own-bytes", "pruned"],
+        };
+        for name in since {
+            meta.remove(name.as_bytes()).expect("room");
+        }
     }
     transaction.commit().expect("room");
     database.close().expect("whole");

@@ -16,7 +16,7 @@ use super::documents;
 use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
-use super::{Arrivals, Arrived, ArrivedBlock, Cursor, StoreError, StoredDecision, Walk};
+use super::{Arrivals, Arrived, ArrivedBlock, Cursor, Floor, StoreError, StoredDecision, Walk};
 
 /// Why a read failed.
 #[derive(Debug)]
@@ -36,6 +36,12 @@ impl From<StoreError> for ReadError {
 impl From<redb::StorageError> for ReadError {
     fn from(error: redb::StorageError) -> Self {
         Self::Database(error.into())
+    }
+}
+
+impl From<redb::Error> for ReadError {
+    fn from(error: redb::Error) -> Self {
+        Self::Database(error)
     }
 }
 
@@ -146,6 +152,18 @@ pub fn heads(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<ChainHead>> {
         heads.push(decode("heads", unseal("heads", key.value(), sealed.value())?)?);
     }
     Ok(heads)
+}
+
+/// What of a node's journal was removed, oldest epoch first.
+pub fn floors(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<(Epoch, Floor)>> {
+    let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
+    let mut floors = Vec::new();
+    for row in read.open_table(rows::FLOORS)?.range(&start[..]..&end[..])? {
+        let (key, sealed) = row?;
+        let (_, epoch) = rows::read_epoch("floors", key.value())?;
+        floors.push((epoch, decode("floors", unseal("floors", key.value(), sealed.value())?)?));
+    }
+    Ok(floors)
 }
 
 /// The entry at one place.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use hub_core::{Batch, Recovered, StoredDocument};
+use hub_core::{Batch, Recovered, Spared, StoredDocument};
 use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::mpsc;
 use wire::entry::RawEntry;
@@ -16,16 +16,18 @@ use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle};
 
 use super::documents;
+use super::group::{COMMIT, CommitId};
 use super::lists;
 use super::open;
+use super::prune::SWEEP_EVERY_MS;
 use super::read;
 use super::rows;
-use super::tables::put;
+use super::tables::{Counters, decode, put};
 use super::verify::{self, Scan};
-use super::writer::{Edit, Job, Shared, Writer, batch_bytes};
+use super::writer::{Edit, Job, Reopen, Room, Shared, Writer, batch_bytes};
 use super::{
-    Arrivals, Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Store, StoreError, StoreSettings,
-    StoredDecision, Walk,
+    Arrivals, Arrived, ArrivedBlock, Completion, Cursor, DecisionPage, DocumentPage, Floor, Occupied, Pruned, Store,
+    StoreError, StoreSettings, StoredDecision, Walk,
 };
 use crate::clock::Clock;
 
@@ -33,6 +35,8 @@ use crate::clock::Clock;
 const QUEUE_JOBS: usize = 1_024;
 /// Bytes that may wait: four full transactions, so that the disk always has the next one ready.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Time until what could not be removed is looked at again: something under way ends, or a consumer goes on.
+const STUCK_MS: u64 = 10_000;
 
 /// The store.
 pub struct RedbStore {
@@ -45,16 +49,37 @@ impl RedbStore {
     /// Opens or makes the store. Completions of batches go to `done`, one message for each transaction. Blocks.
     pub fn open(settings: StoreSettings, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, StoreError> {
         let database = open::open(&settings)?;
+        let again = settings.clone();
+        Self::with(settings, database, Box::new(move || open::reopen(&again)), done)
+    }
+
+    /// A store in an open database, and how that is opened again after a fault.
+    pub(super) fn with(
+        settings: StoreSettings,
+        database: Database,
+        reopen: Reopen,
+        done: mpsc::Sender<Vec<Completion>>,
+    ) -> Result<Self, StoreError> {
         let clock = Clock::resume(read_setting(&database, "clock")?.as_deref());
+        let counters = read_from(&database, |read| Ok(Counters::read(&read.open_table(rows::META)?)?))?;
+        let durable = match read_setting(&database, COMMIT)? {
+            Some(bytes) => decode("meta", &bytes)?,
+            None => CommitId::default(),
+        };
         let shared = Arc::new(Shared {
             settings,
+            reopen,
             database: RwLock::new(Some(database)),
             trouble: Mutex::new(None),
             queued_bytes: AtomicUsize::new(0),
+            room: Mutex::new(Room {
+                counters,
+                ..Room::default()
+            }),
             clock,
         });
         let (jobs, queue) = sync_channel(QUEUE_JOBS);
-        let writer = Writer::new(Arc::clone(&shared), queue, done);
+        let writer = Writer::new(Arc::clone(&shared), queue, done, durable);
         let thread = std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run())
@@ -90,6 +115,10 @@ impl RedbStore {
         jobs.send(Job::Edit(edit, answer)).map_err(|_| closed())?;
         drop(jobs);
         wait.recv().map_err(|_| closed())?
+    }
+
+    fn room(&self) -> std::sync::MutexGuard<'_, Room> {
+        self.shared.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads from the last commit.
@@ -262,6 +291,53 @@ impl Store for RedbStore {
         self.read(|read| verify::scan(read, node))
     }
 
+    fn wants_room(&self) -> bool {
+        let room = *self.room();
+        let now_ms = self.shared.clock.now().mono.0;
+        let quota = self.shared.settings.retention.entries;
+        let is_exceeded = quota.is_exceeded(room.counters.entry_bytes) && now_ms >= room.again_ms;
+        is_exceeded || now_ms >= room.sweep_ms
+    }
+
+    fn prune(&self, spared: Spared) -> Result<Pruned, StoreError> {
+        let (quota, clock) = (self.shared.settings.retention.entries, self.shared.clock.clone());
+        let report = Arc::new(Mutex::new(Pruned::default()));
+        let told = Arc::clone(&report);
+        self.edit(Box::new(move |tables| {
+            let now = clock.now();
+            let pruned = tables.prune(quota, &spared, (now.mono.0, now.wall))?;
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = pruned;
+            Ok(true)
+        }))?;
+        let pruned = std::mem::take(&mut *report.lock().unwrap_or_else(PoisonError::into_inner));
+        let now_ms = self.shared.clock.now().mono.0;
+        let mut room = self.room();
+        if !pruned.is_behind {
+            room.sweep_ms = now_ms.saturating_add(SWEEP_EVERY_MS);
+            // What could not go now cannot in a moment either.
+            let is_stuck = pruned.owners.is_empty() && quota.is_exceeded(room.counters.entry_bytes);
+            room.again_ms = now_ms.saturating_add(if is_stuck { STUCK_MS } else { 0 });
+        }
+        Ok(pruned)
+    }
+
+    fn occupied(&self) -> Occupied {
+        let counters = self.room().counters;
+        let file = std::fs::metadata(self.shared.settings.file());
+        Occupied {
+            entries: counters.entry_bytes,
+            own_entries: counters.own_bytes,
+            telemetry: counters.block_bytes,
+            file: file.map_or(0, |file| file.len()),
+            pruned_entries: counters.pruned,
+            quota: self.shared.settings.retention,
+        }
+    }
+
+    fn floors(&self, node: &AgentId) -> Result<Vec<(Epoch, Floor)>, StoreError> {
+        self.read(|read| read::floors(read, node))
+    }
+
     fn trouble(&self) -> Option<String> {
         self.shared
             .trouble
@@ -318,7 +394,7 @@ mod tests {
         };
         store.write(batch).expect("the queue is empty");
         let completed = completions.blocking_recv().expect("the writer lives");
-        assert_eq!(completed[0].result, Ok(()));
+        assert!(completed[0].outcome.is_stored());
         assert_eq!(store.recover().expect("whole").meta.as_deref(), Some(&b"core"[..]));
     }
 }

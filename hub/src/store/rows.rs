@@ -47,11 +47,20 @@ pub const DOCUMENT_INDEX: Table = Table::new("document-index");
 /// Arrival number -> [`Arrival`]: every segment of every journal in the order in which it was stored.
 pub const FEED: Table = Table::new("feed");
 
+/// (agent, epoch, first entry of the segment) -> [`super::prune::Segment`]: what else there is of a segment in [`ENTRIES`].
+pub const SEGMENTS: Table = Table::new("segments");
+/// (agent, epoch) -> [`super::prune::Floor`]: what of an epoch was removed.
+pub const FLOORS: Table = Table::new("floors");
+/// Agent -> [`super::prune::Usage`]: what its entries take, the hub's own too.
+pub const USAGE: Table = Table::new("usage");
+
 /// Tables that stores of format 1 do not have.
 pub const SINCE_2: [Table; 4] = [DOCUMENTS, DOCUMENT_KEYS, DOCUMENT_INDEX, FEED];
+/// Tables that stores before format 4 do not have.
+pub const SINCE_4: [Table; 3] = [SEGMENTS, FLOORS, USAGE];
 
 /// Every table, so that all exist from the first commit on.
-pub const ALL: [Table; 16] = [
+pub const ALL: [Table; 19] = [
     ENTRIES,
     HEADS,
     DECISIONS,
@@ -68,6 +77,9 @@ pub const ALL: [Table; 16] = [
     DOCUMENT_KEYS,
     DOCUMENT_INDEX,
     FEED,
+    SEGMENTS,
+    FLOORS,
+    USAGE,
 ];
 
 /// Name of the index of live documents; no list index is called that.
@@ -143,9 +155,23 @@ pub fn place_key(agent: &AgentId, epoch: Epoch, seq: Seq) -> Vec<u8> {
     key
 }
 
+/// What a segment takes on the disk, about: its pages, and the rows about it in the other tables.
+pub fn segment_cost(key: &[u8], bytes: usize) -> u64 {
+    let row = key.len() + bytes;
+    let alone = row + ROW_OVERHEAD - key.len() > PAGE_BYTES;
+    let pages = if alone { row.next_power_of_two() } else { row };
+    (pages + 2 * (key.len() + ROW_OVERHEAD)) as u64
+}
+
 /// (agent, epoch, group of decisions).
 pub fn outcome_key(agent: &AgentId, epoch: Epoch, decision: Seq) -> Vec<u8> {
     place_key(agent, epoch, Seq(decision.0 / OUTCOME_GROUP))
+}
+
+/// Everything about outcomes of decisions up to this one: the first key, and the first one after all that are about no later one.
+pub fn outcome_span(agent: &AgentId, epoch: Epoch, through: Seq) -> (Vec<u8>, Vec<u8>) {
+    let end = outcome_key(agent, epoch, Seq(through.0.saturating_add(1)));
+    (epoch_key(agent, epoch), end)
 }
 
 /// A key of several parts, none of which holds a zero byte; the core bounds them.
@@ -183,6 +209,15 @@ pub fn read_place(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch, Se
         Epoch(number(name_bytes + 1)),
         Seq(number(name_bytes + 9)),
     ))
+}
+
+/// Reads an (agent, epoch) key.
+pub fn read_epoch(table: &'static str, key: &[u8]) -> Result<(AgentId, Epoch), StoreError> {
+    let damaged = || StoreError::DamagedRow { table };
+    let (name, epoch) = key.split_last_chunk::<8>().ok_or_else(damaged)?;
+    let name = name.split_last().and_then(|(_, name)| std::str::from_utf8(name).ok());
+    let owner = AgentId::owner(name.ok_or_else(damaged)?).map_err(|_| damaged())?;
+    Ok((owner, Epoch(u64::from_be_bytes(*epoch))))
 }
 
 /// One segment in the order of arrival.

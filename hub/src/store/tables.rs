@@ -10,7 +10,7 @@ use super::rows::{self, seal, unseal};
 pub type Open<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
 
 /// What else a decision's arrival number, the pruning and the clock need.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// The last arrival number that a segment or a block got.
     pub arrival: u64,
@@ -18,6 +18,26 @@ pub struct Counters {
     pub block_bytes: u64,
     /// Entries of all journals that have arrived.
     pub entries: u64,
+    /// Bytes that entries of agents take.
+    pub entry_bytes: u64,
+    /// Bytes that the hub's own entries take.
+    pub own_bytes: u64,
+    /// Entries of agents that were removed.
+    pub pruned: u64,
+}
+
+impl Counters {
+    /// Reads them.
+    pub fn read(meta: &impl ReadableTable<&'static [u8], &'static [u8]>) -> Result<Self, redb::Error> {
+        Ok(Self {
+            arrival: counter(meta, "arrival")?,
+            block_bytes: counter(meta, "block-bytes")?,
+            entries: counter(meta, "entries")?,
+            entry_bytes: counter(meta, "entry-bytes")?,
+            own_bytes: counter(meta, "own-bytes")?,
+            pruned: counter(meta, "pruned")?,
+        })
+    }
 }
 
 /// A write transaction with its tables open.
@@ -39,6 +59,9 @@ pub struct Tables<'t> {
     pub(super) document_keys: Open<'t>,
     pub(super) document_index: Open<'t>,
     pub(super) feed: Open<'t>,
+    pub(super) segments: Open<'t>,
+    pub(super) floors: Open<'t>,
+    pub(super) usage: Open<'t>,
     /// As they will be after the commit.
     pub counters: Counters,
 }
@@ -48,11 +71,7 @@ impl<'t> Tables<'t> {
     pub fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
         let open = |table| transaction.open_table(table);
         let meta = open(rows::META)?;
-        let counters = Counters {
-            arrival: counter(&meta, "arrival")?,
-            block_bytes: counter(&meta, "block-bytes")?,
-            entries: counter(&meta, "entries")?,
-        };
+        let counters = Counters::read(&meta)?;
         Ok(Self {
             entries: open(rows::ENTRIES)?,
             heads: open(rows::HEADS)?,
@@ -70,6 +89,9 @@ impl<'t> Tables<'t> {
             document_keys: open(rows::DOCUMENT_KEYS)?,
             document_index: open(rows::DOCUMENT_INDEX)?,
             feed: open(rows::FEED)?,
+            segments: open(rows::SEGMENTS)?,
+            floors: open(rows::FLOORS)?,
+            usage: open(rows::USAGE)?,
             counters,
         })
     }
@@ -86,7 +108,7 @@ pub fn decode<T: serde::de::DeserializeOwned>(table: &'static str, value: &[u8])
     codec::decode(value).map_err(|_| StoreError::DamagedRow { table })
 }
 
-fn counter(meta: &Open<'_>, name: &str) -> Result<u64, redb::Error> {
+fn counter(meta: &impl ReadableTable<&'static [u8], &'static [u8]>, name: &str) -> Result<u64, redb::Error> {
     let damaged = || redb::Error::Corrupted(format!("counter `{name}`"));
     match meta.get(name.as_bytes())? {
         Some(sealed) => unseal("meta", name.as_bytes(), sealed.value())

@@ -6,7 +6,8 @@ use redb::ReadTransaction;
 use wire::entry::{ChainHead, EntryBody, Gap};
 use wire::ids::{AgentId, Digest, Epoch, Seq};
 
-use super::read::{ReadError, heads};
+use super::prune::Floor;
+use super::read::{ReadError, floors, heads};
 use super::rows::{self, open_segment, raw_entry};
 
 /// What was found of one node.
@@ -27,11 +28,13 @@ pub struct ScannedEpoch {
     pub first: Seq,
     /// The last entry.
     pub last: Seq,
-    /// Distinct entries.
+    /// Distinct entries that are there.
     pub count: u64,
+    /// What was removed before them.
+    pub floor: Option<Floor>,
     /// Entries that are there a second time.
     pub double: u64,
-    /// Entries that are not there between 1 and `last`, as spans.
+    /// Entries that are not there between the floor, or 1, and `last`, as spans.
     pub holes: Vec<(Seq, Seq)>,
     /// Digest of the last entry.
     pub head: Digest,
@@ -53,12 +56,31 @@ impl ScannedEpoch {
             first,
             last: before(first),
             count: 0,
+            floor: None,
             double: 0,
             holes,
             head: Digest::ZERO,
             broken: None,
             head_differs: false,
         }
+    }
+
+    /// An epoch whose beginning was removed: what is left must continue it.
+    fn above(epoch: Epoch, floor: Floor) -> Self {
+        Self {
+            first: floor.through.next(),
+            last: floor.through,
+            head: floor.digest,
+            floor: Some(floor),
+            broken: floor.broken,
+            holes: Vec::new(),
+            ..Self::new(epoch, Seq(1))
+        }
+    }
+
+    /// Entries that are there and that were removed.
+    pub fn ever(&self) -> u64 {
+        self.count.saturating_add(self.floor.map_or(0, |floor| floor.entries))
     }
 
     /// Whether every link holds and the end is the end that was stored.
@@ -73,7 +95,7 @@ impl ScannedEpoch {
         }
         if seq > self.last.next() {
             self.holes.push((self.last.next(), before(seq)));
-        } else if seq.0 == 1 || self.count > 0 {
+        } else if seq.0 == 1 || self.count > 0 || self.floor.is_some() {
             let expected = if seq.0 == 1 { Digest::ZERO } else { self.head };
             if prev != Some(expected) {
                 self.broken = self.broken.or(Some(seq));
@@ -88,10 +110,17 @@ impl ScannedEpoch {
 /// Scans one node.
 pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> {
     let mut scan = Scan::default();
+    let mut floors = floors(read, agent)?.into_iter().peekable();
+    let mut above = |upto: Epoch, epochs: &mut Vec<ScannedEpoch>| {
+        while let Some((epoch, floor)) = floors.next_if(|(epoch, _)| *epoch <= upto) {
+            epochs.push(ScannedEpoch::above(epoch, floor));
+        }
+    };
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
     for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])? {
         let (key, sealed) = row?;
         let (_, epoch, first) = rows::read_place("entries", key.value())?;
+        above(epoch, &mut scan.epochs);
         if scan.epochs.last().is_none_or(|last| last.epoch != epoch) {
             scan.epochs.push(ScannedEpoch::new(epoch, first));
         }
@@ -107,6 +136,7 @@ pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> 
             }
         }
     }
+    above(Epoch(u64::MAX), &mut scan.epochs);
     for head in heads(read, agent)? {
         compare(&mut scan, &head);
     }

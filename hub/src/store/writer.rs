@@ -3,20 +3,22 @@
 //! No artificial delay: while one commit waits for the disk, the next group gathers by itself.
 //!
 //! After a fault of the disk nothing more is written through that handle: it is closed, opened again with every page checked,
-//! and only then are batches accepted again. A failed sync is never retried.
+//! and only then are batches accepted again. A failed sync is never retried. A commit that failed may be on the disk all the same, so
+//! its number is read back before anything else is written, and only then is its group told what became of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use hub_core::{Batch, Row};
-use redb::Database;
+use redb::{Database, ReadableDatabase};
 use tokio::sync::mpsc;
 
-use super::group::{Group, Moment, write_group};
-use super::open::{self, StoreSettings};
-use super::tables::{ApplyError, Tables};
+use super::group::{COMMIT, CommitId, Fault, Group, Moment, Verdicts, Written, write_group};
+use super::open::StoreSettings;
+use super::read;
+use super::tables::{ApplyError, Counters, Tables, decode};
 use super::{Completion, StoreError};
 use crate::clock::Clock;
 
@@ -42,18 +44,36 @@ pub enum Job {
     Edit(Edit, SyncSender<Result<bool, StoreError>>),
 }
 
+/// How a database is opened again after a fault, with every page checked.
+pub type Reopen = Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
+
 /// What the thread and the readers share.
 pub struct Shared {
     /// Where it is.
     pub settings: StoreSettings,
+    /// How it is opened again.
+    pub reopen: Reopen,
     /// The database; `None` after a fault, until it is open again, and after the end.
     pub database: RwLock<Option<Database>>,
     /// Why nothing can be written now.
     pub trouble: Mutex<Option<String>>,
     /// Bytes that wait.
     pub queued_bytes: AtomicUsize,
+    /// What is taken of the room that there is.
+    pub room: Mutex<Room>,
     /// The hub's time line.
     pub clock: Clock,
+}
+
+/// What is taken of the room that there is, and when to look again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Room {
+    /// As of the last commit.
+    pub counters: Counters,
+    /// Not before this, because what is too much could not go the last time; on the hub's time line.
+    pub again_ms: u64,
+    /// When to look for what is too old.
+    pub sweep_ms: u64,
 }
 
 impl Shared {
@@ -89,25 +109,120 @@ pub struct Writer {
     done: mpsc::Sender<Vec<Completion>>,
     next_reopen: Option<Instant>,
     clock_written_ms: Option<u64>,
+    /// The last transaction that is known to be durable.
+    durable: CommitId,
+    /// The number that the last one had which was tried.
+    tried: CommitId,
+    doubt: Option<Doubt>,
+}
+
+/// A transaction whose commit failed.
+struct Doubt {
+    commit: CommitId,
+    verdicts: Verdicts,
 }
 
 impl Writer {
-    /// A writer that takes `jobs` and reports batches to `done`.
-    pub fn new(shared: Arc<Shared>, jobs: Receiver<Job>, done: mpsc::Sender<Vec<Completion>>) -> Self {
+    /// A writer that takes `jobs` and reports batches to `done`. `durable`: the last transaction in the store.
+    pub fn new(
+        shared: Arc<Shared>,
+        jobs: Receiver<Job>,
+        done: mpsc::Sender<Vec<Completion>>,
+        durable: CommitId,
+    ) -> Self {
         Self {
             shared,
             jobs,
             done,
             next_reopen: None,
             clock_written_ms: None,
+            durable,
+            tried: CommitId {
+                writer: durable.writer + 1,
+                number: 0,
+            },
+            doubt: None,
         }
     }
 
     /// Runs until nobody can give it work any more, and then has done all of it.
     pub fn run(mut self) {
-        while let Ok(first) = self.jobs.recv() {
-            let group = self.gather(first);
-            self.serve(group);
+        loop {
+            let job = match &self.doubt {
+                None => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(_) => self.jobs.recv_timeout(REOPEN_EVERY),
+            };
+            let is_over = matches!(job, Err(RecvTimeoutError::Disconnected));
+            self.resolve();
+            if let Ok(first) = job {
+                let group = self.gather(first);
+                self.serve(group);
+            }
+            if is_over {
+                return;
+            }
+        }
+    }
+
+    /// Reads what became of the transaction whose commit failed, if there is one and the store can be read again.
+    fn resolve(&mut self) {
+        if self.doubt.is_none() {
+            return;
+        }
+        let found = self.ready().and_then(|()| self.last_commit());
+        let Some(Doubt { commit, verdicts }) = self.doubt.take() else {
+            return;
+        };
+        let (completions, trouble) = match found {
+            Ok((found, counters)) if found == commit => {
+                tracing::warn!(number = commit.number, "a commit that failed is there all the same");
+                self.durable = commit;
+                self.shared.room.lock().unwrap_or_else(PoisonError::into_inner).counters = counters;
+                (verdicts.stored(), None)
+            }
+            Ok((found, _)) if found == self.durable => {
+                let reason = "its commit failed, and nothing of it is on the disk";
+                (verdicts.failed(reason), None)
+            }
+            Ok((found, _)) => {
+                self.doubt = Some(Doubt { commit, verdicts });
+                let reason = format!(
+                    "another program has written to it: found {found:?} after {:?}",
+                    self.durable
+                );
+                (Vec::new(), Some(reason))
+            }
+            Err(error) => {
+                self.doubt = Some(Doubt { commit, verdicts });
+                (Vec::new(), Some(error.chain()))
+            }
+        };
+        self.shared.set_trouble(trouble);
+        self.tell(completions);
+    }
+
+    /// Number of the last transaction in the store, with its counters.
+    fn last_commit(&self) -> Result<(CommitId, Counters), StoreError> {
+        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| StoreError::Unavailable {
+            reason: "it is closed".to_owned(),
+        })?;
+        let unreadable = |cause: redb::Error| StoreError::from(read::ReadError::Database(cause));
+        let read = database.begin_read().map_err(|cause| unreadable(cause.into()))?;
+        let commit = match read::setting(&read, COMMIT)? {
+            Some(bytes) => decode("meta", &bytes)?,
+            None => CommitId::default(),
+        };
+        let meta = read
+            .open_table(super::rows::META)
+            .map_err(|cause| unreadable(cause.into()))?;
+        Ok((commit, Counters::read(&meta).map_err(unreadable)?))
+    }
+
+    fn tell(&self, completions: Vec<Completion>) {
+        if !completions.is_empty() {
+            // Nobody listens any more when the hub ends.
+            let _ = self.done.blocking_send(completions);
         }
     }
 
@@ -125,16 +240,26 @@ impl Writer {
 
     fn serve(&mut self, group: Group) {
         let bytes = group.bytes;
-        let result = self.room(bytes).and_then(|()| self.ready());
+        let result = self
+            .undoubted()
+            .and_then(|()| self.room(bytes))
+            .and_then(|()| self.ready());
         let (completions, fault) = match result {
             Ok(()) => self.commit(group),
             Err(error) => (group.failed(&error.chain()), Some(error.chain())),
         };
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
         self.shared.set_trouble(fault);
-        if !completions.is_empty() {
-            // Nobody listens any more when the hub ends.
-            let _ = self.done.blocking_send(completions);
+        self.tell(completions);
+    }
+
+    /// While nobody knows what became of a commit, nothing is written.
+    fn undoubted(&self) -> Result<(), StoreError> {
+        match &self.doubt {
+            None => Ok(()),
+            Some(doubt) => Err(StoreError::Unavailable {
+                reason: format!("nobody knows yet whether commit {} is on the disk", doubt.commit.number),
+            }),
         }
     }
 
@@ -173,7 +298,7 @@ impl Writer {
             return Err(unavailable("it was closed after a fault of the disk"));
         }
         self.next_reopen = Some(Instant::now() + REOPEN_EVERY);
-        *database = Some(open::reopen(&self.shared.settings)?);
+        *database = Some((self.shared.reopen)()?);
         tracing::warn!("the store is open again, every page was checked");
         Ok(())
     }
@@ -185,6 +310,8 @@ impl Writer {
             Some(then) if now_ms < then + CLOCK_EVERY_MS => None,
             _ => Some(self.shared.clock.record()),
         };
+        self.tried = self.tried.next();
+        let commit = self.tried;
         let written = {
             let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
             let Some(database) = &*database else {
@@ -197,6 +324,7 @@ impl Writer {
                 database,
                 group,
                 Moment {
+                    commit,
                     now_ms,
                     wall,
                     clock,
@@ -205,15 +333,28 @@ impl Writer {
             )
         };
         match written {
-            Ok(completions) => {
+            Ok(Written { verdicts, counters }) => {
                 if clock.is_some() {
                     self.clock_written_ms = Some(now_ms);
                 }
-                (completions, None)
+                self.shared.room.lock().unwrap_or_else(PoisonError::into_inner).counters = counters;
+                self.durable = commit;
+                (verdicts.stored(), None)
             }
-            Err((completions, reason)) => {
+            Err(Fault::Failed(completions, reason)) => {
                 self.abandon(&reason);
                 (completions, Some(reason))
+            }
+            Err(Fault::Unknown(verdicts, reason)) => {
+                self.abandon(&reason);
+                let unknown = verdicts.unknown(&reason);
+                self.doubt = Some(Doubt { commit, verdicts });
+                // Mostly the disk answers again at once, and then nobody need hear of the doubt.
+                self.resolve();
+                match self.doubt {
+                    Some(_) => (unknown, Some(reason)),
+                    None => (Vec::new(), None),
+                }
             }
         }
     }

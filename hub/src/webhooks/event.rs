@@ -1,13 +1,15 @@
-//! What a verified delivery says, in words of our own: a failed check, the end of a pull request, or nothing that matters.
+//! What a verified delivery says, in words of our own: a failed or passed check, the end of a pull request, an order in a comment, or
+//! nothing that matters.
 //!
 //! Tolerant: unknown members and events are ignored; only what names the commit and the check must be there.
 //!
 //! Sources: GitHub's `workflow_run`, `workflow_job`, `check_run`, `status`, `pull_request`; GitLab's pipeline and job events; Gitea's
 //! commit status, `workflow_run`, `workflow_job` and pull request events, which have GitHub's shape.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Provider, Refusal};
+use crate::forges::review::Person;
 
 /// What a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +36,66 @@ pub enum Event {
         /// The commit that was taken back.
         commit: String,
     },
+    /// A check passed.
+    Passed {
+        /// `owner/name`.
+        repository: String,
+        /// Of which commit.
+        commit: String,
+        /// Name of the check.
+        check: String,
+    },
+    /// Somebody wrote an order at a pull request. Whether they may is asked of the forge.
+    Ordered {
+        /// `owner/name`.
+        repository: String,
+        /// Number of the pull request.
+        number: u64,
+        /// Who.
+        who: Person,
+        /// What.
+        order: Order,
+    },
     /// Nothing to do, and why: a stable code.
     Ignored(String),
+}
+
+/// What may be ordered in a comment, as the first line of it that begins with `/patchbot`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Try again what ended without a pull request.
+    Retry,
+    /// Say what was done and why.
+    Explain,
+    /// Do nothing more by yourself.
+    Stop,
+    /// Go on.
+    Resume,
+    /// Say why there is no repair.
+    WhyNot,
+    /// A word that is none of these.
+    Unknown,
+}
+
+/// What begins an order.
+const CALL: &str = "/patchbot";
+
+impl Order {
+    /// The order in a comment, if there is one.
+    pub fn of(comment: &str) -> Option<Self> {
+        // A quoted line begins with `>` and orders nothing.
+        let line = comment
+            .lines()
+            .find(|line| line.split_whitespace().next() == Some(CALL))?;
+        Some(match line.split_whitespace().nth(1) {
+            Some("fix" | "retry") => Self::Retry,
+            Some("explain") => Self::Explain,
+            Some("stop") => Self::Stop,
+            Some("resume") => Self::Resume,
+            Some("why-not") => Self::WhyNot,
+            _ => Self::Unknown,
+        })
+    }
 }
 
 /// A failed check.
@@ -83,6 +143,7 @@ fn github(name: &str, value: &Value) -> Event {
         "status" => status(value),
         "pull_request" => pull_request(value),
         "push" => push(value),
+        "issue_comment" => comment(value),
         other => ignored(format!("event({other})")),
     }
 }
@@ -93,6 +154,9 @@ fn completed(name: &str, value: &Value) -> Event {
         return ignored("not_candidate(not completed)");
     }
     let conclusion = run["conclusion"].as_str().unwrap_or_default();
+    if conclusion == "success" {
+        return passed(&value["repository"]["full_name"], &run["head_sha"], &run["name"]);
+    }
     if !matches!(conclusion, "failure" | "timed_out") {
         return ignored(format!("not_candidate({conclusion})"));
     }
@@ -111,6 +175,9 @@ fn completed(name: &str, value: &Value) -> Event {
 
 fn status(value: &Value) -> Event {
     let state = value["state"].as_str().unwrap_or_default();
+    if state == "success" {
+        return passed(&value["repository"]["full_name"], &value["sha"], &value["context"]);
+    }
     if !matches!(state, "failure" | "error") {
         return ignored(format!("not_candidate({state})"));
     }
@@ -144,6 +211,36 @@ fn pull_request(value: &Value) -> Event {
             rejected: request["labels"].as_array().into_iter().flatten().any(says_no),
         },
         None => ignored("incomplete"),
+    }
+}
+
+/// A new comment at a pull request. A bot's is no order, whatever it says: two of them would talk for ever.
+fn comment(value: &Value) -> Event {
+    let (issue, comment) = (&value["issue"], &value["comment"]);
+    let is_pull = issue["pull_request"].is_object() || value["is_pull"].as_bool() == Some(true);
+    let is_bot = comment["user"]["type"].as_str() == Some("Bot");
+    let is_new = value["action"].as_str() == Some("created");
+    ordered(
+        &value["repository"]["full_name"],
+        issue["number"].as_u64().filter(|_| is_pull && is_new && !is_bot),
+        &comment["body"],
+        Person {
+            login: text(&comment["user"]["login"]),
+            id: comment["user"]["id"].as_u64().unwrap_or_default(),
+        },
+    )
+}
+
+fn ordered(repository: &Value, number: Option<u64>, body: &Value, who: Person) -> Event {
+    let order = body.as_str().and_then(Order::of);
+    match (number, order) {
+        (Some(number), Some(order)) if !who.login.is_empty() => Event::Ordered {
+            repository: text(repository),
+            number,
+            who,
+            order,
+        },
+        _ => ignored("event(comment)"),
     }
 }
 
@@ -200,6 +297,10 @@ fn gitlab(value: &Value) -> Event {
         "pipeline" => {
             let pipeline = &value["object_attributes"];
             let status = pipeline["status"].as_str().unwrap_or_default();
+            if status == "success" {
+                let check = Value::from("pipeline");
+                return passed(&project["path_with_namespace"], &pipeline["sha"], &check);
+            }
             if status != "failed" {
                 return ignored(format!("not_candidate({status})"));
             }
@@ -224,12 +325,70 @@ fn gitlab(value: &Value) -> Event {
             })
         }
         "build" => gitlab_job(value),
+        "merge_request" => merge_request(value),
+        "push" => push_of_gitlab(value),
+        "note" => {
+            let (note, user) = (&value["object_attributes"], &value["user"]);
+            let at_request = note["noteable_type"].as_str() == Some("MergeRequest");
+            // Older servers leave the action out; only then a note is new.
+            let is_new = matches!(note["action"].as_str(), None | Some("create"));
+            ordered(
+                &project["path_with_namespace"],
+                value["merge_request"]["iid"].as_u64().filter(|_| at_request && is_new),
+                &note["note"],
+                Person {
+                    login: text(&user["username"]),
+                    id: user["id"]
+                        .as_u64()
+                        .or_else(|| note["author_id"].as_u64())
+                        .unwrap_or_default(),
+                },
+            )
+        }
         other => ignored(format!("event({other})")),
     }
 }
 
+/// The end of a merge request.
+fn merge_request(value: &Value) -> Event {
+    let request = &value["object_attributes"];
+    let merged = match request["action"].as_str() {
+        Some("merge") => true,
+        Some("close") => false,
+        _ => return ignored("merge_request"),
+    };
+    let labels = value["labels"].as_array().into_iter().flatten();
+    let mut labels = labels.map(|label| json!({"name": label["title"]}));
+    match request["iid"].as_u64() {
+        Some(number) => Event::PullRequestEnded {
+            repository: text(&value["project"]["path_with_namespace"]),
+            number,
+            merged,
+            merged_as: request["merge_commit_sha"].as_str().map(str::to_owned),
+            rejected: labels.any(|label| says_no(&label)),
+        },
+        None => ignored("incomplete"),
+    }
+}
+
+/// GitLab's push has GitHub's commits and other names around them.
+fn push_of_gitlab(value: &Value) -> Event {
+    let project = &value["project"];
+    push(&json!({
+        "ref": value["ref"], "commits": value["commits"],
+        "repository": {"full_name": project["path_with_namespace"], "default_branch": project["default_branch"]},
+    }))
+}
+
 fn gitlab_job(value: &Value) -> Event {
     let status = value["build_status"].as_str().unwrap_or_default();
+    if status == "success" {
+        return passed(
+            &value["project"]["path_with_namespace"],
+            &value["sha"],
+            &value["build_name"],
+        );
+    }
     if status != "failed" {
         return ignored(format!("not_candidate({status})"));
     }
@@ -251,6 +410,18 @@ fn gitlab_job(value: &Value) -> Event {
         log_url: format!("{}/-/jobs/{}", text(&value["project"]["web_url"]), value["build_id"]),
         from_fork: false,
     })
+}
+
+fn passed(repository: &Value, commit: &Value, check: &Value) -> Event {
+    let (repository, commit, check) = (text(repository), text(commit), text(check));
+    if repository.is_empty() || commit.is_empty() || check.is_empty() {
+        return ignored("incomplete");
+    }
+    Event::Passed {
+        repository,
+        commit,
+        check,
+    }
 }
 
 /// Without a repository, a commit and a check there is nothing to fix.
@@ -349,6 +520,100 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_check_that_passed_is_told_with_its_commit() {
+        let passed = |check: &str| {
+            Ok(Event::Passed {
+                repository: "a/b".to_owned(),
+                commit: "c0ffee".to_owned(),
+                check: check.to_owned(),
+            })
+        };
+        let body = br#"{"sha": "c0ffee", "state": "success", "context": "lint", "repository": {"full_name": "a/b"}}"#;
+        assert_eq!(read(Provider::Gitea, "status", body), passed("lint"));
+        let body =
+            br#"{"action": "completed", "workflow_run": {"name": "CI", "head_sha": "c0ffee", "conclusion": "success"},
+            "repository": {"full_name": "a/b"}}"#;
+        assert_eq!(read(Provider::Github, "workflow_run", body), passed("CI"));
+        let body = br#"{"object_kind": "build", "build_status": "success", "build_name": "t", "sha": "c0ffee",
+            "project": {"path_with_namespace": "a/b"}}"#;
+        assert_eq!(read(Provider::Gitlab, "Job Hook", body), passed("t"));
+    }
+
+    #[test]
+    fn an_order_is_a_person_s_new_comment_at_a_pull_request() {
+        let comment = |action: &str, pull: &str, kind: &str, body: &str| {
+            let body = format!(
+                r#"{{"action": "{action}", "issue": {{"number": 4{pull}}}, "repository": {{"full_name": "a/b"}},
+                "comment": {{"body": "{body}", "user": {{"login": "ada", "id": 7, "type": "{kind}"}}}}}}"#
+            );
+            read(Provider::Github, "issue_comment", body.as_bytes()).expect("an object")
+        };
+        let pull = r#", "pull_request": {}"#;
+        let ordered = |order| Event::Ordered {
+            repository: "a/b".to_owned(),
+            number: 4,
+            who: Person {
+                login: "ada".to_owned(),
+                id: 7,
+            },
+            order,
+        };
+        assert_eq!(
+            comment("created", pull, "User", "/patchbot retry"),
+            ordered(Order::Retry)
+        );
+        assert_eq!(
+            comment("created", pull, "User", "thanks\\n /patchbot why-not now"),
+            ordered(Order::WhyNot)
+        );
+        assert_eq!(
+            comment("created", pull, "User", "/patchbot dance"),
+            ordered(Order::Unknown)
+        );
+        for quiet in [
+            comment("edited", pull, "User", "/patchbot retry"),
+            comment("created", "", "User", "/patchbot retry"),
+            comment("created", pull, "Bot", "/patchbot retry"),
+            comment("created", pull, "User", "> /patchbot retry"),
+            comment("created", pull, "User", "/patchbots retry"),
+        ] {
+            assert_eq!(quiet, ignored("event(comment)"));
+        }
+        let note = br#"{"object_kind": "note", "user": {"id": 7, "username": "ada"}, "project": {"path_with_namespace": "a/b"},
+            "object_attributes": {"note": "/patchbot stop", "noteable_type": "MergeRequest"}, "merge_request": {"iid": 4}}"#;
+        assert_eq!(read(Provider::Gitlab, "Note Hook", note), Ok(ordered(Order::Stop)));
+    }
+
+    #[test]
+    fn the_end_of_a_merge_request_is_told() {
+        let body = |action: &str| {
+            format!(
+                r#"{{"object_kind": "merge_request", "project": {{"path_with_namespace": "a/b"}}, "labels": [{{"title": "wontfix"}}],
+                "object_attributes": {{"iid": 4, "action": "{action}", "merge_commit_sha": "3d4e5f"}}}}"#
+            )
+        };
+        let read =
+            |action: &str| read(Provider::Gitlab, "Merge Request Hook", body(action).as_bytes()).expect("an object");
+        assert!(matches!(
+            read("merge"),
+            Event::PullRequestEnded {
+                number: 4,
+                merged: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            read("close"),
+            Event::PullRequestEnded {
+                merged: false,
+                rejected: true,
+                ..
+            }
+        ));
+        assert_eq!(read("update"), ignored("merge_request"));
     }
 
     #[test]

@@ -171,6 +171,20 @@ impl Execution {
         self.until
     }
 
+    /// While it is probed: when whoever was asked may not begin any more.
+    pub fn begins_before(&self) -> Option<Mono> {
+        let [_, probe, _] = self.limits;
+        let is_probed = matches!(self.state, StepState::Probing | StepState::UndoProbing);
+        let until = self.until.filter(|_| is_probed)?;
+        Some(Mono(until.0.saturating_sub(probe)))
+    }
+
+    /// How long carrying it out, or taking it back, may last.
+    pub const fn longest(&self) -> Duration {
+        let [act, ..] = self.limits;
+        Duration::from_millis(act)
+    }
+
     /// How often taking it back was tried.
     pub const fn undos(&self) -> u8 {
         self.undos

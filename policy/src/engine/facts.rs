@@ -66,6 +66,11 @@ impl Judge {
         self.known.set(name, value);
     }
 
+    /// A number that was set, by its name.
+    pub fn fact(&self, name: &str) -> Option<i64> {
+        self.known.get(name)
+    }
+
     /// Says who gives turns, and what is known of them. At first nobody does.
     pub fn set_turns(&mut self, turns: Turns) {
         self.turns = turns;

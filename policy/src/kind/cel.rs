@@ -27,6 +27,12 @@ impl Cel {
         let require = fields.need_program("require", doc, |text| {
             Expression::compile(text).map_err(|error| (error.at, error.message))
         });
+        let wrong = require
+            .as_ref()
+            .and_then(|require| require.facts().find_map(crate::isolation::problem));
+        if let Some(wrong) = wrong {
+            fields.doubt("require", wrong);
+        }
         let on_missing = OnUnknown::read(fields);
         Some(Self {
             require: require?,

@@ -6,6 +6,8 @@
 //! the rate counts over a whole window and the larger of the two is compared. What lowers cost is exempt, and so is every safety
 //! reflex (a power cap, whatever its number; an envelope bounds that) and the way back from a step already taken.
 //!
+//! Where the rate is told and what was spent is not, as of clusters, a rolling window compares the rate alone.
+//!
 //! What was spent and the run rate come from a meter of the bundle, which the agent observes itself (`meter.rs`) and for which nothing
 //! need be leased, or from elsewhere by name. So does the change: on a device that the meter meters it is the change of allotted power
 //! times the price. A change that nobody stated is not nothing: the rule then cannot know, and `on_missing` says what that means.
@@ -209,9 +211,14 @@ impl Cost {
             let finding = Finding::pass(LEASE, "<=", Some(more), Some(lease), Unit::Count);
             return push(finding.fails_unless(more <= lease, self.on_hard, None));
         }
-        let (Some(spent), Some(rate)) = (numbers.get(SPENT), numbers.get(RATE)) else {
-            let limit = Some(self.ceiling_micros);
-            return push(self.on_missing.finding(asked, 0, "<=", limit, Unit::Count));
+        let (spent, rate) = match (numbers.get(SPENT), numbers.get(RATE)) {
+            (Some(spent), Some(rate)) => (spent, rate),
+            // In a rolling window the rate counts over the whole of it; only what a calendar window has spent cannot be left out.
+            (None, Some(rate)) if self.calendar.is_none() => (0, rate),
+            (_, None) | (None, Some(_)) => {
+                let limit = Some(self.ceiling_micros);
+                return push(self.on_missing.finding(asked, 0, "<=", limit, Unit::Count));
+            }
         };
         let Some(change) = change else {
             return push(self.on_missing.finding(asked, CHANGE, "<=", None, Unit::Count));

@@ -153,6 +153,14 @@ pub(super) const OF_METERS: &str = r"- id: gpu-energy
   price_micros_per_kwh: 300000
 ";
 
+/// A site, and one that helps it.
+pub(super) const OF_SITES: &str = "  - id: site-b
+    members: { edge-03: 192.0.2.3:7844, edge-04: 192.0.2.4:7844 }
+  - id: site-c
+    members: { edge-05: 198.51.100.5:7844, edge-06: mdns }
+    neighbours: [site-b]
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +184,6 @@ mod tests {
         }
         assert_eq!(bundle("indicators", OF_INDICATORS).indicators.len(), 1);
         assert_eq!(bundle("meters", OF_METERS).meters.len(), 1);
+        assert_eq!(bundle("sites", OF_SITES).sites().len(), 2);
     }
 }

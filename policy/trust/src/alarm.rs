@@ -1,13 +1,16 @@
 //! An alarm that may be looked at after every outcome: whether a brain claims more than comes true.
 //!
 //! A bet against the claims: while they are honest the wealth does not grow on average, whatever the claims are and whenever one
-//! looks, and it passes [`ALARM`] with a chance of at most 1 in 20 (Ville's inequality). Six sizes of stake share the wealth,
+//! looks, and it passes [`ALARM`] with a chance of at most 1 in 25 (Ville's inequality). Six sizes of stake share the wealth,
 //! so that a small lie is found as well as a large one.
+//!
+//! Each promotion begins a new bet, so that a brain which changes with its tier is found as soon as ever, and each new bet is one more
+//! chance to be wrong: at 20 an honest brain that rises on the way is suspected in 2.9 % of 400 outcomes, at 25 in 2.3 %.
 
 use serde::{Deserialize, Serialize};
 
 /// The wealth at which a claim is no longer believed.
-pub const ALARM: f64 = 20.0;
+pub const ALARM: f64 = 25.0;
 /// Below this a brain may still be promoted.
 pub const CALM: f64 = 5.0;
 const STAKES: [f64; 6] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0];

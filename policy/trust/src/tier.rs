@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wire::action::RiskClass;
 
-use crate::alarm::CALM;
+use crate::alarm::{ALARM, CALM};
 use crate::beta;
 use crate::score::Scores;
 
@@ -157,7 +157,7 @@ impl fmt::Display for Why {
             Self::Overconfident { evidence, outcomes } => {
                 write!(
                     f,
-                    "it claims more than comes true: evidence {evidence:.0} of 20 after {outcomes} outcomes"
+                    "it claims more than comes true: evidence {evidence:.0} of {ALARM} after {outcomes} outcomes"
                 )
             }
             Self::NoSkill { skill } => write!(f, "always claiming the base rate would be better: skill {skill:.2}"),

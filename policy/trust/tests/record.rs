@@ -27,7 +27,9 @@ fn a_brain_that_claims_too_much_falls_to_the_lowest_tier_at_once() {
         (0..40).find_map(|round| story.tell(9_000, if round % 5 < 3 { Seen::CameTrue } else { Seen::Failed }, false));
     let change = fell.expect("forty outcomes are enough");
     assert_eq!((change.from, change.to), (Tier::T3, Tier::T0));
-    assert!(matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= 20.0 && outcomes < 40));
+    assert!(
+        matches!(change.why, Why::Overconfident { evidence, outcomes } if evidence >= policy_trust::alarm::ALARM && outcomes < 40)
+    );
 }
 
 /// Claims of nine in ten, and outcomes from a generator of its own for each brain: the same numbers on every machine.
@@ -37,8 +39,11 @@ fn liars_fall_within_fifteen_outcomes_and_hardly_an_honest_brain_ever_does() {
     assert_eq!(fell.len(), 400, "each of them is found");
     fell.sort_unstable();
     assert!(fell[200] <= 15, "the median one after {}", fell[200]);
-    let honest = (0..400).filter(|seed| fell_after(*seed, 0.9).is_some()).count();
-    assert!(honest <= 10, "{honest} of 400 honest ones fell");
+    let honest = (0..1_000).filter(|seed| fell_after(*seed, 0.9).is_some()).count();
+    assert!(
+        honest <= 25,
+        "{honest} of 1,000 honest ones fell, many of which rose to the highest tier before"
+    );
 }
 
 /// After how many of 400 outcomes a brain that claims nine in ten falls to the lowest tier.

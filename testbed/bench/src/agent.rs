@@ -90,12 +90,13 @@ impl Exporter {
         ([127, 0, 0, 1], self.port).into()
     }
 
-    fn pid(&self) -> u32 {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// One scrape as Prometheus does it; returns the bytes that came back.
-    fn scrape(&self) -> usize {
+    pub fn scrape(&self) -> usize {
         let ask = || -> std::io::Result<usize> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
             stream.write_all(

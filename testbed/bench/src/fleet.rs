@@ -8,7 +8,7 @@ use wire::enroll::{Credentials, EnrollAnswer, JoinRequest};
 use wire::entry::ChainHead;
 use wire::frame::{Frame, Hello, OLDEST_VERSION, VERSION, Welcome};
 use wire::{BundleRef, Epoch, Generation, HubEpoch, Now, Seq, Wall};
-use wire_transport::{CertificateClock, Client, ClientTls, Event, Leaf, Session, Timing, Trust};
+use wire_transport::{CertificateClock, Client, ClientTls, Event, Leaf, PeerTls, Session, Timing, Trust};
 
 use crate::lab::Lab;
 
@@ -17,6 +17,8 @@ pub struct Bare {
     /// What the hub gave it.
     pub credentials: Credentials,
     tls: ClientTls,
+    leaf: Leaf,
+    trust: Trust,
 }
 
 /// Enrols one.
@@ -65,11 +67,22 @@ pub async fn enroll(lab: &Lab, client: &Client, name: &str) -> Result<Bare, Stri
         ca,
         trust_domain: credentials.trust_domain.clone(),
     };
-    let tls = ClientTls::session(leaf, trust, &clock).map_err(|cause| text(&cause))?;
-    Ok(Bare { credentials, tls })
+    let tls = ClientTls::session(leaf.clone(), trust.clone(), &clock).map_err(|cause| text(&cause))?;
+    Ok(Bare {
+        credentials,
+        tls,
+        leaf,
+        trust,
+    })
 }
 
 impl Bare {
+    /// How it shows itself to the agents of its site.
+    pub fn peer_tls(&self) -> Result<PeerTls, String> {
+        let clock = CertificateClock::new(Wall(0));
+        PeerTls::new(self.leaf.clone(), self.trust.clone(), &clock).map_err(|cause| cause.to_string())
+    }
+
     /// Connects and says hello with an empty journal.
     pub async fn connect(&self, client: &Client, hub: SocketAddr) -> Result<(Session, Welcome), String> {
         let name = &self.credentials.agent;

@@ -8,7 +8,7 @@
 //!
 //! Errors are scaled per series by the other side's before the mean over series is taken, so no series outweighs another.
 
-mod series;
+pub mod series;
 
 use std::hint::black_box;
 use std::path::PathBuf;

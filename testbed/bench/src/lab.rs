@@ -85,13 +85,20 @@ pub struct Lab {
 impl Lab {
     /// Starts a hub in an empty folder named after the benchmark.
     pub fn new(place: &Place, name: &str, bundle: &Path) -> Result<Self, String> {
+        Self::with(place, name, bundle, &[])
+    }
+
+    /// The same with more arguments for the hub.
+    pub fn with(place: &Place, name: &str, bundle: &Path, more: &[&str]) -> Result<Self, String> {
         let folder = place.work.join(name);
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(|cause| format!("cannot empty `{}`: {cause}", folder.display()))?;
         }
         fs::create_dir_all(&folder).map_err(|cause| format!("cannot make `{}`: {cause}", folder.display()))?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let hub = start_hub(place, &folder, any, &["--bundle".as_ref(), bundle.as_os_str()])?;
+        let mut arguments: Vec<&OsStr> = vec!["--bundle".as_ref(), bundle.as_os_str()];
+        arguments.extend(more.iter().map(OsStr::new));
+        let hub = start_hub(place, &folder, any, &arguments)?;
         let address = hub
             .ready
             .split_whitespace()
@@ -116,6 +123,13 @@ impl Lab {
     /// The benchmark's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The administrator's context file.
+    pub fn context<T: serde::de::DeserializeOwned>(&self) -> Result<T, String> {
+        let path = self.folder.join("hub/admin.json");
+        let text = fs::read(&path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))?;
+        serde_json::from_slice(&text).map_err(|cause| format!("`{}`: {cause}", path.display()))
     }
 
     /// Runs `sentinel` and returns what it printed.
@@ -152,6 +166,12 @@ impl Lab {
 
     /// Joins and starts an agent that finds the hub at `hub`; two simulated GPUs, one workload.
     pub fn agent(&self, name: &str, hub: SocketAddr) -> Result<Node, String> {
+        self.agent_with(name, hub, "")
+    }
+
+    /// The same, with more lines at the beginning and the end of its settings, apart by a line `---`.
+    pub fn agent_with(&self, name: &str, hub: SocketAddr, more: &str) -> Result<Node, String> {
+        let (first, last) = more.split_once("---\n").unwrap_or(("", more));
         let state = self.folder.join(name);
         let (token, pin) = self.token(name)?;
         let joined = Command::new(self.place.programs.join("sentinel-agent"))
@@ -168,8 +188,8 @@ impl Lab {
             self.place.programs.join("sentinel-fake-workload"),
         );
         let config = format!(
-            "state_dir = {state:?}\nkernel_log = \"kernel.log\"\nmetrics = \"off\"\n[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
-             [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n",
+            "state_dir = {state:?}\nkernel_log = \"kernel.log\"\nmetrics = \"off\"\n{first}[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
+             [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n{last}",
             state.join("workload.sock"),
         );
         fs::write(state.join("agent.toml"), config).map_err(|cause| format!("cannot write its settings: {cause}"))?;

@@ -1,5 +1,7 @@
 //! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- OPTIONS]`, run by `cargo xtask bench`.
-//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast`, `--pods FILE --nodes FILE` of `placement`.
+//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast` and `scaling`, `--pods FILE --nodes FILE` of `placement`.
+//!
+//! `sentinel-bench load --programs DIR --work DIR …`, run by `cargo xtask load`, is no benchmark: see `load.rs`.
 //!
 //! Each figure stands beside its peer and its limit of the same run on the same machine; ratios hold where absolute numbers do not.
 //! Exit status 0 when every goal is reached, 8 when one is not, 1 when a benchmark could not be run.
@@ -13,12 +15,17 @@ mod classify;
 mod decide;
 mod fleet;
 mod forecast;
+mod gpu_box;
+mod intake;
 mod lab;
+mod load;
 mod machine;
+mod mesh;
 mod placement;
 mod plans;
 mod reconnect;
 mod report;
+mod scaling;
 mod scrape;
 mod sessions;
 mod sim;
@@ -40,13 +47,17 @@ const NAMES: &[&str] = &[
     "agent",
     "scrape",
     "act",
+    "gpu-box",
     "reconnect",
+    "mesh",
     "decide",
     "what-if",
     "canary",
     "placement",
     "classify",
+    "intake",
     "forecast",
+    "scaling",
     "brain-trust",
     "plans",
     "brain-link",
@@ -68,13 +79,29 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         // Limits that need a process of their own.
         Some("--serve-tls") => runtime.block_on(sessions::serve_tls()).map(|()| ExitCode::SUCCESS),
+        Some("--forward") => mesh::forward(arguments.get(1)).map(|()| ExitCode::SUCCESS),
         Some("--floor") => agent::floor().map(|()| ExitCode::SUCCESS),
+        Some("load") => load(&runtime, &arguments[1..]).map(|()| ExitCode::SUCCESS),
         _ => run(&runtime, &arguments),
     };
     result.unwrap_or_else(|reason| {
         eprintln!("sentinel-bench: {reason}");
         ExitCode::FAILURE
     })
+}
+
+fn load(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<(), String> {
+    let [of_programs, programs, of_work, work, rest @ ..] = arguments else {
+        return Err("`load --programs DIR --work DIR` is missing: run this through `cargo xtask load`".to_owned());
+    };
+    if (of_programs.as_str(), of_work.as_str()) != ("--programs", "--work") {
+        return Err("`load` wants --programs DIR --work DIR first: run it through `cargo xtask load`".to_owned());
+    }
+    let place = Place {
+        programs: PathBuf::from(programs),
+        work: PathBuf::from(work),
+    };
+    runtime.block_on(load::run(&place, &load::Options::read(rest)?))
 }
 
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
@@ -120,13 +147,17 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "agent" => agent::run(&place, &bundle),
             "scrape" => scrape::run(&place),
             "act" => act::run(&place),
+            "gpu-box" => gpu_box::run(&place),
             "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
+            "mesh" => runtime.block_on(mesh::run(&place, &bundle)),
             "decide" => decide::run(),
             "what-if" => what_if::run(),
             "canary" => canary::run(),
             "placement" => placement::run(pods, nodes),
             "classify" => classify::run(),
+            "intake" => runtime.block_on(intake::run(&place, &bundle)),
             "forecast" => forecast::run(&series),
+            "scaling" => scaling::run(&series),
             "brain-trust" => brain_trust::run(),
             "plans" => plans::run(&place),
             "brain-link" => runtime.block_on(brain_link::run(&place)),

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use hub::store::{Completion, RedbStore, Store, StoreSettings};
+use hub::store::{Completion, Outcome, RedbStore, Store, StoreSettings};
 use hub_core::plans::{PlanAsk, Tier, brain_caller};
 use hub_core::{Answer, Batch, Effect, Hub, Input, Request, Row, Settings};
 use tokio::sync::mpsc;
@@ -93,6 +93,7 @@ impl Rig {
             first_hub_epoch: HubEpoch(1),
             max_handshakes: 16,
             beacon_every: std::time::Duration::from_secs(3_600),
+            checkpoints: hub_core::Checkpointing::default(),
             certificates: hub_core::Certificates::default(),
         };
         let recovered = store.recover().map_err(|cause| cause.to_string())?;
@@ -164,10 +165,10 @@ impl Rig {
                         self.refused = Some(format!("the store takes no batch {:?}", batch.token));
                     }
                 }
-                Effect::Reply { answer, .. } => match answer {
-                    Answer::Plan(_) | Answer::Brain(_) | Answer::Published { .. } => {}
-                    other => self.refused = Some(format!("the core answers {other:?}")),
-                },
+                Effect::Reply {
+                    answer: Answer::Rejected { reason } | Answer::Unavailable { reason },
+                    ..
+                } => self.refused = Some(reason),
                 _ => {}
             }
         }
@@ -177,11 +178,13 @@ impl Rig {
     fn settle(&mut self) -> Result<(), String> {
         while self.in_flight > 0 {
             let completions = self.done.blocking_recv().ok_or("the store has ended")?;
-            for Completion { token, result } in completions {
+            for Completion { token, outcome } in completions {
                 self.in_flight -= 1;
-                match result {
-                    Ok(()) => self.tell(Input::Stored { token }),
-                    Err(reason) => return Err(format!("the store wrote nothing: {reason}")),
+                match outcome {
+                    Outcome::Stored => self.tell(Input::Stored { token }),
+                    Outcome::Failed(reason) | Outcome::Unknown(reason) => {
+                        return Err(format!("the store wrote nothing: {reason}"));
+                    }
                 }
             }
         }

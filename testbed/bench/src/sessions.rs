@@ -87,7 +87,7 @@ async fn tls_limit(place: &Place) -> Result<f64, String> {
     Ok((proportional_bytes(server.pid())?.saturating_sub(before)) as f64 / 1024.0 / SESSIONS as f64)
 }
 
-fn client_config() -> Result<rustls::ClientConfig, String> {
+pub fn client_config() -> Result<rustls::ClientConfig, String> {
     // The certificate is made by the server process at start, so there is nothing to hold it against: memory is what counts here.
     #[derive(Debug)]
     struct Anyone(Arc<rustls::crypto::CryptoProvider>);

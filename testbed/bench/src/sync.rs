@@ -61,7 +61,7 @@ pub async fn run(place: &Place, bundle: &Path) -> Result<Vec<Figure>, String> {
 }
 
 /// One agent's chain, cut into frames.
-fn frames() -> Vec<Entries> {
+pub fn frames() -> Vec<Entries> {
     let mut head = ChainHead::empty(Epoch(1));
     (0..FRAMES)
         .map(|frame| {

@@ -9,6 +9,8 @@ mod forge;
 mod kube;
 mod paths;
 
+pub use kube::DEPLOYMENT;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -361,6 +363,11 @@ impl Cluster {
     /// The state folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Whether a Kubernetes cluster runs beside it.
+    pub fn has_kube(&self) -> bool {
+        self.kube.is_some()
     }
 
     /// The nodes' names, in order.

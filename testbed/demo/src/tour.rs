@@ -10,6 +10,7 @@
 mod brain;
 mod carried;
 mod freeze;
+mod kube;
 mod person;
 mod steps;
 
@@ -36,6 +37,8 @@ pub struct Step {
     play: fn(&mut Tour<'_>) -> Result<(), String>,
     /// It needs a node that is not cut off meanwhile.
     needs_two: bool,
+    /// It needs a Kubernetes cluster beside the demo.
+    needs_kube: bool,
 }
 
 impl Step {
@@ -45,6 +48,15 @@ impl Step {
             within: Duration::from_secs(within_seconds),
             play,
             needs_two: false,
+            needs_kube: false,
+        }
+    }
+
+    /// Left out where no cluster runs beside the demo.
+    const fn in_cluster(self) -> Self {
+        Self {
+            needs_kube: true,
+            ..self
         }
     }
 
@@ -105,7 +117,7 @@ pub fn play(cluster: &Cluster, screen: &Screen, stop: &Stop) -> Result<(), Strin
     };
     screen.note("");
     for step in steps::STEPS {
-        if step.needs_two && tour.warm == tour.node {
+        if step.needs_two && tour.warm == tour.node || step.needs_kube && !cluster.has_kube() {
             continue;
         }
         tour.within = step.within;
@@ -211,6 +223,15 @@ fn thousandths(value: &Value, unit: &str) -> String {
     }
 }
 
+/// `91.2 °C` of a number of degrees.
+fn with_unit(value: &Value, unit: &str) -> String {
+    match value.as_f64() {
+        Some(value) if value.fract() == 0.0 => format!("{value} {unit}"),
+        Some(value) => format!("{value:.1} {unit}"),
+        None => format!("— {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -222,6 +243,8 @@ mod tests {
         assert_eq!(thousandths(&json!(220_000), "W"), "220 W");
         assert_eq!(thousandths(&json!(91_250), "°C"), "91.2 °C");
         assert_eq!(thousandths(&Value::Null, "W"), "— W");
+        assert_eq!(with_unit(&json!(45.0), "°C"), "45 °C");
+        assert_eq!(with_unit(&json!(91.25), "°C"), "91.2 °C");
     }
 
     #[test]

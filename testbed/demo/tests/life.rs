@@ -256,7 +256,7 @@ fn nothing_outlives_a_demo_that_is_killed() {
 #[test]
 fn a_hub_that_does_not_start_is_told_with_its_own_words() {
     let stage = Stage::new("#!/bin/sh\necho 'port 7443 is in use' >&2\nexit 1\n");
-    let output = stage.command().output().unwrap();
+    let output = stage.spawn().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -265,7 +265,7 @@ fn a_hub_that_does_not_start_is_told_with_its_own_words() {
     );
     let missing = Stage::new(HUB);
     fs::remove_file(missing.folder.path().join("bin/sentinel-agent")).unwrap();
-    let output = missing.command().output().unwrap();
+    let output = missing.spawn().wait_with_output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(told.contains("cargo build --release -p hub"), "{told}");
     assert!(!Path::new(&missing.state()).join("hub").exists());

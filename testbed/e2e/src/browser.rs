@@ -83,6 +83,12 @@ impl Browser {
         self.post("/execute/sync", json!({"script": script, "args": []}))
     }
 
+    /// Runs a script that calls `done` with a value when it has one, and returns that value.
+    pub fn eventually(&self, script: &str) -> Value {
+        let script = format!("const done = arguments[arguments.length - 1]; {script}");
+        self.post("/execute/async", json!({"script": script, "args": []}))
+    }
+
     /// The text that the page shows.
     pub fn text(&self) -> String {
         self.script("return document.body ? document.body.innerText : ''")

@@ -80,8 +80,9 @@ impl Forge {
 
     /// Starts the remediation agent. Its key is the same at each start.
     pub fn start_agent(&mut self) {
+        let path = self.path();
         self.starts += 1;
-        let (name, path, hub) = (format!("agent-{}", self.starts), self.path(), self.url.clone());
+        let (name, hub) = (format!("agent-{}", self.starts), self.url.clone());
         let arguments = [
             "run",
             "--hub",

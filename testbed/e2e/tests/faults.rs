@@ -234,9 +234,9 @@ fn a_full_disk_keeps_protective_action_and_loses_no_decision_made_before() {
     cluster.demo("heat", "edge-01/gpu0");
     cluster.until("the GPU is capped although nothing can be written", |cluster| {
         cluster.node("edge-01").is_some_and(|row| {
-            row["gpus"][0]["power_cap_mw"]
-                .as_i64()
-                .is_some_and(|cap| cap <= 220_000)
+            row["gpus"][0]["power_cap_watts"]
+                .as_f64()
+                .is_some_and(|cap| cap <= 220.0)
         })
     });
     fs::remove_file(state.join("filler")).expect("room again");

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use serde_json::Value;
 use testbed_e2e::check;
 use testbed_e2e::forge::{Forge, PATIENCE, SECRET};
-use testbed_services::PushedRepository;
+use testbed_services::{Account, PushedRepository};
 
 /// How often a delivery is sent again.
 const AGAIN: usize = 10;
@@ -99,8 +99,109 @@ fn a_hub_that_is_killed_loses_no_event_and_opens_nothing_twice() {
     assert_eq!(open.len(), 1, "{open:?}");
 }
 
+/// What `.patchbot.toml` of the default branch says holds, whatever stands in the failing commit; and only who may write is obeyed.
+#[test]
+fn an_owner_s_file_and_a_collaborator_s_word_are_followed_and_a_stranger_s_is_not() {
+    let mut forge = Forge::start("owner");
+    let account = forge.account().clone();
+    let pushed = PushedRepository::push(&account, "hello", &forge.webhook(), SECRET).expect("a repository that is red");
+    let file = [(".patchbot.toml", "[categories.lint]\nmode = \"annotate\"\n")];
+    let commit = account
+        .commit(&pushed.repository, "chore: only tell", &file)
+        .expect("committed");
+    let red = forge.ci().check(&account, &pushed.repository, "main", &commit);
+    assert!(!red.expect("the workflow runs").passed);
+    forge.until("the task ends as the owner wants", |forge| match &forge.tasks()[..] {
+        [task] if task["codes"] == serde_json::json!(["category_disabled(lint)"]) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(
+        account
+            .open_pulls(&pushed.repository)
+            .expect("the forge answers")
+            .is_empty()
+    );
+
+    // The owner changes their mind, and asks for another try at somebody's pull request with the same commit.
+    let topic = serde_json::json!({"new_branch_name": "topic", "old_ref_name": "main"});
+    let path = |rest: &str| format!("/repos/{}{rest}", pushed.repository);
+    account.api("POST", &path("/branches"), Some(&topic)).expect("a branch");
+    let change = serde_json::json!({"branch": "main", "message": "chore: let it", "files": [
+        {"operation": "delete", "path": ".patchbot.toml", "sha": sha_of(&account, &pushed.repository, ".patchbot.toml")}]});
+    account
+        .api("POST", &path("/contents"), Some(&change))
+        .expect("committed");
+    let pull = serde_json::json!({"title": "topic", "head": "topic", "base": "main"});
+    let pull = account
+        .api("POST", &path("/pulls"), Some(&pull))
+        .expect("a pull request");
+    let comments = path(&format!("/issues/{}/comments", pull["number"]));
+
+    let stranger = stranger(&account);
+    stranger
+        .api("POST", &comments, Some(&serde_json::json!({"body": "/patchbot retry"})))
+        .expect("anybody may comment");
+    account
+        .api(
+            "POST",
+            &comments,
+            Some(&serde_json::json!({"body": "/patchbot why-not"})),
+        )
+        .expect("written");
+    let answers = forge.until("an answer", |forge| {
+        let all = forge
+            .account()
+            .api("GET", &comments, None)
+            .map_err(|error| error.to_string())?;
+        let all = all.as_array().cloned().unwrap_or_default();
+        let bodies: Vec<String> = all.iter().map(|one| one["body"].to_string()).collect();
+        if bodies.iter().any(|body| body.contains("category_disabled")) {
+            Ok(bodies)
+        } else {
+            Err(format!("{bodies:?}"))
+        }
+    });
+    assert_eq!(answers.len(), 3, "the stranger was answered: {answers:?}");
+    assert_eq!(forge.tasks()[0]["retry_count"], 0, "the stranger was obeyed");
+    account
+        .api("POST", &comments, Some(&serde_json::json!({"body": "/patchbot retry"})))
+        .expect("written");
+    forge.until("it is tried again", |forge| match &forge.tasks()[0] {
+        task if task["retry_count"] == 1 => Ok(()),
+        task => Err(task.to_string()),
+    });
+}
+
+fn sha_of(account: &Account, repository: &str, path: &str) -> Value {
+    let file = account.api("GET", &format!("/repos/{repository}/contents/{path}"), None);
+    file.expect("the file is there")["sha"].clone()
+}
+
+/// Somebody with an account at the forge and no right to write.
+fn stranger(account: &Account) -> Account {
+    let user = serde_json::json!({"username": "eve", "password": "a-long-password-1", "email": "eve@example.org", "must_change_password": false});
+    account.api("POST", "/admin/users", Some(&user)).expect("a user");
+    let token = Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--user",
+            "eve:a-long-password-1",
+            "--header",
+            "content-type: application/json",
+        ])
+        .args(["--data", r#"{"name": "t", "scopes": ["write:issue"]}"#])
+        .arg(format!("{}/api/v1/users/eve/tokens", account.url()))
+        .output()
+        .expect("curl starts");
+    let token: Value = serde_json::from_slice(&token.stdout).expect("a token");
+    Account::new(account.url(), "eve", token["sha1"].as_str().expect("its text"))
+}
+
 fn pull_request_tells_what_was_run(pull: &Value, task: &Value) {
-    assert_eq!(pull["title"], "fix(lint): ruff in app.py");
+    // Nobody is asked to look at it before the forge's own checks are green.
+    assert_eq!(pull["title"], "WIP: fix(lint): ruff in app.py");
     let body = pull["body"].as_str().expect("a body");
     let certificate = task["proposal"]["certificate"].as_str().expect("a certificate");
     for part in [
@@ -219,6 +320,22 @@ fn forge_judges_the_repair(forge: &mut Forge, pushed: &PushedRepository, pull: &
         .check(forge.account(), &pushed.repository, &branch, &head)
         .expect("the workflow runs");
     assert!(green.passed, "{}", green.log);
+    forge.until("it is no draft any more", |forge| {
+        let open = forge
+            .account()
+            .open_pulls(&pushed.repository)
+            .map_err(|error| error.to_string())?;
+        match open.first().map(|pull| pull["title"] == "fix(lint): ruff in app.py") {
+            Some(true) => Ok(()),
+            _ => Err(format!("{open:?}")),
+        }
+    });
+    forge.until("the task knows that its checks are green", |forge| {
+        match &forge.tasks()[0]["review"] {
+            review if review["checks"] == "green" && review["is_draft"] == false => Ok(()),
+            review => Err(review.to_string()),
+        }
+    });
     let path = format!("/repos/{}/pulls/{}/merge", pushed.repository, pull["number"]);
     let merge = serde_json::json!({"Do": "merge"});
     forge.until("the forge merges it", |forge| {

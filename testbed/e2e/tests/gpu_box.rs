@@ -11,7 +11,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nvidia_ml_fake::scenario::{self, Fault, Gpu, Machine, Model};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::Value;
 use testbed_e2e::{Cluster, Said, check, program};
@@ -205,11 +209,47 @@ impl Server {
     }
 }
 
+/// What a Collector was sent.
+#[derive(Default)]
+struct Heard {
+    metrics: Vec<ExportMetricsServiceRequest>,
+    logs: Vec<LogRecord>,
+    spans: Vec<Span>,
+}
+
+impl Heard {
+    fn take(&mut self, path: &str, body: &[u8]) {
+        match path {
+            "/v1/metrics" => {
+                let request = ExportMetricsServiceRequest::decode(body).expect("protobuf");
+                self.metrics.push(request);
+            }
+            "/v1/logs" => {
+                let request = ExportLogsServiceRequest::decode(body).expect("protobuf");
+                let scopes = request
+                    .resource_logs
+                    .into_iter()
+                    .flat_map(|resource| resource.scope_logs);
+                self.logs.extend(scopes.flat_map(|scope| scope.log_records));
+            }
+            "/v1/traces" => {
+                let request = ExportTraceServiceRequest::decode(body).expect("protobuf");
+                let scopes = request
+                    .resource_spans
+                    .into_iter()
+                    .flat_map(|resource| resource.scope_spans);
+                self.spans.extend(scopes.flat_map(|scope| scope.spans));
+            }
+            other => panic!("nothing of OTLP goes to {other}"),
+        }
+    }
+}
+
 /// Receives OTLP over HTTP, one request for each connection, as the agent makes them.
-fn collector() -> (SocketAddr, Arc<Mutex<Vec<ExportMetricsServiceRequest>>>) {
+fn collector() -> (SocketAddr, Arc<Mutex<Heard>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    let heard = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::new(Mutex::new(Heard::default()));
     let kept = heard.clone();
     // Ends with the test's process; nobody connects after the agent has ended.
     std::thread::spawn(move || {
@@ -229,9 +269,8 @@ fn collector() -> (SocketAddr, Arc<Mutex<Vec<ExportMetricsServiceRequest>>>) {
             if reader.read_exact(&mut body).is_err() {
                 continue;
             }
-            assert!(path.starts_with("POST /v1/metrics "), "{path}");
-            let request = ExportMetricsServiceRequest::decode(body.as_slice()).expect("protobuf");
-            kept.lock().expect("whole").push(request);
+            let path = path.strip_prefix("POST ").and_then(|rest| rest.split(' ').next());
+            kept.lock().expect("whole").take(path.unwrap_or_default(), &body);
             drop((&stream).write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
         }
     });
@@ -309,7 +348,9 @@ fn the_file_that_ships_runs_where_there_is_nothing_else() {
     let prometheus = Prometheus::start(cluster.folder(), &server.metrics);
     let up = cluster.until_some("it is scraped", |_| prometheus.value("up"));
     assert!((up - 1.0).abs() < 0.001);
-    cluster.until("OTLP has something", |_| !heard.lock().expect("whole").is_empty());
+    cluster.until("OTLP has something", |_| {
+        !heard.lock().expect("whole").metrics.is_empty()
+    });
     check(&server.scan(), 0, &["no GPU driver on this machine"]);
 }
 
@@ -404,11 +445,28 @@ fn story(place: Place) {
     // And a Collector hears the same.
     cluster.until("OTLP has the GPU's temperature", |_| {
         let heard = heard.lock().expect("whole");
-        let metrics = heard.iter().flat_map(|request| &request.resource_metrics);
+        let metrics = heard.metrics.iter().flat_map(|request| &request.resource_metrics);
         let metrics = metrics
             .flat_map(|resource| &resource.scope_metrics)
             .flat_map(|scope| &scope.metrics);
         let mut names = metrics.map(|metric| (metric.name.as_str(), metric.unit.as_str()));
         names.any(|name| name == ("hw.temperature", "Cel"))
+    });
+    cluster.until("OTLP has the fault with its next step", |_| {
+        let heard = heard.lock().expect("whole");
+        let mut attributes = heard.logs.iter().flat_map(|record| &record.attributes);
+        attributes.any(|one| one.key == "sentinel.fault.next")
+    });
+    cluster.until("OTLP has the cap as one trace of decision and action", |_| {
+        let heard = heard.lock().expect("whole");
+        let mut acts = heard.spans.iter().filter(|span| span.name == "act");
+        acts.any(|act| {
+            let is_root = |span: &&Span| span.trace_id == act.trace_id && span.span_id == act.parent_span_id;
+            heard
+                .spans
+                .iter()
+                .find(is_root)
+                .is_some_and(|root| root.name == "decision")
+        })
     });
 }

@@ -59,7 +59,18 @@ fn a_node_is_shut_out_told_why_and_let_in_again() {
         0,
         &["denied: stolen from rack 7"],
     );
-    check(&cluster.must(&["get", "nodes"]), 0, &["quarantined"]);
+    check(&cluster.must(&["get", "nodes"]), 0, &["▲ shut out"]);
+    check(&cluster.sentinel(&["get", "nodes", "--exit-code"]), 8, &["▲ shut out"]);
+    check(
+        &cluster.sentinel(&["describe", "node", "edge-02", "--exit-code"]),
+        8,
+        &["denied: stolen from rack 7"],
+    );
+    check(
+        &cluster.sentinel(&["get", "nodes", "edge-01", "--exit-code"]),
+        0,
+        &["edge-01"],
+    );
     cluster.until("the node knows why", |cluster| {
         let entries = cluster.must(&[
             "get", "entries", "--node", "edge-02", "--local", "--limit", "0", "-o", "json",

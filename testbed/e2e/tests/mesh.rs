@@ -81,6 +81,74 @@ fn a_site_that_is_cut_off_passes_policy_on_and_comes_back_through_the_first_that
     cluster.must_be_whole();
 }
 
+#[test]
+fn two_neighbours_carry_a_node_in_a_row_and_all_of_them_say_so() {
+    let mut cluster = Cluster::start(9, &[]);
+    let all = ["edge-04", "edge-05", "edge-06"];
+    cluster.until("the nodes of site-b know of each other", |cluster| {
+        let reach = |node| {
+            let neighbours = own(cluster, node)["neighbours"].as_array().cloned().unwrap_or_default();
+            neighbours.len() == 2 && neighbours.iter().all(|one| one["reach"] == "direct")
+        };
+        all.iter().all(|node| reach(node))
+    });
+
+    cluster.must(&["demo", "cut", "edge-05", "--from", "hub"]);
+    cluster.must(&["demo", "cut", "edge-04", "--from", "edge-06"]);
+    cluster.must(&["demo", "cut", "edge-04", "--from", "hub"]);
+    cluster.until(
+        "edge-04 goes through edge-05, and that one through edge-06",
+        |cluster| {
+            let path = |node| cluster.node(node).unwrap_or_default()["path"].clone();
+            path("edge-05") == serde_json::json!(["edge-06"])
+                && path("edge-04") == serde_json::json!(["edge-05", "edge-06"])
+        },
+    );
+    let line = cluster.must(&["describe", "node", "edge-04"]).out;
+    assert!(line.contains("edge-05, then edge-06, then the hub"), "{line}");
+    // Neighbours tell each other of themselves some seconds apart.
+    cluster.until("edge-05 tells of its site as it is", |cluster| {
+        let said = cluster.sentinel(&["get", "nodes", "--local", "--node", "edge-05", "-o", "json"]);
+        let site = if said.code == 0 { said.items() } else { Vec::new() };
+        let told = |name: &str| site.iter().find(|row| row["name"] == name).cloned().unwrap_or_default();
+        site.first().is_some_and(|own| own["name"] == "edge-05")
+            && told("edge-04")["via"] == "edge-05"
+            && told("edge-06")["state"] == "connected"
+            && told("edge-06")["told_by"] == "edge-05"
+    });
+    cluster.must_be_whole();
+
+    for node in ["edge-04", "edge-05"] {
+        cluster.must(&["demo", "heal", node, "--from", "hub"]);
+    }
+    cluster.until("both are on paths of their own again", |cluster| {
+        is_via(cluster, "edge-04", None) && is_via(cluster, "edge-05", None)
+    });
+    cluster.must_be_whole();
+}
+
+#[test]
+fn a_hub_that_stops_is_away_for_all_and_no_node_takes_it_for_a_cut() {
+    let mut cluster = Cluster::start(6, &[]);
+    cluster.until("the nodes of site-b know of each other", |cluster| {
+        ["edge-03", "edge-04"]
+            .iter()
+            .all(|node| own(cluster, node)["neighbours"][0]["reach"] == "direct")
+    });
+    cluster.demo("stop", "hub");
+    cluster.until("the nodes of site-b know that the hub is away", |cluster| {
+        ["edge-03", "edge-04"]
+            .iter()
+            .all(|node| own(cluster, node)["isolation"] == "hub")
+    });
+    let line = cluster.must(&["describe", "node", "edge-03", "--local"]).out;
+    assert!(line.contains("the hub is away, for everybody"), "{line}");
+    cluster.demo("start", "hub");
+    cluster.until("they are back on paths of their own", |cluster| {
+        is_via(cluster, "edge-03", None) && is_via(cluster, "edge-04", None)
+    });
+}
+
 /// Publishes another bundle with these lines; its generation.
 fn publish(cluster: &Cluster, lines: &str) -> u64 {
     let path = cluster.folder().join("newer.yaml").display().to_string();

@@ -136,13 +136,14 @@ fn environment(home: &str) -> [(&str, &str); 3] {
 
 fn app_ini(folder: &Path, assets: &Path, port: u16) -> String {
     let (folder, assets) = (folder.display(), assets.display());
+    // Without its own Actions: nobody runs them here, and a check that waits for a runner waits for ever. `Ci` plays them.
     format!(
         "RUN_MODE = prod\nRUN_USER = {user}\nWORK_PATH = {folder}\n\
          [server]\nHTTP_ADDR = 127.0.0.1\nHTTP_PORT = {port}\nROOT_URL = http://127.0.0.1:{port}/\nSTATIC_ROOT_PATH = {assets}\n\
          DISABLE_SSH = true\nOFFLINE_MODE = true\n\
          [database]\nDB_TYPE = sqlite3\nPATH = {folder}/gitea.db\n[repository]\nROOT = {folder}/repositories\n\
          [security]\nINSTALL_LOCK = true\n[webhook]\nALLOWED_HOST_LIST = *\nSKIP_TLS_VERIFY = true\n\
-         [service]\nDISABLE_REGISTRATION = true\n[log]\nLEVEL = warn\n",
+         [actions]\nENABLED = false\n[service]\nDISABLE_REGISTRATION = true\n[log]\nLEVEL = warn\n",
         user = std::env::var("USER").unwrap_or_else(|_| "root".to_owned()),
     )
 }

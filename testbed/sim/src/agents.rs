@@ -138,6 +138,7 @@ impl World {
         node.life += 1;
         let settings = Settings {
             agent: node.id.clone(),
+            site: "site-a".to_owned(),
             trust_domain: TRUST_DOMAIN.to_owned(),
             labels: vec![("rack".to_owned(), format!("r{}", n % 2))],
             policy_keys: KeyRing::single(self.root_key.verifying_key().to_bytes()),
@@ -156,7 +157,9 @@ impl World {
         };
         let bug = match self.planted {
             Planted::Core(bug) => bug,
-            Planted::Nothing | Planted::AckBeforeCommit => edge_agent_core::Planted::Nothing,
+            Planted::Nothing | Planted::AckBeforeCommit | Planted::UnknownIsFailed | Planted::ShareBySession => {
+                edge_agent_core::Planted::Nothing
+            }
         };
         let recovered = node.disk.recover();
         let core = Agent::new_planted(settings, recovered, now, bug);
@@ -331,7 +334,11 @@ impl World {
             return;
         }
         let blocked = self.nodes[n].blocked_up || self.nodes[n].blocked_down;
-        if blocked || self.hub.is_none() {
+        let via = match blocked && self.hub.is_some() {
+            true => self.carriers_of(n),
+            false => None,
+        };
+        if (blocked && via.is_none()) || self.hub.is_none() {
             let reason = "no answer".to_owned();
             return self.tell(n, Input::LinkDown { reason });
         }
@@ -344,6 +351,9 @@ impl World {
             session: hub_core::SessionId(id),
             agent,
         });
+        if let Some(via) = via {
+            self.goes(n, id, via);
+        }
         self.tell(n, Input::LinkUp);
     }
 

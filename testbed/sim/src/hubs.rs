@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
-use hub_core::{Batch, Effect, Hub, Input, Row, Settings};
+use hub_core::{Batch, Effect, Hub, Input, Quota, Row, Settings, Token};
 use wire::bundle::{BundlePayload, SignedBundle};
 use wire::ids::HubEpoch;
 use wire::roles::{Pin, Role, Roles};
 use wire::{BundleRef, Frame, RoleChain, SignedRoles, Wall, codec};
 
 use crate::enrol::enrolment;
+use crate::flood::flooder;
 use crate::net::Way;
 use crate::swarm::Fault;
 use crate::world::{Event, Planted, TRUST_DOMAIN, World};
@@ -47,6 +48,7 @@ impl World {
             max_handshakes: 256,
             beacon_every: Duration::from_millis(self.swarm.beacon_every_ms),
             certificates: hub_core::Certificates::default(),
+            checkpoints: hub_core::Checkpointing::default(),
         };
         let now = self.hub_clock.at(self.now_ms);
         let hub = Hub::new(settings, self.store.recover(), now);
@@ -119,13 +121,101 @@ impl World {
             return;
         };
         let token = batch.token;
+        let reason = || "disk".to_owned();
+        if failed && self.swarm.has(Fault::StoreUnknown) && self.doubts.chance(500) {
+            return self.lose_answer(*batch);
+        }
         if failed {
-            let reason = "disk".to_owned();
-            return self.tell_hub(Input::StoreFailed { token, reason });
+            return self.tell_hub(Input::StoreFailed {
+                token,
+                reason: reason(),
+            });
         }
         self.commit_rows(*batch);
         if self.planted != Planted::AckBeforeCommit {
             self.tell_hub(Input::Stored { token });
+        }
+        self.make_room();
+    }
+
+    /// A commit failed, and it is there or it is not. Some time later it can be read.
+    fn lose_answer(&mut self, batch: Batch) {
+        self.faults.add(Fault::StoreUnknown);
+        let token = batch.token;
+        let is_there = self.doubts.chance(500);
+        if is_there {
+            self.commit_rows(batch);
+        }
+        let reason = || "disk".to_owned();
+        if self.planted == Planted::UnknownIsFailed {
+            return self.tell_hub(Input::StoreFailed {
+                token,
+                reason: reason(),
+            });
+        }
+        let life = self.hub_life;
+        self.tell_hub(Input::StoreUnknown {
+            token,
+            reason: reason(),
+        });
+        let takes = self.doubts.between(1, 20_000);
+        self.after(takes, Event::Resolved { life, token, is_there });
+    }
+
+    /// What became of a commit that failed was read.
+    pub(crate) fn resolved(&mut self, life: u64, token: Token, is_there: bool) {
+        if self.hub_life != life {
+            return;
+        }
+        self.tell_hub(match is_there {
+            true => Input::Stored { token },
+            false => Input::StoreFailed {
+                token,
+                reason: "disk".to_owned(),
+            },
+        });
+    }
+
+    /// Has what is too much removed in a moment, unless the hub dies before.
+    fn make_room(&mut self) {
+        let Some(quota) = self.quota() else { return };
+        if !self.pruning && quota.is_exceeded(self.store.held.values().sum()) {
+            self.pruning = true;
+            let takes = self.doubts.between(1, 50);
+            let life = self.hub_life;
+            self.after(takes, Event::Prune { life });
+        }
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        let bytes = self.swarm.flood?;
+        Some(Quota {
+            bytes,
+            age_ms: u64::MAX,
+        })
+    }
+
+    pub(crate) fn prune(&mut self, life: u64) {
+        self.pruning = false;
+        let (Some(quota), Some(hub)) = (self.quota(), &self.hub) else {
+            return;
+        };
+        if self.hub_life != life {
+            return;
+        }
+        let spared = hub.spared();
+        match self.store.prune(quota, &spared) {
+            Ok(owners) => {
+                for (owner, entries, _) in &owners {
+                    let is_flood = *owner == flooder();
+                    self.pruned_entries += entries;
+                    self.invariants.require(is_flood, || {
+                        format!("R1: {owner} loses {entries} entries because another one floods")
+                    });
+                }
+                self.tell_hub(Input::Pruned { owners });
+            }
+            Err(wrong) => self.invariants.require(false, || wrong),
         }
     }
 
@@ -190,8 +280,8 @@ impl World {
                 }
             }
             Effect::Reply { .. } => self.replies += 1,
-            // No forge and no cluster takes part here.
-            Effect::Kube(_) | Effect::Changed(_) | Effect::Publish(_) => {}
+            // No forge and no cluster takes part here, and no checkpoint is signed.
+            Effect::Kube(_) | Effect::Compare { .. } | Effect::Changed(_) | Effect::Publish(_) => {}
         }
     }
 

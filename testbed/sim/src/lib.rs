@@ -15,6 +15,7 @@ mod clock;
 mod disk;
 mod duties;
 mod enrol;
+mod flood;
 mod gpu;
 mod hostile;
 mod hubs;
@@ -23,6 +24,7 @@ mod neighbours;
 mod net;
 mod random;
 mod reference;
+mod relay;
 mod rules;
 mod store;
 mod swarm;
@@ -30,6 +32,7 @@ mod trouble;
 mod world;
 
 pub use enrol::enrolment;
+pub use relay::MeshCounts;
 pub use rules::KindCounts;
 pub use swarm::{Fault, FaultCounts, Swarm};
 pub use world::Planted;
@@ -49,10 +52,14 @@ pub struct Course {
     pub turns: u64,
     /// Bundles and beacons that a neighbour passed on and a node took.
     pub passed_on: (u64, u64),
+    /// What happened among neighbours.
+    pub mesh: MeshCounts,
     /// Faults by class.
     pub faults: FaultCounts,
     /// Kinds of rule that decisions were made under.
     pub kinds: KindCounts,
+    /// Entries that had to make room at the hub.
+    pub pruned: u64,
     /// Simulated time of all agents together, in milliseconds.
     pub agent_ms: u64,
     /// From healing until all were one again, in milliseconds.
@@ -77,8 +84,10 @@ pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> 
         checks: world.invariants.checks,
         turns: world.invariants.turns,
         passed_on: world.neighbours.taken,
+        mesh: world.site.counts,
         faults: world.faults,
         kinds: world.invariants.register.kinds,
+        pruned: world.pruned_entries,
         agent_ms: world.now_ms * world.swarm.agents as u64,
         healed_ms: world.now_ms - world.healed_at.unwrap_or(world.now_ms),
     })
@@ -110,10 +119,14 @@ pub struct Tally {
     pub turns: u64,
     /// Bundles and beacons that a neighbour passed on and a node took.
     pub passed_on: (u64, u64),
+    /// What happened among neighbours.
+    pub mesh: MeshCounts,
     /// Faults of all runs, by class.
     pub faults: FaultCounts,
     /// Kinds of rule of all runs.
     pub kinds: KindCounts,
+    /// Entries that had to make room at the hub.
+    pub pruned: u64,
     /// Simulated time of all agents together, in milliseconds.
     pub agent_ms: u64,
     /// Longest time from healing until all were one again, in milliseconds.
@@ -131,10 +144,12 @@ impl Tally {
                 self.turns += course.turns;
                 self.passed_on.0 += course.passed_on.0;
                 self.passed_on.1 += course.passed_on.1;
+                self.mesh.merge(&course.mesh);
                 self.agent_ms += course.agent_ms;
                 self.healed_ms = self.healed_ms.max(course.healed_ms);
                 self.faults.merge(&course.faults);
                 self.kinds.merge(&course.kinds);
+                self.pruned += course.pruned;
             }
             Err(wrong) => self.failures.push((seed, wrong)),
         }

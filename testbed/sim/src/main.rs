@@ -1,13 +1,13 @@
 //! `sentinel-sim`: runs seeds and prints what happened.
 //!
-//! `sentinel-sim --seeds 0..200 --agents 8 --minutes 10 [--verbose] [--planted NAME] [--watch NODE] [--fleet] [--neighbours]`
+//! `sentinel-sim --seeds 0..200 --agents 8 --minutes 10 [--verbose] [--planted NAME] [--watch NODE] [--fleet] [--neighbours] [--flood]`
 //!
 //! Exits 1 if a seed fails, or if over 100 seeds or more a class of fault never happened or a kind of rule never spoke.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
-use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, Planted, Swarm, Tally, run, watch};
+use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, MeshCounts, Planted, Swarm, Tally, run, watch};
 
 struct Arguments {
     from: u64,
@@ -17,11 +17,12 @@ struct Arguments {
     verbose: bool,
     fleet: bool,
     neighbours: bool,
+    flood: bool,
     watched: Option<usize>,
     planted: Option<(&'static str, Planted)>,
 }
 
-const USAGE: &str = "usage: sentinel-sim [--seeds A..B] [--agents N] [--minutes N] [--fleet] [--neighbours] [--verbose] [--planted NAME] [--watch NODE]";
+const USAGE: &str = "usage: sentinel-sim [--seeds A..B] [--agents N] [--minutes N] [--fleet] [--neighbours] [--flood] [--verbose] [--planted NAME] [--watch NODE]";
 
 fn arguments() -> Result<Arguments, String> {
     let mut parsed = Arguments {
@@ -32,6 +33,7 @@ fn arguments() -> Result<Arguments, String> {
         verbose: false,
         fleet: false,
         neighbours: false,
+        flood: false,
         watched: None,
         planted: None,
     };
@@ -52,6 +54,7 @@ fn arguments() -> Result<Arguments, String> {
             "--verbose" => parsed.verbose = true,
             "--fleet" => parsed.fleet = true,
             "--neighbours" => parsed.neighbours = true,
+            "--flood" => parsed.flood = true,
             "--planted" => {
                 let text = value()?;
                 let known = Planted::ALL.into_iter().find(|(name, _)| *name == text);
@@ -86,8 +89,12 @@ fn swarm(arguments: &Arguments, seed: u64) -> Swarm {
         true => Swarm::fleet(arguments.agents, arguments.minutes),
         false => Swarm::of_seed(seed, arguments.agents, arguments.minutes),
     };
-    match arguments.neighbours {
+    let swarm = match arguments.neighbours {
         true => swarm.with_neighbours(),
+        false => swarm,
+    };
+    match arguments.flood {
+        true => swarm.with_flood(),
         false => swarm,
     }
 }
@@ -160,6 +167,9 @@ fn print(tally: &Tally, seconds: f64) {
     }
     for (kind, in_force, spoke) in tally.kinds.all() {
         println!("  {in_force:>9}  decisions under {kind}, which spoke in {spoke}");
+    }
+    for what in MeshCounts::ALL.into_iter().filter(|what| tally.mesh.of(what) > 0) {
+        println!("  {:>9}  {what}", tally.mesh.of(what));
     }
     let hours = tally.agent_ms as f64 / 3_600_000.0;
     println!(

@@ -87,7 +87,11 @@ impl World {
     }
 
     fn give(&mut self, from: usize, to: usize) {
-        let theirs = self.neighbours.shared[to].held;
+        let mut theirs = self.neighbours.shared[to].held;
+        // The one in the wrong hands says that it lacks everything, and has others give it all again.
+        if to == self.site.hostile && self.healed_at.is_none() {
+            theirs = Held::NOTHING;
+        }
         for frame in self.neighbours.shared[from].lacking(&theirs) {
             self.pass_on(to, frame);
         }
@@ -117,13 +121,39 @@ impl World {
         if let Frame::Bundle(signed) = &frame {
             self.neighbours.given[n] = Some(signed.digest());
         }
+        // What is not newer than what is in force, or is signed by nobody, is worth nothing.
+        let is_worthless = match &frame {
+            Frame::Bundle(signed) => {
+                let generation = signed.peek().map_or(Generation(0), |payload| payload.generation);
+                generation <= before.bundle.generation || !self.published.contains(signed)
+            }
+            _ => false,
+        };
+        if is_worthless {
+            // Whatever else is due now happens first.
+            self.tell(n, Input::Tick);
+        }
+        let made = self.made(n);
         self.tell(n, Input::Passed { frame });
         let (after, age_now) = (self.held(n), self.policy_age_ms(n));
         self.neighbours.taken.1 += u64::from(after.beacon > before.beacon);
+        if is_worthless {
+            let made_now = self.made(n);
+            self.site.refused();
+            self.invariants.require(made_now == made, || {
+                format!("M4: a neighbour's old or forged bundle left entries: {made:?}, then {made_now:?}")
+            });
+        }
         let is_known = number <= before.beacon;
         self.invariants.require(!is_known || age_now >= age, || {
             format!("T3: beacon {number} of a neighbour, known already, made a policy of {age} ms one of {age_now} ms")
         });
+    }
+
+    /// The end of the chain, what is not durable yet included.
+    fn made(&self, n: usize) -> Option<wire::entry::ChainHead> {
+        let now = self.nodes[n].clock.at(self.now_ms);
+        self.nodes[n].core.as_ref().map(|core| core.status(now).head)
     }
 
     fn held(&self, n: usize) -> Held {

@@ -31,6 +31,10 @@ pub(crate) struct Session {
     pub(crate) node: usize,
     pub(crate) agent_open: bool,
     pub(crate) hub_open: bool,
+    /// The neighbours that carry it, from the node to the hub.
+    pub(crate) via: Vec<usize>,
+    /// A carrier has carried its share: nothing passes any more.
+    starved: bool,
     /// When the last frame of each stream arrives, by way and class.
     last_ms: [[u64; 4]; 2],
     /// Frames that arrived while nothing passed.
@@ -43,6 +47,8 @@ impl Session {
             node,
             agent_open: true,
             hub_open: true,
+            via: Vec::new(),
+            starved: false,
             last_ms: [[0; 4]; 2],
             held: [VecDeque::new(), VecDeque::new()],
         }
@@ -79,15 +85,26 @@ fn repeats_per_mille(frame: &Frame) -> u64 {
         | Frame::Findings(_)
         | Frame::NodePath(_)
         | Frame::PeerState(_)
+        | Frame::PeerPath(_)
         | Frame::AskTime(_)
         | Frame::HubTime(_)
+        | Frame::Checkpoint(_)
         | Frame::FleetFacts(_) => 30,
-        Frame::Hello(_) | Frame::Welcome(_) | Frame::Goodbye(_) | Frame::AskBundle(_) | Frame::Bundle(_) => 0,
+        Frame::Hello(_)
+        | Frame::Welcome(_)
+        | Frame::Goodbye(_)
+        | Frame::AskBundle(_)
+        | Frame::Bundle(_)
+        | Frame::PeerKey(_) => 0,
     }
 }
 
 impl World {
     pub(crate) fn is_blocked(&self, node: usize, way: Way) -> bool {
+        let session = self.nodes[node].session.and_then(|id| self.sessions.get(&id));
+        if let Some(session) = session.filter(|session| !session.via.is_empty()) {
+            return session.starved || self.is_way_blocked(node, &session.via, way);
+        }
         let node = &self.nodes[node];
         match way {
             Way::Up => node.blocked_up,
@@ -97,8 +114,16 @@ impl World {
 
     /// Puts a frame on its way.
     pub(crate) fn send(&mut self, id: u64, way: Way, frame: Frame) {
-        let delay = self.latency();
+        let mut delay = self.latency();
         let now_ms = self.now_ms;
+        let carried = self.sessions.get(&id).filter(|session| !session.via.is_empty());
+        if let Some((n, via)) = carried.map(|session| (session.node, session.via.clone())) {
+            delay += self.carried_delay(n, &via);
+            let takes = self.charge(n, &via, frame.encode().len());
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.starved |= !takes;
+            }
+        }
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hub_core::{Put, Recovered, Row, StoredAgent, StoredDocument};
+use hub_core::{Put, Quota, Recovered, Row, Spared, StoredAgent, StoredDocument, fair_share};
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, CommandId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle};
@@ -14,6 +14,8 @@ pub(crate) struct Chain {
     pub(crate) head: ChainHead,
     /// Places that are missing before a segment began anew.
     pub(crate) holes: u64,
+    /// The last entry that was removed to make room, and its digest.
+    pub(crate) floor: ChainHead,
 }
 
 /// Everything that the hub stored.
@@ -27,6 +29,8 @@ pub(crate) struct Store {
     meta: Option<Vec<u8>>,
     turns: BTreeMap<(String, String), Vec<u8>>,
     documents: BTreeMap<(&'static str, String), Put>,
+    /// Bytes that the entries of each agent take; the hub's own journal is not cut.
+    pub(crate) held: BTreeMap<AgentId, u64>,
 }
 
 impl Store {
@@ -107,7 +111,12 @@ impl Store {
             entries: BTreeMap::new(),
             head: ChainHead::empty(epoch),
             holes: 0,
+            floor: ChainHead::empty(epoch),
         });
+        if !name.is_hub() {
+            let bytes: u64 = raw.iter().map(|raw| raw.bytes.len() as u64).sum();
+            *self.held.entry(name.clone()).or_default() += bytes;
+        }
         for entry in raw {
             match chain.head.link(&entry) {
                 Ok(head) => chain.head = head,
@@ -127,6 +136,60 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Removes the oldest entries of whoever has more than its share. Returns whose, and how many.
+    pub(crate) fn prune(&mut self, quota: Quota, spared: &Spared) -> Result<Vec<(AgentId, u64, bool)>, String> {
+        if !quota.is_exceeded(self.held.values().sum()) {
+            return Ok(Vec::new());
+        }
+        let share = fair_share(self.held.values().copied(), quota.goal());
+        let mut cut = Vec::new();
+        for (owner, mut held) in self.held.clone() {
+            let newest = self.newest(&owner);
+            let mut entries = 0;
+            while held > share
+                && let Some((epoch, seq)) = self.oldest(&owner)
+                && Some((epoch, seq)) != newest
+                && spared.frees(&owner, (epoch, seq))
+                && let Some(chain) = self.chains.get_mut(&(owner.clone(), epoch))
+                && let Some(raw) = chain.entries.remove(&seq)
+            {
+                // What went before it, if it is not a hole, is what it continues.
+                if seq == chain.floor.seq.next() && raw.prev().ok() != Some(chain.floor.digest) {
+                    return Err(format!(
+                        "D1: {owner}.{epoch}.{seq} does not continue what was removed before it"
+                    ));
+                }
+                chain.floor = ChainHead {
+                    epoch,
+                    seq,
+                    digest: raw.digest,
+                };
+                held -= raw.bytes.len() as u64;
+                entries += 1;
+            }
+            if entries > 0 {
+                self.held.insert(owner.clone(), held);
+                cut.push((owner, entries, true));
+            }
+        }
+        Ok(cut)
+    }
+
+    fn oldest(&self, owner: &AgentId) -> Option<(Epoch, Seq)> {
+        let mut chains = self
+            .chains
+            .range((owner.clone(), Epoch(0))..=(owner.clone(), Epoch(u64::MAX)));
+        chains.find_map(|((_, epoch), chain)| Some((*epoch, *chain.entries.first_key_value()?.0)))
+    }
+
+    fn newest(&self, owner: &AgentId) -> Option<(Epoch, Seq)> {
+        let chains = self
+            .chains
+            .range((owner.clone(), Epoch(0))..=(owner.clone(), Epoch(u64::MAX)));
+        let mut chains = chains.rev();
+        chains.find_map(|((_, epoch), chain)| Some((*epoch, *chain.entries.last_key_value()?.0)))
     }
 
     pub(crate) fn head(&self, agent: &AgentId, epoch: Epoch) -> ChainHead {

@@ -94,6 +94,13 @@ faults! {
     HotGpu = "hot GPU";
     /// A workload leaked.
     Leak = "leaking workload";
+    /// A commit of the hub failed, and nobody knew whether it was there.
+    StoreUnknown = "store does not know";
+}
+
+impl Fault {
+    /// Those that come one by one. What came later arises from the others, so that what a seed plays does not depend on it.
+    pub(crate) const COMING: &'static [Fault] = Fault::ALL.split_at(Fault::ALL.len() - 1).0;
 }
 
 /// How often each class happened.
@@ -156,6 +163,8 @@ pub struct Swarm {
     pub turns: Option<usize>,
     /// Whether agents pass on what a hub has signed, and one of them is in the wrong hands.
     pub neighbours: bool,
+    /// Bytes of entries that the hub keeps while one agent more floods it; without it nobody does.
+    pub flood: Option<u64>,
 }
 
 impl Swarm {
@@ -167,8 +176,12 @@ impl Swarm {
         let on = if quiet {
             Vec::new()
         } else {
-            let all = Fault::ALL.iter().copied();
-            all.filter(|_| random.chance(600)).collect()
+            let all = Fault::COMING.iter().copied();
+            let mut on: Vec<Fault> = all.filter(|_| random.chance(600)).collect();
+            if on.contains(&Fault::StoreFails) && Random::new(seed ^ 0xD0B7).chance(700) {
+                on.push(Fault::StoreUnknown);
+            }
+            on
         };
         Self {
             agents: usize::try_from(random.between(1, max_agents as u64)).unwrap_or(1),
@@ -190,6 +203,7 @@ impl Swarm {
             random_bundles: Random::new(seed ^ 0xB0B).chance(700),
             turns: [None, None, Some(1), Some(2)][(seed / 5 % 4) as usize],
             neighbours: false,
+            flood: None,
         }
     }
 
@@ -210,6 +224,7 @@ impl Swarm {
             random_bundles: false,
             turns: None,
             neighbours: false,
+            flood: None,
         }
     }
 
@@ -218,6 +233,15 @@ impl Swarm {
     pub fn with_neighbours(self) -> Self {
         Self {
             neighbours: true,
+            ..self
+        }
+    }
+
+    /// The same world, with one agent more that fills the hub's disk.
+    #[must_use]
+    pub fn with_flood(self) -> Self {
+        Self {
+            flood: Some(self.agents as u64 * 1_000_000 + 400_000),
             ..self
         }
     }

@@ -46,7 +46,7 @@ impl World {
         let next = 1 + self.random.below(2 * self.swarm.fault_every_ms);
         self.after(next, Event::Fault);
         let n = usize::try_from(self.random.below(self.nodes.len() as u64)).unwrap_or(0);
-        let Some(fault) = self.random.pick(Fault::ALL).copied() else {
+        let Some(fault) = self.random.pick(Fault::COMING).copied() else {
             return;
         };
         if self.swarm.has(fault) {
@@ -119,7 +119,8 @@ impl World {
             | Fault::ActionFails
             | Fault::ProbeUnknown
             | Fault::HotGpu
-            | Fault::Leak => {}
+            | Fault::Leak
+            | Fault::StoreUnknown => {}
         }
     }
 

@@ -19,11 +19,13 @@ use wire::{BundleRef, Frame};
 use crate::agents::Node;
 use crate::bundles::{Draft, Pool};
 use crate::clock::Clock;
+use crate::flood::Flood;
 use crate::hostile::Hostile;
 use crate::invariants::Invariants;
 use crate::neighbours::Neighbours;
 use crate::net::{Session, Way};
 use crate::random::Random;
+use crate::relay::Site;
 use crate::store::Store;
 use crate::swarm::{FaultCounts, Swarm};
 use crate::trouble::Busy;
@@ -41,16 +43,21 @@ pub enum Planted {
     Nothing,
     /// The hub's shell says that rows are stored before they are.
     AckBeforeCommit,
+    /// The hub's shell says of a commit that nobody knows of that it failed.
+    UnknownIsFailed,
+    /// A carrier's share begins anew with each session.
+    ShareBySession,
     /// A bug in the agent's core.
     Core(edge_agent_core::Planted),
 }
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 13] = {
+    pub const ALL: [(&'static str, Self); 18] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
+            ("unknown-is-failed", Self::UnknownIsFailed),
             ("act-before-append", Self::Core(Bug::ActBeforeAppend)),
             ("skip-floor", Self::Core(Bug::SkipFloor)),
             ("reuse-epoch", Self::Core(Bug::ReuseEpoch)),
@@ -63,6 +70,10 @@ impl Planted {
             ("equal-generation", Self::Core(Bug::EqualGeneration)),
             ("forget-hold", Self::Core(Bug::ForgetHold)),
             ("keep-authority", Self::Core(Bug::KeepAuthority)),
+            ("share-by-session", Self::ShareBySession),
+            ("skip-on-move", Self::Core(Bug::SkipOnMove)),
+            ("fresh-by-peers", Self::Core(Bug::FreshByPeers)),
+            ("note-strangers", Self::Core(Bug::NoteStrangers)),
         ]
     };
 }
@@ -139,6 +150,15 @@ pub(crate) enum Event {
         life: u64,
         token: hub_core::Token,
     },
+    Resolved {
+        life: u64,
+        token: hub_core::Token,
+        is_there: bool,
+    },
+    Prune {
+        life: u64,
+    },
+    Flood,
     StartHub,
     StoreWorks,
     CrashIfBusy {
@@ -151,6 +171,7 @@ pub(crate) enum Event {
         frame: Box<Frame>,
     },
     Whisper,
+    Meet,
     Fault,
     Harm,
     Order,
@@ -202,6 +223,12 @@ pub(crate) struct World {
     pub(crate) flying_rows: Option<Box<hub_core::Batch>>,
     pub(crate) store_fails: bool,
     pub(crate) store_slow: bool,
+    /// Drives what commits nobody knows of, apart from all other chance.
+    pub(crate) doubts: Random,
+    /// Room is being made in the store.
+    pub(crate) pruning: bool,
+    pub(crate) pruned_entries: u64,
+    pub(crate) flooding: Flood,
     pub(crate) policy_key: SigningKey,
     pub(crate) root_key: SigningKey,
     pub(crate) published: Vec<SignedBundle>,
@@ -220,6 +247,7 @@ pub(crate) struct World {
     pub(crate) watched: Option<usize>,
     pub(crate) hostile: Hostile,
     pub(crate) neighbours: Neighbours,
+    pub(crate) site: Site,
     heap: BinaryHeap<Reverse<Planned>>,
     order: u64,
 }
@@ -247,6 +275,10 @@ impl World {
             flying_rows: None,
             store_fails: false,
             store_slow: false,
+            doubts: Random::new(seed ^ 0xD0B7),
+            pruning: false,
+            pruned_entries: 0,
+            flooding: Flood::default(),
             policy_key: SigningKey::from_bytes(&key),
             root_key: SigningKey::from_bytes(&key.map(|byte| !byte)),
             published: Vec::new(),
@@ -265,6 +297,7 @@ impl World {
             order: 0,
             hostile: Hostile::new(seed),
             neighbours: Neighbours::new(seed, swarm.agents),
+            site: Site::new(seed, swarm.agents),
             nodes,
             random,
             swarm,
@@ -287,6 +320,10 @@ impl World {
         }
         if self.swarm.neighbours {
             self.at(7_000, Event::Whisper);
+            self.at(4_000, Event::Meet);
+        }
+        if self.swarm.flood.is_some() {
+            self.at(6_000, Event::Flood);
         }
         if self.swarm.hostile {
             self.at(5_000, Event::Harm);
@@ -372,6 +409,9 @@ impl World {
                     self.tell_hub(hub_core::Input::Stored { token });
                 }
             }
+            Event::Resolved { life, token, is_there } => self.resolved(life, token, is_there),
+            Event::Prune { life } => self.prune(life),
+            Event::Flood => self.flood(),
             Event::StartHub => self.start_hub(),
             Event::StoreWorks => {
                 self.store_fails = false;
@@ -380,6 +420,7 @@ impl World {
             Event::CrashIfBusy { what, tries } => self.crash_if_busy(what, tries),
             Event::Passed { n, life, frame } => self.passed(n, life, *frame),
             Event::Whisper => self.whisper(),
+            Event::Meet => self.meet(),
             Event::Fault => self.fault(),
             Event::Harm => self.harm(),
             Event::Order => self.order(),

@@ -12,7 +12,15 @@ fn hunt(planted: Planted, neighbours: bool) -> Option<(u64, String)> {
 }
 
 /// Bugs that need neighbours in touch, or policy that ages within minutes.
-const AMONG_NEIGHBOURS: [&str; 3] = ["old-beacon", "equal-generation", "keep-authority"];
+const AMONG_NEIGHBOURS: [&str; 7] = [
+    "old-beacon",
+    "equal-generation",
+    "keep-authority",
+    "share-by-session",
+    "skip-on-move",
+    "fresh-by-peers",
+    "note-strangers",
+];
 
 fn check(name: &str, invariant: &str) {
     check_any(name, &[invariant]);
@@ -32,6 +40,11 @@ fn check_any(name: &str, invariants: &[&str]) {
 #[test]
 fn an_ack_before_the_commit_is_found() {
     check_any("ack-before-commit", &["D3", "D5"]);
+}
+
+#[test]
+fn a_commit_that_nobody_knows_of_and_that_is_called_failed_is_found() {
+    check_any("unknown-is-failed", &["D1", "D3"]);
 }
 
 #[test]
@@ -92,4 +105,24 @@ fn a_hold_that_a_restart_forgets_is_found() {
 #[test]
 fn authority_that_outlives_its_policy_is_found() {
     check("keep-authority", "A9");
+}
+
+#[test]
+fn a_share_that_begins_anew_with_each_session_is_found() {
+    check("share-by-session", "M3");
+}
+
+#[test]
+fn entries_that_are_forgotten_when_a_session_moves_are_found() {
+    check_any("skip-on-move", &["D1", "D2", "D3", "D5", "V1"]);
+}
+
+#[test]
+fn policy_that_neighbours_words_make_fresh_is_found() {
+    check_any("fresh-by-peers", &["T3", "T5"]);
+}
+
+#[test]
+fn a_trace_of_what_a_neighbour_passed_on_in_vain_is_found() {
+    check("note-strangers", "M4");
 }

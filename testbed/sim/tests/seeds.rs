@@ -47,6 +47,22 @@ fn neighbours_pass_on_what_is_signed_and_nothing_else() {
     );
     let (bundles, beacons) = tally.passed_on;
     assert!(bundles > 20 && beacons > 100, "{bundles} bundles and {beacons} beacons");
+    println!("{:?}", tally.mesh);
+    assert_eq!(tally.mesh.missing(), Vec::<&str>::new());
+}
+
+#[test]
+fn an_agent_that_floods_the_hub_costs_the_others_nothing() {
+    let mut tally = Tally::default();
+    for seed in 0..CI_SEEDS / 20 {
+        tally.add(seed, &world(seed).with_flood());
+    }
+    assert_eq!(
+        tally.failures,
+        [],
+        "run `sentinel-sim --flood --seeds N..N+1 --watch NODE`"
+    );
+    assert!(tally.pruned > 10_000, "{} entries had to make room", tally.pruned);
 }
 
 #[test]

@@ -12,6 +12,7 @@ const WITHOUT_PROGRAMS: &[&str] = &[
     "brain-trust",
     "placement",
     "classify",
+    "scaling",
 ];
 /// Benchmarks that ask other policy engines or forecasters the same.
 const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];
@@ -20,7 +21,7 @@ const WITH_PEERS: &[&str] = &["decide", "what-if", "forecast"];
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let programs = if needs_programs(arguments) {
         crate::setup::debian_packages()?;
-        crate::dist::build()?
+        crate::dist::build_for_benches()?
     } else {
         root().join("target/dist-out")
     };
@@ -38,6 +39,22 @@ pub fn run(arguments: &[String]) -> Result<(), String> {
             .arg(programs)
             .arg("--work")
             .arg(root().join("target/bench"))
+            .args(arguments),
+    )
+}
+
+/// `cargo xtask load [agents] [api] [--agents N] [--rate N] [--clients N] [--seconds N] [--json]`: a hub of its own under load, with the
+/// programs of the `release` profile.
+pub fn load(arguments: &[String]) -> Result<(), String> {
+    let build = ["build", "--quiet", "--release", "-p", "hub", "-p", "hub-ctl"];
+    crate::shell::prepare(command("cargo").args(build))?;
+    crate::shell::run(
+        command("cargo")
+            .args(["run", "--quiet", "--release", "-p", "testbed-bench"])
+            .args(["--bin", "sentinel-bench", "--", "load", "--programs"])
+            .arg(root().join("target/release"))
+            .arg("--work")
+            .arg(root().join("target/load"))
             .args(arguments),
     )
 }

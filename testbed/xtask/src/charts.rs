@@ -27,6 +27,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("sentinel-core", "image.digest=sha256:abc", "image/digest"),
     ("sentinel-core", "service.type=Public", "service/type"),
     ("sentinel-core", "hub.trustDomain=A_B", "hub/trustDomain"),
+    ("sentinel-core", "patchbot.replicas=-1", "patchbot/replicas"),
+    (
+        "sentinel-core",
+        "patchbot.enabled=true",
+        "patchbot.existingSecret is the secret",
+    ),
     ("sentinel-agent", "hub.caPin=abc", "hub/caPin"),
     (
         "sentinel-agent",

@@ -18,6 +18,7 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("dist-agent", "edge-agent", &["sentinel-agent"]),
     ("dist", "hub", &["sentinel-hub"]),
     ("dist", "hub-ctl", &["sentinel"]),
+    ("dist", "hub-patchbot", &["sentinel-patchbot"]),
     (
         "dist",
         "testbed-fakes",
@@ -25,9 +26,16 @@ const PROGRAMS: &[(&str, &str, &[&str])] = &[
     ),
 ];
 
-/// Builds agent, hub, command line and the benchmarks' fakes into `target/dist-out`, and returns that folder.
+/// Builds agent, hub, command line, PatchBot and the benchmarks' fakes into `target/dist-out`, and returns that folder.
 pub fn build() -> Result<PathBuf, String> {
     build_some(|_| true)
+}
+
+/// As [`build`], with the library that plays a GPU driver.
+pub fn build_for_benches() -> Result<PathBuf, String> {
+    let out = build()?;
+    old_glibc(&host()?, "testbed-fakes-nvml", "libnvidia_ml_fake.so", &out)?;
+    Ok(out)
 }
 
 /// Builds the packages that are wanted, and returns the folder.

@@ -3,8 +3,6 @@
 //! Needs a nightly compiler and `cargo-fuzz`, and installs what is missing: the compiler by rustup, the tool into `target/tools`.
 //! What it finds lies in `policy/fuzz/artifacts`; put it into `policy/fuzz/seeds` and mend what it broke.
 
-use std::ffi::OsString;
-
 use crate::shell::{command, has, output, root, run as shell_run};
 
 /// The targets. Their entries are in `policy/fuzz/src/entries.rs`.
@@ -16,7 +14,7 @@ const SECONDS: u32 = 60;
 pub fn run(arguments: &[String]) -> Result<(), String> {
     let (targets, seconds) = read(arguments)?;
     nightly()?;
-    let path = path_with_tool()?;
+    let path = crate::setup::path_with_cargo_tool("cargo-fuzz")?;
     for target in targets {
         println!("── fuzz {target} for {seconds} s");
         let folder = |kind: &str| root().join("policy/fuzz").join(kind).join(target);
@@ -75,25 +73,6 @@ fn nightly() -> Result<(), String> {
         return Ok(());
     }
     shell_run(command("rustup").args(["toolchain", "install", "nightly", "--profile", "minimal"]))
-}
-
-/// The path, with a `cargo-fuzz` on it.
-fn path_with_tool() -> Result<OsString, String> {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if has("cargo-fuzz") {
-        return Ok(path);
-    }
-    let tools = root().join("target/tools");
-    if !tools.join("bin/cargo-fuzz").is_file() {
-        shell_run(
-            command("cargo")
-                .args(["install", "--quiet", "--locked", "cargo-fuzz", "--root"])
-                .arg(&tools),
-        )?;
-    }
-    path.push(":");
-    path.push(tools.join("bin"));
-    Ok(path)
 }
 
 #[cfg(test)]

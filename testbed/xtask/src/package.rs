@@ -1,4 +1,4 @@
-//! `cargo xtask package`: three Debian packages and one archive of what `dist` built.
+//! `cargo xtask package`: four Debian packages and one archive of what `dist` built.
 //!
 //! A package is a folder laid out as the system will see it (Filesystem Hierarchy Standard), three small scripts, and `dpkg-deb`. Man
 //! pages and completions come from the programs themselves. Dates are those of the last commit, so that two builds of one commit are equal.
@@ -24,15 +24,18 @@ struct Package {
     service: bool,
     /// Settings that people change: file in `packaging/`, which lies in `/etc/sentinel` once installed.
     settings: Option<&'static str>,
+    /// What it is less useful without, from Debian.
+    recommends: &'static str,
 }
 
-const PACKAGES: [Package; 3] = [
+const PACKAGES: [Package; 4] = [
     Package {
         name: "sentinel-hub",
         summary: "hub that agents sync with and people look at",
         program: ("sentinel-hub", 8),
         service: true,
         settings: Some("hub.env"),
+        recommends: "",
     },
     Package {
         name: "sentinel-agent",
@@ -40,6 +43,7 @@ const PACKAGES: [Package; 3] = [
         program: ("sentinel-agent", 8),
         service: true,
         settings: Some("agent.toml"),
+        recommends: "",
     },
     Package {
         name: "sentinel-cli",
@@ -47,6 +51,15 @@ const PACKAGES: [Package; 3] = [
         program: ("sentinel", 1),
         service: false,
         settings: None,
+        recommends: "",
+    },
+    Package {
+        name: "sentinel-patchbot",
+        summary: "repairs failed checks of a forge in a sandbox, for a hub or by hand",
+        program: ("sentinel-patchbot", 1),
+        service: false,
+        settings: None,
+        recommends: "bubblewrap, git",
     },
 ];
 
@@ -147,7 +160,7 @@ fn lay_out(package: &Package, programs: &Path, folder: &Path) -> Result<(), Stri
         );
         let users_path = format!("usr/lib/sysusers.d/{}.conf", package.name);
         write(&folder.join(users_path), users.as_bytes(), 0o644)?;
-    } else {
+    } else if program == "sentinel" {
         for (shell, path) in COMPLETIONS {
             let text = output(command(&from.to_string_lossy()).args(["completion", shell]))?;
             write(&folder.join(path), text.as_bytes(), 0o644)?;
@@ -165,10 +178,14 @@ fn control(package: &Package, version: &str, folder: &Path) -> Result<(), String
     let size = size.split_whitespace().next().unwrap_or("0").to_owned();
     let text = format!(
         "Package: {}\nVersion: {version}\nArchitecture: {}\nMaintainer: The Sentinel authors <sentinel@example.org>\nInstalled-Size: {size}\n\
-         Section: admin\nPriority: optional\n{}Description: Sentinel: {}\n Autonomous agents on GPU servers and edge boxes, and a small hub.\n",
+         Section: admin\nPriority: optional\n{}{}Description: Sentinel: {}\n Autonomous agents on GPU servers and edge boxes, and a small hub.\n",
         package.name,
         architecture()?,
         if package.service { "Depends: passwd\n" } else { "" },
+        match package.recommends {
+            "" => String::new(),
+            names => format!("Recommends: {names}\n"),
+        },
         package.summary,
     );
     write(&debian.join("control"), text.as_bytes(), 0o644)?;

@@ -2,6 +2,7 @@
 //!
 //! Nothing is installed that is there already, so on a machine that has everything this takes no network and no root.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::shell::{command, has, output, prepare, root};
@@ -24,7 +25,12 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("bwrap", "bubblewrap"),
     ("git", "git"),
     ("cc", "gcc"),
+    // A message bus for workloads that systemd keeps, and another program that speaks on it.
+    ("dbus-daemon", "dbus-daemon"),
+    ("gdbus", "libglib2.0-bin"),
     ("python3", "python3"),
+    // Clocks that are wrong.
+    ("faketime", "faketime"),
 ];
 
 /// Installs everything.
@@ -32,6 +38,7 @@ pub fn everything() -> Result<(), String> {
     rust_components()?;
     debian_packages()?;
     python_environments()?;
+    contract_tools()?;
     node().map(drop)
 }
 
@@ -39,6 +46,11 @@ pub fn everything() -> Result<(), String> {
 fn python_environments() -> Result<(), String> {
     let works = output(command("python3").args(["-c", "import ensurepip, venv"]));
     works.map(drop).or_else(|_| install(&["python3-venv"]))
+}
+
+/// What compares the hub's answers with its document, in a folder of its own, where the end-to-end test looks for it.
+fn contract_tools() -> Result<(), String> {
+    environment("target/contract-python", &["schemathesis==4.32.5"]).map(drop)
 }
 
 /// rustfmt and clippy.
@@ -124,6 +136,7 @@ const PYTHON_PACKAGES: &[&str] = &[
     "pytest==9.2.0",
     "pyright==1.1.414",
     "zizmor==1.32.0",
+    "locust==2.47.0",
 ];
 
 /// The path of Helm, built first if it is not there.
@@ -172,8 +185,14 @@ pub fn python() -> Result<PathBuf, String> {
 }
 
 /// Tools that PatchBot repairs with, of Python and of Node, each with its version.
-const PYTHON_TOOLS: &[&str] = &["ruff==0.17.6", "black==26.10.1", "isort==9.0.2"];
-const NODE_TOOLS: &[&str] = &["prettier@3.10.1", "eslint@10.15.0"];
+const PYTHON_TOOLS: &[&str] = &[
+    "ruff==0.17.6",
+    "black==26.10.1",
+    "isort==9.0.2",
+    "pytest==9.2.0",
+    "syrupy==7.0.2",
+];
+const NODE_TOOLS: &[&str] = &["prettier@3.10.1", "eslint@10.15.0", "jest@30.5.2"];
 
 /// The folders of the tools that PatchBot repairs with, to be put in front of the path; installed first if they are not there.
 pub fn repair_tools() -> Result<Vec<PathBuf>, String> {
@@ -240,8 +259,25 @@ pub fn zig() -> Result<PathBuf, String> {
     Ok(programs)
 }
 
+/// The search path, with a program on it that `cargo install` brings; installed into a folder of its own if it is nowhere.
+pub fn path_with_cargo_tool(name: &str) -> Result<OsString, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if has(name) {
+        return Ok(path);
+    }
+    let tools = root().join("target/tools");
+    if !tools.join("bin").join(name).is_file() {
+        prepare(
+            command("cargo")
+                .args(["install", "--quiet", "--locked", name, "--root"])
+                .arg(&tools),
+        )?;
+    }
+    Ok(path_with(&tools.join("bin")))
+}
+
 /// The search path with a folder in front.
-pub fn path_with(folder: &std::path::Path) -> std::ffi::OsString {
+pub fn path_with(folder: &std::path::Path) -> OsString {
     let mut path = folder.as_os_str().to_owned();
     if let Some(old) = std::env::var_os("PATH") {
         if !path.is_empty() {

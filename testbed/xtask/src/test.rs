@@ -94,6 +94,8 @@ const STEPS: &[Step] = &[
             "-p",
             "testbed-fakes-nvml",
             "-p",
+            "testbed-fakes-systemd",
+            "-p",
             "hub-patchbot",
             "-p",
             "testbed-services",
@@ -164,6 +166,27 @@ pub fn run(wanted: &[String]) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// `cargo xtask chaos [SCENARIO…]`: builds the programs, then runs the scenarios that are named, or all of them.
+pub fn chaos(scenarios: &[String]) -> Result<(), String> {
+    let build = STEPS.iter().find(|(name, ..)| *name == "build");
+    let (_, _, build) = build.ok_or("the tests have no step that builds the programs")?;
+    build(&mut Count::default())?;
+    shell_run(
+        command("cargo")
+            .args([
+                "test",
+                "--quiet",
+                "--release",
+                "-p",
+                "testbed-e2e",
+                "--test",
+                "chaos",
+                "--",
+            ])
+            .args(scenarios),
+    )
 }
 
 /// Runs `cargo test` and adds up the closing lines of its test programs. The tools that PatchBot repairs with are on the path, and its

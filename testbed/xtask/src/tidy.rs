@@ -21,6 +21,7 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
     ("hub-brain", 2, &[]),
     ("wire-transport", 3, &[]),
     ("wire-inframind", 3, &[]),
+    ("wire-files", 3, &[]),
     ("hub-kafka", 3, &[]),
     ("hub-kube", 3, &[]),
     ("hub-remediation-sdk", 3, &[]),
@@ -33,7 +34,7 @@ const LEVELS: &[(&str, u8, &[&str])] = &[
 
 /// A shell that may name less than its level allows: the only house packages that it names.
 const ONLY: &[(&str, &[&str])] = &[
-    ("hub-ctl", &["wire", "policy", "firmware-profiles"]),
+    ("hub-ctl", &["wire", "wire-files", "policy", "firmware-profiles"]),
     (
         "edge-agent",
         &[
@@ -41,6 +42,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "policy",
             "firmware-profiles",
             "wire-transport",
+            "wire-files",
             "edge-agent-core",
         ],
     ),
@@ -52,6 +54,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "policy-trust",
             "wire-transport",
             "wire-inframind",
+            "wire-files",
             "hub-core",
             "hub-brain",
             "hub-kafka",
@@ -59,9 +62,10 @@ const ONLY: &[(&str, &[&str])] = &[
             "hub-remediation-sdk",
         ],
     ),
-    ("hub-patchbot", &["wire", "hub-remediation-sdk"]),
+    ("hub-patchbot", &["wire", "wire-files", "hub-remediation-sdk"]),
     ("wire-transport", &["wire"]),
     ("wire-inframind", &["wire"]),
+    ("wire-files", &[]),
     ("hub-kafka", &["wire"]),
     ("hub-kube", &["wire"]),
     ("hub-remediation-sdk", &["wire"]),

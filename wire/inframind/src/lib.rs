@@ -4,11 +4,13 @@
 //! calls, [`server`] its half for brains that call it. Both are bounded: one message is at most [`MAX_MESSAGE_BYTES`], and whoever is slow is
 //! waited for by the flow control of HTTP/2, never by a queue that grows.
 //!
-//! Read next: `proto/sentinel/v1/decision_service.proto` (the contract itself).
+//! Read next: `proto/sentinel/v1/decision_service.proto` (the contract itself), [`sizing`] (the InfraMind that exists, which speaks no
+//! gRPC and sizes builds).
 
 pub mod client;
 pub mod convert;
 pub mod server;
+pub mod sizing;
 
 pub use convert::{Batch, Point, Prediction, Received, Taken};
 

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::{Permission, Role};
 use crate::change::{ChangeResult, DocumentRef, Via};
-use crate::ids::DecisionId;
+use crate::ids::{AgentId, DecisionId, Digest};
 use crate::time::Wall;
 
 /// A name and a password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
     /// The name.
@@ -22,6 +23,7 @@ pub struct PasswordRequest {
 
 /// A one-time link's code, with what its holder chooses.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetupRequest {
     /// The code of the link.
@@ -35,6 +37,7 @@ pub struct SetupRequest {
 
 /// A refresh token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
     /// The token; each can be used once.
@@ -43,6 +46,7 @@ pub struct RefreshRequest {
 
 /// What a program acts with after a login.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TokensView {
     /// Bearer token of the API, a JWT.
     pub access_token: String,
@@ -56,6 +60,7 @@ pub struct TokensView {
 
 /// Who asks, and what they may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MeView {
     /// Their name.
     pub username: String,
@@ -71,6 +76,7 @@ pub struct MeView {
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UserView {
     /// The name.
     pub name: String,
@@ -92,6 +98,7 @@ pub struct UserView {
 
 /// A person that is to be added.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewUserRequest {
     /// The name: 3 to 50 letters, digits, `-`, `_`, `.` or `@`.
@@ -109,6 +116,7 @@ pub struct NewUserRequest {
 
 /// A change of a person's account; what is absent stays.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeUserRequest {
     /// The new role.
@@ -124,6 +132,7 @@ pub struct ChangeUserRequest {
 
 /// A person as they stand after a change, with the link that waits for them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct InviteView {
     /// The person.
     #[serde(flatten)]
@@ -135,6 +144,7 @@ pub struct InviteView {
 
 /// A role with what it may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RoleView {
     /// Its name.
     pub name: Role,
@@ -144,6 +154,7 @@ pub struct RoleView {
 
 /// One route, and who may use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RouteView {
     /// HTTP method.
     pub method: String,
@@ -163,6 +174,7 @@ pub struct RouteView {
 
 /// One entry of the hub's own journal: what somebody caused, or was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditView {
     /// Its place in the journal.
     pub id: DecisionId,
@@ -221,8 +233,10 @@ impl AuditView {
 
 /// Whether the hub's own journal is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AuditCheckView {
-    /// Every entry is there once, and continues the one before it.
+    /// Every entry is there once and continues the one before it, and no agent holds a signature that says otherwise, unless a
+    /// person has accepted that.
     pub ok: bool,
     /// How many there are.
     pub entries: u64,
@@ -230,10 +244,85 @@ pub struct AuditCheckView {
     pub first_bad: Option<DecisionId>,
     /// What is wrong, for people.
     pub detail: String,
+    /// The end of the journal that was signed last; agents keep it.
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointView>,
+    /// Where agents have proven that the journal is not the one that was signed, oldest first.
+    #[serde(default)]
+    pub breaks: Vec<JournalBreakView>,
+}
+
+/// The end of the hub's own journal, as the hub signed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CheckpointView {
+    /// The last entry.
+    pub entry: DecisionId,
+    /// Its digest.
+    pub digest: Digest,
+    /// When it was signed.
+    pub at: Wall,
+}
+
+/// The hub's own journal is not the one that was signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct JournalBreakView {
+    /// The first entry that is known to be missing or another one.
+    pub first_bad: DecisionId,
+    /// The last entry that was signed.
+    pub signed: DecisionId,
+    /// Digest of that entry.
+    pub digest: Digest,
+    /// When it was signed.
+    pub signed_at: Wall,
+    /// The agent that gave the signature back first.
+    pub witness: AgentId,
+    /// When it did.
+    pub found_at: Wall,
+    /// What it means, for people.
+    pub detail: String,
+    /// Who has accepted it; nobody yet if absent.
+    pub accepted_by: Option<String>,
+    /// Why they did.
+    pub accepted_because: Option<String>,
+    /// When they did.
+    pub accepted_at: Option<Wall>,
+}
+
+/// A key that signs access tokens, or has signed them until lately.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct TokenKeyView {
+    /// Its id, the `kid` of its tokens.
+    pub id: String,
+    /// The algorithm of its tokens.
+    pub algorithm: String,
+    /// The public key: 32 bytes of Ed25519 in base64url without padding.
+    pub public_key: String,
+    /// Whether it signs new tokens.
+    pub signs: bool,
+    /// Since when it has.
+    pub made_at: Wall,
+    /// Until when tokens of a former key are accepted.
+    pub accepted_until: Option<Wall>,
+}
+
+/// A new key is to sign access tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeysRequest {
+    /// Why.
+    pub reason: String,
+    /// The present key is in wrong hands: its tokens are worth nothing at once, and everybody refreshes.
+    #[serde(default)]
+    pub stolen: bool,
 }
 
 /// A program's token that is to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenRequest {
     /// What it is for: 1 to 63 of a-z, 0-9 and -.
@@ -255,6 +344,7 @@ const fn default_token_days() -> u32 {
 
 /// A program's token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ApiTokenView {
     /// Its id.
     pub id: String,
@@ -276,6 +366,7 @@ pub struct ApiTokenView {
 
 /// A new token: the secret is shown once and not kept.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NewApiTokenView {
     /// The token.
     pub token: String,

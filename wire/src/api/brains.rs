@@ -8,6 +8,7 @@ use crate::time::Wall;
 
 /// One brain with one verb. Chances and shares are in hundredths of a percent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BrainView {
     /// Its name, as its plans have it.
     pub brain: String,
@@ -28,7 +29,7 @@ pub struct BrainView {
     /// What keeps it from the next tier; absent at the highest one, or when the next outcome may bring it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_tier_lacks: Option<String>,
-    /// Evidence that it claims too much, in hundredths: 100 is none, 2,000 takes the tier away.
+    /// Evidence that it claims too much, in hundredths: 100 is none, 2,500 takes the tier away.
     pub evidence_over: u64,
     /// Evidence that it claims too little, in hundredths; it only informs.
     pub evidence_under: u64,
@@ -41,19 +42,32 @@ pub struct BrainView {
 
 /// How good a brain's claims were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BrainScoresView {
     /// Outcomes that count.
     pub outcomes: u64,
     /// As many equally weighted outcomes would say as much, in hundredths.
     pub effective: u64,
     /// The share that came true.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "base_rate", with = "super::unit::ratio")]
     pub base_rate_bp: i64,
     /// Mean squared distance between claim and outcome, in ten-thousandths.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "brier", with = "super::unit::ratio")]
     pub brier_bp: i64,
     /// How much better than always claiming the base rate; absent where all outcomes are alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(
+        rename = "skill",
+        with = "super::unit::ratio",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub skill_bp: Option<i64>,
     /// Mean distance between claim and share that came true.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "calibration_error", with = "super::unit::ratio")]
     pub calibration_error_bp: i64,
     /// The reliability plot: at most ten bins of equal count, by claim.
     pub bins: Vec<ReliabilityBinView>,
@@ -61,10 +75,15 @@ pub struct BrainScoresView {
 
 /// One bin of the reliability plot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReliabilityBinView {
     /// The mean claim.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "claimed_ratio", with = "super::unit::ratio")]
     pub claimed_bp: i64,
     /// The share that came true.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "came_true_ratio", with = "super::unit::ratio")]
     pub came_true_bp: i64,
     /// Weight of its outcomes, in hundredths.
     pub weight: u64,
@@ -72,6 +91,7 @@ pub struct ReliabilityBinView {
 
 /// A change of tier.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TierChangeView {
     /// When.
     pub at: Wall,
@@ -85,6 +105,7 @@ pub struct TierChangeView {
 
 /// A person sets what a brain may do with a verb.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// `T0` to `T3`.
@@ -95,6 +116,7 @@ pub struct GrantRequest {
 
 /// How what the embedded brain watches of a device goes on: the temperature of a GPU, the use of a file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForecastView {
     /// Of which node.
     pub node: AgentId,
@@ -117,8 +139,11 @@ pub struct ForecastView {
 
 /// A forecast at one distance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForecastPointView {
     /// How far ahead, in milliseconds.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "ahead_seconds", with = "super::unit::thousandths")]
     pub ahead_ms: u64,
     /// Below this lie 5 % of values.
     pub low: i64,
@@ -130,12 +155,19 @@ pub struct ForecastPointView {
 
 /// A limit that is foreseen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForeseenView {
     /// It is expected to be reached after this time, in milliseconds.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "in_seconds", with = "super::unit::thousandths")]
     pub in_ms: u64,
     /// It will have been reached by then, in milliseconds …
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "by_seconds", with = "super::unit::thousandths")]
     pub by_ms: u64,
     /// … with this chance, in hundredths of a percent …
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "chance", with = "super::unit::ratio")]
     pub chance_bp: i64,
     /// … counted from so many past errors at that distance.
     pub errors: u64,

@@ -12,6 +12,7 @@ use crate::time::Wall;
 
 /// A decision in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecisionView {
     /// `node.epoch.seq`.
     pub id: DecisionId,
@@ -46,6 +47,7 @@ pub struct DecisionView {
 
 /// Everything about one decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DecisionDetail {
     /// As in the list.
     pub summary: DecisionView,
@@ -61,6 +63,7 @@ pub struct DecisionDetail {
 
 /// One outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OutcomeView {
     /// When.
     pub at: Wall,
@@ -78,6 +81,7 @@ pub struct OutcomeView {
 
 /// In which order entries are listed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EntryOrder {
     /// Oldest first, after a cursor.
@@ -89,6 +93,7 @@ pub enum EntryOrder {
 
 /// An entry in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct EntryView {
     /// Whose.
     pub node: AgentId,
@@ -110,6 +115,7 @@ pub struct EntryView {
 
 /// The result of recomputing a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReplayView {
     /// Which.
     pub id: DecisionId,

@@ -6,6 +6,7 @@ use crate::ids::AgentId;
 
 /// What nodes have in common, as rules of kind `blast_radius` and rates over nodes count it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DomainView {
     /// The domain as rules name it: `rack`, `site`, or one by name, `rack:r7`.
     pub domain: String,
@@ -32,6 +33,7 @@ pub struct DomainView {
 
 /// What one rule has given in its window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowView {
     /// The rule.
     pub rule: String,
@@ -40,18 +42,25 @@ pub struct WindowView {
     /// At most so many.
     pub limit: u32,
     /// The window's length, in milliseconds.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "window_seconds", with = "super::unit::thousandths")]
     pub window_ms: u64,
     /// In how long there is room for one more, in milliseconds; `None` if there is now, or if that depends on who has a turn.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(rename = "free_in_seconds", with = "super::unit::thousandths", default)]
     pub free_in_ms: Option<u64>,
 }
 
 /// A member of a domain that may touch it, or does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TurnView {
     /// Which.
     pub node: AgentId,
     /// An action that stops somebody's work is under way.
     pub acts: bool,
     /// For how long it has had its turn, in milliseconds; `None` if it acts without one.
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(rename = "for_seconds", with = "super::unit::thousandths", default)]
     pub for_ms: Option<u64>,
 }

@@ -7,6 +7,7 @@ use crate::time::Wall;
 
 /// A break-glass token that is open on a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GlassView {
     /// Which node.
     pub node: AgentId,
@@ -19,6 +20,8 @@ pub struct GlassView {
     /// When it is over, by the node's wall clock; it counts down by running time.
     pub until: Wall,
     /// For how much longer it is open.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "left_seconds", with = "super::unit::thousandths")]
     pub left_ms: u64,
     /// Who signed it.
     pub approvers: Vec<String>,
@@ -29,6 +32,7 @@ pub struct GlassView {
 
 /// What became of a break-glass token on one of the nodes that a hub sent it to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct GlassSentView {
     /// Which node.
     pub node: AgentId,

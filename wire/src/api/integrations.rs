@@ -1,11 +1,14 @@
 //! What leaves the hub: consumers with how far they are, outgoing webhooks and their deliveries.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::Wall;
 
 /// How one consumer of everything that arrives stands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConsumerView {
     /// Its name: `kafka`, `otlp-logs`, `webhook:NAME`.
     pub name: String,
@@ -27,6 +30,7 @@ pub struct ConsumerView {
 
 /// An outgoing webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookView {
     /// What people call it.
     pub name: String,
@@ -56,6 +60,7 @@ pub struct WebhookView {
 
 /// Body of `POST webhooks`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewWebhook {
     /// What people call it: 1 to 63 lower-case letters, digits or `-`.
@@ -69,6 +74,7 @@ pub struct NewWebhook {
 
 /// Body of `POST webhooks/NAME/resend`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ResendRequest {
     /// Id of an event; all dead letters if there is none.
@@ -78,6 +84,7 @@ pub struct ResendRequest {
 
 /// How a delivery stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// It came through.
@@ -101,6 +108,7 @@ impl DeliveryState {
 
 /// One event on its way to one webhook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryView {
     /// Id of the event, which is the delivery's `webhook-id` too.
     pub event: String,
@@ -119,4 +127,22 @@ pub struct DeliveryView {
     pub error: String,
     /// When it is tried again.
     pub next_try: Option<Wall>,
+}
+
+/// The newest that a workload told of one series by OTLP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct WorkloadMetricView {
+    /// Its name.
+    pub metric: String,
+    /// Its unit, in UCUM; empty where the workload named none.
+    pub unit: String,
+    /// `gauge`, `counter` or `histogram`.
+    pub kind: String,
+    /// Its labels, those of its resource with them.
+    pub labels: BTreeMap<String, String>,
+    /// When it was told.
+    pub at: Wall,
+    /// The value of a gauge, what was added to a counter, the mean of what was measured.
+    pub value: f64,
 }

@@ -20,6 +20,7 @@ use crate::time::Wall;
 
 /// Somebody submits a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
     /// What is to be done, in this order.
@@ -46,8 +47,25 @@ pub struct PlanRequest {
     pub claim: Option<ClaimView>,
 }
 
+impl PlanRequest {
+    /// A plan of one step.
+    pub fn of_step(step: PlanStepRequest, reason: &str) -> Self {
+        Self {
+            decisions: vec![step],
+            reason: reason.to_owned(),
+            key: String::new(),
+            correlation_id: String::new(),
+            tenant: String::new(),
+            source: None,
+            not_after: None,
+            claim: None,
+        }
+    }
+}
+
 /// One step of a submitted plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PlanStepRequest {
     /// The verb's name.
@@ -70,6 +88,7 @@ pub struct PlanStepRequest {
 
 /// How often a step may run at most, in the original's spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SafetyRequest {
     /// At most this many …
@@ -80,6 +99,7 @@ pub struct SafetyRequest {
 
 /// A parameter, whatever JSON calls it, as its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Param(pub String);
 
@@ -113,6 +133,7 @@ impl<'de> Deserialize<'de> for Param {
 
 /// What a plan's sender says of the future.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClaimView {
     /// The sender's id of the prediction.
@@ -120,13 +141,18 @@ pub struct ClaimView {
     /// What kind of statement.
     pub class: String,
     /// The claimed probability, in hundredths of a percent.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "confidence", with = "super::unit::ratio")]
     pub confidence_bp: u16,
     /// How far it looks ahead, in milliseconds.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "horizon_seconds", with = "super::unit::thousandths")]
     pub horizon_ms: u64,
 }
 
 /// An expected effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EffectView {
     /// Name of the quantity, for example `gpu.temperature`.
@@ -137,11 +163,14 @@ pub struct EffectView {
     /// By how much, in the quantity's unit.
     pub delta: i64,
     /// By when, in milliseconds after the step was carried out.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "within_seconds", with = "super::unit::thousandths")]
     pub within_ms: u64,
 }
 
 /// A plan and what became of it so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanView {
     /// Its id.
     pub id: PlanId,
@@ -195,6 +224,7 @@ pub struct PlanView {
 
 /// A step and what became of it so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanStepView {
     /// In words: `edge-03/gpu0 power_cap to 280 W`.
     pub summary: String,
@@ -225,6 +255,7 @@ pub struct PlanStepView {
 
 /// What was seen of an expected effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ObservationView {
     /// Before.
     pub before: i64,
@@ -236,6 +267,7 @@ pub struct ObservationView {
 
 /// What policy would say of each step now. Nothing was changed by asking.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShadowView {
     /// Which plan.
     pub id: PlanId,
@@ -247,6 +279,7 @@ pub struct ShadowView {
 
 /// What policy would say of one step now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ShadowStepView {
     /// In words.
     pub summary: String,

@@ -12,6 +12,7 @@ use crate::time::Wall;
 
 /// One policy in full.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyDetailView {
     /// As in the list.
     pub policy: PolicyView,
@@ -28,6 +29,7 @@ pub struct PolicyDetailView {
 
 /// How one node stands to a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyNodeView {
     /// Which node.
     pub node: AgentId,
@@ -38,6 +40,8 @@ pub struct PolicyNodeView {
     /// Generation that it judges by.
     pub generation: Generation,
     /// Age of the proof that this one is fresh.
+    #[cfg_attr(feature = "schema", schemars(with = "f64"))]
+    #[serde(rename = "policy_age_seconds", with = "super::unit::thousandths")]
     pub policy_age_ms: u64,
     /// What the age of its policy still lets it do.
     pub authority: Authority,
@@ -45,6 +49,7 @@ pub struct PolicyNodeView {
 
 /// Decisions that were made by one policy and are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PolicyCountsView {
     /// The oldest of them.
     pub since: Option<Wall>,
@@ -62,6 +67,7 @@ pub struct PolicyCountsView {
 
 /// How often each verdict was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct VerdictCountsView {
     /// As wanted.
     pub allow: u64,
@@ -91,6 +97,7 @@ impl VerdictCountsView {
 
 /// A rule, and what it decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuleCountsView {
     /// Its id.
     pub id: String,
@@ -112,6 +119,7 @@ pub struct RuleCountsView {
 
 /// When changes are frozen, and when they may run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CalendarView {
     /// Of which policy.
     pub generation: Generation,
@@ -129,6 +137,7 @@ pub struct CalendarView {
 
 /// The windows of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CalendarRuleView {
     /// The rule.
     pub rule: String,
@@ -152,6 +161,7 @@ pub struct CalendarRuleView {
 
 /// What a draft would have decided otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SimulateView {
     /// From when on decisions were compared.
     pub since: Wall,
@@ -179,6 +189,7 @@ pub struct SimulateView {
 
 /// Stored readings that a draft and the policy in force were shown, each with a count of its own of what had run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SimulatedReadingsView {
     /// Nodes with stored readings.
     pub nodes: u64,
@@ -199,6 +210,7 @@ pub struct SimulatedReadingsView {
 ///
 /// The readings are those of the day: what the draft's action would have changed, they do not show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OnlyDraftView {
     /// Where.
     pub node: AgentId,
@@ -230,6 +242,7 @@ pub struct OnlyDraftView {
 
 /// One stored decision that a draft would have made otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SimulatedView {
     /// Which.
     pub id: DecisionId,

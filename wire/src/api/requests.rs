@@ -14,6 +14,7 @@ use crate::time::Wall;
 
 /// A person or program wants something done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {
     /// Where.
@@ -29,10 +30,20 @@ pub struct ActRequest {
     /// Why. Not empty.
     pub reason: String,
     /// How long the command may wait for the node, in milliseconds.
-    #[serde(default = "default_valid_for_ms")]
+    #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 60.0)))]
+    #[serde(
+        rename = "valid_for_seconds",
+        with = "super::unit::thousandths",
+        default = "default_valid_for_ms"
+    )]
     pub valid_for_ms: u64,
     /// How long the answer may wait for the outcome, in milliseconds.
-    #[serde(default = "default_wait_ms")]
+    #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 30.0)))]
+    #[serde(
+        rename = "wait_seconds",
+        with = "super::unit::thousandths",
+        default = "default_wait_ms"
+    )]
     pub wait_ms: u64,
 }
 
@@ -48,6 +59,7 @@ const fn default_wait_ms() -> u64 {
 
 /// A reason, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReasonRequest {
     /// Why. Not empty.
@@ -56,21 +68,35 @@ pub struct ReasonRequest {
 
 /// A person takes a node into their own hands, or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HandRequest {
     /// Why. Not empty.
     pub reason: String,
     /// How long it may wait for a node that is away, in milliseconds; an hour if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(
+        rename = "valid_for_seconds",
+        with = "super::unit::thousandths",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub valid_for_ms: Option<u64>,
     /// How long the answer may wait for the node, in milliseconds; if absent half a minute for a connected node, and not at all for
     /// another.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
+    #[serde(
+        rename = "wait_seconds",
+        with = "super::unit::thousandths",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
     pub wait_ms: Option<u64>,
 }
 
 /// What came of a request to act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ActView {
     /// The command; absent at a node's own socket.
     pub command: Option<CommandId>,
@@ -91,6 +117,7 @@ pub struct ActView {
 
 /// Make a join token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TokenRequest {
     /// The node's name; made by the hub if absent.
@@ -100,7 +127,12 @@ pub struct TokenRequest {
     #[serde(default = "default_site")]
     pub site: String,
     /// How long it can be used, in milliseconds.
-    #[serde(default = "default_token_ttl_ms")]
+    #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 3600.0)))]
+    #[serde(
+        rename = "ttl_seconds",
+        with = "super::unit::thousandths",
+        default = "default_token_ttl_ms"
+    )]
     pub ttl_ms: u64,
     /// What it is for, in a few words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,6 +141,7 @@ pub struct TokenRequest {
 
 /// A join token as it is listed: never the token itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct JoinTokenView {
     /// The beginning of its hash, by which it is revoked.
     pub id: String,
@@ -136,6 +169,7 @@ pub struct JoinTokenView {
 
 /// Give a node another name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenameRequest {
     /// The new name.
@@ -146,17 +180,24 @@ pub struct RenameRequest {
 
 /// Give a node's name and history to a machine with other keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RejoinNodeRequest {
     /// Why. Not empty.
     pub reason: String,
     /// How long the token can be used, in milliseconds.
-    #[serde(default = "default_token_ttl_ms")]
+    #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 3600.0)))]
+    #[serde(
+        rename = "ttl_seconds",
+        with = "super::unit::thousandths",
+        default = "default_token_ttl_ms"
+    )]
     pub ttl_ms: u64,
 }
 
 /// How a node stands at the door, after somebody has changed it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct IdentityView {
     /// Its name.
     pub name: AgentId,
@@ -185,6 +226,7 @@ const fn default_token_ttl_ms() -> u64 {
 
 /// A join token. It is shown once and not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TokenView {
     /// The token.
     pub token: String,
@@ -200,6 +242,7 @@ pub struct TokenView {
 
 /// The console's way in: a one-time link's code, or a name and a password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum LoginRequest {
     /// A link.
@@ -213,6 +256,7 @@ pub enum LoginRequest {
 
 /// A one-time link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LoginLinkView {
     /// The whole link.
     pub url: String,

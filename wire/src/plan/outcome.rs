@@ -8,6 +8,7 @@ use crate::time::Wall;
 
 /// What was seen of an expected effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Observation {
     /// The metric before the step was carried out.
     pub before: i64,
@@ -19,6 +20,7 @@ pub struct Observation {
 
 /// What came of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepOutcome {
     /// Where it ended.
     pub state: StepState,
@@ -30,6 +32,7 @@ pub struct StepOutcome {
 
 /// What came of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PlanOutcome {
     /// Which plan.
     pub plan: PlanId,

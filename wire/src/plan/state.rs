@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a plan stands. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PlanState {
     /// Stored as it came.
@@ -227,6 +228,7 @@ impl PlanState {
 
 /// Where one step stands. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Nothing of it has begun.

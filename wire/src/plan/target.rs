@@ -30,6 +30,7 @@ const KEYS: &[&str] = &[
 
 /// What a step is done to. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     /// A part of a node of the mesh: `gpu0`, `workload:train`, or `node` for all of it.
@@ -72,6 +73,9 @@ impl fmt::Display for Target {
 }
 
 impl Target {
+    /// Stands for a cluster where the hub chooses one: a new deployment that is placed goes to the cluster that suits it best.
+    pub const ANY_CLUSTER: &'static str = "any";
+
     /// The node of the mesh that it is on, if it is on one.
     pub const fn node(&self) -> Option<&AgentId> {
         match self {

@@ -299,7 +299,23 @@ fn any_verb() -> impl Strategy<Value = Verb> {
         (0..=10_000_u32).prop_map(|replicas| Verb::Scale { replicas }),
         "[a-z0-9.]{0,12}".prop_map(|revision| Verb::Rollback { revision }),
         "[a-z0-9./:]{1,40}".prop_map(|image| Verb::Update { image }),
-        "[a-z0-9]{1,12}".prop_map(|node| Verb::Reschedule { node }),
+        "[a-z0-9]{0,12}".prop_map(|node| Verb::Reschedule { node }),
+        ("[a-z0-9./:]{1,40}", 0..=10_000_u32, 0..4_u32, "[a-z0-9]{0,12}").prop_map(|(image, replicas, gpus, nodes)| {
+            let demand = crate::Demand {
+                gpus,
+                gang: gpus > 1,
+                labels: vec![("rack".to_owned(), "r7".to_owned())],
+                ..crate::Demand::default()
+            };
+            let kind = if gpus > 2 { "training" } else { "" };
+            Verb::Deploy {
+                image,
+                replicas,
+                demand,
+                nodes,
+                kind: kind.to_owned(),
+            }
+        }),
     ]
 }
 

@@ -1,6 +1,6 @@
 //! What a step does, with its parameters typed.
 //!
-//! The first eight are done to nodes of the mesh, the last four to deployments of clusters; `cordon`, `uncordon` and `drain` to nodes of both.
+//! The first eight are done to nodes of the mesh, the last five to deployments of clusters; `cordon`, `uncordon` and `drain` to nodes of both.
 //! Parameters come as texts (gRPC) or numbers (JSON); none has a silent default, and zero is a value like any other.
 //!
 //! Invariant: `Verb::read(verb.name(), &verb.params()) == Ok(verb)`.
@@ -13,13 +13,33 @@ use serde::{Deserialize, Serialize};
 use super::draft::CLAIMED_PARAMS;
 use super::{MAX_NAME, MAX_TEXT, PlanProblem, Target, check_text};
 use crate::action::ActionKind;
+use crate::demand::{Demand, MOST_NODE_BYTES, check_names, names};
 use crate::reading::{Unit, human};
 
 /// Most replicas that a plan may ask for; a quota is what really bounds them.
 const MAX_REPLICAS: u32 = 10_000;
 
+/// Kinds of work that a deployment may be.
+pub const WORKLOAD_TYPES: [&str; 3] = ["training", "inference", "batch"];
+
+/// Parameters of `deploy`: its own, and those of a demand.
+const DEPLOY_KEYS: &[&str] = &[
+    "image",
+    "replicas",
+    "nodes",
+    "type",
+    "cpu_milli",
+    "memory_mib",
+    "gpus",
+    "gpu_share",
+    "models",
+    "labels",
+    "gang",
+];
+
 /// What to do. The order is part of the stored format: add at the end only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Limit a GPU's power.
@@ -66,9 +86,27 @@ pub enum Verb {
     },
     /// Move a deployment's pods to a node.
     Reschedule {
-        /// Its name in the cluster.
+        /// Its name in the cluster, or several with commas; empty: the hub places them when the plan is sent.
         node: String,
     },
+    /// Make a deployment.
+    Deploy {
+        /// Its image.
+        image: String,
+        /// How many replicas; 0 is a number.
+        replicas: u32,
+        /// What each takes and demands of its node.
+        demand: Demand,
+        /// The only nodes that will do, with commas; empty: the hub places it when the plan is sent, if it demands anything.
+        nodes: String,
+        /// What kind of work it is, for people: `training`, `inference`, `batch`; empty: not said.
+        kind: String,
+    },
+}
+
+/// The nodes that a step names.
+pub fn node_names(text: &str) -> Vec<String> {
+    names(Some(&text.to_owned()))
 }
 
 impl Verb {
@@ -87,6 +125,7 @@ impl Verb {
         "rollback",
         "update",
         "reschedule",
+        "deploy",
     ];
 
     /// The word in JSON, in the contract, and the name of its kind in bundles.
@@ -105,6 +144,7 @@ impl Verb {
             Self::Rollback { .. } => "rollback",
             Self::Update { .. } => "update",
             Self::Reschedule { .. } => "reschedule",
+            Self::Deploy { .. } => "deploy",
         }
     }
 
@@ -124,7 +164,11 @@ impl Verb {
             Self::Cordon => Some(ActionKind::Cordon),
             Self::Uncordon => Some(ActionKind::Uncordon),
             Self::Drain => Some(ActionKind::Drain),
-            Self::Scale { .. } | Self::Rollback { .. } | Self::Update { .. } | Self::Reschedule { .. } => None,
+            Self::Scale { .. }
+            | Self::Rollback { .. }
+            | Self::Update { .. }
+            | Self::Reschedule { .. }
+            | Self::Deploy { .. } => None,
         }
     }
 
@@ -142,7 +186,8 @@ impl Verb {
             | Self::Scale { .. }
             | Self::Rollback { .. }
             | Self::Update { .. }
-            | Self::Reschedule { .. } => None,
+            | Self::Reschedule { .. }
+            | Self::Deploy { .. } => None,
         }
     }
 
@@ -178,7 +223,14 @@ impl Verb {
                 image: read.text("image")?,
             },
             "reschedule" | "migrate" => Self::Reschedule {
-                node: read.text("node")?,
+                node: params.get("node").cloned().unwrap_or_default(),
+            },
+            "deploy" => Self::Deploy {
+                image: read.text("image")?,
+                replicas: read.number("replicas")?,
+                demand: Demand::read(params)?,
+                nodes: params.get("nodes").cloned().unwrap_or_default(),
+                kind: params.get("type").cloned().unwrap_or_default(),
             },
             other => {
                 let problem = format!("`{other}` is no verb; these are: {}", Self::NAMES.join(", "));
@@ -200,13 +252,31 @@ impl Verb {
             Self::Scale { replicas } => pair("replicas", replicas.to_string()),
             Self::Rollback { revision } if !revision.is_empty() => pair("revision", revision.clone()),
             Self::Update { image } => pair("image", image.clone()),
-            Self::Reschedule { node } => pair("node", node.clone()),
+            Self::Reschedule { node } if !node.is_empty() => pair("node", node.clone()),
+            Self::Deploy {
+                image,
+                replicas,
+                demand,
+                nodes,
+                kind,
+            } => {
+                let mut params = demand.params();
+                params.insert("image".to_owned(), image.clone());
+                params.insert("replicas".to_owned(), replicas.to_string());
+                for (key, value) in [("nodes", nodes), ("type", kind)] {
+                    if !value.is_empty() {
+                        params.insert(key.to_owned(), value.clone());
+                    }
+                }
+                params
+            }
             Self::ReleasePowerCap
             | Self::Unthrottle
             | Self::Restart
             | Self::Cordon
             | Self::Uncordon
             | Self::Drain
+            | Self::Reschedule { .. }
             | Self::Rollback { .. } => BTreeMap::new(),
         }
     }
@@ -220,6 +290,7 @@ impl Verb {
             Self::Rollback { .. } => &["revision"],
             Self::Update { .. } => &["image"],
             Self::Reschedule { .. } => &["node"],
+            Self::Deploy { .. } => DEPLOY_KEYS,
             Self::ReleasePowerCap | Self::Unthrottle | Self::Restart | Self::Cordon | Self::Uncordon | Self::Drain => {
                 &[]
             }
@@ -241,7 +312,22 @@ impl Verb {
             Self::Notify { message } => check_text("params.message", message, 1, MAX_TEXT),
             Self::Rollback { revision } => check_text("params.revision", revision, 0, MAX_NAME),
             Self::Update { image } => check_text("params.image", image, 1, MAX_TEXT),
-            Self::Reschedule { node } => check_text("params.node", node, 1, MAX_NAME),
+            Self::Reschedule { node } => check_nodes("params.node", node),
+            Self::Deploy { replicas, .. } if *replicas > MAX_REPLICAS => {
+                let problem = format!("{replicas} is more than {MAX_REPLICAS}");
+                Err(PlanProblem::new("params.replicas", problem))
+            }
+            Self::Deploy { kind, .. } if !kind.is_empty() && !WORKLOAD_TYPES.contains(&kind.as_str()) => {
+                let problem = format!("`{kind}` is none of {}", WORKLOAD_TYPES.join(", "));
+                Err(PlanProblem::new("params.type", problem))
+            }
+            Self::Deploy {
+                image, demand, nodes, ..
+            } => {
+                check_text("params.image", image, 1, MAX_TEXT)?;
+                check_nodes("params.nodes", nodes)?;
+                demand.check()
+            }
             _ => Ok(()),
         }
     }
@@ -265,12 +351,21 @@ impl Verb {
             (Self::Cordon | Self::Uncordon | Self::Drain, _) if class == Some("node") => None,
             (Self::Cordon | Self::Uncordon | Self::Drain, _) => Some("a whole node"),
             (
-                Self::Scale { .. } | Self::Rollback { .. } | Self::Update { .. } | Self::Reschedule { .. },
+                Self::Scale { .. }
+                | Self::Rollback { .. }
+                | Self::Update { .. }
+                | Self::Reschedule { .. }
+                | Self::Deploy { .. },
                 Target::Deployment { .. },
             ) => None,
-            (Self::Scale { .. } | Self::Rollback { .. } | Self::Update { .. } | Self::Reschedule { .. }, _) => {
-                Some("a deployment of a cluster")
-            }
+            (
+                Self::Scale { .. }
+                | Self::Rollback { .. }
+                | Self::Update { .. }
+                | Self::Reschedule { .. }
+                | Self::Deploy { .. },
+                _,
+            ) => Some("a deployment of a cluster"),
         };
         match wanted {
             None => Ok(()),
@@ -297,16 +392,34 @@ impl fmt::Display for Verb {
             Self::Scale { replicas } => write!(f, "scale to {replicas}"),
             Self::Rollback { revision } if !revision.is_empty() => write!(f, "rollback to {revision}"),
             Self::Update { image } => write!(f, "update to {image}"),
-            Self::Reschedule { node } => write!(f, "reschedule to {node}"),
+            Self::Reschedule { node } if !node.is_empty() => write!(f, "reschedule to {node}"),
+            Self::Deploy {
+                image,
+                replicas,
+                demand,
+                nodes,
+                kind: _,
+            } => {
+                write!(f, "deploy {replicas} of {image}, each with {demand}")?;
+                match nodes.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, ", on {nodes}"),
+                }
+            }
             Self::ReleasePowerCap
             | Self::Unthrottle
             | Self::Restart
             | Self::Cordon
             | Self::Uncordon
             | Self::Drain
+            | Self::Reschedule { .. }
             | Self::Rollback { .. } => f.write_str(self.name()),
         }
     }
+}
+
+fn check_nodes(field: &str, text: &str) -> Result<(), PlanProblem> {
+    check_names(field, text, node_names(text).len(), MOST_NODE_BYTES)
 }
 
 /// The parameters of one verb, read one by one.

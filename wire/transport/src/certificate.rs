@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use wire::enroll::CaPin;
 use wire::ids::AgentId;
+use wire::time::Wall;
 
 /// id-kp-serverAuth, 1.3.6.1.5.5.7.3.1 (RFC 5280, 4.2.1.12).
 const SERVER_AUTH: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 1];
@@ -49,16 +50,20 @@ pub fn pin_of(ca: &[u8]) -> CaPin {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     /// Its time is over.
-    #[error("the certificate has expired (time used for the check: {now})")]
+    #[error("the certificate ended at {until}, and here it is {now}")]
     Expired {
-        /// The time that was used.
-        now: wire::time::Wall,
+        /// When it ended.
+        until: Wall,
+        /// The time that was used for the check.
+        now: Wall,
     },
     /// Its time has not come.
-    #[error("the certificate is not valid yet (time used for the check: {now})")]
+    #[error("the certificate begins at {from}, and here it is {now}")]
     NotYetValid {
-        /// The time that was used.
-        now: wire::time::Wall,
+        /// When it begins.
+        from: Wall,
+        /// The time that was used for the check.
+        now: Wall,
     },
     /// No CA that we trust has issued it.
     #[error("the certificate was not issued by a CA that is trusted here")]
@@ -118,6 +123,8 @@ pub(crate) enum Expect {
     Hub(Trust),
     /// Any agent of this domain.
     Agent(Trust),
+    /// The same, also with a certificate that was good at another time: who shows one has more to show (`peer.rs`).
+    Peer(Trust),
     /// A hub of any domain under a CA with this hash: for joining, when nothing else is known yet.
     PinnedHub(CaPin),
 }
@@ -134,20 +141,20 @@ impl Expect {
         let parsed = EndEntityCert::try_from(leaf).map_err(|cause| translate(&cause, now))?;
         let (anchors, usage) = match self {
             Self::Hub(trust) => (anchors(&trust.ca)?, SERVER_AUTH),
-            Self::Agent(trust) => (anchors(&trust.ca)?, CLIENT_AUTH),
+            Self::Agent(trust) | Self::Peer(trust) => (anchors(&trust.ca)?, CLIENT_AUTH),
             Self::PinnedHub(pin) => (anchors([pinned(chain, *pin)?])?, SERVER_AUTH),
         };
-        parsed
-            .verify_for_usage(
-                algorithms.all,
-                &anchors,
-                chain,
-                now,
-                KeyUsage::required(usage),
-                None,
-                None,
-            )
-            .map_err(|cause| translate(&cause, now))?;
+        let verify = |at| {
+            let usage = KeyUsage::required(usage);
+            let verified = parsed.verify_for_usage(algorithms.all, &anchors, chain, at, usage, None, None);
+            verified.map(drop)
+        };
+        let result = match (self, verify(now)) {
+            (Self::Peer(_), Err(webpki::Error::CertExpired { not_after, .. })) => verify(not_after),
+            (Self::Peer(_), Err(webpki::Error::CertNotValidYet { not_before, .. })) => verify(not_before),
+            (_, result) => result,
+        };
+        result.map_err(|cause| translate(&cause, now))?;
         self.check_name(&parsed)
     }
 
@@ -158,8 +165,10 @@ impl Expect {
                 let expected = hub_uri(&trust.trust_domain);
                 (names == [expected.as_str()], expected)
             }
-            (Self::Agent(trust), [name]) => (agent_in(name, &trust.trust_domain).is_some(), agents_of(trust)),
-            (Self::Agent(trust), _) => (false, agents_of(trust)),
+            (Self::Agent(trust) | Self::Peer(trust), [name]) => {
+                (agent_in(name, &trust.trust_domain).is_some(), agents_of(trust))
+            }
+            (Self::Agent(trust) | Self::Peer(trust), _) => (false, agents_of(trust)),
             (Self::PinnedHub(_), [name]) => {
                 let domain = name
                     .strip_prefix("spiffe://")
@@ -233,10 +242,17 @@ fn pinned<'a>(chain: &'a [CertificateDer<'a>], pin: CaPin) -> Result<&'a Certifi
 
 fn translate(cause: &webpki::Error, now: UnixTime) -> CertificateFault {
     use webpki::Error;
-    let now = wire::time::Wall(i64::try_from(now.as_secs() * 1000).unwrap_or(i64::MAX));
+    let wall = |time: &UnixTime| Wall(i64::try_from(time.as_secs().saturating_mul(1_000)).unwrap_or(i64::MAX));
+    let now = wall(&now);
     match cause {
-        Error::CertExpired { .. } => CertificateFault::Expired { now },
-        Error::CertNotValidYet { .. } => CertificateFault::NotYetValid { now },
+        Error::CertExpired { not_after, .. } => CertificateFault::Expired {
+            until: wall(not_after),
+            now,
+        },
+        Error::CertNotValidYet { not_before, .. } => CertificateFault::NotYetValid {
+            from: wall(not_before),
+            now,
+        },
         Error::UnknownIssuer
         | Error::InvalidSignatureForPublicKey
         | Error::CaUsedAsEndEntity

@@ -4,8 +4,8 @@
 //! carried on by the monotonic clock, comes first; before the first such time, the wall clock counts, but never below a floor
 //! (build time, last journaled time) that is certainly past.
 //!
-//! Any of these may itself have come from a clock that ran ahead once. So that nobody is locked out for ever by that, a hub's
-//! certificate counts also where the machine's own clock, as it is now, says that it is valid.
+//! Any of these may itself have come from a clock that ran ahead once. So that nobody is locked out for ever by that, a
+//! certificate counts also where the machine's own clock, as it is now, says that it is valid (`tls.rs`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,6 +34,12 @@ impl CertificateClock {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.learned = Some((hub, Instant::now()));
         known.floor = known.floor.max(hub);
+    }
+
+    /// Whether a hub has told the time since the start.
+    pub fn is_learned(&self) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.learned.is_some()
     }
 
     /// The time now, as well as it is known.

@@ -57,6 +57,7 @@ impl Client {
 
     /// Opens no socket: what is sent goes by way of a neighbour. Must be called inside a tokio runtime.
     pub fn through(tunnel: Tunnel, timing: Timing) -> Result<Self, ConnectError> {
+        tunnel.clear();
         Self::with_socket(Arc::new(tunnel), Arc::new(TokioRuntime), timing).map_err(|cause| no_socket(&cause))
     }
 
@@ -64,6 +65,14 @@ impl Client {
     pub fn go_direct(&self, hub: SocketAddr) -> Result<(), ConnectError> {
         let socket = UdpSocket::bind(any(hub)).map_err(|cause| no_socket(&cause))?;
         self.endpoint.rebind(socket).map_err(|cause| no_socket(&cause))
+    }
+
+    /// Goes on by way of a neighbour, or of another one: sessions move to it as they are.
+    pub fn go_through(&self, tunnel: Tunnel) -> Result<(), ConnectError> {
+        tunnel.clear();
+        self.endpoint
+            .rebind_abstract(Arc::new(tunnel))
+            .map_err(|cause| no_socket(&cause))
     }
 
     /// Makes a session: returns once the hub has let this agent in. `tls` is one of [`ClientTls::session`].

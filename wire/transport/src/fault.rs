@@ -75,6 +75,14 @@ pub enum ConnectError {
         /// What is wrong with its certificate.
         fault: CertificateFault,
     },
+    /// The hub's certificate is not of now, by any clock of this machine.
+    #[error("the clocks of this machine and of the hub at {address} do not agree: {fault}")]
+    Clock {
+        /// Who answered.
+        address: SocketAddr,
+        /// By how much.
+        fault: CertificateFault,
+    },
     /// The hub says that our certificate's time is over.
     #[error("the hub at {address} says that this certificate has expired")]
     Expired {
@@ -129,8 +137,10 @@ impl ConnectError {
         waited: Duration,
         verdict: Option<CertificateFault>,
     ) -> Self {
-        if let Some(fault) = verdict {
-            return Self::NotOurHub { address, fault };
+        match verdict {
+            Some(fault) if fault.is_of_time() => return Self::Clock { address, fault },
+            Some(fault) => return Self::NotOurHub { address, fault },
+            None => {}
         }
         match cause {
             ConnectionError::TimedOut => Self::Unreachable { address, waited },

@@ -109,6 +109,11 @@ impl Session {
         }
     }
 
+    /// The round trip to the other end.
+    pub fn rtt(&self) -> std::time::Duration {
+        self.connection.rtt()
+    }
+
     /// The hub's first word: an opened control stream tells the agent that it was let in.
     pub(crate) async fn open_control(&mut self) -> Result<(), End> {
         let mut stream = self.open(Class::Control).await?;

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
@@ -15,14 +16,39 @@ use tokio::time::timeout;
 
 use crate::endpoint::any;
 use crate::limits::MTU_BYTES;
+use crate::tunnel::Tunnel;
 
 const RESERVED_VERSION: [u8; 4] = [0x5a, 0x7a, 0x9a, 0xba];
 const ID_BYTES: usize = 8;
 
-/// Asks one server, over one socket.
+/// Asks one server, over one socket or through one neighbour.
 #[derive(Debug)]
 pub struct Knocker {
-    socket: UdpSocket,
+    way: Way,
+    was_refused: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Way {
+    Direct(UdpSocket),
+    Through(Tunnel),
+}
+
+impl Way {
+    async fn send(&self, packet: &[u8]) {
+        // A full buffer or a path that is gone: the next one may pass.
+        let _ = match self {
+            Self::Direct(socket) => socket.send(packet).await.map(drop),
+            Self::Through(tunnel) => tunnel.send(packet),
+        };
+    }
+
+    async fn recv(&self, room: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Direct(socket) => socket.recv(room).await,
+            Self::Through(tunnel) => Ok(tunnel.recv(room).await),
+        }
+    }
 }
 
 impl Knocker {
@@ -32,8 +58,23 @@ impl Knocker {
         socket.connect(server)?;
         socket.set_nonblocking(true)?;
         Ok(Self {
-            socket: UdpSocket::from_std(socket)?,
+            way: Way::Direct(UdpSocket::from_std(socket)?),
+            was_refused: AtomicBool::new(false),
         })
+    }
+
+    /// For the hub at the other end of a tunnel, which no endpoint reads at present.
+    pub fn through(tunnel: Tunnel) -> Self {
+        tunnel.clear();
+        Self {
+            way: Way::Through(tunnel),
+            was_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the server's machine said that nobody listens there: the path works, and the server is away.
+    pub fn was_refused(&self) -> bool {
+        self.was_refused.load(Ordering::Relaxed)
     }
 
     /// Whether it answers within `patience`, asked `times` in that time.
@@ -43,8 +84,7 @@ impl Knocker {
             if rand::fill(&mut ids).is_err() {
                 return false;
             }
-            // A full buffer or a path that is gone: the next one may pass.
-            let _ = self.socket.send(&question(&ids)).await;
+            self.way.send(&question(&ids)).await;
             if timeout(patience / times.max(1), self.answered(&ids)).await.is_ok() {
                 return true;
             }
@@ -55,11 +95,15 @@ impl Knocker {
     async fn answered(&self, ids: &[u8; 2 * ID_BYTES]) {
         let mut packet = [0; MTU_BYTES as usize];
         loop {
-            match self.socket.recv(&mut packet).await {
+            match self.way.recv(&mut packet).await {
                 Ok(length) if is_answer(&packet[..length], ids) => return,
                 Ok(_) => {}
                 // A closed port, told by the kernel. What comes next comes after the next question.
-                Err(_) => std::future::pending().await,
+                Err(cause) => {
+                    let is_refusal = cause.kind() == io::ErrorKind::ConnectionRefused;
+                    self.was_refused.fetch_or(is_refusal, Ordering::Relaxed);
+                    std::future::pending().await
+                }
             }
         }
     }

@@ -40,4 +40,4 @@ pub use paced::Paced;
 pub use peer::{Met, PeerEnd, PeerError, PeerHandle};
 pub use quinn::{AsyncUdpSocket, Runtime, UdpPoller};
 pub use tls::{ClientTls, Leaf, PeerTls, ServerTls, TlsError, provider};
-pub use tunnel::{Carried, Limits, OVERHEAD_BYTES, Tunnel};
+pub use tunnel::{Allowance, Carried, Limits, OVERHEAD_BYTES, Tunnel};

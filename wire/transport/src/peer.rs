@@ -3,6 +3,9 @@
 //! One endpoint makes and takes them, over the one socket that also bears what they carry for each other (`tunnel.rs`). Who is a
 //! neighbour is the caller's decision: it has the name before anything is exchanged.
 //!
+//! A certificate whose time is over is let in, and nothing is carried for its owner until the caller says that it has shown who it is
+//! ([`PeerHandle::prove`]).
+//!
 //! Invariant: a [`Met`] exists only between two agents of one trust domain; the keys of its tie come from its own TLS session.
 //! Read next: `tunnel.rs`, `edge-agent/src/peers.rs` (the caller).
 
@@ -22,11 +25,13 @@ use crate::fault::CloseCode;
 use crate::framed::Session;
 use crate::limits::{Timing, endpoint_config};
 use crate::tls::PeerTls;
-use crate::tunnel::{Carried, KEY_BYTES, Keys, Limits, PeerSocket, Tie, Tunnel};
+use crate::tunnel::{Carried, KEY_BYTES, Keys, Ledger, Limits, Onward, PeerSocket, Tie, Tunnel};
 
 /// QUIC wants some name; none is sent, and none is looked at.
 const SERVER_NAME: &str = "sentinel-agent";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-sentinel-relay/1";
+/// What an agent signs to show its node key: bound to this session, so that it is worth nothing in another.
+const PROOF_LABEL: &[u8] = b"EXPORTER-sentinel-peer-key/1";
 /// Handshakes at once: a site that comes back together, and no more of a small node's time.
 const MAX_HANDSHAKES: usize = 16;
 
@@ -65,9 +70,9 @@ pub struct PeerEnd {
     endpoint: Endpoint,
     socket: Arc<PeerSocket>,
     tls: PeerTls,
-    trust_domain: Arc<str>,
     timing: Timing,
     limits: Limits,
+    ledger: Ledger,
     /// At most [`MAX_HANDSHAKES`].
     handshakes: JoinSet<Option<Met>>,
 }
@@ -77,6 +82,12 @@ pub struct PeerEnd {
 pub struct Met {
     /// Who it is.
     pub agent: AgentId,
+    /// Whether this end made the session.
+    pub dialled: bool,
+    /// Whether its certificate is good now. One whose time is over leaves the question whether its owner still has the node key.
+    pub is_fresh: bool,
+    /// What both ends of this session know and nobody else: to be signed by who has something to show.
+    pub binding: [u8; 32],
     /// Frames to and from it.
     pub session: Session,
     /// What lasts as long as the session.
@@ -112,7 +123,31 @@ impl PeerHandle {
         self.connection.rtt()
     }
 
-    /// A way to the hub through it. What an earlier one has not read is forgotten: there is one reader at a time.
+    /// Of a thousand packets to it, how many were lost so far.
+    pub fn lost_per_mille(&self) -> u16 {
+        let path = self.connection.stats().path;
+        let lost = path.lost_packets.saturating_mul(1_000) / path.sent_packets.max(1);
+        u16::try_from(lost).unwrap_or(1_000).min(1_000)
+    }
+
+    /// How many packets have come from it so far.
+    pub fn heard_packets(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
+    /// Packets of the session itself, both ways, and their bytes without UDP's headers; what is carried is not among them.
+    pub fn crossed(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        let packets = stats.udp_rx.datagrams + stats.udp_tx.datagrams;
+        (packets, stats.udp_rx.bytes + stats.udp_tx.bytes)
+    }
+
+    /// It has shown who it is: from now on its packets are carried.
+    pub fn prove(&self) {
+        self.tie.prove();
+    }
+
+    /// A way to the hub through it, for one reader at a time.
     pub fn tunnel(&self, hub: SocketAddr) -> Tunnel {
         Tunnel::new(self.socket.clone(), self.tie.clone(), hub)
     }
@@ -141,10 +176,10 @@ impl PeerEnd {
         Ok(Self {
             endpoint,
             socket,
-            trust_domain: tls.answer.trust_domain.as_str().into(),
             tls,
             timing,
             limits,
+            ledger: Ledger::default(),
             handshakes: JoinSet::new(),
         })
     }
@@ -161,9 +196,15 @@ impl PeerEnd {
         self.tls = tls;
     }
 
-    /// Where to carry neighbours' packets from now on; `None`: nowhere. Nothing is carried before the first call.
+    /// Carries neighbours' packets to the hub from now on, over this agent's own path; `None`: nowhere. Nothing is carried before the
+    /// first call.
     pub fn carry_to(&self, hub: Option<SocketAddr>) {
-        self.socket.carry_to(hub);
+        self.socket.carry_to(hub.map_or(Onward::Nowhere, Onward::Hub));
+    }
+
+    /// Carries neighbours' packets on to the neighbour that carries this agent, which takes them only over a path of its own.
+    pub fn carry_through(&self, next: &PeerHandle) {
+        self.socket.carry_to(Onward::Through(Arc::downgrade(&next.tie)));
     }
 
     /// Begins to make a session with the neighbour of that name. The future borrows nothing.
@@ -231,8 +272,9 @@ impl PeerEnd {
     fn end(&self) -> End {
         End {
             socket: self.socket.clone(),
-            trust_domain: self.trust_domain.clone(),
+            tls: self.tls.clone(),
             limits: self.limits,
+            ledger: self.ledger.clone(),
         }
     }
 }
@@ -240,13 +282,14 @@ impl PeerEnd {
 /// What a handshake under way needs to know.
 struct End {
     socket: Arc<PeerSocket>,
-    trust_domain: Arc<str>,
+    tls: PeerTls,
     limits: Limits,
+    ledger: Ledger,
 }
 
 impl End {
     fn who(&self, connection: &Connection) -> Option<AgentId> {
-        agent_named(certificates(connection).first()?, &self.trust_domain)
+        agent_named(certificates(connection).first()?, &self.tls.answer.trust_domain)
     }
 
     fn meet(&self, connection: Connection, agent: AgentId, dialled: bool) -> Met {
@@ -254,11 +297,22 @@ impl End {
         connection
             .export_keying_material(&mut exported, EXPORTER_LABEL, b"")
             .expect("40 bytes are far below TLS 1.3's limit for exported material (255 hashes)");
+        let mut binding = [0; 32];
+        connection
+            .export_keying_material(&mut binding, PROOF_LABEL, b"")
+            .expect("32 bytes are, too");
         let keys = Keys::new(&exported, dialled);
-        let tie = Arc::new(Tie::new(keys, connection.remote_address(), self.limits, Instant::now()));
+        let is_fresh = certificates(&connection)
+            .first()
+            .is_some_and(|leaf| self.tls.is_fresh(leaf));
+        let share = self.ledger.share(&agent, self.limits, Instant::now());
+        let tie = Arc::new(Tie::new(keys, connection.remote_address(), share, is_fresh));
         self.socket.add(&tie);
         Met {
             agent,
+            dialled,
+            is_fresh,
+            binding,
             session: Session::new(connection.clone(), false),
             handle: PeerHandle {
                 connection,

@@ -115,5 +115,7 @@ fn latest_only(frame: &Frame) -> bool {
             | Frame::HubTime(_)
             | Frame::NodePath(_)
             | Frame::PeerState(_)
+            | Frame::PeerPath(_)
+            | Frame::Checkpoint(_)
     )
 }

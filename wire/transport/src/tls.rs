@@ -136,21 +136,21 @@ impl ServerTls {
     /// Shows `leaf`; an agent that shows a certificate must show one of `trust`, and only the session door insists on one.
     pub fn new(leaf: Leaf, trust: Trust, clock: &CertificateClock) -> Result<Self, TlsError> {
         let doors = [ALPN_SESSION, ALPN_JOIN, ALPN_REJOIN];
-        Self::build("hub's", &doors, leaf, trust, clock)
+        let trust_domain = trust.trust_domain.clone();
+        Self::build("hub's", &doors, leaf, (Expect::Agent(trust), trust_domain), clock)
     }
 
     fn build(
         whose: &'static str,
         doors: &[&[u8]],
         leaf: Leaf,
-        trust: Trust,
+        (expect, trust_domain): (Expect, String),
         clock: &CertificateClock,
     ) -> Result<Self, TlsError> {
         let broken = |cause| TlsError { whose, cause };
         let provider = provider();
-        let trust_domain = trust.trust_domain.clone();
         let verifier = Arc::new(Verifier {
-            expect: Expect::Agent(trust),
+            expect,
             provider: provider.clone(),
             verdict: Verdict::default(),
         });
@@ -172,20 +172,40 @@ impl ServerTls {
 }
 
 /// How an agent shows itself to the agents of its site and checks them: the same certificate, whoever makes the session.
+///
+/// A certificate whose time is over passes here: an agent that was cut off for longer than its certificate lives is the one that needs
+/// its neighbours most. [`crate::Met::is_fresh`] says which kind it was.
 #[derive(Debug, Clone)]
 pub struct PeerTls {
     pub(crate) dial: ClientTls,
     pub(crate) answer: ServerTls,
+    trust: Trust,
+    clock: CertificateClock,
 }
 
 impl PeerTls {
     /// Shows `leaf`; requires an agent of `trust`.
     pub fn new(leaf: Leaf, trust: Trust, clock: &CertificateClock) -> Result<Self, TlsError> {
-        let expect = Expect::Agent(trust.clone());
+        let expect = Expect::Peer(trust.clone());
+        let answers = (expect.clone(), trust.trust_domain.clone());
         Ok(Self {
             dial: ClientTls::build(expect, ALPN_PEER, Some(leaf.clone()), clock)?,
-            answer: ServerTls::build("agent's", &[ALPN_PEER], leaf, trust, clock)?,
+            answer: ServerTls::build("agent's", &[ALPN_PEER], leaf, answers, clock)?,
+            trust,
+            clock: clock.clone(),
         })
+    }
+
+    /// Whether a certificate that passed the handshake is good now, too.
+    pub(crate) fn is_fresh(&self, leaf: &CertificateDer<'_>) -> bool {
+        let now = rustls::time_provider::TimeProvider::current_time(&self.clock);
+        let algorithms = provider().signature_verification_algorithms;
+        let fresh = |now| {
+            Expect::Agent(self.trust.clone())
+                .check(leaf, &[], now, &algorithms)
+                .is_ok()
+        };
+        now.is_some_and(fresh)
     }
 }
 
@@ -206,17 +226,15 @@ impl Verifier {
     ) -> Result<(), rustls::Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
         let mut result = self.expect.check(leaf, chain, now, algorithms);
-        if let (Err(fault), Expect::Hub(_) | Expect::PinnedHub(_)) = (&result, &self.expect)
+        if let Err(fault) = &result
             && fault.is_of_time()
         {
             let by_machine = self.expect.check(leaf, chain, machine_time(), algorithms);
-            match by_machine {
-                Ok(()) => tracing::warn!(%fault, "the hub's certificate counts by this machine's own clock only"),
-                Err(_) => {
-                    tracing::warn!(%fault, "the hub's certificate is refused: check the clocks of this machine and of the hub")
-                }
+            if by_machine.is_ok() {
+                tracing::warn!(%fault, "a certificate counts by this machine's own clock only");
             }
-            result = by_machine.map_err(|_| fault.clone());
+            // Of two refusals the one by the clock that people see.
+            result = by_machine;
         }
         result.map_err(|fault| {
             tracing::debug!(%fault, "certificate refused");

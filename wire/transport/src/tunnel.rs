@@ -8,8 +8,11 @@
 //! Both ends are at one UDP socket, the one of the agents' session ([`PeerSocket`]): a byte below 0x40 opens a carried packet and
 //! never a QUIC one (RFC 9443, with the grease of RFC 9287 turned off).
 //!
-//! Invariants: a packet is carried to the hub alone, whatever it says; one that was carried is never carried again; whoever is
-//! carried is bounded in bytes per second and per day.
+//! Whoever is carried itself may carry on for its own neighbours, so that two stand between a node and the hub at most: the second
+//! one takes such packets only while it has a path of its own.
+//!
+//! Invariants: a packet is carried to the hub alone, whatever it says; it is carried twice at most, and never in a circle; whoever is
+//! carried is bounded in bytes per second, and in bytes and packets per day, in all its sessions together.
 //! Read next: `peer.rs` (the session that a tie belongs to), `edge-agent/src/peers.rs` (who may be carried).
 
 mod allowance;
@@ -17,10 +20,11 @@ mod seal;
 mod socket;
 mod tie;
 
-pub use allowance::Limits;
+pub(crate) use allowance::Ledger;
+pub use allowance::{Allowance, Limits};
 pub use seal::OVERHEAD_BYTES;
 pub(crate) use seal::{KEY_BYTES, Keys};
-pub(crate) use socket::PeerSocket;
+pub(crate) use socket::{Onward, PeerSocket};
 pub use tie::Carried;
 pub(crate) use tie::Tie;
 
@@ -52,8 +56,30 @@ impl fmt::Debug for Tunnel {
 
 impl Tunnel {
     pub(crate) fn new(socket: Arc<PeerSocket>, tie: Arc<Tie>, hub: SocketAddr) -> Self {
-        tie.inbox().clear();
         Self { socket, tie, hub }
+    }
+
+    /// Sends one packet by this way, as the endpoint does.
+    pub(crate) fn send(&self, packet: &[u8]) -> io::Result<()> {
+        self.socket.send_up(&self.tie, packet)
+    }
+
+    /// The next packet that came by this way.
+    pub(crate) async fn recv(&self, room: &mut [u8]) -> usize {
+        std::future::poll_fn(|cx| {
+            let mut length = 0;
+            let mut bufs = [IoSliceMut::new(room)];
+            match self.tie.inbox().take(cx, &mut bufs, |_, bytes| length = bytes) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(length),
+            }
+        })
+        .await
+    }
+
+    /// Forgets what an earlier reader has left.
+    pub(crate) fn clear(&self) {
+        self.tie.inbox().clear();
     }
 }
 

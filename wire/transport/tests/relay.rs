@@ -7,7 +7,7 @@ mod common;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::{Ca, ack, clock, entries, number, timing};
+use common::{CLIENT, Ca, DOMAIN, PAST, Wanted, ack, clock, entries, number, timing};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wire::frame::Frame;
@@ -153,34 +153,161 @@ async fn a_session_goes_through_a_neighbour_and_moves_back_without_a_loss() {
     );
 }
 
+/// edge-03 is at edge-04, and edge-04 at edge-05, which alone may have a path to the hub.
+struct Row {
+    ends: [PeerEnd; 3],
+    /// From each to the next one.
+    up: [Met; 2],
+    /// From each to the one before.
+    down: [Met; 2],
+}
+
+impl Row {
+    async fn new(ca: &Ca) -> Self {
+        let (fourth, fifth) = (port(), port());
+        let (to_fourth, to_fifth) = (fourth.local_addr().unwrap(), fifth.local_addr().unwrap());
+        let mut ends = [
+            end(ca, "edge-03", port(), Limits::default()),
+            end(ca, "edge-04", fourth, Limits::default()),
+            end(ca, "edge-05", fifth, Limits::default()),
+        ];
+        let [first, second, third] = &mut ends;
+        let (up, down) = meet(first, second, "edge-04", to_fourth).await;
+        let (up_next, down_next) = meet(second, third, "edge-05", to_fifth).await;
+        Self {
+            ends,
+            up: [up, up_next],
+            down: [down, down_next],
+        }
+    }
+
+    /// Keeps all of them going; the way from the first one to the hub.
+    fn attend(self, hub: SocketAddr, tasks: &mut JoinSet<()>) -> wire_transport::Tunnel {
+        let [up, up_next] = self.up;
+        let [down, down_next] = self.down;
+        let way = up.handle.tunnel(hub);
+        // What is carried ends with the last handle of a session.
+        let handles = [up_next.handle, down.handle, down_next.handle];
+        for (end, session) in self
+            .ends
+            .into_iter()
+            .zip([up.session, up_next.session, down_next.session])
+        {
+            attend(end, session, tasks);
+        }
+        tasks.spawn(async move {
+            let (mut session, _handles) = (down.session, handles);
+            while !matches!(session.recv().await, Event::Ended(_)) {}
+        });
+        way
+    }
+}
+
 #[tokio::test]
-async fn nothing_is_carried_without_a_path_and_no_more_than_the_share() {
+async fn two_neighbours_in_a_row_carry_and_each_counts_what_it_carries() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let hub = hub(&ca, &mut tasks);
+    let row = Row::new(&ca).await;
+    row.ends[1].carry_through(&row.up[1].handle);
+    row.ends[2].carry_to(Some(hub));
+    let (first, second) = (row.down[0].handle.clone(), row.down[1].handle.clone());
+    let way = row.attend(hub, &mut tasks);
+
+    assert!(Knocker::through(way.clone()).knock(3, PATIENCE).await);
+    let client = Client::through(way, timing()).unwrap();
+    let mut session = client.session(hub, &ca.client_tls("edge-03")).await.unwrap();
+    exchange(&mut session, 1..40).await;
+    for carried in [first.carried(), second.carried()] {
+        assert!(
+            carried.packets >= 40 && carried.refused == 0 && carried.over == 0,
+            "{carried:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_third_neighbour_in_a_row_or_a_circle_carries_nothing() {
+    for circle in [true, false] {
+        let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+        let hub = hub(&ca, &mut tasks);
+        let row = Row::new(&ca).await;
+        row.ends[1].carry_through(&row.up[1].handle);
+        match circle {
+            // Each of the two believes that the other one has a path.
+            true => row.ends[2].carry_through(&row.down[1].handle),
+            // It is carried itself: the one before it would be the third.
+            false => row.ends[2].carry_to(None),
+        }
+        let (first, second) = (row.down[0].handle.clone(), row.down[1].handle.clone());
+        let way = row.attend(hub, &mut tasks);
+        assert!(!Knocker::through(way).knock(3, Duration::from_millis(300)).await);
+        let (once, twice) = (first.carried().packets, second.carried().packets);
+        assert!(once >= 1, "the first one passes it on: {once}");
+        assert_eq!(twice, 0, "and the second one lets it fall");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_whose_time_is_over_is_let_in_and_carried_once_its_owner_is_known() {
     let (ca, mut tasks) = (Ca::new(), JoinSet::new());
     let hub = hub(&ca, &mut tasks);
     let socket = port();
     let address = socket.local_addr().unwrap();
+    let mut carrier = end(&ca, "edge-04", socket, Limits::default());
+    let old = ca.issue(Wanted {
+        uris: &[&format!("spiffe://{DOMAIN}/agent/edge-03")],
+        usage: CLIENT,
+        years: PAST,
+    });
+    let tls = PeerTls::new(old, ca.trust(), &clock()).unwrap();
+    let carried = PeerEnd::new(port(), tls, timing(), Limits::default()).unwrap();
+    let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
+    assert!(met.is_fresh && !visited.is_fresh);
+    assert_eq!(met.binding, visited.binding, "both know what is to be signed");
+    carrier.carry_to(Some(hub));
+    let (way, handle) = (met.handle.tunnel(hub), visited.handle.clone());
+    attend(carrier, visited.session, &mut tasks);
+    attend(carried, met.session, &mut tasks);
+
+    let knocker = Knocker::through(way);
+    assert!(!knocker.knock(2, Duration::from_millis(200)).await);
+    handle.prove();
+    assert!(knocker.knock(3, PATIENCE).await);
+}
+
+#[tokio::test]
+async fn nothing_is_carried_without_a_path_and_no_more_than_the_share() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let hub = hub(&ca, &mut tasks);
     let little = Limits {
         bytes_per_second: 2_000,
         bytes_per_day: 2_000,
+        ..Limits::default()
     };
-    let mut carrier = end(&ca, "edge-04", socket, little);
-    let carried = end(&ca, "edge-03", port(), Limits::default());
-    let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
-    let (through, counts) = (met.handle.tunnel(hub), visited.handle.clone());
-    let hurried = wire_transport::Timing {
-        connect: Duration::from_millis(300),
-        ..timing()
-    };
-    let client = Client::through(through, hurried).unwrap();
-    attend(carrier, visited.session, &mut tasks);
-    attend(carried, met.session, &mut tasks);
-    assert!(client.session(hub, &ca.client_tls("edge-03")).await.is_err());
-    let count = counts.carried();
-    assert!(count.packets >= 1 && count.refused == 0, "{count:?}");
-    assert!(
-        count.over >= 1,
-        "the second full-size packet is beyond the share: {count:?}"
-    );
+    for has_path in [false, true] {
+        let socket = port();
+        let address = socket.local_addr().unwrap();
+        let mut carrier = end(&ca, "edge-04", socket, little);
+        let carried = end(&ca, "edge-03", port(), Limits::default());
+        let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
+        carrier.carry_to(has_path.then_some(hub));
+        let (through, counts) = (met.handle.tunnel(hub), visited.handle.clone());
+        let hurried = wire_transport::Timing {
+            connect: Duration::from_millis(300),
+            ..timing()
+        };
+        let client = Client::through(through, hurried).unwrap();
+        attend(carrier, visited.session, &mut tasks);
+        attend(carried, met.session, &mut tasks);
+        assert!(client.session(hub, &ca.client_tls("edge-03")).await.is_err());
+        let count = counts.carried();
+        assert_eq!((count.packets >= 1, count.refused), (has_path, 0), "{count:?}");
+        assert_eq!(
+            count.over >= 1,
+            has_path,
+            "the second full-size packet is beyond the share: {count:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -209,6 +336,11 @@ async fn a_hub_answers_a_knock_and_a_silent_port_does_not() {
     assert!(knocker.knock(3, PATIENCE).await);
     assert!(knocker.knock(3, PATIENCE).await, "each knock is answered by itself");
     let silent = port();
-    let knocker = Knocker::new(silent.local_addr().unwrap()).unwrap();
-    assert!(!knocker.knock(2, Duration::from_millis(20)).await);
+    let address = silent.local_addr().unwrap();
+    let knocker = Knocker::new(address).unwrap();
+    assert!(!knocker.knock(2, Duration::from_millis(20)).await && !knocker.was_refused());
+    drop(silent);
+    let knocker = Knocker::new(address).unwrap();
+    assert!(!knocker.knock(2, Duration::from_millis(200)).await);
+    assert!(knocker.was_refused(), "the machine says that nobody is there any more");
 }

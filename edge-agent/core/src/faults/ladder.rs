@@ -9,7 +9,10 @@
 //! [`RESETS_A_DAY`] resets and [`REBOOTS_A_DAY`] restarts of the machine in 24 hours and [`STEPS_A_WEEK`] steps in 7 days, then quarantine,
 //! which a person alone ends; at most one step that stops work is under way on the node; while a person holds the node there is none.
 //!
-//! Source: the numbers are those of NVSentinel and gpud, which found them by running fleets. Read next: `faults/xid.rs` (the catalogue).
+//! Source: the numbers are those of NVSentinel and gpud, which found them by running fleets. Read next: `faults/xid.rs` (the catalogue),
+//! `ladder/told.rs` (how it stands, for people and for metrics).
+
+mod told;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use wire::DeviceId;
 use wire::fault::NextStep;
 use wire::time::Mono;
+
+pub use told::{Left, Standing};
 
 /// Resets of one device in 24 hours.
 pub const RESETS_A_DAY: usize = 2;
@@ -62,6 +67,22 @@ impl Rung {
             Self::Reboot => "drain and restart the machine",
             Self::Quarantine => "quarantine",
         }
+    }
+
+    /// The word in labels.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::KeepAway => "keep_away",
+            Self::Restart => "restart",
+            Self::Reset => "reset",
+            Self::Reboot => "reboot",
+            Self::Quarantine => "quarantine",
+        }
+    }
+
+    /// How high it is, from 0.
+    pub const fn number(self) -> u8 {
+        self as u8
     }
 
     /// Whether somebody's work stops.
@@ -250,6 +271,22 @@ impl Ladder {
         Some(step)
     }
 
+    /// Devices for which a step of this rung waits to be asked for.
+    pub fn wanted(&self, rung: Rung) -> Vec<DeviceId> {
+        let waits = |(_, case): &(&DeviceId, &Case)| case.phase == Phase::Wanted && case.rung == rung;
+        let devices = self.cases.iter().filter(waits).map(|(device, _)| device.clone());
+        devices.collect()
+    }
+
+    /// The step that was asked for just now is the one that this device waits for, too: it is counted here as well.
+    pub fn join(&mut self, device: &DeviceId, now: Mono) {
+        let Some(case) = self.cases.get_mut(device).filter(|case| case.phase == Phase::Wanted) else {
+            return;
+        };
+        case.phase = Phase::Asked;
+        self.past.push_back((device.clone(), case.code.clone(), case.rung, now));
+    }
+
     /// The step that was asked for just now is not allowed: it counts as never asked for, and is asked for again at `until`.
     pub fn refused(&mut self, device: &DeviceId, until: Mono) {
         let Some(case) = self.cases.get_mut(device).filter(|case| case.phase == Phase::Asked) else {
@@ -362,27 +399,6 @@ impl Ladder {
         due.min()
     }
 
-    /// How every device stands, one sentence each, for people.
-    pub fn told(&self) -> Vec<(DeviceId, String)> {
-        let sentence = |(device, case): (&DeviceId, &Case)| {
-            let (rung, code) = (case.rung.name(), &case.code);
-            let text = match case.phase {
-                Phase::Wanted if case.when_idle => format!("{device}: {rung} because of {code}, once nobody uses it"),
-                Phase::Wanted => format!("{device}: {rung} because of {code} is wanted"),
-                Phase::Refused(_) => {
-                    format!("{device}: {rung} because of {code} is wanted, and policy does not allow it")
-                }
-                Phase::Asked => format!("{device}: {rung} because of {code} is under way"),
-                Phase::Verifying(_) => format!("{device}: {rung} because of {code} was done; it is not well yet"),
-                Phase::Watched(_) => format!("{device}: new work is kept away because of {code}"),
-                Phase::Probation(_) => format!("{device}: on probation after {rung} because of {code}"),
-                Phase::Quarantined => format!("{device}: quarantined because of {code}, until a person clears it"),
-            };
-            (device.clone(), text)
-        };
-        self.cases.iter().map(sentence).collect()
-    }
-
     /// The rung after the one by which the same fault was answered within a day; the lowest if there was none.
     fn after_last(&self, device: &DeviceId, code: &str, now: Mono) -> Rung {
         let same = |(of, because, ..): &&(DeviceId, String, Rung, Mono)| of == device && because == code;
@@ -405,22 +421,15 @@ impl Ladder {
 
     /// Raises what is wanted to what is still within the bounds.
     fn afford(&mut self, device: &DeviceId, now: Mono) {
-        let within = |span: Duration, rung: Option<Rung>| {
-            let is_it = |(of, _, step, at): &&(DeviceId, String, Rung, Mono)| {
-                of == device && rung.is_none_or(|rung| *step == rung) && now.since(*at) < span
-            };
-            self.past.iter().filter(is_it).count()
-        };
-        let (resets, reboots) = (within(AGAIN, Some(Rung::Reset)), within(AGAIN, Some(Rung::Reboot)));
-        let spent = within(WEEK, None) >= STEPS_A_WEEK;
+        let left = self.left(device, now);
         let Some(case) = self.cases.get_mut(device) else { return };
-        if case.rung.stops_work() && spent {
+        if case.rung.stops_work() && left.steps == 0 {
             case.rung = Rung::Quarantine;
         }
-        if case.rung == Rung::Reset && resets >= RESETS_A_DAY {
+        if case.rung == Rung::Reset && left.resets == 0 {
             case.rung = Rung::Reboot;
         }
-        if case.rung == Rung::Reboot && reboots >= REBOOTS_A_DAY {
+        if case.rung == Rung::Reboot && left.reboots == 0 {
             case.rung = Rung::Quarantine;
         }
         case.when_idle &= case.rung == Rung::Reset;
@@ -428,261 +437,4 @@ impl Ladder {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use wire::codec;
-
-    use super::*;
-
-    fn at(seconds: u64) -> Mono {
-        Mono(seconds * 1_000)
-    }
-
-    /// Tells a story about one GPU, and returns the steps that were asked for.
-    ///
-    /// `see RESET` a fault that demands it, `works`/`fails` the step, `well`, `wait N` seconds, `hold`/`release`, `use`/`idle`, `crash`,
-    /// `clear`.
-    fn story(text: &str) -> String {
-        let (mut ladder, mut now, mut held, mut idle) = (Ladder::default(), at(1_000), false, true);
-        let device = DeviceId::gpu(0);
-        let mut steps = Vec::new();
-        for word in text.split(" | ") {
-            match word.split_once(' ').unwrap_or((word, "")) {
-                ("see", what) => {
-                    let (code, next) = what.split_once(' ').expect("a code and a demand");
-                    ladder.saw(&device, code, demand(step(next), None), now);
-                }
-                ("driver", what) => {
-                    ladder.saw(&device, "d", demand(NextStep::Inspect, Some(step(what))), now);
-                }
-                ("refuse", _) => ladder.refused(&device, now + Duration::from_secs(900)),
-                ("works", _) => ladder.done(&device, true, now),
-                ("fails", _) => ladder.done(&device, false, now),
-                ("well", _) => ladder.well(&device, now),
-                ("wait", seconds) => now = now + Duration::from_secs(seconds.parse().expect("a number")),
-                ("hold", _) => held = true,
-                ("release", _) => held = false,
-                ("use", _) => idle = false,
-                ("idle", _) => idle = true,
-                ("clear", _) => ladder.clear(),
-                ("crash", _) => {
-                    ladder = codec::decode(&codec::encode(&ladder)).expect("what was written");
-                    ladder.resumed(now);
-                }
-                (other, _) => panic!("{other}"),
-            }
-            ladder.look(now);
-            while let Some(step) = ladder.next(held, |_| idle, now) {
-                steps.push(step.rung.name());
-            }
-        }
-        let end = ladder.phase(&device).map(|(_, phase)| match phase {
-            Phase::Wanted => "wanted",
-            Phase::Refused(_) => "refused",
-            Phase::Asked => "asked",
-            Phase::Verifying(_) => "verifying",
-            Phase::Watched(_) => "watched",
-            Phase::Probation(_) => "probation",
-            Phase::Quarantined => "quarantined",
-        });
-        format!("{}; {}", steps.join(", "), end.unwrap_or("good"))
-    }
-
-    fn step(name: &str) -> NextStep {
-        match name {
-            "reset" => NextStep::DrainAndReset,
-            "reboot" => NextStep::DrainAndReboot,
-            "restart" => NextStep::RestartWork,
-            "idle" => NextStep::ResetWhenIdle,
-            "ask" => NextStep::AskPerson,
-            "inspect" => NextStep::Inspect,
-            "record" => NextStep::Record,
-            other => panic!("{other}"),
-        }
-    }
-
-    fn check(text: &str, expected: &str) {
-        assert_eq!(story(text), expected, "{text}");
-    }
-
-    #[test]
-    fn a_step_that_helps_ends_after_probation() {
-        check("see 95 reset | works | well | wait 601", "drain and reset; good");
-        check("see 95 reset | works | well | wait 599", "drain and reset; probation");
-        check("see 16 record", "; good");
-        check("see 999 ask | works | wait 901", "keep work away; good");
-    }
-
-    #[test]
-    fn what_does_not_help_goes_one_rung_higher() {
-        check(
-            "see 95 reset | fails",
-            "drain and reset, drain and restart the machine; asked",
-        );
-        check(
-            "see 95 reset | works | wait 901",
-            "drain and reset, drain and restart the machine; asked",
-        );
-        check(
-            "see 95 reset | works | well | see 95 reset",
-            "drain and reset, drain and restart the machine; asked",
-        );
-        check(
-            "see 79 reboot | fails",
-            "drain and restart the machine, quarantine; quarantined",
-        );
-    }
-
-    #[test]
-    fn the_same_fault_within_a_day_is_answered_one_rung_higher() {
-        let cured = "see 13 restart | works | well | wait 700";
-        check(
-            &format!("{cured} | see 13 restart"),
-            "restart its work, drain and reset; asked",
-        );
-        check(
-            &format!("{cured} | see 31 restart"),
-            "restart its work, restart its work; asked",
-        );
-        check(
-            &format!("{cured} | wait 86400 | see 13 restart"),
-            "restart its work, restart its work; asked",
-        );
-    }
-
-    #[test]
-    fn bounds_hold_over_crashes_and_a_person_alone_ends_a_quarantine() {
-        let reset = "see 1 reset | works | well | wait 700 | crash";
-        let other = "see 2 reset | works | well | wait 700 | crash";
-        let third = "see 3 reset | works | well | wait 700 | crash";
-        let fourth = "see 4 reset | works | well | wait 700 | crash";
-        let four = format!("{reset} | {other} | {third} | {fourth}");
-        let steps = "drain and reset, drain and reset, drain and restart the machine, drain and restart the machine";
-        check(&four, &format!("{steps}; good"));
-        check(
-            &format!("{four} | see 5 reset | well | wait 90000"),
-            &format!("{steps}, quarantine; quarantined"),
-        );
-        check(
-            &format!("{four} | see 5 reset | clear | see 6 reset"),
-            &format!("{steps}, quarantine, drain and reset; asked"),
-        );
-    }
-
-    #[test]
-    fn nothing_that_stops_work_happens_while_a_person_holds_the_node() {
-        check("hold | see 95 reset", "; wanted");
-        check("hold | see 95 reset | release", "drain and reset; asked");
-        check("hold | see 999 ask", "keep work away; asked");
-        check("hold | see 95 reset | well", "; good");
-    }
-
-    #[test]
-    fn what_policy_refuses_is_not_counted_and_asked_for_again() {
-        let refused = "see 95 reset | refuse | wait 901 | refuse | wait 901 | refuse";
-        check(refused, "drain and reset, drain and reset, drain and reset; refused");
-        check("see 95 reset | refuse | well", "drain and reset; good");
-    }
-
-    #[test]
-    fn a_reset_that_can_wait_waits_until_nobody_uses_the_device() {
-        check("use | see 63 idle | wait 500", "; wanted");
-        check("use | see 63 idle | idle", "drain and reset; asked");
-        check("use | see 63 idle | see 95 reset", "drain and reset; asked");
-    }
-
-    #[test]
-    fn the_driver_says_which_step_and_the_catalogue_whether_to_trust_it_afterwards() {
-        check(
-            "driver reset | works | well",
-            "drain and reset, quarantine; quarantined",
-        );
-        let said = |catalogue, driver| demand(step(catalogue), driver);
-        assert_eq!(said("reset", Some(NextStep::DrainAndReboot)).rung, Some(Rung::Reboot));
-        assert!(said("reset", Some(NextStep::DrainAndReboot)).disagree);
-        assert!(!said("reset", Some(NextStep::DrainAndReset)).disagree);
-        assert_eq!(demand(NextStep::FollowDriver, None).rung, Some(Rung::KeepAway));
-        assert!(!demand(NextStep::FollowDriver, Some(NextStep::DrainAndReset)).disagree);
-    }
-
-    #[test]
-    fn a_crash_in_the_middle_repeats_nothing() {
-        check("see 95 reset | crash", "drain and reset; verifying");
-        check("see 95 reset | crash | well | wait 700", "drain and reset; good");
-    }
-
-    #[derive(Debug, Clone)]
-    enum Told {
-        Saw(u32, u8, u8),
-        Done(u32, bool),
-        Well(u32),
-        Wait(u64),
-        Hold(bool),
-        Idle(bool),
-        Crash,
-    }
-
-    fn told() -> impl Strategy<Value = Told> {
-        prop_oneof![
-            4 => (0..3u32, 0..4u8, 0..7u8).prop_map(|(device, code, next)| Told::Saw(device, code, next)),
-            4 => (0..3u32, any::<bool>()).prop_map(|(device, worked)| Told::Done(device, worked)),
-            3 => (0..3u32).prop_map(Told::Well),
-            3 => prop_oneof![1..1_000u64, 10_000..90_000u64, 500_000..700_000u64].prop_map(Told::Wait),
-            1 => any::<bool>().prop_map(Told::Hold),
-            1 => any::<bool>().prop_map(Told::Idle),
-            1 => Just(Told::Crash),
-        ]
-    }
-
-    const NEXT: [&str; 7] = ["reset", "reboot", "restart", "idle", "ask", "inspect", "record"];
-
-    proptest! {
-        #[test]
-        fn no_story_breaks_a_bound(story in proptest::collection::vec(told(), 0..300)) {
-            let (mut ladder, mut now, mut held, mut idle) = (Ladder::default(), at(0), false, true);
-            let mut steps: Vec<(DeviceId, Rung, Mono)> = Vec::new();
-            for told in story {
-                match told {
-                    Told::Saw(device, code, next) => {
-                        let demand = demand(step(NEXT[usize::from(next)]), None);
-                        ladder.saw(&DeviceId::gpu(device), &code.to_string(), demand, now);
-                    }
-                    Told::Done(device, worked) => ladder.done(&DeviceId::gpu(device), worked, now),
-                    Told::Well(device) => ladder.well(&DeviceId::gpu(device), now),
-                    Told::Wait(seconds) => now = now + Duration::from_secs(seconds),
-                    Told::Hold(is) => held = is,
-                    Told::Idle(is) => idle = is,
-                    Told::Crash => {
-                        ladder = codec::decode(&codec::encode(&ladder)).expect("what was written");
-                        ladder.resumed(now);
-                    }
-                }
-                drop(ladder.look(now));
-                while let Some(step) = ladder.next(held, |_| idle, now) {
-                    prop_assert!(!(held && step.rung.stops_work()), "{step:?} while held");
-                    steps.push((step.device, step.rung, now));
-                }
-                let under_way = (0..3).filter(|gpu| matches!(
-                    ladder.phase(&DeviceId::gpu(*gpu)),
-                    Some((rung, Phase::Asked)) if rung.stops_work()
-                ));
-                prop_assert!(under_way.count() <= 1);
-            }
-            for (device, _, end) in &steps {
-                let within = |span: Duration, is: &dyn Fn(Rung) -> bool| steps
-                    .iter()
-                    .filter(|(of, rung, at)| of == device && is(*rung) && at <= end && end.since(*at) < span)
-                    .count();
-                prop_assert!(within(AGAIN, &|rung| rung == Rung::Reset) <= RESETS_A_DAY);
-                prop_assert!(within(AGAIN, &|rung| rung == Rung::Reboot) <= REBOOTS_A_DAY);
-                prop_assert!(within(WEEK, &Rung::stops_work) <= STEPS_A_WEEK);
-            }
-            for gpu in 0..3 {
-                let device = DeviceId::gpu(gpu);
-                let quarantined = steps.iter().position(|(of, rung, _)| *of == device && *rung == Rung::Quarantine);
-                let after = quarantined.map_or(0, |at| steps[at + 1..].iter().filter(|(of, ..)| *of == device).count());
-                prop_assert_eq!(after, 0, "a step after a quarantine");
-            }
-        }
-    }
-}
+mod tests;

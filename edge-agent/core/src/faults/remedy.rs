@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use policy::Want;
+use wire::entry::Event;
 use wire::fault::{NextStep, Severity};
 use wire::ids::DecisionId;
 use wire::reading::{Quantity, Reading};
@@ -18,18 +19,22 @@ use wire::{Action, ActionKind, DeviceId, Origin, Outcome, OutcomeState};
 
 use super::gpu;
 use super::ladder::{Rung, Step, demand};
+use super::users::{Picture, Users};
 use super::{Fault, Place};
 use crate::agent::Agent;
 
 /// A step that policy refused is asked for again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// Kinds of faults of which it is remembered that driver and catalogue disagree: a node has few GPUs, and each few faults.
+const MOST_DISAGREED: usize = 64;
 /// A device that answers for this long after a step, and of which nothing bad is heard, is well.
 const SETTLED: Duration = Duration::from_secs(60);
 
 /// A step under way.
 #[derive(Debug)]
 struct Remedy {
-    device: DeviceId,
+    /// The device that it is for, and others that the same work meets the same fault on.
+    devices: Vec<DeviceId>,
     code: String,
     /// The action that runs.
     decision: DecisionId,
@@ -48,6 +53,9 @@ pub(crate) struct Remedies {
     driver: BTreeMap<DeviceId, NextStep>,
     /// Devices that answered in the last round, and whether somebody uses them.
     answer: BTreeMap<DeviceId, bool>,
+    pub(crate) users: Users,
+    /// Where driver and catalogue were heard to say different things: device and code.
+    disagreed: BTreeSet<(DeviceId, String)>,
 }
 
 impl Agent {
@@ -69,7 +77,36 @@ impl Agent {
         }
         let said = self.remedies.driver.get(&fault.device).copied();
         let demand = demand(sighting.next, said);
+        if let Some(said) = said.filter(|_| demand.disagree) {
+            self.tell_disagreement(fault, said, now);
+        }
         self.marks.ladder.saw(&fault.device, &sighting.code, demand, now.mono);
+    }
+
+    /// Driver and catalogue say different things: people hear of it once for each kind of fault.
+    fn tell_disagreement(&mut self, fault: &Fault, said: NextStep, now: Now) {
+        let key = (fault.device.clone(), fault.sighting.code.clone());
+        if self.remedies.disagreed.len() >= MOST_DISAGREED || !self.remedies.disagreed.insert(key) {
+            return;
+        }
+        let message = format!(
+            "{}: of {} the catalogue says: {}; its driver says: {}, and that counts",
+            fault.device,
+            fault.sighting.code,
+            fault.sighting.next.advice(),
+            said.advice()
+        );
+        self.push_event(Event::Notified { message }, now);
+    }
+
+    /// How many kinds of faults driver and catalogue were heard to judge differently.
+    pub fn disagreements(&self) -> usize {
+        self.remedies.disagreed.len()
+    }
+
+    /// Who works on which device, as of now.
+    pub(crate) fn on_users(&mut self, picture: Picture, now: Now) {
+        self.remedies.users.set(picture, now.mono);
     }
 
     /// A device is well by its driver's own word.
@@ -142,13 +179,18 @@ impl Agent {
     }
 
     fn begin(&mut self, step: Step, now: Now) {
-        let mut rest = actions(&step);
+        let users = self.remedies.users.of(&step.device, now.mono);
+        let mut rest = actions(&step, &users);
         let Some(first) = rest.pop_front() else { return };
         let Step { device, code, rung } = step;
         match self.want(first, &code, now) {
             Some(decision) => {
+                let mut devices = vec![device];
+                if rung == Rung::Restart {
+                    devices.extend(self.join(&users, now));
+                }
                 let remedy = Remedy {
-                    device,
+                    devices,
                     code,
                     decision,
                     rest,
@@ -159,6 +201,19 @@ impl Agent {
             None if rung == Rung::Quarantine => {}
             None => self.marks.ladder.refused(&device, now.mono + ASK_AGAIN),
         }
+    }
+
+    /// Other devices whose work is started again by the same step: one job that meets a fault on eight GPUs is started again once.
+    fn join(&mut self, users: &BTreeSet<DeviceId>, now: Now) -> Vec<DeviceId> {
+        let mut waiting = self.marks.ladder.wanted(Rung::Restart);
+        waiting.retain(|device| {
+            let own = self.remedies.users.of(device, now.mono);
+            !own.is_empty() && own.is_subset(users)
+        });
+        for device in &waiting {
+            self.marks.ladder.join(device, now.mono);
+        }
+        waiting
     }
 
     /// The decision, if it was granted.
@@ -187,9 +242,17 @@ impl Agent {
                     remedy.decision = decision;
                     self.remedies.under_way.push(remedy);
                 }
-                None => self.marks.ladder.refused(&remedy.device, now.mono + ASK_AGAIN),
+                None => {
+                    for device in &remedy.devices {
+                        self.marks.ladder.refused(device, now.mono + ASK_AGAIN);
+                    }
+                }
             },
-            Some(_) | None => self.marks.ladder.done(&remedy.device, worked, now.mono),
+            Some(_) | None => {
+                for device in &remedy.devices {
+                    self.marks.ladder.done(device, worked, now.mono);
+                }
+            }
         }
     }
 
@@ -203,15 +266,20 @@ impl Agent {
     }
 }
 
-/// What a step is made of.
-fn actions(step: &Step) -> VecDeque<Action> {
+/// What a step is made of. `users` are the workloads that use its device.
+fn actions(step: &Step, users: &BTreeSet<DeviceId>) -> VecDeque<Action> {
     let node = |kind| Action {
         target: DeviceId::node(),
         kind,
     };
+    let restart = |workload: &DeviceId| Action {
+        target: workload.clone(),
+        kind: ActionKind::Restart,
+    };
     let all = match step.rung {
         Rung::KeepAway | Rung::Quarantine => vec![node(ActionKind::Cordon)],
-        // Whose work it was is not known here: people, and what runs it, are told.
+        Rung::Restart if !users.is_empty() => users.iter().map(restart).collect(),
+        // None of the node's own workloads was seen there: people, and what runs it, are told.
         Rung::Restart => vec![node(ActionKind::Notify {
             message: format!("{}: start its work again, because of {}", step.device, step.code),
         })],
@@ -241,8 +309,7 @@ mod tests {
     use crate::faults::{Sighting, xid};
     use crate::testing::Rig;
 
-    const PERMITS: &str =
-        "bundle: ladder\npermits:\n  - kinds: [cordon, uncordon, drain, reset_gpu, reboot, notify]\nrules: []\n";
+    const PERMITS: &str = "bundle: ladder\npermits:\n  - kinds: [cordon, uncordon, drain, reset_gpu, reboot, restart, notify]\nrules: []\n";
 
     fn rig(bundle: &str) -> Rig {
         let mut rig = Rig::under(bundle);
@@ -251,19 +318,41 @@ mod tests {
     }
 
     fn xid(code: u32) -> Input {
+        xid_on(0, code)
+    }
+
+    fn xid_on(gpu: u32, code: u32) -> Input {
         let known = xid::xid(code);
         Input::Fault(Fault {
             sighting: Sighting {
-                place: Place::Device(DeviceId::gpu(0)),
+                place: Place::Device(DeviceId::gpu(gpu)),
                 code: format!("xid {code}"),
                 severity: known.severity,
                 meaning: known.meaning,
                 next: known.next,
                 evidence: String::new(),
             },
-            device: DeviceId::gpu(0),
+            device: DeviceId::gpu(gpu),
             count: 1,
         })
+    }
+
+    /// `0 train`: the workload `train` uses gpu0.
+    fn used(by: &[(u32, &str)]) -> Input {
+        let mut picture = Picture::new();
+        for (gpu, name) in by {
+            let workload = DeviceId::workload(name).expect("a name");
+            picture.entry(DeviceId::gpu(*gpu)).or_default().insert(workload);
+        }
+        Input::Users(picture)
+    }
+
+    fn targets(rig: &Rig) -> String {
+        let acts = rig
+            .acts
+            .iter()
+            .map(|run| format!("{} {}", run.action.kind.name(), run.action.target));
+        acts.collect::<Vec<_>>().join(", ")
     }
 
     fn acts(rig: &Rig) -> String {
@@ -280,6 +369,103 @@ mod tests {
         rig.live(601, 50, 100);
         assert_eq!(acts(&rig), "drain, reset_gpu, uncordon");
         assert!(rig.agent.marks.ladder.is_empty());
+    }
+
+    #[test]
+    fn the_work_that_uses_the_device_is_started_again_and_no_other() {
+        let mut rig = rig(PERMITS);
+        rig.handle(used(&[(0, "train"), (1, "serve")]));
+        rig.handle(xid(13));
+        assert_eq!(targets(&rig), "restart workload:train");
+        // The fault has ended its process, and the next fault comes a day later on the other GPU.
+        rig.live(800, 50, 100);
+        assert!(rig.agent.marks.ladder.is_empty());
+        rig.handle(used(&[(1, "serve")]));
+        rig.handle(xid_on(1, 13));
+        assert_eq!(
+            targets(&rig),
+            "restart workload:train, uncordon node, restart workload:serve"
+        );
+    }
+
+    #[test]
+    fn work_that_the_fault_has_ended_is_still_known() {
+        let mut rig = rig(PERMITS);
+        rig.handle(used(&[(0, "train")]));
+        rig.handle(used(&[]));
+        rig.handle(xid(13));
+        assert_eq!(targets(&rig), "restart workload:train");
+    }
+
+    #[test]
+    fn nobodys_work_is_told_to_people() {
+        let mut rig = rig(PERMITS);
+        rig.handle(xid(13));
+        assert_eq!(targets(&rig), "notify node");
+    }
+
+    #[test]
+    fn one_job_on_several_devices_is_started_again_once() {
+        let mut rig = rig(PERMITS);
+        rig.handle(used(&[(0, "train"), (1, "train"), (2, "train"), (2, "serve")]));
+        // While somebody holds the node, all of them are seen before anything is done.
+        rig.agent.marks.held = Some(crate::marks::Held {
+            who: "ann".to_owned(),
+            reason: "looks at it".to_owned(),
+        });
+        for gpu in 0..3 {
+            rig.handle(xid_on(gpu, 13));
+        }
+        assert_eq!(targets(&rig), "");
+        rig.agent.marks.held = None;
+        rig.handle(Input::Tick);
+        assert_eq!(targets(&rig), "restart workload:train");
+        rig.live(70, 50, 100);
+        rig.handle(xid_on(1, 13));
+        let second = rig.agent.marks.ladder.phase(&DeviceId::gpu(1)).map(|(rung, _)| rung);
+        assert_eq!(
+            second,
+            Some(Rung::Reset),
+            "a fault in probation is one that was not cured"
+        );
+    }
+
+    #[test]
+    fn what_driver_and_catalogue_see_differently_is_told_once_and_the_drivers_word_counts() {
+        let mut rig = rig(PERMITS);
+        let driver = |next| {
+            Input::Fault(Fault {
+                sighting: Sighting {
+                    place: Place::Device(DeviceId::gpu(0)),
+                    code: gpu::DRIVER_CODES[0].to_owned(),
+                    severity: Severity::High,
+                    meaning: "the driver wants it",
+                    next,
+                    evidence: String::new(),
+                },
+                device: DeviceId::gpu(0),
+                count: 1,
+            })
+        };
+        rig.handle(driver(NextStep::DrainAndReboot));
+        rig.handle(xid(95));
+        rig.handle(xid(95));
+        assert_eq!(rig.agent.disagreements(), 1);
+        let (agent, entries) = (&rig.agent.settings.agent, &rig.journal.entries);
+        let texts = entries
+            .iter()
+            .filter_map(|((epoch, _), raw)| wire::view::entry_view(agent, *epoch, raw).ok());
+        let told: Vec<String> = texts
+            .map(|view| view.text)
+            .filter(|text| text.contains("catalogue"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "notice: gpu0: of xid 95 the catalogue says: move its work away, then reset the GPU; its driver says: \
+                 move the node's work away, then restart the machine, and that counts"
+            ]
+        );
     }
 
     #[test]

@@ -6,12 +6,33 @@
 //! Invariant: nothing is passed on that this node has not accepted itself; freshness comes from beacons alone.
 //! Read next: `bundles.rs` and `roles.rs` (the checks), `edge-agent/src/peers.rs` (when it is sent).
 
+use wire::decision::Authority;
+use wire::entry::Event;
 use wire::frame::{Frame, Held, RoleDocuments};
-use wire::time::Now;
+use wire::time::{Mono, Now};
 use wire::{Beacon, SignedBundle, SignedRoles};
 
 use crate::agent::Agent;
 use crate::effect::Effect;
+use crate::planted::Planted;
+
+/// What the shell was told last; it hears again when this changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Said {
+    held: Held,
+    fresh_at: Option<Mono>,
+    authority: Authority,
+    hub_away: bool,
+}
+
+impl Said {
+    pub(super) const NOTHING: Self = Self {
+        held: Held::NOTHING,
+        fresh_at: None,
+        authority: Authority::Observe,
+        hub_away: false,
+    };
+}
 
 /// What neighbours may be given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +47,14 @@ pub struct Shared {
     pub beacon: Option<Beacon>,
     /// Who the active bundle says are the members of each site.
     pub sites: Vec<policy::Site>,
+    /// The newest of it came from a neighbour, which gives it to others too: there is no hurry.
+    pub passed: bool,
+    /// Since when the policy counts as fresh, by this node's running time; `None`: there is no proof.
+    pub fresh_at: Option<Mono>,
+    /// What its age still lets this node do.
+    pub authority: Authority,
+    /// The hub itself is away, as far as this node knows by itself.
+    pub hub_away: bool,
 }
 
 impl Shared {
@@ -36,6 +65,10 @@ impl Shared {
         bundle: None,
         beacon: None,
         sites: Vec::new(),
+        passed: false,
+        fresh_at: None,
+        authority: Authority::Observe,
+        hub_away: false,
     };
 
     /// What a neighbour lacks that holds this much, in the order in which it is checked.
@@ -65,10 +98,21 @@ impl Agent {
                 drop(self.on_roles(&roles.documents, now));
             }
             Frame::Bundle(signed) if matches!(self.open_bundle(&signed, now), Ok(Some(_))) => {
+                self.mesh.given.0 = Some(signed.digest());
                 self.on_bundle(signed, None, now);
             }
-            Frame::Beacon(beacon) => self.on_beacon(&beacon, now),
+            Frame::Beacon(beacon) => {
+                let before = self.marks.beacon;
+                self.on_beacon(&beacon, now);
+                if self.marks.beacon > before {
+                    self.mesh.given.1 = self.marks.beacon;
+                }
+            }
             // Nothing else is worth anything from a neighbour.
+            _ if self.has_planted(Planted::NoteStrangers) => {
+                let message = "a neighbour passed something on".to_owned();
+                self.push_event(Event::Notified { message }, now);
+            }
             _ => {}
         }
     }
@@ -85,12 +129,27 @@ impl Agent {
     /// Hands out what neighbours may be given, when it changed.
     pub(super) fn share(&mut self) {
         let held = self.held();
-        if held == self.mesh.shared {
+        let said = Said {
+            held,
+            fresh_at: self.marks.fresh_at,
+            authority: self.authority.step,
+            hub_away: self.mesh.hub_away,
+        };
+        if said == self.mesh.shared {
             return;
         }
-        self.mesh.shared = held;
+        let before = std::mem::replace(&mut self.mesh.shared, said).held;
+        let (bundle, beacon) = self.mesh.given;
+        let passed = match held.bundle == before.bundle {
+            true => held.beacon > before.beacon && held.beacon == beacon,
+            false => bundle == Some(held.bundle.digest),
+        };
         let shared = Shared {
             held,
+            passed,
+            fresh_at: said.fresh_at,
+            authority: said.authority,
+            hub_away: said.hub_away,
             roles: self
                 .roles
                 .as_ref()
@@ -145,7 +204,15 @@ mod tests {
         let lacking = given.lacking(&held(&taker));
         assert_eq!(lacking.len(), 2, "{lacking:?}");
         lacking.into_iter().for_each(|frame| taker.handle(passed(frame)));
-        assert_eq!(taker.shared.as_ref(), Some(&given));
+        let taken = taker.shared.clone().expect("something is shared");
+        assert_eq!(
+            (taken.held, &taken.bundle, &taken.beacon),
+            (given.held, &given.bundle, &given.beacon)
+        );
+        assert!(
+            taken.passed && !given.passed,
+            "only what came from a hub or a person is in a hurry"
+        );
         assert_eq!(given.lacking(&held(&taker)), []);
     }
 

@@ -3,7 +3,8 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, ShadowView, Task, User, Webhook, WorkloadView } from "./types";
+import type { ActView, Audit, AuditCheck, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, ShadowView, Task, User, Webhook, WorkloadView } from "./types";
+import { parse } from "./units";
 
 /** Why an answer did not come, in words for people. */
 export class Failure extends Error {
@@ -57,7 +58,13 @@ async function ask<T>(what: string, path: string, init: RequestInit = {}, read: 
     const body = await answer.json().catch(() => null);
     throw failureOf(what, answer.status, body as Partial<ProblemBody> | null);
   }
-  return (read === "text" ? await answer.text() : answer.status === 204 ? null : await answer.json().catch(() => null)) as T;
+  const text = await answer.text();
+  if (read === "text") return text as T;
+  try {
+    return parse(text) as T;
+  } catch {
+    return null as T; // 204, or a body that is not for programs
+  }
 }
 
 function send<T>(what: string, path: string, body: unknown): Promise<T> {
@@ -173,6 +180,9 @@ export function audits(query: { who?: string; result?: string; before?: string; 
   for (const [key, value] of Object.entries(query)) if (value !== undefined) search.set(key, String(value));
   return ask("cannot read the audit", `/audits?${search}`);
 }
+
+/** Whether the hub's own journal is whole, and the one that it signed. */
+export const auditCheck = (): Promise<AuditCheck> => ask("cannot check the audit", "/audits/verify");
 
 /** Failed checks that became tasks, newest first. */
 export const tasks = (): Promise<Task[]> => ask("cannot read the tasks", "/tasks?limit=1000");

@@ -65,6 +65,26 @@ export interface DecisionView {
   outcome_detail?: string | null;
 }
 
+/** How far a cut goes: this node alone, its site, the hub for everybody, or nobody can tell. */
+export type Isolation = "node" | "site" | "hub" | "unknown";
+
+/** Another member of a node's site, as the node last heard of it. */
+export interface NeighbourView {
+  name: string;
+  site: string;
+  in_touch: boolean;
+  age_ms: number | null;
+  reach: "direct" | "carried" | "alone";
+  rtt_us: number;
+  lost_per_mille: number;
+  generation: number;
+  via?: string;
+  hops: number;
+  uplink: "unmetered" | "metered";
+  authority?: NodeView["authority"];
+  carried_bytes: number;
+}
+
 export interface NodeView {
   name: string;
   site: string;
@@ -92,13 +112,19 @@ export interface NodeView {
   /** The neighbour that carries its session with the hub; absent on its own path. */
   via?: string;
   /** How far a cut goes, as the node itself sees it. */
-  isolation?: "node" | "site" | "unknown";
-  /** Who of its site it is in touch with, by its own word. */
-  neighbours?: { name: string; reach: "direct" | "carried" | "alone"; rtt_us: number }[];
+  isolation?: Isolation;
+  /** Who carries it, from the node to the hub; absent on its own path and on an older hub. */
+  path?: string[];
+  /** The node that tells of it, where neither it nor the hub does. */
+  told_by?: string;
+  /** The other members of its site, by its own word. */
+  neighbours?: NeighbourView[];
   waits_for_turn?: boolean;
   /** The token that two people opened; absent where none is open. */
   break_glass?: { number: number; kinds: string[]; targets: string[]; until: string; left_ms: number; approvers: string[] };
   quarantined: string | null;
+  /** Shut out by a person, and why; absent where it is not. */
+  shut_out?: string;
   epoch: number;
   produced: number;
   stored: number;
@@ -427,6 +453,23 @@ export interface Audit {
   code?: string;
   detail?: string;
   details: [string, string][];
+}
+
+/** Where a node has proven that the journal is not the one that the hub signed. */
+export interface JournalBreak {
+  first_bad: string;
+  detail: string;
+  accepted_by: string | null;
+  accepted_because: string | null;
+}
+
+/** Whether the hub's own journal is whole. */
+export interface AuditCheck {
+  ok: boolean;
+  entries: number;
+  detail: string;
+  checkpoint: { entry: string; at: string } | null;
+  breaks: JournalBreak[];
 }
 
 /** Where a task stands. */

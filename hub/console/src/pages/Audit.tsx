@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 
 import * as api from "../api/client";
-import type { Audit as Row } from "../api/types";
+import type { AuditCheck, Audit as Row } from "../api/types";
 import { Empty, Sentence, Sign, Trouble } from "../parts/bits";
 import { type Column, Table } from "../parts/Table";
 import { CopyCli, Export } from "../parts/Tools";
@@ -11,6 +11,7 @@ import { useFetched } from "../state/fetched";
 import { serverNow } from "../state/use";
 import { csv } from "../text/fields";
 import { clockTime } from "../text/format";
+import type { Part } from "../text/sentence";
 import type { Word } from "../text/words";
 
 const PAGE = 200;
@@ -36,6 +37,14 @@ const COLUMNS: Column<Row>[] = [
   { id: "id", head: "Id", width: 120, cell: (row) => <span class="mono">{row.id}</span> },
 ];
 
+/** Whether the record is whole, in a few words. */
+function standing(check: AuditCheck | null): Part[] {
+  if (check === null) return [];
+  if (!check.ok) return [{ text: " The record is not whole.", tone: "down" }];
+  const signed = check.checkpoint === null ? "" : `; signed up to ${check.checkpoint.entry}, and the nodes keep it`;
+  return [{ text: ` Its ${check.entries} entries are whole${signed}.` }];
+}
+
 export function Audit() {
   const [result, setResult] = useState("");
   const [older, setOlder] = useState<{ of: string; items: Row[]; cursor: string | null }>({ of: "", items: [], cursor: null });
@@ -52,10 +61,11 @@ export function Audit() {
       (problem: unknown) => setFailure(problem instanceof api.Failure ? problem : null),
     );
   };
+  const check = useFetched("audit check", api.auditCheck).value;
   const trouble = failure ?? fetched.failure;
   return (
     <div class="page filling">
-      <Sentence parts={[{ text: "What people and programs did here, and what they were refused." }]} />
+      <Sentence parts={[{ text: "What people and programs did here, and what they were refused." }, ...standing(check)]} />
       <div class="tools">
         <select aria-label="result" value={result} onChange={(event) => setResult(event.currentTarget.value)}>
           <option value="">done and refused</option>
@@ -66,6 +76,9 @@ export function Audit() {
         <Export name="sentinel-audit" csv={() => csv(["at", "who", "via", "address", "verb", "target", "result", "detail", "id"], rows.map((row) => [row.at, row.who, row.via, row.address ?? "", row.verb, row.target, row.result, detailOf(row), row.id]))} json={() => ({ items: rows })} />
         <CopyCli command="sentinel audit list" />
       </div>
+      {check === null ? null : check.breaks.filter((found) => found.accepted_by === null).map((found) => (
+        <Trouble key={found.first_bad} message={found.detail} advice={`If you know why: sentinel audit accept --reason "…". Everything from ${found.first_bad} on is in doubt until then.`} />
+      ))}
       {trouble === null ? null : <Trouble message={trouble.message} advice={trouble.advice} />}
       {fetched.value === null ? null : (
         <Table label="audit" fill columns={COLUMNS} rows={rows} keyOf={(row) => row.id} heights={[32, 120]}>

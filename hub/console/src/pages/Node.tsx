@@ -5,7 +5,7 @@
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 
 import * as api from "../api/client";
-import type { DecisionView, GpuView, NodeView, WorkloadView } from "../api/types";
+import type { DecisionView, GpuView, NeighbourView, NodeView, WorkloadView } from "../api/types";
 import { chartRows, type ChartRow, linesOf } from "../chart/rows";
 import { addSample, lineKey, RANGES, rangeOf, type Series, seriesOf, trim, type Zoom, zoomOf } from "../chart/series";
 import { Stack } from "../chart/Stack";
@@ -61,7 +61,7 @@ function Shown({ row }: { row: Row }) {
   const age_ms = ageNow(row.age_ms, row.heard_at, now);
   const fresh = shownAs(view.state, age_ms, row.cadence_ms);
   // What the sentence says already is not said twice.
-  const reasons = standing(current(), row).reasons.filter((reason) => !/^(is (held|quarantined)|its journal)/.test(reason.text));
+  const reasons = standing(current(), row).reasons.filter((reason) => !/^(is (held|quarantined|shut out)|its journal)/.test(reason.text));
   return (
     <div class="page">
       <Sentence parts={nodeSentence(view, serverNow(), age_ms, from)} />
@@ -77,9 +77,9 @@ function Shown({ row }: { row: Row }) {
         </ul>
       )}
       <Actions view={view} from={from} />
-      <Charts view={view} />
+      {view.told_by !== undefined ? null : <Charts view={view} />}
       <h2>State</h2>
-      <Facts row={row} age_ms={age_ms} fresh={fresh} />
+      {view.told_by !== undefined ? <Told row={row} by={view.told_by} age_ms={age_ms} fresh={fresh} /> : <Facts row={row} age_ms={age_ms} fresh={fresh} />}
       {view.gpus.length === 0 ? null : (
         <>
           <h2>GPUs</h2>
@@ -92,7 +92,45 @@ function Shown({ row }: { row: Row }) {
       </Table>
       <h2>Last decisions</h2>
       <LastDecisions view={view} />
+      {(view.neighbours ?? []).length === 0 ? null : (
+        <>
+          <h2>Its site</h2>
+          <Table label="the other members of its site" columns={NEIGHBOURS} rows={view.neighbours ?? []} keyOf={(one) => one.name} heights={[32, 56]} />
+        </>
+      )}
     </div>
+  );
+}
+
+/** How a neighbour reaches the hub, in words. */
+function reachText(one: NeighbourView): { text: string; tone: "ok" | "warn" | "alone" | "unknown" } {
+  if (!one.in_touch) return { text: one.age_ms === null ? "never heard" : "out of touch", tone: "unknown" };
+  if (one.reach === "direct") return { text: one.uplink === "metered" ? "reaches the hub, at a price" : "reaches the hub", tone: "ok" };
+  return one.reach === "carried" ? { text: `carried by ${one.via ?? "another"}`, tone: "warn" } : { text: "works alone", tone: "alone" };
+}
+
+const NEIGHBOURS: Column<NeighbourView>[] = [
+  { id: "name", head: "Node", width: 120, by: (one) => one.name, cell: (one) => one.name },
+  { id: "reach", head: "Hub", width: 220, by: (one) => reachText(one).text, cell: (one) => <Toned tone={reachText(one).tone}>{reachText(one).text}</Toned> },
+  { id: "age", head: "Heard", about: "how long ago anything came from it", width: 96, right: true, by: (one) => one.age_ms, cell: (one) => <Age age_ms={one.age_ms} fresh={one.in_touch ? "fresh" : "gone"} /> },
+  { id: "rtt", head: "Round trip", width: 96, right: true, by: (one) => one.rtt_us, cell: (one) => (one.in_touch ? <span class="num">{(one.rtt_us / 1_000).toFixed(1)} <span class="unit">ms</span></span> : <span class="none">–</span>) },
+  { id: "loss", head: "Lost", about: "share of the packets to it", width: 76, right: true, by: (one) => one.lost_per_mille, cell: (one) => <span class="num">{(one.lost_per_mille / 10).toFixed(1)} <span class="unit">%</span></span> },
+  { id: "policy", head: "Policy", width: 76, right: true, by: (one) => one.generation, cell: (one) => <span class="num">{one.generation === 0 ? "–" : one.generation}</span> },
+  { id: "carried", head: "Carried for it", width: 120, right: true, by: (one) => one.carried_bytes, cell: (one) => <Num value={one.carried_bytes} unit="bytes" /> },
+];
+
+/** What a node knows of another member of its site: the rest only that one and the hub know. */
+function Told({ row, by, age_ms, fresh }: { row: Row; by: string; age_ms: number | null; fresh: Freshness }) {
+  const { view } = row;
+  return (
+    <dl class="facts">
+      <Fact name="State"><Sign word={stateOf(view)} /></Fact>
+      <Fact name="Heard by">{by} <Age age_ms={age_ms} fresh={fresh} /></Fact>
+      <Fact name="Policy">{view.policy_generation === 0 ? "none" : `generation ${view.policy_generation}`}</Fact>
+      <Fact name="Authority" title={authorityMeans(view.authority)}>
+        <Toned tone={authorityTone(view.authority)}>{view.authority}</Toned>
+      </Fact>
+    </dl>
   );
 }
 

@@ -144,7 +144,7 @@ export function Table<R>(props: TableProps<R>) {
   }, [active, from]);
 
   return (
-    <div ref={box} class={fill ? "table-box fill" : "table-box"} onScroll={look} tabIndex={fill ? 0 : undefined} role={fill ? "region" : undefined} aria-label={fill ? label : undefined}>
+    <div ref={box} class={fill ? "table-box fill" : "table-box"} onScroll={look} tabIndex={0} role="region" aria-label={label}>
       <table aria-label={label} aria-rowcount={rows.length + 1} style={{ minWidth: narrow ? undefined : `${columns.reduce((sum, column) => sum + (column.width ?? column.least ?? 220), 0)}px` }}>
         <colgroup>
           {columns.map((column) => (

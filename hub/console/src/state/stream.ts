@@ -6,6 +6,7 @@
 // Invariant: there is never more than one EventSource in a browser that has locks. Read next: `shared.ts` (who leads).
 
 import * as api from "../api/client";
+import { parse } from "../api/units";
 import type { Sample, StreamEvent } from "../api/types";
 import { type Channel, type Locks, Shared, type Told } from "./shared";
 import { change, clock, current, serverNow } from "./use";
@@ -105,7 +106,7 @@ function open(): void {
 function receive(text: string): void {
   let event: StreamEvent;
   try {
-    event = JSON.parse(text) as StreamEvent;
+    event = parse(text) as StreamEvent;
   } catch {
     return;
   }

@@ -27,7 +27,7 @@ const view = (read: (node: NodeView) => string | number | boolean | null | (stri
 export const NODE_FIELDS: Fields<FleetRow> = {
   name: view((node) => node.name),
   site: view((node) => node.site),
-  state: view((node) => [node.state, ...(node.held_by === null ? [] : ["held"]), ...(node.quarantined === null ? [] : ["quarantined"])]),
+  state: view((node) => [node.state, ...(node.held_by === null ? [] : ["held"]), ...(node.quarantined === null ? [] : ["quarantined"]), ...(node.shut_out === undefined ? [] : ["shut out"])]),
   age: (one) => (one.age_ms === null ? null : one.age_ms / 1_000),
   "gpu.temperature": view((node) => present(node.gpus.map((gpu) => gpu.temperature_mc), 1_000)),
   "gpu.power": view((node) => present(node.gpus.map((gpu) => gpu.power_mw), 1_000)),

@@ -5,7 +5,7 @@
 
 import type { Action, Clause, DecisionDetail, DecisionView, NodeView } from "../api/types";
 import { clockTime, count, fineSpan, human, span } from "./format";
-import { type Standing, standingOf } from "./severity";
+import { isolationText, type Standing, standingOf } from "./severity";
 import { actionText, outcomeOf, type Tone, verdictOf } from "./words";
 
 /** A stretch of a sentence: words, perhaps with a tone or a link; or the `sim` tag. */
@@ -71,11 +71,14 @@ export function nodeSentence(node: NodeView, now_ms: number, age_ms: number | nu
   const other = from === "node" ? "the hub" : "us";
   switch (node.state) {
     case "connected":
-      parts.push({ text: node.via === undefined ? " is connected" : ` is connected via ${node.via}`, tone: node.via === undefined ? "ok" : "warn" }, ...lasting(node, now_ms));
-      parts.push({ text: node.backlog_entries === 0 ? " and the hub has every entry" : ` and ${waits(node.backlog_entries)} for the hub` });
+      parts.push({ text: node.via === undefined ? " is connected" : ` is connected via ${(node.path ?? [node.via]).join(" and ")}`, tone: node.via === undefined ? "ok" : "warn" }, ...lasting(node, now_ms));
+      // A neighbour knows that it is connected, and no more.
+      if (node.told_by !== undefined) parts.push({ text: `, says ${node.told_by}` });
+      else parts.push({ text: node.backlog_entries === 0 ? " and the hub has every entry" : ` and ${waits(node.backlog_entries)} for the hub` });
       break;
     case "working_alone":
       parts.push({ text: ` works alone`, tone: "alone" }, ...lasting(node, now_ms), { text: `, deciding without ${other} by policy generation ${node.policy_generation}` });
+      if (node.isolation !== undefined) parts.push({ text: `; it ${isolationText(node.isolation)}`, tone: "warn" });
       if (node.backlog_entries > 0) parts.push({ text: "; " }, { text: waits(node.backlog_entries), live: true }, { text: " for the hub" });
       break;
     case "unknown":
@@ -86,6 +89,7 @@ export function nodeSentence(node: NodeView, now_ms: number, age_ms: number | nu
       break;
   }
   if (node.state !== "connected" && from === "hub" && age_ms !== null) parts.push({ text: "; the values are " }, { text: `${span(age_ms)} old`, live: true });
+  if (node.shut_out !== undefined) parts.push({ text: `; shut out: ${node.shut_out}`, tone: "down" });
   if (node.quarantined !== null) parts.push({ text: `; quarantined: ${node.quarantined}`, tone: "down" });
   if (node.held_by !== null) parts.push({ text: `; held by ${node.held_by}`, tone: "warn" });
   if (!node.journal_ok) parts.push({ text: "; its journal accepts nothing, so only protective actions run", tone: "down" });

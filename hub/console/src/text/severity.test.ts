@@ -35,6 +35,7 @@ describe("severity", () => {
     check({ gpus: [gpu(101_000, 200_000)] }, "broken", "gpu0 is at 101 °C, above its limit of 85 °C, capped to 200 W");
     check({ gpus: [gpu(60_000, 200_000)] }, "attention", "gpu0 is capped to 200 W");
     check({ quarantined: "two histories", held_by: "ann" }, "broken", "is quarantined: two histories");
+    check({ shut_out: "denied: stolen" }, "broken", "is shut out: denied: stolen");
     check({ findings: ["protection is held"] }, "broken", "is not well: protection is held");
     check({ journal_ok: false }, "broken", "its journal accepts nothing, so only protective actions run");
     check({ last_decision: { summary: "gpu0 power_cap to 220 W", outcome: "failed" } as NodeView["last_decision"] }, "broken", "gpu0 power_cap to 220 W failed");

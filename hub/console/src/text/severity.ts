@@ -5,7 +5,7 @@
 //
 // Read next: `sentence.ts` (the first line), `../pages/Fleet.tsx` (rows and numbers), `../parts/Title.tsx` (the tab).
 
-import type { GpuView, NodeView, RuleView } from "../api/types";
+import type { GpuView, Isolation, NodeView, RuleView } from "../api/types";
 import { human } from "./format";
 import type { Tone } from "./words";
 
@@ -49,6 +49,20 @@ export function heatOf(gpu: Pick<GpuView, "temperature_mc">, limit_mc: number | 
   return gpu.temperature_mc > limit_mc ? "broken" : gpu.temperature_mc >= NEAR * limit_mc ? "attention" : "ok";
 }
 
+/** How far a cut goes, as the end of a sentence about the node. */
+export function isolationText(isolation: Isolation): string {
+  switch (isolation) {
+    case "node":
+      return "has lost its own path; its site still reaches the hub";
+    case "site":
+      return "is of a site that is cut off";
+    case "hub":
+      return "finds the hub away, for everybody";
+    case "unknown":
+      return "is cut off, and nobody is in touch who could tell how far the cut goes";
+  }
+}
+
 /** Whether a GPU may draw less than its device allows. */
 export const isCapped = (gpu: GpuView): boolean => gpu.power_cap_mw !== null && gpu.power_caps_mw != null && gpu.power_cap_mw < gpu.power_caps_mw[1];
 
@@ -57,6 +71,7 @@ export function standingOf(node: NodeView, limit_mc: number | null, late = false
   const reasons: Reason[] = [];
   const add = (level: Severity, text: string): void => void reasons.push({ level, text });
   const away = node.state !== "connected";
+  if (node.shut_out !== undefined) add("broken", `is shut out: ${node.shut_out}`);
   if (node.quarantined !== null) add("broken", `is quarantined: ${node.quarantined}`);
   for (const finding of node.findings ?? []) add("broken", `is not well: ${finding}`);
   // What a node that is away measured last is no news; what it does about it cannot be seen from here.
@@ -68,7 +83,8 @@ export function standingOf(node: NodeView, limit_mc: number | null, late = false
   if (node.held_by !== null) add("attention", `is held by ${node.held_by}`);
   if (node.authority !== "full") add("attention", `may only act as ${node.authority}`);
   if (node.clock !== "steady") add("attention", "its clock is doubtful");
-  if (node.via !== undefined) add("attention", `is carried by ${node.via}`);
+  if (node.via !== undefined) add("attention", `is carried by ${(node.path ?? [node.via]).join(" and ")}`);
+  if (node.isolation !== undefined) add("attention", isolationText(node.isolation));
   if (node.state === "down") add("attention", "is down");
   if (late) add("attention", "its values are late");
   if (node.state === "unknown") add("unknown", "is unknown");

@@ -190,6 +190,9 @@ describe("sentences", () => {
     expect(plain(nodeSentence(node("edge-01"), NOW, 0, "hub"))).toBe("edge-01 is connected for 5 min 00 s and the hub has every entry.");
     expect(plain(nodeSentence(node("edge-03", { state: "working_alone", backlog_entries: 2 }), NOW, 4_000, "node"))).toBe("edge-03 works alone for 5 min 00 s, deciding without the hub by policy generation 7; 2 entries wait for the hub.");
     expect(plain(nodeSentence(node("edge-03", { state: "unknown" }), NOW, 90_000, "hub"))).toContain("; the values are 1 min 30 s old");
+    expect(plain(nodeSentence(node("edge-03", { state: "working_alone", isolation: "site" }), NOW, 0, "node"))).toContain("; it is of a site that is cut off");
+    expect(plain(nodeSentence(node("edge-03", { via: "edge-04", path: ["edge-04", "edge-05"] }), NOW, 0, "hub"))).toContain("edge-03 is connected via edge-04 and edge-05");
+    expect(plain(nodeSentence(node("edge-04", { told_by: "edge-03" }), NOW, 0, "node"))).toContain("edge-04 is connected for 5 min 00 s, says edge-03");
   });
 
   const detail = (verdict: Verdict, outcome: string): DecisionDetail => {
@@ -240,6 +243,7 @@ describe("words", () => {
     expect(stateOf(node("a", { state: "working_alone" })).word).toBe("working alone");
     expect(stateOf(node("a", { held_by: "ada" })).word).toBe("held by ada");
     expect(stateOf(node("a", { held_by: "ada", quarantined: "cloned" })).sign).toBe("▲");
+    expect(stateOf(node("a", { shut_out: "denied: stolen" })).word).toBe("shut out");
     expect(verdictOf("deny", true).word).toBe("shadow: denied");
   });
 

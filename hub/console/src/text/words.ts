@@ -13,8 +13,9 @@ export interface Word {
   tone: Tone;
 }
 
-/** How a node stands; a quarantine or a person's hold comes before the link. */
-export function stateOf(node: Pick<NodeView, "state" | "held_by" | "quarantined">): Word {
+/** How a node stands; that it is shut out, a quarantine or a person's hold comes before the link. */
+export function stateOf(node: Pick<NodeView, "state" | "held_by" | "quarantined" | "shut_out">): Word {
+  if (node.shut_out !== undefined) return { sign: "▲", word: "shut out", tone: "down" };
   if (node.quarantined !== null) return { sign: "▲", word: "quarantined", tone: "down" };
   if (node.held_by !== null) return { sign: "⏸", word: `held by ${node.held_by}`, tone: "warn" };
   return linkOf(node.state);

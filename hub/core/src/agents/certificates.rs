@@ -137,7 +137,8 @@ impl Agents {
             }
             None if now > token.ends => {
                 let detail = format!(
-                    "this token ended at {}; make a new one with `sentinel token create`",
+                    "this token ended at {}, and by the hub's clock it is {now}; make a new one with `sentinel token create`, and set the \
+                     hub's clock if that is wrong",
                     token.ends
                 );
                 Err(no(Refusal::TokenExpired, detail))

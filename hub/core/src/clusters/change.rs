@@ -132,6 +132,17 @@ impl ClusterChange {
         }
     }
 
+    /// Nothing is there when it is done.
+    const fn removes(&self) -> bool {
+        matches!(
+            self,
+            Self::Deployment {
+                change: DeploymentChange::Delete,
+                ..
+            }
+        )
+    }
+
     /// What takes it back; `None` if nothing does or nothing has to.
     pub(crate) fn undo(&self, was: &Was) -> Option<Self> {
         match (self, was) {
@@ -146,14 +157,28 @@ impl ClusterChange {
                 let change = match change {
                     DeploymentChange::Scale { .. } => DeploymentChange::Scale { replicas: *replicas },
                     DeploymentChange::SetImage { .. } => DeploymentChange::SetImage { image: image.clone() },
-                    DeploymentChange::RollBack { .. } => DeploymentChange::RollBack { revision: (*revision)? },
-                    DeploymentChange::Create { .. } | DeploymentChange::Restart { .. } | DeploymentChange::Delete => {
-                        return None;
+                    // Where pods may run stands in the revision.
+                    DeploymentChange::RollBack { .. } | DeploymentChange::Pin { .. } => {
+                        DeploymentChange::RollBack { revision: (*revision)? }
                     }
+                    DeploymentChange::Create { .. }
+                    | DeploymentChange::Deploy { .. }
+                    | DeploymentChange::Restart { .. }
+                    | DeploymentChange::Delete => return None,
                 };
                 let target = target.clone();
                 Some(Self::Deployment { target, change })
             }
+            (
+                Self::Deployment {
+                    target,
+                    change: DeploymentChange::Deploy { .. },
+                },
+                Was::Missing,
+            ) => Some(Self::Deployment {
+                target: target.clone(),
+                change: DeploymentChange::Delete,
+            }),
             (
                 Self::Node {
                     target,
@@ -203,7 +228,7 @@ impl Standing {
             (Self::Node(now), ClusterChange::Node { change, .. }) => {
                 Some(now.is_cordoned == (*change != NodeChange::Uncordon))
             }
-            (Self::Missing, _) => Some(false),
+            (Self::Missing, change) => Some(change.removes()),
             _ => None,
         }
     }
@@ -214,9 +239,11 @@ impl Standing {
             (Self::Deployment(now), ClusterChange::Deployment { change, .. }) => match change {
                 DeploymentChange::Scale { replicas } => now.wanted == *replicas,
                 DeploymentChange::SetImage { image } => now.image == *image,
+                DeploymentChange::Deploy { image, replicas, .. } => now.image == *image && now.wanted == *replicas,
                 DeploymentChange::Create { .. }
                 | DeploymentChange::Restart { .. }
                 | DeploymentChange::RollBack { .. }
+                | DeploymentChange::Pin { .. }
                 | DeploymentChange::Delete => true,
             },
             (Self::Node(now), ClusterChange::Node { change, .. }) => {
@@ -230,7 +257,11 @@ impl Standing {
     pub(crate) fn effect(&self, change: &ClusterChange) -> Effect {
         match self {
             Self::Unread { why } => Effect::Coming(format!("it cannot be read: {why}")),
+            Self::Missing if change.removes() => Effect::Reached("it is gone".to_owned()),
             Self::Missing => Effect::Failed("it is not there any more".to_owned()),
+            Self::Deployment(now) if change.removes() => {
+                Effect::Coming(format!("{} replicas are still there", now.ready))
+            }
             Self::Deployment(now) if !self.holds(change) => Effect::Failed(format!(
                 "somebody else changed it: {} replicas of {} are wanted",
                 now.wanted, now.image

@@ -1,4 +1,7 @@
-//! Clusters and changes in them as documents: codec version 2. Version 1 knew no Prometheus of a cluster, and changes of deployments only.
+//! Clusters and changes in them as documents: codec versions 3 and 2. Version 1 knew no Prometheus of a cluster, and changes of deployments
+//! only; version 2 of a cluster knew no prices.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use wire::codec;
@@ -25,6 +28,8 @@ pub struct Cluster {
     pub registered_at: Wall,
     /// Address of the Prometheus that knows its workloads.
     pub prometheus: Option<String>,
+    /// What an hour costs, in millionths of the currency: of a GPU of a model, of a core (`cpu`), of a GiB (`memory`).
+    pub prices: BTreeMap<String, u64>,
 }
 
 /// A change that a cluster was asked for.
@@ -44,7 +49,7 @@ pub struct Attempt {
 
 impl Document for Cluster {
     const KIND: &'static str = "cluster";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     /// Each is watched over connections of its own.
     const MOST_LIVE: usize = 1_000;
 
@@ -57,12 +62,19 @@ impl Document for Cluster {
     }
 
     fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
-        let before: Unmeasured = (version == 1).then(|| codec::decode(bytes).ok())??;
+        let (before, prometheus) = match version {
+            1 => (codec::decode::<Unmeasured>(bytes).ok()?, None),
+            2 => codec::decode::<Unpriced>(bytes)
+                .ok()
+                .map(|before| (before.cluster, before.prometheus))?,
+            _ => return None,
+        };
         Some(Self {
             context: before.context,
             namespace: before.namespace,
             labels: before.labels,
             registered_at: before.registered_at,
+            prometheus,
             ..Self::new(before.name, before.kubeconfig)
         })
     }
@@ -77,6 +89,13 @@ struct Unmeasured {
     namespace: String,
     labels: Vec<(String, String)>,
     registered_at: Wall,
+}
+
+/// A cluster as version 2 wrote it: the same, and then its Prometheus.
+#[derive(Serialize, Deserialize)]
+struct Unpriced {
+    cluster: Unmeasured,
+    prometheus: Option<String>,
 }
 
 /// A change as version 1 wrote it.
@@ -148,6 +167,26 @@ mod tests {
             (read.name.as_str(), read.context.as_str(), read.prometheus),
             ("edge", "c", None)
         );
+    }
+
+    #[test]
+    fn clusters_of_version_2_keep_their_prometheus() {
+        let cluster = Unmeasured {
+            name: "edge".to_owned(),
+            kubeconfig: None,
+            context: String::new(),
+            namespace: "n".to_owned(),
+            labels: Vec::new(),
+            registered_at: Wall(5),
+        };
+        let prometheus = Some("http://p".to_owned());
+        let before = Unpriced { cluster, prometheus };
+        let read = Cluster::migrate(2, &codec::encode(&before)).expect("it is of version 2");
+        assert_eq!(
+            (read.namespace.as_str(), read.prometheus.as_deref()),
+            ("n", Some("http://p"))
+        );
+        assert!(read.prices.is_empty());
     }
 
     #[test]

@@ -25,6 +25,13 @@ impl Hub {
         self.domains.members.get(&place)?.via.clone()
     }
 
+    /// The neighbours that carry its session, from the node to here: each says by whom it is carried itself.
+    pub(crate) fn path(&self, node: &Node) -> Vec<AgentId> {
+        let next = |via: &AgentId| self.fleet.find(via).and_then(|carrier| self.via(carrier));
+        // Two at most; what nodes say while they move may still be a circle.
+        std::iter::successors(self.via(node), next).take(2).collect()
+    }
+
     /// What is not as it should be on a node, as it said last.
     pub(crate) fn findings(&self, node: &Node) -> Vec<String> {
         let member = self
@@ -70,10 +77,8 @@ impl Hub {
         };
         let census = self.census(rules, now.mono);
         let mut views = Vec::new();
-        for (domain, values) in &census.counts {
-            for (value, counts) in values {
-                views.push(self.domain_view(rules, domain, value, counts, now));
-            }
+        for (domain, value, counts) in census.all() {
+            views.push(self.domain_view(rules, domain, value, counts, now));
         }
         views
     }

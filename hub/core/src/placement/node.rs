@@ -31,6 +31,8 @@ pub struct NodeRoom {
     pub domain: String,
     /// Whether new work may come, and how gladly.
     pub health: Health,
+    /// What keeps work away that does not say that it bears it.
+    pub taints: Vec<String>,
 }
 
 /// What is known of a node's condition.
@@ -44,6 +46,8 @@ pub enum Health {
     Cordoned,
     /// A fault closed it, until it is verified or a person opens it.
     Quarantined,
+    /// It does not say that it can run anything.
+    NotReady,
 }
 
 /// One reason why work does not fit on a node.
@@ -63,6 +67,13 @@ pub enum Refusal {
     Label(String, String),
     /// Its health.
     Health(Health),
+    /// A taint that the work does not bear.
+    Taint(String),
+    /// Its GPUs are given out the other way: in parts, or whole.
+    Sharing {
+        /// A part was asked for.
+        of_part: bool,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -85,6 +96,10 @@ impl fmt::Display for Refusal {
             ),
             Self::Health(Health::Cordoned) => write!(f, "it is cordoned"),
             Self::Health(Health::Quarantined) => write!(f, "it is quarantined"),
+            Self::Health(Health::NotReady) => write!(f, "it is not ready"),
+            Self::Taint(key) => write!(f, "taint: {key}"),
+            Self::Sharing { of_part: true } => write!(f, "GPU share: none of its GPUs is shared"),
+            Self::Sharing { of_part: false } => write!(f, "whole GPUs: all of its GPUs are shared"),
         }
     }
 }
@@ -108,6 +123,7 @@ impl NodeRoom {
             Health::Unknown if !work.gang => {}
             health => reasons.push(Refusal::Health(health)),
         }
+        reasons.extend(self.taints.iter().cloned().map(Refusal::Taint));
         for (key, value) in &work.labels {
             if self.labels.get(key) != Some(value) {
                 reasons.push(Refusal::Label(key.clone(), value.clone()));
@@ -140,7 +156,7 @@ impl NodeRoom {
             Health::Known(bp) if bp >= HEALTHY_BP => 0,
             Health::Known(_) => 1,
             Health::Unknown => 2,
-            Health::Cordoned | Health::Quarantined => 3,
+            Health::Cordoned | Health::Quarantined | Health::NotReady => 3,
         }
     }
 
@@ -180,6 +196,11 @@ impl NodeRoom {
 
     fn refuse_gpus(&self, work: &Work, reasons: &mut Vec<Refusal>) {
         if work.gpus == Gpus::None {
+            return;
+        }
+        if self.devices.is_empty() && !self.model.is_empty() {
+            let of_part = matches!(work.gpus, Gpus::Share(_));
+            reasons.push(Refusal::Sharing { of_part });
             return;
         }
         if self.devices.is_empty() || !(work.models.is_empty() || work.models.contains(&self.model)) {

@@ -15,6 +15,7 @@ fn node(name: &str, model: &str, devices: usize) -> NodeRoom {
         labels: BTreeMap::new(),
         domain: String::new(),
         health: Health::Known(10_000),
+        taints: Vec::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use wire::StepState;
 use wire::change::Caller;
 use wire::ids::{CommandId, PlanId};
 use wire::kube::{DeploymentChange, DeploymentRef, NodeChange, NodeRef};
-use wire::plan::{PlanState, Step, Target, Verb};
+use wire::plan::{PlanState, Step, Target, Verb, node_names};
 
 use super::machine::{Event, PlanRecord};
 use super::{Plans, command_id, not_done};
@@ -77,12 +77,12 @@ pub(super) fn change_of(step: &Step, command: CommandId, cx: &Cx<'_>) -> Option<
         } => {
             let (cluster, namespace, name) = (cluster.clone(), namespace.clone(), name.clone());
             Some(ClusterChange::Deployment {
+                change: deployment_change(step, &command.to_string(), cx)?,
                 target: DeploymentRef {
                     cluster,
                     namespace,
                     name,
                 },
-                change: deployment_change(&step.verb, &command.to_string())?,
             })
         }
         Target::ClusterNode { cluster, name } => of_node(NodeRef {
@@ -114,13 +114,17 @@ pub(super) fn check(step: &Step, cx: &Cx<'_>) -> Result<(), String> {
     }
     match change_of(step, CommandId([0; 16]), cx) {
         Some(_) => Ok(()),
+        None if matches!(step.verb, Verb::Deploy { .. }) => Err(format!(
+            "target.cluster: `{}` has not told its nodes yet: send it again in some seconds",
+            step.target.cluster().unwrap_or_default()
+        )),
         None => Err(format!("verb: no plan does `{}` to {}", step.verb.name(), step.target)),
     }
 }
 
 /// What a verb means for a deployment; `mark` makes a restart the same one however often it is asked for.
-fn deployment_change(verb: &Verb, mark: &str) -> Option<DeploymentChange> {
-    match verb {
+fn deployment_change(step: &Step, mark: &str, cx: &Cx<'_>) -> Option<DeploymentChange> {
+    match &step.verb {
         Verb::Scale { replicas } => Some(DeploymentChange::Scale { replicas: *replicas }),
         Verb::Restart => Some(DeploymentChange::Restart { mark: mark.to_owned() }),
         Verb::Update { image } => Some(DeploymentChange::SetImage { image: image.clone() }),
@@ -129,6 +133,33 @@ fn deployment_change(verb: &Verb, mark: &str) -> Option<DeploymentChange> {
             let revision = revision.parse().ok()?;
             Some(DeploymentChange::RollBack { revision })
         }
+        Verb::Deploy {
+            image,
+            replicas,
+            demand,
+            nodes,
+            kind,
+        } => {
+            let nodes = node_names(nodes);
+            let gpu_resource = match demand.wants_gpus() {
+                true => {
+                    let cluster = step.target.cluster()?;
+                    cx.fleet().rooms.gpu_resource(cluster, &nodes, demand.gpu_share > 0)?
+                }
+                false => String::new(),
+            };
+            Some(DeploymentChange::Deploy {
+                image: image.clone(),
+                replicas: *replicas,
+                demand: Box::new(demand.clone()),
+                nodes,
+                gpu_resource,
+                kind: kind.clone(),
+            })
+        }
+        Verb::Reschedule { node } => Some(DeploymentChange::Pin {
+            nodes: node_names(node),
+        }),
         _ => None,
     }
 }

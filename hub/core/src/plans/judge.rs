@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use policy::{Bundle, Decider, Question};
+use policy::{Bundle, Decider, Question, Stated};
 use wire::Action;
 use wire::decision::{Authority, Judgement, Verdict};
-use wire::plan::Verb;
+use wire::plan::{Source, Verb};
 use wire::reading::Unit;
 use wire::time::Now;
 
@@ -19,6 +19,9 @@ use super::brains::Brains;
 use super::machine::{Judged, PlanRecord};
 use super::origin;
 use super::pace::Pace;
+use super::placed::busy_nodes;
+use crate::documents::Documents;
+use crate::fleet::Fleet;
 
 /// A reading comes with the next telemetry of its node, every 5 to 10 s.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -32,6 +35,10 @@ pub(super) struct Situation<'a> {
     pub(super) brains: &'a Brains,
     /// How often steps that limit themselves have begun.
     pub(super) pace: &'a Pace,
+    /// All live plans.
+    pub(super) plans: &'a Documents<PlanRecord>,
+    /// The nodes, and what clusters told of themselves.
+    pub(super) fleet: &'a Fleet,
     /// In how many sites the plan's nodes stand.
     pub(super) sites: usize,
     /// The first step that expects an effect of which nothing can be seen yet.
@@ -47,7 +54,10 @@ pub(super) fn judgement(record: &PlanRecord, index: usize, rules: &Bundle, by: S
         target: step.target.device()?.clone(),
         kind: step.verb.action()?,
     };
-    let worth = by.brains.worth(&record.plan, &step.verb, by.now);
+    let asked = rules.judges_claims();
+    let worth = asked
+        .then(|| by.brains.worth(&record.plan, &step.verb, by.now))
+        .flatten();
     let origin = origin(record, index);
     Some(policy::vet_claim(rules, &action, &origin, by.now, worth))
 }
@@ -64,8 +74,12 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, by: Situat
         Verb::Scale { replicas } => Some((i64::from(replicas), Unit::Count)),
         _ => None,
     };
-    // `reflex`, `brain`, `human`: the order of the question.
-    let source = if brain { 1 } else { 2 };
+    // `reflex`, `brain`, `human`, `hub`, `autoscaler`: the order of the question.
+    let source = match (&record.plan.source, brain) {
+        (_, true) => 1,
+        (Source::Scaler { .. }, false) if record.approved_by.is_empty() => 4,
+        (_, false) => 2,
+    };
     let mut decider = Decider::new(Arc::clone(rules));
     for (name, value) in by
         .brains
@@ -75,13 +89,29 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, by: Situat
     {
         decider.set_fact(&format!("prediction.{name}"), Some(value));
     }
-    let answer = decider.ask(&Question {
+    let told = by
+        .fleet
+        .rooms
+        .step_facts(step, &busy_nodes(by.plans, record, by.fleet), by.fleet, now.mono);
+    let facts: Vec<(&str, Option<i64>)> = told
+        .facts
+        .iter()
+        .map(|(name, value)| (name.as_str(), Some(*value)))
+        .collect();
+    decider.set_facts(&facts);
+    let question = Question {
         kind,
         source,
         target: &target,
         amount,
         now,
-    });
+    };
+    let stated = Stated {
+        labels: &told.labels,
+        cost_delta_micros_per_h: told.cost_micros_per_h,
+        resources: &told.resources,
+    };
+    let answer = decider.ask_about(&question, &stated);
     let all = rules.rules();
     let rule = answer.rule.and_then(|place| all.get(usize::from(place)));
     // Nothing narrower than what was asked for is done to a cluster: whoever sent the plan asks for less.
@@ -99,7 +129,26 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, by: Situat
         clauses: Vec::new(),
         rejected: Vec::new(),
     };
-    Some(judged(&judgement, index, rules, now))
+    let judged = judged(&judgement, index, rules, now);
+    Some(Judged {
+        because: format!("{}{}", judged.because, compared(&answer)),
+        // A number that is not known comes with what clusters tell next.
+        until: judged.until.or(is_unknown(&answer).then(|| now.mono + LOOK_AGAIN)),
+        ..judged
+    })
+}
+
+/// What the comparison that gave the verdict saw.
+fn compared(answer: &policy::Answer) -> String {
+    match (answer.observed, answer.limit) {
+        (Some(observed), Some(limit)) => format!(": {observed} against a limit of {limit}"),
+        (None, Some(limit)) => format!(": what it compares with {limit} is not known"),
+        (_, None) => String::new(),
+    }
+}
+
+fn is_unknown(answer: &policy::Answer) -> bool {
+    answer.verdict == Verdict::Hold && answer.rule.is_some() && answer.observed.is_none()
 }
 
 /// The verdict of the next step: the worst one of what policy says, what its sender's tier lets it do, and the step's own limit.
@@ -213,7 +262,7 @@ fn judged(judgement: &Judgement, index: usize, rules: &Bundle, now: Now) -> Judg
         because: because(judgement, index, now),
         until,
         approvals: rules.approvals(&judgement.rule),
-        roll_back: rolls_back(rules, &judgement.rule, now),
+        roll_back: judgement.verdict == Verdict::Hold && rolls_back(rules, &judgement.rule, now),
     }
 }
 

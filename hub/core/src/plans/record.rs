@@ -12,7 +12,11 @@ pub(super) fn target_key(target: &Target) -> String {
 
 /// Unique key of what the sender calls it; kept when the plan is over, so that a plan sent again is the same one.
 pub(super) fn sender_key(plan: &Plan) -> Option<String> {
-    (!plan.key.is_empty()).then(|| short(&format!("key:{}:{}", plan.source, plan.key)))
+    key_of(&plan.source, &plan.key)
+}
+
+pub(super) fn key_of(source: &Source, key: &str) -> Option<String> {
+    (!key.is_empty()).then(|| short(&format!("key:{source}:{key}")))
 }
 
 /// Unique key of a brain's prediction: it is joined to the outcome of one plan.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// A rollout as it was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RolloutSpec {
     /// The image to run.
@@ -28,6 +29,7 @@ pub struct RolloutSpec {
 
 /// How traffic is divided.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Traffic {
     /// By the number of replicas: a service reaches all of them alike.
@@ -41,6 +43,7 @@ pub enum Traffic {
 
 /// What divides traffic. Both stand in the workload's namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Route {
     /// Weights of a Gateway API HTTPRoute, in every rule that names both services.
@@ -74,6 +77,7 @@ impl std::fmt::Display for Route {
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
     /// So much of the start runs the new image and gets so much of the traffic, in percent.
@@ -104,6 +108,7 @@ pub enum Step {
 
 /// How the canary is judged: by what these queries give, or without any by the health of its pods.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Analysis {
     /// A fresh group of the old image, of the canary's size, is what the canary is compared with.
@@ -124,6 +129,7 @@ pub struct Analysis {
 
 /// One metric. In its query `$workload` stands for the deployment of the part that is asked about and `$namespace` for its namespace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct MetricQuery {
     /// Its name.
@@ -131,6 +137,7 @@ pub struct MetricQuery {
     /// PromQL that gives one series.
     pub query: String,
     /// Which way is worse.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub direction: Direction,
     /// A shift up to this part of the baseline's median is too small to matter, in hundredths of a percent.
     #[serde(default)]
@@ -158,11 +165,13 @@ pub struct MetricQuery {
     pub warm_up_ms: u64,
     /// What missing data means.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub nodata: NoDataIs,
 }
 
 /// Queries that count requests since a step began; in them `$range` stands for that long, such as `95s`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ErrorQuery {
     /// Failed requests.
@@ -199,6 +208,7 @@ impl Default for Analysis {
 
 /// How long a phase may last, in milliseconds. What happens then stands at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Deadlines {
     /// Until a step is really there; then it is rolled back. Source: `progressDeadline` of others.

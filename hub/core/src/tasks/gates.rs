@@ -26,6 +26,10 @@ const FORMAT_LINES: usize = 5_000;
 const FILES: usize = 10;
 /// Changed lines of any other patch.
 const LINES: usize = 400;
+/// Endings of code, which is no result of a test wherever it lies.
+const CODE: [&str; 8] = ["py", "rs", "js", "jsx", "ts", "tsx", "go", "java"];
+/// What begins one result in a file of snapshots: Jest's and Syrupy's.
+const RESULTS: [&str; 2] = ["exports[`", "# name: "];
 /// Bytes of all texts.
 const BYTES: usize = 1 << 20;
 
@@ -98,6 +102,9 @@ pub fn refusals(files: &[PatchFile], category: &str) -> Vec<String> {
     }
     for file in files {
         file_refusals(file, &mut refuse);
+        if category == "snapshot" {
+            snapshot_refusals(file, &mut refuse);
+        }
     }
     codes
 }
@@ -133,6 +140,28 @@ fn file_refusals(file: &PatchFile, refuse: &mut impl FnMut(&str)) {
     if hidden(&file.after) > hidden(&file.before) {
         refuse("hidden_unicode");
     }
+}
+
+/// A snapshot may say something else than before, but not less; and nothing but snapshots is changed to fit a result.
+fn snapshot_refusals(file: &PatchFile, refuse: &mut impl FnMut(&str)) {
+    if !is_snapshot(&file.path) {
+        refuse("out_of_scope");
+    }
+    let fewer = |word: &&str| count(&file.after, word) < count(&file.before, word);
+    if file.after.trim().is_empty() || RESULTS.iter().any(fewer) {
+        refuse("weakening(snapshot)");
+    }
+}
+
+/// Whether a file holds results of tests: Jest's and insta's `.snap`, Syrupy's `.ambr`, and what lies in their folders.
+fn is_snapshot(path: &str) -> bool {
+    let kept = path
+        .split('/')
+        .rev()
+        .skip(1)
+        .any(|part| matches!(part, "__snapshots__" | "snapshots"));
+    let ending = path.rsplit('.').next().unwrap_or_default();
+    matches!(ending, "snap" | "ambr") || (kept && !CODE.contains(&ending))
 }
 
 fn is_inside(path: &str) -> bool {
@@ -297,6 +326,39 @@ mod tests {
     fn secrets_and_hidden_letters_are_found() {
         check("a.py", "a\n", "t = 'ghp_0123'\n", &["secret_found"]);
         check("a.py", "a\n", "a\u{202e}b\n", &["hidden_unicode"]);
+    }
+
+    #[test]
+    fn a_snapshot_may_say_something_else_and_never_less() {
+        let check = |path: &str, before: &str, after: &str, expected: &[&str]| {
+            let file = PatchFile {
+                path: path.to_owned(),
+                mode: "100644".to_owned(),
+                before: before.to_owned(),
+                after: after.to_owned(),
+            };
+            assert_eq!(
+                refusals(&[file], "snapshot"),
+                expected,
+                "{path}: {before:?} -> {after:?}"
+            );
+        };
+        check(
+            "__snapshots__/a.ambr",
+            "# name: a\n  'x'\n# ---\n",
+            "# name: a\n  'y'\n# ---\n",
+            &[],
+        );
+        check("src/snapshots/a__b.snap", "---\nx\n", "---\ny\n", &[]);
+        check(
+            "a.snap",
+            "exports[`a`] = 1;\nexports[`b`] = 2;\n",
+            "exports[`a`] = 1;\n",
+            &["weakening(snapshot)"],
+        );
+        check("a.snap", "x\n", "\n", &["weakening(snapshot)"]);
+        check("tests/test_a.py", "x = 1\n", "x = 2\n", &["out_of_scope"]);
+        check("src/snapshots/mod.rs", "a\n", "b\n", &["out_of_scope"]);
     }
 
     #[test]

@@ -66,6 +66,15 @@ impl Judged {
     pub fn runs(&self) -> bool {
         self.verdict.runs()
     }
+
+    /// The repository's owner wants to be surer than the rules do: a person decides.
+    pub(super) fn less_than_the_owner_wants() -> Self {
+        Self {
+            verdict: Verdict::RequireApproval,
+            rule: super::wishes::FILE.to_owned(),
+            code: "low_confidence".to_owned(),
+        }
+    }
 }
 
 /// Numbers that rules look at, by the names that bundles use.
@@ -116,6 +125,11 @@ impl Facts {
     pub fn with_merge_wanted(mut self, wanted: bool) -> Self {
         self.merge_wanted = i64::from(wanted);
         self
+    }
+
+    /// The chance as it is known now.
+    pub fn set_chance(&mut self, chance: Chance) {
+        self.chance = Some(chance);
     }
 
     fn named(&self) -> [(&'static str, Option<i64>); 9] {

@@ -6,6 +6,7 @@
 use wire::change::{Caller, ChangeRecord};
 
 use super::record::{Label, Task, TaskState};
+use super::review::Checks;
 use super::{Tasks, target};
 use crate::cx::Cx;
 use crate::effect::Answer;
@@ -110,6 +111,7 @@ impl Tasks {
             .with("state", task.state.name());
         if label == Label::Red {
             task.codes = vec!["remote_red".to_owned()];
+            task.review.checks = Checks::Red;
             change = change.with("check", check);
         }
         self.put(task, change, cx)

@@ -1,8 +1,9 @@
-//! A task as a document: codec version 2. Version 1 had no registered agents, no chance and no label.
+//! A task as a document: codec version 3. Version 2 had no review; version 1 no registered agents, no chance and no label either.
 
 use serde::{Deserialize, Serialize};
 use wire::time::Wall;
 
+use super::review::Review;
 use crate::documents::Document;
 
 /// Where a task stands.
@@ -244,6 +245,8 @@ pub struct Task {
     pub merged_as: Option<String>,
     /// What became of its pull request.
     pub label: Option<Label>,
+    /// What is wished of its pull request, and how that stands. The last member: version 2 ends before it.
+    pub review: Review,
 }
 
 /// Version 1.
@@ -323,13 +326,14 @@ impl From<First> for Task {
             head: None,
             merged_as: None,
             label,
+            review: Review::default(),
         }
     }
 }
 
 impl Document for Task {
     const KIND: &'static str = "task";
-    const VERSION: u8 = 2;
+    const VERSION: u8 = 3;
     /// Unfinished ones and the last finished ones, which people look at; a few kilobytes each.
     const MOST_LIVE: usize = 10_000;
 
@@ -358,6 +362,10 @@ impl Document for Task {
     fn migrate(version: u8, bytes: &[u8]) -> Option<Self> {
         match version {
             1 => wire::codec::decode::<First>(bytes).ok().map(Self::from),
+            2 => {
+                let with_review = [bytes, &wire::codec::encode(&Review::default())].concat();
+                wire::codec::decode(&with_review).ok()
+            }
             _ => None,
         }
     }
@@ -406,6 +414,7 @@ impl Task {
             head: None,
             merged_as: None,
             label: None,
+            review: Review::default(),
         }
     }
 
@@ -444,4 +453,22 @@ fn bounded(key: String) -> String {
         return key;
     }
     format!("digest:{}", wire::ids::Digest::of(key.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_version_2_are_read() {
+        let mut task = Task::fresh(Wall(5));
+        task.id = "t".to_owned();
+        task.label = Some(Label::Merged);
+        let bytes = wire::codec::encode(&task);
+        let old = bytes
+            .strip_suffix(wire::codec::encode(&Review::default()).as_slice())
+            .expect("the review is the last member");
+        assert_eq!(Task::migrate(2, old), Some(task));
+        assert_eq!(Task::migrate(2, &old[..old.len() - 1]), None);
+    }
 }

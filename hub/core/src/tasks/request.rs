@@ -9,6 +9,7 @@ use super::calibration::Chance;
 use super::judge::{Judged, Step};
 use super::outcome::Ended;
 use super::record::{Priority, Proposal, Task};
+use super::review::Seen;
 
 /// A failed check, as an event told of it.
 #[derive(Debug, Clone)]
@@ -162,6 +163,8 @@ pub enum TaskRequest {
         message: String,
         /// Codes of all gates that refuse it.
         refusals: Vec<String>,
+        /// The lowest chance at which the repository's owner wants it published, in hundredths of a percent.
+        least_bp: u16,
     },
     /// An agent ends without a patch.
     Finish {
@@ -196,6 +199,54 @@ pub enum TaskRequest {
     },
     /// The forge says what became of a pull request.
     Ended(Box<Ended>),
+    /// A check passed.
+    Passed {
+        /// Name of the source.
+        source: String,
+        /// `owner/name`.
+        repository: String,
+        /// Of which commit.
+        commit: String,
+        /// Which check.
+        check: String,
+    },
+    /// Have the open pull requests of a source looked at.
+    Look {
+        /// Name of the source.
+        source: String,
+    },
+    /// The shell has looked at an open pull request.
+    Seen(Box<Seen>),
+    /// The shell has done what was decided for a pull request whose checks are green.
+    Settled {
+        /// Which task.
+        id: String,
+        /// The commit that the merge made, if it was merged.
+        merged_as: Option<String>,
+        /// Why the forge did not merge it, empty otherwise.
+        refused: String,
+    },
+    /// The forge was asked to run the failed jobs of a task once more, or cannot be.
+    Rerun {
+        /// Which task.
+        id: String,
+        /// What came of it, for people.
+        what: String,
+    },
+    /// Somebody at the forge wants nothing more done by itself.
+    Stop {
+        /// Which task.
+        id: String,
+        /// Who.
+        who: String,
+    },
+    /// What was stopped goes on.
+    Resume {
+        /// Which task.
+        id: String,
+        /// Who.
+        who: String,
+    },
     /// Stop it.
     Cancel {
         /// Which task.

@@ -38,11 +38,12 @@ fn deployment(cluster: &str) -> Target {
 }
 
 fn submit(world: &mut World, draft: Draft) -> u64 {
-    let draft = Box::new(draft);
-    let what = PlanAsk::Submit {
-        id: PlanId([1; 16]),
-        draft,
-    };
+    submit_as(world, 1, draft)
+}
+
+fn submit_as(world: &mut World, id: u8, draft: Draft) -> u64 {
+    let (id, draft) = (PlanId([id; 16]), Box::new(draft));
+    let what = PlanAsk::Submit { id, draft };
     let caller = Caller::new("ann", Via::Api);
     let request = world.request(Request::Plan { caller, what });
     world.settle();
@@ -252,9 +253,7 @@ fn a_node_of_the_mesh_is_drained_by_the_cluster_that_has_it() {
     };
     let request = submit(&mut world, draft(Verb::Drain, whole.clone()));
     assert!(answer(&world, request).contains("no registered cluster has node `edge-0`"));
-    let nodes = vec![("machine-7".to_owned(), agent)];
-    let cluster = "edge".to_owned();
-    world.tell(Input::Kube(KubeInput::Nodes { cluster, nodes }));
+    tell_nodes(&mut world, vec![machine("machine-7", agent)]);
     world.kube.clear();
     submit(&mut world, draft(Verb::Drain, whole));
     let node = |is_cordoned, left: &[&str]| {
@@ -275,4 +274,142 @@ fn a_node_of_the_mesh_is_drained_by_the_cluster_that_has_it() {
     assert_eq!(last(&world), "plan.verifying");
     looked(&mut world, node(true, &[]));
     assert_eq!(last(&world), "plan.completed");
+}
+
+/// A node with eight GPUs of which nothing is taken.
+fn machine(name: &str, agent: wire::AgentId) -> hub_core::KubeNode {
+    hub_core::KubeNode {
+        name: name.to_owned(),
+        agent,
+        labels: std::collections::BTreeMap::new(),
+        is_ready: true,
+        is_pressed: false,
+        is_cordoned: false,
+        taints: Vec::new(),
+        has: hub_core::Amount {
+            cpu_milli: 64_000,
+            memory_mib: 65_536,
+            gpus: 8,
+            shared: 0,
+        },
+        used: hub_core::Amount::default(),
+        model: "A100".to_owned(),
+        gpu_resource: "nvidia.com/gpu".to_owned(),
+        parts: 0,
+    }
+}
+
+fn tell_nodes(world: &mut World, nodes: Vec<hub_core::KubeNode>) {
+    let facts = hub_core::KubeFacts {
+        nodes,
+        ..hub_core::KubeFacts::default()
+    };
+    let (cluster, facts) = ("edge".to_owned(), Box::new(facts));
+    world.tell(Input::Kube(KubeInput::Nodes { cluster, facts }));
+    world.settle();
+}
+
+/// A deployment of the cluster that the hub chooses.
+fn anywhere(replicas: u32, gpus: u32) -> Draft {
+    let demand = wire::Demand {
+        gpus,
+        ..wire::Demand::default()
+    };
+    let verb = Verb::Deploy {
+        image: "train:1".to_owned(),
+        replicas,
+        demand,
+        nodes: String::new(),
+        kind: String::new(),
+    };
+    let target = Target::Deployment {
+        cluster: Target::ANY_CLUSTER.to_owned(),
+        namespace: "default".to_owned(),
+        name: "train".to_owned(),
+    };
+    draft(verb, target)
+}
+
+#[test]
+fn work_is_placed_when_its_plan_is_sent_and_taken_away_when_its_pods_do_not_come() {
+    let mut world = World::new(1);
+    world.publish("bundle: t\npermits: [{ kinds: [deploy] }]\nrules:\n  - { id: gpus, kind: quota, scope: namespace, nominal: { gpu: 12 } }\n");
+    world.settle();
+    clusters(&mut world, ClusterRequest::Register(Cluster::new("edge", None)));
+    world.settle();
+    let request = submit(&mut world, anywhere(2, 4));
+    assert!(answer(&world, request).contains("no cluster has told its nodes yet"));
+    let agent = world.agents[0].id.clone();
+    tell_nodes(&mut world, vec![machine("machine-7", agent)]);
+    let request = submit(&mut world, anywhere(2, 5));
+    assert!(
+        answer(&world, request).contains("whole GPUs"),
+        "{}",
+        answer(&world, request)
+    );
+
+    world.kube.clear();
+    submit(&mut world, anywhere(2, 4));
+    looked(&mut world, Standing::Missing);
+    let (id, what) = asked(&world).expect("it goes to the cluster");
+    let ClusterChange::Deployment {
+        change: DeploymentChange::Deploy {
+            nodes, gpu_resource, ..
+        },
+        target,
+    } = what
+    else {
+        panic!("{what:?}")
+    };
+    assert_eq!((target.cluster.as_str(), nodes), ("edge", vec!["machine-7".to_owned()]));
+    assert_eq!(gpu_resource, "nvidia.com/gpu");
+    // All of its GPUs are promised.
+    let mut other = anywhere(1, 1);
+    if let Target::Deployment { name, .. } = &mut other.steps[0].target {
+        *name = "other".to_owned();
+    }
+    let request = submit_as(&mut world, 2, other);
+    assert!(
+        answer(&world, request).contains("no cluster can run it"),
+        "{}",
+        answer(&world, request)
+    );
+
+    // Its pods never come, so it is removed again.
+    answered(&mut world, &id, accepted());
+    looked(
+        &mut world,
+        Standing::Deployment(DeploymentStanding {
+            image: "train:1".to_owned(),
+            wanted: 2,
+            ready: 0,
+            revision: Some(1),
+            is_settled: false,
+            has_failed: true,
+            mark: id,
+        }),
+    );
+    let (id, what) = asked(&world).expect("it is taken back");
+    assert!(
+        matches!(
+            what,
+            ClusterChange::Deployment {
+                change: DeploymentChange::Delete,
+                ..
+            }
+        ),
+        "{what:?}"
+    );
+    answered(&mut world, &id, accepted());
+    looked(&mut world, Standing::Missing);
+    assert_eq!(last(&world), "plan.rolled_back");
+
+    // More than the namespace may have is refused, whatever room there is.
+    let agent = world.agents[0].id.clone();
+    tell_nodes(
+        &mut world,
+        vec![machine("machine-7", agent.clone()), machine("machine-8", agent)],
+    );
+    submit_as(&mut world, 3, anywhere(2, 7));
+    assert_eq!(last(&world), "plan.rejected");
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hub_core::{
-    AgentRequest, Answer, Batch, Change, Effect, Hub, Input, Joining, NewToken, Put, Recovered, Request, Row,
-    SessionId, Settings, StoredAgent, StoredDocument,
+    AgentRequest, Answer, Batch, Change, Checkpointing, Effect, Hub, Input, Joining, NewToken, Put, Recovered, Request,
+    Row, SessionId, Settings, StoredAgent, StoredDocument,
 };
 use wire::bundle::KeyRing;
 use wire::decision::Authority;
@@ -403,6 +403,8 @@ pub struct World {
     pub heard: BTreeMap<SessionId, Heard>,
     pub replies: BTreeMap<u64, Vec<Answer>>,
     pub changes: Vec<Change>,
+    /// Places of the hub's own journal that are to be looked at.
+    pub compares: Vec<ChainHead>,
     /// What clusters are to do.
     pub kube: Vec<hub_core::KubeEffect>,
     pub agents: Vec<Agent>,
@@ -454,6 +456,10 @@ pub fn settings() -> Settings {
         first_hub_epoch: HubEpoch(10),
         max_handshakes: 64,
         beacon_every: Duration::from_secs(15),
+        checkpoints: Checkpointing {
+            key: Some(ed25519_dalek::SigningKey::from_bytes(&[5; 32])),
+            every: Duration::from_secs(60),
+        },
         certificates: hub_core::Certificates::default(),
     }
 }
@@ -482,6 +488,7 @@ impl World {
             replies: BTreeMap::new(),
             changes: Vec::new(),
             kube: Vec::new(),
+            compares: Vec::new(),
             agents: (0..agents).map(|n| Agent::new(&format!("edge-{n}"))).collect(),
             holes: Vec::new(),
             of_session: BTreeMap::new(),
@@ -550,6 +557,7 @@ impl World {
             Effect::Kube(effect) => self.kube.push(effect),
             Effect::Changed(change) => self.changes.push(change),
             Effect::Publish(_) => {}
+            Effect::Compare { head } => self.compares.push(head),
         }
     }
 
@@ -620,6 +628,11 @@ impl World {
                 self.agents[index].beacon = (payload.number, hub_epoch, self.restores);
             }
             Frame::AskBundle(ask) => self.asked.push((session, ask.bundle)),
+            Frame::Checkpoint(signed) => {
+                let found = signed.peek().expect("our own");
+                let stored = self.store.head(&AgentId::hub(), found.head.epoch);
+                assert!(found.head.seq <= stored.seq, "an end that is not stored was signed");
+            }
             Frame::Goodbye(_) | Frame::FleetFacts(_) | Frame::HubTime(_) => {}
             other => panic!("a hub does not send {other:?}"),
         }
@@ -643,6 +656,14 @@ impl World {
         if let Some(batch) = self.batch.take() {
             let (token, reason) = (batch.token, "disk full".to_owned());
             self.tell(Input::StoreFailed { token, reason });
+        }
+    }
+
+    /// The store does not know what became of its batch; [`World::commit`] or [`World::fail`] says so later.
+    pub fn doubt(&mut self) {
+        if let Some(batch) = &self.batch {
+            let (token, reason) = (batch.token, "the answer is lost".to_owned());
+            self.tell(Input::StoreUnknown { token, reason });
         }
     }
 

@@ -93,14 +93,31 @@ pub enum ApiToken {
 pub enum Access {
     /// Every route of the API, its permission, and which roles may use it
     Matrix,
+    /// The keys that sign access tokens, or have until lately
+    Keys,
+    /// Let a new key sign access tokens; nobody is logged out
+    RotateKeys {
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// The present key is in wrong hands: its tokens are worth nothing at once
+        #[arg(long)]
+        stolen: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// What people and programs caused, or were refused, newest first
     List(AuditList),
-    /// Read every entry of the hub's own journal again and check that it is whole
+    /// Read every entry of the hub's own journal again and check that it is whole, and that no node holds a signature that says otherwise
     Verify,
+    /// Accept that the journal is not the one that was signed, after a restore for example; it stays on record
+    Accept {
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
     /// Print every entry, oldest first, one JSON object on each line
     Export(AuditList),
 }

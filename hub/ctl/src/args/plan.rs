@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use wire::api::BuildSize;
 use wire::{DecisionId, PlanId};
 
 use super::Target;
-use super::words::{effect, not_empty, parameter, span, target};
+use super::words::{build_size, effect, not_empty, parameter, span, target};
 
 #[derive(Debug, Subcommand)]
 pub enum Plan {
@@ -68,6 +69,42 @@ pub enum BrainVerb {
         #[arg(long, value_parser = not_empty)]
         reason: String,
     },
+    /// Ask the InfraMind that sizes builds how large a build should be
+    Size(Box<Size>),
+    /// Tell it of a build that ran
+    Ran {
+        /// The run as the API takes it, in JSON
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Size {
+    /// Which pipeline, for example "acme/shop test"
+    #[arg(value_parser = not_empty)]
+    pub pipeline: String,
+    /// What builds it, for example cargo
+    #[arg(long, default_value = "")]
+    pub tool: String,
+    /// The size of its last run that went well: at once, cores, GiB; for example 4,4,8
+    #[arg(long, value_name = "N,CPUS,GIB", value_parser = build_size)]
+    pub last: Option<BuildSize>,
+    /// The most memory that any step of it used, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub peak_memory: Option<u32>,
+    /// How many steps it has
+    #[arg(long, value_name = "N")]
+    pub steps: Option<u32>,
+    /// How long a step of it takes on average
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    pub step: Option<Duration>,
+    /// No more than this at once
+    #[arg(long, value_name = "N")]
+    pub most_concurrency: Option<u32>,
+    /// No less memory than this, in GiB
+    #[arg(long, value_name = "GIB")]
+    pub least_memory: Option<u32>,
 }
 
 #[derive(Debug, clap::Args)]

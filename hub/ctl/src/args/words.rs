@@ -83,6 +83,21 @@ pub fn effect(text: &str) -> Result<wire::api::EffectView, String> {
     })
 }
 
+/// `4,4,8`: things at once, cores, GiB of memory.
+pub fn build_size(text: &str) -> Result<wire::api::BuildSize, String> {
+    let numbers: Vec<Option<u32>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    match numbers[..] {
+        [Some(concurrency), Some(cpus), Some(memory_gib)] => Ok(wire::api::BuildSize {
+            concurrency,
+            cpus,
+            memory_gib,
+        }),
+        _ => Err(format!(
+            "`{text}` is no size: three whole numbers, at once, cores and GiB, for example 4,4,8"
+        )),
+    }
+}
+
 /// `KEY=VALUE`.
 pub fn parameter(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -122,6 +137,15 @@ pub fn not_empty(text: &str) -> Result<String, String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_three_numbers() {
+        let found = build_size("4, 4,8").unwrap();
+        assert_eq!((found.concurrency, found.cpus, found.memory_gib), (4, 4, 8));
+        for text in ["", "4", "4,4", "4,4,8,1", "4,4,-8", "4,x,8"] {
+            assert!(build_size(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn spans_have_units() {

@@ -1,6 +1,6 @@
 //! Columns of people, roles, tokens, routes, and of what people did.
 
-use wire::api::{ApiTokenView, AuditView, JoinTokenView, RoleView, RouteView, UserView};
+use wire::api::{ApiTokenView, AuditView, JoinTokenView, RoleView, RouteView, TokenKeyView, UserView};
 
 use super::{BAD, FAINT, GOOD, REDUCED, UNKNOWN, time};
 use crate::output::Row;
@@ -51,6 +51,31 @@ impl Row for RoleView {
 
     fn name(&self) -> String {
         self.name.to_string()
+    }
+}
+
+impl Row for TokenKeyView {
+    fn header(wide: bool) -> Vec<&'static str> {
+        match wide {
+            true => vec!["ID", "STATE", "MADE", "PUBLIC KEY"],
+            false => vec!["ID", "STATE", "MADE"],
+        }
+    }
+
+    fn cells(&self, wide: bool) -> Vec<Cell> {
+        let state = match self.accepted_until {
+            None => Cell::styled("● signs", GOOD),
+            Some(until) => Cell::styled(format!("◌ accepted until {}", time(until)), REDUCED),
+        };
+        let mut cells: Vec<Cell> = vec![self.id.as_str().into(), state, time(self.made_at).into()];
+        if wide {
+            cells.push(self.public_key.as_str().into());
+        }
+        cells
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
     }
 }
 

@@ -1,11 +1,12 @@
 //! `audit`: who did what at the hub, and whether its journal is whole.
 
-use wire::api::{AuditCheckView, AuditView, List};
+use wire::api::{AuditCheckView, AuditView, List, ReasonRequest};
 
 use crate::args::{Audit, AuditList};
 use crate::client::{Client, escaped};
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, say};
+use crate::rows::time;
 use crate::session::Session;
 
 /// Rows that are asked for at once.
@@ -16,7 +17,11 @@ pub async fn run(session: &Session, what: &Audit, output: &mut Output) -> Result
     let hub = session.hub()?;
     match what {
         Audit::List(asked) => list(&hub, asked, output).await,
-        Audit::Verify => verify(&hub, output).await,
+        Audit::Verify => shown(&hub.get("/audits/verify").await?, output),
+        Audit::Accept { reason } => {
+            let request = ReasonRequest { reason: reason.clone() };
+            shown(&hub.post("/audits/accept", &request, session.patience()).await?, output)
+        }
         Audit::Export(asked) => export(&hub, asked, output).await,
     }
 }
@@ -81,14 +86,33 @@ fn path(asked: &AuditList, limit: usize, before: Option<&str>) -> String {
     path
 }
 
-async fn verify(hub: &Client, output: &mut Output) -> Result<Exit, Failure> {
-    let check: AuditCheckView = hub.get("/audits/verify").await?;
+fn shown(check: &AuditCheckView, output: &mut Output) -> Result<Exit, Failure> {
     let name = if check.ok { "ok" } else { "bad" };
-    output.one(&check, name, || match &check.first_bad {
-        None if check.ok => format!("{} entries, each continues the one before it\n", check.entries),
-        _ => format!("{} entries, not whole: {}\n", check.entries, check.detail),
-    })?;
+    output.one(check, name, || text(check))?;
     Ok(if check.ok { Exit::Ok } else { Exit::Degraded })
+}
+
+/// How the journal stands, for people.
+fn text(check: &AuditCheckView) -> String {
+    let mut out = match check.ok {
+        true => format!("{} entries, each continues the one before it\n", check.entries),
+        false => format!("{} entries, not whole: {}\n", check.entries, check.detail),
+    };
+    if let Some(checkpoint) = &check.checkpoint {
+        out.push_str(&format!(
+            "signed up to {} at {}; the nodes keep it\n",
+            checkpoint.entry,
+            time(checkpoint.at)
+        ));
+    }
+    for found in &check.breaks {
+        let accepted = found.accepted_by.as_ref().zip(found.accepted_because.as_ref());
+        out.push_str(&match accepted {
+            Some((who, why)) => format!("accepted by {who} ({why}): {}\n", found.detail),
+            None => "if you know why: sentinel audit accept --reason …\n".to_owned(),
+        });
+    }
+    out
 }
 
 #[cfg(test)]

@@ -12,15 +12,23 @@ use wire::view::span;
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Output, Row};
-use crate::rows::{REDUCED, UNKNOWN, ago, state, time, value};
+use crate::rows::{ALONE, FAINT, GOOD, REDUCED, UNKNOWN, ago, state, time, value};
 use crate::session::Session;
 use crate::table::{Cell, Table};
 
-/// `sentinel describe node NAME`.
-pub async fn run(session: &Session, name: &AgentId, output: &mut Output) -> Result<Exit, Failure> {
+/// `sentinel describe node NAME`. `gate`: the exit status says whether it is well.
+pub async fn run(session: &Session, name: &AgentId, gate: bool, output: &mut Output) -> Result<Exit, Failure> {
     let node: NodeView = session.source(name)?.get(&format!("/nodes/{name}")).await?;
     output.one(&node, node.name.as_str(), || text(&node, session.is_local()))?;
-    Ok(Exit::Ok)
+    Ok(health(gate, [&node]))
+}
+
+/// What a gate ends with: degraded unless all of these are well.
+pub fn health<'a>(gate: bool, nodes: impl IntoIterator<Item = &'a NodeView>) -> Exit {
+    match gate && !nodes.into_iter().all(NodeView::is_well) {
+        true => Exit::Degraded,
+        false => Exit::Ok,
+    }
 }
 
 /// `local`: the node itself says so, of now; a hub says what it heard last, so that the two may differ.
@@ -31,12 +39,13 @@ fn text(node: &NodeView, local: bool) -> String {
     row("site", node.site.as_str().into());
     row("labels", labels(node).into());
     row("state", state(node));
-    row("healthy", healthy(node).into());
+    row("healthy", healthy(node, local).into());
     if let Some(isolation) = node.isolation {
         row("cut off", isolated(isolation).into());
     }
-    if !node.neighbours.is_empty() {
-        row("neighbours", neighbours(node).into());
+    if !node.path.is_empty() {
+        let path: Vec<&str> = node.path.iter().map(AgentId::as_str).collect();
+        row("path", format!("{}, then the hub", path.join(", then ")).into());
     }
     row("since", or_dash(node.state_since.map(time)).into());
     let says = if local {
@@ -55,6 +64,7 @@ fn text(node: &NodeView, local: bool) -> String {
     if let Some(open) = &node.break_glass {
         row("break-glass", Cell::styled(glass(open), REDUCED));
     }
+    row("shut out", node.shut_out.as_deref().unwrap_or("no").into());
     row("quarantined", node.quarantined.as_deref().unwrap_or("no").into());
     row(
         "telemetry",
@@ -79,6 +89,9 @@ fn text(node: &NodeView, local: bool) -> String {
     section(&mut text, "GPUs", &node.gpus);
     section(&mut text, "Workloads", &node.workloads);
     section(&mut text, "Last decisions", &node.last_decisions);
+    if !node.neighbours.is_empty() {
+        neighbours(&mut text, &node.neighbours);
+    }
     text
 }
 
@@ -116,27 +129,56 @@ pub fn on(targets: &[String]) -> String {
 fn isolated(isolation: Isolation) -> &'static str {
     match isolation {
         Isolation::Node => "this node alone: a neighbour still reaches the hub",
-        Isolation::Site => "the site, or the hub is away: no neighbour reaches it either",
+        Isolation::Site => "the site: no member of it reaches the hub over a path of its own",
+        Isolation::Hub => "the hub is away, for everybody",
         Isolation::Unknown => "it cannot be told how far: no neighbour is in touch",
     }
 }
 
-fn neighbours(node: &NodeView) -> String {
-    let one = |neighbour: &NeighbourView| {
-        let stands = match neighbour.reach {
-            Reach::Direct => "reaches the hub",
-            Reach::Carried => "is carried",
-            Reach::Alone => "works alone",
-        };
-        let millis = neighbour.rtt_us.div_ceil(1_000);
-        let policy = match neighbour.generation {
-            0 => "no policy".to_owned(),
-            generation => format!("policy {generation}"),
-        };
-        format!("{} {stands} ({millis} ms away, {policy})", neighbour.name)
+/// The other members of the site, a line each.
+fn neighbours(text: &mut String, neighbours: &[NeighbourView]) {
+    text.push_str("\nNeighbours\n");
+    let rows: Vec<Vec<Cell>> = neighbours.iter().map(neighbour).collect();
+    let header = vec![
+        "NAME",
+        "SITE",
+        "HUB",
+        "HEARD",
+        "AWAY",
+        "LOST",
+        "POLICY",
+        "AUTHORITY",
+        "CARRIED",
+    ];
+    text.push_str(&Table::new(header, None).lines(&rows));
+}
+
+fn neighbour(one: &NeighbourView) -> Vec<Cell> {
+    let known = |text: String| if one.age_ms.is_some() { text } else { UNKNOWN.to_owned() };
+    let reaches = match (one.in_touch, one.reach) {
+        (false, _) => Cell::styled("○ out of touch", FAINT),
+        (true, Reach::Direct) => Cell::styled("● reaches it", GOOD),
+        (true, Reach::Carried) => {
+            let via = one.via.as_ref().map_or("another", AgentId::as_str);
+            Cell::styled(format!("● carried by {via}"), REDUCED)
+        }
+        (true, Reach::Alone) => Cell::styled("◐ works alone", ALONE),
     };
-    let all: Vec<String> = node.neighbours.iter().map(one).collect();
-    all.join(", ")
+    let generation = match one.generation {
+        0 => "none".to_owned(),
+        generation => format!("gen {generation}"),
+    };
+    vec![
+        one.name.as_str().into(),
+        known(one.site.clone()).into(),
+        reaches,
+        ago(one.age_ms).into(),
+        known(format!("{} ms", one.rtt_us.div_ceil(1_000))).into(),
+        known(format!("{}.{} %", one.lost_per_mille / 10, one.lost_per_mille % 10)).into(),
+        known(generation).into(),
+        or_dash(one.authority.map(|authority| authority.name().to_owned())).into(),
+        human(i64::try_from(one.carried_bytes).unwrap_or(i64::MAX), Unit::Bytes).into(),
+    ]
 }
 
 fn or_dash(text: Option<String>) -> String {
@@ -210,8 +252,8 @@ fn labels(node: &NodeView) -> String {
     }
 }
 
-/// By its own word; a node that is away has said nothing.
-fn healthy(node: &NodeView) -> String {
+/// By its own word; to a hub, a node that is away has said nothing.
+fn healthy(node: &NodeView, local: bool) -> String {
     let waits = match node.waits_for_turn {
         true => "; an action waits for its turn: sentinel get domains",
         false => "",
@@ -220,6 +262,7 @@ fn healthy(node: &NodeView) -> String {
         _ if !node.findings.is_empty() => format!("no: {}{waits}", node.findings.join("; ")),
         (Some(why), _) => format!("no: {why}{waits}"),
         (None, NodeState::Connected) => format!("yes{waits}"),
+        (None, _) if local => format!("yes{waits}"),
         (None, _) => "not reported: it counts as unhealthy while it is away".to_owned(),
     }
 }

@@ -13,7 +13,7 @@ use wire::api::{
 use wire::kube::{ClusterView, DeploymentView, RolloutView};
 use wire::{AgentId, DecisionId, Wall};
 
-use super::{audit, events, watch};
+use super::{audit, describe, events, watch};
 use crate::args::{AuditList, Get, Resource};
 use crate::choice::{Choice, Selector};
 use crate::client::{Client, escaped};
@@ -152,6 +152,13 @@ async fn read_until<T: DeserializeOwned>(
 
 /// `sentinel get …`.
 pub async fn run(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
+    if get.exit_code && get.what != Resource::Nodes {
+        let failure = Failure::new(
+            Exit::Usage,
+            "--exit-code is about nodes: sentinel get nodes --exit-code",
+        );
+        return Err(failure.advise("sentinel verify and sentinel audit verify have exit statuses of their own"));
+    }
     let labels = match &get.selector {
         Some(_) if get.what != Resource::Nodes => labels(session).await?,
         _ => BTreeMap::new(),
@@ -200,17 +207,34 @@ async fn nodes(session: &Session, get: &Get, output: &mut Output) -> Result<Exit
         let name = parsed::<AgentId>(name)?;
         let row: NodeView = session.source(&name)?.get(&format!("/nodes/{name}")).await?;
         output.single(&row)?;
-        return Ok(Exit::Ok);
+        return Ok(describe::health(get.exit_code, [&row]));
     }
     let mut found = whole::<NodeView>(session, get, NODES).await?;
-    if let Some(node) = &get.node {
+    // A node's own socket tells of its whole site.
+    if let Some(node) = get.node.as_ref().filter(|_| !session.is_local()) {
         found.rows.retain(|row| row.name == *node);
         if found.rows.is_empty() {
             return Err(unknown("node", node.as_str(), "sentinel get nodes -o name"));
         }
     }
-    found.rows.sort_by(|a, b| a.name.cmp(&b.name));
-    found.print(output, "no node has joined yet: sentinel token create")
+    own_first(&mut found.rows);
+    // Of those that are shown, as the selector leaves them.
+    let health = describe::health(get.exit_code, output.chosen(&found.rows)?);
+    match found.print(output, "no node has joined yet: sentinel token create")? {
+        Exit::Ok => Ok(health),
+        other => Ok(other),
+    }
+}
+
+/// Each node once, by name: as it tells of itself, and behind those as the neighbour tells of it that heard of it last.
+fn own_first(rows: &mut Vec<NodeView>) {
+    rows.sort_by(|a, b| {
+        let told = |row: &NodeView| row.told_by.is_some();
+        let heard = |row: &NodeView| row.age_ms.unwrap_or(u64::MAX);
+        (&a.name, told(a), heard(a)).cmp(&(&b.name, told(b), heard(b)))
+    });
+    rows.dedup_by(|later, first| later.name == first.name);
+    rows.sort_by_key(|row| row.told_by.is_some());
 }
 
 async fn decisions(session: &Session, get: &Get, output: &mut Output) -> Result<Exit, Failure> {
@@ -473,4 +497,37 @@ where
 /// There is no such thing.
 pub fn unknown(what: &str, name: &str, list: &str) -> Failure {
     Failure::new(Exit::NotFound, format!("there is no {what} `{name}`")).advise(format!("see what there is: {list}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_listed_once_as_it_tells_of_itself_or_as_it_was_heard_last() {
+        let told = |name: &str, by: &str, age_ms: u64| {
+            let name = AgentId::new(name).expect("a name");
+            let neighbour = wire::api::NeighbourView {
+                age_ms: Some(age_ms),
+                ..wire::api::NeighbourView::unheard(name)
+            };
+            NodeView::told(&neighbour, &AgentId::new(by).expect("a name"), "site-b", wire::Wall(0))
+        };
+        let own = NodeView {
+            told_by: None,
+            ..told("edge-04", "edge-04", 0)
+        };
+        let mut rows = vec![
+            told("edge-03", "edge-04", 900),
+            told("edge-03", "edge-05", 200),
+            own,
+            told("edge-04", "edge-05", 1),
+        ];
+        own_first(&mut rows);
+        let names: Vec<(&str, Option<&str>)> = rows
+            .iter()
+            .map(|row| (row.name.as_str(), row.told_by.as_ref().map(AgentId::as_str)))
+            .collect();
+        assert_eq!(names, [("edge-04", None), ("edge-03", Some("edge-05"))]);
+    }
 }

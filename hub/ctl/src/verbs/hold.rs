@@ -48,7 +48,7 @@ pub async fn run(session: &Session, reasoned: &Reasoned, verb: &str, output: &mu
 /// `sentinel wait COMMAND`.
 pub async fn wait(session: &Session, command: &CommandId, output: &mut Output) -> Result<Exit, Failure> {
     let wait = session.timeout.unwrap_or(OUTCOME);
-    let path = format!("/commands/{command}?wait_ms={}", wait_ms(wait));
+    let path = format!("/commands/{command}?wait_seconds={}", wait_ms(wait) as f64 / 1e3);
     let view: ActView = session.hub()?.patient(wait + MARGIN).get(&path).await?;
     act::print(&view, &format!("command {command}"), false, output)
 }

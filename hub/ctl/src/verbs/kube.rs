@@ -25,14 +25,17 @@ pub async fn cluster(session: &Session, what: &ClusterVerb, output: &mut Output)
             kube_context,
             namespace,
             prometheus,
+            labels,
+            prices,
         } => {
             let asked = RegisterCluster {
                 name: name.clone(),
                 kubeconfig: kubeconfig.clone(),
                 context: kube_context.clone(),
                 namespace: namespace.clone(),
-                labels: Vec::new(),
+                labels: labels.clone(),
                 prometheus: prometheus.clone(),
+                prices: prices.iter().cloned().collect(),
             };
             let view: ClusterView = session.hub()?.post("/clusters", &asked, session.patience()).await?;
             output.single(&view)?;

@@ -14,10 +14,13 @@ mod kube;
 mod login;
 mod node;
 mod people;
+mod placement;
 mod plan;
 mod policy;
 mod profile;
 mod replay;
+mod scaling;
+mod sizing;
 mod task;
 mod token;
 mod verify;
@@ -27,6 +30,7 @@ mod why;
 
 use serde::Serialize;
 use wire::kube::DeploymentChange;
+use wire::plan::Target;
 
 use crate::args::{Args, Describe, Verb};
 use crate::failure::{Exit, Failure};
@@ -56,8 +60,8 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
     let result = match verb {
         Verb::Get(get) => get::run(session, get, output).await,
         Verb::Describe {
-            what: Describe::Node { name },
-        } => describe::run(session, name, output).await,
+            what: Describe::Node { name, exit_code },
+        } => describe::run(session, name, *exit_code, output).await,
         Verb::Why(why) => why::run(session, why, output).await,
         Verb::Replay(replay) => replay::run(session, replay, output).await,
         Verb::Act(act) => act::run(session, act, output).await,
@@ -75,21 +79,24 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
         Verb::Node { what } => node::run(session, what, output).await,
         Verb::Token { what } => token::run(session, what, output).await,
         Verb::Cluster { what } => kube::cluster(session, what, output).await,
+        Verb::Placement { what } => placement::run(session, what, output).await,
         Verb::Deploy {
             deployment,
             image,
             replicas,
+            demand,
             reason,
         } => {
-            let (image, replicas) = (image.clone(), *replicas);
-            kube::change(
-                session,
-                deployment,
-                DeploymentChange::Create { image, replicas },
-                reason,
-                output,
-            )
-            .await
+            let is_placed = deployment.cluster == Target::ANY_CLUSTER || !demand.params().is_empty();
+            match (is_placed, image.clone(), *replicas) {
+                (true, image, replicas) => {
+                    placement::deploy(session, deployment, (&image, replicas), demand, reason, output).await
+                }
+                (false, image, replicas) => {
+                    let create = DeploymentChange::Create { image, replicas };
+                    kube::change(session, deployment, create, reason, output).await
+                }
+            }
         }
         Verb::Scale {
             deployment,
@@ -106,6 +113,7 @@ async fn asked(verb: &Verb, session: &Session, output: &mut Output) -> Result<Ex
             )
             .await
         }
+        Verb::Scaling { what } => scaling::run(session, what, output).await,
         Verb::Rollout { what } => kube::rollout(session, what, output).await,
         Verb::Login(asked) => login::run(session, asked, output).await,
         Verb::Logout => login::logout(session, output).await,
@@ -132,6 +140,7 @@ fn has_local(verb: &Verb) -> bool {
         Verb::Policy { .. } | Verb::Verify(_) | Verb::Token { .. } | Verb::Node { .. } | Verb::Demo(_) => false,
         Verb::Login(_) | Verb::Logout | Verb::Whoami | Verb::User { .. } | Verb::ApiToken { .. } => false,
         Verb::Access { .. } | Verb::Audit { .. } | Verb::Webhook { .. } => false,
+        Verb::Placement { .. } | Verb::Scaling { .. } => false,
         Verb::Cluster { .. } | Verb::Deploy { .. } | Verb::Scale { .. } | Verb::Rollout { .. } => false,
         Verb::Plan { .. } | Verb::Brain { .. } | Verb::Task { .. } | Verb::Agent { .. } | Verb::Patchbot { .. } => {
             false

@@ -1,10 +1,10 @@
-//! `whoami`, `user`, `api-token`, `access matrix`: people, and what they may do.
+//! `whoami`, `user`, `api-token`, `access`: people, and what they may do.
 //!
 //! A link or a token is a secret: it is printed once, alone on standard output.
 
 use wire::api::{
     ApiTokenRequest, ApiTokenView, ChangeUserRequest, InviteView, List, MeView, NewApiTokenView, NewUserRequest,
-    RouteView, UserView,
+    RotateKeysRequest, RouteView, TokenKeyView, UserView,
 };
 
 use crate::args::{Access, ApiToken, User};
@@ -108,10 +108,26 @@ pub async fn api_token(session: &Session, what: &ApiToken, output: &mut Output) 
     Ok(Exit::Ok)
 }
 
-/// `sentinel access matrix`.
+/// `sentinel access …`.
 pub async fn access(session: &Session, what: &Access, output: &mut Output) -> Result<Exit, Failure> {
-    let Access::Matrix = what;
-    let rows: List<RouteView> = Client::get(&session.hub()?, "/access").await?;
-    output.list(&rows.items)?;
+    let hub = session.hub()?;
+    match what {
+        Access::Matrix => {
+            let rows: List<RouteView> = Client::get(&hub, "/access").await?;
+            output.list(&rows.items)?;
+        }
+        Access::Keys => {
+            let rows: List<TokenKeyView> = Client::get(&hub, "/token-keys").await?;
+            output.list(&rows.items)?;
+        }
+        Access::RotateKeys { reason, stolen } => {
+            let request = RotateKeysRequest {
+                reason: reason.clone(),
+                stolen: *stolen,
+            };
+            let rows: List<TokenKeyView> = hub.post("/token-keys/rotate", &request, session.patience()).await?;
+            output.list(&rows.items)?;
+        }
+    }
     Ok(Exit::Ok)
 }

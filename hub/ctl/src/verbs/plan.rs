@@ -15,6 +15,7 @@ use crate::failure::{Exit, Failure};
 use crate::output::{Output, say};
 use crate::rows::time;
 use crate::session::Session;
+use crate::verbs::sizing;
 
 /// `sentinel plan …`.
 pub async fn run(session: &Session, what: &Plan, output: &mut Output) -> Result<Exit, Failure> {
@@ -36,12 +37,16 @@ pub async fn run(session: &Session, what: &Plan, output: &mut Output) -> Result<
 
 /// `sentinel brain …`.
 pub async fn brain(session: &Session, what: &BrainVerb, output: &mut Output) -> Result<Exit, Failure> {
-    let BrainVerb::Grant {
-        brain,
-        verb,
-        tier,
-        reason,
-    } = what;
+    let (brain, verb, tier, reason) = match what {
+        BrainVerb::Grant {
+            brain,
+            verb,
+            tier,
+            reason,
+        } => (brain, verb, tier, reason),
+        BrainVerb::Size(size) => return sizing::size(session, size, output).await,
+        BrainVerb::Ran { file } => return sizing::ran(session, file, output).await,
+    };
     let path = format!("/brains/{}/{}/tier", escaped(brain), escaped(verb));
     let request = GrantRequest {
         tier: tier.clone(),
@@ -65,9 +70,14 @@ async fn submit(session: &Session, plan: &Submit, output: &mut Output) -> Result
         }
         None => of_words(plan),
     };
+    send(session, &request, output).await
+}
+
+/// Sends a plan, and says what became of it so far.
+pub async fn send(session: &Session, request: &PlanRequest, output: &mut Output) -> Result<Exit, Failure> {
     let view: PlanView = session
         .hub()?
-        .post("/action-plans", &request, session.patience())
+        .post("/action-plans", request, session.patience())
         .await?;
     output.one(&view, &view.id.to_string(), || told(&view))?;
     if output.for_people() {

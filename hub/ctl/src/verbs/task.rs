@@ -219,6 +219,37 @@ fn explained(told: &Value) -> String {
             chance["outcomes"]
         ));
     }
+    text.push_str(&wished(&told["wishes"]));
+    text
+}
+
+/// What the repository's own file says.
+fn wished(wishes: &Value) -> String {
+    let word = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    if wishes.is_null() {
+        return String::new();
+    }
+    if let Some(reason) = wishes["unread"].as_str() {
+        return format!("{} could not be read: {reason}\n", word(wishes, "file"));
+    }
+    let mut text = format!(
+        "{} of its default branch at `{}`:\n",
+        word(wishes, "file"),
+        word(wishes, "source")
+    );
+    for one in wishes["categories"].as_array().into_iter().flatten() {
+        text.push_str(&format!("  {:12} {}", word(one, "category"), word(one, "mode")));
+        match one["min_confidence"].as_f64() {
+            Some(least) if least > 0.0 => text.push_str(&format!(" from {:.0} %\n", least * 100.0)),
+            _ => text.push('\n'),
+        }
+    }
+    if let Some(objection) = wishes["objection"].as_str() {
+        text.push_str(&format!("  nothing is repaired: {objection}\n"));
+    }
+    for problem in wishes["problems"].as_array().into_iter().flatten() {
+        text.push_str(&format!("  not understood: {}\n", problem.as_str().unwrap_or_default()));
+    }
     text
 }
 
@@ -254,7 +285,28 @@ fn story(row: &TaskRow) -> String {
         text.push_str(&format!("because {reason}\n"));
     }
     if let Some(url) = &row.pull_request {
-        text.push_str(&format!("pull request {url}\n"));
+        text.push_str(&format!(
+            "pull request {url}{}\n",
+            row.rest.get("review").map(stands).unwrap_or_default()
+        ));
+    }
+    text
+}
+
+/// How a pull request stands, behind its address.
+fn stands(review: &Value) -> String {
+    let mut text = match review["checks"].as_str() {
+        Some(checks) => format!(", checks {checks}"),
+        None => return String::new(),
+    };
+    if review["is_draft"] == true {
+        text.push_str(", a draft until they are green");
+    }
+    if review["merge_wanted"] == true {
+        text.push_str(", to be merged by itself once the rules agree");
+    }
+    if let Some(who) = review["stopped_by"].as_str() {
+        text.push_str(&format!(", stopped by {who}"));
     }
     text
 }

@@ -67,7 +67,13 @@ fn conclusion(rows: &[VerifyView], nodes: &[NodeView]) -> (String, Exit) {
         .collect();
     let late: Vec<String> = late.into_iter().map(|row| catching_up(row, nodes)).collect();
     match (broken.is_empty(), late.is_empty()) {
-        (true, true) => ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok),
+        (true, true) => match rows.iter().map(|row| row.removed).fold(0, u64::saturating_add) {
+            0 => ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok),
+            removed => (
+                format!("produced = stored + {removed} removed, 0 missing, 0 double"),
+                Exit::Ok,
+            ),
+        },
         (true, false) => (
             format!(
                 "not whole yet: {}; wait for it with `sentinel verify --wait`",
@@ -161,7 +167,7 @@ fn joined(mut row: VerifyView, own: Option<Result<VerifyView, Failure>>) -> Veri
         None => return row,
     };
     row.produced = row.produced.max(own.produced);
-    let distinct = row.stored.saturating_sub(row.double);
+    let distinct = row.stored.saturating_sub(row.double).saturating_add(row.removed);
     let missing = row.produced.saturating_sub(distinct);
     if missing > row.missing {
         row.missing = missing;
@@ -210,6 +216,7 @@ mod tests {
             node: AgentId::new("edge-03").expect("valid"),
             produced,
             stored,
+            removed: 0,
             missing: 0,
             double,
             chain_ok: true,
@@ -220,6 +227,7 @@ mod tests {
                 first: Seq(1),
                 last: Seq(9),
                 count: 9,
+                removed: 0,
                 head: Digest::of(head),
                 chain_ok: true,
             }],
@@ -240,6 +248,12 @@ mod tests {
         check(row(9, 9, 0, b"a"), row(9, 9, 0, b"a"), "9 9 0 0 true");
         check(row(9, 9, 0, b"a"), row(12, 12, 0, b"a"), "12 9 3 0 true");
         check(row(9, 10, 1, b"a"), row(9, 9, 0, b"a"), "9 10 0 1 true");
+        let cut = |produced, stored, removed| VerifyView {
+            removed,
+            ..row(produced, stored, 0, b"a")
+        };
+        check(cut(9, 4, 5), row(9, 9, 0, b"a"), "9 4 0 0 true");
+        check(cut(9, 4, 5), row(12, 12, 0, b"a"), "12 4 3 0 true");
         check(row(12, 12, 0, b"a"), row(9, 9, 0, b"a"), "12 12 0 0 true");
         check(row(9, 9, 0, b"a"), row(9, 9, 0, b"b"), "9 9 0 0 false");
     }
@@ -250,6 +264,13 @@ mod tests {
             conclusion(&[row(9, 9, 0, b"a")], &[]),
             ("produced = stored, 0 missing, 0 double".to_owned(), Exit::Ok)
         );
+        // What had to make room at the hub is not missing.
+        let cut = VerifyView {
+            removed: 5,
+            ..row(9, 4, 0, b"a")
+        };
+        let line = "produced = stored + 5 removed, 0 missing, 0 double".to_owned();
+        assert_eq!(conclusion(&[cut], &[]), (line, Exit::Ok));
         let (line, exit) = conclusion(&[row(9, 10, 1, b"a")], &[]);
         assert_eq!(
             (line.as_str(), exit),

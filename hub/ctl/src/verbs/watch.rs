@@ -289,7 +289,7 @@ fn node_news(row: &NodeView) -> String {
         row.backlog_entries > 0 && row.state != NodeState::Connected,
         row.authority,
         row.held_by,
-        row.quarantined,
+        row.shut_out.as_ref().or(row.quarantined.as_ref()),
         row.findings,
         row.version,
         row.last_decision.as_ref().map(|decision| &decision.id),

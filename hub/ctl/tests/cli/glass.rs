@@ -163,7 +163,7 @@ fn a_token_is_brought_to_a_node_and_closed_there() {
     let desk = Desk::begun("--signers 2");
     desk.check(&format!("{MAKE} --key keys/policy-1.key --out t.glass"), 0, &["1 of 2"]);
     let open = json!({
-        "node": "edge-03", "number": 7, "kinds": ["restart"], "targets": ["workload"], "left_ms": 3_540_000,
+        "node": "edge-03", "number": 7, "kinds": ["restart"], "targets": ["workload"], "left_seconds": 3_540,
         "until": "2026-11-24T13:00:00.000Z", "approvers": ["key a", "key b"],
     });
     let mut opened = open.clone();

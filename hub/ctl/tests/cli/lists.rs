@@ -214,7 +214,7 @@ fn every_list_is_chosen_and_sorted_by_the_same_words() {
     );
     check(
         &fake,
-        "get nodes --sort-by=.gpus.0.power_mw --tail 1 -o name",
+        "get nodes --sort-by=.gpus.0.power_watts --tail 1 -o name",
         0,
         "edge-07\n",
     );
@@ -346,6 +346,39 @@ fn a_node_that_is_not_well_says_so_in_the_list_and_why_in_its_description() {
 }
 
 #[test]
+fn a_gate_ends_with_8_unless_every_node_that_it_lists_is_connected_and_well() {
+    let mut shut = rows::node("edge-05");
+    shut.shut_out = Some("denied: stolen".to_owned());
+    let fake = Fake::hub(&[
+        (
+            "GET /nodes",
+            items([rows::alone("edge-03"), rows::node("edge-01"), shut.clone()]),
+        ),
+        ("GET /nodes/edge-01", ok(rows::node("edge-01"))),
+        ("GET /nodes/edge-03", ok(rows::alone("edge-03"))),
+        ("GET /nodes/edge-05", ok(&shut)),
+    ]);
+    for (line, code, part) in [
+        ("get nodes", 0, "working alone"),
+        ("get nodes --exit-code", 8, "▲ shut out"),
+        ("get nodes --exit-code -l name=edge-01", 0, "edge-01"),
+        ("get nodes --exit-code -l name=edge-03", 8, "edge-03"),
+        ("get nodes edge-01 --exit-code", 0, "edge-01"),
+        ("describe node edge-01 --exit-code", 0, "edge-01"),
+        ("describe node edge-03 --exit-code", 8, "working alone"),
+        ("describe node edge-05", 0, "denied: stolen"),
+        ("describe node edge-05 --exit-code", 8, "denied: stolen"),
+    ] {
+        let said = fake.line(line);
+        assert_eq!(said.code, code, "{line}: {}", said.err);
+        assert!(said.out.contains(part), "{line}: {}", said.out);
+    }
+    let said = fake.line("get decisions --exit-code");
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("about nodes"), "{}", said.err);
+}
+
+#[test]
 fn describe_tells_everything_about_a_node() {
     let mut node = rows::alone("edge-03");
     node.last_decisions = vec![rows::decision("edge-03.1.42")];
@@ -369,6 +402,7 @@ fn describe_tells_everything_about_a_node() {
          clock        steady, ± 12 ms against the hub\n\
          journal      accepts entries; 1 MiB of 64 MiB\n\
          held         no\n\
+         shut out     no\n\
          quarantined  no\n\
          telemetry    one sample each 1 s\n\
          cpu, memory  12.5 %, 34 % used\n\
@@ -391,6 +425,15 @@ fn describe_tells_everything_about_a_node() {
 }
 
 #[test]
+fn a_node_that_is_cut_off_says_itself_whether_it_is_well() {
+    let node = rows::alone("edge-03");
+    let fake = Fake::hub(&[]).with_node("edge-03", &[("GET /nodes/edge-03", ok(&node))]);
+    let said = fake.line("describe node edge-03 --local");
+    assert!(said.out.contains("healthy      yes\n"), "{}", said.out);
+    assert!(said.out.contains("says the node itself"), "{}", said.out);
+}
+
+#[test]
 fn domains_tell_who_has_its_turn_and_who_waits() {
     let rack = |value: &str, unhealthy: i64, turns: Value, waiting: Value| {
         json!({
@@ -398,23 +441,23 @@ fn domains_tell_who_has_its_turn_and_who_waits() {
             "gives_turns": true, "turns": turns, "waiting": waiting,
         })
     };
-    let window = |given: u32, free_in_ms: Option<u64>| {
+    let window = |given: u32, free_in_seconds: Option<u64>| {
         json!({
             "domain": "fleet", "value": "all", "members": 24, "unhealthy": 1, "in_flight": 0, "newly_faulty": 0, "gives_turns": true,
             "turns": [], "waiting": [],
-            "windows": [{ "rule": "three-an-hour", "given": given, "limit": 3, "window_ms": 3_600_000, "free_in_ms": free_in_ms }],
+            "windows": [{ "rule": "three-an-hour", "given": given, "limit": 3, "window_seconds": 3_600, "free_in_seconds": free_in_seconds }],
         })
     };
     let fake = Fake::hub(&[(
         "GET /domains",
         items([
-            window(3, Some(720_000)),
+            window(3, Some(720)),
             window(2, None),
             rack("r7", 1, json!([]), json!(["edge-03", "edge-09"])),
             rack(
                 "r8",
                 0,
-                json!([{ "node": "edge-14", "acts": true, "for_ms": 1_200 }]),
+                json!([{ "node": "edge-14", "acts": true, "for_seconds": 1.2 }]),
                 json!([]),
             ),
         ]),

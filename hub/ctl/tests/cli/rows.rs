@@ -8,21 +8,21 @@ use wire::{Digest, Verdict};
 pub fn node(name: &str) -> NodeView {
     serde_json::from_value(json!({
         "name": name, "site": "site-a", "state": "connected",
-        "state_since": "2026-11-24T12:00:00.000Z", "last_seen": "2026-11-24T12:01:07.250Z", "age_ms": 400,
-        "policy_generation": 1, "policy_digest": Digest::of(b"bundle"), "policy_age_ms": 4_000,
-        "backlog_entries": 0, "labels": { "rack": "r7" }, "authority": "full", "next_authority_in_ms": 21_596_000,
+        "state_since": "2026-11-24T12:00:00.000Z", "last_seen": "2026-11-24T12:01:07.250Z", "age_seconds": 0.4,
+        "policy_generation": 1, "policy_digest": Digest::of(b"bundle"), "policy_age_seconds": 4,
+        "backlog_entries": 0, "labels": { "rack": "r7" }, "authority": "full", "next_authority_in_seconds": 21_596,
         "certificate_ends": "2026-11-25T12:00:00.000Z", "rejoins": 0, "clock": "steady",
         "held_by": null, "quarantined": null, "epoch": 1, "produced": 9, "stored": 9,
         "journal_bytes": 1_048_576, "journal_limit_bytes": 67_108_864, "journal_ok": true,
-        "unrecorded_actions": 0, "telemetry_interval_ms": 1_000, "version": "0.1.0",
+        "unrecorded_actions": 0, "telemetry_interval_seconds": 1, "version": "0.1.0",
         "gpus": [{
-            "id": "gpu0", "model": "Sim L40S", "simulated": true, "temperature_mc": 45_000,
-            "power_mw": 80_000, "power_cap_mw": 350_000, "used_bp": 1_000, "power_caps_mw": [100_000, 350_000], "profile": "nvidia-l40s",
+            "id": "gpu0", "model": "Sim L40S", "simulated": true, "temperature_celsius": 45,
+            "power_watts": 80, "power_cap_watts": 350, "used_ratio": 0.1, "power_caps_watts": [100, 350], "profile": "nvidia-l40s",
         }],
         "workloads": [{
-            "id": "workload:train", "pid": 4711, "memory_bytes": 20_971_520, "cpu_bp": 150, "restarts": 0,
+            "id": "workload:train", "pid": 4711, "memory_bytes": 20_971_520, "cpu_ratio": 0.015, "restarts": 0,
         }],
-        "cpu_used_bp": 1_250, "memory_used_bp": 3_400, "last_decision": null,
+        "cpu_used_ratio": 0.125, "memory_used_ratio": 0.34, "last_decision": null,
     }))
     .expect("a node")
 }

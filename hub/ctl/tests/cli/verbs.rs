@@ -161,7 +161,7 @@ fn act_sends_what_was_typed_and_tells_the_outcome() {
     assert_eq!(
         fake.asked(),
         [
-            r#"hub POST /actions {"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"220 W"},"reason":"hot day","valid_for_ms":7000,"wait_ms":7000}"#
+            r#"hub POST /actions {"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"220 W"},"reason":"hot day","valid_for_seconds":7.0,"wait_seconds":7.0}"#
         ]
     );
 }
@@ -281,7 +281,7 @@ fn a_hold_of_a_node_that_is_away_is_accepted_and_says_until_when() {
     let fake = Fake::hub(&[
         ("POST /nodes/edge-03/hold", ok(&waiting)),
         (
-            &format!("GET /commands/{ID}?wait_ms=30000"),
+            &format!("GET /commands/{ID}?wait_seconds=30"),
             ok(json!({"command": ID, "status": "done", "decision": null, "detail": "the node has it"})),
         ),
         (
@@ -303,7 +303,7 @@ fn a_hold_of_a_node_that_is_away_is_accepted_and_says_until_when() {
     assert_eq!((said.code, said.out.as_str()), (0, format!("{ID}\n").as_str()));
     let asked = fake.asked();
     assert!(
-        asked[1].ends_with(r#"{"reason":"hands","valid_for_ms":7200000,"wait_ms":0}"#),
+        asked[1].ends_with(r#"{"reason":"hands","valid_for_seconds":7200.0,"wait_seconds":0.0}"#),
         "{asked:?}"
     );
     let said = fake.line(&format!("wait {ID}"));
@@ -449,7 +449,7 @@ fn tokens_and_links_are_alone_on_standard_output() {
     );
     assert_eq!(
         fake.asked(),
-        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_ms":600000}"#]
+        [r#"hub POST /tokens {"name":"edge-09","site":"site-b","ttl_seconds":600.0}"#]
     );
     assert_eq!(fake.line("login").out, "https://127.0.0.1:7443/#login=1\n");
 }

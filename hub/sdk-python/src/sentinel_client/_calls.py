@@ -134,7 +134,7 @@ def verify() -> Call[Page[Verification]]:
 
 
 def act(node: str, action: str, device: str, params: Mapping[str, str], reason: str, wait: float) -> Call[ActOutcome]:
-    body = {"node": node, "device": device, "action": action, "params": dict(params), "reason": reason, "wait_ms": int(wait * 1000)}
+    body = {"node": node, "device": device, "action": action, "params": dict(params), "reason": reason, "wait_seconds": wait}
     return Call("POST", "/api/v1/actions", ActOutcome.of, json=body, timeout=wait + 30.0)
 
 
@@ -144,7 +144,7 @@ def hold(node: str, reason: str, release: bool) -> Call[ActOutcome]:
 
 
 def create_token(site: str, name: str | None, ttl: float) -> Call[JoinToken]:
-    body: dict[str, Any] = {"site": site, "ttl_ms": int(ttl * 1000)}
+    body: dict[str, Any] = {"site": site, "ttl_seconds": ttl}
     if name:
         body["name"] = name
     return Call("POST", "/api/v1/tokens", JoinToken.of, json=body)

@@ -13,10 +13,6 @@ def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
-def _scaled(value: int | None, by: float) -> float | None:
-    return None if value is None else value / by
-
-
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """A GPU with its latest values; `None` where the sensor could not say."""
@@ -36,8 +32,8 @@ class Gpu:
     def of(cls, json: Json) -> Self:
         return cls(
             id=json["id"], model=json["model"], simulated=json["simulated"],
-            temperature_celsius=_scaled(json.get("temperature_mc"), 1000), power_watts=_scaled(json.get("power_mw"), 1000),
-            power_cap_watts=_scaled(json.get("power_cap_mw"), 1000), used=_scaled(json.get("used_bp"), 10_000), raw=json,
+            temperature_celsius=json.get("temperature_celsius"), power_watts=json.get("power_watts"),
+            power_cap_watts=json.get("power_cap_watts"), used=json.get("used_ratio"), raw=json,
         )
 
 
@@ -59,7 +55,10 @@ class Node:
     #: What the age of its policy still lets it do: `full`, `reversible`, `protective` or `observe`.
     authority: str
     held_by: str | None
+    #: Why the hub itself has quarantined it.
     quarantined: str | None
+    #: Why a person has shut it out.
+    shut_out: str | None
     version: str
     gpus: list[Gpu]
     raw: Json = field(repr=False)
@@ -68,9 +67,9 @@ class Node:
     def of(cls, json: Json) -> Self:
         return cls(
             name=json["name"], site=json["site"], state=json["state"], last_seen=_time(json.get("last_seen")),
-            age_seconds=_scaled(json.get("age_ms"), 1000), policy_generation=json["policy_generation"],
+            age_seconds=json.get("age_seconds"), policy_generation=json["policy_generation"],
             backlog_entries=json["backlog_entries"], labels=json.get("labels", {}), authority=json["authority"],
-            held_by=json.get("held_by"), quarantined=json.get("quarantined"), version=json["version"],
+            held_by=json.get("held_by"), quarantined=json.get("quarantined"), shut_out=json.get("shut_out"), version=json["version"],
             gpus=[Gpu.of(gpu) for gpu in json.get("gpus", [])], raw=json,
         )
 

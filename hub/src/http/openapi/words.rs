@@ -11,6 +11,8 @@ pub enum Body {
     Text,
     /// Bytes: signed documents.
     Bytes,
+    /// A protobuf message: OTLP.
+    Protobuf,
 }
 
 /// The words of one route.
@@ -30,6 +32,10 @@ pub struct Words {
     pub status: u16,
     /// The type of its answer; empty for none.
     pub answers: &'static str,
+    /// Another status of an answer that is no problem, and what it means. One of 204 has no body, any other has the same.
+    pub also: Option<(u16, &'static str)>,
+    /// Problems that it may answer with besides those that follow from what it is.
+    pub refuses: &'static [u16],
 }
 
 /// Answers with JSON.
@@ -48,6 +54,8 @@ const fn json(
         body,
         status: 200,
         answers: "application/json",
+        also: None,
+        refuses: &[],
     }
 }
 
@@ -57,6 +65,19 @@ impl Words {
         Self {
             status,
             answers,
+            ..self
+        }
+    }
+
+    /// May answer with these problems, too.
+    const fn refusing(self, refuses: &'static [u16]) -> Self {
+        Self { refuses, ..self }
+    }
+
+    /// Answers in another way, too.
+    const fn also(self, status: u16, meaning: &'static str) -> Self {
+        Self {
+            also: Some((status, meaning)),
             ..self
         }
     }
@@ -93,7 +114,8 @@ pub const WORDS: &[Words] = &[
         "Why, in sentences",
         &[],
         Body::None,
-    ),
+    )
+    .with(200, "text/plain"),
     json(
         "GET",
         "/api/v1/decisions/{id}/replay",
@@ -172,7 +194,8 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::None,
     )
-    .with(200, "application/octet-stream"),
+    .with(200, "application/octet-stream")
+    .refusing(&[409]),
     json(
         "GET",
         "/api/v1/action-plans",
@@ -195,7 +218,8 @@ pub const WORDS: &[Words] = &[
         "Why a plan stands where it does, in sentences",
         &[],
         Body::None,
-    ),
+    )
+    .with(200, "text/plain"),
     json(
         "POST",
         "/api/v1/action-plans/{id}/shadow",
@@ -208,14 +232,14 @@ pub const WORDS: &[Words] = &[
         "/api/v1/action-plans/{id}/execute",
         "Have a plan carried out",
         &[],
-        Body::Json,
+        Body::None,
     ),
     json(
         "POST",
         "/api/v1/action-plans/{id}/approve",
         "Approve what policy holds back",
         &[],
-        Body::Json,
+        Body::None,
     ),
     json(
         "POST",
@@ -236,8 +260,9 @@ pub const WORDS: &[Words] = &[
         "/api/v1/action-plans/{id}/retry",
         "Submit a plan again",
         &[],
-        Body::Json,
-    ),
+        Body::None,
+    )
+    .with(201, "application/json"),
     json(
         "GET",
         "/api/v1/brains",
@@ -259,6 +284,23 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::Json,
     ),
+    json(
+        "POST",
+        "/api/v1/sizing",
+        "The size that a build should have, from an InfraMind, within bounds",
+        &[],
+        Body::Json,
+    )
+    .refusing(&[404]),
+    json(
+        "POST",
+        "/api/v1/sizing/runs",
+        "Tell the InfraMind that sizes builds of one that ran",
+        &[],
+        Body::Json,
+    )
+    .with(201, "application/json")
+    .refusing(&[404]),
     json(
         "GET",
         "/api/v1/tasks",
@@ -346,7 +388,8 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::Json,
     )
-    .with(201, "application/json"),
+    .with(201, "application/json")
+    .also(200, "it was registered before"),
     json("GET", "/api/v1/agents/{id}", "One remediation agent", &[], Body::None),
     json(
         "PATCH",
@@ -399,7 +442,7 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::None,
     ),
-    json("POST", "/api/v1/tasks/{id}/cancel", "Give a task up", &[], Body::None),
+    json("POST", "/api/v1/tasks/{id}/cancel", "Give a task up", &[], Body::None).with(204, ""),
     json(
         "POST",
         "/api/v1/tasks/{id}/retry",
@@ -428,7 +471,7 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::Json,
     ),
-    json("POST", "/agent/v1/lease", "Take the next task", &[], Body::Json),
+    json("POST", "/agent/v1/lease", "Take the next task", &[], Body::Json).also(204, "there is none"),
     json(
         "POST",
         "/agent/v1/tasks/{id}/extend",
@@ -478,7 +521,7 @@ pub const WORDS: &[Words] = &[
         "/api/v1/break-glass",
         "Open the glass: one action that a rule holds back",
         &[],
-        Body::Json,
+        Body::Bytes,
     ),
     json("POST", "/api/v1/actions", "Have a node do something", &[], Body::Json),
     json(
@@ -519,6 +562,47 @@ pub const WORDS: &[Words] = &[
     ),
     json(
         "GET",
+        "/api/v1/placement",
+        "Where work would go, and what every node says to it",
+        &[
+            "deployment",
+            "cluster",
+            "cluster_labels",
+            "replicas",
+            "cpu_milli",
+            "memory_mib",
+            "gpus",
+            "gpu_share",
+            "models",
+            "labels",
+            "gang",
+        ],
+        Body::None,
+    ),
+    json(
+        "GET",
+        "/api/v1/workloads",
+        "Workloads of all clusters",
+        &["cluster", "namespace"],
+        Body::None,
+    ),
+    json(
+        "POST",
+        "/api/v1/workloads",
+        "Create a workload where there is room for it, by a plan",
+        &[],
+        Body::Json,
+    )
+    .with(201, "application/json"),
+    json(
+        "GET",
+        "/api/v1/workloads/{cluster}/{namespace}/{name}",
+        "One workload",
+        &[],
+        Body::None,
+    ),
+    json(
+        "GET",
         "/api/v1/deployments",
         "Deployments of all clusters",
         &[],
@@ -554,6 +638,27 @@ pub const WORDS: &[Words] = &[
     ),
     json(
         "GET",
+        "/api/v1/scaling",
+        "Deployments that the hub scales",
+        &[],
+        Body::None,
+    ),
+    json(
+        "POST",
+        "/api/v1/scaling/{cluster}/{namespace}/{name}",
+        "Scale a deployment by its load",
+        &[],
+        Body::Json,
+    ),
+    json(
+        "POST",
+        "/api/v1/scaling/{cluster}/{namespace}/{name}/remove",
+        "Do not scale a deployment any more",
+        &[],
+        Body::Json,
+    ),
+    json(
+        "GET",
         "/api/v1/rollouts",
         "Rollouts under way and the last finished ones",
         &[],
@@ -583,7 +688,8 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::Json,
     )
-    .with(204, ""),
+    .with(204, "")
+    .refusing(&[401, 429]),
     json(
         "POST",
         "/api/v1/login-links",
@@ -598,9 +704,9 @@ pub const WORDS: &[Words] = &[
         &[],
         Body::Json,
     )
-    .with(204, ""),
-    json("POST", "/api/v1/auth/login", "Log in and get tokens", &[], Body::Json),
-    json("POST", "/api/v1/auth/refresh", "Get the next tokens", &[], Body::Json),
+    .refusing(&[401, 429]),
+    json("POST", "/api/v1/auth/login", "Log in and get tokens", &[], Body::Json).refusing(&[401, 429]),
+    json("POST", "/api/v1/auth/refresh", "Get the next tokens", &[], Body::Json).refusing(&[401, 429]),
     json("POST", "/api/v1/auth/logout", "End the session", &[], Body::None).with(204, ""),
     json(
         "GET",
@@ -702,16 +808,52 @@ pub const WORDS: &[Words] = &[
     ),
     json(
         "GET",
+        "/api/v1/token-keys",
+        "The keys whose access tokens are accepted, the one that signs first",
+        &[],
+        Body::None,
+    ),
+    json(
+        "POST",
+        "/api/v1/token-keys/rotate",
+        "Let a new key sign access tokens",
+        &[],
+        Body::Json,
+    ),
+    json(
+        "GET",
         "/api/v1/audits/verify",
         "The hub's own journal read again and checked",
         &[],
         Body::None,
     ),
     json(
+        "POST",
+        "/api/v1/audits/accept",
+        "Accept that the hub's own journal is not the one that was signed",
+        &[],
+        Body::Json,
+    ),
+    json(
         "GET",
         "/api/v1/events",
         "Everything that arrives, as CloudEvents, oldest first; with `watch` as a stream",
         &["after", "watch", "limit"],
+        Body::None,
+    ),
+    json(
+        "POST",
+        "/v1/metrics",
+        "Take in metrics of workloads by OTLP",
+        &[],
+        Body::Protobuf,
+    )
+    .with(200, "application/x-protobuf"),
+    json(
+        "GET",
+        "/api/v1/workload-metrics",
+        "The newest that workloads told by OTLP",
+        &["metric", "limit"],
         Body::None,
     ),
     json("GET", "/api/v1/health", "The hub runs", &[], Body::None).with(200, "text/plain"),
@@ -749,6 +891,15 @@ pub const WORDS: &[Words] = &[
         Body::Json,
     ),
     json("GET", "/api/v1/tokens", "Tokens with which nodes join", &[], Body::None),
+    json("GET", "/api/v1/tokens/{id}", "One join token", &[], Body::None),
+    json("GET", "/api/v1/api-tokens/{id}", "One API token", &[], Body::None),
+    json(
+        "GET",
+        "/api/v1/webhooks/{name}",
+        "One outgoing webhook",
+        &[],
+        Body::None,
+    ),
     json(
         "DELETE",
         "/api/v1/tokens/{id}",

@@ -16,7 +16,10 @@ async fn a_node_is_denied_allowed_renamed_and_removed_and_each_is_in_the_journal
     let view = post("edge-03/deny", &reason("stolen"), 200).await;
     assert_eq!((&view["state"], &view["reason"]), (&"denied".into(), &"stolen".into()));
     let node = hub.admin("GET", "/api/v1/nodes/edge-03", "", 200).await;
-    assert_eq!(node["quarantined"], "denied: stolen");
+    assert_eq!(
+        (&node["shut_out"], &node["quarantined"]),
+        (&"denied: stolen".into(), &serde_json::Value::Null)
+    );
     assert_eq!(post("edge-03/allow", &reason("found"), 200).await["state"], "open");
     let problem = post("edge-03/deny", &reason(" "), 400).await;
     assert_eq!(problem["errors"][0]["pointer"], "/reason");

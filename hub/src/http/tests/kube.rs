@@ -14,16 +14,16 @@ use wire::frame::Frame;
 use super::{TestAgent, TestHub};
 
 /// Longest wait for pods and rollouts, which take seconds on an idle machine.
-const WITHIN: Duration = Duration::from_secs(180);
-const DEPLOYMENT: &str = "/api/v1/deployments/edge/default/web";
-const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+pub(super) const WITHIN: Duration = Duration::from_secs(180);
+pub(super) const DEPLOYMENT: &str = "/api/v1/deployments/edge/default/web";
+pub(super) const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
 /// The label of a node that names the agent on it.
 const AGENT: &str = "sentinel.dev/agent";
 const RULES: &str = "bundle: clusters\npermits: [{ kinds: [scale, update, cordon, uncordon, drain] }]\nrules:\n  - { id: most, kind: envelope, selector: { kinds: [scale] }, max: 20 }\n";
 
 /// A hub that knows a cluster of its own with three nodes, and the rules that its plans are judged by.
-async fn begun(name: &str) -> (ControlPlane, TestHub) {
+pub(super) async fn begun(name: &str) -> (ControlPlane, TestHub) {
     let plane = ControlPlane::start(name, &to_stderr).expect("a control plane");
     plane.add_nodes("node", 3, &json!({})).expect("nodes");
     let hub = TestHub::start().await;
@@ -245,7 +245,7 @@ async fn a_canary_is_judged_by_what_a_prometheus_measured_of_real_traffic() {
 
 const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
 
-async fn register(hub: &TestHub, plane: &ControlPlane, prometheus: &str) {
+pub(super) async fn register(hub: &TestHub, plane: &ControlPlane, prometheus: &str) {
     let cluster = json!({ "name": "edge", "kubeconfig": plane.kubeconfig(API_USERS[0]), "prometheus": prometheus });
     hub.admin("POST", "/api/v1/clusters", &cluster.to_string(), 200).await;
 }
@@ -334,19 +334,19 @@ fn target() -> Value {
     json!({ "cluster": "edge", "namespace": "default", "name": "web" })
 }
 
-fn web_target() -> Value {
+pub(super) fn web_target() -> Value {
     json!({ "cluster": "edge", "namespace": "default", "deployment": "web" })
 }
 
 /// Sends a plan of these steps. Its id.
-async fn submit(hub: &TestHub, steps: &Value) -> String {
+pub(super) async fn submit(hub: &TestHub, steps: &Value) -> String {
     let plan = json!({ "decisions": steps, "reason": "a test wants it" });
     let view = hub.admin("POST", "/api/v1/action-plans", &plan.to_string(), 201).await;
     view["id"].as_str().expect("an id").to_owned()
 }
 
 /// A plan when it is over.
-async fn finished(hub: &TestHub, plan: &str) -> Value {
+pub(super) async fn finished(hub: &TestHub, plan: &str) -> Value {
     const ENDS: &[&str] = &[
         "completed",
         "failed",
@@ -359,7 +359,7 @@ async fn finished(hub: &TestHub, plan: &str) -> Value {
     until(hub, &format!("/api/v1/action-plans/{plan}"), is_over).await
 }
 
-async fn start(hub: &TestHub, image: &str) -> String {
+pub(super) async fn start(hub: &TestHub, image: &str) -> String {
     let percent = |percent: u8| json!({ "set": { "replicas": percent, "weight": percent } });
     let spec = json!({
         "image": image,
@@ -372,7 +372,7 @@ async fn start(hub: &TestHub, image: &str) -> String {
 }
 
 /// Asks each time that the hub has stored something, until the answer is as wanted.
-async fn until(hub: &TestHub, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+pub(super) async fn until(hub: &TestHub, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + WITHIN;
     let mut stored = hub.app.feed.arrivals();
     loop {
@@ -386,14 +386,18 @@ async fn until(hub: &TestHub, path: &str, wanted: impl Fn(&Value) -> bool) -> Va
 }
 
 /// The first object of a collection that is as wanted.
-async fn waited(plane: &ControlPlane, collection: &str, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
+pub(super) async fn waited(
+    plane: &ControlPlane,
+    collection: &str,
+    wanted: impl Fn(&Value) -> bool + Send + 'static,
+) -> Value {
     let (api, collection) = (plane.api().expect("a client"), collection.to_owned());
     let watch = move || api.watch(&collection, WITHIN, |_, object| wanted(object).then(|| object.clone()));
     let seen = tokio::task::spawn_blocking(watch).await.expect("no panic");
     seen.expect("it became as wanted")
 }
 
-async fn web(plane: &ControlPlane, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
+pub(super) async fn web(plane: &ControlPlane, wanted: impl Fn(&Value) -> bool + Send + 'static) -> Value {
     waited(plane, DEPLOYMENTS, move |one| {
         one["metadata"]["name"] == "web" && wanted(one)
     })
@@ -408,14 +412,14 @@ async fn node(plane: &ControlPlane, name: &'static str, wanted: impl Fn(&Value) 
 }
 
 /// Counts the ready replicas of all deployments at each of their changes, as the API server tells them.
-struct Capacity {
+pub(super) struct Capacity {
     api: KubeApi,
     counted: tokio::task::JoinHandle<Result<(), String>>,
 }
 
 impl Capacity {
     /// Begins to count; there are never fewer than `least`.
-    fn watch(plane: &ControlPlane, least: u64) -> Self {
+    pub(super) fn watch(plane: &ControlPlane, least: u64) -> Self {
         let (api, watching) = (plane.api().expect("a client"), plane.api().expect("a client"));
         let counted = tokio::task::spawn_blocking(move || {
             let mut ready: BTreeMap<String, u64> = BTreeMap::new();
@@ -436,7 +440,7 @@ impl Capacity {
     }
 
     /// Ends the count: an annotation is its last change.
-    async fn was_kept(self) {
+    pub(super) async fn was_kept(self) {
         let over = json!({ "metadata": { "annotations": { "test/over": "yes" } } });
         self.api.patch(&format!("{DEPLOYMENTS}/web"), &over).expect("annotated");
         self.counted.await.expect("no panic").expect("the capacity was kept");

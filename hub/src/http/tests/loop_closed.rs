@@ -243,8 +243,7 @@ async fn what_the_bundle_denies_is_not_even_sent() {
     let mut hub = TestHub::start().await;
     let bundle = hub.publish().await;
     let _agent = TestAgent::connect(&mut hub, "edge-03", 1, bundle).await;
-    let wish =
-        r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"20 W"},"reason":"try","wait_ms":0}"#;
+    let wish = r#"{"node":"edge-03","device":"gpu0","action":"power_cap","params":{"to":"20 W"},"reason":"try","wait_seconds":0}"#;
     let view = hub.admin("POST", "/api/v1/actions", wish, 200).await;
     // The envelope clamps or denies: either way the hub says which rule it was, or sends what the agent will clamp.
     assert!(view["status"] == "denied" || view["status"] == "waiting", "{view}");

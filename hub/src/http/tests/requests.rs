@@ -43,16 +43,16 @@ async fn requests_that_are_not_valid_are_told_why() {
         (("POST", actions, &act(",\"reason\":\" \"")), 400, "/reason", "empty"),
         (("POST", actions, &act(",\"reason\":\"r\"")), 400, "/action", "220 W"),
         (
-            ("POST", actions, &act(",\"reason\":\"r\",\"wait_ms\":\"x\"")),
+            ("POST", actions, &act(",\"reason\":\"r\",\"wait_seconds\":\"x\"")),
             400,
-            "/wait_ms",
-            "u64",
+            "/wait_seconds",
+            "f64",
         ),
         (
-            ("POST", actions, &act(",\"reason\":\"r\",\"wait_ms\":999999")),
+            ("POST", actions, &act(",\"reason\":\"r\",\"wait_seconds\":999")),
             400,
-            "/wait_ms",
-            "110000",
+            "/wait_seconds",
+            "999, it must be 0 to 110",
         ),
         (
             ("POST", actions, &act(",\"reason\":\"r\",\"params\":{\"to\":\"220 W\"}")),
@@ -80,7 +80,12 @@ async fn requests_that_are_not_valid_are_told_why() {
         ),
         (("POST", "/api/v1/tokens", "{\"name\":\"A\"}"), 400, "/name", "a-z"),
         (("POST", "/api/v1/tokens", "{\"site\":\"A B\"}"), 400, "/site", "A B"),
-        (("POST", "/api/v1/tokens", "{\"ttl_ms\":1}"), 400, "/ttl_ms", "1000"),
+        (
+            ("POST", "/api/v1/tokens", "{\"ttl_seconds\":0.5}"),
+            400,
+            "/ttl_seconds",
+            "1 to 2592000",
+        ),
         (("POST", "/api/v1/policies", "rules: 7"), 422, "", "line"),
         (("POST", "/api/v1/policies/simulate", "rules: 7"), 422, "", "line"),
         (

@@ -130,6 +130,7 @@ fn node(row: &Row) -> Result<NodeRoom, String> {
         labels: BTreeMap::new(),
         domain: String::new(),
         health: Health::Known(10_000),
+        taints: Vec::new(),
     })
 }
 

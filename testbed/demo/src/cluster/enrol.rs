@@ -35,6 +35,8 @@ pub(super) fn start_hub(
             shown(&bundle),
             "--beacon-every".to_owned(),
             options.beacon_every.clone(),
+            "--checkpoint-every".to_owned(),
+            options.beacon_every.clone(),
         ];
         if let Some(url) = &options.inframind {
             words.extend(["--inframind".to_owned(), url.clone()]);

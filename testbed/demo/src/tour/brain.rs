@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{Tour, text, thousandths};
+use super::{Tour, text, thousandths, with_unit};
 use crate::control::{Order, Verb};
 
 const REASON: &str = "the demo shows what it does with a free hand";
@@ -52,7 +52,7 @@ pub(super) fn foreseen(tour: &mut Tour<'_>) -> Result<(), String> {
     })?;
     tour.plan = text(&plan["id"]).to_owned();
     tour.show_at(&plan["created"], "foreseen", text(&plan["reason"]));
-    let sure = plan["claim"]["confidence_bp"].as_i64().unwrap_or(0) / 100;
+    let sure = (plan["claim"]["confidence"].as_f64().unwrap_or(0.0) * 100.0).floor();
     tour.screen.more(&format!(
         "plan {} of {}: {}, {sure} % sure",
         tour.plan,
@@ -110,7 +110,7 @@ pub(super) fn fulfilled(tour: &mut Tour<'_>) -> Result<(), String> {
 /// The limit was never reached: the rule at the node had nothing to do. The plan's life is told by the hub alone.
 pub(super) fn why(tour: &mut Tour<'_>) -> Result<(), String> {
     let node = tour.sentinel().json(&format!("describe node {}", tour.warm))?;
-    let now = &node["gpus"][0]["temperature_mc"];
+    let now = &node["gpus"][0]["temperature_celsius"];
     let decisions = tour
         .sentinel()
         .items(&format!("get decisions --limit 500 --node {}", tour.warm))?;
@@ -129,7 +129,7 @@ pub(super) fn why(tour: &mut Tour<'_>) -> Result<(), String> {
         &format!(
             "gpu0 (sim) of {} is at {} under the same load; rule hot-gpu never had to act there",
             tour.warm,
-            thousandths(now, "°C")
+            with_unit(now, "°C")
         ),
     );
     let line = format!("why {}", tour.plan);

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::freeze::{now_ms, with_freeze};
-use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, brain, carried, person, text, thousandths};
+use super::{DEMO_BUNDLE, STRICT_BUNDLE, Step, Tour, brain, carried, kube, person, text, thousandths, with_unit};
 use crate::control::Verb;
 
 /// Every step, with the seconds that it may take on a slow and busy machine.
@@ -37,6 +37,11 @@ pub const STEPS: &[Step] = &[
     Step::new("fulfilled", 120, brain::fulfilled).beside(),
     Step::new("why plan", 10, brain::why).beside(),
     Step::new("held", 30, brain::held),
+    Step::new("permitted", 60, kube::permitted).in_cluster(),
+    Step::new("scaled", 120, kube::scaled).in_cluster(),
+    Step::new("placed", 120, kube::placed).in_cluster(),
+    Step::new("refused", 60, kube::refused).in_cluster(),
+    Step::new("taken back", 180, kube::taken_back).in_cluster(),
 ];
 
 /// A state folder that is gone on with may have the stricter bundle already.
@@ -184,12 +189,12 @@ fn cooler(tour: &mut Tour<'_>) -> Result<(), String> {
         "verified",
         &format!(
             "gpu0 (sim) cools: {} after the cap, {} now; {}",
-            thousandths(&hot, "°C"),
-            thousandths(&now, "°C"),
+            with_unit(&hot, "°C"),
+            with_unit(&now, "°C"),
             text(&verified["detail"])
         ),
     );
-    match (hot.as_i64(), now.as_i64()) {
+    match (hot.as_f64(), now.as_f64()) {
         (Some(hot), Some(now)) if now < hot => {}
         _ => return Err(format!("{hot} was not above {now}")),
     }
@@ -197,7 +202,7 @@ fn cooler(tour: &mut Tour<'_>) -> Result<(), String> {
 }
 
 fn temperature(node: &Value) -> Value {
-    node["gpus"][0]["temperature_mc"].clone()
+    node["gpus"][0]["temperature_celsius"].clone()
 }
 
 fn leak(tour: &mut Tour<'_>) -> Result<(), String> {
@@ -295,7 +300,7 @@ fn publish(tour: &mut Tour<'_>) -> Result<(), String> {
 }
 
 /// Publishes, waits for the connected nodes, and returns the generation.
-fn publish_text(tour: &Tour<'_>, name: &str, bundle: &[u8]) -> Result<u64, String> {
+pub(super) fn publish_text(tour: &Tour<'_>, name: &str, bundle: &[u8]) -> Result<u64, String> {
     let path = tour.cluster.folder().path().join("config").join(name);
     std::fs::write(&path, bundle).map_err(|cause| format!("cannot write {}: {cause}", path.display()))?;
     let path = path.display().to_string();

@@ -213,7 +213,7 @@ fn reply(gpus: &mut [Gpu], ask: &Ask) -> Reply {
         Ask::Read => Reply::Read(gpus.iter().map(Gpu::read).collect()),
         Ask::SetPowerCap { gpu, milliwatts } => set(*gpu, *milliwatts),
         Ask::ResetPowerCap { gpu } => set(*gpu, MAX_CAP_MW),
-        Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } => Reply::Failed {
+        Ask::Describe | Ask::Measure { .. } | Ask::Write { .. } | Ask::Clients { .. } => Reply::Failed {
             reason: "this probe speaks version 1 of the protocol".to_owned(),
         },
     }

@@ -71,10 +71,16 @@ impl Account {
             .ok_or_else(|| self.refused("POST", &path, format!("no commit id in {answer}")))
     }
 
-    /// Has commit statuses and pull requests of a repository told to `hub`, signed with `secret`.
+    /// Has commit statuses, pull requests, comments and pushes of a repository told to `hub`, signed with `secret`.
     pub fn add_webhook(&self, repository: &str, hub: &str, secret: &str) -> Result<(), ServiceError> {
         let config = json!({"url": hub, "content_type": "json", "secret": secret});
-        let events = ["status", "pull_request"];
+        let events = [
+            "status",
+            "pull_request",
+            "pull_request_comment",
+            "issue_comment",
+            "push",
+        ];
         let wanted = json!({"type": "gitea", "active": true, "events": events, "config": config});
         self.api("POST", &format!("/repos/{repository}/hooks"), Some(&wanted))
             .map(drop)

@@ -37,7 +37,8 @@ pub fn run_all(arguments: &[String]) -> Result<(), String> {
             .args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE])
             .arg(super::packaging(unit))
             .stdout(std::process::Stdio::null()))?;
-        passed += 1;
+        verify(unit)?;
+        passed += 2;
     }
     for release in RELEASES {
         let begun = Instant::now();
@@ -52,6 +53,36 @@ pub fn run_all(arguments: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+/// systemd's own reading of a unit. A value that it does not understand is a line that it prints, and no failure of its own.
+fn verify(unit: &str) -> Result<(), String> {
+    let source = super::packaging(unit);
+    let text =
+        std::fs::read_to_string(&source).map_err(|cause| format!("cannot read `{}`: {cause}", source.display()))?;
+    // The programs are not installed on the machine that looks.
+    let words = text
+        .split_inclusive(char::is_whitespace)
+        .map(|word| match word.contains("/usr/bin/sentinel-") {
+            true => word.replace(word.trim_end().rsplit('=').next().unwrap_or_default(), "/bin/true"),
+            false => word.to_owned(),
+        });
+    let folder = root().join("target/units");
+    let copy = folder.join(unit);
+    let write = || {
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(&copy, words.collect::<String>())
+    };
+    write().map_err(|cause| format!("cannot write `{}`: {cause}", copy.display()))?;
+    let found = command("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&copy)
+        .output()
+        .map_err(|cause| format!("cannot start systemd-analyze: {cause}"))?;
+    match String::from_utf8_lossy(&found.stderr).trim() {
+        "" if found.status.success() => Ok(()),
+        said => Err(format!("systemd does not take {unit} as it is: {said}")),
+    }
+}
+
 /// One root's whole story; returns how many steps held.
 fn life(root: &Chroot, first: &[PathBuf], next: &[PathBuf]) -> Result<u64, String> {
     let before = files(root.path())?;
@@ -63,6 +94,7 @@ fn life(root: &Chroot, first: &[PathBuf], next: &[PathBuf]) -> Result<u64, Strin
         "the settings can be read",
         root.run(&["sentinel-agent", "check", "--config", "/etc/sentinel/agent.toml"]),
     )?;
+    story.step("PatchBot answers", root.run(&["sentinel-patchbot", "--version"]))?;
     story.step("the man page is found", root.exists("usr/share/man/man1/sentinel.1.gz"))?;
     story.step(
         "the completion is found",
@@ -111,7 +143,7 @@ fn life(root: &Chroot, first: &[PathBuf], next: &[PathBuf]) -> Result<u64, Strin
     )?;
     story.step("and stops", hub.stop())?;
 
-    let names = ["sentinel-hub", "sentinel-agent", "sentinel-cli"];
+    let names = ["sentinel-hub", "sentinel-agent", "sentinel-cli", "sentinel-patchbot"];
     root.dpkg_names("--remove", &names)?;
     story.step(
         "removing keeps the state",

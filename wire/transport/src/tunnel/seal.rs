@@ -1,7 +1,7 @@
 //! Decides whether a carried packet is the neighbour's, and is seen for the first time.
 //!
 //! ```text
-//! way (1) | tie (4) | counter (8) | the packet as it is | tag (16)
+//! way (1) | tie (4) | counter (8) | lane (1), of a packet that a second neighbour carries | the packet as it is | tag (16)
 //! ```
 //! The tag is AES-128-GCM over all before it, with nothing encrypted: what is inside is ciphertext already. Keys and tie numbers
 //! come from the exporter of the two agents' TLS session, one of each for either direction, so they end with it.
@@ -13,8 +13,10 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-/// Bytes around each carried packet. A packet of 1,200 bytes needs a local path of 1,257 with IPv4's and UDP's headers.
-pub const OVERHEAD_BYTES: usize = HEADER + TAG;
+/// Most bytes around a carried packet. A packet of 1,200 bytes needs a local path of 1,258 with IPv4's and UDP's headers.
+pub const OVERHEAD_BYTES: usize = HEADER + LANE + TAG;
+/// Which of the neighbours of a neighbour it is.
+const LANE: usize = 1;
 const HEADER: usize = 1 + 4 + 8;
 const TAG: usize = 16;
 /// What the exporter must yield: a key and a tie number for each direction.
@@ -22,13 +24,41 @@ pub(crate) const KEY_BYTES: usize = 2 * (16 + 4);
 /// How far behind the newest counter a packet may come: reordering on a local network is a handful.
 const WINDOW: u64 = 128;
 
-/// Which way a carried packet goes.
+/// Which way a carried packet goes, and for whom. A build from before the second hop refuses the last two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// To the hub.
-    Up = 1,
-    /// From the hub.
-    Down = 2,
+    /// From the sender itself to the hub.
+    Up,
+    /// From the hub to the receiver itself.
+    Down,
+    /// To the hub, from a neighbour of the sender.
+    UpFor(u8),
+    /// From the hub, to a neighbour of the receiver.
+    DownFor(u8),
+}
+
+impl Way {
+    /// The first byte, and the lane if there is one.
+    const fn code(self) -> (u8, Option<u8>) {
+        match self {
+            Self::Up => (1, None),
+            Self::Down => (2, None),
+            Self::UpFor(lane) => (3, Some(lane)),
+            Self::DownFor(lane) => (4, Some(lane)),
+        }
+    }
+
+    /// Reads the way of a sealed packet, and where what it carries begins.
+    fn read(sealed: &[u8]) -> Option<(Self, usize)> {
+        let lane = || sealed.get(HEADER).copied();
+        Some(match sealed.first()? {
+            1 => (Self::Up, HEADER),
+            2 => (Self::Down, HEADER),
+            3 => (Self::UpFor(lane()?), HEADER + LANE),
+            4 => (Self::DownFor(lane()?), HEADER + LANE),
+            _ => return None,
+        })
+    }
 }
 
 /// Whether a packet is a carried one, or the agents' own QUIC.
@@ -100,9 +130,11 @@ impl Sealer {
         let counter = self.next.fetch_add(1, Ordering::Relaxed);
         out.clear();
         out.reserve(packet.len() + OVERHEAD_BYTES);
-        out.push(way as u8);
+        let (code, lane) = way.code();
+        out.push(code);
         out.extend_from_slice(&self.tie.to_be_bytes());
         out.extend_from_slice(&counter.to_be_bytes());
+        out.extend(lane);
         out.extend_from_slice(packet);
         let tag = self
             .key
@@ -129,18 +161,14 @@ impl Opener {
     pub(crate) fn open<'a>(&self, packet: &'a [u8]) -> Option<(Way, &'a [u8])> {
         let body = packet.len().checked_sub(TAG).filter(|body| *body >= HEADER)?;
         let (sealed, tag) = packet.split_at(body);
-        let way = match sealed[0] {
-            1 => Way::Up,
-            2 => Way::Down,
-            _ => return None,
-        };
+        let (way, inside) = Way::read(sealed)?;
         let counter = u64::from_be_bytes(sealed[5..HEADER].try_into().ok()?);
         let mut tag: [u8; TAG] = tag.try_into().ok()?;
         self.key
             .open_in_place(nonce(counter), Aad::from(sealed), &mut tag)
             .ok()?;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.is_new(counter).then_some((way, &sealed[HEADER..]))
+        seen.is_new(counter).then_some((way, &sealed[inside..]))
     }
 }
 
@@ -182,11 +210,23 @@ mod tests {
 
     #[test]
     fn a_packet_passes_once_and_nothing_forged_passes() {
+        for (way, overhead) in [
+            (Way::Up, 29),
+            (Way::Down, 29),
+            (Way::UpFor(7), 30),
+            (Way::DownFor(255), 30),
+        ] {
+            check(way, overhead);
+        }
+    }
+
+    fn check(way: Way, overhead: usize) {
         let (ours, theirs) = both();
         let mut sealed = Vec::new();
-        ours.sealer.seal(Way::Up, b"packet", &mut sealed);
-        assert_eq!(sealed.len(), 6 + OVERHEAD_BYTES);
-        assert!(OVERHEAD_BYTES <= 32 && is_carried(&sealed) && !is_carried(&[0x40]));
+        ours.sealer.seal(way, b"packet", &mut sealed);
+        assert_eq!(sealed.len(), 6 + overhead);
+        assert!(overhead <= OVERHEAD_BYTES && OVERHEAD_BYTES <= 32);
+        assert!(is_carried(&sealed) && !is_carried(&[0x40]));
         assert_eq!(tie_of(&sealed), Some(theirs.opener.tie()));
         for index in 0..sealed.len() {
             let mut forged = sealed.clone();
@@ -198,7 +238,7 @@ mod tests {
             assert_eq!(theirs.opener.open(&sealed[..length]), None, "cut to {length}");
         }
         assert_eq!(ours.opener.open(&sealed), None, "sent back to whoever sealed it");
-        assert_eq!(theirs.opener.open(&sealed), Some((Way::Up, &b"packet"[..])));
+        assert_eq!(theirs.opener.open(&sealed), Some((way, &b"packet"[..])));
         assert_eq!(theirs.opener.open(&sealed), None, "a replay");
     }
 

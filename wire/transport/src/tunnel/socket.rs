@@ -31,14 +31,27 @@ const AT_ONCE: usize = 64;
 /// A carried session is silent for a third of half a minute at most; then its socket is given back.
 const UNUSED_FOR: Duration = Duration::from_secs(60);
 
+/// Where what neighbours send is carried.
+#[derive(Clone, Default)]
+pub(crate) enum Onward {
+    /// Nowhere: this agent does not reach the hub, or through two neighbours.
+    #[default]
+    Nowhere,
+    /// To the hub, which this agent reaches over a path of its own.
+    Hub(SocketAddr),
+    /// To the neighbour that carries this agent, and that reaches the hub over a path of its own.
+    Through(Weak<Tie>),
+}
+
 /// The socket.
 pub(crate) struct PeerSocket {
     io: UdpSocket,
     ours: Weak<Self>,
     /// By the tie number that packets to us bear. An agent has as many as it has neighbours.
     ties: Mutex<BTreeMap<u32, Weak<Tie>>>,
-    /// Where the hub is, while this agent reaches it over a path of its own; else nothing is carried.
-    hub: Mutex<Option<SocketAddr>>,
+    /// The same ties by their lanes.
+    lanes: Mutex<BTreeMap<u8, Weak<Tie>>>,
+    onward: Mutex<Onward>,
     scratch: Mutex<Vec<u8>>,
 }
 
@@ -59,7 +72,8 @@ impl PeerSocket {
             io,
             ours: ours.clone(),
             ties: Mutex::default(),
-            hub: Mutex::default(),
+            lanes: Mutex::default(),
+            onward: Mutex::default(),
             scratch: Mutex::default(),
         }))
     }
@@ -68,11 +82,17 @@ impl PeerSocket {
         let mut ties = lock(&self.ties);
         ties.retain(|_, tie| tie.strong_count() > 0);
         ties.insert(tie.keys.opener.tie(), Arc::downgrade(tie));
+        let mut lanes = lock(&self.lanes);
+        lanes.retain(|_, tie| tie.strong_count() > 0);
+        if let Some(free) = (1..=u8::MAX).find(|lane| !lanes.contains_key(lane)) {
+            tie.set_lane(free);
+            lanes.insert(free, Arc::downgrade(tie));
+        }
     }
 
-    /// Where to carry packets from now on; `None`: nowhere.
-    pub(crate) fn carry_to(&self, hub: Option<SocketAddr>) {
-        *lock(&self.hub) = hub;
+    /// Where to carry packets from now on.
+    pub(crate) fn carry_to(&self, onward: Onward) {
+        *lock(&self.onward) = onward;
     }
 
     /// Sends a packet of ours by way of a neighbour.
@@ -97,39 +117,75 @@ impl PeerSocket {
         tie.came_from(from);
         match way {
             Way::Down => tie.inbox().put(inside),
-            Way::Up if tie.may_carry(inside.len(), Instant::now()) => self.carry(&tie, inside),
-            Way::Up => {}
+            Way::DownFor(lane) => self.bring(&tie, lane, inside),
+            Way::Up => self.carry(&tie, inside),
+            Way::UpFor(lane) => self.carry_on(&tie, lane, inside),
         }
     }
 
+    /// What a neighbour itself sends goes to the hub, or to the neighbour that carries us.
     fn carry(&self, tie: &Arc<Tie>, packet: &[u8]) {
-        let Some(hub) = *lock(&self.hub) else { return };
-        let mut carrying = tie.carrying();
-        if carrying
-            .out
-            .as_ref()
-            .is_none_or(|out| out.hub != hub || out.task.is_finished())
-        {
-            carrying.out = self.open(tie, hub).ok();
-        }
-        if let Some(out) = &carrying.out {
-            // Lost, as in any network, when the buffer is full or the hub's port is closed.
-            let _ = out.socket.try_send(packet);
+        match &*lock(&self.onward) {
+            Onward::Nowhere => {}
+            Onward::Hub(hub) => self.send_out(tie, 0, *hub, packet),
+            Onward::Through(next) => {
+                let next = next.upgrade().filter(|next| !Arc::ptr_eq(next, tie) && tie.lane() != 0);
+                if let Some(next) = next
+                    && tie.may_carry(packet.len(), Instant::now())
+                {
+                    let _ = self.send(&next, Way::UpFor(tie.lane()), packet);
+                }
+            }
         }
     }
 
-    fn open(&self, tie: &Arc<Tie>, hub: SocketAddr) -> io::Result<Out> {
+    /// What a neighbour carries for one of its own goes to the hub and nowhere else: a packet has two carriers at most, and so it
+    /// never goes in a circle.
+    fn carry_on(&self, tie: &Arc<Tie>, lane: u8, packet: &[u8]) {
+        let hub = match &*lock(&self.onward) {
+            Onward::Hub(hub) if lane != 0 => *hub,
+            _ => return,
+        };
+        self.send_out(tie, lane, hub, packet);
+    }
+
+    /// What comes from the hub for one of our neighbours, by way of the one that carries us.
+    fn bring(&self, from: &Arc<Tie>, lane: u8, packet: &[u8]) {
+        let is_ours = match &*lock(&self.onward) {
+            Onward::Through(next) => std::ptr::eq(next.as_ptr(), Arc::as_ptr(from)),
+            Onward::Nowhere | Onward::Hub(_) => false,
+        };
+        let tie = lock(&self.lanes).get(&lane).and_then(Weak::upgrade);
+        if let Some(tie) = tie.filter(|_| is_ours)
+            && tie.may_carry(packet.len(), Instant::now())
+        {
+            let _ = self.send(&tie, Way::Down, packet);
+        }
+    }
+
+    fn send_out(&self, tie: &Arc<Tie>, lane: u8, hub: SocketAddr, packet: &[u8]) {
+        if tie.may_carry(packet.len(), Instant::now()) {
+            tie.send_out(lane, hub, packet, || self.open(tie, lane, hub));
+        }
+    }
+
+    fn open(&self, tie: &Arc<Tie>, lane: u8, hub: SocketAddr) -> io::Result<Out> {
         let socket = std::net::UdpSocket::bind(any(hub))?;
         socket.connect(hub)?;
         socket.set_nonblocking(true)?;
         let socket = Arc::new(UdpSocket::from_std(socket)?);
-        let task = tokio::spawn(bring_back(socket.clone(), self.ours.clone(), Arc::downgrade(tie))).abort_handle();
+        let task =
+            tokio::spawn(bring_back(socket.clone(), self.ours.clone(), Arc::downgrade(tie), lane)).abort_handle();
         Ok(Out { socket, hub, task })
     }
 }
 
 /// Brings the hub's answers to the neighbour, until there are none for [`UNUSED_FOR`] or the tie is gone.
-async fn bring_back(out: Arc<UdpSocket>, socket: Weak<PeerSocket>, tie: Weak<Tie>) {
+async fn bring_back(out: Arc<UdpSocket>, socket: Weak<PeerSocket>, tie: Weak<Tie>, lane: u8) {
+    let way = match lane {
+        0 => Way::Down,
+        lane => Way::DownFor(lane),
+    };
     let mut packet = [0; MAX_PACKET_BYTES];
     while let Ok(received) = tokio::time::timeout(UNUSED_FOR, out.recv(&mut packet)).await {
         let (Some(socket), Some(tie)) = (socket.upgrade(), tie.upgrade()) else {
@@ -138,7 +194,7 @@ async fn bring_back(out: Arc<UdpSocket>, socket: Weak<PeerSocket>, tie: Weak<Tie
         // The hub's port is closed: told once for each packet, and worth nothing to QUIC.
         let Ok(length) = received else { continue };
         if tie.may_carry(length, Instant::now()) {
-            let _ = socket.send(&tie, Way::Down, &packet[..length]);
+            let _ = socket.send(&tie, way, &packet[..length]);
         }
     }
 }

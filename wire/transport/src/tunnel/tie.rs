@@ -2,17 +2,17 @@
 //!
 //! Invariant: with the last handle of a tie everything that was carried over it ends.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::IoSliceMut;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::allowance::{Allowance, Limits};
+use super::allowance::Share;
 use super::seal::Keys;
 
 /// Packets from the hub that wait until the endpoint reads them: more than its windows let the hub send at once.
@@ -24,14 +24,24 @@ pub(crate) struct Tie {
     /// Where the neighbour's last authentic packet came from.
     address: Mutex<SocketAddr>,
     inbox: Mutex<Inbox>,
-    pub(crate) carrying: Mutex<Carrying>,
+    allowance: Share,
+    /// Our ends towards the hub for what we carry: 0 for the neighbour itself, else a lane of its own neighbours.
+    outs: Mutex<BTreeMap<u8, Out>>,
+    /// Under which number a second neighbour knows this one; 0: it has none, and goes through one at most.
+    lane: AtomicU8,
+    /// Whether the neighbour has shown who it is by more than a certificate whose time is over.
+    is_proven: AtomicBool,
     counts: Counts,
 }
+
+/// Most neighbours of one neighbour whose packets are carried on.
+const MAX_OUTS: usize = 65;
 
 /// What was done over a tie so far.
 #[derive(Debug, Default)]
 struct Counts {
     carried: AtomicU64,
+    bytes: AtomicU64,
     refused: AtomicU64,
     over: AtomicU64,
 }
@@ -41,16 +51,12 @@ struct Counts {
 pub struct Carried {
     /// Carried for it, both ways.
     pub packets: u64,
+    /// Bytes of those.
+    pub bytes: u64,
     /// Forged, or seen before.
     pub refused: u64,
     /// Dropped, because it had its share.
     pub over: u64,
-}
-
-/// Our end towards the hub for what we carry.
-pub(crate) struct Carrying {
-    pub(crate) allowance: Allowance,
-    pub(crate) out: Option<Out>,
 }
 
 /// A socket towards the hub, and the task that brings its answers back.
@@ -67,15 +73,15 @@ impl Drop for Out {
 }
 
 impl Tie {
-    pub(crate) fn new(keys: Keys, address: SocketAddr, limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(keys: Keys, address: SocketAddr, allowance: Share, is_proven: bool) -> Self {
         Self {
             keys,
             address: Mutex::new(address),
             inbox: Mutex::default(),
-            carrying: Mutex::new(Carrying {
-                allowance: Allowance::new(limits, now),
-                out: None,
-            }),
+            allowance,
+            outs: Mutex::default(),
+            lane: AtomicU8::new(0),
+            is_proven: AtomicBool::new(is_proven),
             counts: Counts::default(),
         }
     }
@@ -92,16 +98,53 @@ impl Tie {
         lock(&self.inbox)
     }
 
-    pub(crate) fn carrying(&self) -> MutexGuard<'_, Carrying> {
-        lock(&self.carrying)
+    pub(crate) fn lane(&self) -> u8 {
+        self.lane.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_lane(&self, lane: u8) {
+        self.lane.store(lane, Ordering::Relaxed);
+    }
+
+    /// The neighbour has shown who it is.
+    pub(crate) fn prove(&self) {
+        self.is_proven.store(true, Ordering::Relaxed);
     }
 
     /// Whether one more packet may be carried; counts it either way.
     pub(crate) fn may_carry(&self, bytes: usize, now: Instant) -> bool {
-        let may = self.carrying().allowance.take(bytes, now);
+        let may = self.is_proven.load(Ordering::Relaxed) && lock(&self.allowance).take(bytes, now);
         let counter = if may { &self.counts.carried } else { &self.counts.over };
         counter.fetch_add(1, Ordering::Relaxed);
+        if may {
+            self.counts.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
         may
+    }
+
+    /// Sends a packet to the hub over the end of that lane; `open` makes one if there is none, or none to that hub.
+    pub(crate) fn send_out(
+        &self,
+        lane: u8,
+        hub: SocketAddr,
+        packet: &[u8],
+        open: impl FnOnce() -> std::io::Result<Out>,
+    ) {
+        let mut outs = lock(&self.outs);
+        let is_good = |out: &Out| out.hub == hub && !out.task.is_finished();
+        if !outs.get(&lane).is_some_and(is_good) {
+            outs.retain(|_, out| is_good(out));
+            if outs.len() >= MAX_OUTS {
+                return;
+            }
+            if let Ok(out) = open() {
+                outs.insert(lane, out);
+            }
+        }
+        if let Some(out) = outs.get(&lane) {
+            // Lost, as in any network, when the buffer is full or the hub's port is closed.
+            let _ = out.socket.try_send(packet);
+        }
     }
 
     pub(crate) fn refused(&self) {
@@ -112,6 +155,7 @@ impl Tie {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Carried {
             packets: read(&self.counts.carried),
+            bytes: read(&self.counts.bytes),
             refused: read(&self.counts.refused),
             over: read(&self.counts.over),
         }

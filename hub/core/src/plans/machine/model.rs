@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use policy_execution::Probe;
-use wire::plan::Draft;
-use wire::plan::{DraftStep, read_step};
+use wire::plan::{Draft, DraftStep, Plan, Source, StepState, read_step};
+use wire::time::Wall;
 
 use super::*;
 

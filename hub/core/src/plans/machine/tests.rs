@@ -1,6 +1,7 @@
 //! Lives of plans as stories: each word is an event, each line what it led to.
 
 use policy_execution::Event as StepEvent;
+use wire::time::Wall;
 
 use super::model::two_steps;
 use super::*;

@@ -1,8 +1,12 @@
 //! Plans as version 1 of their documents had them: before steps kept how their targets were.
 
+use policy_execution::Execution;
 use serde::{Deserialize, Serialize};
+use wire::ids::{CommandId, DecisionId, PlanId};
+use wire::plan::{Observation, Plan, PlanState};
+use wire::time::{Mono, Wall};
 
-use super::*;
+use super::{Judged, PlanRecord, StepRecord};
 
 #[derive(Serialize, Deserialize)]
 struct Step1 {
@@ -70,6 +74,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<PlanRecord> {
 
 #[cfg(test)]
 mod tests {
+    use wire::time::Now;
+
     use super::super::model::two_steps;
     use super::*;
 

@@ -2,9 +2,9 @@
 //!
 //! Invariant: a key file is written once, 0600, and never replaced; one that others could read is refused.
 
-use std::fs::{self, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
@@ -162,29 +162,12 @@ pub fn write_parcel(file: &Path, parcel: &Parcel) -> Result<(), Failure> {
 
 /// Writes bytes in place of what was there: whole or not at all.
 pub fn write_over(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = file.with_file_name(name);
-    let written = fs::File::create(&fresh).and_then(|mut out| {
-        out.write_all(bytes)?;
-        out.sync_all()
-    });
-    written
-        .and_then(|()| fs::rename(&fresh, file))
-        .map_err(|cause| cannot_write(file, cause))
+    wire_files::replace_with(file, bytes, wire_files::PUBLIC).map_err(|cause| cannot_write(file, cause))
 }
 
 /// Writes a file that must not be there yet.
 pub fn write_new(file: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(file)
-        .map_err(|cause| cannot_write(file, cause))?;
-    out.write_all(bytes)
-        .and_then(|()| out.sync_all())
-        .map_err(|cause| cannot_write(file, cause))
+    wire_files::create(file, bytes, mode).map_err(|cause| cannot_write(file, cause))
 }
 
 fn cannot_write(file: &Path, cause: std::io::Error) -> Failure {
@@ -196,13 +179,9 @@ fn cannot_write(file: &Path, cause: std::io::Error) -> Failure {
     }
 }
 
-/// Makes a folder that only its owner can enter.
+/// Makes a folder that only its owner can enter; one that is there may be anything, and stays as it is.
 pub fn private_folder(folder: &Path) -> Result<(), Failure> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|cause| cannot_write(folder, cause))
+    wire_files::make_folder(folder).map_err(|cause| cannot_write(folder, cause))
 }
 
 /// Draws a key. The caller writes it.
