@@ -55,6 +55,8 @@ impl Den {
     /// process does the same.
     pub fn open(folder: &Path, hub: &str) -> io::Result<Self> {
         wire_files::private_folder(folder)?;
+        // The sandbox takes no path that begins somewhere.
+        let folder = &folder.canonicalize()?;
         let _door = door(folder)?;
         let mut count = 0;
         let own = loop {
@@ -246,6 +248,7 @@ mod tests {
         killed(path, "9-1", Some("https://other:1"));
         killed(path, "9-2", None);
         let den = Den::open(path, hub).expect("opened");
+        assert!(den.copies().is_absolute() && den.copies().is_dir());
         assert!(!path.join("9-2").exists(), "its copies take room");
         let left = den.left().expect("looked");
         assert_eq!(tasks(&left), ["9-0"]);
