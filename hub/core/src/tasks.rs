@@ -9,8 +9,9 @@
 //! `Publishing`, after that is stored.
 //!
 //! Read next: `tasks/queue.rs` (which is next), `tasks/judge.rs` (what policy says), `tasks/gates.rs` (what is refused),
-//! `tasks/pause.rs` (what must wait), `tasks/review.rs` (drafts, green checks, merges), `tasks/outcome.rs` (what became of pull requests), `tasks/wishes.rs` (what an owner
-//! asks for), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked), `tasks/record.rs`.
+//! `tasks/pause.rs` (what must wait), `tasks/review.rs` (drafts, green checks, merges), `tasks/outcome.rs` (what became of pull requests),
+//! `tasks/wishes.rs` (what an owner asks for), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked),
+//! `tasks/record.rs`.
 
 pub mod agents;
 pub mod calibration;
