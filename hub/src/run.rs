@@ -400,6 +400,7 @@ impl Running {
             forges: Arc::clone(&forges),
             artifacts: artifacts.clone(),
             hub: handle.clone(),
+            clock: own_clock.clone(),
         };
         let work = Arc::default();
         let reconciler = Reconciler {

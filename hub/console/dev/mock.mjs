@@ -142,15 +142,15 @@ const CERTIFICATE = {
 const TASKS = [
   ["leased", "unit tests", "acme/inference-gateway", {}],
   ["held", "lint", "acme/inference-gateway", { proposal: PROPOSAL, codes: ["low_confidence"], message: "`os` imported but unused", chance: { at_least: 0.66, mean: 0.78, outcomes: 9 } }],
-  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711" }],
-  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged" }],
+  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711", review: { checks: "pending", is_draft: true, merge_wanted: true, stopped_by: null } }],
+  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged", review: { checks: "green", is_draft: false, merge_wanted: false, stopped_by: null } }],
   ["no_fix", "pytest", "acme/models", { codes: ["no_fixer"], message: "test_batching.py::test_order - assert [1, 2] == [2, 1]", error_message: "test pytest at tests/test_batching.py:41: assert [1, 2] == [2, 1]" }],
   ["refused", "lint", "acme/models", { proposal: PROPOSAL, codes: ["weakening(suppression)"], message: "line too long" }],
   ["dead", "format", "acme/console", { codes: ["lease_lost"], error_message: "its lease by `patchbot/0.1.0/17` was not extended" }],
 ].map(([state, check, repository, more], index) => ({
   id: `01a2301d-4cee-7703-98f2-${String(index).padStart(12, "0")}`, state, source: "forge", repository, commit: digest(`commit ${index}`).slice(0, 40), check, branch: "main",
   log_url: "http://127.0.0.1:3000/log", priority: "high", attempts: 1, agent_name: state === "leased" ? "patchbot/0.1.0/4711" : null, phase: "reproducing", progress: 0.5, codes: [],
-  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, delivery: `delivery-${index}`,
+  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, review: null, delivery: `delivery-${index}`,
   created_at: iso(Date.now() - index * 420_000), updated_at: iso(Date.now() - index * 400_000), ...more,
 }));
 

@@ -511,6 +511,18 @@ export interface TaskEntry {
   details: [string, string][];
 }
 
+/** How a pull request of ours stands at its forge. */
+export interface Review {
+  /** What the forge's own checks say of our commit. */
+  checks: "unknown" | "pending" | "green" | "red";
+  /** Nobody is asked to look at it before they are green. */
+  is_draft: boolean;
+  /** The repository's owner wants it merged without a person. */
+  merge_wanted: boolean;
+  /** Who stopped it, or took its branch over. */
+  stopped_by: string | null;
+}
+
 /** A failed check on its way to a pull request. */
 export interface Task {
   id: string;
@@ -534,6 +546,8 @@ export interface Task {
   message: string;
   chance: Chance | null;
   outcome: "merged" | "red" | "reverted" | "rejected" | "closed" | null;
+  /** Null before its pull request is open. */
+  review: Review | null;
   delivery: string;
   created_at: string;
   updated_at: string;

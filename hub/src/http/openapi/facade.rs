@@ -102,6 +102,11 @@ pub fn task_policy(_: &mut SchemaGenerator) -> Schema {
             "steps": { "type": "array", "items": { "type": "object", "required": ["step", "verdict"] } },
             "chances": { "type": "array", "items": { "type": "object", "required": ["category", "at_least", "mean", "outcomes"] } },
             "open_pull_requests": { "type": "integer" },
+            "wishes": {
+                "type": ["object", "null"],
+                "description": "What .patchbot.toml of the default branch says; null where no forge is known that has the repository.",
+                "required": ["file", "source"],
+            },
         },
     })
 }
