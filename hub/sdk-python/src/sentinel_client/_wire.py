@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import ssl
+import urllib.parse
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +14,19 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from . import errors
-from .models import ActOutcome, Decision, Domain, JoinToken, Node, Policy, PublishedBundle, Verification
+from ._model import Model, Page, page_of
 
 T = TypeVar("T")
+M = TypeVar("M", bound=Model)
 
-#: Pauses before a read is tried again, in seconds. A restarted hub is back within one or two.
+#: Pauses before a request is tried again, in seconds. A restarted hub is back within one or two.
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+#: The longest pause that a hub may ask for with `Retry-After`, in seconds; who asks for more is not asked again.
+LONGEST = 30.0
 #: Rows of one page.
 PAGE = 200
+#: The hub says something every ten seconds on a stream: a silence of thirty is a lost connection.
+STREAM = httpx.Timeout(10.0, read=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +36,24 @@ class Call(Generic[T]):
     method: str
     path: str
     read: Callable[[Any], T]
-    params: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    params: Mapping[str, str | int | bool] = field(default_factory=dict[str, str | int | bool])
     json: Any = None
     text: str | None = None
+    content: bytes | None = None
+    #: Under this key the hub does it once, however often it is sent.
+    key: str | None = None
     #: How long the answer may take, in seconds.
     timeout: float = 30.0
 
     @property
     def repeatable(self) -> bool:
-        return self.method == "GET"
+        return self.method == "GET" or self.key is not None
+
+    def arguments(self) -> dict[str, Any]:
+        """What `httpx` takes."""
+        headers = {} if self.key is None else {"idempotency-key": self.key}
+        content = self.content if self.text is None else self.text
+        return {"params": self.params, "json": self.json, "content": content, "headers": headers, "timeout": self.timeout}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +83,8 @@ class Hub:
 def answered(call: Call[T], response: httpx.Response) -> T:
     """Reads an answer, or raises what it says."""
     if response.is_success:
-        return call.read(response.json() if response.content else None)
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        return call.read(response.json() if is_json else response.text)
     try:
         document = response.json()
     except ValueError:
@@ -75,81 +92,92 @@ def answered(call: Call[T], response: httpx.Response) -> T:
     raise errors.of_answer(response.status_code, document)
 
 
-def may_repeat(call: Call[Any], response: httpx.Response) -> bool:
+def pause_before_repeat(call: Call[Any], response: httpx.Response, usual: float) -> float | None:
+    """How long to wait before the same is sent again, in seconds; `None`: the answer stands."""
+    asked = response.headers.get("retry-after", "")
+    pause = max(usual, float(asked)) if asked.isdigit() else usual
+    if pause > LONGEST:
+        return None
     # Of too many requests none was carried out: it may be asked again, whatever it is.
     if response.status_code == 429:
-        return True
-    return call.repeatable and response.status_code in (502, 503, 504)
+        return pause
+    if not call.repeatable:
+        return None
+    if response.status_code == 409 and call.key is not None:
+        # The first sending is still being done.
+        return pause if "in_flight" in response.text else None
+    return pause if response.status_code in (502, 503, 504) else None
 
 
 def unreachable(url: str, cause: Exception) -> errors.Unreachable:
     return errors.Unreachable(f"{url}: {cause or type(cause).__name__}")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    rows: list[T]
-    next_cursor: str | None
+# What `operations.py` is written with.
 
 
-def _page(read: Callable[[Any], T]) -> Callable[[Any], Page[T]]:
-    return lambda answer: Page([read(row) for row in answer["items"]], answer.get("next_cursor"))
+def as_it_is(answer: Any) -> Any:
+    return answer
 
 
-def nodes() -> Call[Page[Node]]:
-    return Call("GET", "/api/v1/nodes", _page(Node.of))
+def text(answer: Any) -> str:
+    return str(answer)
 
 
-def node(name: str) -> Call[Node]:
-    return Call("GET", f"/api/v1/nodes/{name}", Node.of)
+def nothing(_: Any) -> None:
+    return None
 
 
-def domains() -> Call[Page[Domain]]:
-    return Call("GET", "/api/v1/domains", _page(Domain.of))
+def page(kind: type[M]) -> Callable[[Any], Page[M]]:
+    return page_of(kind.of)
 
 
-def decisions(node: str | None, before: str | None, limit: int) -> Call[Page[Decision]]:
-    params: dict[str, str | int] = {"limit": limit}
-    if node:
-        params["node"] = node
-    if before:
-        params["before"] = before
-    return Call("GET", "/api/v1/decisions", _page(Decision.of), params)
+def rows(kind: type[M]) -> Callable[[Any], list[M]]:
+    return lambda answer: [kind.of(row) for row in answer]
 
 
-def why(decision: str) -> Call[str]:
-    return Call("GET", f"/api/v1/decisions/{decision}", lambda answer: str(answer["explanation"]))
+def part(text: str) -> str:
+    """A part of a path."""
+    return urllib.parse.quote(text, safe="")
 
 
-def policies() -> Call[Page[Policy]]:
-    return Call("GET", "/api/v1/policies", _page(Policy.of))
+def given(*pairs: tuple[str, str | int | bool | float | None]) -> dict[str, str | int | bool]:
+    """The parameters that were given, as the hub reads them."""
+    return {name: value if isinstance(value, str | int) else str(value) for name, value in pairs if value is not None}
 
 
-def publish(text: str) -> Call[PublishedBundle]:
-    return Call("POST", "/api/v1/policies", PublishedBundle.of, text=text)
+def fresh_key() -> str:
+    return str(uuid.uuid4())
 
 
-def verify() -> Call[Page[Verification]]:
-    return Call("GET", "/api/v1/verify", _page(Verification.of), timeout=120.0)
+# Streams.
 
 
-def act(node: str, action: str, device: str, params: Mapping[str, str], reason: str, wait: float) -> Call[ActOutcome]:
-    body = {"node": node, "device": device, "action": action, "params": dict(params), "reason": reason, "wait_seconds": wait}
-    return Call("POST", "/api/v1/actions", ActOutcome.of, json=body, timeout=wait + 30.0)
+@dataclass(slots=True)
+class Lines:
+    """Reads server-sent events line by line."""
 
+    #: The last event's id: where a stream goes on after a cut.
+    last_id: str | None = None
+    _data: list[str] = field(default_factory=list[str])
+    _id: str | None = None
 
-def hold(node: str, reason: str, release: bool) -> Call[ActOutcome]:
-    verb = "release" if release else "hold"
-    return Call("POST", f"/api/v1/nodes/{node}/{verb}", ActOutcome.of, json={"reason": reason}, timeout=60.0)
+    def headers(self) -> dict[str, str]:
+        return {"accept": "text/event-stream"} | ({} if self.last_id is None else {"last-event-id": self.last_id})
 
+    def feed(self, line: str) -> Any | None:
+        """The JSON of the event that this line ends, or `None`."""
+        if line.startswith("data:"):
+            self._data.append(line[5:].removeprefix(" "))
+        elif line.startswith("id:"):
+            self._id = line[3:].strip()
+        elif line == "":
+            data, self._data = self._data, []
+            if data:
+                self.last_id = self._id or self.last_id
+                return json.loads("\n".join(data))
+        return None
 
-def create_token(site: str, name: str | None, ttl: float) -> Call[JoinToken]:
-    body: dict[str, Any] = {"site": site, "ttl_seconds": ttl}
-    if name:
-        body["name"] = name
-    return Call("POST", "/api/v1/tokens", JoinToken.of, json=body)
-
-
-def event_of_line(line: str) -> Any | None:
-    """The JSON of a `data:` line of server-sent events; `None` for any other line."""
-    return json.loads(line[5:]) if line.startswith("data:") else None
+    def cut(self) -> None:
+        """The connection ended: half an event is none."""
+        self._data, self._id = [], None
