@@ -91,10 +91,19 @@ pub struct ForgeError {
 }
 
 /// All forges.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Forges {
     sources: Vec<(Source, Credential)>,
     client: reqwest::Client,
+}
+
+impl Default for Forges {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            client: crate::https::client(),
+        }
+    }
 }
 
 /// A pull request to open.
@@ -205,7 +214,7 @@ impl Forges {
             }
             sources.push((source, credential));
         }
-        let client = reqwest::Client::builder()
+        let client = crate::https::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .build()

@@ -531,9 +531,13 @@ impl Hub {
                 clusters.nodes_told(&nodes, &mut cx);
                 self.fleet.join(&cluster, nodes);
                 let known = self.clusters.clusters().find(|one| one.name == cluster);
-                let drifted = known.map(|cluster| self.fleet.rooms.told(cluster, *facts, now.mono));
-                for (target, drift) in drifted.into_iter().flatten() {
-                    self.record(crate::clusters::drifted(&target, &drift), now);
+                let told = known.map(|cluster| self.fleet.rooms.told(cluster, *facts, now.mono));
+                let told = told.unwrap_or_default();
+                for (target, drift, mends) in told.drifted {
+                    self.record(crate::clusters::drifted(&target, &drift, mends), now);
+                }
+                for mend in told.mends {
+                    self.asks.push_back(Ask::Scale(Box::new(mend)));
                 }
             }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),

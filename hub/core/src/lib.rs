@@ -61,7 +61,7 @@ pub use feed::is_charted;
 pub use hub::Hub;
 pub use input::{Input, Recovered, Request, SessionId, Settings, StoredAgent};
 pub use retention::{Quota, Spared, fair_share};
-pub use rooms::{Amount, KubeDeployment, KubeFacts, KubeNode, KubeUse, PlacementAsk};
+pub use rooms::{Amount, KubeDeployment, KubeFacts, KubeNode, KubeUse, Mend, PlacementAsk};
 pub use tasks::{NewTask, Right, Task, TaskRequest, TaskState};
 pub use views::{Latest, Reported};
 pub use wire::frame::STOPPED;

@@ -730,7 +730,7 @@ export interface ClusterView {
 }
 
 /** A deployment of a cluster. */
-export interface WorkloadView extends DeploymentRef {
+export interface DeploymentView extends DeploymentRef {
   status: string;
   wanted: number;
   ready: number;
@@ -797,4 +797,60 @@ export interface RolloutView {
   weight: number | null;
   plan: string[];
   analysis: AnalysisView | null;
+}
+
+/** What a node says to a demand. */
+export interface NodePlacementView {
+  name: string;
+  agent: string;
+  is_chosen: boolean;
+  /** Why it cannot; empty if it can. */
+  why_not: string[];
+  model: string;
+  domain: string;
+  free_cpu_milli: number;
+  free_memory_mib: number;
+  free_gpus: number;
+  free_gpu_milli: number;
+}
+
+export interface ClusterPlacementView {
+  name: string;
+  is_chosen: boolean;
+  why_not: string;
+  told_ms_ago: number | null;
+  nodes: NodePlacementView[];
+}
+
+/** Where something would go, and why not elsewhere. */
+export interface PlacementView {
+  demand: string;
+  replicas: number;
+  cluster: string | null;
+  nodes: string[];
+  price_micros_per_h: number | null;
+  why: string;
+  clusters: ClusterPlacementView[];
+}
+
+/** A deployment that the hub scales by its load. */
+export interface ScalingView {
+  target: DeploymentRef;
+  min: number;
+  max: number;
+  target_milli: number;
+  query: string;
+  forecast: boolean;
+  present: number | null;
+  desired: number | null;
+  /** Replicas that the measured load needs by itself, and the forecast's floor; bounds are not in them. */
+  reactive: number | null;
+  floor: number | null;
+  why: string;
+  load_milli: number | null;
+  expected_milli: number | null;
+  autoscaler: string | null;
+  detail: string;
+  measured_at: string | null;
+  set_by: string;
 }
