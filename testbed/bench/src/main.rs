@@ -14,6 +14,7 @@ mod brain_trust;
 mod canary;
 mod classify;
 mod decide;
+mod drain;
 mod fleet;
 mod forecast;
 mod gpu_box;
@@ -49,6 +50,7 @@ const NAMES: &[&str] = &[
     "scrape",
     "act",
     "gpu-box",
+    "drain",
     "reconnect",
     "mesh",
     "decide",
@@ -157,6 +159,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "scrape" => scrape::run(&place),
             "act" => act::run(&place),
             "gpu-box" => gpu_box::run(&place),
+            "drain" => drain::run(&place),
             "reconnect" => runtime.block_on(reconnect::run(&place, &bundle)),
             "mesh" => runtime.block_on(mesh::run(&place, &bundle)),
             "decide" => decide::run(),

@@ -47,13 +47,19 @@ pub enum Planted {
     UnknownIsFailed,
     /// A carrier's share begins anew with each session.
     ShareBySession,
+    /// A carrier's share begins anew with each process.
+    ShareByProcess,
+    /// A node does not remember that sessions by way of a neighbour did not hold.
+    TrustAgain,
+    /// What a neighbour passes on is not bounded.
+    EndlessGifts,
     /// A bug in the agent's core.
     Core(edge_agent_core::Planted),
 }
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 18] = {
+    pub const ALL: [(&'static str, Self); 21] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
@@ -71,6 +77,9 @@ impl Planted {
             ("forget-hold", Self::Core(Bug::ForgetHold)),
             ("keep-authority", Self::Core(Bug::KeepAuthority)),
             ("share-by-session", Self::ShareBySession),
+            ("share-by-process", Self::ShareByProcess),
+            ("trust-again", Self::TrustAgain),
+            ("endless-gifts", Self::EndlessGifts),
             ("skip-on-move", Self::Core(Bug::SkipOnMove)),
             ("fresh-by-peers", Self::Core(Bug::FreshByPeers)),
             ("note-strangers", Self::Core(Bug::NoteStrangers)),

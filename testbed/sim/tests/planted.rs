@@ -12,11 +12,14 @@ fn hunt(planted: Planted, neighbours: bool) -> Option<(u64, String)> {
 }
 
 /// Bugs that need neighbours in touch, or policy that ages within minutes.
-const AMONG_NEIGHBOURS: [&str; 7] = [
+const AMONG_NEIGHBOURS: [&str; 10] = [
     "old-beacon",
     "equal-generation",
     "keep-authority",
     "share-by-session",
+    "share-by-process",
+    "trust-again",
+    "endless-gifts",
     "skip-on-move",
     "fresh-by-peers",
     "note-strangers",
@@ -110,6 +113,21 @@ fn authority_that_outlives_its_policy_is_found() {
 #[test]
 fn a_share_that_begins_anew_with_each_session_is_found() {
     check("share-by-session", "M3");
+}
+
+#[test]
+fn a_share_that_begins_anew_with_each_process_is_found() {
+    check("share-by-process", "M3");
+}
+
+#[test]
+fn a_carrier_that_is_trusted_again_at_once_is_found() {
+    check("trust-again", "M5");
+}
+
+#[test]
+fn gifts_without_a_bound_are_found() {
+    check("endless-gifts", "M6");
 }
 
 #[test]

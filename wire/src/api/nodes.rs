@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecisionView, GlassView};
+use super::{DecisionView, FaultView, GlassView};
 use crate::decision::Authority;
 use crate::frame::{DeviceInfo, Reach, Uplink};
 use crate::ids::{AgentId, Digest, Epoch, Generation, Seq};
@@ -159,6 +159,9 @@ pub struct NodeView {
     /// Its last five, newest first; only in the answer for a single node.
     #[serde(default)]
     pub last_decisions: Vec<DecisionView>,
+    /// Faults of its devices in the recent past, open ones first; only in the answer for a single node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultView>,
 }
 
 impl NodeView {
@@ -233,6 +236,7 @@ impl NodeView {
             memory_used_bp: None,
             last_decision: None,
             last_decisions: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -341,13 +345,19 @@ pub struct NeighbourView {
     /// What that age still lets it do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
+    /// Carried packets of full size do not fit into the local path to it: neither carries the other.
+    #[serde(default)]
+    pub too_narrow: bool,
+    /// A session by way of it was lost although the hub had answered by way of it: it is tried last for a while.
+    #[serde(default)]
+    pub doubted: bool,
     /// Packets that were carried for it since this node's start.
     #[serde(default)]
     pub carried_packets: u64,
     /// Bytes of those.
     #[serde(default)]
     pub carried_bytes: u64,
-    /// Packets of it that were dropped, because it had its share or was not known well enough.
+    /// Packets of it that were dropped, because it had its share, was not known well enough, or is behind too small a path.
     #[serde(default)]
     pub dropped_packets: u64,
 }
@@ -371,6 +381,8 @@ impl NeighbourView {
             hub_away: false,
             policy_age_ms: None,
             authority: None,
+            too_narrow: false,
+            doubted: false,
             carried_packets: 0,
             carried_bytes: 0,
             dropped_packets: 0,

@@ -82,7 +82,26 @@ export interface NeighbourView {
   hops: number;
   uplink: "unmetered" | "metered";
   authority?: NodeView["authority"];
+  /** Carried packets do not fit into the local path to it; absent on an older agent. */
+  too_narrow?: boolean;
   carried_bytes: number;
+}
+
+/** A fault of a device, once for as long as it lasts. */
+export interface FaultView {
+  device: string;
+  code: string;
+  severity: "info" | "low" | "medium" | "high" | "critical";
+  meaning: string;
+  next: string;
+  advice: string;
+  evidence: string;
+  count: number;
+  since: string;
+  at: string;
+  epoch: number;
+  seq: number;
+  over_at?: string;
 }
 
 export interface NodeView {
@@ -140,6 +159,8 @@ export interface NodeView {
   memory_used_bp: number | null;
   last_decision: DecisionView | null;
   last_decisions: DecisionView[];
+  /** Of the recent past, open ones first; only in the answer for a single node, and absent on an older hub. */
+  faults?: FaultView[];
 }
 
 export interface BundleRef {
