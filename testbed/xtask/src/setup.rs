@@ -36,6 +36,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     // Clocks that are wrong.
     ("faketime", "faketime"),
+    // A real PostgreSQL.
+    ("pg_ctlcluster", "postgresql"),
 ];
 
 /// Installs everything.
