@@ -29,7 +29,7 @@ pub struct BrainView {
     /// What keeps it from the next tier; absent at the highest one, or when the next outcome may bring it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_tier_lacks: Option<String>,
-    /// Evidence that it claims too much, in hundredths: 100 is none, 2,500 takes the tier away.
+    /// Evidence that it claims too much, in hundredths: 100 is none, 4,000 takes the tier away.
     pub evidence_over: u64,
     /// Evidence that it claims too little, in hundredths; it only informs.
     pub evidence_under: u64,
