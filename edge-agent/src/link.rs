@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edge_agent_core::{Homing, Input, carrier, could_carry, is_there_another};
 use tokio::sync::{mpsc, watch};
@@ -385,13 +385,16 @@ impl Runner {
             return Way::Direct;
         }
         // All were asked when the own path was, so none takes long any more.
+        let cost = |way: &Through| (way.doubted, way.metered);
         let mut cheapest: Option<Through> = None;
         while let Some(answer) = knocks.join_next().await {
             let Ok(Some(way)) = answer else { continue };
-            if !way.metered {
+            if cost(&way) == (false, false) {
                 return Way::Through(way);
             }
-            cheapest.get_or_insert(way);
+            if cheapest.as_ref().is_none_or(|known| cost(&way) < cost(known)) {
+                cheapest = Some(way);
+            }
         }
         cheapest.map_or(Way::Direct, Way::Through)
     }
@@ -416,8 +419,13 @@ impl Runner {
     async fn try_session(&self, hub: SocketAddr, way: &Way) -> Result<Path, LinkError> {
         let tls = ClientTls::session(self.identity.leaf(), self.identity.trust(), &self.clock)?;
         let client = self.client(hub, way)?;
+        let made = client.session(hub, &tls).await;
+        // The hub had answered by that way a moment ago.
+        if let (Err(ConnectError::Unreachable { .. }), Way::Through(way)) = (&made, way) {
+            self.doubt(way, Duration::ZERO);
+        }
         Ok(Path {
-            session: client.session(hub, &tls).await?,
+            session: made?,
             client,
             hub,
             via: match way {
@@ -464,6 +472,14 @@ impl Runner {
         after
     }
 
+    /// A session by way of a neighbour was lost, and neither it nor the hub has said why.
+    fn doubt(&self, way: &Through, lasted: Duration) {
+        tracing::info!(via = %way.neighbour, ?lasted, "the session through this neighbour did not hold: others are tried before it");
+        if let Some(peers) = &self.settings.peers {
+            peers.doubt(&way.neighbour, lasted);
+        }
+    }
+
     async fn drive(&mut self, path: &mut Path, sender: &Sender, orders: &mut mpsc::Receiver<Order>) -> After {
         let Path {
             session,
@@ -488,6 +504,8 @@ impl Runner {
         let mut home = Home::new(via.is_some(), *hub, self.homing.next_in());
         let mut stopping = false;
         let mut ended_here = None;
+        // When it began to go by the present way.
+        let mut since = Instant::now();
         let mut renewal: Option<Renewal> = None;
         let mut look = Box::pin(tokio::time::sleep(self.until_renewal()));
         loop {
@@ -504,7 +522,14 @@ impl Runner {
                         }
                     }
                     Event::Ended(_) if stopping => return After::Stop,
-                    Event::Ended(end) => return After::Down(ended_here.unwrap_or(end).to_string()),
+                    Event::Ended(end) => {
+                        let end = ended_here.unwrap_or(end);
+                        let is_lost = matches!(end, End::Idle | End::Failed { .. } | End::Local { .. });
+                        if let Some(way) = via.as_ref().filter(|_| is_lost) {
+                            self.doubt(way, since.elapsed());
+                        }
+                        return After::Down(end.to_string());
+                    }
                     // Only an agent asks.
                     Event::Asked { .. } => {}
                 },
@@ -533,6 +558,7 @@ impl Runner {
                         Some(way) => {
                             tracing::info!(via = %way.neighbour, "another neighbour carries the session from here on");
                             *via = Some(way);
+                            since = Instant::now();
                             self.stand_on(via.as_ref(), *hub, session.rtt());
                             if self.tell(path_input(via.as_ref())).await.is_err() {
                                 return After::Stop;

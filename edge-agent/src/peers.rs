@@ -9,6 +9,7 @@
 //! Invariant: nobody is carried who is not a member, and nobody through more than this agent and one other.
 //! Read next: `peers/talk.rs` (one session), `wire/transport/src/tunnel.rs` (what is carried), `link.rs` (who goes through).
 
+mod budget;
 mod mdns;
 mod site;
 mod talk;
@@ -25,11 +26,16 @@ use tokio::task::JoinSet;
 use wire::AgentId;
 use wire::api::NeighbourView;
 use wire::frame::{Reach, Uplink};
-use wire_transport::{CertificateClock, Limits, Met, PeerEnd, PeerError, PeerTls, Timing, TlsError, Tunnel};
+use wire::time::Mono;
+use wire_transport::{
+    CertificateClock, Keeper, Kept, Limits, Met, PeerEnd, PeerError, PeerTls, Timing, TlsError, Tunnel,
+};
 
+use crate::clock::{boot_ms, wall};
 use crate::config::Mesh;
 use crate::identity::{Identity, NeighbourKeys};
 use crate::watch::Watch;
+use budget::Budgets;
 use mdns::{Hint, Mdns};
 use site::{Known, Live, lock};
 use talk::{News, Talk};
@@ -44,14 +50,19 @@ const DIALS_QUICK: u32 = 15;
 const DIAL_WITHIN: Duration = Duration::from_secs(4);
 /// How long the agent whose name comes second waits at its start for the other one's dial.
 const WAIT_FOR_DIAL: Duration = Duration::from_secs(3);
-/// Two sessions of one pair that began within this time were made at once, by both.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// Two sessions of one pair that began within this time were made at once, by both: no dial takes longer.
+const AT_ONCE: Duration = DIAL_WITHIN;
 
 /// A silent session between neighbours costs a packet each way in this time: with fifty neighbours 52 bytes a second. That a neighbour
 /// is gone need not be known earlier: before one carries, it is asked whether it does.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// Two such packets lost, each repeated by QUIC meanwhile.
 const IDLE: Duration = Duration::from_secs(150);
+
+/// How often it is looked whether the paths to neighbours have room for what is carried: a network that changed is told soon enough.
+const LOOK_AT_PATHS: Duration = Duration::from_secs(10);
+/// A disk that did not take what was carried today is tried again after this; nothing beyond what it took is carried until then.
+const STORE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Words of neighbours that may wait; whoever says more waits, in its own session.
 const NEWS: usize = 64;
@@ -90,6 +101,8 @@ pub struct Through {
     pub tunnel: Tunnel,
     /// Each byte costs at its end.
     pub metered: bool,
+    /// A session by way of it was lost lately: only where no other way answers.
+    pub doubted: bool,
 }
 
 /// What the link and the peers share.
@@ -128,7 +141,9 @@ impl Peers {
             ..timing
         };
         let tls = tls(identity, &clock).map_err(std::io::Error::other)?;
-        let end = PeerEnd::new(socket, tls, timing, limits)?;
+        let mut end = PeerEnd::new(socket, tls, timing, limits)?;
+        let budgets = Budgets::new(state_dir);
+        let keeper = end.keeping(budgets.load(wall(), Instant::now()));
         let mdns = settings
             .mdns
             .then(|| Mdns::start(identity.agent(), identity.site(), listen));
@@ -162,6 +177,10 @@ impl Peers {
             busy: BTreeSet::new(),
             known: peers.known.clone(),
             keys: Arc::new(Mutex::new(NeighbourKeys::load(state_dir))),
+            keeper,
+            budgets,
+            is_storing: false,
+            stored: BTreeMap::new(),
             told,
             own: heard,
             shared: newest,
@@ -219,11 +238,17 @@ impl Peers {
         self.way(better_than(&self.name, present, &views)?, hub)
     }
 
+    /// A session by way of that neighbour did not hold.
+    pub fn doubt(&self, carrier: &AgentId, lasted: Duration) {
+        lock(&self.known).doubts.failed(carrier, lasted, Mono(boot_ms()));
+    }
+
     fn way(&self, neighbour: &NeighbourView, hub: SocketAddr) -> Option<Through> {
         Some(Through {
             neighbour: neighbour.name.clone(),
             tunnel: lock(&self.known).live.get(&neighbour.name)?.handle.tunnel(hub),
             metered: neighbour.uplink == Uplink::Metered,
+            doubted: neighbour.doubted,
         })
     }
 }
@@ -265,6 +290,11 @@ struct Task {
     busy: BTreeSet<AgentId>,
     known: Arc<Mutex<Known>>,
     keys: Arc<Mutex<NeighbourKeys>>,
+    /// What was carried for whom today, and where that is stored.
+    keeper: Keeper,
+    budgets: Budgets,
+    is_storing: bool,
+    stored: BTreeMap<AgentId, Kept>,
     told: watch::Sender<Vec<NeighbourView>>,
     own: watch::Receiver<Own>,
     shared: watch::Receiver<Arc<Shared>>,
@@ -282,12 +312,16 @@ enum Done {
     Dialled(AgentId, Result<Box<Met>, PeerError>),
     Ended(AgentId, u64),
     Paused(AgentId),
+    Stored(std::io::Result<BTreeMap<AgentId, Kept>>),
+    StoreAgain,
 }
 
 impl Task {
     async fn run(mut self) {
         lock(&self.known).follow(&self.members);
         self.dial_all();
+        let mut look = tokio::time::interval(LOOK_AT_PATHS);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 met = self.end.accept() => match met {
@@ -304,8 +338,11 @@ impl Task {
                 hint = next(self.mdns.as_ref()) => self.hinted(hint),
                 changed = self.own.changed() => if changed.is_err() {
                     // The link is gone, and with it the reason to be in touch.
-                    return self.end.close(wire::frame::STOPPED);
+                    return self.end().await;
                 },
+                () = self.keeper.must_store(), if !self.is_storing => self.store(),
+                // What the paths have shown is part of what is told below.
+                _ = look.tick() => {}
                 Ok(()) = self.shared.changed() => self.follow(),
                 Ok(()) = self.certificates.changed() => {
                     match tls(&self.certificates.borrow_and_update(), &self.clock) {
@@ -319,6 +356,31 @@ impl Task {
                 return;
             }
         }
+    }
+
+    /// Tells the neighbours, and stores what was carried for them in truth.
+    async fn end(self) {
+        let used = self.keeper.settle();
+        self.end.close(wire::frame::STOPPED);
+        let budgets = self.budgets;
+        let stored = tokio::task::spawn_blocking(move || budgets.store(&used, wall(), Instant::now())).await;
+        if let Ok(Err(error)) = stored {
+            tracing::warn!(%error, "what was carried for neighbours today is not stored");
+        }
+    }
+
+    /// Stores ahead what will be carried, one write at a time.
+    fn store(&mut self) {
+        let (kept, budgets) = (self.keeper.to_store(), self.budgets.clone());
+        self.is_storing = kept != self.stored;
+        if !self.is_storing {
+            return;
+        }
+        self.work.spawn(async move {
+            let storing = move || budgets.store(&kept, wall(), Instant::now()).map(|()| kept);
+            let stored = tokio::task::spawn_blocking(storing).await;
+            Done::Stored(stored.unwrap_or_else(|panic| Err(std::io::Error::other(panic))))
+        });
     }
 
     /// Whether a session with that neighbour is ours to make.
@@ -474,6 +536,18 @@ impl Task {
                 self.busy.remove(&peer);
                 self.dial(peer);
             }
+            Done::Stored(Ok(kept)) => {
+                self.keeper.stored(&kept);
+                (self.stored, self.is_storing) = (kept, false);
+            }
+            Done::Stored(Err(error)) => {
+                tracing::warn!(%error, "what is carried for neighbours cannot be stored: no more than what was is carried");
+                self.work.spawn(async {
+                    tokio::time::sleep(STORE_AGAIN).await;
+                    Done::StoreAgain
+                });
+            }
+            Done::StoreAgain => self.store(),
             Done::Dialled(peer, Err(error)) => {
                 tracing::debug!(%peer, %error, "neighbour not in touch");
                 self.busy.remove(&peer);

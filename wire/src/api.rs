@@ -8,7 +8,7 @@
 //!
 //! | method and path | answer |
 //! |---|---|
-//! | `GET /api/v1/nodes`, `/nodes/{name}` | [`List`]<[`NodeView`]>, [`NodeView`] with `last_decisions` |
+//! | `GET /api/v1/nodes`, `/nodes/{name}` | [`List`]<[`NodeView`]>, [`NodeView`] with `last_decisions` and `faults` |
 //! | `GET /api/v1/domains` (hub only) | [`List`]<[`DomainView`]> |
 //! | `GET /api/v1/decisions?node=&before=&limit=` | [`List`]<[`DecisionView`]>, newest first |
 //! | `GET /api/v1/decisions/{id}` | [`DecisionDetail`] |
@@ -82,6 +82,7 @@ mod access;
 mod brains;
 mod decisions;
 mod domains;
+mod faults;
 mod glass;
 mod integrations;
 mod nodes;
@@ -103,6 +104,7 @@ pub use brains::{
 };
 pub use decisions::{DecisionDetail, DecisionView, EntryOrder, EntryView, OutcomeView, ReplayView};
 pub use domains::{DomainView, TurnView, WindowView};
+pub use faults::{FaultView, Faults};
 pub use glass::{GlassSentView, GlassView};
 pub use integrations::{
     ConsumerView, DeliveryState, DeliveryView, NewWebhook, ResendRequest, WebhookView, WorkloadMetricView,

@@ -101,7 +101,7 @@ impl Agent {
 /// What is not seen of the node says nothing against the rest of it, and neither do settings that wait for a restart or a hub that
 /// refuses it: it counts as healthy where nodes are counted.
 fn is_minor(part: &str) -> bool {
-    matches!(part, "limits" | "settings" | "link" | "ceilings" | "units") || part.starts_with("sensor:")
+    matches!(part, "limits" | "settings" | "link" | "mesh" | "ceilings" | "units") || part.starts_with("sensor:")
 }
 
 /// A sentence of bounded length.

@@ -38,7 +38,9 @@ mod testing;
 pub use agent::Agent;
 pub use effect::{Batch, Effect, GATHER, LocalAnswer, Log, Token};
 pub use input::{ActionResult, AppendError, Floor, Input, Loaded, LocalRequest, ProbeResult, Recovered, Run, Settings};
-pub use mesh::{Homing, Shared, better_than, carrier, carriers, could_carry, is_there_another};
+pub use mesh::{
+    Bound, Doubts, GIFTS_A_MINUTE, Homing, Shared, better_than, carrier, carriers, could_carry, is_there_another,
+};
 #[doc(hidden)]
 pub use planted::Planted;
 pub use view::{LinkState, OpenAction, Standing};

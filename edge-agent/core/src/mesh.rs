@@ -5,11 +5,15 @@
 //!
 //! Invariant: only a neighbour with a path of its own carries, or one that such a neighbour carries; so two stand between a node and
 //! the hub at most, and never the node itself.
-//! Read next: `homing.rs` (when a node goes back to its own path), `shared.rs` (what is passed on), `edge-agent/src/peers.rs` (who carries).
+//! Read next: `homing.rs` (when a node goes back to its own path), `doubts.rs` (carriers that did not hold), `shared.rs` (what is passed on), `edge-agent/src/peers.rs` (who carries).
 
+mod bound;
+mod doubts;
 mod homing;
 mod shared;
 
+pub use bound::{Bound, GIFTS_A_MINUTE};
+pub use doubts::Doubts;
 pub use homing::Homing;
 pub use shared::Shared;
 
@@ -22,9 +26,16 @@ use wire::{AgentId, Beacon, Digest};
 use crate::agent::Agent;
 use crate::planted::Planted;
 
+/// A carried packet of full size, 1,230 bytes, with IPv6's and UDP's headers around it.
+const NEEDED_MTU: u32 = 1_278;
 /// A packet of a thousand that is lost costs as much as this much more round trip, in microseconds: a twentieth of the packets lost
 /// is as bad as fifty milliseconds.
 const LOST_US: u64 = 1_000;
+
+/// The part of the node that has a finding while neighbours are in touch that cannot be carried by it, nor carry it.
+pub(crate) const PART: &str = "mesh";
+/// Names in that finding; the others are counted.
+const NAMED: usize = 3;
 
 /// What is known of the site.
 #[derive(Debug)]
@@ -65,12 +76,12 @@ impl Default for Mesh {
     }
 }
 
-/// The neighbours that could carry this node, the best first: the cheaper uplink, then fewer carriers, then the quicker way with less
-/// loss.
+/// The neighbours that could carry this node, the best first: one whose sessions hold, then the cheaper uplink, then fewer carriers, then
+/// the quicker way with less loss.
 pub fn carriers<'a>(me: &AgentId, neighbours: &'a [NeighbourView]) -> Vec<&'a NeighbourView> {
     let carries = neighbours.iter().filter(|neighbour| could_carry(me, neighbour));
     let mut carriers: Vec<&NeighbourView> = carries.collect();
-    carriers.sort_by_key(|neighbour| (neighbour.uplink, neighbour.hops, cost_us(neighbour), &neighbour.name));
+    carriers.sort_by_key(|neighbour| (kind(neighbour), cost_us(neighbour), &neighbour.name));
     carriers
 }
 
@@ -82,6 +93,7 @@ pub fn carrier<'a>(me: &AgentId, neighbours: &'a [NeighbourView]) -> Option<&'a 
 /// Whether a neighbour could carry this node: it has a path of its own, or somebody else carries it who has one.
 pub fn could_carry(me: &AgentId, neighbour: &NeighbourView) -> bool {
     neighbour.in_touch
+        && !neighbour.too_narrow
         && match neighbour.reach {
             Reach::Direct => true,
             Reach::Carried => neighbour.hops == 1 && neighbour.via.as_ref().is_some_and(|via| via != me),
@@ -97,7 +109,8 @@ pub fn better_than<'a>(me: &AgentId, present: &AgentId, neighbours: &'a [Neighbo
         .iter()
         .find(|known| known.name == *present && could_carry(me, known));
     let is_better = present.is_none_or(|present| {
-        (best.uplink, best.hops) < (present.uplink, present.hops) || cost_us(best).saturating_mul(2) < cost_us(present)
+        let is_much_quicker = cost_us(best).saturating_mul(2) < cost_us(present);
+        kind(best) < kind(present) || (kind(best) == kind(present) && is_much_quicker)
     });
     is_better.then_some(best)
 }
@@ -106,6 +119,31 @@ pub fn better_than<'a>(me: &AgentId, present: &AgentId, neighbours: &'a [Neighbo
 pub fn is_there_another(me: &AgentId, before: &[NeighbourView], now: &[NeighbourView]) -> bool {
     let could = |name: &AgentId| before.iter().any(|known| known.name == *name && could_carry(me, known));
     now.iter().any(|one| could_carry(me, one) && !could(&one.name))
+}
+
+/// What counts before how quick a way is; less is better.
+fn kind(neighbour: &NeighbourView) -> (bool, wire::frame::Uplink, u8) {
+    (neighbour.doubted, neighbour.uplink, neighbour.hops)
+}
+
+/// What people hear of neighbours behind a path that is too small.
+fn narrow(neighbours: &[NeighbourView]) -> Option<String> {
+    let narrow = neighbours.iter().filter(|one| one.in_touch && one.too_narrow);
+    let mut names: Vec<String> = narrow.map(|one| one.name.to_string()).collect();
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    if more > 0 {
+        names.push(format!("{more} more"));
+    }
+    let last = names.pop()?;
+    let all = match names.is_empty() {
+        true => last,
+        false => format!("{} and {last}", names.join(", ")),
+    };
+    Some(format!(
+        "the local path to {all} has no room for carried packets, so neither end can help the other: raise the MTU of that network to \
+         {NEEDED_MTU} bytes or more (a tunnel or VPN between the two is the usual cause)"
+    ))
 }
 
 /// How long a packet takes by way of a neighbour, and what its loss costs.
@@ -156,6 +194,7 @@ impl Agent {
             self.marks.fresh_at = Some(now.mono);
         }
         self.mesh.neighbours = neighbours;
+        self.on_finding(PART.to_owned(), narrow(&self.mesh.neighbours), now);
         if has_one {
             self.link.hasten(now.mono);
         }

@@ -7,11 +7,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use redb::Database;
+use redb::{Database, StorageBackend};
 
 use super::JournalError;
 use super::store::{self, StoreError};
@@ -105,7 +105,8 @@ impl FileDisk {
         }
     }
 
-    /// Makes an empty database under a temporary name, then gives it its own.
+    /// Makes an empty database under a temporary name, then gives it its own. All of it is made durable at once: until it has its name,
+    /// nobody looks at it.
     pub fn create(&mut self) -> Result<(), StoreError> {
         let fresh = self.folder.join("journal.redb.new");
         remove_if_there(&fresh).map_err(redb::Error::Io)?;
@@ -116,10 +117,10 @@ impl FileDisk {
             .mode(0o600)
             .open(&fresh)
             .map_err(redb::Error::Io)?;
-        drop(file);
-        let db = builder(false).create(&fresh)?;
+        let db = builder(false).create_with_backend(Unsynced(file.try_clone().map_err(redb::Error::Io)?))?;
         store::create_tables(&db)?;
         db.close()?;
+        file.sync_all().map_err(redb::Error::Io)?;
         fs::rename(&fresh, self.database()).map_err(redb::Error::Io)?;
         self.sync_folder().map_err(redb::Error::Io)?;
         Ok(())
@@ -216,6 +217,32 @@ impl Disk for FileDisk {
         if let Err(error) = removed {
             tracing::warn!(%error, "cannot note that the journal was closed; it is checked at the next start");
         }
+    }
+}
+
+/// The file of a database that is being made: a sync of it waits for the one at the end.
+#[derive(Debug)]
+struct Unsynced(File);
+
+impl StorageBackend for Unsynced {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
     }
 }
 

@@ -14,7 +14,9 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
-use wire::api::{GpuView, List, NodeState, NodeView, PolicyView, SeriesView, StreamEvent, WorkloadView};
+use wire::api::{
+    FaultView, Faults, GpuView, List, NodeState, NodeView, PolicyView, SeriesView, StreamEvent, WorkloadView,
+};
 use wire::bundle::BundlePayload;
 use wire::chart::{Cuts, Extent, chart, is_shown};
 use wire::entry::{EntryBody, RawEntry};
@@ -84,6 +86,13 @@ pub(super) async fn node(State(app): State<App>, Path(name): Path<String>) -> Re
     row(&app, LAST_DECISIONS).await.map(Json)
 }
 
+/// Faults of this node's devices in the recent past.
+fn faults(reader: &Reader) -> Result<Vec<FaultView>, ReadError> {
+    let mut faults = Faults::default();
+    reader.backward(None, |epoch, raw| faults.look(epoch, &raw))?;
+    Ok(faults.list())
+}
+
 async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     let agent = app.agent.clone();
     let last = app.read(move |reader| newest(reader, &agent, None, decisions)).await?;
@@ -92,6 +101,7 @@ async fn row(app: &App, decisions: usize) -> Result<NodeView, Failure> {
     view.last_decision = last.first().cloned();
     if decisions > 1 {
         view.last_decisions = last;
+        view.faults = app.read(faults).await?;
     }
     Ok(view)
 }
@@ -175,6 +185,7 @@ pub(super) fn view(now: &Snapshot, app: &App) -> NodeView {
         memory_used_bp: value(&DeviceId::node(), Quantity::MemoryUsedShare),
         last_decision: None,
         last_decisions: Vec::new(),
+        faults: Vec::new(),
     }
 }
 

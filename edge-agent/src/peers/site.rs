@@ -6,11 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use edge_agent_core::Doubts;
 use policy::Members;
 use wire::AgentId;
 use wire::api::NeighbourView;
 use wire::frame::{PeerPath, PeerState, Reach};
+use wire::time::Mono;
 use wire_transport::{Met, PeerHandle};
+
+use crate::clock::boot_ms;
 
 /// A session, whether anything was said in it or not.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub struct Known {
     members: Vec<AgentId>,
     pub sessions: BTreeMap<AgentId, Session>,
     pub live: BTreeMap<AgentId, Live>,
+    /// Carriers by way of which sessions did not hold.
+    pub doubts: Doubts,
     /// Those out of touch: what they said last, and when something came from them.
     pub gone: BTreeMap<AgentId, (NeighbourView, Instant)>,
 }
@@ -83,10 +89,18 @@ impl Known {
     /// A line for each member.
     pub fn views(&mut self, now: Instant) -> Vec<NeighbourView> {
         let Self {
-            members, live, gone, ..
+            members,
+            live,
+            gone,
+            doubts,
+            ..
         } = self;
+        let at = Mono(boot_ms());
         let one = |name: &AgentId| match (live.get_mut(name), gone.get(name)) {
-            (Some(live), _) => live.view(name, now),
+            (Some(live), _) => NeighbourView {
+                doubted: doubts.of(name, at),
+                ..live.view(name, now)
+            },
             (None, Some((view, heard))) => NeighbourView {
                 age_ms: Some(millis(now.saturating_duration_since(*heard))),
                 ..view.clone()
@@ -125,6 +139,7 @@ impl Live {
                 .filter(|age| is_alone && *age < u64::MAX)
                 .map(|age| age.saturating_add(since_said)),
             authority: Some(self.path.authority),
+            too_narrow: self.handle.has_room() == Some(false),
             carried_packets: carried.packets,
             carried_bytes: carried.bytes,
             dropped_packets: carried.over,

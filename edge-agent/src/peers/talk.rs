@@ -10,12 +10,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use edge_agent_core::{Input, Shared};
+use edge_agent_core::{Bound, GIFTS_A_MINUTE, Input, Shared};
 use policy::Site;
 use tokio::sync::{mpsc, watch};
 use wire::AgentId;
 use wire::decision::Authority;
 use wire::frame::{Frame, Held, PeerKey, PeerPath, PeerState, Reach, Uplink};
+use wire::time::Mono;
 use wire_transport::{CloseCode, Event, Met, PeerHandle, Sender};
 
 use super::site::lock;
@@ -23,11 +24,8 @@ use super::{Said, Task};
 use crate::clock::boot_ms;
 use crate::identity::{Identity, NeighbourKeys, is_shown};
 
-/// What one neighbour may pass on in [`WITHIN`]: a hub signs a few beacons a minute, and each thing passed on costs a signature's check.
-const GIFTS: u32 = 30;
-/// What it may say of itself in the same time: ten changes a second, for a minute.
-const WORDS: u32 = 600;
-const WITHIN: Duration = Duration::from_secs(60);
+/// What a neighbour may say of itself in a minute: ten changes a second.
+const WORDS_A_MINUTE: u32 = 600;
 /// What came from a neighbour was given to others by that one, too: within this time they have said so.
 const PASS_ON_AFTER: Duration = Duration::from_secs(1);
 /// A neighbour's QUIC acknowledges what is said to it within milliseconds, and repeats on either side cost a second or two.
@@ -64,34 +62,8 @@ pub struct Talk {
     given: Option<(Held, Instant)>,
     /// When something must have come from the neighbour, and how many packets had come when this end last said something.
     answer_by: Option<(Instant, u64)>,
-    gifts: Count,
-    words: Count,
-}
-
-/// Things in the present minute.
-struct Count {
-    since: Instant,
-    count: u32,
-    most: u32,
-}
-
-impl Count {
-    fn new(most: u32) -> Self {
-        Self {
-            since: Instant::now(),
-            count: 0,
-            most,
-        }
-    }
-
-    /// Whether there is room for one more.
-    fn takes(&mut self) -> bool {
-        if self.since.elapsed() >= WITHIN {
-            (self.since, self.count) = (Instant::now(), 0);
-        }
-        self.count += 1;
-        self.count <= self.most
-    }
+    gifts: Bound,
+    words: Bound,
 }
 
 /// What went wrong so that the session has to end.
@@ -123,8 +95,8 @@ impl Talk {
             give_at: None,
             given: None,
             answer_by: None,
-            gifts: Count::new(GIFTS),
-            words: Count::new(WORDS),
+            gifts: Bound::new(GIFTS_A_MINUTE),
+            words: Bound::new(WORDS_A_MINUTE),
         }
     }
 
@@ -193,7 +165,7 @@ impl Talk {
             }
             // Only who has said of which site it is may pass something on.
             Frame::Roles(_) | Frame::Bundle(_) | Frame::Beacon(_) if self.theirs.is_some() => {
-                if !self.gifts.takes() {
+                if !self.gifts.takes(Mono(boot_ms())) {
                     return Err(Over("you pass on too much"));
                 }
                 // An error: the agent stops.
@@ -206,7 +178,10 @@ impl Talk {
     }
 
     fn count_word(&mut self) -> Result<(), Over> {
-        self.words.takes().then_some(()).ok_or(Over("you say too much"))
+        self.words
+            .takes(Mono(boot_ms()))
+            .then_some(())
+            .ok_or(Over("you say too much"))
     }
 
     /// The neighbour shows its permanent key: remembered if its certificate is good, and asked for if it is not.

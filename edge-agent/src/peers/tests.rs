@@ -60,13 +60,24 @@ struct Agent {
 
 impl Agent {
     fn start(identity: &Identity, state: &Path, listen: SocketAddr, other: (&str, SocketAddr)) -> Self {
+        Self::carrying(1_000, identity, state, listen, other)
+    }
+
+    /// One that carries so many packets a day.
+    fn carrying(
+        packets: u64,
+        identity: &Identity,
+        state: &Path,
+        listen: SocketAddr,
+        other: (&str, SocketAddr),
+    ) -> Self {
         let (send, inputs) = mpsc::channel(64);
         let settings = Mesh {
             listen,
             peers: [(AgentId::new(other.0).expect("a name"), Some(other.1))].into(),
             uplink: Uplink::Unmetered,
             carry_per_day: None,
-            carry_packets_per_day: 1_000,
+            carry_packets_per_day: packets,
             mdns: false,
         };
         let place = (CertificateClock::new(Wall(0)), state);
@@ -163,6 +174,61 @@ async fn a_certificate_whose_time_is_over_counts_with_the_key_that_was_shown_bef
     };
     assert!(ended.contains("your key is not known here"), "{ended}");
     assert!(!fourth.peers.views()[0].in_touch, "it was not listened to");
+}
+
+/// Sends packets to the hub by way of the neighbour until it carries no more, or so many have come.
+async fn carried(from: &Agent, hub: &tokio::net::UdpSocket, most: usize) -> usize {
+    let at = hub.local_addr().expect("bound");
+    let (mut count, mut missed) = (0, 0);
+    let mut packet = [0; 2_048];
+    while count < most && missed < 8 {
+        if let Some(way) = from.peers.ways(at).first() {
+            way.tunnel.send(&[0x40; 1_200]).expect("sent");
+        }
+        let came = timeout(Duration::from_millis(250), hub.recv(&mut packet)).await.is_ok();
+        count += usize::from(came);
+        // Before the first one, the two may still have to find each other.
+        missed = if came || count == 0 { 0 } else { missed + 1 };
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_carrier_that_crashes_again_and_again_carries_no_more_than_a_day() {
+    const DAY: u64 = 64;
+    let (ca, here, there) = (Ca::new(), folder(), folder());
+    let to = free();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let hub = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a port");
+    let third = ca.identity("edge-03", 3, 2100, here.path());
+    let fourth = ca.identity("edge-04", 4, 2100, there.path());
+    let mut all = 0;
+    for life in 0..3 {
+        // Dropped with all that runs in it, wherever that is.
+        let process = tokio::runtime::Runtime::new().expect("threads");
+        let guard = process.enter();
+        let carrier = Agent::carrying(DAY, &fourth, there.path(), to, ("edge-03", free()));
+        drop(guard);
+        // Whose name comes first dials, so that nobody waits for the end of a session with the process before.
+        let third = Agent::start(&third, here.path(), any, ("edge-04", to));
+        carrier.peers.stand(Own {
+            reach: Reach::Direct,
+            hub: hub.local_addr().ok(),
+            via: None,
+            hub_rtt_us: 1,
+        });
+        let most = if life < 2 { 10 } else { usize::MAX };
+        let found = timeout(DEADLINE, carried(&third, &hub, most)).await.expect("in time");
+        assert!(life == 2 || found == 10, "{found} in life {life}");
+        all += found;
+        let dies = move || process.shutdown_timeout(DEADLINE);
+        tokio::task::spawn_blocking(dies).await.expect("it is gone");
+        drop(carrier);
+    }
+    // Two crashes, and what was stored ahead then: an eighth of so small a day, and half of one.
+    assert!(all as u64 <= DAY && all as u64 >= DAY / 2, "{all} of {DAY}");
+    let kept = Budgets::new(there.path()).load(wall(), Instant::now());
+    assert!(kept.values().all(|kept| kept.used.packets >= all as u64), "{kept:?}");
 }
 
 #[tokio::test]

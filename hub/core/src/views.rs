@@ -46,7 +46,7 @@ impl Hub {
         self.fleet.by_name().map(|node| self.view(node, now)).collect()
     }
 
-    /// One node. `last_decisions` is left empty: the store knows them.
+    /// One node. `last_decisions` and `faults` are left empty: the store knows them.
     pub fn node(&self, agent: &AgentId, now: Now) -> Option<NodeView> {
         self.fleet.find(agent).map(|node| self.view(node, now))
     }
@@ -192,6 +192,7 @@ impl Hub {
             memory_used_bp: node.feed.value(&node_device, Quantity::MemoryUsedShare),
             last_decision: node.last_decision.as_deref().cloned(),
             last_decisions: Vec::new(),
+            faults: Vec::new(),
         }
     }
 }

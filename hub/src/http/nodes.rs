@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use wire::api::{List, NodeView};
+use wire::api::{Faults, List, NodeView};
 
 use super::answer::{json, node_name, tagged};
 use super::{App, Failure};
@@ -49,7 +49,7 @@ pub async fn list(State(app): State<App>, headers: HeaderMap) -> Result<Response
     Ok(tagged(&headers, "application/json", page))
 }
 
-/// One node, with its last decisions.
+/// One node, with its last decisions and its devices' faults.
 pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: HeaderMap) -> Result<Response, Failure> {
     let name = node_name(&name)?;
     let mut node = app
@@ -57,9 +57,16 @@ pub async fn one(State(app): State<App>, Path(name): Path<String>, headers: Head
         .node(name.clone())
         .await?
         .ok_or_else(|| Failure::unknown_node(&name))?;
-    let page = app
-        .read(move |store| store.decisions(Some(&name), None, LAST_DECISIONS))
+    let (page, entries) = app
+        .read(move |store| {
+            let page = store.decisions(Some(&name), None, LAST_DECISIONS)?;
+            Ok((page, store.newest_entries(&name, None, Faults::LOOK_BACK)?))
+        })
         .await?;
+    let mut faults = Faults::default();
+    // Both end at the same bound.
+    let _ = entries.iter().try_for_each(|(epoch, raw)| faults.look(*epoch, raw));
+    node.faults = faults.list();
     node.last_decisions = page
         .rows
         .iter()

@@ -273,7 +273,8 @@ fn name(nodes: &str) -> Result<String, String> {
     name.map(str::to_owned).ok_or_else(|| format!("no node in {nodes}"))
 }
 
-fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> Result<String, String> {
+/// One request and the body of its answer, over a stream of its own.
+pub fn exchange(mut stream: impl Read + Write, method: &str, path: &str, body: &str) -> Result<String, String> {
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.0\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"

@@ -171,6 +171,26 @@ impl Lab {
 
     /// The same, with more lines at the beginning and the end of its settings, apart by a line `---`.
     pub fn agent_with(&self, name: &str, hub: SocketAddr, more: &str) -> Result<Node, String> {
+        let state = self.folder.join(name);
+        let control = state.join("gpu.sock");
+        let (gpu, workload) = (
+            self.place.programs.join("sentinel-fake-gpu"),
+            self.place.programs.join("sentinel-fake-workload"),
+        );
+        let equipment = format!(
+            "[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
+             [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n",
+            state.join("workload.sock"),
+        );
+        self.equipped(name, hub, more, &equipment)
+    }
+
+    /// Joins and starts an agent that has neither GPU nor workload, so that a site of fifty is fifty processes.
+    pub fn plain_agent(&self, name: &str, hub: SocketAddr, more: &str) -> Result<Node, String> {
+        self.equipped(name, hub, more, "[gpu_probe]\nenabled = false\n")
+    }
+
+    fn equipped(&self, name: &str, hub: SocketAddr, more: &str, equipment: &str) -> Result<Node, String> {
         let (first, last) = more.split_once("---\n").unwrap_or(("", more));
         let state = self.folder.join(name);
         let (token, pin) = self.token(name)?;
@@ -182,20 +202,13 @@ impl Lab {
         if !joined.status.success() {
             return Err(format!("join of {name}: {}", String::from_utf8_lossy(&joined.stderr)));
         }
-        let control = state.join("gpu.sock");
-        let (gpu, workload) = (
-            self.place.programs.join("sentinel-fake-gpu"),
-            self.place.programs.join("sentinel-fake-workload"),
-        );
-        let config = format!(
-            "state_dir = {state:?}\nkernel_log = \"kernel.log\"\nmetrics = \"off\"\n{first}[gpu_probe]\ncommand = [{gpu:?}, \"--gpus\", \"2\", \"--control\", {control:?}]\n\
-             [[workload]]\nname = \"train\"\nstop_with_agent = true\ncommand = [{workload:?}, \"--control\", {:?}]\n{last}",
-            state.join("workload.sock"),
-        );
+        let config =
+            format!("state_dir = {state:?}\nkernel_log = \"kernel.log\"\nmetrics = \"off\"\n{first}{equipment}{last}");
         fs::write(state.join("agent.toml"), config).map_err(|cause| format!("cannot write its settings: {cause}"))?;
         let mut command = Command::new(self.place.programs.join("sentinel-agent"));
         command.args(["run", "--state"]).arg(&state);
         let running = Running::start(&mut command, &self.folder.join(format!("{name}.log")))?;
+        let control = state.join("gpu.sock");
         Ok(Node { running, control })
     }
 

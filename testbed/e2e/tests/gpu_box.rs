@@ -398,6 +398,28 @@ fn story(place: Place) {
         "{text}"
     );
 
+    // The same as a row of its own: meaning, evidence and next step.
+    let told = cluster.must(&["describe", "node", BOX, "-o", "json"]).json();
+    let faults = told["faults"].as_array().cloned().unwrap_or_default();
+    let fallen = faults
+        .iter()
+        .find(|fault| fault["code"] == "xid 79")
+        .expect("it is listed");
+    assert_eq!(
+        (&fallen["device"], &fallen["next"], fallen.get("over_at")),
+        (&"gpu1".into(), &"drain_and_reboot".into(), None),
+        "{fallen}"
+    );
+    let evidence = fallen["evidence"].as_str().unwrap_or_default();
+    assert!(evidence.contains("Xid (PCI:0000:65:00): 79"), "{fallen}");
+    assert!(
+        story
+            .out
+            .contains("next: move the node's work away, then restart the machine"),
+        "{}",
+        story.out
+    );
+
     // What the driver itself says is told once, and is over when it says so.
     let mut now = machine();
     now.gpus[0].fault = Some(Fault::ResetRequired);
@@ -406,7 +428,7 @@ fn story(place: Place) {
         cluster
             .sentinel(&["describe", "node", BOX])
             .out
-            .contains("reset required on gpu0")
+            .contains("reset required on gpu0:")
     };
     cluster.until("the driver wants a reset", trouble);
     machine().write(&server.state.join("machine.json")).expect("written");

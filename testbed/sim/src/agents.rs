@@ -157,9 +157,8 @@ impl World {
         };
         let bug = match self.planted {
             Planted::Core(bug) => bug,
-            Planted::Nothing | Planted::AckBeforeCommit | Planted::UnknownIsFailed | Planted::ShareBySession => {
-                edge_agent_core::Planted::Nothing
-            }
+            // A bug of a shell.
+            _ => edge_agent_core::Planted::Nothing,
         };
         let recovered = node.disk.recover();
         let core = Agent::new_planted(settings, recovered, now, bug);
@@ -183,6 +182,7 @@ impl World {
         }
         node.life += 1;
         self.faults.add(Fault::AgentCrash);
+        self.forget_shares(n);
         for (run, applied_ms) in std::mem::take(&mut self.nodes[n].acting) {
             self.faults.add(Fault::ActionLost);
             if applied_ms <= now_ms {

@@ -184,7 +184,13 @@ impl World {
             _ => random.pick(beacons).cloned().map(Frame::Beacon),
         };
         if let Some(frame) = frame {
-            self.pass_on(n, frame);
+            // Now and then it says the same a hundred times.
+            let times = if self.neighbours.random.chance(100) { 100 } else { 1 };
+            for _ in 0..times {
+                if self.takes_gift(n) {
+                    self.pass_on(n, frame.clone());
+                }
+            }
         }
     }
 }

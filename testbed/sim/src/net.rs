@@ -33,8 +33,12 @@ pub(crate) struct Session {
     pub(crate) hub_open: bool,
     /// The neighbours that carry it, from the node to the hub.
     pub(crate) via: Vec<usize>,
+    /// Since when it goes that way.
+    pub(crate) since_ms: u64,
     /// A carrier has carried its share: nothing passes any more.
     starved: bool,
+    /// A carrier in the wrong hands lets nothing more of that way pass.
+    pub(crate) stuck: [bool; 2],
     /// When the last frame of each stream arrives, by way and class.
     last_ms: [[u64; 4]; 2],
     /// Frames that arrived while nothing passed.
@@ -48,7 +52,9 @@ impl Session {
             agent_open: true,
             hub_open: true,
             via: Vec::new(),
+            since_ms: 0,
             starved: false,
+            stuck: [false; 2],
             last_ms: [[0; 4]; 2],
             held: [VecDeque::new(), VecDeque::new()],
         }
@@ -103,7 +109,8 @@ impl World {
     pub(crate) fn is_blocked(&self, node: usize, way: Way) -> bool {
         let session = self.nodes[node].session.and_then(|id| self.sessions.get(&id));
         if let Some(session) = session.filter(|session| !session.via.is_empty()) {
-            return session.starved || self.is_way_blocked(node, &session.via, way);
+            let is_stuck = session.stuck[way as usize] && self.healed_at.is_none();
+            return session.starved || is_stuck || self.is_way_blocked(node, &session.via, way);
         }
         let node = &self.nodes[node];
         match way {
@@ -119,9 +126,12 @@ impl World {
         let carried = self.sessions.get(&id).filter(|session| !session.via.is_empty());
         if let Some((n, via)) = carried.map(|session| (session.node, session.via.clone())) {
             delay += self.carried_delay(n, &via);
-            let takes = self.charge(n, &via, frame.encode().len());
+            let length = frame.encode().len();
+            let takes = self.charge(n, &via, length);
+            let is_dropped = self.is_dropped(&via, way, length);
             if let Some(session) = self.sessions.get_mut(&id) {
                 session.starved |= !takes;
+                session.stuck[way as usize] |= is_dropped;
             }
         }
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -255,8 +265,11 @@ impl World {
         if !std::mem::take(&mut session.agent_open) {
             return;
         }
-        let node = session.node;
+        let (node, via, since_ms) = (session.node, session.via.first().copied(), session.since_ms);
         self.forget_session(id);
+        if let Some(carrier) = via.filter(|_| ["idle", "closed", "broken"].contains(&reason)) {
+            self.doubt(node, carrier, since_ms);
+        }
         if self.nodes[node].session == Some(id) {
             self.nodes[node].session = None;
             let reason = reason.to_owned();

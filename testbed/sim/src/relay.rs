@@ -1,7 +1,8 @@
 //! The agents of a rack carry each other's sessions: who goes through whom, how much, and what goes wrong between them.
 //!
-//! Any pair of neighbours may be cut, one-way or slow for a while; members leave and come back; one neighbour drops what it carries and
-//! lies about what it holds. Whom to go through is the cores' own choice ([`carriers`], [`better_than`], [`Homing`]); what is modelled
+//! Any pair of neighbours may be cut, one-way, slow, or too small for carried packets for a while; members leave and come back, and crash.
+//! One neighbour is in the wrong hands: it lies about what it holds, passes on far too much, has others carry far too much, and drops what
+//! it carries: some of it, whatever is large, or whatever comes back. Whom to go through is the cores' own choice ([`carriers`], [`better_than`], [`Homing`]); what is modelled
 //! here is what `edge-agent/src/peers.rs`, `link.rs` and the tunnel do with it. The chance of all this is its own.
 //!
 //! Invariants:
@@ -9,17 +10,19 @@
 //! M2 nobody is carried who is no member.
 //! M3 nobody carries more for one neighbour in a day than its share, in however many sessions.
 //! M4 what a neighbour passes on and is not taken leaves no trace in the journal (`neighbours.rs`).
+//! M5 no session goes through a neighbour by way of which one was lost half a minute ago or less, while another way answers.
+//! M6 no neighbour has a node check more than twice its bound in a minute.
 //! That relayed entries are stored once is D1 to D5, as for all entries.
 //! Read next: `neighbours.rs` (what they pass on), `net.rs` (frames of a session).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use edge_agent_core::{Homing, Input, better_than, carriers, could_carry};
+use edge_agent_core::{Bound, Doubts, GIFTS_A_MINUTE, Homing, Input, better_than, carriers, could_carry};
 use wire::api::NeighbourView;
 use wire::frame::{Reach, Uplink};
 use wire::time::Mono;
-use wire_transport::{Allowance, Limits};
+use wire_transport::{Allowance, Kept, Limits};
 
 use crate::net::Way;
 use crate::random::Random;
@@ -31,6 +34,10 @@ const MEET_EVERY_MS: u64 = 1_000;
 const OUT_OF_TOUCH_MS: u64 = 10_000;
 /// What a handshake costs a carrier.
 const HANDSHAKE_BYTES: usize = 8 * 1024;
+/// A frame that fills a packet: small ones are what a question whether the hub answers looks like.
+const LARGE_BYTES: usize = 1_000;
+/// How long the last session's end counts against its carrier at least.
+const DOUBTED_MS: u64 = 30_000;
 
 /// How often each thing happened among neighbours.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,8 +45,9 @@ pub struct MeshCounts(BTreeMap<&'static str, u64>);
 
 impl MeshCounts {
     /// Everything that must happen for the worlds to mean something.
-    pub const ALL: [&'static str; 13] = [
-        CARRIED, TWICE, FRAMES, MOVED, HOME, CUT, ONE_WAY, SLOW, DROPPED, OVER, LEFT, METERED, REFUSED,
+    pub const ALL: [&'static str; 19] = [
+        CARRIED, TWICE, FRAMES, MOVED, HOME, CUT, ONE_WAY, SLOW, NARROW, DROPPED, LARGE, ANSWER, DOUBTED, OVER,
+        FLOODED, GIFTS, LEFT, METERED, REFUSED,
     ];
 
     fn add(&mut self, what: &'static str) {
@@ -73,7 +81,13 @@ const CUT: &str = "pair cut";
 const ONE_WAY: &str = "pair one-way";
 const SLOW: &str = "pair slow";
 const DROPPED: &str = "frame dropped by its carrier";
+const NARROW: &str = "pair too small for carried packets";
+const LARGE: &str = "all large frames dropped by their carrier";
+const ANSWER: &str = "all answers dropped by their carrier";
+const DOUBTED: &str = "session lost by way of a neighbour";
 const OVER: &str = "share used up";
+const FLOODED: &str = "carrier flooded by a neighbour";
+const GIFTS: &str = "gift beyond the bound";
 const LEFT: &str = "member left";
 const METERED: &str = "session over a metered uplink";
 const REFUSED: &str = "gift refused without a trace";
@@ -83,6 +97,15 @@ const REFUSED: &str = "gift refused without a trace";
 struct Pair {
     blocked: [bool; 2],
     slow_ms: u64,
+    is_narrow: bool,
+}
+
+/// What the neighbour in the wrong hands drops of what it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Some,
+    Large,
+    Answers,
 }
 
 /// What there is among neighbours.
@@ -98,8 +121,17 @@ pub(crate) struct Site {
     homing: Vec<(Homing, u64)>,
     /// The neighbour that drops what it carries.
     pub(crate) hostile: usize,
+    manner: Manner,
+    /// What each node remembers of sessions that were lost, and when the last one was by way of each other.
+    doubts: Vec<Doubts>,
+    lost_ms: BTreeMap<(usize, usize), u64>,
+    /// What each node takes of the hostile one's gifts, and when it took the last of them.
+    bounds: Vec<Bound>,
+    gifts_ms: Vec<Vec<u64>>,
     limits: Limits,
     shares: BTreeMap<(usize, usize), Allowance>,
+    /// What of them outlives a crash.
+    kept: BTreeMap<(usize, usize), Kept>,
     /// Bytes that each carried for each, counted apart from the shares.
     carried: BTreeMap<(usize, usize), u64>,
     /// The moment that the world's zero stands for in shares, which know no other kind of time.
@@ -124,8 +156,14 @@ impl Site {
             told: vec![Vec::new(); nodes],
             homing: vec![(Homing::default(), 0); nodes],
             hostile: usize::try_from(random.below(nodes as u64)).unwrap_or(0),
+            manner: [Manner::Some, Manner::Large, Manner::Answers][usize::try_from(seed % 3).unwrap_or(0)],
+            doubts: vec![Doubts::default(); nodes],
+            lost_ms: BTreeMap::new(),
+            bounds: vec![Bound::new(GIFTS_A_MINUTE); nodes],
+            gifts_ms: vec![Vec::new(); nodes],
             limits,
             shares: BTreeMap::new(),
+            kept: BTreeMap::new(),
             carried: BTreeMap::new(),
             zero: Instant::now(),
             counts: MeshCounts::default(),
@@ -151,13 +189,20 @@ impl Site {
 
     /// Whether a carrier takes so much more for a neighbour.
     fn takes(&mut self, carrier: usize, carried: usize, bytes: usize, now_ms: u64) -> bool {
-        let (now, limits) = (self.zero + Duration::from_millis(now_ms), self.limits);
-        let fresh = || Allowance::new(limits, now);
-        let takes = self
-            .shares
-            .entry((carrier, carried))
-            .or_insert_with(fresh)
-            .take(bytes, now);
+        let (now, limits, pair) = (
+            self.zero + Duration::from_millis(now_ms),
+            self.limits,
+            (carrier, carried),
+        );
+        let kept = self.kept.get(&pair).copied();
+        let share = self.shares.entry(pair);
+        let share = share.or_insert_with(|| Allowance::keeping(limits, kept, now));
+        if share.is_low() {
+            let ahead = share.to_keep(now);
+            share.kept(ahead);
+            self.kept.insert(pair, ahead);
+        }
+        let takes = share.take(bytes, now);
         if takes {
             *self.carried.entry((carrier, carried)).or_default() += bytes as u64;
         } else {
@@ -172,6 +217,9 @@ impl World {
     pub(crate) fn meet(&mut self) {
         self.after(MEET_EVERY_MS, Event::Meet);
         self.trouble_pairs();
+        if self.healed_at.is_none() {
+            self.flood_carrier();
+        }
         for n in 0..self.nodes.len() {
             self.hear(n);
         }
@@ -226,7 +274,9 @@ impl World {
             // A session needs both ways.
             if is_up && self.site.passes(other, n) && self.site.passes(n, other) {
                 let mut view = self.says(other);
-                view.rtt_us = 1_000 * (1 + self.site.pair(n, other).slow_ms);
+                let pair = self.site.pair(n, other);
+                view.rtt_us = 1_000 * (1 + pair.slow_ms);
+                view.too_narrow = pair.is_narrow;
                 self.site.heard[n].insert(other, (view, now_ms));
             }
         }
@@ -259,7 +309,7 @@ impl World {
                 Way::Down => (*next, here),
             };
             let is_up = self.nodes[*next].core.is_some() && self.site.is_member[*next] && self.site.is_member[here];
-            if !is_up || !self.site.passes(from, to) {
+            if !is_up || !self.site.passes(from, to) || self.site.pair(from, to).is_narrow {
                 return true;
             }
             here = *next;
@@ -279,11 +329,12 @@ impl World {
             return None;
         }
         let me = self.nodes[n].id.clone();
-        let views = self.site.told[n].clone();
+        let views = self.views(n);
         let names: Vec<String> = carriers(&me, &views).iter().map(|view| view.name.to_string()).collect();
-        let mut found = names
+        let found = names
             .iter()
             .filter_map(|name| self.nodes.iter().position(|node| node.id.as_str() == name));
+        let found: Vec<usize> = found.collect();
         let answers = |first: &usize| {
             let chain = self.chain(*first);
             !chain.contains(&n)
@@ -291,8 +342,103 @@ impl World {
                     .iter()
                     .all(|way| !self.is_way_blocked(n, &chain, *way))
         };
-        let chain = self.chain(found.find(answers)?);
+        let first = *found.iter().find(|first| answers(first))?;
+        let is_lost = |carrier: &usize| {
+            let lost = self.site.lost_ms.get(&(n, *carrier));
+            lost.is_some_and(|at| self.now_ms - at < DOUBTED_MS)
+        };
+        let another = found
+            .iter()
+            .find(|carrier| !is_lost(carrier) && answers(carrier))
+            .copied();
+        let is_again = is_lost(&first) && another.is_some();
+        let chain = self.chain(first);
+        self.invariants.require(!is_again, || {
+            format!("M5: {n} goes through {first} again, which has just lost its session, and not through {another:?}")
+        });
         self.take_share(n, &chain).then_some(chain)
+    }
+
+    /// What a node knows of the others when it chooses.
+    fn views(&self, n: usize) -> Vec<NeighbourView> {
+        let (now, trusts) = (Mono(self.now_ms), self.planted == Planted::TrustAgain);
+        let view = |view: &NeighbourView| NeighbourView {
+            doubted: self.site.doubts[n].of(&view.name, now) && !trusts,
+            ..view.clone()
+        };
+        self.site.told[n].iter().map(view).collect()
+    }
+
+    /// A session by way of a neighbour was lost.
+    pub(crate) fn doubt(&mut self, n: usize, carrier: usize, since_ms: u64) {
+        let lasted = Duration::from_millis(self.now_ms - since_ms);
+        self.site.counts.add(DOUBTED);
+        self.site.lost_ms.insert((n, carrier), self.now_ms);
+        self.site.doubts[n].failed(&self.nodes[carrier].id, lasted, Mono(self.now_ms));
+    }
+
+    /// A process is gone, with what it only remembered.
+    pub(crate) fn forget_shares(&mut self, n: usize) {
+        self.site.doubts[n] = Doubts::default();
+        self.site.lost_ms.retain(|(node, _), _| *node != n);
+        self.site.shares.retain(|(carrier, _), _| *carrier != n);
+        if self.planted == Planted::ShareByProcess {
+            self.site.kept.retain(|(carrier, _), _| *carrier != n);
+        }
+    }
+
+    /// Whether a node looks at one more thing that the hostile neighbour passes on.
+    pub(crate) fn takes_gift(&mut self, n: usize) -> bool {
+        let takes = self.site.bounds[n].takes(Mono(self.now_ms)) || self.planted == Planted::EndlessGifts;
+        if !takes {
+            self.site.counts.add(GIFTS);
+            return false;
+        }
+        let now_ms = self.now_ms;
+        let gifts = &mut self.site.gifts_ms[n];
+        gifts.retain(|at| now_ms - at < 60_000);
+        gifts.push(now_ms);
+        let count = gifts.len();
+        self.invariants.require(count <= 2 * GIFTS_A_MINUTE as usize, || {
+            format!("M6: {n} has looked at {count} things of one neighbour within a minute")
+        });
+        true
+    }
+
+    /// Whether the carrier in the wrong hands lets nothing more pass that way.
+    pub(crate) fn is_dropped(&mut self, via: &[usize], way: Way, length: usize) -> bool {
+        if !via.contains(&self.site.hostile) || self.healed_at.is_some() {
+            return false;
+        }
+        let what = match self.site.manner {
+            Manner::Large if length >= LARGE_BYTES => LARGE,
+            Manner::Answers if way == Way::Down => ANSWER,
+            Manner::Some | Manner::Large | Manner::Answers => return false,
+        };
+        self.site.counts.add(what);
+        true
+    }
+
+    /// The hostile neighbour sends what it has to somebody who may carry, as fast as it can.
+    fn flood_carrier(&mut self) {
+        let (hostile, now_ms) = (self.site.hostile, self.now_ms);
+        let carrier = self.others(hostile).find(|other| self.is_direct(*other));
+        if let Some(carrier) = carrier.filter(|_| self.site.random.chance(20)) {
+            self.site.counts.add(FLOODED);
+            for _ in 0..50 {
+                self.site.takes(carrier, hostile, 1_200, now_ms);
+            }
+            self.look_at_shares();
+        }
+    }
+
+    fn look_at_shares(&mut self) {
+        let most = self.site.limits.bytes_per_day;
+        let over = self.site.carried.iter().find(|(_, bytes)| **bytes > most);
+        let over = over.map(|(pair, bytes)| (*pair, *bytes));
+        self.invariants.require(over.is_none(), || {
+            format!("M3: (carrier, carried), bytes: {over:?}, and {most} are the share of a day")
+        });
     }
 
     /// Whether every carrier of the chain takes one more session.
@@ -300,6 +446,7 @@ impl World {
         if self.planted == Planted::ShareBySession {
             for (carrier, carried) in links(n, chain) {
                 self.site.shares.remove(&(carrier, carried));
+                self.site.kept.remove(&(carrier, carried));
             }
         }
         self.charge(n, chain, HANDSHAKE_BYTES)
@@ -312,16 +459,7 @@ impl World {
         if takes {
             self.site.counts.add(FRAMES);
         }
-        let most = self.site.limits.bytes_per_day;
-        let over = self
-            .site
-            .carried
-            .iter()
-            .find(|(_, bytes)| **bytes > most)
-            .map(|(pair, bytes)| (*pair, *bytes));
-        self.invariants.require(over.is_none(), || {
-            format!("M3: (carrier, carried), bytes: {over:?}, and {most} are the share of a day")
-        });
+        self.look_at_shares();
         takes
     }
 
@@ -330,7 +468,8 @@ impl World {
         let mut delay = 0;
         for (carrier, carried) in links(n, via) {
             delay += 1 + self.site.pair(carrier, carried).slow_ms;
-            while carrier == self.site.hostile && self.healed_at.is_none() && self.site.random.chance(300) {
+            let drops = carrier == self.site.hostile && self.site.manner == Manner::Some && self.healed_at.is_none();
+            while drops && self.site.random.chance(300) {
                 self.site.counts.add(DROPPED);
                 delay += 200;
             }
@@ -357,7 +496,7 @@ impl World {
         }
         let first = via.first().map(|first| self.nodes[*first].id.clone());
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.via = via;
+            (session.via, session.since_ms, session.stuck) = (via, self.now_ms, [false; 2]);
         }
         self.tell(n, Input::Path { via: first, metered });
         self.unblock(n);
@@ -395,7 +534,7 @@ impl World {
                 return self.goes(n, id, Vec::new());
             }
         }
-        let (me, views) = (self.nodes[n].id.clone(), self.site.told[n].clone());
+        let (me, views) = (self.nodes[n].id.clone(), self.views(n));
         let present = self.nodes[via[0]].id.clone();
         let is_kept = views.iter().any(|view| view.name == present && could_carry(&me, view));
         let better = better_than(&me, &present, &views).map(|view| view.name.clone());
@@ -443,6 +582,10 @@ impl World {
             4 | 5 => {
                 pair.slow_ms = 300;
                 counts.add(SLOW);
+            }
+            34 | 35 => {
+                pair.is_narrow = true;
+                counts.add(NARROW);
             }
             6..=20 => *pair = Pair::default(),
             21 => {

@@ -12,11 +12,14 @@ fn hunt(planted: Planted, neighbours: bool) -> Option<(u64, String)> {
 }
 
 /// Bugs that need neighbours in touch, or policy that ages within minutes.
-const AMONG_NEIGHBOURS: [&str; 7] = [
+const AMONG_NEIGHBOURS: [&str; 10] = [
     "old-beacon",
     "equal-generation",
     "keep-authority",
     "share-by-session",
+    "share-by-process",
+    "trust-again",
+    "endless-gifts",
     "skip-on-move",
     "fresh-by-peers",
     "note-strangers",
@@ -113,6 +116,21 @@ fn a_share_that_begins_anew_with_each_session_is_found() {
 }
 
 #[test]
+fn a_share_that_begins_anew_with_each_process_is_found() {
+    check("share-by-process", "M3");
+}
+
+#[test]
+fn a_carrier_that_is_trusted_again_at_once_is_found() {
+    check("trust-again", "M5");
+}
+
+#[test]
+fn gifts_without_a_bound_are_found() {
+    check("endless-gifts", "M6");
+}
+
+#[test]
 fn entries_that_are_forgotten_when_a_session_moves_are_found() {
     check_any("skip-on-move", &["D1", "D2", "D3", "D5", "V1"]);
 }
@@ -125,4 +143,19 @@ fn policy_that_neighbours_words_make_fresh_is_found() {
 #[test]
 fn a_trace_of_what_a_neighbour_passed_on_in_vain_is_found() {
     check("note-strangers", "M4");
+}
+
+#[test]
+fn a_step_asked_for_again_after_a_crash_of_the_hub_is_found() {
+    check_any("repeat-steps", &["P1", "P2"]);
+}
+
+#[test]
+fn plans_that_a_restarted_hub_leaves_alone_are_found() {
+    check("leave-plans", "P6");
+}
+
+#[test]
+fn an_outcome_that_counts_twice_is_found() {
+    check("count-twice", "P5");
 }

@@ -101,6 +101,7 @@ const IMPURE: &[&str] = &[
     "tokio",
     "quinn",
     "redb",
+    "tokio-postgres",
     "tonic",
     "kube",
     "axum",

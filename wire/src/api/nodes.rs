@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecisionView, GlassView};
+use super::{DecisionView, FaultView, GlassView};
 use crate::decision::Authority;
 use crate::frame::{DeviceInfo, Reach, Uplink};
 use crate::ids::{AgentId, Digest, Epoch, Generation, Seq};
@@ -146,11 +146,11 @@ pub struct NodeView {
     pub gpus: Vec<GpuView>,
     /// Supervised processes, with their latest values.
     pub workloads: Vec<WorkloadView>,
-    /// Node-wide CPU use in hundredths of a percent.
+    /// Node-wide CPU use.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "cpu_used_ratio", with = "super::unit::ratio", default)]
     pub cpu_used_bp: Option<i64>,
-    /// Node-wide memory use in hundredths of a percent.
+    /// Node-wide memory use.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "memory_used_ratio", with = "super::unit::ratio", default)]
     pub memory_used_bp: Option<i64>,
@@ -159,6 +159,9 @@ pub struct NodeView {
     /// Its last five, newest first; only in the answer for a single node.
     #[serde(default)]
     pub last_decisions: Vec<DecisionView>,
+    /// Faults of its devices in the recent past, open ones first; only in the answer for a single node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultView>,
 }
 
 impl NodeView {
@@ -233,6 +236,7 @@ impl NodeView {
             memory_used_bp: None,
             last_decision: None,
             last_decisions: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -341,13 +345,19 @@ pub struct NeighbourView {
     /// What that age still lets it do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
+    /// Carried packets of full size do not fit into the local path to it: neither carries the other.
+    #[serde(default)]
+    pub too_narrow: bool,
+    /// A session by way of it was lost although the hub had answered by way of it: it is tried last for a while.
+    #[serde(default)]
+    pub doubted: bool,
     /// Packets that were carried for it since this node's start.
     #[serde(default)]
     pub carried_packets: u64,
     /// Bytes of those.
     #[serde(default)]
     pub carried_bytes: u64,
-    /// Packets of it that were dropped, because it had its share or was not known well enough.
+    /// Packets of it that were dropped, because it had its share, was not known well enough, or is behind too small a path.
     #[serde(default)]
     pub dropped_packets: u64,
 }
@@ -371,6 +381,8 @@ impl NeighbourView {
             hub_away: false,
             policy_age_ms: None,
             authority: None,
+            too_narrow: false,
+            doubted: false,
             carried_packets: 0,
             carried_bytes: 0,
             dropped_packets: 0,
@@ -388,23 +400,23 @@ pub struct GpuView {
     pub model: String,
     /// A program plays it.
     pub simulated: bool,
-    /// Core temperature, thousandths of a degree Celsius.
+    /// Core temperature.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "temperature_celsius", with = "super::unit::thousandths", default)]
     pub temperature_mc: Option<i64>,
-    /// Power, milliwatts.
+    /// Power.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "power_watts", with = "super::unit::thousandths", default)]
     pub power_mw: Option<i64>,
-    /// Power cap in force, milliwatts.
+    /// Power cap in force.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "power_cap_watts", with = "super::unit::thousandths", default)]
     pub power_cap_mw: Option<i64>,
-    /// Utilisation, hundredths of a percent.
+    /// Utilisation.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "used_ratio", with = "super::unit::ratio", default)]
     pub used_bp: Option<i64>,
-    /// The power caps that it may be asked for, least and greatest, in milliwatts.
+    /// The power caps that it may be asked for, least and greatest.
     #[cfg_attr(feature = "schema", schemars(with = "Option<(f64, f64)>"))]
     #[serde(rename = "power_caps_watts", with = "super::unit::thousandths", default)]
     pub power_caps_mw: Option<(u32, u32)>,
@@ -440,7 +452,7 @@ pub struct WorkloadView {
     pub pid: Option<i64>,
     /// Resident memory in bytes.
     pub memory_bytes: Option<i64>,
-    /// CPU in hundredths of a percent of one core.
+    /// CPU as a share of one core.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "cpu_ratio", with = "super::unit::ratio", default)]
     pub cpu_bp: Option<i64>,

@@ -11,7 +11,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
-use quinn::{AsyncUdpSocket, Connection, ConnectionError, Endpoint, Incoming, Runtime, TokioRuntime, VarInt};
+use quinn::{
+    AsyncUdpSocket, Connection, ConnectionError, Endpoint, Incoming, Runtime, TokioRuntime, TransportConfig, VarInt,
+};
 use rustls_pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -95,7 +97,7 @@ impl Client {
     }
 
     async fn connect(&self, hub: SocketAddr, tls: &ClientTls, deadline: Instant) -> Result<Connection, ConnectError> {
-        let config = client_config(tls, self.timing);
+        let config = client_config(tls, client_transport(self.timing));
         let mut patience = self.timing.first_answer;
         loop {
             *tls.verdict.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -282,7 +284,7 @@ impl Server {
         tls: &ServerTls,
         timing: Timing,
     ) -> io::Result<Self> {
-        let config = server_config(tls, timing);
+        let config = server_config(tls, server_transport(timing));
         let endpoint = Endpoint::new_with_abstract_socket(endpoint_config(), Some(config), socket, runtime)?;
         Ok(Self {
             endpoint,
@@ -301,7 +303,8 @@ impl Server {
     /// Uses another certificate or other CAs from the next connection on.
     pub fn replace_tls(&mut self, tls: &ServerTls) {
         self.trust_domain = tls.trust_domain.as_str().into();
-        self.endpoint.set_server_config(Some(server_config(tls, self.timing)));
+        self.endpoint
+            .set_server_config(Some(server_config(tls, server_transport(self.timing))));
     }
 
     /// The next arrival; `None` after [`Server::close`]. Safe to drop and call again.
@@ -389,19 +392,19 @@ fn before_session(connection: Connection, trust_domain: &str) -> Option<Pending>
     })
 }
 
-pub(crate) fn client_config(tls: &ClientTls, timing: Timing) -> quinn::ClientConfig {
+pub(crate) fn client_config(tls: &ClientTls, transport: Arc<TransportConfig>) -> quinn::ClientConfig {
     let crypto =
         QuicClientConfig::try_from(tls.config.clone()).expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-    config.transport_config(client_transport(timing));
+    config.transport_config(transport);
     config
 }
 
-pub(crate) fn server_config(tls: &ServerTls, timing: Timing) -> quinn::ServerConfig {
+pub(crate) fn server_config(tls: &ServerTls, transport: Arc<TransportConfig>) -> quinn::ServerConfig {
     let crypto =
         QuicServerConfig::try_from(tls.config.clone()).expect("the provider in tls.rs holds TLS13_AES_128_GCM_SHA256");
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(server_transport(timing));
+    config.transport_config(transport);
     bound_server(&mut config);
     config
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use wire::frame::Class;
 
 use crate::window::Windows;
@@ -22,6 +22,10 @@ const SEND_WINDOW_BYTES: u64 = CONNECTION_WINDOW_BYTES as u64;
 /// QUIC's least (RFC 9000, 14): passes every tunnel, VPN and PPPoE line without a probe. Probing would add packets and timers
 /// to each idle session to save header bytes that small frames do not pay.
 pub(crate) const MTU_BYTES: u16 = 1200;
+/// What the path between two agents must take in one packet, so that either can carry a full-size packet of the other.
+pub(crate) const CARRIED_BYTES: u16 = MTU_BYTES + crate::tunnel::OVERHEAD_BYTES as u16;
+/// A path between two agents that is too small for that is tried again as often: three packets each time.
+pub(crate) const TRY_AGAIN: Duration = Duration::from_secs(600);
 /// Handshake messages held out of order. A client hello with X25519MLKEM768 and a two-certificate flight are below 6 KiB.
 const CRYPTO_BUFFER_BYTES: usize = 16 * 1024;
 /// Handshakes that a hub works on at once; later ones wait in quinn's queue. 375 us of CPU each makes this half a second of work.
@@ -103,6 +107,39 @@ pub(crate) fn client_transport(timing: Timing) -> Arc<TransportConfig> {
         .keep_alive_interval(Some(timing.keep_alive))
         .congestion_controller_factory(Arc::new(Windows::default()));
     Arc::new(config)
+}
+
+/// What the end of a session between agents keeps to that answers.
+pub(crate) fn answering_transport(timing: Timing) -> Arc<TransportConfig> {
+    let mut config = common(timing);
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(2))
+        .enable_segmentation_offload(false)
+        .mtu_discovery_config(Some(room_for_carried()));
+    Arc::new(config)
+}
+
+/// What the end of a session between agents keeps to that dials.
+pub(crate) fn dialling_transport(timing: Timing) -> Arc<TransportConfig> {
+    let mut config = common(timing);
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(1))
+        .keep_alive_interval(Some(timing.keep_alive))
+        .congestion_controller_factory(Arc::new(Windows::default()))
+        .mtu_discovery_config(Some(room_for_carried()));
+    Arc::new(config)
+}
+
+/// One packet after the handshake, of the size that carried ones have. The step is wider than what lies between that and QUIC's least,
+/// so that no other size is tried; a path that takes it is not asked again.
+fn room_for_carried() -> MtuDiscoveryConfig {
+    let mut config = MtuDiscoveryConfig::default();
+    config
+        .upper_bound(CARRIED_BYTES)
+        .minimum_change(20)
+        .interval(TRY_AGAIN)
+        .black_hole_cooldown(TRY_AGAIN);
+    config
 }
 
 /// Accepting: every queue before a handshake is bounded.

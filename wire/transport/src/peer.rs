@@ -9,6 +9,7 @@
 //! Invariant: a [`Met`] exists only between two agents of one trust domain; the keys of its tie come from its own TLS session.
 //! Read next: `tunnel.rs`, `edge-agent/src/peers.rs` (the caller).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError};
@@ -23,13 +24,15 @@ use crate::certificate::agent_named;
 use crate::endpoint::{certificates, client_config, server_config};
 use crate::fault::CloseCode;
 use crate::framed::Session;
-use crate::limits::{Timing, endpoint_config};
+use crate::limits::{CARRIED_BYTES, Timing, answering_transport, dialling_transport, endpoint_config};
 use crate::tls::PeerTls;
-use crate::tunnel::{Carried, KEY_BYTES, Keys, Ledger, Limits, Onward, PeerSocket, Tie, Tunnel};
+use crate::tunnel::{Carried, KEY_BYTES, Kept, Keys, Ledger, Limits, Onward, PeerSocket, Tie, Tunnel};
 
 /// QUIC wants some name; none is sent, and none is looked at.
 const SERVER_NAME: &str = "sentinel-agent";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-sentinel-relay/1";
+/// How many packets of full size are lost in a row before the path counts as too small for them: quinn tries each size so often.
+const TRIES: u64 = 3;
 /// What an agent signs to show its node key: bound to this session, so that it is worth nothing in another.
 const PROOF_LABEL: &[u8] = b"EXPORTER-sentinel-peer-key/1";
 /// Handshakes at once: a site that comes back together, and no more of a small node's time.
@@ -130,6 +133,23 @@ impl PeerHandle {
         u16::try_from(lost).unwrap_or(1_000).min(1_000)
     }
 
+    /// Whether packets of full size that are carried, with what is around them, reach it in one piece; `None`: that is not known yet.
+    ///
+    /// The session tries it with one packet after the handshake, and every ten minutes again where it does not. While they do not,
+    /// nothing is carried for this neighbour.
+    pub fn has_room(&self) -> Option<bool> {
+        let path = self.connection.stats().path;
+        let has_room = if self.tie.was_too_big(Instant::now()) {
+            Some(false)
+        } else if path.current_mtu >= CARRIED_BYTES {
+            Some(true)
+        } else {
+            (path.lost_plpmtud_probes >= TRIES || path.black_holes_detected > 0).then_some(false)
+        };
+        self.tie.set_narrow(has_room == Some(false));
+        has_room
+    }
+
     /// How many packets have come from it so far.
     pub fn heard_packets(&self) -> u64 {
         self.connection.stats().udp_rx.datagrams
@@ -163,6 +183,32 @@ impl PeerHandle {
     }
 }
 
+/// What its caller stores of how much was carried.
+#[derive(Debug, Clone)]
+pub struct Keeper(Ledger);
+
+impl Keeper {
+    /// Waits until something of [`Keeper::to_store`] has to be stored so that carrying goes on. Safe to drop and call again.
+    pub async fn must_store(&self) {
+        self.0.is_low().await;
+    }
+
+    /// What has to count as used after a crash, of all neighbours.
+    pub fn to_store(&self) -> BTreeMap<AgentId, Kept> {
+        self.0.to_keep(Instant::now())
+    }
+
+    /// That is stored now.
+    pub fn stored(&self, kept: &BTreeMap<AgentId, Kept>) {
+        self.0.kept(kept);
+    }
+
+    /// Carries nothing more, and tells what was used in truth, to be stored at the end.
+    pub fn settle(&self) -> BTreeMap<AgentId, Kept> {
+        self.0.settle()
+    }
+}
+
 impl PeerEnd {
     /// Listens on a socket that is bound already. Must be called inside a tokio runtime.
     pub fn new(socket: UdpSocket, tls: PeerTls, timing: Timing, limits: Limits) -> io::Result<Self> {
@@ -170,7 +216,7 @@ impl PeerEnd {
         let mut config = endpoint_config();
         // The bit by which QUIC packets and carried ones are told apart is set in each of ours.
         config.grease_quic_bit(false);
-        let server = server_config(&tls.answer, timing);
+        let server = server_config(&tls.answer, answering_transport(timing));
         let endpoint =
             Endpoint::new_with_abstract_socket(config, Some(server), socket.clone(), Arc::new(TokioRuntime))?;
         Ok(Self {
@@ -184,6 +230,13 @@ impl PeerEnd {
         })
     }
 
+    /// Goes on with what was used of each neighbour's day, as an earlier process stored it. From here on nothing is carried before the caller
+    /// has stored that it will be.
+    pub fn keeping(&mut self, kept: BTreeMap<AgentId, Kept>) -> Keeper {
+        self.ledger = Ledger::keeping(kept);
+        Keeper(self.ledger.clone())
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
@@ -192,7 +245,7 @@ impl PeerEnd {
     /// Uses another certificate or other CAs from the next session on.
     pub fn replace_tls(&mut self, tls: PeerTls) {
         self.endpoint
-            .set_server_config(Some(server_config(&tls.answer, self.timing)));
+            .set_server_config(Some(server_config(&tls.answer, answering_transport(self.timing))));
         self.tls = tls;
     }
 
@@ -213,7 +266,7 @@ impl PeerEnd {
         expected: AgentId,
         address: SocketAddr,
     ) -> impl Future<Output = Result<Met, PeerError>> + Send + use<> {
-        let config = client_config(&self.tls.dial, self.timing);
+        let config = client_config(&self.tls.dial, dialling_transport(self.timing));
         let verdict = self.tls.dial.verdict.clone();
         let connecting = self.endpoint.connect_with(config, address, SERVER_NAME);
         let end = self.end();

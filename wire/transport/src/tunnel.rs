@@ -21,7 +21,7 @@ mod socket;
 mod tie;
 
 pub(crate) use allowance::Ledger;
-pub use allowance::{Allowance, Limits};
+pub use allowance::{Allowance, Kept, Limits, Used};
 pub use seal::OVERHEAD_BYTES;
 pub(crate) use seal::{KEY_BYTES, Keys};
 pub(crate) use socket::{Onward, PeerSocket};
@@ -59,8 +59,8 @@ impl Tunnel {
         Self { socket, tie, hub }
     }
 
-    /// Sends one packet by this way, as the endpoint does.
-    pub(crate) fn send(&self, packet: &[u8]) -> io::Result<()> {
+    /// Sends one packet by this way, as the endpoint does. A path that is full or too small for it loses it.
+    pub fn send(&self, packet: &[u8]) -> io::Result<()> {
         self.socket.send_up(&self.tie, packet)
     }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use wire::frame::Frame;
 use wire::ids::AgentId;
-use wire_transport::{Arrival, Client, Event, Knocker, Limits, Met, PeerEnd, PeerTls, Server, Session};
+use wire_transport::{Arrival, Client, Event, Knocker, Limits, Met, PeerEnd, PeerHandle, PeerTls, Server, Session};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,8 +47,12 @@ fn hub(ca: &Ca, tasks: &mut JoinSet<()>) -> SocketAddr {
     address
 }
 
-/// Passes packets between whoever sends first and `to`; everything twice, and once more with a bit turned if it is a carried packet.
-fn meddler(to: SocketAddr, tasks: &mut JoinSet<()>) -> SocketAddr {
+/// Passes packets between whoever sends first and `to`: in place of each, those that `passes` makes of it.
+fn between(
+    to: SocketAddr,
+    passes: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+    tasks: &mut JoinSet<()>,
+) -> SocketAddr {
     let front = tokio::net::UdpSocket::from_std(quiet(port())).unwrap();
     let back = tokio::net::UdpSocket::from_std(quiet(port())).unwrap();
     let address = front.local_addr().unwrap();
@@ -60,13 +64,13 @@ fn meddler(to: SocketAddr, tasks: &mut JoinSet<()>) -> SocketAddr {
                 got = front.recv_from(&mut up) => {
                     let (length, from) = got.unwrap();
                     who = Some(from);
-                    for packet in meddled(&up[..length]) {
+                    for packet in passes(&up[..length]) {
                         back.send_to(&packet, to).await.unwrap();
                     }
                 }
                 got = back.recv_from(&mut down) => {
                     let (length, _) = got.unwrap();
-                    for packet in meddled(&down[..length]) {
+                    for packet in passes(&down[..length]) {
                         front.send_to(&packet, who.unwrap()).await.unwrap();
                     }
                 }
@@ -81,6 +85,7 @@ fn quiet(socket: UdpSocket) -> UdpSocket {
     socket
 }
 
+/// Everything twice, and once more with a bit turned if it is a carried packet.
 fn meddled(packet: &[u8]) -> Vec<Vec<u8>> {
     let mut all = vec![packet.to_vec(), packet.to_vec()];
     if packet[0] < 0x40 {
@@ -124,7 +129,7 @@ async fn a_session_goes_through_a_neighbour_and_moves_back_without_a_loss() {
     let (ca, mut tasks) = (Ca::new(), JoinSet::new());
     let hub = hub(&ca, &mut tasks);
     let socket = port();
-    let between = meddler(socket.local_addr().unwrap(), &mut tasks);
+    let between = between(socket.local_addr().unwrap(), meddled, &mut tasks);
     let mut carrier = end(&ca, "edge-04", socket, Limits::default());
     let carried = end(&ca, "edge-03", port(), Limits::default());
     let (met, visited) = meet(&carried, &mut carrier, "edge-04", between).await;
@@ -308,6 +313,65 @@ async fn nothing_is_carried_without_a_path_and_no_more_than_the_share() {
             "the second full-size packet is beyond the share: {count:?}"
         );
     }
+}
+
+/// What a session finds out about its path.
+async fn room(handle: &PeerHandle) -> bool {
+    let found = timeout(PATIENCE, async {
+        loop {
+            match handle.has_room() {
+                Some(found) => return found,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    });
+    found.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_path_that_carried_packets_do_not_fit_into_is_found_and_nobody_is_carried_over_it() {
+    // QUIC's least with what is around a carried packet, and a byte less: the session itself works over both.
+    for (most, fits) in [(1_230, true), (1_229, false)] {
+        let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+        let hub = hub(&ca, &mut tasks);
+        let socket = port();
+        let narrow = move |packet: &[u8]| {
+            [packet.to_vec()]
+                .into_iter()
+                .filter(|whole| whole.len() <= most)
+                .collect()
+        };
+        let address = between(socket.local_addr().unwrap(), narrow, &mut tasks);
+        let mut carrier = end(&ca, "edge-04", socket, Limits::default());
+        let carried = end(&ca, "edge-03", port(), Limits::default());
+        let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
+        carrier.carry_to(Some(hub));
+        let (ours, theirs) = (met.handle.clone(), visited.handle.clone());
+        attend(carrier, visited.session, &mut tasks);
+        attend(carried, met.session, &mut tasks);
+        assert_eq!((room(&ours).await, room(&theirs).await), (fits, fits), "{most} bytes");
+        let knocked = Knocker::through(ours.tunnel(hub))
+            .knock(3, Duration::from_millis(300))
+            .await;
+        assert_eq!(knocked, fits, "{most} bytes");
+    }
+}
+
+#[tokio::test]
+async fn a_packet_that_this_machines_network_refuses_for_its_size_is_lost_and_told() {
+    let (ca, mut tasks) = (Ca::new(), JoinSet::new());
+    let socket = port();
+    let address = socket.local_addr().unwrap();
+    let mut carrier = end(&ca, "edge-04", socket, Limits::default());
+    let carried = end(&ca, "edge-03", port(), Limits::default());
+    let (met, visited) = meet(&carried, &mut carrier, "edge-04", address).await;
+    let (ours, way) = (met.handle.clone(), met.handle.tunnel(address));
+    attend(carrier, visited.session, &mut tasks);
+    attend(carried, met.session, &mut tasks);
+    assert!(room(&ours).await);
+    // More than IPv4 has room for, whatever the network.
+    way.send(&[0; 65_500]).unwrap();
+    assert_eq!(ours.has_room(), Some(false));
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ fn name(text: &str) -> AgentId {
     AgentId::new(text).expect("a name")
 }
 
-/// Neighbours of `NAME:REACH:RTT`, with more words behind it: a site `@s`, a carrier `<c`, loss `-50`, `metered`, `away`, `gone`.
+/// Neighbours of `NAME:REACH:RTT`, with more words behind it: a site `@s`, a carrier `<c`, loss `-50`, `metered`, `away`, `narrow`,
+/// `doubted`, `gone`.
 fn site(text: &str) -> Vec<NeighbourView> {
     let one = |word: &str| {
         let mut parts = word.split(':');
@@ -31,6 +32,8 @@ fn site(text: &str) -> Vec<NeighbourView> {
                 ("-", lost) => view.lost_per_mille = lost.parse().expect("a number"),
                 _ if more == "metered" => view.uplink = Uplink::Metered,
                 _ if more == "away" => view.hub_away = true,
+                _ if more == "narrow" => view.too_narrow = true,
+                _ if more == "doubted" => view.doubted = true,
                 _ => view.in_touch = false,
             }
         }
@@ -78,6 +81,12 @@ fn the_cheapest_the_shortest_and_the_quickest_way_is_taken() {
         ("b:direct:300 a:direct:300", "a b"),
         ("a:direct:300:-40 b:direct:20000", "b a"),
         ("a:direct:1:metered b:direct:9000 c:carried:1:<b", "b c a"),
+        ("a:direct:1:narrow b:direct:9000", "b"),
+        (
+            "a:direct:1:doubted b:direct:9000 c:carried:1:<b d:direct:1:metered",
+            "b c d a",
+        ),
+        ("a:direct:1:doubted", "a"),
     ] {
         let neighbours = site(neighbours);
         let carriers = carriers(&name("me"), &neighbours);
@@ -95,6 +104,8 @@ fn a_carrier_is_kept_unless_it_is_gone_or_another_is_much_better() {
         ("a:direct:1:metered b:direct:900", Some("b")),
         ("a:alone:1 b:carried:900:<c", Some("b")),
         ("a:direct:1:gone b:direct:900", Some("b")),
+        ("a:direct:1:doubted b:direct:900", Some("b")),
+        ("a:direct:900 b:direct:1:doubted", None),
         ("b:direct:900", Some("b")),
         ("a:alone:1", None),
     ] {
@@ -159,6 +170,27 @@ fn how_far_a_cut_goes_is_told_apart() {
         });
         assert_eq!(found, expected, "{state:?} {neighbours}");
     }
+}
+
+#[test]
+fn a_path_that_is_too_small_is_told_until_it_is_wide_enough() {
+    let mut rig = Rig::new();
+    let mut told = |neighbours: &str| {
+        rig.handle(Input::Neighbours(site(neighbours)));
+        let findings = rig.agent.findings();
+        let of_paths = findings.iter().find_map(|text| text.strip_prefix("the local path to "));
+        of_paths.map(|text| text.split(" has no room").next().unwrap_or(text).to_owned())
+    };
+    assert_eq!(told("a:direct:1 b:direct:1"), None);
+    assert_eq!(told("a:direct:1:narrow b:direct:1").as_deref(), Some("a"));
+    let all = "a:direct:1:narrow b:alone:1:narrow c:direct:1:narrow d:direct:1:narrow e:direct:1:narrow";
+    assert_eq!(told(all).as_deref(), Some("a, b, c and 2 more"));
+    assert_eq!(
+        told("a:direct:1:narrow:gone b:direct:1"),
+        None,
+        "nothing is known of one that is gone"
+    );
+    assert_eq!(rig.agent.unhealthy(), None, "the node itself is well");
 }
 
 #[test]

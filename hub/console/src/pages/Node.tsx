@@ -5,7 +5,7 @@
 import { useEffect, useReducer, useRef, useState } from "preact/hooks";
 
 import * as api from "../api/client";
-import type { DecisionView, GpuView, NeighbourView, NodeView, WorkloadView } from "../api/types";
+import type { DecisionView, FaultView, GpuView, NeighbourView, NodeView, WorkloadView } from "../api/types";
 import { chartRows, type ChartRow, linesOf } from "../chart/rows";
 import { addSample, lineKey, RANGES, rangeOf, type Series, seriesOf, trim, type Zoom, zoomOf } from "../chart/series";
 import { Stack } from "../chart/Stack";
@@ -24,7 +24,7 @@ import { csv } from "../text/fields";
 import { clockTime, human, span } from "../text/format";
 import { nodeSentence } from "../text/sentence";
 import { toneOf } from "../text/severity";
-import { authorityMeans, authorityTone, capsText, clockErrorText, clockTone, clockWord, stateOf } from "../text/words";
+import { authorityMeans, authorityTone, capsText, clockErrorText, clockTone, clockWord, faultTone, stateOf } from "../text/words";
 import { ownZone } from "../text/zone";
 import { DECISION_COLUMNS } from "./Decisions";
 
@@ -92,6 +92,14 @@ function Shown({ row }: { row: Row }) {
       </Table>
       <h2>Last decisions</h2>
       <LastDecisions view={view} />
+      {(view.faults ?? []).length === 0 ? null : (
+        <>
+          <h2 id="faults">Faults</h2>
+          <ol class="faults" aria-label="faults of its devices">
+            {(view.faults ?? []).map((fault) => <FaultItem key={`${fault.device} ${fault.code}`} fault={fault} />)}
+          </ol>
+        </>
+      )}
       {(view.neighbours ?? []).length === 0 ? null : (
         <>
           <h2>Its site</h2>
@@ -102,9 +110,31 @@ function Shown({ row }: { row: Row }) {
   );
 }
 
+/** A fault with what it means, what shows it and what comes next. */
+function FaultItem({ fault }: { fault: FaultView }) {
+  const open = fault.over_at === undefined;
+  const tone = faultTone(fault);
+  return (
+    <li>
+      <p class={`tone-${tone}`}>
+        <span aria-hidden="true">{tone === "down" ? "▲" : tone === "warn" ? "△" : "○"} </span>
+        {fault.severity}: {fault.code} on {fault.device}
+        {fault.count > 1 ? <span class="muted num" title={`since ${fault.since}`}> ×{fault.count}</span> : null}
+      </p>
+      <dl class="facts">
+        <Fact name="Means">{fault.meaning}</Fact>
+        <Fact name="Seen"><time dateTime={fault.at} title={fault.at}>{clockTime(fault.at, serverNow())}</time></Fact>
+        <Fact name="Evidence"><code>{fault.evidence}</code></Fact>
+        <Fact name={open ? "Next" : "Over"}>{open ? fault.advice : <time dateTime={fault.over_at}>{clockTime(fault.over_at ?? fault.at, serverNow())}</time>}</Fact>
+      </dl>
+    </li>
+  );
+}
+
 /** How a neighbour reaches the hub, in words. */
 function reachText(one: NeighbourView): { text: string; tone: "ok" | "warn" | "alone" | "unknown" } {
   if (!one.in_touch) return { text: one.age_ms === null ? "never heard" : "out of touch", tone: "unknown" };
+  if (one.too_narrow === true) return { text: "path too small to carry", tone: "warn" };
   if (one.reach === "direct") return { text: one.uplink === "metered" ? "reaches the hub, at a price" : "reaches the hub", tone: "ok" };
   return one.reach === "carried" ? { text: `carried by ${one.via ?? "another"}`, tone: "warn" } : { text: "works alone", tone: "alone" };
 }

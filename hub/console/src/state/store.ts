@@ -151,7 +151,12 @@ function takeListed(state: State, view: NodeView, asked_at: number, at: number):
   const row = state.nodes.get(view.name);
   if (row !== undefined && row.event_at >= asked_at) {
     // Newer events are kept; only what no event carries is taken from the answer.
-    if (view.last_decisions.length > 0) state.nodes.set(view.name, { ...row, view: { ...row.view, last_decisions: view.last_decisions } });
+    const { faults } = view;
+    if (view.last_decisions.length > 0 || faults !== undefined) {
+      const last_decisions = view.last_decisions.length > 0 ? view.last_decisions : row.view.last_decisions;
+      const told = faults === undefined ? { last_decisions } : { last_decisions, faults };
+      state.nodes.set(view.name, { ...row, view: { ...row.view, ...told } });
+    }
   } else {
     takeNode(state, view, at, 0);
   }
@@ -159,7 +164,9 @@ function takeListed(state: State, view: NodeView, asked_at: number, at: number):
 
 function takeNode(state: State, view: NodeView, at: number, event_at: number): void {
   const row = state.nodes.get(view.name);
-  const kept = row !== undefined && view.last_decisions.length === 0 ? { ...view, last_decisions: row.view.last_decisions } : view;
+  const shown = row !== undefined && view.last_decisions.length === 0 ? { ...view, last_decisions: row.view.last_decisions } : view;
+  // Only the answer for a single node tells of faults.
+  const kept = shown.faults === undefined && row?.view.faults !== undefined ? { ...shown, faults: row.view.faults } : shown;
   state.nodes.set(view.name, {
     view: kept,
     heard_at: at,

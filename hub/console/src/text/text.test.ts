@@ -7,7 +7,7 @@ import { csv, csvField } from "./fields";
 import { parseFilter, valuesOf, withTerm } from "./filter";
 import { clockTime, delay, fineSpan, human, span } from "./format";
 import { decisionSentence, fleetSentence, gist, margin, nodeSentence, plain } from "./sentence";
-import { actionText, capsText, clockErrorText, stateOf, verdictOf } from "./words";
+import { actionText, capsText, clockErrorText, faultTone, stateOf, verdictOf } from "./words";
 import { dayName, knowsZone, midnight, midnights, onDay, zonedTime } from "./zone";
 
 describe("format", () => {
@@ -245,6 +245,13 @@ describe("words", () => {
     expect(stateOf(node("a", { held_by: "ada", quarantined: "cloned" })).sign).toBe("▲");
     expect(stateOf(node("a", { shut_out: "denied: stolen" })).word).toBe("shut out");
     expect(verdictOf("deny", true).word).toBe("shadow: denied");
+  });
+
+  it("shows an open fault by how bad it is, and one that is over no longer", () => {
+    expect(faultTone({ severity: "critical" })).toBe("down");
+    expect(faultTone({ severity: "medium" })).toBe("warn");
+    expect(faultTone({ severity: "info" })).toBe("plain");
+    expect(faultTone({ severity: "high", over_at: "2026-12-01T12:00:00Z" })).toBe("plain");
   });
 
   it("write actions as the journal does", () => {

@@ -1,6 +1,6 @@
 // The words and signs of states, verdicts and outcomes: each state has a sign and a word, never a colour alone.
 
-import type { Action, Authority, ClockError, ClockState, NodeView, PlanState, Verdict } from "../api/types";
+import type { Action, Authority, ClockError, ClockState, FaultView, NodeView, PlanState, Verdict } from "../api/types";
 import { delay, human } from "./format";
 
 /** A colour token's name. */
@@ -169,6 +169,12 @@ export function capsText(caps: [number, number] | null | undefined): string {
 }
 
 export const clockTone = (clock: ClockState): Tone => CLOCK[clock].tone;
+
+/** How a fault is shown: one that is over is no longer bad. */
+export function faultTone(fault: Pick<FaultView, "severity" | "over_at">): Tone {
+  if (fault.over_at !== undefined || fault.severity === "info") return "plain";
+  return fault.severity === "critical" || fault.severity === "high" ? "down" : "warn";
+}
 
 /** An action as the CLI and the journal write it: `gpu0 power_cap to 220 W`. */
 export function actionText({ target, kind }: Action): string {

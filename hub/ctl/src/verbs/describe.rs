@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use wire::AgentId;
-use wire::api::{GlassView, Isolation, NeighbourView, NodeState, NodeView};
+use wire::api::{FaultView, GlassView, Isolation, NeighbourView, NodeState, NodeView};
 use wire::decision::Authority;
 use wire::frame::Reach;
 use wire::reading::{Unit, human};
@@ -89,6 +89,9 @@ fn text(node: &NodeView, local: bool) -> String {
     section(&mut text, "GPUs", &node.gpus);
     section(&mut text, "Workloads", &node.workloads);
     section(&mut text, "Last decisions", &node.last_decisions);
+    if !node.faults.is_empty() {
+        faults(&mut text, &node.faults);
+    }
     if !node.neighbours.is_empty() {
         neighbours(&mut text, &node.neighbours);
     }
@@ -135,6 +138,31 @@ fn isolated(isolation: Isolation) -> &'static str {
     }
 }
 
+/// Faults of its devices: each with what it means, what shows it and what comes next.
+fn faults(text: &mut String, faults: &[FaultView]) {
+    text.push_str("\nFaults\n");
+    for fault in faults {
+        let state = match fault.over_at {
+            Some(at) => format!("over since {}", time(at)),
+            None => format!("next: {}", fault.advice),
+        };
+        let times = match fault.count {
+            1 => String::new(),
+            count => format!(", {count} times since {}", time(fault.since)),
+        };
+        let _infallible = writeln!(
+            text,
+            "{} {} on {}, {}{times}\n  {}\n  {state}\n  seen: {}",
+            fault.severity.name(),
+            fault.code,
+            fault.device,
+            time(fault.at),
+            fault.meaning,
+            fault.evidence,
+        );
+    }
+}
+
 /// The other members of the site, a line each.
 fn neighbours(text: &mut String, neighbours: &[NeighbourView]) {
     text.push_str("\nNeighbours\n");
@@ -157,6 +185,7 @@ fn neighbour(one: &NeighbourView) -> Vec<Cell> {
     let known = |text: String| if one.age_ms.is_some() { text } else { UNKNOWN.to_owned() };
     let reaches = match (one.in_touch, one.reach) {
         (false, _) => Cell::styled("○ out of touch", FAINT),
+        (true, _) if one.too_narrow => Cell::styled("● path too small", REDUCED),
         (true, Reach::Direct) => Cell::styled("● reaches it", GOOD),
         (true, Reach::Carried) => {
             let via = one.via.as_ref().map_or("another", AgentId::as_str);

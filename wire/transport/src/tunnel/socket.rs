@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
+use rustix::net::sockopt;
 use tokio::io::ReadBuf;
 use tokio::net::UdpSocket;
 
@@ -46,6 +47,8 @@ pub(crate) enum Onward {
 /// The socket.
 pub(crate) struct PeerSocket {
     io: UdpSocket,
+    /// The system would not promise to send each packet in one piece.
+    may_fragment: bool,
     ours: Weak<Self>,
     /// By the tie number that packets to us bear. An agent has as many as it has neighbours.
     ties: Mutex<BTreeMap<u32, Weak<Tie>>>,
@@ -67,9 +70,11 @@ impl PeerSocket {
     /// Takes a bound socket. Must be called inside a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Arc<Self>> {
         socket.set_nonblocking(true)?;
+        let may_fragment = !goes_whole(&socket);
         let io = UdpSocket::from_std(socket)?;
         Ok(Arc::new_cyclic(|ours| Self {
             io,
+            may_fragment,
             ours: ours.clone(),
             ties: Mutex::default(),
             lanes: Mutex::default(),
@@ -103,7 +108,14 @@ impl PeerSocket {
     fn send(&self, tie: &Tie, way: Way, packet: &[u8]) -> io::Result<()> {
         let mut sealed = lock(&self.scratch);
         tie.keys.sealer.seal(way, packet, &mut sealed);
-        self.io.try_send_to(&sealed, tie.address()).map(drop)
+        match self.io.try_send_to(&sealed, tie.address()) {
+            // Lost, as in a router that it does not fit into; whoever asks about the neighbour hears why.
+            Err(cause) if is_too_big(&cause) => {
+                tie.packet_was_too_big(Instant::now());
+                Ok(())
+            }
+            sent => sent.map(drop),
+        }
     }
 
     /// A packet came that is none of QUIC's.
@@ -208,7 +220,11 @@ impl AsyncUdpSocket for PeerSocket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.io.try_send_to(transmit.contents, transmit.destination).map(drop)
+        match self.io.try_send_to(transmit.contents, transmit.destination) {
+            // Only a packet that tries the path is so large; that none comes back is its answer.
+            Err(cause) if is_too_big(&cause) => Ok(()),
+            sent => sent.map(drop),
+        }
     }
 
     fn poll_recv(
@@ -250,6 +266,24 @@ impl AsyncUdpSocket for PeerSocket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.io.local_addr()
     }
+
+    fn may_fragment(&self) -> bool {
+        self.may_fragment
+    }
+}
+
+/// Has every packet sent in one piece or not at all: one that is cut up on the way is lost with any of its parts, and would hide that
+/// the path is too small. False: the system has no such promise.
+fn goes_whole(socket: &std::net::UdpSocket) -> bool {
+    let is_ipv4 = socket.local_addr().is_ok_and(|address| address.is_ipv4());
+    // A socket of IPv6 may send to IPv4 addresses, too.
+    let fourth = sockopt::set_ip_mtu_discover(socket, sockopt::Ipv4PathMtuDiscovery::PROBE);
+    let sixth = (!is_ipv4).then(|| sockopt::set_ipv6_mtu_discover(socket, sockopt::Ipv6PathMtuDiscovery::PROBE));
+    sixth.unwrap_or(fourth).is_ok()
+}
+
+fn is_too_big(cause: &io::Error) -> bool {
+    cause.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error())
 }
 
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>;

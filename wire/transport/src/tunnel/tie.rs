@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::allowance::Share;
 use super::seal::Keys;
+use crate::limits::TRY_AGAIN;
 
 /// Packets from the hub that wait until the endpoint reads them: more than its windows let the hub send at once.
 const INBOX_PACKETS: usize = 512;
@@ -31,6 +32,10 @@ pub(crate) struct Tie {
     lane: AtomicU8,
     /// Whether the neighbour has shown who it is by more than a certificate whose time is over.
     is_proven: AtomicBool,
+    /// Full-size packets of the session itself do not reach the neighbour, so carried ones would not either.
+    is_narrow: AtomicBool,
+    /// When this machine's own network refused a packet for its size.
+    was_too_big: Mutex<Option<Instant>>,
     counts: Counts,
 }
 
@@ -55,7 +60,7 @@ pub struct Carried {
     pub bytes: u64,
     /// Forged, or seen before.
     pub refused: u64,
-    /// Dropped, because it had its share.
+    /// Dropped, because it had its share, or the path to it is too small.
     pub over: u64,
 }
 
@@ -82,6 +87,8 @@ impl Tie {
             outs: Mutex::default(),
             lane: AtomicU8::new(0),
             is_proven: AtomicBool::new(is_proven),
+            is_narrow: AtomicBool::new(false),
+            was_too_big: Mutex::new(None),
             counts: Counts::default(),
         }
     }
@@ -111,9 +118,26 @@ impl Tie {
         self.is_proven.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the neighbour gets packets of full size, as the session has found it.
+    pub(crate) fn set_narrow(&self, is_narrow: bool) {
+        self.is_narrow.store(is_narrow, Ordering::Relaxed);
+    }
+
+    /// A packet did not fit into this machine's own network.
+    pub(crate) fn packet_was_too_big(&self, now: Instant) {
+        *lock(&self.was_too_big) = Some(now);
+    }
+
+    /// Whether that happened lately: the network may be another one by now.
+    pub(crate) fn was_too_big(&self, now: Instant) -> bool {
+        lock(&self.was_too_big).is_some_and(|at| now.saturating_duration_since(at) < TRY_AGAIN)
+    }
+
     /// Whether one more packet may be carried; counts it either way.
     pub(crate) fn may_carry(&self, bytes: usize, now: Instant) -> bool {
-        let may = self.is_proven.load(Ordering::Relaxed) && lock(&self.allowance).take(bytes, now);
+        // Whom full-size packets do not reach is not carried at all: its handshake would hang half-way.
+        let is_able = self.is_proven.load(Ordering::Relaxed) && !self.is_narrow.load(Ordering::Relaxed);
+        let may = is_able && lock(&self.allowance).take(bytes, now);
         let counter = if may { &self.counts.carried } else { &self.counts.over };
         counter.fetch_add(1, Ordering::Relaxed);
         if may {
