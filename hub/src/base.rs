@@ -14,7 +14,7 @@ use crate::ca::Ca;
 use crate::config::{Public, RunArgs};
 use crate::keys::{self, HubKeys, KeyError, RoleFile};
 use crate::run::RunError;
-use crate::store::{Completion, RedbStore, Retention, Store, StoreSettings};
+use crate::store::{Completion, DurableStore, Place, Retention, Store, StoreSettings};
 
 /// Sessions that may be in their handshake at once; a handshake costs about 1 ms of CPU, so all get through in some seconds.
 const HANDSHAKES: usize = 256;
@@ -26,7 +26,7 @@ const DEFAULT_DOMAIN: &str = "sentinel.internal";
 
 /// What can be had with blocking calls alone.
 pub(crate) struct Base {
-    pub store: Arc<RedbStore>,
+    pub store: Arc<DurableStore>,
     pub ca: Arc<Ca>,
     /// Given to whoever joins: the root keys.
     pub root_keys: KeyRing,
@@ -37,7 +37,7 @@ pub(crate) struct Base {
 
 impl Base {
     /// Opens or makes everything. Blocks.
-    pub fn open(args: &RunArgs, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, RunError> {
+    pub fn open(args: &RunArgs, place: Place, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, RunError> {
         // Keys lie there, and all that the hub knows: a folder that was made by hand is closed to others before anything is put into it.
         let make = |path: &Path| {
             let closed = wire_files::private_folder(path).map_err(|cause| RunError::System {
@@ -52,7 +52,7 @@ impl Base {
         let pki = args.state.join("pki");
         make(&args.state)?;
         make(&pki)?;
-        let store = Arc::new(RedbStore::open(
+        let store = Arc::new(DurableStore::open(
             StoreSettings {
                 retention: Retention {
                     telemetry_bytes: args.telemetry_bytes,
@@ -62,7 +62,7 @@ impl Base {
                     },
                     ..Retention::default()
                 },
-                ..StoreSettings::new(args.state.join("store"))
+                ..StoreSettings::at(place)
             },
             done,
         )?);
@@ -178,8 +178,10 @@ mod tests {
     fn args(state: &Path) -> RunArgs {
         let words = ["sentinel-hub", "run", "--state"].map(std::ffi::OsStr::new);
         let words = words.into_iter().chain([state.as_os_str()]);
-        let Command::Run(args) = Cli::try_parse_from(words).expect("valid").command;
-        args
+        match Cli::try_parse_from(words).expect("valid").command {
+            Command::Run(args) => *args,
+            Command::Store(_) => unreachable!("it says run"),
+        }
     }
 
     /// The database is compressed: most of it is room.
@@ -206,7 +208,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         copy(folder.path());
         let (done, _completions) = mpsc::channel(8);
-        let base = Base::open(&args(folder.path()), done).expect("it opens");
+        let base =
+            Base::open(&args(folder.path()), Place::Folder(folder.path().join("store")), done).expect("it opens");
         let now = crate::clock::Clock::resume(None).now();
         let hub = Hub::new(base.settings, base.recovered, now).expect("every record is read");
         let nodes = hub.nodes(now);
@@ -233,7 +236,7 @@ mod tests {
         let key = state.join("pki/policy.key");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("ours");
         let (done, _completions) = mpsc::channel(8);
-        let _base = Base::open(&args(&state), done).expect("it opens");
+        let _base = Base::open(&args(&state), Place::Folder(state.join("store")), done).expect("it opens");
         assert_eq!((mode(&state), mode(&state.join("pki"))), (0o700, 0o700));
         assert_eq!(mode(&key), 0o600);
     }

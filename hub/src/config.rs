@@ -3,12 +3,15 @@
 //! Every default has its reason beside it. Unknown flags and values that cannot be meant are refused before anything is touched.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::http::certificate::CertificateFiles;
+use crate::secrets::Sources;
+use crate::store::{Place, PostgresAddress};
 
 /// Less room for entries than this holds no history worth the name.
 const LEAST_ENTRY_BYTES: u64 = 1024 * 1024;
@@ -26,7 +29,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the hub until it is told to stop (SIGTERM or Ctrl-C).
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Look after a store.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 /// Settings of `run`.
@@ -68,29 +74,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub forges: Option<PathBuf>,
 
-    /// A Vault, or an OpenBao, that `vault:MOUNT/PATH#KEY` of the configuration is read from: `https://vault.example:8200`.
-    #[arg(long, value_name = "URL", env = "VAULT_ADDR")]
-    pub vault: Option<String>,
+    /// Where the store is, if not in the state folder.
+    #[command(flatten)]
+    pub store: StoreArgs,
 
-    /// Where the token for it comes from: `file:/PATH`, `env:NAME` or `systemd:NAME`.
-    #[arg(long, value_name = "SECRET", requires = "vault", value_parser = parse_reference, conflicts_with = "vault_role")]
-    pub vault_token: Option<String>,
-
-    /// Log in to it as this AppRole, by its role id.
-    #[arg(long, value_name = "ID", requires_all = ["vault", "vault_secret_id"])]
-    pub vault_role: Option<String>,
-
-    /// Where the secret id of that role comes from, as for the token.
-    #[arg(long, value_name = "SECRET", requires = "vault_role", value_parser = parse_reference)]
-    pub vault_secret_id: Option<String>,
-
-    /// Namespace of it that all paths are in.
-    #[arg(long, value_name = "NAME", requires = "vault")]
-    pub vault_namespace: Option<String>,
-
-    /// Folder with `ca.pem`, and `certificate.pem` and `key.pem` for mutual TLS, for it.
-    #[arg(long, value_name = "DIR", requires = "vault")]
-    pub vault_tls: Option<PathBuf>,
+    /// A Vault that secrets come from.
+    #[command(flatten)]
+    pub vault: VaultArgs,
 
     /// Folder of `sentinel policy init`: its `roles.parcel` and `beacon.key` are taken over at the first start, so that this hub signs
     /// beacons and no policy. The folder can be taken away afterwards.
@@ -180,6 +170,108 @@ pub struct RunArgs {
     // A year, and a month to look back at it.
     #[arg(long, value_name = "SPAN", default_value = "400d", value_parser = parse_span)]
     pub entry_age: Duration,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Default, Args)]
+pub struct StoreArgs {
+    /// Keep the store in a PostgreSQL instead of the state folder: `postgres://USER@HOST[:PORT]/DATABASE[?sslmode=…&schema=…]`.
+    /// Keys and the CA stay in the state folder. Across a network the server's certificate is verified unless `sslmode` says otherwise.
+    #[arg(long, value_name = "URL", env = "SENTINEL_HUB_STORE")]
+    pub store: Option<PostgresAddress>,
+
+    /// Where the password for it comes from: `file:/PATH`, `env:NAME`, `systemd:NAME` or `vault:MOUNT/PATH#KEY`; read again for each
+    /// connection.
+    #[arg(long, value_name = "SECRET", requires = "store", value_parser = parse_store_reference)]
+    pub store_password: Option<String>,
+}
+
+impl StoreArgs {
+    /// The place that they name, or a folder below the state folder.
+    pub fn place(&self, state: &Path, sources: &Sources) -> Place {
+        let Some(address) = self.store.clone() else {
+            return Place::Folder(state.join("store"));
+        };
+        let Some(reference) = self.store_password.clone() else {
+            return Place::Postgres(address);
+        };
+        let sources = sources.clone();
+        let read = move || sources.read(&reference).map_err(|error| crate::secrets::chain(&error));
+        Place::Postgres(address.with_password(Arc::new(read)))
+    }
+}
+
+/// A Vault that secrets come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct VaultArgs {
+    /// A Vault, or an OpenBao, that `vault:MOUNT/PATH#KEY` of the configuration is read from: `https://vault.example:8200`.
+    #[arg(long, value_name = "URL", env = "VAULT_ADDR")]
+    pub vault: Option<String>,
+
+    /// Where the token for it comes from: `file:/PATH`, `env:NAME` or `systemd:NAME`.
+    #[arg(long, value_name = "SECRET", requires = "vault", value_parser = parse_reference, conflicts_with = "vault_role")]
+    pub vault_token: Option<String>,
+
+    /// Log in to it as this AppRole, by its role id.
+    #[arg(long, value_name = "ID", requires_all = ["vault", "vault_secret_id"])]
+    pub vault_role: Option<String>,
+
+    /// Where the secret id of that role comes from, as for the token.
+    #[arg(long, value_name = "SECRET", requires = "vault_role", value_parser = parse_reference)]
+    pub vault_secret_id: Option<String>,
+
+    /// Namespace of it that all paths are in.
+    #[arg(long, value_name = "NAME", requires = "vault")]
+    pub vault_namespace: Option<String>,
+
+    /// Folder with `ca.pem`, and `certificate.pem` and `key.pem` for mutual TLS, for it.
+    #[arg(long, value_name = "DIR", requires = "vault")]
+    pub vault_tls: Option<PathBuf>,
+}
+
+/// Settings of `store check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The hub's folder; its store is checked unless `--store` names another.
+    #[arg(long, value_name = "DIR", env = "SENTINEL_HUB_STATE")]
+    pub state: PathBuf,
+
+    /// Where the store is, if not in the state folder.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// A Vault that secrets come from.
+    #[command(flatten)]
+    pub vault: VaultArgs,
+
+    /// How to print what was found.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub output: CheckOutput,
+}
+
+/// How to print what a check has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CheckOutput {
+    /// Lines for people.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// What to do with a store.
+#[derive(Debug, Clone, Subcommand)]
+pub enum StoreCommand {
+    /// Read every row of a store that no hub uses, and say what is damaged or does not fit together. Changes no row; a store of an older
+    /// format is brought to the present one first. Exit code 0: whole; 1: it is not, or cannot be read; 5: a hub uses it.
+    Check(CheckArgs),
+}
+
+/// A secret that is named, also in a Vault.
+fn parse_store_reference(text: &str) -> Result<String, String> {
+    match text.starts_with("vault:") {
+        true => Ok(text.to_owned()),
+        false => parse_reference(text),
+    }
 }
 
 /// A secret that is named, so that none stands in a list of processes.
@@ -356,6 +448,20 @@ mod tests {
         );
         check("--state d --vault http://v --vault-role r", Err("--vault-secret-id"));
         check("--state d --vault-role r --vault-secret-id file:/s", Err("--vault"));
+        check(
+            "--state d --store postgres://hub@db/x",
+            Ok("postgres://db:5432/x?schema=sentinel"),
+        );
+        check("--state d --store postgres://hub:pw@db/x", Err("--store-password"));
+        check(
+            "--state d --store postgres://hub@db/x --store-password pw",
+            Err("everybody can read"),
+        );
+        check(
+            "--state d --store postgres://hub@db/x --store-password vault:kv/db#pw",
+            Ok("vault:kv/db#pw"),
+        );
+        check("--state d --store-password file:/pw", Err("--store"));
         check("--state d --keys k", Ok("keys: Some(\"k\"), trust_domain: None"));
     }
 

@@ -5,13 +5,14 @@
 //! forge's API from (path, text); no git runs here and no hook of a repository either.
 //!
 //! Read next: `forges/gitea.rs`, `forges/github.rs`, `forges/gitlab.rs` (each forge's own words), `forges/review.rs` (what comes after the
-//! opening), `forges/credential.rs` (tokens and GitHub Apps), `forges/api.rs` (what they share).
+//! opening), `forges/people.rs` (labels and reviewers), `forges/credential.rs` (tokens and GitHub Apps), `forges/api.rs` (what they share).
 
 mod api;
 mod credential;
 mod gitea;
 mod github;
 mod gitlab;
+mod people;
 pub mod review;
 
 use std::path::{Path, PathBuf};
@@ -90,10 +91,19 @@ pub struct ForgeError {
 }
 
 /// All forges.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Forges {
     sources: Vec<(Source, Credential)>,
     client: reqwest::Client,
+}
+
+impl Default for Forges {
+    fn default() -> Self {
+        Self {
+            sources: Vec::new(),
+            client: crate::https::client(),
+        }
+    }
 }
 
 /// A pull request to open.
@@ -204,7 +214,7 @@ impl Forges {
             }
             sources.push((source, credential));
         }
-        let client = reqwest::Client::builder()
+        let client = crate::https::builder()
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .build()
@@ -370,8 +380,13 @@ async fn bytes(request: reqwest::RequestBuilder, most: usize, code: &'static str
 /// The body of an answer, within a bound.
 async fn taken(mut answer: reqwest::Response, most: usize, code: &'static str) -> Result<Vec<u8>, ForgeError> {
     let failed = |cause: reqwest::Error| passing("host_error", format!("cannot reach the forge: {cause}"));
-    if !answer.status().is_success() {
-        return Err(lasting(code, format!("the forge answers {}", answer.status())));
+    let status = answer.status();
+    // It is busy, or broken for now: what is asked for may be there all the same.
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+        return Err(passing("host_error", format!("the forge answers {status}")));
+    }
+    if !status.is_success() {
+        return Err(lasting(code, format!("the forge answers {status}")));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(failed)? {

@@ -17,6 +17,7 @@ pub mod events;
 pub mod feed;
 pub mod forges;
 pub mod http;
+mod https;
 pub mod hub;
 pub mod inframind;
 mod kafka;

@@ -14,6 +14,7 @@ use hub_remediation_sdk::certificate::{Certificate, Phase};
 use tokio::sync::mpsc;
 
 use crate::artifacts::Artifacts;
+use crate::clock::Clock;
 use crate::forges::review::{Looked, Merging, Stands};
 use crate::forges::{ForgeError, Forges, Opened, PullRequest};
 use crate::hub::Handle;
@@ -39,6 +40,8 @@ pub struct Publisher {
     pub artifacts: Artifacts,
     /// The core.
     pub hub: Handle,
+    /// What time it is.
+    pub clock: Clock,
 }
 
 impl Publisher {
@@ -62,6 +65,7 @@ impl Publisher {
         let what = match self.open(&task).await {
             Ok(Opened { url, number, head }) => {
                 tracing::info!(task = %id, %url, "pull request is open");
+                self.label(&task, number).await;
                 TaskRequest::Published { id, url, number, head }
             }
             Err(error) => {
@@ -77,11 +81,11 @@ impl Publisher {
         let _ = self.hub.request(Request::Tasks { caller, what }).await;
     }
 
-    /// Looks at an open pull request; with green checks it does what the core has decided. A forge that does not answer is looked at again
-    /// in the reconciler's next round.
+    /// Looks at an open pull request; with green checks it does what the core has decided. A forge that does not answer is asked again, as
+    /// when one is opened, and then in the reconciler's next round.
     async fn follow(self, task: Task) {
         let (caller, id) = (forge(&task.source), task.id.clone());
-        match self.bring_on(&task).await {
+        match patiently(|| self.bring_on(&task)).await {
             Ok(what) => drop(self.hub.request(Request::Tasks { caller, what }).await),
             Err(error) => {
                 tracing::warn!(task = %id, code = error.code, reason = %error.reason, "a pull request was not brought on")
@@ -139,13 +143,26 @@ impl Publisher {
                 checks: looked.checks,
                 is_ours,
                 merge_wanted: wishes.wants_merge(category)
-                    && wishes.objects_to(Some(&task.branch), task.from_fork).is_none(),
+                    && wishes.objects_to(Some(&task.branch), task.from_fork).is_none()
+                    && wishes.frozen(self.clock.now().wall).is_none(),
             })));
         }
         let (source, repository) = (&task.source, &task.repository);
         self.forges.ready(source, repository, number, looked).await?;
+        let wishes = self.forges.wishes(source, repository).await?;
+        if looked.is_draft {
+            self.forges.invite(source, repository, number, &wishes.reviewers).await;
+        }
+        if let Some(frozen) = wishes.frozen(self.clock.now().wall).filter(|_| task.review.merge) {
+            // It is looked at again in the reconciler's next round.
+            return Err(ForgeError {
+                code: "frozen",
+                reason: frozen.reason,
+                may_pass: false,
+            });
+        }
         let merging = match task.review.merge {
-            true => Some(self.merge(source, repository, number, &looked.head).await?),
+            true => Some(self.forges.merge(source, repository, number, &looked.head).await?),
             false => None,
         };
         let (merged_as, refused) = match merging {
@@ -158,16 +175,15 @@ impl Publisher {
         Ok(TaskRequest::Settled { id, merged_as, refused })
     }
 
-    async fn merge(&self, source: &str, repository: &str, number: u64, head: &str) -> Result<Merging, ForgeError> {
-        let mut waits = WAITS.iter();
-        loop {
-            match self.forges.merge(source, repository, number, head).await {
-                Err(error) if error.may_pass => match waits.next() {
-                    Some(wait) => tokio::time::sleep(*wait).await,
-                    None => return Err(error),
-                },
-                result => return result,
+    /// Puts the owner's labels on a pull request. It is open with or without them.
+    async fn label(&self, task: &Task, number: u64) {
+        match self.forges.wishes(&task.source, &task.repository).await {
+            Ok(wishes) => {
+                self.forges
+                    .label(&task.source, &task.repository, number, &wishes.labels)
+                    .await
             }
+            Err(error) => tracing::warn!(task = %task.id, reason = %error.reason, "a pull request has no labels"),
         }
     }
 
@@ -210,15 +226,23 @@ impl Publisher {
             files: &files,
             executable: &executable,
         };
-        let mut waits = WAITS.iter();
-        loop {
-            match self.forges.open(&task.source, &wanted).await {
-                Err(error) if error.may_pass => match waits.next() {
-                    Some(wait) => tokio::time::sleep(*wait).await,
-                    None => return Err(error),
-                },
-                result => return result,
-            }
+        patiently(|| self.forges.open(&task.source, &wanted)).await
+    }
+}
+
+/// Asks again, further and further apart, what may pass.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, ForgeError>
+where
+    F: Future<Output = Result<T, ForgeError>>,
+{
+    let mut waits = WAITS.iter();
+    loop {
+        match ask().await {
+            Err(error) if error.may_pass => match waits.next() {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => return Err(error),
+            },
+            result => return result,
         }
     }
 }

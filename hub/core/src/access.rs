@@ -323,10 +323,12 @@ impl Access {
             .ok_or_else(|| format!("there is no user `{name}`: `sentinel get users` lists them"))
     }
 
-    /// Whether an enabled administrator is left when this person becomes `after`.
+    /// Whether an enabled administrator is left when this person becomes `after`. Whoever is none takes none away: before the first one, the
+    /// hub's own token manages people.
     fn leaves_an_administrator(&self, id: &str, after: Option<&User>) -> Result<(), String> {
+        let manages = |user: &User| user.may(Permission::UsersManage);
         let others = self.users.iter().filter(|user| user.id != id);
-        if others.chain(after).any(|user| user.may(Permission::UsersManage)) {
+        if !self.users.get(id).is_some_and(manages) || others.chain(after).any(manages) {
             Ok(())
         } else {
             Err("nobody would be left who may manage users: make somebody else an admin first".to_owned())

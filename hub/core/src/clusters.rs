@@ -590,12 +590,13 @@ fn details(what: &ClusterChange) -> Vec<(&'static str, String)> {
 }
 
 /// The entry of a deployment that somebody else has changed, or changed back.
-pub(crate) fn drifted(target: &DeploymentRef, drift: &[String]) -> ChangeRecord {
+pub(crate) fn drifted(target: &DeploymentRef, drift: &[String], mends: bool) -> ChangeRecord {
     let caller = Caller::new(&target.cluster, Via::Cluster);
     let record = ChangeRecord::new(caller, "deployment.drift", format!("deployment/{target}"));
     match drift {
         [] => record.because("it is as the hub's last change left it again"),
-        drift => record.because(drift.join("; ")),
+        drift if mends => record.because(format!("{}; if it stays so, a plan is to mend it", drift.join("; "))),
+        drift => record.because(format!("{}; it is left as it is", drift.join("; "))),
     }
 }
 

@@ -371,13 +371,16 @@ impl<D: Document> Documents<D> {
                 .iter()
                 .take_while(|(pending, _)| *pending < revision)
                 .count();
-            for document in versions
-                .pending
-                .split_off(kept)
+            let lost = versions.pending.split_off(kept);
+            // What it had taken may be with its former owner again, whose own loss came first.
+            for key in lost
                 .into_iter()
                 .filter_map(|(_, value)| value)
+                .flat_map(|document| document.unique())
             {
-                document.unique().iter().for_each(|key| drop(self.keys.remove(key)));
+                if self.keys.get(&key).is_some_and(|holder| holder == id) {
+                    self.keys.remove(&key);
+                }
             }
             let last = versions.pending.back().map(|(revision, _)| *revision);
             let stored = versions.stored.as_ref().map(|(revision, _)| *revision);

@@ -32,6 +32,7 @@ use crate::idempotency::{Keys, Remembered};
 use crate::input::{Input, Recovered, Request, SessionId, Settings};
 use crate::journal::{Journal, Settled};
 use crate::plans::{BrainRecord, Interference, PaceRecord, PlanAsk, PlanRecord, Plans, StepAnswer, brain_view};
+use crate::planted::Planted;
 use crate::random::Random;
 use crate::restore::Trust;
 use crate::rollouts::{RolloutRecord, Rollouts};
@@ -113,7 +114,23 @@ impl Hub {
     ///
     /// Fails on a document that this program cannot read: then it is older than the one that wrote the store, and starting anyway
     /// would forget people and plans.
-    pub fn new(settings: Settings, mut recovered: Recovered, now: Now) -> Result<Self, Unreadable> {
+    pub fn new(settings: Settings, recovered: Recovered, now: Now) -> Result<Self, Unreadable> {
+        Self::start(settings, recovered, now, Planted::Nothing)
+    }
+
+    /// As [`Hub::new`], with a bug that is there from the start.
+    #[cfg(feature = "planted")]
+    #[doc(hidden)]
+    pub fn new_planted(
+        settings: Settings,
+        recovered: Recovered,
+        now: Now,
+        planted: Planted,
+    ) -> Result<Self, Unreadable> {
+        Self::start(settings, recovered, now, planted)
+    }
+
+    fn start(settings: Settings, mut recovered: Recovered, now: Now, planted: Planted) -> Result<Self, Unreadable> {
         let stored = recovered.meta.as_deref().and_then(Meta::decode);
         let meta = stored.unwrap_or_default();
         let mut wanted = meta;
@@ -135,7 +152,7 @@ impl Hub {
             plans: {
                 let plans = taken::<PlanRecord>(&mut recovered);
                 let brains = taken::<BrainRecord>(&mut recovered);
-                Plans::recovered(plans, brains, taken::<PaceRecord>(&mut recovered))?
+                Plans::recovered(plans, brains, taken::<PaceRecord>(&mut recovered), planted)?
             },
             step_answers: VecDeque::new(),
             interferences: VecDeque::new(),
@@ -231,11 +248,13 @@ impl Hub {
 
     /// Changes were not written: memory goes back to what the store holds, the latest first.
     pub(crate) fn changes_failed(&mut self, reason: &str, now: Now) {
-        for settled in self.journal.failed() {
-            self.settle_documents(&settled, false);
-            for then in settled.thens.into_iter().rev() {
-                self.told_failed(then, reason, now);
-            }
+        let lost = self.journal.failed();
+        // All of it first: whoever hears that a change is lost goes on from what is stored, not from another one that is lost too.
+        for settled in &lost {
+            self.settle_documents(settled, false);
+        }
+        for then in lost.into_iter().flat_map(|settled| settled.thens.into_iter().rev()) {
+            self.told_failed(then, reason, now);
         }
     }
 
@@ -531,9 +550,13 @@ impl Hub {
                 clusters.nodes_told(&nodes, &mut cx);
                 self.fleet.join(&cluster, nodes);
                 let known = self.clusters.clusters().find(|one| one.name == cluster);
-                let drifted = known.map(|cluster| self.fleet.rooms.told(cluster, *facts, now.mono));
-                for (target, drift) in drifted.into_iter().flatten() {
-                    self.record(crate::clusters::drifted(&target, &drift), now);
+                let told = known.map(|cluster| self.fleet.rooms.told(cluster, *facts, now.mono));
+                let told = told.unwrap_or_default();
+                for (target, drift, mends) in told.drifted {
+                    self.record(crate::clusters::drifted(&target, &drift, mends), now);
+                }
+                for mend in told.mends {
+                    self.asks.push_back(Ask::Scale(Box::new(mend)));
                 }
             }
             KubeInput::Changed { id, outcome } => clusters.changed(&id, outcome, &mut cx),

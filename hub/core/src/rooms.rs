@@ -6,19 +6,23 @@
 //! Read next: `rooms/place.rs` (where work goes), `rooms/facts.rs` (what policy is told), `hub/src/kube/facts.rs` (who tells).
 
 mod facts;
+mod mend;
 mod place;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wire::ids::AgentId;
+use wire::ids::{AgentId, PlanId};
 use wire::kube::DeploymentRef;
+use wire::plan::Draft;
 use wire::time::Mono;
 
 use crate::clusters::Cluster;
 
 #[cfg(test)]
 use facts::StepFacts;
+pub use mend::Mend;
+use mend::Mended;
 pub use place::PlacementAsk;
 pub(crate) use place::{Placed, Promise};
 
@@ -84,6 +88,8 @@ pub struct KubeDeployment {
     pub nodes: Vec<String>,
     /// What of it is not as our last change left it, each in words.
     pub drift: Vec<String>,
+    /// What would bring that back, where the deployment asks for it.
+    pub mend: Option<Mend>,
 }
 
 /// What the pods of a namespace have asked for, on GPUs of one model.
@@ -108,6 +114,13 @@ pub struct KubeFacts {
     pub used: Vec<KubeUse>,
 }
 
+impl KubeFacts {
+    fn deployment(&self, namespace: &str, name: &str) -> Option<&KubeDeployment> {
+        let mut all = self.deployments.iter();
+        all.find(|one| one.namespace == namespace && one.name == name)
+    }
+}
+
 /// What is known of all clusters.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms(BTreeMap<String, Room>);
@@ -118,14 +131,31 @@ struct Room {
     prices: BTreeMap<String, u64>,
     facts: KubeFacts,
     told_at: Mono,
+    mended: Mended,
+}
+
+/// What a telling brings up.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Deployments whose drift is another now, with that drift, and whether it is mended if it stays.
+    pub(crate) drifted: Vec<(DeploymentRef, Vec<String>, bool)>,
+    /// Plans that mend what stayed.
+    pub(crate) mends: Vec<(PlanId, Draft)>,
 }
 
 impl Rooms {
-    /// A cluster has told everything. Replaces what it told before. Deployments whose drift is another now, with that drift.
-    pub(crate) fn told(&mut self, cluster: &Cluster, facts: KubeFacts, now: Mono) -> Vec<(DeploymentRef, Vec<String>)> {
-        let before = self.0.get(&cluster.name);
+    /// A cluster has told everything. Replaces what it told before.
+    pub(crate) fn told(&mut self, cluster: &Cluster, facts: KubeFacts, now: Mono) -> Told {
+        let mut before = self.0.remove(&cluster.name);
+        let mut mended = before
+            .as_mut()
+            .map(|room| std::mem::take(&mut room.mended))
+            .unwrap_or_default();
+        let mends = mended.plans(&cluster.name, before.as_ref().map(|room| &room.facts), &facts, now);
         let drifted = facts.deployments.iter().filter(|one| {
-            let known = before.and_then(|room| room.deployment(&one.namespace, &one.name));
+            let known = before
+                .as_ref()
+                .and_then(|room| room.facts.deployment(&one.namespace, &one.name));
             known.map_or(!one.drift.is_empty(), |known| known.drift != one.drift)
         });
         let drifted = drifted.map(|one| {
@@ -134,7 +164,7 @@ impl Rooms {
                 namespace: one.namespace.clone(),
                 name: one.name.clone(),
             };
-            (target, one.drift.clone())
+            (target, one.drift.clone(), one.mend.is_some())
         });
         let drifted = drifted.collect();
         let room = Room {
@@ -142,9 +172,10 @@ impl Rooms {
             prices: cluster.prices.clone(),
             facts,
             told_at: now,
+            mended,
         };
         self.0.insert(cluster.name.clone(), room);
-        drifted
+        Told { drifted, mends }
     }
 
     /// A cluster is not known any more.
@@ -187,8 +218,7 @@ impl Room {
     }
 
     fn deployment(&self, namespace: &str, name: &str) -> Option<&KubeDeployment> {
-        let mut all = self.facts.deployments.iter();
-        all.find(|one| one.namespace == namespace && one.name == name)
+        self.facts.deployment(namespace, name)
     }
 
     fn node(&self, name: &str) -> Option<&KubeNode> {

@@ -9,8 +9,9 @@
 //! `Publishing`, after that is stored.
 //!
 //! Read next: `tasks/queue.rs` (which is next), `tasks/judge.rs` (what policy says), `tasks/gates.rs` (what is refused),
-//! `tasks/review.rs` (drafts, green checks, merges), `tasks/outcome.rs` (what became of pull requests), `tasks/wishes.rs` (what an owner
-//! asks for), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked), `tasks/record.rs`.
+//! `tasks/pause.rs` (what must wait), `tasks/review.rs` (drafts, green checks, merges), `tasks/outcome.rs` (what became of pull requests),
+//! `tasks/wishes.rs` (what an owner asks for), `tasks/facade.rs` (the original's verbs), `tasks/request.rs` (what is asked),
+//! `tasks/record.rs`.
 
 pub mod agents;
 pub mod calibration;
@@ -18,6 +19,7 @@ mod facade;
 pub mod gates;
 pub mod judge;
 mod outcome;
+mod pause;
 pub mod queue;
 mod record;
 mod request;
@@ -191,6 +193,7 @@ impl Tasks {
                 reason,
                 retry,
             } => self.finish(caller, &right, &code, &reason, retry, cx),
+            TaskRequest::PutOff { right, pause } => self.put_off(caller, &right, &pause, cx),
             TaskRequest::Published { id, url, number, head } => self.published(caller, &id, (url, number), head, cx),
             TaskRequest::NotPublished { id, code, reason } => self.not_published(caller, &id, &code, &reason, cx),
             TaskRequest::Ended(ended) => self.ended(caller, &ended, cx),
@@ -307,6 +310,7 @@ impl Tasks {
         task.started_at = Some(cx.now.wall);
         task.completed_at = None;
         task.codes.clear();
+        task.reason.clear();
         let change = ChangeRecord::new(caller, "task.lease", target(&task.id))
             .with("agent", &lease.agent)
             .with("epoch", task.epoch)

@@ -97,6 +97,21 @@ fn a_store_that_fails_takes_back_the_person_and_frees_the_name() {
 }
 
 #[test]
+fn people_change_before_there_is_an_administrator_among_them() {
+    let mut world = World::new(0);
+    ask(&mut world, AccessRequest::Create(new_user("bob", Role::Viewer)));
+    let promote = AccessRequest::Change {
+        name: "bob".to_owned(),
+        role: Some(Role::Operator),
+        password: None,
+        disabled: None,
+    };
+    assert_eq!(ask(&mut world, promote), "bob is operator");
+    let name = "bob".to_owned();
+    assert_eq!(ask(&mut world, AccessRequest::Remove { name }), "bob is operator");
+}
+
+#[test]
 fn somebody_is_always_left_who_may_manage_users() {
     let mut world = World::new(0);
     ask(&mut world, AccessRequest::First(new_user("ann", Role::Admin)));

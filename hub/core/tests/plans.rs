@@ -440,6 +440,25 @@ fn a_hub_that_dies_at_any_point_asks_for_nothing_twice_and_the_plan_ends() {
 }
 
 #[test]
+fn what_is_said_to_a_plan_that_is_not_stored_is_lost_with_it() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    let sent = submit(&mut world, 1, cap());
+    assert!(world.batch.is_some(), "it is on its way to the store");
+    let reason = "too late".to_owned();
+    let called_off = ask(&mut world, PlanAsk::Cancel { id: id(1), reason });
+    world.fail();
+    world.advance(60_000);
+    world.settle();
+    assert!(!world.store.documents.contains_key(&("plan", id(1).to_string())));
+    for request in [sent, called_off] {
+        assert_eq!(answer(&world, request), "disk full");
+    }
+    let again = submit(&mut world, 1, cap());
+    world.settle();
+    assert_eq!(answer(&world, again), format!("plan {}", id(1)));
+}
+
+#[test]
 fn a_hub_that_dies_between_an_intent_and_its_command_asks_for_it_when_it_is_back() {
     let mut found = 0;
     for crash_at in 0..12 {

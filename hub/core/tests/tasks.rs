@@ -5,6 +5,7 @@ use std::time::Duration;
 use hub_core::tasks::{
     ChangedFile, Ended, Label, OtherTask, Priority, Proposal, Report, Reported, agents, forge, queue,
     review::{Checks, Seen},
+    wishes::Pause,
 };
 use hub_core::{
     Answer, Effect, Hub, Input, NewTask, Recovered, Request, Right, Row, Settings, StoredDocument, Task, TaskRequest,
@@ -684,6 +685,74 @@ fn a_hub_that_dies_with_any_commit_ends_with_one_pull_request_and_loses_nothing(
             "only {died} commits were there to die with: received, leased, proposed, published"
         );
     }
+}
+
+/// An agent may die twice while it works, at any moment: what counts is that it took the task, and the third one ends it.
+#[test]
+fn an_agent_that_dies_with_a_task_loses_an_attempt_and_not_the_task() {
+    for given_back in [false, true] {
+        let mut desk = Desk::new();
+        desk.received("t1", "d1", "lint");
+        for attempt in 1..queue::ATTEMPTS {
+            let right = desk.lease(&format!("l{attempt}")).expect("a task");
+            if given_back {
+                // Its next start finds what it held.
+                desk.ask(TaskRequest::Finish {
+                    right: right.clone(),
+                    code: "lease_lost".to_owned(),
+                    reason: String::new(),
+                    retry: true,
+                });
+            } else {
+                desk.pass(Duration::from_secs(66));
+            }
+            assert_eq!(desk.state("t1"), TaskState::Queued, "attempt {attempt}");
+            // What the dead one would have said is said by nobody.
+            assert!(matches!(desk.propose(&right, &[]), Answer::Fenced));
+            desk.restart();
+            desk.pass(Duration::from_secs(5 * 60));
+        }
+        let right = desk.lease("last").expect("a task");
+        assert!(matches!(desk.propose(&right, &[]), Answer::Task(_)));
+        assert_eq!((desk.state("t1"), desk.published.len()), (TaskState::Publishing, 1));
+    }
+}
+
+#[test]
+fn what_is_put_off_waits_for_its_time_and_was_no_attempt() {
+    let mut desk = Desk::new();
+    desk.received("t1", "d1", "lint");
+    for round in 0..2 * queue::ATTEMPTS {
+        let right = desk.lease(&format!("l{round}")).expect("a task");
+        let until = Wall(desk.now.wall.0 + 3_600_000);
+        let pause = Pause {
+            code: "frozen".to_owned(),
+            reason: "weekend".to_owned(),
+            until,
+        };
+        let put_off = TaskRequest::PutOff {
+            right: right.clone(),
+            pause: Box::new(pause),
+        };
+        assert!(matches!(desk.ask(put_off.clone()), Answer::Task(_)));
+        assert!(matches!(desk.ask(put_off), Answer::Fenced), "twice by one lease");
+        desk.restart();
+        let task = desk.task("t1");
+        assert_eq!(
+            (task.state, task.attempts, task.not_before),
+            (TaskState::Queued, 0, until)
+        );
+        assert_eq!(
+            (task.codes.join(" "), task.reason.as_str()),
+            ("frozen".to_owned(), "weekend")
+        );
+        assert!(desk.lease("early").is_none(), "before its time");
+        desk.pass(Duration::from_secs(3_600));
+    }
+    let right = desk.lease("at last").expect("a task");
+    let task = desk.task("t1");
+    assert!(task.codes.is_empty() && task.reason.is_empty() && task.attempts == 1);
+    assert!(matches!(desk.propose(&right, &[]), Answer::Task(_)));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use kube::api::Api;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::drift::{Drift, drift};
+use crate::drift::{Drift, asks_to_be_mended, drift};
 use crate::error::KubeError;
 use crate::manifest::{WorkloadKind, WorkloadRef};
 use crate::nodes::milli;
@@ -47,6 +47,8 @@ pub struct DeploymentAsk {
     pub nodes: Vec<String>,
     /// What of it is not as our last change left it.
     pub drift: Vec<Drift>,
+    /// It asks for its drift to be mended.
+    pub is_to_be_mended: bool,
 }
 
 impl Cluster {
@@ -188,6 +190,7 @@ impl DeploymentAsk {
     fn of(deployment: &Deployment) -> Option<Self> {
         let spec = deployment.spec.as_ref()?;
         let pod = spec.template.spec.as_ref()?;
+        let live = serde_json::to_value(deployment).unwrap_or_default();
         Some(Self {
             namespace: deployment.metadata.namespace.clone().unwrap_or_default(),
             name: deployment.metadata.name.clone()?,
@@ -195,9 +198,8 @@ impl DeploymentAsk {
             each: Asked::of(pod),
             node_selector: pod.node_selector.clone().unwrap_or_default(),
             nodes: only_nodes(pod),
-            drift: serde_json::to_value(deployment)
-                .map(|live| drift(&live))
-                .unwrap_or_default(),
+            drift: drift(&live),
+            is_to_be_mended: asks_to_be_mended(&live),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Drift: what a workload should be by our last change of it, what it is now, and which field managers made the difference.
 //!
 //! Each of our changes leaves what it wanted in an annotation: when somebody else writes a field, the field and its ownership are theirs,
-//! and nothing else would tell what it was. Nothing is mended here.
+//! and nothing else would tell what it was. Nothing is mended here: whoever put `sentinel.dev/mend: "true"` on a deployment asks the hub for that.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,11 @@ use crate::owned::{others_owning, others_owning_item};
 
 /// The annotation that keeps what our last change wanted.
 pub(crate) const WANTED: &str = "sentinel.dev/wanted";
+
+/// The annotation that asks the hub to mend the drift of what carries it.
+const MEND: &str = "sentinel.dev/mend";
+/// What scales for an autoscaler of the cluster: its numbers are left to it.
+const AUTOSCALER: &str = "kube-controller-manager";
 
 /// One field that is not as our last change left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +39,18 @@ pub(crate) fn wanted(intent: &Value) -> Option<String> {
         }
     }
     (wanted != json!({})).then(|| wanted.to_string())
+}
+
+impl Drift {
+    /// Whether an autoscaler of the cluster made it.
+    pub fn is_autoscaled(&self) -> bool {
+        self.field == "replicas" && self.by.iter().any(|by| by == AUTOSCALER)
+    }
+}
+
+/// Whether an object asks for its drift to be mended.
+pub(crate) fn asks_to_be_mended(live: &Value) -> bool {
+    live["metadata"]["annotations"][MEND] == "true"
 }
 
 /// What is not as our last change left it.
@@ -94,6 +111,22 @@ mod tests {
             .map(|one| format!("{} {} {} {}", one.field, one.wanted, one.now, one.by.join(",")))
             .collect();
         assert_eq!(said, ["replicas 7 3 kubectl", "image web:1 web:9 argocd"]);
+    }
+
+    #[test]
+    fn an_object_asks_to_be_mended_by_its_annotation_and_an_autoscaler_is_known() {
+        let live = |value: &str| json!({ "metadata": { "annotations": { "sentinel.dev/mend": value } } });
+        assert!(asks_to_be_mended(&live("true")));
+        assert!(!asks_to_be_mended(&live("false")) && !asks_to_be_mended(&json!({})));
+        let by = |field: &'static str, by: &str| Drift {
+            field,
+            wanted: "4".to_owned(),
+            now: "9".to_owned(),
+            by: vec![by.to_owned()],
+        };
+        assert!(by("replicas", "kube-controller-manager").is_autoscaled());
+        assert!(!by("replicas", "kubectl").is_autoscaled());
+        assert!(!by("image", "kube-controller-manager").is_autoscaled());
     }
 
     #[test]

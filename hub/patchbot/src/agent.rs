@@ -2,6 +2,10 @@
 //!
 //! One task at a time. While it works, a thread of its own extends the lease; when the hub says that the lease is lost, the result is
 //! dropped. It holds no secret but its token, which lets it do just this.
+//!
+//! Only what says something of the code ends a task; what says something of this machine gives the task back, for another try: a sandbox
+//! that broke or is not proven, a full disk, a hub or a forge that was away. An agent that is killed is found by its own next start: the
+//! lease that it held stands in its folder (`den.rs`) and is given back at once.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +18,10 @@ use hub_remediation_sdk::contract::{Extend, Finish, LeaseRequest, Leased, Propos
 
 use crate::certificate::hex;
 use crate::classify;
+use crate::den::{Den, Held};
 use crate::fixers::{self, Fixer};
 use crate::repair::{Outcome, RUNS, Request, failures, repair};
-use crate::sandbox::{Job, Sandbox};
+use crate::sandbox::{Job, Level, Sandbox};
 use crate::verdict::{Category, Finding, Verdict};
 
 /// How long one question for work waits, in milliseconds.
@@ -29,6 +34,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 const PERSIST: Duration = Duration::from_secs(50);
 /// Pause after the hub was not reached.
 const PAUSE: Duration = Duration::from_secs(2);
+/// A sandbox that is not proven is tried again this often.
+const PROVE_EVERY: Duration = Duration::from_secs(30);
+/// Attempts that a task has at the hub.
+const ATTEMPTS: u32 = 3;
 
 /// A remediation agent.
 pub struct Agent {
@@ -36,29 +45,38 @@ pub struct Agent {
     sandbox: Sandbox,
     key: SigningKey,
     name: String,
+    den: Den,
 }
 
 impl Agent {
-    /// An agent that works for the hub of `client`.
-    pub fn new(client: Client, sandbox: Sandbox, key: SigningKey) -> Self {
+    /// An agent that works for the hub of `client`, in the folder of `den`.
+    pub fn new(client: Client, sandbox: Sandbox, key: SigningKey, den: Den) -> Self {
         let name = format!("patchbot/{}/{}", env!("CARGO_PKG_VERSION"), std::process::id());
         Self {
             client,
             sandbox,
             key,
             name,
+            den,
         }
     }
 
     /// Works until `stop`. Fails when the hub refuses this agent; a hub that is away is waited for. `known` is called each time that
-    /// the hub has taken it in.
-    pub fn run(&self, stop: &AtomicBool, known: impl Fn()) -> Result<(), CallError> {
+    /// the hub has taken it in, with the level of the sandbox that it was told.
+    pub fn run(&mut self, stop: &AtomicBool, known: impl Fn(Level)) -> Result<(), CallError> {
         let mut is_known = false;
+        let mut proven_at = Instant::now();
         while !stop.load(Ordering::Relaxed) {
+            if self.sandbox.require().is_err() && proven_at.elapsed() >= PROVE_EVERY {
+                self.sandbox = self.sandbox.again();
+                proven_at = Instant::now();
+                // The hub shows the level to people.
+                is_known &= self.sandbox.require().is_err();
+            }
             let result = if is_known {
                 self.once()
             } else {
-                self.register().map(|()| known())
+                self.register().map(|()| known(self.sandbox.report().level))
             };
             match result {
                 Ok(()) => is_known = true,
@@ -85,6 +103,33 @@ impl Agent {
             protocol: vec![1],
         })?;
         tracing::info!(level = ?report.level, reason = %report.reason, "registered");
+        self.give_back()
+    }
+
+    /// Gives back what killed agents of this folder held: nobody else knows yet that nobody works on it.
+    fn give_back(&self) -> Result<(), CallError> {
+        let left = self.den.left().unwrap_or_else(|cause| {
+            // The hub finds it out by itself, a minute later.
+            tracing::warn!(%cause, "the agent's folder cannot be looked through");
+            Vec::new()
+        });
+        for left in left {
+            let Held { task, lease, epoch } = left.held().clone();
+            let finish = Finish {
+                lease,
+                epoch,
+                code: "lease_lost".to_owned(),
+                reason: "its agent was killed, or lost the hub, while it worked on it".to_owned(),
+                retry: true,
+            };
+            match self.client.finish(&task, &finish) {
+                Ok(_) => tracing::info!(%task, "a lease that nobody works on any more is given back"),
+                // The hub has found out by itself, or knows no such task.
+                Err(CallError::Fenced | CallError::Refused { .. }) => {}
+                Err(other) => return Err(other),
+            }
+            left.forget();
+        }
         Ok(())
     }
 
@@ -97,6 +142,15 @@ impl Agent {
         else {
             return Ok(());
         };
+        let held = Held {
+            task: leased.task.clone(),
+            lease: leased.lease.clone(),
+            epoch: leased.epoch,
+        };
+        // What cannot be noted is found by the hub when the lease runs out.
+        if let Err(cause) = self.den.hold(&held) {
+            tracing::warn!(%cause, "the lease cannot be noted in the agent's folder");
+        }
         let (ended, ends) = mpsc::channel::<()>();
         let result = std::thread::scope(|scope| {
             let (client, task) = (&self.client, &leased);
@@ -105,9 +159,21 @@ impl Agent {
             drop(ended);
             result
         });
+        let result = match result {
+            // The hub refuses what was made of this task, and not this agent.
+            Err(CallError::Refused { status, detail, .. }) => {
+                let reason = format!("the hub answers {status}: {detail}");
+                self.finish(&leased, "host_error", &reason, true)
+            }
+            other => other,
+        };
         match result {
-            Ok(()) | Err(CallError::Fenced) => Ok(()),
-            Err(other) => Err(other),
+            // It hears of it when it is back: the note stays until then, as it does when this process is killed.
+            Err(away @ CallError::Unreachable { .. }) => Err(away),
+            Ok(()) | Err(CallError::Fenced | CallError::Refused { .. }) => {
+                self.den.let_go();
+                Ok(())
+            }
         }
     }
 
@@ -130,8 +196,8 @@ impl Agent {
             Err(other) => return Err(other),
         };
         if is_test && !is_drift {
-            let (code, reason) = self.tested(leased, &verdict, &findings, &tree);
-            return self.finish(leased, code, &reason, false);
+            let outcome = self.tested(leased, &verdict, &findings, &tree);
+            return self.finish(leased, outcome.code, &outcome.reason, outcome.may_pass);
         }
         let at = verdict.evidence.first().copied().unwrap_or_default();
         let command = classify::command(&log, at);
@@ -141,12 +207,12 @@ impl Agent {
                 tracing::info!(task = %leased.task, state = %stands.state, "patch handed in");
                 Ok(())
             }
-            Err(outcome) => self.finish(leased, outcome.code, &outcome.reason, outcome.code == "fixer_timeout"),
+            Err(outcome) => self.finish(leased, outcome.code, &outcome.reason, outcome.may_pass),
         }
     }
 
     /// A failed test is not repaired, but told: where it fails, and whether it fails each time.
-    fn tested(&self, leased: &Leased, verdict: &Verdict, findings: &[Finding], tree: &[u8]) -> (&'static str, String) {
+    fn tested(&self, leased: &Leased, verdict: &Verdict, findings: &[Finding], tree: &[u8]) -> Outcome {
         let told = told(verdict);
         let ran = || {
             let folder = tempfile::tempdir().map_err(|cause| crashed(&cause))?;
@@ -156,19 +222,21 @@ impl Agent {
         match ran() {
             Ok(Some((failed, command))) if (1..RUNS).contains(&failed) => {
                 let how = format!("`{command}` failed in {failed} of {RUNS} runs on one tree");
-                ("flaky_suspected", format!("{told}; {how}"))
+                Outcome::lasting("flaky_suspected", format!("{told}; {how}"))
             }
-            Ok(Some((0, command))) => (
+            Ok(Some((0, command))) => Outcome::lasting(
                 "not_reproduced",
                 format!("{told}; `{command}` passes here in {RUNS} of {RUNS} runs"),
             ),
-            Ok(Some((_, command))) => (
+            Ok(Some((_, command))) => Outcome::lasting(
                 "no_fixer",
                 format!("{told}; `{command}` fails here in {RUNS} of {RUNS} runs"),
             ),
-            Ok(None) => ("no_fixer", told),
+            Ok(None) => Outcome::lasting("no_fixer", told),
+            // Whether it is flaky is worth another try, but not the last one.
+            Err(outcome) if outcome.may_pass && leased.attempt < ATTEMPTS => outcome,
             // That it could not be run again takes nothing from the diagnosis.
-            Err(outcome) => (
+            Err(outcome) => Outcome::lasting(
                 "no_fixer",
                 format!("{told}; it could not be run again: {}", outcome.reason),
             ),
@@ -249,17 +317,13 @@ impl Agent {
         })?;
         if ran.status != Some(0) {
             let reason = format!("the tree cannot be unpacked: {}", String::from_utf8_lossy(&ran.output));
-            return Err(Outcome {
-                code: "fixer_crashed",
-                reason,
-            });
+            // It may have been cut off on its way.
+            return Err(Outcome::passing("fixer_crashed", reason));
         }
         let mut folders = std::fs::read_dir(folder).map_err(|cause| crashed(&cause))?.flatten();
         let top = folders.find(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        top.map(|entry| entry.path()).ok_or_else(|| Outcome {
-            code: "fixer_crashed",
-            reason: "the tree is empty".to_owned(),
-        })
+        top.map(|entry| entry.path())
+            .ok_or_else(|| Outcome::passing("fixer_crashed", "the tree is empty"))
     }
 
     fn finish(&self, leased: &Leased, code: &str, reason: &str, retry: bool) -> Result<(), CallError> {
@@ -313,10 +377,7 @@ fn told(verdict: &Verdict) -> String {
 }
 
 fn crashed(cause: &std::io::Error) -> Outcome {
-    Outcome {
-        code: "fixer_crashed",
-        reason: cause.to_string(),
-    }
+    Outcome::passing("fixer_crashed", cause.to_string())
 }
 
 /// Extends the lease until the work has ended. A lease that is lost is not extended any more; the work's own next call is refused.

@@ -1,7 +1,7 @@
 //! The verbs that a person types: try the sandbox, repair from a log, run a certificate again.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use hub_patchbot::agent::Agent;
 use hub_patchbot::certificate::{self, Certificate};
 use hub_patchbot::classify;
+use hub_patchbot::den::Den;
 use hub_patchbot::fixers;
 use hub_patchbot::keys;
 use hub_patchbot::repair::{Request, repair};
@@ -31,25 +32,34 @@ fn probe() -> Sandbox {
 }
 
 /// `run`.
-pub fn run(hub: &str, ca: &Path, token_file: &Path, key: &Path) -> ExitCode {
+pub fn run(hub: &str, ca: &Path, token_file: &Path, key: &Path, work: Option<&Path>) -> ExitCode {
     let read = |path: &Path| {
         std::fs::read_to_string(path).map_err(|cause| format!("cannot read `{}`: {cause}", path.display()))
     };
     let start = || -> Result<(), String> {
         let client = Client::new(hub, read(token_file)?.trim(), &read(ca)?).map_err(|cause| cause.to_string())?;
+        let folder = work.map_or_else(|| beside(key), Path::to_owned);
         let key = keys::load_or_make(key).map_err(|cause| cause.to_string())?;
+        let den = Den::open(&folder, hub).map_err(|cause| {
+            format!(
+                "cannot work in `{}`: {cause}: name another folder with --work",
+                folder.display()
+            )
+        })?;
+        // Copies belong where the next start finds and removes them.
+        tempfile::env::override_temp_dir(&den.copies())
+            .map_err(|other| format!("copies go to `{}` already", other.display()))?;
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|cause| cause.to_string())?;
         }
         let sandbox = probe();
-        let level = sandbox.report().level;
-        let known = || {
+        let known = |level: Level| {
             println!("ready {level:?}");
             // Nobody reads it: then nobody waits for it either.
             let _ = std::io::stdout().flush();
         };
-        Agent::new(client, sandbox, key)
+        Agent::new(client, sandbox, key, den)
             .run(&stop, known)
             .map_err(|cause| cause.to_string())
     };
@@ -57,6 +67,13 @@ pub fn run(hub: &str, ca: &Path, token_file: &Path, key: &Path) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => failed(&reason),
     }
+}
+
+/// `KEY.work`.
+fn beside(key: &Path) -> PathBuf {
+    let mut name = key.file_name().unwrap_or_default().to_owned();
+    name.push(".work");
+    key.with_file_name(name)
 }
 
 /// `sandbox`.

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod archive;
 pub mod certificate;
 pub mod classify;
+pub mod den;
 pub mod fingerprint;
 pub mod fixers;
 pub mod keys;

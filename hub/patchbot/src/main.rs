@@ -51,6 +51,9 @@ enum Verb {
         /// File with the agent's key; made if it is not there.
         #[arg(long, default_value = "patchbot.key")]
         key: PathBuf,
+        /// Folder for copies of repositories; what a killed agent left there is given back and removed [default: `KEY.work`].
+        #[arg(long)]
+        work: Option<PathBuf>,
     },
     /// Try every forbidden act in the sandbox of this machine and say what was blocked.
     ///
@@ -116,7 +119,8 @@ fn main() -> ExitCode {
             ca,
             token_file,
             key,
-        } => by_hand::run(&hub, &ca, &token_file, &key),
+            work,
+        } => by_hand::run(&hub, &ca, &token_file, &key, work.as_deref()),
         Verb::Sandbox { output } => by_hand::sandbox(matches!(output, Output::Jsonl)),
         Verb::Fix {
             log,

@@ -56,23 +56,40 @@ pub struct Outcome {
     pub code: &'static str,
     /// For people.
     pub reason: String,
+    /// It tells of this machine and this moment, not of the code: another try may end otherwise.
+    pub may_pass: bool,
+}
+
+impl Outcome {
+    /// An answer: another try would end the same.
+    pub fn lasting(code: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            may_pass: false,
+        }
+    }
+
+    /// No answer: something was in the way.
+    pub fn passing(code: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            may_pass: true,
+            ..Self::lasting(code, reason)
+        }
+    }
 }
 
 fn no(code: &'static str, reason: impl Into<String>) -> Outcome {
-    Outcome {
-        code,
-        reason: reason.into(),
-    }
+    Outcome::lasting(code, reason)
 }
 
 impl From<WorkspaceError> for Outcome {
     fn from(cause: WorkspaceError) -> Self {
-        let code = match cause {
-            WorkspaceError::Unfit { .. } => "out_of_scope",
-            WorkspaceError::TooLarge => "too_large",
-            WorkspaceError::Copy { .. } => "fixer_crashed",
-        };
-        no(code, cause.to_string())
+        match cause {
+            WorkspaceError::Unfit { .. } => no("out_of_scope", cause.to_string()),
+            WorkspaceError::TooLarge => no("too_large", cause.to_string()),
+            WorkspaceError::Copy { .. } => Outcome::passing("fixer_crashed", cause.to_string()),
+        }
     }
 }
 
@@ -80,9 +97,9 @@ impl From<SandboxError> for Outcome {
     fn from(cause: SandboxError) -> Self {
         let code = match cause {
             SandboxError::LevelTooLow { .. } => "sandbox_level_too_low",
-            SandboxError::Start { .. } => "fixer_crashed",
+            SandboxError::Start { .. } | SandboxError::Broke { .. } | SandboxError::Killed { .. } => "fixer_crashed",
         };
-        no(code, cause.to_string())
+        Self::passing(code, cause.to_string())
     }
 }
 
@@ -339,7 +356,10 @@ fn apply(
 ) -> Result<(), Outcome> {
     let ran = bench.fix(argv)?;
     if ran.timed_out {
-        return Err(no("fixer_timeout", format!("`{}` did not end", argv.join(" "))));
+        return Err(Outcome::passing(
+            "fixer_timeout",
+            format!("`{}` did not end", argv.join(" ")),
+        ));
     }
     if !ran.status.is_some_and(|status| fixer.is_ok(status)) {
         return Err(no(
@@ -510,7 +530,7 @@ impl<'a> Bench<'a> {
     /// Copies `repository` twice.
     pub fn new(repository: &Path, sandbox: &'a Sandbox, limit: Duration) -> Result<Self, Outcome> {
         let folder = tempfile::tempdir()
-            .map_err(|cause| no("fixer_crashed", format!("cannot make a folder to work in: {cause}")))?;
+            .map_err(|cause| Outcome::passing("fixer_crashed", format!("cannot make a folder to work in: {cause}")))?;
         let (before, after) = (folder.path().join("before"), folder.path().join("after"));
         workspace::copy(repository, &before)?;
         workspace::copy(repository, &after)?;
@@ -545,7 +565,8 @@ impl<'a> Bench<'a> {
 
     /// Runs a check on the repaired tree with `file` put back as it was.
     pub fn check_with_canary(&self, argv: &[String], silent: bool, file: &str) -> Result<Check, Outcome> {
-        let failed = |cause: std::io::Error| no("fixer_crashed", format!("cannot put `{file}` back: {cause}"));
+        let failed =
+            |cause: std::io::Error| Outcome::passing("fixer_crashed", format!("cannot put `{file}` back: {cause}"));
         let repaired = self.folder.path().join("repaired");
         std::fs::rename(self.after.join(file), &repaired).map_err(failed)?;
         std::fs::copy(self.before.join(file), self.after.join(file)).map_err(failed)?;
@@ -557,7 +578,10 @@ impl<'a> Bench<'a> {
     fn check(&self, argv: &[String], silent: bool, tree: &Path, canary: Option<String>) -> Result<Check, Outcome> {
         let ran = self.run(argv, tree)?;
         if ran.timed_out {
-            return Err(no("fixer_timeout", format!("`{}` did not end", argv.join(" "))));
+            return Err(Outcome::passing(
+                "fixer_timeout",
+                format!("`{}` did not end", argv.join(" ")),
+            ));
         }
         let quiet = !silent || ran.stdout.trim_ascii().is_empty();
         Ok(Check {
@@ -598,7 +622,7 @@ impl<'a> Bench<'a> {
                 .map_err(|cause| no("fixer_crashed", format!("cannot read `{file}`: {cause}")))?;
             let clean = fixers::without_trailing_space(&text);
             std::fs::write(&path, clean)
-                .map_err(|cause| no("fixer_crashed", format!("cannot write `{file}`: {cause}")))?;
+                .map_err(|cause| Outcome::passing("fixer_crashed", format!("cannot write `{file}`: {cause}")))?;
         }
         Ok(answer(0, String::new()))
     }

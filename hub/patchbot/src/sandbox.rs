@@ -3,6 +3,9 @@
 //! The level is never assumed: [`Sandbox::probe`] tries the forbidden acts from inside (`acts.rs`) and reports what was blocked.
 //! Level 3 is proven or there is none: below it nothing of a repository runs, and nothing ever runs unsandboxed in silence.
 //!
+//! What the sandbox itself suffered is never taken for what a program in it said: bubblewrap reports the program's own end on a channel of
+//! its own, and a run without that report is an error that may pass.
+//!
 //! The sandbox sees `/usr` and the folders of the tools read-only, an empty `/tmp`, and one writable folder, the workspace at
 //! `/repo`. Environment and home are empty; no file of the host, no process, no socket is in reach.
 //!
@@ -68,6 +71,20 @@ pub enum SandboxError {
         #[source]
         cause: std::io::Error,
     },
+    /// The sandbox ended before the program did, so nobody knows what it would have said.
+    #[error("the sandbox of `{program}` broke before the program had ended: {said}")]
+    Broke {
+        /// Which.
+        program: String,
+        /// The last line that it wrote.
+        said: String,
+    },
+    /// Something killed the program: the machine was short of memory, or its processor time was used up.
+    #[error("`{program}` was killed in the sandbox")]
+    Killed {
+        /// Which.
+        program: String,
+    },
 }
 
 /// A program to run, and in which folder.
@@ -110,8 +127,14 @@ impl Sandbox {
     /// Looks for bubblewrap and tries every forbidden act. `tools` are folders that hold programs (each with its `bin`), seen
     /// read-only inside. Blocks for about a second.
     pub fn probe(tools: Vec<PathBuf>) -> Self {
+        Self::probe_with(find("bwrap").unwrap_or_default(), tools)
+    }
+
+    /// The same with this bubblewrap.
+    pub fn probe_with(bubblewrap: PathBuf, tools: Vec<PathBuf>) -> Self {
+        cgroup::sweep();
         let mut sandbox = Self {
-            bubblewrap: find("bwrap").unwrap_or_default(),
+            bubblewrap,
             tools,
             report: Report {
                 level: Level::L0,
@@ -138,6 +161,12 @@ impl Sandbox {
             Err(reason) => report(Level::L0, Vec::new(), reason),
         };
         sandbox
+    }
+
+    /// Tries every forbidden act again: what failed for want of time or memory may hold now.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::probe_with(self.bubblewrap.clone(), self.tools.clone())
     }
 
     /// What the self-test found.
@@ -170,21 +199,35 @@ impl Sandbox {
             cause,
         };
         let filter = seccomp::file().map_err(failed)?;
+        let mut told = memory_file("told", b"").map_err(failed)?;
         let group = cgroup::Group::new(PROCESSES);
         let started = Instant::now();
-        let mut child = self.command(job, &filter, group.as_ref()).spawn().map_err(failed)?;
+        let mut command = self.command(job, (&filter, &told), group.as_ref());
+        let mut child = command.spawn().map_err(failed)?;
         let (ended, ends) = mpsc::channel::<()>();
         let watchdog = watch(child.id(), job.limit, ends);
         let stderr = child.stderr.take().map(|pipe| std::thread::spawn(move || drain(pipe)));
         let stdout = child.stdout.take().map(drain).unwrap_or_default();
         let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let status = child.wait().map_err(failed)?;
+        child.wait().map_err(failed)?;
         drop(ended);
         let timed_out = watchdog.join().unwrap_or(false);
+        let status = program_s_end(&mut told).map_err(failed)?;
+        match status {
+            _ if timed_out => {}
+            None => {
+                let said = String::from_utf8_lossy(&stderr);
+                let said = said.lines().rfind(|line| !line.trim().is_empty());
+                let said = crate::verdict::shorten(said.unwrap_or("it wrote nothing"));
+                return Err(SandboxError::Broke { program, said });
+            }
+            Some(KILLED) => return Err(SandboxError::Killed { program }),
+            Some(_) => {}
+        }
         let mut output = stdout.clone();
         output.extend_from_slice(&stderr);
         Ok(Ran {
-            status: if timed_out { None } else { status.code() },
+            status: status.filter(|_| !timed_out),
             timed_out,
             output,
             stdout,
@@ -193,7 +236,12 @@ impl Sandbox {
     }
 
     /// `prlimit … bwrap … program`. Limits come first so that bubblewrap's own processes are under them.
-    fn command(&self, job: &Job<'_>, filter: &std::fs::File, group: Option<&cgroup::Group>) -> Command {
+    fn command(
+        &self,
+        job: &Job<'_>,
+        (filter, told): (&std::fs::File, &std::fs::File),
+        group: Option<&cgroup::Group>,
+    ) -> Command {
         let mut command = Command::new("prlimit");
         // Bubblewrap is the first process inside, and its environment can be read there: it gets nothing of this process's own.
         command.env_clear();
@@ -206,17 +254,17 @@ impl Sandbox {
             format!("--cpu={CPU_S}"),
             "--core=0".to_owned(),
         ]);
-        // A shell passes the filter's descriptor on as number 9: Rust opens files closed-on-exec.
-        let filter_path = format!("/proc/{}/fd/{}", std::process::id(), filter.as_raw_fd());
+        // A shell passes the filter's descriptor on as number 9, and the one that the end is told to as 8: Rust opens files closed-on-exec.
+        let path_of = |file: &std::fs::File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         let door = group.map_or_else(|| PathBuf::from("/dev/null"), cgroup::Group::door);
         command
             .args([
                 "sh",
                 "-c",
-                r#"filter=$1; echo $$ >"$2"; shift 2; exec "$@" 9<"$filter""#,
+                r#"filter=$1; told=$2; echo $$ >"$3" || exit; shift 3; exec "$@" 8>>"$told" 9<"$filter""#,
                 "sh",
             ])
-            .arg(filter_path)
+            .args([path_of(filter), path_of(told)])
             .arg(door);
         command.arg(&self.bubblewrap);
         command.args([
@@ -229,7 +277,7 @@ impl Sandbox {
             "--hostname",
             "sandbox",
         ]);
-        command.args(["--seccomp", "9"]);
+        command.args(["--seccomp", "9", "--json-status-fd", "8"]);
         for folder in [
             "/usr",
             "/etc/alternatives",
@@ -278,6 +326,21 @@ impl Sandbox {
             .stderr(Stdio::piped());
         command
     }
+}
+
+/// What bubblewrap says of a program that was ended by `SIGKILL`: 128 and the signal's number, as a shell does.
+const KILLED: i32 = 128 + 9;
+
+/// The exit status that bubblewrap told, one JSON object a line; `None`: it did not live to tell one.
+fn program_s_end(told: &mut std::fs::File) -> std::io::Result<Option<i32>> {
+    let mut text = String::new();
+    told.rewind()?;
+    told.read_to_string(&mut text)?;
+    let status = |line: &str| serde_json::from_str::<serde_json::Value>(line).ok()?["exit-code"].as_i64();
+    Ok(text
+        .lines()
+        .find_map(status)
+        .and_then(|status| i32::try_from(status).ok()))
 }
 
 fn report(level: Level, acts: Vec<acts::Tried>, reason: String) -> Report {

@@ -252,6 +252,57 @@ fn a_line_that_only_names_its_tool_is_judged_by_it_and_never_surely() {
     assert!(read("jest: 2 suites", None).confidence < 0.5);
 }
 
+/// Rules of a gate come with a dependency: an update of them turns a tree red that nobody touched, and the log does not tell which it was.
+#[test]
+fn a_gate_of_a_build_is_named_and_never_surely() {
+    let goal = |plugin: &str, said: &str| {
+        format!(
+            "[ERROR] Failed to execute goal org.apache.maven.plugins:{plugin} (validate) on project x: {said} -> [Help 1]"
+        )
+    };
+    let audit = "[INFO] Starting audit...\n[ERROR] /r/src/main/java/A.java:17:5: Class B should be declared as final. [FinalClass]\nAudit done.\n";
+    for (text, tool) in [
+        (
+            goal(
+                "maven-checkstyle-plugin:3.3.0:check",
+                "You have 2 Checkstyle violations.",
+            ),
+            "checkstyle",
+        ),
+        (
+            format!(
+                "{audit}{}",
+                goal(
+                    "maven-checkstyle-plugin:3.3.0:check",
+                    "Failed during checkstyle execution: There are 3 errors"
+                )
+            ),
+            "checkstyle",
+        ),
+        (
+            goal(
+                "maven-pmd-plugin:3.19.0:check",
+                "PMD 6.46.0 has found 3 rule violations.",
+            ),
+            "pmd",
+        ),
+    ] {
+        let found = read(&text, None);
+        assert_eq!(
+            (found.category, found.tool.as_deref()),
+            (Category::Lint, Some(tool)),
+            "{text}\n{found:#?}"
+        );
+        assert!(
+            (0.55..0.8).contains(&found.confidence),
+            "{} of {text}",
+            found.confidence
+        );
+    }
+    // What a linter says of its own is as sure as before.
+    assert!(read("a.py:1:8: F401 [*] `os` imported but unused\nFound 1 error.", None).confidence >= 0.8);
+}
+
 #[test]
 fn a_step_s_name_settles_the_tool_and_never_the_failure() {
     let text = "a.py:1:8: E501 line too long (99 > 79 characters)";

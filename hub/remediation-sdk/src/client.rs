@@ -164,8 +164,8 @@ impl Client {
         if status == 409 && detail.contains("fenced") {
             return Err(CallError::Fenced);
         }
-        // The hub cannot answer now, and says so: the same as a hub that is away.
-        if status == 503 {
+        // The hub cannot answer now, and says so, or what stands before it does: the same as a hub that is away.
+        if matches!(status, 429 | 500 | 503 | 504) {
             return Err(CallError::Unreachable {
                 path: path.to_owned(),
                 cause: detail,

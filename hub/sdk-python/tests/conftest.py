@@ -30,7 +30,7 @@ class Running:
         return self.folder / "hub" / "admin.json"
 
     def start(self) -> None:
-        command = [PROGRAMS / "sentinel-hub", "run", "--state", self.folder / "hub", "--listen", f"127.0.0.1:{self.port}"]
+        command: list[str | pathlib.Path] = [PROGRAMS / "sentinel-hub", "run", "--state", self.folder / "hub", "--listen", f"127.0.0.1:{self.port}"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self.process.stdout
         ready = self.process.stdout.readline()

@@ -12,7 +12,8 @@ LOCUSTFILE = pathlib.Path(__file__).parents[3] / "testbed" / "bench" / "locustfi
 
 
 def test_people_read_a_hub(hub: Running, node: str, tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "locust", "-f", LOCUSTFILE, "--headless", "-u", "5", "-r", "5", "-t", "5s", "--csv", tmp_path / "run", "--only-summary"]
+    command: list[str | pathlib.Path] = [sys.executable, "-m", "locust", "-f", LOCUSTFILE, "--headless", "-u", "5", "-r", "5", "-t", "5s"]
+    command += ["--csv", tmp_path / "run", "--only-summary"]
     ran = subprocess.run(command, env=os.environ | {"SENTINEL_CONTEXT": str(hub.context)}, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stderr
     with open(tmp_path / "run_stats.csv", newline="") as file:

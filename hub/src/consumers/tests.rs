@@ -10,13 +10,13 @@ use wire::ids::{AgentId, Epoch, Seq};
 use wire::time::{Mono, Now};
 
 use super::*;
-use crate::store::{Completion, RedbStore, StoreSettings};
+use crate::store::{Completion, DurableStore, StoreSettings};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store and what writes the hub's own entries into it.
 struct Rig {
-    store: Arc<RedbStore>,
+    store: Arc<DurableStore>,
     done: mpsc::Receiver<Vec<Completion>>,
     head: ChainHead,
     arrivals: watch::Sender<u64>,
@@ -27,7 +27,7 @@ impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (send, done) = mpsc::channel(16);
-        let store = RedbStore::open(StoreSettings::new(folder.path().join("store")), send).expect("a new store");
+        let store = DurableStore::open(StoreSettings::new(folder.path().join("store")), send).expect("a new store");
         Self {
             store: Arc::new(store),
             done,

@@ -93,7 +93,7 @@ impl Resolve for Guarded {
 
 /// Who sends. It follows no redirect, because that could lead anywhere.
 pub fn client(to_local: bool) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+    crate::https::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .dns_resolver(Arc::new(Guarded { to_local }))

@@ -12,7 +12,7 @@ use wire::ids::HubEpoch;
 
 use super::*;
 use crate::hub::{Outlet, Parts, Stop, Turn};
-use crate::store::{RedbStore, Store, StoreSettings};
+use crate::store::{DurableStore, Store, StoreSettings};
 
 struct Nowhere;
 
@@ -41,7 +41,7 @@ pub(crate) fn office(certificates: Certificates) -> Office {
     let folder = tempfile::tempdir().unwrap();
     let ca = Arc::new(Ca::open_or_create(&folder.path().join("pki"), "test").unwrap());
     let (done, completions) = mpsc::channel(16);
-    let store = RedbStore::open(StoreSettings::new(folder.path().join("store")), done).unwrap();
+    let store = DurableStore::open(StoreSettings::new(folder.path().join("store")), done).unwrap();
     let clock = store.clock();
     let store: Arc<dyn Store> = Arc::new(store);
     let settings = Settings {

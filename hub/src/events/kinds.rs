@@ -158,6 +158,10 @@ pub const KINDS: &[Kind] = &[
     ),
     kind("task.propose", "An agent proposed a repair, with its certificate."),
     kind("task.publish", "A pull request was opened, or that was tried."),
+    kind(
+        "task.put-off",
+        "A task waits for a time: a freeze, a budget of its repository, or a forge that is away.",
+    ),
     kind("task.ready", "A pull request is no draft any more."),
     kind("task.reassign", "A task was given to another agent."),
     kind("task.rerun", "A check is run once more."),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::api::{Api, said};
 use super::review::WIP;
-use super::{ForgeError, Opened, PullRequest, lasting};
+use super::{ForgeError, Opened, PullRequest, lasting, passing};
 use crate::webhooks::event::Failed;
 
 /// Branches of a repository whose heads are looked at.
@@ -29,7 +29,12 @@ pub async fn open(api: &Api<'_>, wanted: &PullRequest<'_>) -> Result<Opened, For
     if let Some(open) = opened(&answer).filter(|_| (200..300).contains(&status)) {
         return Ok(open);
     }
-    let refused = lasting("host_error", format!("the forge answers {status}: {}", said(&answer)));
+    let reason = format!("the forge answers {status}: {}", said(&answer));
+    let refused = match status {
+        // It does not know the branch yet that it has just made.
+        404 | 409 => passing("host_error", reason),
+        _ => lasting("host_error", reason),
+    };
     open_pull(api, wanted.branch).await?.ok_or(refused)
 }
 

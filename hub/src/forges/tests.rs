@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod people;
 mod review;
 
 /// One answer: method, path with query, status, body.

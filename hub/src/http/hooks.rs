@@ -5,13 +5,14 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::{Ended, Label, Priority, forge};
 use hub_core::{Answer, NewTask, Request, TaskRequest};
 use serde_json::json;
 
+use super::places::Place;
 use super::{App, Failure};
 use crate::forges::Source;
 use crate::orders::Ordered;
@@ -22,11 +23,12 @@ use crate::webhooks::{self, Provider};
 pub async fn source(
     State(app): State<App>,
     Path(id): Path<String>,
+    place: Option<Extension<Place>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     match app.forges.source(&id).cloned() {
-        Some(source) => take(&app, &source, &headers, body).await,
+        Some(source) => take(&app, &source, place, &headers, body).await,
         None => unauthorized(),
     }
 }
@@ -35,6 +37,7 @@ pub async fn source(
 pub async fn provider(
     State(app): State<App>,
     Path(path): Path<String>,
+    place: Option<Extension<Place>>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -45,7 +48,7 @@ pub async fn provider(
         _ => &[],
     };
     match app.forges.only(kinds).cloned() {
-        Some(source) => take(&app, &source, &headers, body).await,
+        Some(source) => take(&app, &source, place, &headers, body).await,
         None => unauthorized(),
     }
 }
@@ -69,7 +72,13 @@ fn unauthorized() -> Response {
     Failure::unauthorized("no source of this name has signed this").into_response()
 }
 
-async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+async fn take(
+    app: &App,
+    source: &Source,
+    place: Option<Extension<Place>>,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
@@ -83,6 +92,11 @@ async fn take(app: &App, source: &Source, headers: &HeaderMap, body: Result<Byte
         app.meters.delivered(&source.id, "refused");
         tracing::debug!(source = %source.id, %refusal, bytes = body.len(), "a delivery was refused");
         return unauthorized();
+    }
+    // Forges keep connections open between deliveries: one on which a good signature came is no stranger's, and is not cut off in the
+    // middle of the next. Where no place is left it stays as it is, and the delivery is taken all the same.
+    if let Some(Extension(place)) = place {
+        place.is_known();
     }
     let name = webhooks::event_name(source.provider, headers);
     let delivery = webhooks::delivery_id(source.provider, headers, &body);

@@ -15,7 +15,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use hub_core::tasks::gates::{PatchFile, changed_lines, refusals};
-use hub_core::tasks::wishes::{Mode, Wishes};
+use hub_core::tasks::wishes::{Mode, Pause, Wishes};
 use hub_core::tasks::{CI_FAILURE, ChangedFile, Proposal, TIMEOUT_MS, agents, queue};
 use hub_core::{Answer, Request, Right, Task, TaskRequest};
 use hub_remediation_sdk::contract::{
@@ -24,6 +24,7 @@ use hub_remediation_sdk::contract::{
 use serde_json::json;
 use wire::change::{Caller, Via};
 use wire::ids::Digest;
+use wire::time::Wall;
 
 use super::answer::read_json;
 use super::places::Place;
@@ -139,6 +140,9 @@ pub async fn lease(State(app): State<App>, _: Remediator, body: Body) -> Result<
     }
 }
 
+/// How long a task waits for a forge that is away.
+const FORGE_AWAY_MS: i64 = 60_000;
+
 /// What the repository's owner wishes, or the end of the lease that nothing comes of.
 async fn may_begin(app: &App, task: &Task) -> Result<Wishes, TaskRequest> {
     let right = Right {
@@ -146,35 +150,69 @@ async fn may_begin(app: &App, task: &Task) -> Result<Wishes, TaskRequest> {
         lease: task.lease.as_ref().map(|lease| lease.id.clone()).unwrap_or_default(),
         epoch: task.epoch,
     };
-    let end = |code: &str, reason: String, retry: bool| TaskRequest::Finish {
+    let end = |right: Right, code: &str, reason: String| TaskRequest::Finish {
         right,
         code: code.to_owned(),
         reason,
-        retry,
+        retry: false,
     };
-    match app.forges.wishes(&task.source, &task.repository).await {
-        Ok(wishes) => match wishes.objects_to(Some(&task.branch), task.from_fork) {
-            Some((code, reason)) => Err(end(code, reason, false)),
-            None => Ok(wishes),
-        },
-        Err(error) => Err(end(error.code, error.reason, error.may_pass)),
+    let off = |right: Right, pause: Pause| TaskRequest::PutOff {
+        right,
+        pause: Box::new(pause),
+    };
+    let wishes = match app.forges.wishes(&task.source, &task.repository).await {
+        Ok(wishes) => wishes,
+        Err(error) if error.may_pass => {
+            let pause = Pause {
+                code: error.code.to_owned(),
+                reason: error.reason,
+                until: Wall(app.now().0.saturating_add(FORGE_AWAY_MS)),
+            };
+            return Err(off(right, pause));
+        }
+        Err(error) => return Err(end(right, error.code, error.reason)),
+    };
+    if let Some((code, reason)) = wishes.objects_to(Some(&task.branch), task.from_fork) {
+        return Err(end(right, code, reason));
+    }
+    // A hub that stops answers nobody; after its next start the lease is given anew.
+    let tasks = app.hub.tasks().await.unwrap_or_default();
+    match wishes.pause(&task.repository, tasks.iter(), app.now()) {
+        Some(pause) => Err(off(right, pause)),
+        None => Ok(wishes),
     }
 }
 
-/// What the owner wishes of a patch: codes that speak against it, and the lowest chance at which it is wanted. A forge that does not tell
-/// is asked again by the agent, which keeps its lease for so long.
-async fn wished(app: &App, task: &str, files: &[PatchFile], wanted: &Propose) -> Result<(Vec<String>, u16), Failure> {
+/// What the owner wishes of a patch.
+struct Wished {
+    /// Codes that speak against it.
+    codes: Vec<String>,
+    /// The lowest chance at which it is wanted.
+    least_bp: u16,
+    /// Nothing is opened now.
+    frozen: Option<Pause>,
+}
+
+/// Asks the owner's file about a patch. A forge that does not tell is asked again by the agent, which keeps its lease for so long.
+async fn wished(app: &App, task: &str, files: &[PatchFile], wanted: &Propose) -> Result<Wished, Failure> {
     let task = stored(app, task).await?;
+    let certificate = &wanted.certificate;
     match app.forges.wishes(&task.source, &task.repository).await {
-        Ok(wishes) => {
-            let fixer = &wanted.certificate.fixer;
-            Ok((
-                wishes.refusals(files, &wanted.category, fixer),
-                wishes.least_bp(&wanted.category),
-            ))
-        }
+        Ok(wishes) => Ok(Wished {
+            codes: wishes.refusals(
+                files,
+                &wanted.category,
+                (&certificate.fixer, &certificate.fixer_version),
+            ),
+            least_bp: wishes.least_bp(&wanted.category),
+            frozen: wishes.frozen(app.now()),
+        }),
         Err(error) if error.may_pass => Err(Failure::unavailable(error.reason)),
-        Err(error) => Ok((vec![error.code.to_owned()], 0)),
+        Err(error) => Ok(Wished {
+            codes: vec![error.code.to_owned()],
+            least_bp: 0,
+            frozen: None,
+        }),
     }
 }
 
@@ -261,8 +299,18 @@ pub async fn propose(
     }
     let files = patch(&wanted);
     codes.extend(refusals(&files, &wanted.category));
-    let (unwished, least_bp) = wished(&app, &id, &files, &wanted).await?;
-    codes.extend(unwished);
+    let wished = wished(&app, &id, &files, &wanted).await?;
+    codes.extend(wished.codes);
+    let right = Right {
+        task: id,
+        lease: wanted.lease.clone(),
+        epoch: wanted.epoch,
+    };
+    // What is refused is refused in a freeze, too; what is not is made anew after it, since the branch may have moved by then.
+    if let Some(pause) = wished.frozen.filter(|_| codes.is_empty()) {
+        let pause = Box::new(pause);
+        return stand(ask(&app, &wanted.certificate.agent, TaskRequest::PutOff { right, pause }).await?);
+    }
     let bytes = serde_json::to_vec(&wanted.certificate).map_err(|cause| Failure::internal(cause.to_string()))?;
     let keep = move |app: &App| {
         app.artifacts
@@ -280,11 +328,6 @@ pub async fn propose(
         tool: wanted.tool,
         fingerprint,
     };
-    let right = Right {
-        task: id,
-        lease: wanted.lease,
-        epoch: wanted.epoch,
-    };
     stand(
         ask(
             &app,
@@ -294,7 +337,7 @@ pub async fn propose(
                 proposal: Box::new(proposal),
                 message: wanted.message,
                 refusals: codes,
-                least_bp,
+                least_bp: wished.least_bp,
             },
         )
         .await?,
@@ -422,10 +465,11 @@ fn unexpected(answer: Answer) -> Failure {
     }
 }
 
+/// A forge that may answer later is asked again by the agent, as a hub is that cannot answer now; another answer is one.
 fn forge_problem(error: &crate::forges::ForgeError) -> Response {
-    (
-        StatusCode::BAD_GATEWAY,
-        Json(json!({"code": error.code, "detail": error.reason})),
-    )
-        .into_response()
+    let status = match error.may_pass {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::BAD_GATEWAY,
+    };
+    (status, Json(json!({"code": error.code, "detail": error.reason}))).into_response()
 }

@@ -1,13 +1,15 @@
 //! Tasks for people and programs: the list, one, cancel, retry. The paths and members are those of the system before this one, with
 //! ours beside them.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hub_core::tasks::wishes::FILE;
+use hub_core::tasks::wishes::{FILE, Freeze};
 use hub_core::{Answer, Request, Task, TaskRequest, TaskState};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -128,7 +130,17 @@ async fn wished(app: &App, repository: &str) -> Result<Value, Failure> {
             };
             let categories: Vec<Value> = ["format", "lint", "lockfile", "snapshot"].iter().map(of).collect();
             let objection = wishes.objects_to(None, false).map(|(_, reason)| reason);
-            json!({"file": FILE, "source": source, "categories": categories, "objection": objection, "problems": wishes.problems})
+            let pause = wishes.pause(repository, tasks.iter(), app.now());
+            let freeze = |freeze: &Freeze| json!({"windows": freeze.windows.to_string(), "reason": freeze.reason});
+            json!({
+                "file": FILE, "source": source, "categories": categories, "objection": objection, "problems": wishes.problems,
+                "target": wishes.target(), "labels": wishes.labels, "reviewers": wishes.reviewers,
+                "freeze": wishes.freezes.iter().map(freeze).collect::<Vec<_>>(),
+                "pause": pause.map(|pause| json!({"code": pause.code, "reason": pause.reason, "until": pause.until.to_string()})),
+                "budgets": {"open": wishes.budgets.open, "per_day": wishes.budgets.per_day},
+                "fixer_versions": wishes.fixer_versions().collect::<BTreeMap<_, _>>(),
+                "paths": {"allow": wishes.allowed_paths(), "protect": wishes.protected_paths()},
+            })
         }
         Err(error) => json!({"file": FILE, "source": source, "unread": error.reason}),
     })

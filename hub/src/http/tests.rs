@@ -56,7 +56,7 @@ use crate::enroll::{Bars, Enrollment};
 use crate::feed::Feed;
 use crate::hub::{Outlet, Parts, Stop, Turn};
 use crate::people::People;
-use crate::store::{RedbStore, Store, StoreSettings};
+use crate::store::{DurableStore, Store, StoreSettings};
 
 /// The administrator's token of these hubs.
 pub const TOKEN: &str = "sat_test";
@@ -99,7 +99,7 @@ impl TestHub {
 
     async fn start_in(folder: tempfile::TempDir) -> Self {
         let (done, completions) = mpsc::channel(16);
-        let redb = RedbStore::open(StoreSettings::new(folder.path().join("store")), done).expect("a new store");
+        let redb = DurableStore::open(StoreSettings::new(folder.path().join("store")), done).expect("a new store");
         let clock = redb.clock();
         let store: Arc<dyn Store> = Arc::new(redb);
         let key = SigningKey::from_bytes(&[7; 32]);

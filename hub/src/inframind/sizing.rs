@@ -75,7 +75,7 @@ impl Sizing {
         let mut token = reqwest::header::HeaderValue::from_str(&token)
             .map_err(|_| failed("its token holds characters that no header may hold".to_owned()))?;
         token.set_sensitive(true);
-        let client = reqwest::Client::builder()
+        let client = crate::https::builder()
             .timeout(PATIENCE)
             // The token goes where it was told to go and nowhere else.
             .redirect(reqwest::redirect::Policy::none())

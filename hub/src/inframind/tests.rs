@@ -8,13 +8,13 @@ use wire::telemetry::Encoder;
 use wire::time::{Mono, Now};
 
 use super::*;
-use crate::store::{RedbStore, StoreSettings};
+use crate::store::{DurableStore, StoreSettings};
 
 const START_MS: i64 = 1_795_521_667_000;
 
 /// A store, and what writes one node's telemetry into it.
 struct Rig {
-    store: RedbStore,
+    store: DurableStore,
     done: mpsc::Receiver<Vec<crate::store::Completion>>,
     encoder: Encoder,
     seq: u64,
@@ -26,7 +26,7 @@ impl Rig {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let (send, done) = mpsc::channel(16);
-        let store = RedbStore::open(StoreSettings::new(folder.path().join("store")), send).expect("a new store");
+        let store = DurableStore::open(StoreSettings::new(folder.path().join("store")), send).expect("a new store");
         Self {
             store,
             done,

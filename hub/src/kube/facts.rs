@@ -1,9 +1,9 @@
 //! Everything that a cluster tells of its nodes, pods and deployments, in the core's words.
 
-use hub_core::{Amount, KubeDeployment, KubeFacts, KubeNode, KubeUse};
+use hub_core::{Amount, KubeDeployment, KubeFacts, KubeNode, KubeUse, Mend};
 use hub_kube::{Asked, DeploymentAsk, Drift, KubeError, NodeView, TaintEffect};
 use std::collections::BTreeMap;
-use wire::ids::AgentId;
+use wire::ids::{AgentId, PlanId};
 
 use super::marks::AGENT;
 use super::{Clusters, line};
@@ -79,11 +79,25 @@ fn facts(nodes: Vec<NodeView>, pods: BTreeMap<(String, String), Asked>, deployme
         labels: one.node_selector,
         nodes: one.nodes,
         drift: one.drift.iter().map(drift_line).collect(),
+        mend: one.is_to_be_mended.then(|| mend(&one.drift)),
     });
     KubeFacts {
         deployments: deployments.collect(),
         nodes,
         used,
+    }
+}
+
+/// What would bring it back. The replicas that an autoscaler of the cluster set are left to it.
+fn mend(drift: &[Drift]) -> Mend {
+    let wanted = |field: &str| {
+        let mut of = drift.iter().filter(|one| one.field == field && !one.is_autoscaled());
+        of.next().map(|one| one.wanted.clone())
+    };
+    Mend {
+        plan: PlanId(*uuid::Uuid::now_v7().as_bytes()),
+        replicas: wanted("replicas").and_then(|text| text.parse().ok()),
+        image: wanted("image"),
     }
 }
 

@@ -40,7 +40,7 @@ pub async fn series(clusters: &Clusters, target: &DeploymentRef, measure: &Measu
         None => target.name.clone(),
     };
     let sides = Sides {
-        client: reqwest::Client::new(),
+        client: crate::https::client(),
         cluster: &target.cluster,
         url: clusters.prometheus(&target.cluster),
         told: clusters.workload_metrics(),
@@ -186,7 +186,7 @@ pub async fn instant(url: &str, query: &str, target: &DeploymentRef) -> Result<O
     let query = query
         .replace("$workload", &target.name)
         .replace("$namespace", &target.namespace);
-    let answer = ask(&reqwest::Client::new(), url, "query", &[("query", query)]).await?;
+    let answer = ask(&crate::https::client(), url, "query", &[("query", query)]).await?;
     let value = only(&answer)?.and_then(|one| one["value"][1].as_str()?.parse::<f64>().ok());
     Ok(value.filter(|value| value.is_finite() && *value >= 0.0))
 }

@@ -6,7 +6,6 @@
 //! Invariant: a chain's head, its entries and its indexes change in one transaction, and so do a bundle and who published it.
 
 use hub_core::{Batch, Row};
-use redb::ReadableTable;
 use wire::codec;
 use wire::entry::{ChainHead, RawEntry};
 use wire::ids::{AgentId, Epoch, Seq};
@@ -14,14 +13,53 @@ use wire::time::Wall;
 
 use super::StoreError;
 use super::documents::Earlier;
+use super::engine::Sorted;
 use super::open::Retention;
 use super::prune::Segment;
-use super::rows::{self, unseal};
-use super::tables::{ApplyError, Counters, Tables, decode, put};
+use super::rows::{self, Table, unseal};
+use super::tables::{ApplyError, COUNTERS, Counters, Tables, append, decode, put};
 
 /// Outcomes that are listed under the decisions of one row: sixteen of each. A row is read and written whole for each one more, so an
 /// agent that names one decision again and again must not make it grow.
 const MOST_OUTCOMES: usize = 1_024;
+
+/// Rows that checking and applying these batches will ask for.
+pub fn expected(batches: &[Batch]) -> Vec<(Table, Vec<Vec<u8>>)> {
+    let meta = COUNTERS.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let (mut heads, mut usage, mut outcomes_of, mut blocks) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut documents, mut keys) = (Vec::new(), Vec::new());
+    for row in batches.iter().flat_map(|batch| &batch.rows) {
+        match row {
+            Row::Entries {
+                agent, epoch, outcomes, ..
+            } => {
+                heads.push(rows::epoch_key(agent, *epoch));
+                usage.push(agent.as_str().as_bytes().to_vec());
+                outcomes_of.extend(outcomes.iter().map(|(of, _)| rows::outcome_key(agent, *epoch, *of)));
+            }
+            Row::Telemetry { agent, epoch, seq, .. } => blocks.push(rows::place_key(agent, *epoch, *seq)),
+            Row::Put(put) => {
+                documents.push(rows::parts_key(&[put.kind, &put.id]));
+                keys.extend(put.unique.iter().map(|unique| rows::parts_key(&[put.kind, unique])));
+            }
+            Row::Agent { .. } | Row::Bundle { .. } | Row::Command { .. } | Row::Meta(_) | Row::Turns { .. } => {}
+        }
+    }
+    let mut wanted = vec![
+        (rows::META, meta),
+        (rows::HEADS, heads),
+        (rows::USAGE, usage),
+        (rows::OUTCOMES, outcomes_of),
+        (rows::BLOCKS, blocks),
+        (rows::DOCUMENTS, documents),
+        (rows::DOCUMENT_KEYS, keys),
+    ];
+    for (_, keys) in &mut wanted {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    wanted
+}
 
 impl Tables<'_> {
     /// Whether every row of the batch follows what is stored (and what was applied before it in this transaction).
@@ -101,7 +139,7 @@ impl Tables<'_> {
                     put(&mut self.commands, "commands", &id.0, record)?;
                 }
                 Row::Command { id, record: None } => {
-                    self.commands.remove(&id.0[..])?;
+                    self.commands.remove(&id.0)?;
                 }
                 Row::Meta(record) => put(&mut self.meta, "meta", b"core", record)?,
                 Row::Put(row) => self.put_document(row)?,
@@ -109,7 +147,7 @@ impl Tables<'_> {
                     let name = rows::turns_name(rule, value);
                     match record {
                         Some(record) => put(&mut self.meta, "meta", name.as_bytes(), record)?,
-                        None => drop(self.meta.remove(name.as_bytes())?),
+                        None => self.meta.remove(name.as_bytes())?,
                     }
                 }
             }
@@ -119,19 +157,25 @@ impl Tables<'_> {
 
     /// Drops the oldest telemetry blocks that are too many or too old, a bounded number of them, and writes the counters.
     pub fn finish(&mut self, before: Counters, keep: Retention, now_ms: u64) -> Result<(), ApplyError> {
+        let mut held = self.counters.block_bytes;
+        let mut gone = Vec::new();
         // Twice what a transaction of 1,024 batches brings in, so that dropping keeps up with storing.
-        for _ in 0..2_048 {
-            let Some((key, order)) = self.oldest_block()? else {
-                break;
-            };
+        for row in self.block_order.iter()?.take(2_048) {
+            let (key, sealed) = row?;
+            let parts = decode("block-order", unseal("block-order", key.value(), sealed.value())?)?;
+            let order = BlockOrder::from_parts(parts);
             let too_old = now_ms.saturating_sub(order.at_ms) > keep.telemetry_age_ms;
-            if self.counters.block_bytes <= keep.telemetry_bytes && !too_old {
+            if held <= keep.telemetry_bytes && !too_old {
                 break;
             }
-            self.blocks.remove(&order.key[..])?;
-            self.block_order.remove(&key[..])?;
-            self.counters.block_bytes = self.counters.block_bytes.saturating_sub(order.bytes);
+            held = held.saturating_sub(order.bytes);
+            gone.push((key.value().to_vec(), order.key));
         }
+        for (order, block) in gone {
+            self.blocks.remove(&block)?;
+            self.block_order.remove(&order)?;
+        }
+        self.counters.block_bytes = held;
         if before != self.counters {
             self.put_counters()?;
         }
@@ -177,16 +221,15 @@ impl Tables<'_> {
         for segment in rows::segments(raw) {
             let key = rows::place_key(agent, epoch, segment[0].seq);
             let segment_bytes = rows::segment_bytes(segment);
-            let mut place = self.entries.insert_reserve(&key[..], segment_bytes)?;
-            rows::write_segment(&key, segment, place.as_mut());
-            drop(place);
+            self.entries
+                .append_with(&key, segment_bytes, |place| rows::write_segment(&key, segment, place))?;
             let arrival = self.next_arrival();
             let row = rows::Arrival {
                 key: &key,
                 at_ms: wall.0,
                 before: self.counters.entries,
             };
-            put(&mut self.feed, "feed", &arrival, &row.row())?;
+            append(&mut self.feed, "feed", &arrival, &row.row())?;
             let mut about = Segment {
                 arrival: u64::from_be_bytes(arrival),
                 listed: None,
@@ -198,12 +241,12 @@ impl Tables<'_> {
             let (here, later) = decisions.split_at(decisions.partition_point(|seq| *seq <= end));
             decisions = later;
             if !here.is_empty() {
-                put(&mut self.decisions, "decisions", &key, &codec::encode(here))?;
+                append(&mut self.decisions, "decisions", &key, &codec::encode(here))?;
                 let arrival = self.next_arrival();
-                put(&mut self.arrivals, "arrivals", &arrival, &key)?;
+                append(&mut self.arrivals, "arrivals", &arrival, &key)?;
                 about.listed = Some(u64::from_be_bytes(arrival));
             }
-            put(&mut self.segments, "segments", &key, &codec::encode(&about))?;
+            append(&mut self.segments, "segments", &key, &codec::encode(&about))?;
             added += about.bytes;
         }
         self.uses_more(agent, added)?;
@@ -247,14 +290,14 @@ impl Tables<'_> {
         if self.blocks.get(&key[..])?.is_some() {
             return Ok(());
         }
-        put(&mut self.blocks, "blocks", &key, block)?;
+        append(&mut self.blocks, "blocks", &key, block)?;
         let order = BlockOrder {
             at_ms: now_ms,
             bytes: block.len() as u64,
             key,
         };
         let arrival = self.next_arrival();
-        put(
+        append(
             &mut self.block_order,
             "block-order",
             &arrival,
@@ -268,18 +311,6 @@ impl Tables<'_> {
             name,
             &codec::encode(&(epoch, seq)),
         )
-    }
-
-    fn oldest_block(&self) -> Result<Option<([u8; 8], BlockOrder)>, ApplyError> {
-        let Some((key, sealed)) = self.block_order.first()? else {
-            return Ok(None);
-        };
-        let parts = decode("block-order", unseal("block-order", key.value(), sealed.value())?)?;
-        let key = key
-            .value()
-            .try_into()
-            .map_err(|_| ApplyError::Refused(StoreError::DamagedRow { table: "block-order" }))?;
-        Ok(Some((key, BlockOrder::from_parts(parts))))
     }
 
     fn next_arrival(&mut self) -> [u8; 8] {

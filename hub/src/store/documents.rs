@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hub_core::{Put, StoredDocument};
-use redb::{ReadTransaction, ReadableTable};
 use serde::{Deserialize, Serialize};
 use wire::codec;
 
+use super::engine::{Snapshot, Sorted};
 use super::read::{Read, value};
 use super::rows::{self, LIVE, parts_key, parts_span, read_parts, unseal};
 use super::tables::{ApplyError, Tables, decode, put};
@@ -155,7 +155,7 @@ impl Lists {
 }
 
 /// One document.
-pub fn document(read: &ReadTransaction, kind: &str, id: &str) -> Read<Option<StoredDocument>> {
+pub fn document(read: &Snapshot, kind: &str, id: &str) -> Read<Option<StoredDocument>> {
     let key = parts_key(&[kind, id]);
     match value(read, rows::DOCUMENTS, "documents", &key)? {
         Some(bytes) => Ok(Some(stored(kind, id, decode("documents", &bytes)?))),
@@ -173,14 +173,14 @@ fn stored(kind: &str, id: &str, row: Row) -> StoredDocument {
 }
 
 /// Id of the document with a unique key.
-pub fn by_key(read: &ReadTransaction, kind: &str, key: &str) -> Read<Option<String>> {
+pub fn by_key(read: &Snapshot, kind: &str, key: &str) -> Read<Option<String>> {
     let found = value(read, rows::DOCUMENT_KEYS, "document-keys", &parts_key(&[kind, key]))?;
     Ok(found.map(|id| String::from_utf8_lossy(&id).into_owned()))
 }
 
 /// A page of a kind, or of what has one value of a list index, newest id first.
 pub fn page(
-    read: &ReadTransaction,
+    read: &Snapshot,
     kind: &str,
     index: Option<(&str, &str)>,
     before: Option<&str>,
@@ -211,7 +211,7 @@ pub fn page(
 }
 
 /// Every live document, of every kind.
-pub fn live(read: &ReadTransaction) -> Read<Vec<StoredDocument>> {
+pub fn live(read: &Snapshot) -> Read<Vec<StoredDocument>> {
     let mut found = Vec::new();
     for row in read.open_table(rows::DOCUMENT_INDEX)?.iter()? {
         let (key, _) = row?;
@@ -226,7 +226,7 @@ pub fn live(read: &ReadTransaction) -> Read<Vec<StoredDocument>> {
 }
 
 /// Unique keys of all documents: kind, key, id.
-pub fn keys(read: &ReadTransaction) -> Read<Vec<(String, String, String)>> {
+pub fn keys(read: &Snapshot) -> Read<Vec<(String, String, String)>> {
     let mut found = Vec::new();
     for row in read.open_table(rows::DOCUMENT_KEYS)?.iter()? {
         let (key, sealed) = row?;

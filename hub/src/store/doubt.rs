@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::crash::{Disk, fresh};
 use super::open::open_backend;
 use super::suite::{Chain, agent};
-use super::{Completion, Outcome, RedbStore, Store, StoreError, StoreSettings};
+use super::{Completion, DurableStore, Outcome, Store, StoreError, StoreSettings};
 
 /// Batches of a run.
 const BATCHES: u64 = 6;
@@ -18,7 +18,7 @@ const BATCHES: u64 = 6;
 /// A store on a disk that cannot be opened again for so many tries.
 struct Rig {
     disk: Disk,
-    store: RedbStore,
+    store: DurableStore,
     done: mpsc::Receiver<Vec<Completion>>,
     _folder: tempfile::TempDir,
 }
@@ -40,7 +40,7 @@ impl Rig {
             open_backend(Disk::of(again.platter().durable.clone()), true)
         });
         let settings = StoreSettings::new(folder.path());
-        let store = RedbStore::with(settings, database, reopen, send).expect("it can be read");
+        let store = DurableStore::with(settings, database, reopen, send).expect("it can be read");
         Self {
             disk,
             store,

@@ -3,12 +3,12 @@
 //! Decides nothing: whoever was denied is denied, whichever token was used is used.
 
 use hub_core::{Document, How, Identity, JoinToken, Put, Shut, encode_document};
-use redb::{ReadableTable, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use wire::ids::{AgentId, Digest};
 use wire::time::Wall;
 
 use super::StoreError;
+use super::engine::{Sorted, Transaction};
 use super::rows::{Table, unseal};
 use super::tables::{ApplyError, Tables, decode};
 
@@ -46,17 +46,17 @@ pub(super) struct AgentRecord {
 
 impl Tables<'_> {
     /// Makes documents of what the two tables hold, and removes the tables.
-    pub(super) fn adopt_identities(&mut self, transaction: &WriteTransaction) -> Result<(), ApplyError> {
+    pub(super) fn adopt_identities(&mut self, transaction: &Transaction) -> Result<(), ApplyError> {
         let mut puts = Vec::new();
         {
-            let tokens = transaction.open_table(TOKENS).map_err(spoilt)?;
+            let tokens = transaction.open_table(TOKENS)?;
             for row in tokens.iter()? {
                 let (key, sealed) = row?;
                 let record: TokenRecord = decode("tokens", unseal("tokens", key.value(), sealed.value())?)?;
                 let hash = <[u8; 32]>::try_from(key.value()).map_err(|_| StoreError::DamagedRow { table: "tokens" })?;
                 puts.push(first(&record.into_document(Digest(hash))));
             }
-            let identities = transaction.open_table(IDENTITIES).map_err(spoilt)?;
+            let identities = transaction.open_table(IDENTITIES)?;
             for row in identities.iter()? {
                 let (key, sealed) = row?;
                 let record: AgentRecord = decode("identities", unseal("identities", key.value(), sealed.value())?)?;
@@ -67,14 +67,10 @@ impl Tables<'_> {
             self.put_document(put)?;
         }
         for table in [TOKENS, IDENTITIES] {
-            transaction.delete_table(table).map_err(spoilt)?;
+            transaction.delete_table(table)?;
         }
         Ok(())
     }
-}
-
-fn spoilt(cause: redb::TableError) -> ApplyError {
-    ApplyError::Spoilt(cause.into())
 }
 
 fn first<D: Document>(document: &D) -> Put {

@@ -7,11 +7,12 @@
 use std::sync::mpsc::SyncSender;
 
 use hub_core::Batch;
-use redb::Database;
 use serde::{Deserialize, Serialize};
 use wire::codec;
 use wire::time::Wall;
 
+use super::apply::expected;
+use super::engine::{Database, Fault as DatabaseFault, Transaction};
 use super::open::Retention;
 use super::tables::{ApplyError, Counters, Tables, put};
 use super::writer::{Edit, Job};
@@ -170,7 +171,7 @@ pub fn write_group(database: &Database, group: Group, moment: Moment<'_>) -> Res
         Place::Batch(place) => verdicts.batches[place].1 = result.map(|_| ()).map_err(|error| error.chain()),
         Place::Edit => verdicts.edits.extend(waiting.next().map(|waiting| (waiting, result))),
     });
-    let reason = |cause: redb::Error| {
+    let reason = |cause: DatabaseFault| {
         let cause = Box::new(cause);
         StoreError::Database {
             action: "commit",
@@ -188,7 +189,7 @@ pub fn write_group(database: &Database, group: Group, moment: Moment<'_>) -> Res
     };
     match transaction.commit() {
         Ok(()) => Ok(Written { verdicts, counters }),
-        Err(cause) => Err(Fault::Unknown(verdicts, reason(cause.into()))),
+        Err(cause) => Err(Fault::Unknown(verdicts, reason(cause))),
     }
 }
 
@@ -207,8 +208,9 @@ fn prepare(
     edits: Vec<Edit>,
     moment: Moment<'_>,
     mut each: impl FnMut(Place, Result<bool, StoreError>),
-) -> Result<(redb::WriteTransaction, Counters), redb::Error> {
+) -> Result<(Transaction, Counters), DatabaseFault> {
     let transaction = database.begin_write()?;
+    transaction.expect(expected(batches))?;
     let counters = {
         let mut tables = Tables::open(&transaction)?;
         let before = tables.counters;
@@ -230,11 +232,12 @@ fn prepare(
         tables.finish(before, moment.keep, moment.now_ms).map_err(spoilt)?;
         tables.counters
     };
+    transaction.flush()?;
     Ok((transaction, counters))
 }
 
 /// A refusal leaves the transaction whole; anything else ends it.
-fn refused<T>(result: Result<T, ApplyError>) -> Result<Result<T, StoreError>, redb::Error> {
+fn refused<T>(result: Result<T, ApplyError>) -> Result<Result<T, StoreError>, DatabaseFault> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(ApplyError::Refused(error)) => Ok(Err(error)),
@@ -242,9 +245,9 @@ fn refused<T>(result: Result<T, ApplyError>) -> Result<Result<T, StoreError>, re
     }
 }
 
-fn spoilt(error: ApplyError) -> redb::Error {
+fn spoilt(error: ApplyError) -> DatabaseFault {
     match error {
         ApplyError::Spoilt(cause) => cause,
-        ApplyError::Refused(error) => redb::Error::Corrupted(error.to_string()),
+        ApplyError::Refused(error) => DatabaseFault::Corrupted(error.to_string()),
     }
 }

@@ -1,15 +1,15 @@
 //! Pages of decisions, newest first, by a node's journal or by arrival at the hub.
 
-use redb::ReadTransaction;
 use wire::ids::{AgentId, Epoch, Seq};
 
-use super::read::{Read, Rows, entry, with_outcomes};
+use super::engine::{Rows, Snapshot, Sorted};
+use super::read::{Read, entry, with_outcomes};
 use super::rows::{self, unseal};
 use super::tables::decode;
 use super::{DecisionPage, StoreError};
 
 /// A page of one node's decisions; cursors are `EPOCH.SEQ`.
-pub fn decisions_of(read: &ReadTransaction, agent: &AgentId, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
+pub fn decisions_of(read: &Snapshot, agent: &AgentId, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
     let (epoch, seq) = match before {
         Some(cursor) => read_cursor(cursor)?,
         None => (u64::MAX, u64::MAX),
@@ -37,7 +37,7 @@ pub fn decisions_of(read: &ReadTransaction, agent: &AgentId, before: Option<&str
 }
 
 /// A page of all decisions by arrival; cursors are `ARRIVAL.SEQ`.
-pub fn decisions_of_all(read: &ReadTransaction, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
+pub fn decisions_of_all(read: &Snapshot, before: Option<&str>, limit: usize) -> Read<DecisionPage> {
     let (arrival, seq) = match before {
         Some(cursor) => read_cursor(cursor)?,
         None => (u64::MAX, u64::MAX),
@@ -69,8 +69,8 @@ pub fn decisions_of_all(read: &ReadTransaction, before: Option<&str>, limit: usi
 
 /// Adds a segment's decisions below `upper`, newest first. Returns whether the page is full.
 fn add_segment(
-    read: &ReadTransaction,
-    table: &Rows,
+    read: &Snapshot,
+    table: &Rows<'_>,
     key: &[u8],
     sealed: &[u8],
     upper: Seq,

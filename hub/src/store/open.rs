@@ -1,6 +1,6 @@
-//! Opens the database file, made whole or not at all, and tells what is wrong with one that cannot be opened.
+//! Opens the database, made whole or not at all, and tells what is wrong with one that cannot be opened.
 //!
-//! A new file is built under another name, synced, renamed and its folder synced, so that a crash leaves no half-made store.
+//! A PostgreSQL is given its tables in one transaction. A new file is built under another name, synced, renamed and its folder synced, so that a crash leaves no half-made store.
 //! A marker beside the file says that a hub runs; if it is there at start, the last one did not end in an orderly way and every
 //! page is checked before the first read.
 //!
@@ -11,11 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use hub_core::Quota;
-use redb::{
-    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableHandle, WriteTransaction,
-};
+use redb::{Builder, DatabaseError, StorageError, TableHandle as _};
 
 use super::StoreError;
+use super::engine::{Database, Fault, Snapshot, Sorted, Transaction};
+use super::postgres::{Pg, PgFault, PostgresAddress};
 use super::read::{self, ReadError};
 use super::rows::{self, Table, unseal};
 use super::tables::{ApplyError, Tables, put};
@@ -56,11 +56,20 @@ impl Default for Retention {
     }
 }
 
+/// Where a store is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// A folder, made if missing.
+    Folder(PathBuf),
+    /// A schema of a PostgreSQL, made if missing.
+    Postgres(PostgresAddress),
+}
+
 /// Where the store is and how much it may use.
 #[derive(Debug, Clone)]
 pub struct StoreSettings {
-    /// Its folder; made if missing.
-    pub folder: PathBuf,
+    /// Where.
+    pub place: Place,
     /// Memory for pages, half of it at most for pages that wait to be written. Reads of a fleet's live state never touch the store.
     pub cache_bytes: usize,
     /// How much stays.
@@ -70,33 +79,79 @@ pub struct StoreSettings {
 impl StoreSettings {
     /// A store in this folder, with the defaults.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self::at(Place::Folder(folder.into()))
+    }
+
+    /// A store at this place, with the defaults.
+    pub fn at(place: Place) -> Self {
         Self {
-            folder: folder.into(),
+            place,
             // Holds the inner pages of some GiB of segments.
             cache_bytes: 8 * 1024 * 1024,
             retention: Retention::default(),
         }
     }
 
-    /// The database file.
+    /// The database file, or the address of the database.
     pub fn file(&self) -> PathBuf {
-        self.folder.join("hub.redb")
-    }
-
-    fn marker(&self) -> PathBuf {
-        self.folder.join("running")
+        match &self.place {
+            Place::Folder(folder) => folder.join(FILE),
+            Place::Postgres(address) => address.place().into(),
+        }
     }
 }
 
+/// The database file, in its folder.
+const FILE: &str = "hub.redb";
+/// What is beside it while a hub runs.
+const MARKER: &str = "running";
+
 /// Opens the store, or makes it. Blocks; after an unclean stop for as long as reading the whole file takes.
 pub fn open(settings: &StoreSettings) -> Result<Database, StoreError> {
-    let folder = &settings.folder;
+    match &settings.place {
+        Place::Folder(folder) => open_folder(settings, folder),
+        Place::Postgres(address) => open_server(address),
+    }
+}
+
+fn open_server(address: &PostgresAddress) -> Result<Database, StoreError> {
+    let place = PathBuf::from(address.place());
+    let server = Pg::open(address.clone()).map_err(|cause| unreachable_server(&place, cause))?;
+    let is_new = server.is_empty();
+    let database = Database::Postgres(server);
+    if is_new {
+        tracing::info!(place = %place.display(), "making a new store");
+        initialise(&database).map_err(not_created)?;
+    }
+    check_format(&place, &database)?;
+    upgrade(&place, &database)?;
+    Ok(database)
+}
+
+/// Connects again after a fault.
+pub fn reopen_server(server: &Pg) -> Result<Database, StoreError> {
+    let place = PathBuf::from(server.place());
+    let server = server.reopen().map_err(|cause| unreachable_server(&place, cause))?;
+    Ok(Database::Postgres(server))
+}
+
+fn unreachable_server(place: &Path, cause: PgFault) -> StoreError {
+    match cause {
+        PgFault::Locked => StoreError::Locked { path: place.to_owned() },
+        cause => StoreError::Server {
+            place: place.display().to_string(),
+            cause: Box::new(cause),
+        },
+    }
+}
+
+fn open_folder(settings: &StoreSettings, folder: &Path) -> Result<Database, StoreError> {
     std::fs::create_dir_all(folder).map_err(io("make folder", folder))?;
-    let file = settings.file();
+    let file = folder.join(FILE);
     if !file.exists() {
         create(settings, &file)?;
     }
-    let marker = settings.marker();
+    let marker = folder.join(MARKER);
     let database = open_checked(settings, &file, marker.exists())?;
     upgrade(&file, &database)?;
     File::create(&marker)
@@ -123,12 +178,33 @@ fn forget_cached(file: &Path) {
 
 /// Closes it in an orderly way, so that the next start need not check every page.
 pub fn close(settings: &StoreSettings, database: Database) -> Result<(), StoreError> {
-    let file = settings.file();
-    database.close().map_err(|cause| translate(&file, cause))?;
-    let marker = settings.marker();
-    std::fs::remove_file(&marker)
-        .and_then(|()| sync_folder(&settings.folder))
-        .map_err(io("remove", &marker))
+    match (database, &settings.place) {
+        (Database::Redb(database), Place::Folder(folder)) => {
+            let file = folder.join(FILE);
+            database.close().map_err(|cause| translate(&file, cause))?;
+            let marker = folder.join(MARKER);
+            std::fs::remove_file(&marker)
+                .and_then(|()| sync_folder(folder))
+                .map_err(io("remove", &marker))
+        }
+        (Database::Redb(database), Place::Postgres(_)) => {
+            database.close().map_err(|cause| translate(&settings.file(), cause))
+        }
+        (Database::Postgres(server), _) => {
+            server.close();
+            Ok(())
+        }
+    }
+}
+
+fn not_created(error: ApplyError) -> StoreError {
+    match error {
+        ApplyError::Refused(error) => error,
+        ApplyError::Spoilt(cause) => StoreError::Database {
+            action: "be created",
+            cause: Box::new(cause),
+        },
+    }
 }
 
 fn create(settings: &StoreSettings, file: &Path) -> Result<(), StoreError> {
@@ -140,28 +216,25 @@ fn create(settings: &StoreSettings, file: &Path) -> Result<(), StoreError> {
     let database = builder(settings)
         .create(&fresh)
         .map_err(|cause| translate(&fresh, cause))?;
-    initialise(&database).map_err(|error| match error {
-        ApplyError::Refused(error) => error,
-        ApplyError::Spoilt(cause) => StoreError::Database {
-            action: "be created",
-            cause: Box::new(cause),
-        },
-    })?;
-    database.close().map_err(|cause| translate(&fresh, cause))?;
+    let database = Database::Redb(database);
+    initialise(&database).map_err(not_created)?;
+    if let Database::Redb(database) = database {
+        database.close().map_err(|cause| translate(&fresh, cause))?;
+    }
     std::fs::rename(&fresh, file)
-        .and_then(|()| sync_folder(&settings.folder))
+        .and_then(|()| file.parent().map_or(Ok(()), sync_folder))
         .map_err(io("move the new store to", file))
 }
 
 /// Makes all tables, so that a store without one is a damaged store.
 pub fn initialise(database: &Database) -> Result<(), ApplyError> {
-    let spoilt = |cause: redb::Error| ApplyError::Spoilt(cause);
-    let transaction = database.begin_write().map_err(|cause| spoilt(cause.into()))?;
+    let transaction = database.begin_write()?;
     {
-        let mut tables = Tables::open(&transaction).map_err(spoilt)?;
+        let mut tables = Tables::open(&transaction)?;
         put(&mut tables.meta, "meta", b"format", &FORMAT.to_be_bytes())?;
     }
-    transaction.commit().map_err(|cause| spoilt(cause.into()))
+    transaction.flush()?;
+    Ok(transaction.commit()?)
 }
 
 fn open_checked(settings: &StoreSettings, file: &Path, every_page: bool) -> Result<Database, StoreError> {
@@ -179,13 +252,13 @@ pub fn open_backend(backend: impl redb::StorageBackend, every_page: bool) -> Res
     guarded(Path::new("memory"), || builder.create_with_backend(backend))
 }
 
-fn guarded(file: &Path, open: impl FnOnce() -> Result<Database, DatabaseError>) -> Result<Database, StoreError> {
+fn guarded(file: &Path, open: impl FnOnce() -> Result<redb::Database, DatabaseError>) -> Result<Database, StoreError> {
     // Damaged bytes have made the database library panic; that is an answer about the file, not the end of the process.
     let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| StoreError::Damaged {
         path: file.to_owned(),
         detail: "reading it fails badly".to_owned(),
     })?;
-    let database = opened.map_err(|cause| translate(file, cause))?;
+    let database = Database::Redb(opened.map_err(|cause| translate(file, cause))?);
     check_format(file, &database)?;
     Ok(database)
 }
@@ -221,7 +294,7 @@ fn check_format(file: &Path, database: &Database) -> Result<(), StoreError> {
 }
 
 /// The format that the file says it has; one that is no number is newer than any.
-fn read_format(read: &redb::ReadTransaction) -> Result<Option<u32>, ReadError> {
+fn read_format(read: &Snapshot) -> Result<Option<u32>, ReadError> {
     let found = read::setting(read, "format")?;
     Ok(found.map(|bytes| <[u8; 4]>::try_from(&bytes[..]).map_or(u32::MAX, u32::from_be_bytes)))
 }
@@ -229,30 +302,31 @@ fn read_format(read: &redb::ReadTransaction) -> Result<Option<u32>, ReadError> {
 /// Brings an older format to the present one, in one transaction: a crash leaves the older format whole. A program of that format
 /// refuses the file from then on.
 fn upgrade(file: &Path, database: &Database) -> Result<(), StoreError> {
-    let failed = |cause: redb::Error| StoreError::Database {
+    let failed = |cause: Fault| StoreError::Database {
         action: "be brought to the present format",
         cause: Box::new(cause),
     };
-    let read = database.begin_read().map_err(|cause| failed(cause.into()))?;
+    let read = database.begin_read().map_err(failed)?;
     let format = read_format(&read)?.unwrap_or(BEFORE_DOCUMENTS);
     drop(read);
     if format == FORMAT {
         return Ok(());
     }
     tracing::info!(file = %file.display(), "bringing the store from format {format} to {FORMAT}");
-    let transaction = database.begin_write().map_err(|cause| failed(cause.into()))?;
+    let transaction = database.begin_write().map_err(failed)?;
     let result = Tables::open(&transaction)
         .map_err(ApplyError::Spoilt)
-        .and_then(|mut tables| tables.bring_up_to_date(&transaction, format));
+        .and_then(|mut tables| tables.bring_up_to_date(&transaction, format))
+        .and_then(|()| Ok(transaction.flush()?));
     match result {
-        Ok(()) => transaction.commit().map_err(|cause| failed(cause.into())),
+        Ok(()) => transaction.commit().map_err(failed),
         Err(ApplyError::Refused(error)) => Err(error),
         Err(ApplyError::Spoilt(cause)) => Err(failed(cause)),
     }
 }
 
 impl Tables<'_> {
-    fn bring_up_to_date(&mut self, transaction: &WriteTransaction, format: u32) -> Result<(), ApplyError> {
+    fn bring_up_to_date(&mut self, transaction: &Transaction, format: u32) -> Result<(), ApplyError> {
         if format < BEFORE_QUOTA {
             self.order_arrivals(format)?;
             self.adopt_identities(transaction)?;
@@ -299,7 +373,7 @@ impl Tables<'_> {
 /// with identities in tables of their own.
 #[cfg(test)]
 pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Vec<u8>, Vec<u8>)]) {
-    let database = builder(settings).open(settings.file()).expect("a store");
+    let database = open(settings).expect("a store");
     let transaction = database.begin_write().expect("open");
     for table in rows::SINCE_4 {
         transaction.delete_table(table).expect("it was there");
@@ -343,8 +417,9 @@ pub fn as_format(settings: &StoreSettings, format: u32, identities: &[(Table, Ve
             meta.remove(name.as_bytes()).expect("room");
         }
     }
+    transaction.flush().expect("room");
     transaction.commit().expect("room");
-    database.close().expect("whole");
+    close(settings, database).expect("whole");
 }
 
 fn builder(settings: &StoreSettings) -> Builder {

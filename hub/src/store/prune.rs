@@ -12,13 +12,13 @@
 use std::collections::BTreeMap;
 
 use hub_core::{Quota, Spared, fair_share};
-use redb::ReadableTable;
 use serde::{Deserialize, Serialize};
 use wire::codec;
 use wire::ids::{AgentId, Digest, Epoch, Seq};
 use wire::time::Wall;
 
 use super::StoreError;
+use super::engine::Sorted;
 use super::read::number;
 use super::rows::{self, open_segment, raw_entry, unseal};
 use super::tables::{ApplyError, Tables, decode, put};
@@ -249,8 +249,9 @@ impl Tables<'_> {
             None => return Ok(()),
         };
         let mut floor: Option<(Epoch, Floor)> = None;
+        let mut from = rows::agent_key(owner);
         while !round.is_over() {
-            let Some((key, about)) = self.oldest_segment(owner)? else {
+            let Some((key, about)) = self.oldest_segment(&from, &end)? else {
                 break;
             };
             let goes = match reason {
@@ -281,6 +282,8 @@ impl Tables<'_> {
             }
             floor = Some((epoch, risen));
             self.remove_segment(&key, &about)?;
+            // Behind what was removed, so that nobody looks at it again.
+            from = key;
             round.segments += 1;
             round.bytes += about.bytes;
             round.done.unread |= is_unread;
@@ -300,9 +303,10 @@ impl Tables<'_> {
         Ok(())
     }
 
-    fn oldest_segment(&self, owner: &AgentId) -> Result<Option<(Vec<u8>, Segment)>, ApplyError> {
-        let (start, end) = (rows::agent_key(owner), rows::agent_end(owner));
-        let Some(row) = self.segments.range(&start[..]..&end[..])?.next() else {
+    /// The oldest one behind a key and before another.
+    fn oldest_segment(&self, after: &[u8], end: &[u8]) -> Result<Option<(Vec<u8>, Segment)>, ApplyError> {
+        let span = (std::ops::Bound::Excluded(after), std::ops::Bound::Excluded(end));
+        let Some(row) = self.segments.range(span)?.next() else {
             return Ok(None);
         };
         let (key, sealed) = row?;
@@ -324,10 +328,10 @@ impl Tables<'_> {
     fn remove_segment(&mut self, key: &[u8], about: &Segment) -> Result<(), ApplyError> {
         self.entries.remove(key)?;
         self.segments.remove(key)?;
-        self.feed.remove(&about.arrival.to_be_bytes()[..])?;
+        self.feed.remove(&about.arrival.to_be_bytes())?;
         if let Some(listed) = about.listed {
             self.decisions.remove(key)?;
-            self.arrivals.remove(&listed.to_be_bytes()[..])?;
+            self.arrivals.remove(&listed.to_be_bytes())?;
         }
         Ok(())
     }
@@ -345,8 +349,7 @@ impl Tables<'_> {
         let key = rows::epoch_key(owner, epoch);
         put(&mut self.floors, "floors", &key, &codec::encode(&Floor { at, ..floor }))?;
         let (start, end) = rows::outcome_span(owner, epoch, floor.through);
-        self.outcomes.retain_in(&start[..]..&end[..], |_, _| false)?;
-        Ok(())
+        Ok(self.outcomes.remove_span(&start, &end)?)
     }
 
     /// Entries of an owner that were removed, over all epochs.

@@ -3,7 +3,6 @@
 //! Invariant: what is returned was committed together; a row that does not match its checksum is an error, never data.
 
 use hub_core::{Recovered, StoredAgent};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
 use wire::api::DecisionView;
 use wire::codec::{take_varint, unzigzag};
 use wire::entry::{ChainHead, RawEntry};
@@ -13,6 +12,7 @@ use wire::time::Wall;
 use wire::{BundleRef, SignedBundle};
 
 use super::documents;
+use super::engine::{Fault, Rows, Snapshot, Sorted};
 use super::lists;
 use super::rows::{self, Table, open_segment, raw_entry, unseal};
 use super::tables::decode;
@@ -24,7 +24,7 @@ pub enum ReadError {
     /// An answer of ours.
     Store(StoreError),
     /// The database's.
-    Database(redb::Error),
+    Database(Fault),
 }
 
 impl From<StoreError> for ReadError {
@@ -33,21 +33,9 @@ impl From<StoreError> for ReadError {
     }
 }
 
-impl From<redb::StorageError> for ReadError {
-    fn from(error: redb::StorageError) -> Self {
-        Self::Database(error.into())
-    }
-}
-
-impl From<redb::Error> for ReadError {
-    fn from(error: redb::Error) -> Self {
+impl From<Fault> for ReadError {
+    fn from(error: Fault) -> Self {
         Self::Database(error)
-    }
-}
-
-impl From<redb::TableError> for ReadError {
-    fn from(error: redb::TableError) -> Self {
-        Self::Database(error.into())
     }
 }
 
@@ -65,11 +53,9 @@ impl From<ReadError> for StoreError {
 
 /// What a read gives.
 pub type Read<T> = Result<T, ReadError>;
-/// An open table.
-pub type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// One row of a table by its key.
-pub fn value(read: &ReadTransaction, table: Table, name: &'static str, key: &[u8]) -> Read<Option<Vec<u8>>> {
+pub fn value(read: &Snapshot, table: Table, name: &'static str, key: &[u8]) -> Read<Option<Vec<u8>>> {
     match read.open_table(table)?.get(key)? {
         Some(sealed) => Ok(Some(unseal(name, key, sealed.value())?.to_vec())),
         None => Ok(None),
@@ -77,12 +63,12 @@ pub fn value(read: &ReadTransaction, table: Table, name: &'static str, key: &[u8
 }
 
 /// A value of [`rows::META`].
-pub fn setting(read: &ReadTransaction, name: &str) -> Read<Option<Vec<u8>>> {
+pub fn setting(read: &Snapshot, name: &str) -> Read<Option<Vec<u8>>> {
     value(read, rows::META, "meta", name.as_bytes())
 }
 
 /// What the core must know to go on.
-pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
+pub fn recover(read: &Snapshot) -> Read<Recovered> {
     let mut agents = Vec::new();
     for row in read.open_table(rows::AGENTS)?.iter()? {
         let (key, sealed) = row?;
@@ -124,7 +110,7 @@ pub fn recover(read: &ReadTransaction) -> Read<Recovered> {
 }
 
 /// A row of the fleet table, which is no reason not to start: one that cannot be read is left out.
-fn last_decision(read: &ReadTransaction, agent: &AgentId) -> Option<Box<DecisionView>> {
+fn last_decision(read: &Snapshot, agent: &AgentId) -> Option<Box<DecisionView>> {
     let page = match lists::decisions_of(read, agent, None, 1) {
         Ok(page) => page,
         Err(error) => {
@@ -144,7 +130,7 @@ fn agent_name(table: &'static str, key: &[u8]) -> Result<AgentId, StoreError> {
 }
 
 /// The ends of a node's chains, oldest epoch first.
-pub fn heads(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<ChainHead>> {
+pub fn heads(read: &Snapshot, agent: &AgentId) -> Read<Vec<ChainHead>> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
     let mut heads = Vec::new();
     for row in read.open_table(rows::HEADS)?.range(&start[..]..&end[..])? {
@@ -155,7 +141,7 @@ pub fn heads(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<ChainHead>> {
 }
 
 /// What of a node's journal was removed, oldest epoch first.
-pub fn floors(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<(Epoch, Floor)>> {
+pub fn floors(read: &Snapshot, agent: &AgentId) -> Read<Vec<(Epoch, Floor)>> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
     let mut floors = Vec::new();
     for row in read.open_table(rows::FLOORS)?.range(&start[..]..&end[..])? {
@@ -167,7 +153,7 @@ pub fn floors(read: &ReadTransaction, agent: &AgentId) -> Read<Vec<(Epoch, Floor
 }
 
 /// The entry at one place.
-pub fn entry(table: &Rows, agent: &AgentId, epoch: Epoch, seq: Seq) -> Read<Option<RawEntry>> {
+pub fn entry(table: &Rows<'_>, agent: &AgentId, epoch: Epoch, seq: Seq) -> Read<Option<RawEntry>> {
     let (start, end) = (rows::epoch_key(agent, epoch), rows::place_key(agent, epoch, seq));
     let Some(row) = table.range(&start[..]..=&end[..])?.next_back() else {
         return Ok(None);
@@ -182,7 +168,7 @@ pub fn entry(table: &Rows, agent: &AgentId, epoch: Epoch, seq: Seq) -> Read<Opti
 }
 
 /// One decision with its outcomes.
-pub fn decision(read: &ReadTransaction, id: &DecisionId) -> Read<Option<StoredDecision>> {
+pub fn decision(read: &Snapshot, id: &DecisionId) -> Read<Option<StoredDecision>> {
     let table = read.open_table(rows::ENTRIES)?;
     let Some(found) = entry(&table, &id.agent, id.epoch, id.seq)? else {
         return Ok(None);
@@ -192,8 +178,8 @@ pub fn decision(read: &ReadTransaction, id: &DecisionId) -> Read<Option<StoredDe
 
 /// Adds a decision's outcomes to its entry.
 pub fn with_outcomes(
-    read: &ReadTransaction,
-    table: &Rows,
+    read: &Snapshot,
+    table: &Rows<'_>,
     agent: &AgentId,
     epoch: Epoch,
     decision: RawEntry,
@@ -219,12 +205,7 @@ pub fn with_outcomes(
 }
 
 /// Entries after a place, oldest first.
-pub fn entries(
-    read: &ReadTransaction,
-    agent: &AgentId,
-    after: (Epoch, Seq),
-    limit: usize,
-) -> Read<Vec<(Epoch, RawEntry)>> {
+pub fn entries(read: &Snapshot, agent: &AgentId, after: (Epoch, Seq), limit: usize) -> Read<Vec<(Epoch, RawEntry)>> {
     let table = read.open_table(rows::ENTRIES)?;
     // The place may lie inside a segment, which then begins before it.
     let low = rows::agent_key(agent);
@@ -253,7 +234,7 @@ pub fn entries(
 
 /// Entries before a place, newest first; only the segments that are needed are opened.
 pub fn newest_entries(
-    read: &ReadTransaction,
+    read: &Snapshot,
     agent: &AgentId,
     before: Option<(Epoch, Seq)>,
     limit: usize,
@@ -283,7 +264,7 @@ pub fn newest_entries(
 }
 
 /// Entries of all journals after a cursor, in the order of their arrival.
-pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> Read<Vec<Arrived>> {
+pub fn arrived(read: &Snapshot, after: Option<Cursor>, limit: usize) -> Read<Vec<Arrived>> {
     let entries = read.open_table(rows::ENTRIES)?;
     let from = after.map_or(0, |cursor| cursor.arrival).to_be_bytes();
     let mut found = Vec::new();
@@ -320,7 +301,7 @@ pub fn arrived(read: &ReadTransaction, after: Option<Cursor>, limit: usize) -> R
 }
 
 /// Where the order of arrival ends.
-pub fn arrivals(read: &ReadTransaction) -> Read<Arrivals> {
+pub fn arrivals(read: &Snapshot) -> Read<Arrivals> {
     let counter = setting(read, "entries")?;
     let last = match read.open_table(rows::FEED)?.last()? {
         Some((arrival, _)) => Some(Cursor {
@@ -340,7 +321,7 @@ pub fn number(key: &[u8]) -> Result<u64, StoreError> {
 }
 
 /// Blocks of all agents after an arrival number, oldest first.
-pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<Vec<ArrivedBlock>> {
+pub fn blocks_arrived(read: &Snapshot, after: u64, limit: usize) -> Read<Vec<ArrivedBlock>> {
     let blocks = read.open_table(rows::BLOCKS)?;
     let from = after.saturating_add(1).to_be_bytes();
     let mut found = Vec::new();
@@ -358,7 +339,7 @@ pub fn blocks_arrived(read: &ReadTransaction, after: u64, limit: usize) -> Read<
 }
 
 /// Arrival number of the newest block.
-pub fn newest_block(read: &ReadTransaction) -> Read<u64> {
+pub fn newest_block(read: &Snapshot) -> Read<u64> {
     match read.open_table(rows::BLOCK_ORDER)?.last()? {
         Some((arrival, _)) => Ok(number(arrival.value())?),
         None => Ok(0),
@@ -366,7 +347,7 @@ pub fn newest_block(read: &ReadTransaction) -> Read<u64> {
 }
 
 /// Walks entries from the newest back.
-pub fn walk_back(read: &ReadTransaction, agent: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Read<()> {
+pub fn walk_back(read: &Snapshot, agent: &AgentId, each: &mut dyn FnMut(Epoch, &RawEntry) -> Walk) -> Read<()> {
     let (start, end) = (rows::agent_key(agent), rows::agent_end(agent));
     for row in read.open_table(rows::ENTRIES)?.range(&start[..]..&end[..])?.rev() {
         let (key, sealed) = row?;
@@ -382,7 +363,7 @@ pub fn walk_back(read: &ReadTransaction, agent: &AgentId, each: &mut dyn FnMut(E
 
 /// Walks the blocks that are needed to know the samples since `since_ms`, oldest first; at most `most`, the newest ones.
 pub fn walk_blocks(
-    read: &ReadTransaction,
+    read: &Snapshot,
     agent: &AgentId,
     since_ms: i64,
     most: usize,
@@ -418,7 +399,7 @@ fn block_start_ms(block: &[u8]) -> Option<i64> {
 }
 
 /// One bundle.
-pub fn bundle(read: &ReadTransaction, wanted: &BundleRef) -> Read<Option<SignedBundle>> {
+pub fn bundle(read: &Snapshot, wanted: &BundleRef) -> Read<Option<SignedBundle>> {
     let mut key = wanted.generation.0.to_be_bytes().to_vec();
     key.extend_from_slice(&wanted.digest.0);
     match value(read, rows::BUNDLES, "bundles", &key)? {
@@ -428,7 +409,7 @@ pub fn bundle(read: &ReadTransaction, wanted: &BundleRef) -> Read<Option<SignedB
 }
 
 /// The newest bundles, newest first.
-pub fn bundles(read: &ReadTransaction, limit: usize) -> Read<Vec<(BundleRef, SignedBundle)>> {
+pub fn bundles(read: &Snapshot, limit: usize) -> Read<Vec<(BundleRef, SignedBundle)>> {
     let damaged = || StoreError::DamagedRow { table: "bundles" };
     let mut found = Vec::new();
     for row in read.open_table(rows::BUNDLES)?.iter()?.rev().take(limit) {

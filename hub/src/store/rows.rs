@@ -304,6 +304,12 @@ pub fn unseal<'a>(table: &'static str, key: &[u8], sealed: &'a [u8]) -> Result<&
     }
 }
 
+/// Whether a value's checksum is right.
+pub fn is_sealed(table: &str, key: &[u8], sealed: &[u8]) -> bool {
+    let parts = sealed.split_last_chunk::<SEAL_BYTES>();
+    parts.is_some_and(|(value, found)| checksum(table, key, value) == *found)
+}
+
 /// Cuts a run of entries into segments that fill the pages they will lie in.
 ///
 /// A row of more than one page lies alone in the next power of two of pages, so a run that would leave more than a quarter of

@@ -9,26 +9,108 @@ use wire::ids::{AgentId, CommandId, DecisionId, Digest, Epoch, Generation, Seq};
 use wire::time::{Mono, Now, Wall};
 use wire::{BundleRef, SignedBundle};
 
-use super::{Completion, Outcome, RedbStore, Retention, Store, StoreError, StoreSettings, Walk};
+use super::{
+    Completion, DurableStore, Outcome, Place, PostgresAddress, Retention, Store, StoreError, StoreSettings, Walk,
+};
 
-/// A store in a folder of its own, and the completions.
-pub struct Bench {
+/// The databases that a store can lie in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Postgres,
+}
+
+/// Makes of each story a test for each database.
+macro_rules! stories {
+    ($($story:ident),* $(,)?) => {
+        mod in_a_file {
+            $(#[test] fn $story() { super::$story(super::Kind::File); })*
+        }
+        mod in_postgres {
+            $(#[test] fn $story() { super::$story(super::Kind::Postgres); })*
+        }
+    };
+}
+pub(super) use stories;
+
+stories!(
+    what_was_stored_is_there_after_a_restart,
+    a_bundle_and_who_published_it_are_stored_together_or_not_at_all,
+    a_batch_that_does_not_follow_is_refused_alone,
+    decisions_are_listed_newest_first_with_their_outcomes_page_by_page,
+    a_decision_that_is_named_again_and_again_costs_no_more_each_time,
+    walking_back_begins_at_the_newest_entry,
+    verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs,
+    old_telemetry_gives_way_and_its_end_is_remembered,
+    many_batches_become_few_commits_and_each_is_answered,
+    a_second_hub_is_kept_out,
+    a_closed_store_refuses_and_does_not_hang,
+    a_document_is_found_by_id_key_and_index_in_its_newest_revision_only,
+    a_revision_that_does_not_follow_and_a_key_of_another_are_refused_and_leave_nothing,
+    entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_cursor,
+    an_entry_knows_when_and_as_which_one_it_arrived,
+    stores_of_the_formats_before_are_brought_up_to_date_with_everything_in_them,
+    identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stays_one,
+);
+
+/// Where a test's store is, alone.
+pub struct Home {
     pub folder: tempfile::TempDir,
+    place: Place,
+}
+
+impl Home {
+    pub fn new(kind: Kind) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = match kind {
+            Kind::File => Place::Folder(folder.path().join("store")),
+            Kind::Postgres => Place::Postgres(schema(server())),
+        };
+        Self { folder, place }
+    }
+
+    pub fn settings(&self, retention: Retention) -> StoreSettings {
+        StoreSettings {
+            retention,
+            ..StoreSettings::at(self.place.clone())
+        }
+    }
+}
+
+/// The server of all tests; the system ends it with this process.
+fn server() -> &'static testbed_services::Postgres {
+    static SERVER: std::sync::OnceLock<testbed_services::Postgres> = std::sync::OnceLock::new();
+    SERVER.get_or_init(|| testbed_services::Postgres::start("hub-store", None).expect("postgresql is installed"))
+}
+
+/// A schema that no other test has.
+pub fn schema(server: &testbed_services::Postgres) -> PostgresAddress {
+    static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let text = format!("{}?schema=s{number}", server.address());
+    let address: PostgresAddress = text.parse().expect("an address");
+    let password = server.password().to_owned();
+    address.with_password(Arc::new(move || Ok(password.clone())))
+}
+
+/// A store of its own, and the completions.
+pub struct Bench {
+    pub home: Home,
     pub store: Arc<dyn Store>,
     done: mpsc::Receiver<Vec<Completion>>,
     tokens: u64,
 }
 
 impl Bench {
-    pub fn new() -> Self {
-        Self::with(Retention::default())
+    pub fn new(kind: Kind) -> Self {
+        Self::with(kind, Retention::default())
     }
 
-    pub fn with(retention: Retention) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (store, done) = open(folder.path(), retention).expect("a new store");
+    pub fn with(kind: Kind, retention: Retention) -> Self {
+        let home = Home::new(kind);
+        let (store, done) = open(&home, retention).expect("a new store");
         Self {
-            folder,
+            home,
             store,
             done,
             tokens: 0,
@@ -51,7 +133,7 @@ impl Bench {
     }
 
     fn reopen_closed_with(mut self, retention: Retention) -> Self {
-        (self.store, self.done) = open(self.folder.path(), retention).expect("opens again");
+        (self.store, self.done) = open(&self.home, retention).expect("opens again");
         self
     }
 
@@ -73,13 +155,12 @@ impl Bench {
 
 type Opened = (Arc<dyn Store>, mpsc::Receiver<Vec<Completion>>);
 
-fn open(folder: &std::path::Path, retention: Retention) -> Result<Opened, StoreError> {
+fn open(home: &Home, retention: Retention) -> Result<Opened, StoreError> {
     let (done, completions) = mpsc::channel(16);
-    let settings = StoreSettings {
-        retention,
-        ..StoreSettings::new(folder.join("store"))
-    };
-    Ok((Arc::new(RedbStore::open(settings, done)?), completions))
+    Ok((
+        Arc::new(DurableStore::open(home.settings(retention), done)?),
+        completions,
+    ))
 }
 
 pub fn agent(name: &str) -> AgentId {
@@ -163,9 +244,8 @@ pub fn some_bundle(generation: u64) -> (SignedBundle, BundleRef) {
     (signed, bundle)
 }
 
-#[test]
-fn what_was_stored_is_there_after_a_restart() {
-    let mut bench = Bench::new();
+fn what_was_stored_is_there_after_a_restart(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut chain = Chain::new("edge-03", 1);
     let raw = chain.notes(300);
     for part in raw.chunks(70) {
@@ -243,9 +323,8 @@ fn what_was_stored_is_there_after_a_restart() {
     assert_eq!(found, raw[65..75]);
 }
 
-#[test]
-fn a_bundle_and_who_published_it_are_stored_together_or_not_at_all() {
-    let mut bench = Bench::new();
+fn a_bundle_and_who_published_it_are_stored_together_or_not_at_all(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let (signed, bundle) = some_bundle(4);
     let row = |who: Option<&str>| Row::Bundle {
         bundle,
@@ -279,9 +358,8 @@ fn a_bundle_and_who_published_it_are_stored_together_or_not_at_all() {
     assert_eq!(bench.store.published_by(&unknown).expect("whole"), None);
 }
 
-#[test]
-fn a_batch_that_does_not_follow_is_refused_alone() {
-    let mut bench = Bench::new();
+fn a_batch_that_does_not_follow_is_refused_alone(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut chain = Chain::new("edge-03", 1);
     let first = chain.notes(3);
     bench.put(vec![chain.row(first.clone())]).expect("stored");
@@ -299,9 +377,8 @@ fn a_batch_that_does_not_follow_is_refused_alone() {
     assert_eq!(bench.store.verify(&agent("edge-03")).expect("whole").epochs[0].count, 5);
 }
 
-#[test]
-fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page() {
-    let mut bench = Bench::new();
+fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut one = Chain::new("edge-01", 1);
     let mut two = Chain::new("edge-02", 5);
     for _ in 0..3 {
@@ -358,9 +435,8 @@ fn decisions_are_listed_newest_first_with_their_outcomes_page_by_page() {
     ));
 }
 
-#[test]
-fn a_decision_that_is_named_again_and_again_costs_no_more_each_time() {
-    let mut bench = Bench::new();
+fn a_decision_that_is_named_again_and_again_costs_no_more_each_time(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut chain = Chain::new("edge-03", 1);
     for _ in 0..15 {
         let raw = chain.notes(100);
@@ -371,9 +447,8 @@ fn a_decision_that_is_named_again_and_again_costs_no_more_each_time() {
     assert_eq!(found.outcomes.len(), 1_024);
 }
 
-#[test]
-fn walking_back_begins_at_the_newest_entry() {
-    let mut bench = Bench::new();
+fn walking_back_begins_at_the_newest_entry(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut old = Chain::new("edge-03", 1);
     let raw = old.notes(3);
     bench.put(vec![old.row(raw)]).expect("stored");
@@ -406,9 +481,8 @@ fn walking_back_begins_at_the_newest_entry() {
     assert_eq!(page(Some((1, 1)), 9), []);
 }
 
-#[test]
-fn verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs() {
-    let mut bench = Bench::new();
+fn verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut chain = Chain::new("edge-03", 2);
     let mut raw = vec![chain.entry(EntryBody::Gap(Gap::Epoch {
         epoch: Epoch(1),
@@ -442,13 +516,15 @@ fn verify_finds_holes_broken_links_and_what_was_told_of_lost_epochs() {
     assert_eq!(scan.epochs[1].broken, Some(Seq(3)));
 }
 
-#[test]
-fn old_telemetry_gives_way_and_its_end_is_remembered() {
-    let mut bench = Bench::with(Retention {
-        telemetry_bytes: 1_000,
-        telemetry_age_ms: u64::MAX,
-        ..Retention::default()
-    });
+fn old_telemetry_gives_way_and_its_end_is_remembered(kind: Kind) {
+    let mut bench = Bench::with(
+        kind,
+        Retention {
+            telemetry_bytes: 1_000,
+            telemetry_age_ms: u64::MAX,
+            ..Retention::default()
+        },
+    );
     for seq in 1..=50 {
         // The head of a block: every fifth is a key block.
         let mut block = vec![if seq % 5 == 1 { 3 } else { 2 }];
@@ -486,10 +562,9 @@ fn old_telemetry_gives_way_and_its_end_is_remembered() {
     assert_eq!(walked, recent[..4], "the same ones, until told to stop");
 }
 
-#[test]
-fn many_batches_become_few_commits_and_each_is_answered() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (store, mut done) = open(folder.path(), Retention::default()).expect("a new store");
+fn many_batches_become_few_commits_and_each_is_answered(kind: Kind) {
+    let home = Home::new(kind);
+    let (store, mut done) = open(&home, Retention::default()).expect("a new store");
     let total: u64 = 500;
     let mut waiting: std::collections::VecDeque<Batch> = (0..total)
         .map(|n| {
@@ -518,24 +593,27 @@ fn many_batches_become_few_commits_and_each_is_answered() {
     assert!(commits < total / 2, "{commits} commits for {total} batches");
 }
 
-#[test]
-fn a_second_hub_is_kept_out() {
-    let bench = Bench::new();
-    let Err(error) = open(bench.folder.path(), Retention::default()) else {
+fn a_second_hub_is_kept_out(kind: Kind) {
+    let bench = Bench::new(kind);
+    let Err(error) = open(&bench.home, Retention::default()) else {
         panic!("two hubs have one store");
     };
     assert!(matches!(error, StoreError::Locked { .. }), "{error}");
-    assert!(error.to_string().contains("hub.redb"), "{error}");
+    let place = match kind {
+        Kind::File => "hub.redb",
+        Kind::Postgres => "postgres://127.0.0.1",
+    };
+    assert!(error.to_string().contains(place), "{error}");
 }
 
 #[test]
 fn a_damaged_store_is_named_and_left_as_it_is() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(Kind::File);
     let mut chain = Chain::new("edge-03", 1);
     let raw = chain.notes(200);
     bench.put(vec![chain.row(raw)]).expect("stored");
     bench.store.close().expect("closes");
-    let file = bench.folder.path().join("store/hub.redb");
+    let file = bench.home.folder.path().join("store/hub.redb");
     let whole = std::fs::read(&file).expect("there");
     for (name, bytes) in [
         ("emptied", Vec::new()),
@@ -543,7 +621,7 @@ fn a_damaged_store_is_named_and_left_as_it_is() {
         ("overwritten", vec![7; whole.len()]),
     ] {
         std::fs::write(&file, &bytes).expect("written");
-        let Err(error) = open(bench.folder.path(), Retention::default()) else {
+        let Err(error) = open(&bench.home, Retention::default()) else {
             panic!("{name}: a damaged store was opened");
         };
         let text = error.to_string();
@@ -551,22 +629,21 @@ fn a_damaged_store_is_named_and_left_as_it_is() {
         assert_eq!(std::fs::read(&file).expect("there"), bytes, "{name}: left as it is");
     }
     std::fs::write(&file, &whole).expect("written");
-    open(bench.folder.path(), Retention::default()).expect("a restored store opens");
+    open(&bench.home, Retention::default()).expect("a restored store opens");
 }
 
 #[test]
 fn a_half_made_store_is_made_again() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let inside = folder.path().join("store");
+    let home = Home::new(Kind::File);
+    let inside = home.folder.path().join("store");
     std::fs::create_dir(&inside).expect("made");
     std::fs::write(inside.join("hub.new"), b"half").expect("written");
-    open(folder.path(), Retention::default()).expect("a new store");
+    open(&home, Retention::default()).expect("a new store");
     assert!(!inside.join("hub.new").exists());
 }
 
-#[test]
-fn a_closed_store_refuses_and_does_not_hang() {
-    let bench = Bench::new();
+fn a_closed_store_refuses_and_does_not_hang(kind: Kind) {
+    let bench = Bench::new(kind);
     bench.store.close().expect("closes");
     assert!(bench.store.put_setting("a", b"b").is_err());
     assert!(bench.store.recover().is_err());
@@ -582,7 +659,7 @@ fn a_closed_store_refuses_and_does_not_hang() {
     bench.store.close().expect("twice is once");
 }
 
-fn document(id: &str, revision: u64, text: &str) -> Put {
+pub fn document(id: &str, revision: u64, text: &str) -> Put {
     Put {
         kind: "note",
         id: id.to_owned(),
@@ -598,9 +675,8 @@ fn ids(page: &super::DocumentPage) -> Vec<&str> {
     page.rows.iter().map(|row| row.id.as_str()).collect()
 }
 
-#[test]
-fn a_document_is_found_by_id_key_and_index_in_its_newest_revision_only() {
-    let mut bench = Bench::new();
+fn a_document_is_found_by_id_key_and_index_in_its_newest_revision_only(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let notes = ["a", "b", "c"].map(|id| Row::Put(document(id, 1, "red")));
     bench.put(notes.to_vec()).expect("stored");
     bench.put(vec![Row::Put(document("b", 2, "blue"))]).expect("stored");
@@ -635,9 +711,8 @@ fn a_document_is_found_by_id_key_and_index_in_its_newest_revision_only() {
     assert_eq!(recovered.document_keys.len(), 3, "and keep their keys");
 }
 
-#[test]
-fn a_revision_that_does_not_follow_and_a_key_of_another_are_refused_and_leave_nothing() {
-    let mut bench = Bench::new();
+fn a_revision_that_does_not_follow_and_a_key_of_another_are_refused_and_leave_nothing(kind: Kind) {
+    let mut bench = Bench::new(kind);
     bench.put(vec![Row::Put(document("a", 1, "red"))]).expect("stored");
     let stale = bench.put(vec![Row::Put(document("a", 1, "blue"))]).expect_err("stale");
     assert!(stale.contains("revision 1 of note `a` does not follow 1"), "{stale}");
@@ -667,9 +742,8 @@ fn a_revision_that_does_not_follow_and_a_key_of_another_are_refused_and_leave_no
         .expect("its first revision again");
 }
 
-#[test]
-fn entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_cursor() {
-    let mut bench = Bench::new();
+fn entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_cursor(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut node = Chain::new("edge-03", 1);
     let mut own = Chain {
         agent: AgentId::hub(),
@@ -691,9 +765,8 @@ fn entries_of_all_journals_are_read_in_the_order_of_their_arrival_from_any_curso
     }
 }
 
-#[test]
-fn an_entry_knows_when_and_as_which_one_it_arrived() {
-    let mut bench = Bench::new();
+fn an_entry_knows_when_and_as_which_one_it_arrived(kind: Kind) {
+    let mut bench = Bench::new(kind);
     let mut node = Chain::new("edge-03", 1);
     for _ in 0..3 {
         let raw = node.notes(2);
@@ -711,15 +784,14 @@ fn an_entry_knows_when_and_as_which_one_it_arrived() {
     );
 }
 
-#[test]
-fn stores_of_the_formats_before_are_brought_up_to_date_with_everything_in_them() {
+fn stores_of_the_formats_before_are_brought_up_to_date_with_everything_in_them(kind: Kind) {
     for format in [1, 2, 3] {
-        let mut bench = Bench::new();
+        let mut bench = Bench::new(kind);
         let mut chain = Chain::new("edge-03", 1);
         let raw = chain.notes(3);
         bench.put(vec![chain.row(raw.clone())]).expect("stored");
         bench.store.close().expect("closes");
-        super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), format, &[]);
+        super::open::as_format(&bench.home.settings(Retention::default()), format, &[]);
         let mut bench = bench.reopen_closed();
         let arrived = bench.store.arrived(None, 10).expect("whole");
         assert_eq!(
@@ -738,10 +810,9 @@ fn stores_of_the_formats_before_are_brought_up_to_date_with_everything_in_them()
     }
 }
 
-#[test]
-fn identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stays_one() {
+fn identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stays_one(kind: Kind) {
     use super::format_2::{AgentRecord, IDENTITIES, TOKENS, TokenRecord};
-    let bench = Bench::new();
+    let bench = Bench::new(kind);
     bench.store.close().expect("closes");
     let hash = Digest([7; 32]);
     let token = TokenRecord {
@@ -769,7 +840,7 @@ fn identities_and_tokens_of_the_format_before_become_documents_and_a_denial_stay
         (TOKENS, hash.0.to_vec(), wire::codec::encode(&token)),
         (IDENTITIES, b"edge-03".to_vec(), wire::codec::encode(&identity)),
     ];
-    super::open::as_format(&StoreSettings::new(bench.folder.path().join("store")), 2, &rows);
+    super::open::as_format(&bench.home.settings(Retention::default()), 2, &rows);
     let bench = bench.reopen_closed();
     let read = |kind: &str, id: &str| bench.store.document(kind, id).expect("whole").expect("it is there");
     let row = read("agent", "edge-03");

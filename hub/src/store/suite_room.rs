@@ -6,14 +6,21 @@ use hub_core::{Batch, Quota, Spared, Token};
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::time::Wall;
 
-use super::crash::{Disk, fresh};
 use super::group::{CommitId, Group, Moment, write_group};
-use super::open::open_backend;
 use super::prune::SWEEP_EVERY_MS;
-use super::suite::{Bench, Chain, agent};
+use super::suite::{Bench, Chain, Home, Kind, agent, stories};
 use super::tables::Tables;
 use super::writer::Job;
 use super::{Pruned, Retention, Store};
+
+stories!(
+    an_agent_that_floods_pays_with_its_own_history,
+    what_work_under_way_refers_to_stays,
+    what_a_consumer_has_not_read_stays_until_there_is_half_as_much_again,
+    the_newest_link_stays_however_little_room_there_is,
+    a_link_that_did_not_hold_is_remembered_when_it_goes,
+    entries_go_when_they_are_old_by_the_hubs_own_time_line,
+);
 
 const QUOTA: u64 = 256 * 1024;
 
@@ -66,9 +73,8 @@ fn id(name: &str, seq: u64) -> DecisionId {
     }
 }
 
-#[test]
-fn an_agent_that_floods_pays_with_its_own_history() {
-    let mut bench = Bench::with(room(QUOTA));
+fn an_agent_that_floods_pays_with_its_own_history(kind: Kind) {
+    let mut bench = Bench::with(kind, room(QUOTA));
     let (mut quiet, mut other, mut flood) = (
         Chain::new("edge-01", 1),
         Chain::new("edge-02", 1),
@@ -143,9 +149,8 @@ fn an_agent_that_floods_pays_with_its_own_history() {
     assert_eq!(standing(&bench, "edge-03").1, 4_010);
 }
 
-#[test]
-fn what_work_under_way_refers_to_stays() {
-    let mut bench = Bench::with(room(QUOTA));
+fn what_work_under_way_refers_to_stays(kind: Kind) {
+    let mut bench = Bench::with(kind, room(QUOTA));
     let mut flood = Chain::new("edge-03", 1);
     fill(&mut bench, &mut flood, 400);
     let mut spared = Spared::default();
@@ -160,9 +165,8 @@ fn what_work_under_way_refers_to_stays() {
     assert_eq!(standing(&bench, "edge-03"), (3_900, 4_000, true));
 }
 
-#[test]
-fn what_a_consumer_has_not_read_stays_until_there_is_half_as_much_again() {
-    let mut bench = Bench::with(room(QUOTA));
+fn what_a_consumer_has_not_read_stays_until_there_is_half_as_much_again(kind: Kind) {
+    let mut bench = Bench::with(kind, room(QUOTA));
     let mut flood = Chain::new("edge-03", 1);
     while bench.store.occupied().entries <= QUOTA {
         fill(&mut bench, &mut flood, 1);
@@ -187,9 +191,8 @@ fn what_a_consumer_has_not_read_stays_until_there_is_half_as_much_again() {
     assert!(bench.store.occupied().entries <= QUOTA);
 }
 
-#[test]
-fn the_newest_link_stays_however_little_room_there_is() {
-    let mut bench = Bench::with(room(1));
+fn the_newest_link_stays_however_little_room_there_is(kind: Kind) {
+    let mut bench = Bench::with(kind, room(1));
     let mut chain = Chain::new("edge-03", 1);
     fill(&mut bench, &mut chain, 3);
     let mut later = Chain::new("edge-03", 2);
@@ -205,9 +208,8 @@ fn the_newest_link_stays_however_little_room_there_is() {
     assert_eq!(scan.epochs[1].head, later.head.digest);
 }
 
-#[test]
-fn a_link_that_did_not_hold_is_remembered_when_it_goes() {
-    let mut bench = Bench::with(room(1));
+fn a_link_that_did_not_hold_is_remembered_when_it_goes(kind: Kind) {
+    let mut bench = Bench::with(kind, room(1));
     let mut chain = Chain::new("edge-03", 1);
     fill(&mut bench, &mut chain, 1);
     chain.head.digest = wire::ids::Digest::of(b"another past");
@@ -219,9 +221,9 @@ fn a_link_that_did_not_hold_is_remembered_when_it_goes() {
     assert_eq!(after.epochs[0].broken, Some(Seq(11)), "a cut hides nothing");
 }
 
-#[test]
-fn entries_go_when_they_are_old_by_the_hubs_own_time_line() {
-    let database = open_backend(Disk::of(fresh()), false).expect("a fresh store");
+fn entries_go_when_they_are_old_by_the_hubs_own_time_line(kind: Kind) {
+    let home = Home::new(kind);
+    let database = super::open::open(&home.settings(Retention::default())).expect("a fresh store");
     let mut chain = Chain::new("edge-03", 1);
     let mut number = 0;
     // Stores ten more at one moment, and then removes what is older than `age_ms`.

@@ -1,13 +1,20 @@
 //! A write transaction with its tables open, and how a row gets into one.
 
-use redb::{ReadableTable, WriteTransaction};
 use wire::codec;
 
 use super::StoreError;
+use super::engine::{Fault, Open, Sorted, Transaction};
 use super::rows::{self, seal, unseal};
 
-/// A table that can be written.
-pub type Open<'t> = redb::Table<'t, &'static [u8], &'static [u8]>;
+/// Names of the counters.
+pub const COUNTERS: [&str; 6] = [
+    "arrival",
+    "block-bytes",
+    "entries",
+    "entry-bytes",
+    "own-bytes",
+    "pruned",
+];
 
 /// What else a decision's arrival number, the pruning and the clock need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,7 +35,7 @@ pub struct Counters {
 
 impl Counters {
     /// Reads them.
-    pub fn read(meta: &impl ReadableTable<&'static [u8], &'static [u8]>) -> Result<Self, redb::Error> {
+    pub fn read(meta: &impl Sorted) -> Result<Self, Fault> {
         Ok(Self {
             arrival: counter(meta, "arrival")?,
             block_bytes: counter(meta, "block-bytes")?,
@@ -68,7 +75,7 @@ pub struct Tables<'t> {
 
 impl<'t> Tables<'t> {
     /// Opens all tables of a transaction, and makes those that are not there.
-    pub fn open(transaction: &'t WriteTransaction) -> Result<Self, redb::Error> {
+    pub fn open(transaction: &'t Transaction) -> Result<Self, Fault> {
         let open = |table| transaction.open_table(table);
         let meta = open(rows::META)?;
         let counters = Counters::read(&meta)?;
@@ -99,8 +106,12 @@ impl<'t> Tables<'t> {
 
 /// Writes a sealed row.
 pub fn put(table: &mut Open<'_>, name: &str, key: &[u8], value: &[u8]) -> Result<(), ApplyError> {
-    table.insert(key, &seal(name, key, value)[..])?;
-    Ok(())
+    Ok(table.insert(key, &seal(name, key, value))?)
+}
+
+/// Writes a sealed row whose key no row has.
+pub fn append(table: &mut Open<'_>, name: &str, key: &[u8], value: &[u8]) -> Result<(), ApplyError> {
+    Ok(table.append(key, &seal(name, key, value))?)
 }
 
 /// Decodes a row's value.
@@ -108,8 +119,8 @@ pub fn decode<T: serde::de::DeserializeOwned>(table: &'static str, value: &[u8])
     codec::decode(value).map_err(|_| StoreError::DamagedRow { table })
 }
 
-fn counter(meta: &impl ReadableTable<&'static [u8], &'static [u8]>, name: &str) -> Result<u64, redb::Error> {
-    let damaged = || redb::Error::Corrupted(format!("counter `{name}`"));
+fn counter(meta: &impl Sorted, name: &str) -> Result<u64, Fault> {
+    let damaged = || Fault::Corrupted(format!("counter `{name}`"));
     match meta.get(name.as_bytes())? {
         Some(sealed) => unseal("meta", name.as_bytes(), sealed.value())
             .ok()
@@ -126,7 +137,7 @@ pub enum ApplyError {
     /// This batch does not fit; nothing of it was written, and the transaction is whole.
     Refused(StoreError),
     /// The database failed: the transaction is spoilt.
-    Spoilt(redb::Error),
+    Spoilt(Fault),
 }
 
 impl From<StoreError> for ApplyError {
@@ -135,8 +146,8 @@ impl From<StoreError> for ApplyError {
     }
 }
 
-impl From<redb::StorageError> for ApplyError {
-    fn from(error: redb::StorageError) -> Self {
-        Self::Spoilt(error.into())
+impl From<Fault> for ApplyError {
+    fn from(error: Fault) -> Self {
+        Self::Spoilt(error)
     }
 }

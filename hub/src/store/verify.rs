@@ -2,10 +2,10 @@
 //!
 //! Trusts no index and no counter: only the entries' bytes, and the heads to compare the ends with.
 
-use redb::ReadTransaction;
 use wire::entry::{ChainHead, EntryBody, Gap};
 use wire::ids::{AgentId, Digest, Epoch, Seq};
 
+use super::engine::{Snapshot, Sorted};
 use super::prune::Floor;
 use super::read::{ReadError, floors, heads};
 use super::rows::{self, open_segment, raw_entry};
@@ -108,7 +108,7 @@ impl ScannedEpoch {
 }
 
 /// Scans one node.
-pub fn scan(read: &ReadTransaction, agent: &AgentId) -> Result<Scan, ReadError> {
+pub fn scan(read: &Snapshot, agent: &AgentId) -> Result<Scan, ReadError> {
     let mut scan = Scan::default();
     let mut floors = floors(read, agent)?.into_iter().peekable();
     let mut above = |upto: Epoch, epochs: &mut Vec<ScannedEpoch>| {

@@ -2,8 +2,8 @@
 //!
 //! No artificial delay: while one commit waits for the disk, the next group gathers by itself.
 //!
-//! After a fault of the disk nothing more is written through that handle: it is closed, opened again with every page checked,
-//! and only then are batches accepted again. A failed sync is never retried. A commit that failed may be on the disk all the same, so
+//! After a fault of the disk nothing more is written through that handle: it is closed, opened again with every page checked (a server:
+//! connected again under the store's lock), and only then are batches accepted again. A failed sync is never retried. A commit that failed may be on the disk all the same, so
 //! its number is read back before anything else is written, and only then is its group told what became of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use hub_core::{Batch, Row};
-use redb::{Database, ReadableDatabase};
 use tokio::sync::mpsc;
 
+use super::engine::{Database, Fault as DatabaseFault};
 use super::group::{COMMIT, CommitId, Fault, Group, Moment, Verdicts, Written, write_group};
-use super::open::StoreSettings;
+use super::open::{Place, StoreSettings};
 use super::read;
 use super::tables::{ApplyError, Counters, Tables, decode};
 use super::{Completion, StoreError};
@@ -44,7 +44,7 @@ pub enum Job {
     Edit(Edit, SyncSender<Result<bool, StoreError>>),
 }
 
-/// How a database is opened again after a fault, with every page checked.
+/// How a database is opened again after a fault: a file with every page checked, a server under the store's lock.
 pub type Reopen = Box<dyn Fn() -> Result<Database, StoreError> + Send + Sync>;
 
 /// What the thread and the readers share.
@@ -107,7 +107,8 @@ pub struct Writer {
     shared: Arc<Shared>,
     jobs: Receiver<Job>,
     done: mpsc::Sender<Vec<Completion>>,
-    next_reopen: Option<Instant>,
+    /// When to try again to open it, and why the last attempt failed.
+    next_reopen: Option<(Instant, Option<String>)>,
     clock_written_ms: Option<u64>,
     /// The last transaction that is known to be durable.
     durable: CommitId,
@@ -207,15 +208,13 @@ impl Writer {
         let database = database.as_ref().ok_or_else(|| StoreError::Unavailable {
             reason: "it is closed".to_owned(),
         })?;
-        let unreadable = |cause: redb::Error| StoreError::from(read::ReadError::Database(cause));
-        let read = database.begin_read().map_err(|cause| unreadable(cause.into()))?;
+        let unreadable = |cause: DatabaseFault| StoreError::from(read::ReadError::Database(cause));
+        let read = database.begin_read().map_err(unreadable)?;
         let commit = match read::setting(&read, COMMIT)? {
             Some(bytes) => decode("meta", &bytes)?,
             None => CommitId::default(),
         };
-        let meta = read
-            .open_table(super::rows::META)
-            .map_err(|cause| unreadable(cause.into()))?;
+        let meta = read.open_table(super::rows::META).map_err(unreadable)?;
         Ok((commit, Counters::read(&meta).map_err(unreadable)?))
     }
 
@@ -265,7 +264,10 @@ impl Writer {
 
     /// Refuses before the database notices that the disk is full: its handle then need not be opened again.
     fn room(&self, bytes: usize) -> Result<(), StoreError> {
-        let folder = &self.shared.settings.folder;
+        // Another machine's disk says itself that it is full.
+        let Place::Folder(folder) = &self.shared.settings.place else {
+            return Ok(());
+        };
         let Ok(disk) = rustix::fs::statvfs(folder) else {
             return Ok(());
         };
@@ -286,20 +288,39 @@ impl Writer {
         let unavailable = |reason: &str| StoreError::Unavailable {
             reason: reason.to_owned(),
         };
+        let is_ready = match &*self
+            .shared
+            .database
+            .read()
+            .map_err(|_| unavailable("a reader failed badly"))?
+        {
+            Some(Database::Postgres(server)) => server.is_connected(),
+            Some(Database::Redb(_)) => true,
+            None => false,
+        };
+        if is_ready {
+            return Ok(());
+        }
+        if let Some((at, reason)) = &self.next_reopen
+            && Instant::now() < *at
+        {
+            return Err(unavailable(reason.as_deref().unwrap_or("it was closed after a fault")));
+        }
+        let next = Instant::now() + REOPEN_EVERY;
+        self.next_reopen = Some((next, None));
+        let again = (self.shared.reopen)().inspect_err(|error| {
+            self.next_reopen = Some((next, Some(error.chain())));
+        })?;
+        match again {
+            Database::Redb(_) => tracing::warn!("the store is open again, every page was checked"),
+            Database::Postgres(_) => tracing::warn!("the store is connected again"),
+        }
         let mut database = self
             .shared
             .database
             .write()
             .map_err(|_| unavailable("a reader failed badly"))?;
-        if database.is_some() {
-            return Ok(());
-        }
-        if self.next_reopen.is_some_and(|at| Instant::now() < at) {
-            return Err(unavailable("it was closed after a fault of the disk"));
-        }
-        self.next_reopen = Some(Instant::now() + REOPEN_EVERY);
-        *database = Some((self.shared.reopen)()?);
-        tracing::warn!("the store is open again, every page was checked");
+        *database = Some(again);
         Ok(())
     }
 
@@ -360,10 +381,14 @@ impl Writer {
     }
 
     fn abandon(&mut self, reason: &str) {
-        tracing::error!(reason, "a commit failed, the store is closed and will be opened again");
+        tracing::error!(reason, "a commit failed, the store will be opened again");
         let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Database::Postgres(server)) = &*database {
+            // Readers have connections of their own.
+            return server.abandon();
+        }
         // Closing reports the same fault once more; the file is checked when it is opened.
-        if let Some(database) = database.take() {
+        if let Some(Database::Redb(database)) = database.take() {
             let _ = database.close();
         }
     }

@@ -95,7 +95,7 @@ fn http_client(signal: &Signal) -> Result<reqwest::Client, OtlpError> {
         endpoint: signal.endpoint.clone(),
         reason: crate::http::chained(&error),
     };
-    let mut client = reqwest::Client::builder()
+    let mut client = crate::https::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(TIMEOUT);
     if let Some(path) = &signal.ca {

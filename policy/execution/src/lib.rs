@@ -8,4 +8,4 @@
 
 mod execution;
 
-pub use execution::{Ability, Answer, Event, Execution, Limits, Probe, Reaction, Task};
+pub use execution::{Ability, Answer, Event, Execution, Limits, MOST_UNDOS, Probe, Reaction, Task};

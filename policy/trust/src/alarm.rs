@@ -1,16 +1,27 @@
 //! An alarm that may be looked at after every outcome: whether a brain claims more than comes true.
 //!
 //! A bet against the claims: while they are honest the wealth does not grow on average, whatever the claims are and whenever one
-//! looks, and it passes [`ALARM`] with a chance of at most 1 in 25 (Ville's inequality). Six sizes of stake share the wealth,
+//! looks, and it passes [`ALARM`] with a chance of at most 1 in 40 (Ville's inequality). Six sizes of stake share the wealth,
 //! so that a small lie is found as well as a large one.
 //!
-//! Each promotion begins a new bet, so that a brain which changes with its tier is found as soon as ever, and each new bet is one more
-//! chance to be wrong: at 20 an honest brain that rises on the way is suspected in 2.9 % of 400 outcomes, at 25 in 2.3 %.
+//! Each change of tier begins a new bet, so that a brain which changes with its tier is found as soon as ever: one that was honest for 150
+//! outcomes and then claims nine in ten for six is found after 14 more in the middle of many, and after 44 where the bet goes on. But each
+//! new bet is one more chance to be wrong. Of honest brains, the share that is suspected within 400 outcomes, and the outcomes until
+//! one that claims 0.9 and is right in 0.6 is found:
+//!
+//! | alarm at | no promotion | one | three | found (median) |
+//! |---|---|---|---|---|
+//! | 20 | 2.1 % | 3.5 % | 5.7 % | 13 |
+//! | 25 | 1.7 % | 2.8 % | 4.2 % | 13 |
+//! | 40 | 1.1 % | 1.6 % | 2.6 % | 14 |
+//!
+//! 20 is right for one bet that never ends. With a bet for each tier, 40 keeps false alarms at 2.5 % (the bound of one bet) and still finds
+//! that lie within 15 outcomes.
 
 use serde::{Deserialize, Serialize};
 
 /// The wealth at which a claim is no longer believed.
-pub const ALARM: f64 = 25.0;
+pub const ALARM: f64 = 40.0;
 /// Below this a brain may still be promoted.
 pub const CALM: f64 = 5.0;
 const STAKES: [f64; 6] = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0];

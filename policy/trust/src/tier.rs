@@ -122,7 +122,7 @@ pub struct Change {
 pub enum Why {
     /// The alarm: claims were higher than what came true.
     Overconfident {
-        /// The evidence, 20 and more.
+        /// The evidence, [`ALARM`] and more.
         evidence: f64,
         /// Over so many outcomes.
         outcomes: u32,

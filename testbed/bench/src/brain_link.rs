@@ -106,8 +106,10 @@ fn arguments(folder: &Path, tls: &Path) -> Result<hub::config::RunArgs, String> 
         "--brain-tls",
         &tls,
     ];
-    let Command::Run(args) = Cli::try_parse_from(words).map_err(|cause| cause.to_string())?.command;
-    Ok(args)
+    match Cli::try_parse_from(words).map_err(|cause| cause.to_string())?.command {
+        Command::Run(args) => Ok(*args),
+        Command::Store(_) => Err("it says run".to_owned()),
+    }
 }
 
 /// Nodes come, and once they are welcome their telemetry follows.

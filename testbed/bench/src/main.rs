@@ -1,5 +1,6 @@
 //! The headline benchmarks: `sentinel-bench --programs DIR --work DIR [--json] [NAME…] [-- OPTIONS]`, run by `cargo xtask bench`.
-//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast` and `scaling`, `--pods FILE --nodes FILE` of `placement`.
+//! What stands after `--` is for one of them: `--series FILE.csv…` of `forecast` and `scaling`, `--pods FILE --nodes FILE` of `placement`,
+//! `--seconds N` of `intake`.
 //!
 //! `sentinel-bench load --programs DIR --work DIR …`, run by `cargo xtask load`, is no benchmark: see `load.rs`.
 //!
@@ -109,6 +110,7 @@ fn load(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<(), S
 fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCode, String> {
     let (mut programs, mut work, mut json, mut names) = (None, None, false, Vec::new());
     let (mut pods, mut nodes) = (None, None);
+    let mut seconds = intake::SECONDS;
     let mut series: Vec<PathBuf> = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
@@ -118,6 +120,13 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "--json" => json = true,
             // What `cargo xtask bench` hands on after it.
             "--" => {}
+            "--seconds" => {
+                let number = words
+                    .next()
+                    .and_then(|word| word.parse().ok())
+                    .filter(|seconds| *seconds > 0);
+                seconds = number.ok_or("--seconds wants a number above 0")?;
+            }
             "--series" => series.push(words.next().ok_or("--series is missing its FILE.csv")?.into()),
             "--pods" => pods = Some(words.next().ok_or("--pods wants a file")?.as_str()),
             "--nodes" => nodes = Some(words.next().ok_or("--nodes wants a file")?.as_str()),
@@ -158,7 +167,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "canary" => canary::run(),
             "placement" => placement::run(pods, nodes),
             "classify" => classify::run(),
-            "intake" => runtime.block_on(intake::run(&place, &bundle)),
+            "intake" => runtime.block_on(intake::run(&place, &bundle, seconds)),
             "forecast" => forecast::run(&series),
             "scaling" => scaling::run(&series),
             "brain-trust" => brain_trust::run(),

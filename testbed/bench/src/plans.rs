@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
-use hub::store::{Completion, Outcome, RedbStore, Store, StoreSettings};
+use hub::store::{Completion, DurableStore, Outcome, Store, StoreSettings};
 use hub_core::plans::{PlanAsk, Tier, brain_caller};
 use hub_core::{Answer, Batch, Effect, Hub, Input, Request, Row, Settings};
 use tokio::sync::mpsc;
@@ -69,7 +69,7 @@ fn append(path: &Path, sizes: &[usize]) -> Result<f64, String> {
 /// A core with its store and nothing else.
 struct Rig {
     hub: Hub,
-    store: RedbStore,
+    store: DurableStore,
     done: mpsc::Receiver<Vec<Completion>>,
     /// Bytes of each batch that was written.
     sizes: Vec<usize>,
@@ -82,7 +82,7 @@ impl Rig {
     fn new(folder: &Path) -> Result<Self, String> {
         let (send, done) = mpsc::channel(64);
         let store =
-            RedbStore::open(StoreSettings::new(folder.join("store")), send).map_err(|cause| cause.to_string())?;
+            DurableStore::open(StoreSettings::new(folder.join("store")), send).map_err(|cause| cause.to_string())?;
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let settings = Settings {
             trust_domain: "bench".to_owned(),

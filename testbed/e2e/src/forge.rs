@@ -6,6 +6,7 @@
 //! Read next: `tests/forge.rs`.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -78,9 +79,43 @@ impl Forge {
         std::fs::write(self.folder.path().join("ca.pem"), ca).expect("written");
     }
 
-    /// Starts the remediation agent. Its key is the same at each start.
+    /// Starts the remediation agent. Its key and its folder are the same at each start.
     pub fn start_agent(&mut self) {
         let path = self.path();
+        self.start_agent_on(&path);
+    }
+
+    /// The same with a stand-in for `bwrap` that kills the agent with signal 9 at a use of its sandbox, the `call`-th after its start:
+    /// before anything runs in it, or `after` what ran has ended and before the agent hears of it. Blocks until the agent is dead.
+    pub fn let_agent_die_at(&mut self, call: usize, after: bool) {
+        let folder = self.folder.path().join("stand-in");
+        let real = find("bwrap").expect("bubblewrap");
+        let (real, at) = (real.display(), folder.display());
+        let run = if after {
+            format!("{real} \"$@\"; ")
+        } else {
+            String::new()
+        };
+        let script = format!(
+            "#!/bin/sh\nn=$(($(cat {at}/count) + 1)); echo $n >{at}/count\nif [ $n = {call} ]; then {run}kill -9 $PPID; exit 1; fi\n\
+             exec {real} \"$@\"\n"
+        );
+        std::fs::create_dir_all(&folder).expect("made");
+        std::fs::write(folder.join("count"), "0").expect("written");
+        std::fs::write(folder.join("bwrap"), script).expect("written");
+        std::fs::set_permissions(folder.join("bwrap"), std::fs::Permissions::from_mode(0o700)).expect("ours");
+        let path = format!("{}:{}", folder.display(), self.path());
+        self.start_agent_on(&path);
+        let mut agent = self.agent.take().expect("it was started");
+        let ended = wait_until("the agent's death", PATIENCE, || {
+            Ok(agent.alive().is_ok().then(|| agent.log_end()))
+        });
+        if let Err(error) = ended {
+            panic!("{error}\n{}", self.logs());
+        }
+    }
+
+    fn start_agent_on(&mut self, path: &str) {
         self.starts += 1;
         let (name, hub) = (format!("agent-{}", self.starts), self.url.clone());
         let arguments = [
@@ -94,7 +129,7 @@ impl Forge {
             "--key",
             "patchbot.key",
         ];
-        self.agent = Some(self.spawn(&name, "sentinel-patchbot", &arguments, &path));
+        self.agent = Some(self.spawn(&name, "sentinel-patchbot", &arguments, path));
     }
 
     /// Kills the hub with signal 9 and starts it again at the same address, with what it has on the disk.
@@ -220,4 +255,12 @@ impl Forge {
         let end = |process: &Option<Process>| process.as_ref().map(Process::log_end).unwrap_or_default();
         format!("hub:\n{}\nagent:\n{}", end(&self.hub), end(&self.agent))
     }
+}
+
+/// A program on this process's search path.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }

@@ -11,7 +11,7 @@ const AXE: &str = concat!(
 );
 
 /// Every page that has no thing of its own in its address, and one of each kind that has.
-const PAGES: [&str; 19] = [
+const PAGES: [&str; 22] = [
     "",
     "nodes/edge-01",
     "decisions",
@@ -22,6 +22,9 @@ const PAGES: [&str; 19] = [
     "tasks",
     "clusters",
     "workloads",
+    "placement",
+    "placement?gpus=1",
+    "scaling",
     "rollouts",
     "integrations",
     "domains",

@@ -99,13 +99,90 @@ fn a_hub_that_is_killed_loses_no_event_and_opens_nothing_twice() {
     assert_eq!(open.len(), 1, "{open:?}");
 }
 
+/// Uses of the sandbox at which an agent dies: the first is its self-test; then it unpacks, asks a version, checks, repairs twice with a
+/// look at the form each time, checks again, and puts files back.
+const USES: std::ops::RangeInclusive<usize> = 2..=9;
+
+/// What an agent does is lost with it, and never the task: the next start gives it back, and another attempt ends as the first would have.
+#[test]
+fn an_agent_that_is_killed_at_any_use_of_its_sandbox_loses_no_task() {
+    let mut forge = Forge::start("dying");
+    forge.kill_agent();
+    let account = forge.account().clone();
+    let push = |number: usize| {
+        PushedRepository::push(&account, &format!("hello-{number}"), &forge.webhook(), SECRET)
+            .expect("a repository that is red")
+    };
+    let pushed: Vec<PushedRepository> = USES.map(push).collect();
+    let first = &pushed[0];
+    let red = forge
+        .ci()
+        .check(&account, &first.repository, "main", &first.commit)
+        .expect("the workflow runs");
+    assert!(!red.passed, "{}", red.log);
+    // The others are the same, so what the runner wrote about the first is what it would write about them.
+    for other in &pushed[1..] {
+        account
+            .report(&other.repository, &other.commit, "lint", "failure", &red.log_url)
+            .expect("reported");
+    }
+    let count = pushed.len();
+    forge.until("all tasks", |forge| match forge.tasks().len() {
+        all if all == count => Ok(()),
+        some => Err(some.to_string()),
+    });
+    for call in USES {
+        forge.let_agent_die_at(call, call % 2 == 1);
+    }
+    let tried = |task: &Value| task["attempts"].as_u64().unwrap_or_default();
+    let attempts: u64 = forge.tasks().iter().map(tried).sum();
+    assert_eq!(
+        attempts,
+        count as u64,
+        "each agent died with a task of its own: {:?}",
+        forge.tasks()
+    );
+
+    forge.start_agent();
+    forge.until("a pull request for each", |forge| {
+        let tasks = forge.tasks();
+        let ended = |task: &&Value| {
+            ["no_fix", "refused", "dead", "held"]
+                .iter()
+                .any(|state| task["state"] == *state)
+        };
+        if let Some(ended) = tasks.iter().find(ended) {
+            panic!("a task was lost: {ended}");
+        }
+        match tasks.iter().filter(|task| task["state"] == "proposed").count() {
+            all if all == count => Ok(()),
+            _ => Err(format!(
+                "{:?}",
+                tasks.iter().map(|task| &task["state"]).collect::<Vec<_>>()
+            )),
+        }
+    });
+    assert_eq!(forge.tasks().len(), count);
+    for one in &pushed {
+        let open = account.open_pulls(&one.repository).expect("the forge answers");
+        assert_eq!(open.len(), 1, "{}: {open:?}", one.repository);
+    }
+    // Nothing of the dead is left on the disk.
+    let parts = std::fs::read_dir(forge.folder().join("patchbot.key.work")).expect("the agent's folder");
+    let parts = parts.flatten().filter(|part| part.path().is_dir()).count();
+    assert_eq!(parts, 1, "only the living one's");
+}
+
 /// What `.patchbot.toml` of the default branch says holds, whatever stands in the failing commit; and only who may write is obeyed.
 #[test]
 fn an_owner_s_file_and_a_collaborator_s_word_are_followed_and_a_stranger_s_is_not() {
     let mut forge = Forge::start("owner");
     let account = forge.account().clone();
     let pushed = PushedRepository::push(&account, "hello", &forge.webhook(), SECRET).expect("a repository that is red");
-    let file = [(".patchbot.toml", "[categories.lint]\nmode = \"annotate\"\n")];
+    let file = [(
+        ".patchbot.toml",
+        "labels = [\"bot\"]\nbudgets = { open = 2 }\n[categories.lint]\nmode = \"annotate\"\n",
+    )];
     let commit = account
         .commit(&pushed.repository, "chore: only tell", &file)
         .expect("committed");
@@ -120,6 +197,17 @@ fn an_owner_s_file_and_a_collaborator_s_word_are_followed_and_a_stranger_s_is_no
             .open_pulls(&pushed.repository)
             .expect("the forge answers")
             .is_empty()
+    );
+
+    let told = forge.sentinel(&["patchbot", "explain", &pushed.repository]);
+    check(
+        &told,
+        0,
+        &[
+            "lint         annotate",
+            "labels       bot",
+            "2 pull requests open at once",
+        ],
     );
 
     // The owner changes their mind, and asks for another try at somebody's pull request with the same commit.
@@ -336,11 +424,19 @@ fn forge_judges_the_repair(forge: &mut Forge, pushed: &PushedRepository, pull: &
             review => Err(review.to_string()),
         }
     });
-    let path = format!("/repos/{}/pulls/{}/merge", pushed.repository, pull["number"]);
+    let path = format!("/repos/{}/pulls/{}", pushed.repository, pull["number"]);
     let merge = serde_json::json!({"Do": "merge"});
     forge.until("the forge merges it", |forge| {
-        let merged = forge.account().api("POST", &path, Some(&merge));
-        merged.map(drop).map_err(|error| error.to_string())
+        // What it says to the wish is one thing and what became of it another: it may have merged and been late with its answer.
+        let wished = forge.account().api("POST", &format!("{path}/merge"), Some(&merge));
+        let stands = forge
+            .account()
+            .api("GET", &path, None)
+            .map_err(|error| error.to_string())?;
+        match stands["merged"] == true {
+            true => Ok(()),
+            false => Err(format!("{wished:?}")),
+        }
     });
     forge.until("the task knows its outcome", |forge| match &forge.tasks()[0] {
         task if task["state"] == "merged" => Ok(()),

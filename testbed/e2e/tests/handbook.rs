@@ -1,7 +1,8 @@
 //! What README and handbook tell a person to type is typed here, in their order, with real processes.
 //!
-//! A command that needs a moment (a GPU has to get hot, a node has to come back) is typed again until it succeeds, as a person would. The
-//! how-to pages name files and keys of the reader's own; of those the words are held against the programs' help.
+//! A command that needs a moment (a GPU has to get hot, a node has to come back) is typed again until it succeeds, as a person would. What is
+//! not typed stands in a table, each row with its reason and with what shows the same; of all of them the words are held against the programs'
+//! help.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -13,6 +14,177 @@ use testbed_e2e::{Cluster, PATIENCE, Said, check, program};
 
 /// Typed already: the first has started the cluster of this test, the second is running this test.
 const TYPED_ALREADY: [&str; 2] = ["cargo run --release", "cargo xtask test"];
+
+/// How-to pages of which every line is typed, but for those in [`NOT_TYPED`].
+const TYPED: [&str; 9] = [
+    "brains.md",
+    "break-glass.md",
+    "carry-policy.md",
+    "device-limits.md",
+    "let-people-in.md",
+    "neighbours.md",
+    "sign-policy.md",
+    "take-turns.md",
+    "write-policy.md",
+];
+
+/// Page, how a line begins (nothing: every line), and why this test does not type it.
+const NOT_TYPED: &[(&str, &str, &str)] = &[
+    (
+        "brains.md",
+        "sentinel plan approve",
+        "asks for a plan that policy holds: hub/core/tests/plans.rs",
+    ),
+    (
+        "brains.md",
+        "sentinel plan shadow",
+        "asks for a plan that has not ended: hub/core/tests/plans.rs",
+    ),
+    (
+        "brains.md",
+        "sentinel-hub run",
+        "asks for an InfraMind of the reader's: wire/inframind/tests",
+    ),
+    ("brains.md", "sentinel brain size", "the same"),
+    ("brains.md", "sentinel brain ran", "the same"),
+    (
+        "let-people-in.md",
+        "sentinel audit accept",
+        "asks for a hub that was restored: testbed/e2e/tests/audit.rs",
+    ),
+    (
+        "clusters.md",
+        "",
+        "asks for a Kubernetes cluster: testbed/e2e/tests/chaos.rs, hub/kube/tests",
+    ),
+    (
+        "events-out.md",
+        "",
+        "asks for a Kafka or a collector: hub/kafka, hub/tests/leaves_the_hub.rs",
+    ),
+    ("repair-ci.md", "", "asks for a forge: testbed/e2e/tests/forge.rs"),
+    ("secrets.md", "", "asks for a Vault: hub/tests/vault.rs"),
+    (
+        "faults.md",
+        "",
+        "asks for a machine with a GPU that fails: testbed/e2e/tests/faults.rs",
+    ),
+    (
+        "install.md",
+        "",
+        "asks for an installed package and for systemd: `cargo xtask package-test`",
+    ),
+    (
+        "one-box.md",
+        "",
+        "asks for an installed package and for systemd: `cargo xtask package-test`, testbed/e2e/tests/gpu_box.rs",
+    ),
+    (
+        "device-limits.md",
+        "sentinel profile check",
+        "asks for a profile of the reader's: firmware-profiles/src",
+    ),
+    (
+        "device-limits.md",
+        "sentinel-agent config check",
+        "asks for an installed package: `cargo xtask package-test`",
+    ),
+];
+
+/// Why a line of a page is not typed.
+fn why_not_typed(page: &str, line: &str) -> Option<&'static str> {
+    let is_it = |row: &&(&str, &str, &str)| row.0 == page && line.starts_with(row.1);
+    NOT_TYPED.iter().find(is_it).map(|row| row.2)
+}
+
+/// The lines of a how-to page that are typed.
+fn typed_of(page: &str) -> Vec<Typed> {
+    let mut all = commands(&read(&format!("hub/handbook/src/how-to/{page}")));
+    all.retain(|typed| why_not_typed(page, &typed.line).is_none());
+    all
+}
+
+#[test]
+fn every_line_of_the_handbook_is_typed_or_says_why_not() {
+    let mut used = Vec::new();
+    for entry in fs::read_dir(repository().join("hub/handbook/src/how-to")).expect("how-to pages") {
+        let path = entry.expect("readable").path();
+        let page = path.file_name().expect("a file").to_string_lossy().into_owned();
+        for Typed { line, .. } in commands(&fs::read_to_string(&path).expect("text")) {
+            match why_not_typed(&page, &line) {
+                Some(why) => used.push((page.clone(), why)),
+                None => assert!(
+                    TYPED.contains(&page.as_str()),
+                    "{page}: nothing types `{line}`: type the page here, or say in NOT_TYPED why not"
+                ),
+            }
+        }
+    }
+    for (page, start, why) in NOT_TYPED {
+        assert!(
+            used.iter().any(|(of, because)| of == page && because == why),
+            "NOT_TYPED has `{start}` of {page}, which has no such line"
+        );
+    }
+}
+
+#[test]
+fn people_are_let_in_as_the_page_says() {
+    let cluster = Cluster::start(1, &[]);
+    let mut desk = Desk::new();
+    desk.context = Some(cluster.context());
+    desk.follow(&typed_of("let-people-in.md"));
+    assert!(
+        desk.say(&reader(), "sentinel get users -o json").items().is_empty(),
+        "bob was removed"
+    );
+}
+
+#[test]
+fn policy_is_written_as_the_page_says() {
+    let cluster = Cluster::start(1, &[]);
+    let mut desk = Desk::new();
+    desk.context = Some(cluster.context());
+    let typed = typed_of("write-policy.md");
+    desk.follow(&typed[..1]);
+    // The reader's own: a policy before and after, and what they want to know of it.
+    let file = |name: &str| desk.folder.path().join(name);
+    for name in ["old.yaml", "new.yaml"] {
+        fs::copy(file("policy.yaml"), file(name)).expect("`policy init` has written it");
+    }
+    let question =
+        r#"{"at":"2026-03-01T12:00:00Z","action":{"kind":"power_cap","targets":["gpu0"],"params":{"to":"220 W"}}}"#;
+    fs::write(file("questions.jsonl"), question).expect("written");
+    desk.follow(&typed[1..]);
+    let policies = desk.say(&reader(), "sentinel get policies -o json").items();
+    assert_eq!(
+        (&policies[0]["name"], &policies[0]["active"]),
+        (&"starter".into(), &true.into())
+    );
+}
+
+#[test]
+fn nodes_plans_and_brains_answer_as_the_pages_say() {
+    let cluster = Cluster::start(6, &[]);
+    let mut desk = Desk::new();
+    desk.context = Some(cluster.context());
+    for page in ["device-limits.md", "take-turns.md", "neighbours.md"] {
+        desk.follow(&typed_of(page));
+    }
+    let (submit, rest): (Vec<_>, Vec<_>) = typed_of("brains.md")
+        .into_iter()
+        .partition(|typed| typed.line.starts_with("sentinel plan submit"));
+    desk.follow(&submit);
+    desk.follow(&rest);
+}
+
+/// As if typed by somebody with a context.
+fn reader() -> Typed {
+    Typed {
+        prompt: "$".to_owned(),
+        line: String::new(),
+    }
+}
 
 #[test]
 fn the_readme_does_what_it_says() {
@@ -162,7 +334,11 @@ fn every_command_in_the_handbook_exists_with_its_flags() {
         let path = page.expect("readable").path();
         let text = fs::read_to_string(&path).expect("text");
         for typed in commands(&text).iter().flat_map(|typed| typed.line.split([';', '&'])) {
-            let words: Vec<&str> = typed.split_whitespace().collect();
+            let line = typed
+                .trim()
+                .trim_start_matches("sudo ")
+                .trim_start_matches("-u sentinel-agent ");
+            let words: Vec<&str> = line.split_whitespace().collect();
             let Some((name, rest)) = words.split_first().filter(|(name, _)| name.starts_with("sentinel")) else {
                 continue;
             };
@@ -271,6 +447,8 @@ struct Desk {
     join_line: Option<String>,
     /// The pin of the newest parcel that was looked at.
     root_pin: Option<String>,
+    /// Ids of what was made last, by the word that a page has for them.
+    ids: Vec<(&'static str, String)>,
     /// The state folder of the agent of this machine.
     agent: PathBuf,
     /// How `$` finds its hub, where it is not the one of this machine.
@@ -286,6 +464,7 @@ impl Desk {
             running: Vec::new(),
             join_line: None,
             root_pin: None,
+            ids: Vec::new(),
             context: None,
         }
     }
@@ -312,6 +491,9 @@ impl Desk {
             .replace("0.0.0.0:7443", "127.0.0.1:0")
             .replace("--public hub.example.net:7443", "--public 127.0.0.1:0")
             .replace("PIN", self.root_pin.as_deref().unwrap_or("PIN"));
+        for (word, id) in &self.ids {
+            line = line.replace(word, id);
+        }
         if line.starts_with("sentinel-hub run") && !line.contains("--listen") {
             line.push_str(" --listen 127.0.0.1:0");
         }
@@ -340,6 +522,17 @@ impl Desk {
         if let Some(printed) = printed {
             self.join_line = Some(printed.trim().to_owned());
         }
+        let made = [
+            ("sentinel api-token create ", " ID", "sentinel get tokens -o json"),
+            ("sentinel plan submit ", " 0198f…", "sentinel plan list -o json"),
+        ];
+        for (start, word, list) in made {
+            if line.starts_with(start) {
+                let newest = self.say(&reader(), list).items().swap_remove(0);
+                self.ids
+                    .push((word, format!(" {}", newest["id"].as_str().expect("an id"))));
+            }
+        }
         if let Some(rest) = line.strip_prefix("sentinel policy verify ") {
             let mut lines = said.out.lines().filter_map(|line| line.trim().strip_prefix("root pin"));
             let pin = lines.find_map(|rest| rest.split_whitespace().next());
@@ -356,7 +549,7 @@ impl Desk {
             .to_string();
         let mut command = Command::new("bash");
         command
-            .args(["-c", &format!("exec {line}")])
+            .args(["-ec", line])
             .current_dir(self.folder.path())
             .env("PATH", format!("{programs}:/usr/bin:/bin"))
             .env("SENTINEL_HUB_STATE", self.folder.path().join("hub"))
@@ -379,7 +572,12 @@ impl Desk {
 
     /// Starts a hub or an agent, and waits until it says that it is ready.
     fn start(&mut self, line: &str) {
-        let mut child = self.shell(line).stdout(Stdio::piped()).spawn().expect("it starts");
+        // The process that is asked to stop at the end is the program and not its shell.
+        let mut child = self
+            .shell(&format!("exec {line}"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let stdout = child.stdout.take().expect("it was asked for a pipe");
         self.running.push(Running(child));
         let mut lines = BufReader::new(stdout).lines();

@@ -51,7 +51,11 @@ impl World {
             checkpoints: hub_core::Checkpointing::default(),
         };
         let now = self.hub_clock.at(self.now_ms);
-        let hub = Hub::new(settings, self.store.recover(), now);
+        let bug = match self.planted {
+            Planted::Hub(bug) => bug,
+            _ => hub_core::Planted::Nothing,
+        };
+        let hub = Hub::new_planted(settings, self.store.recover(), now, bug);
         self.hub = Some(hub.expect("the store holds what this program wrote"));
         for n in 0..self.nodes.len() {
             self.enrol(n);
@@ -77,6 +81,7 @@ impl World {
         self.faults.add(Fault::HubCrash);
         self.hub_life += 1;
         self.flying_rows = None;
+        self.plans_die();
         let ids: Vec<u64> = self.sessions.keys().copied().collect();
         for id in ids {
             let late = self.random.between(0, 20_000);
@@ -229,6 +234,9 @@ impl World {
                 self.register(*bundle, signed);
                 self.published.push(signed.clone());
             }
+            if let Row::Put(put) = &row {
+                self.on_document(put);
+            }
             if let Err(wrong) = self.store.commit(row) {
                 self.invariants.require(false, || wrong);
             }
@@ -279,7 +287,7 @@ impl World {
                     );
                 }
             }
-            Effect::Reply { .. } => self.replies += 1,
+            Effect::Reply { request, answer } => self.replied(request, &answer),
             // No forge and no cluster takes part here, and no checkpoint is signed.
             Effect::Kube(_) | Effect::Compare { .. } | Effect::Changed(_) | Effect::Publish(_) => {}
         }

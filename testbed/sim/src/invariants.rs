@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use edge_agent_core::{Agent, Batch, Run};
-use wire::action::ActionKind;
+use wire::action::{ActionKind, Origin};
 use wire::entry::EntryBody;
-use wire::frame::{Ack, Frame};
+use wire::frame::{Ack, Frame, PlanCommand};
 use wire::ids::{AgentId, Epoch, Seq};
 use wire::time::Now;
 
@@ -83,8 +83,8 @@ impl Invariants {
         }
     }
 
-    /// An actuator is told to start.
-    pub(crate) fn on_act(&mut self, node: usize, run: &Run, disk: &Disk, journal_ok: bool) {
+    /// An actuator is told to start. Returns the origin of its decision, where that is durable.
+    pub(crate) fn on_act(&mut self, node: usize, run: &Run, disk: &Disk, journal_ok: bool) -> Option<Origin> {
         let place = (run.decision.epoch, run.decision.seq);
         let entry = disk.entries.get(&place).map(wire::RawEntry::decode);
         let decided = match entry {
@@ -105,8 +105,9 @@ impl Invariants {
         // A place whose entry never became durable may be used again after a crash.
         let twice = matches && !life.started.insert(run.decision.clone());
         self.require(!twice, || format!("A2: {run:?} starts twice"));
-        if let Some(decision) = decided
-            && let Some(id) = decision.inputs.origin.command()
+        let origin = decided.map(|decision| decision.inputs.origin);
+        if let Some(origin) = &origin
+            && let Some(id) = origin.command()
         {
             let life = &mut self.lives[node];
             let former = life.commands.insert(id, run.decision.clone());
@@ -120,6 +121,7 @@ impl Invariants {
                 format!("A3: {run:?} is outside the envelope")
             });
         }
+        origin
     }
 
     /// Blocks are removed.
@@ -163,7 +165,7 @@ impl Invariants {
                     format!("D5: bundle {} is sent before it is stored", digest.short())
                 });
             }
-            Frame::Command(command) => {
+            Frame::Command(command) | Frame::PlanCommand(PlanCommand { command, .. }) => {
                 let id = command.id;
                 let is_stored = store.has_command(id);
                 self.require(is_stored, || format!("D5: command {id} is sent before it is stored"));

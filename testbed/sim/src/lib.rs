@@ -22,6 +22,8 @@ mod hubs;
 mod invariants;
 mod neighbours;
 mod net;
+mod plan_rules;
+mod plans;
 mod random;
 mod reference;
 mod relay;
@@ -32,6 +34,7 @@ mod trouble;
 mod world;
 
 pub use enrol::enrolment;
+pub use plans::PlanCounts;
 pub use relay::MeshCounts;
 pub use rules::KindCounts;
 pub use swarm::{Fault, FaultCounts, Swarm};
@@ -58,6 +61,8 @@ pub struct Course {
     pub faults: FaultCounts,
     /// Kinds of rule that decisions were made under.
     pub kinds: KindCounts,
+    /// What plans came to.
+    pub plans: PlanCounts,
     /// Entries that had to make room at the hub.
     pub pruned: u64,
     /// Simulated time of all agents together, in milliseconds.
@@ -87,6 +92,7 @@ pub fn watch(seed: u64, swarm: Swarm, planted: Planted, node: Option<usize>) -> 
         mesh: world.site.counts,
         faults: world.faults,
         kinds: world.invariants.register.kinds,
+        plans: world.planning.counts,
         pruned: world.pruned_entries,
         agent_ms: world.now_ms * world.swarm.agents as u64,
         healed_ms: world.now_ms - world.healed_at.unwrap_or(world.now_ms),
@@ -125,6 +131,8 @@ pub struct Tally {
     pub faults: FaultCounts,
     /// Kinds of rule of all runs.
     pub kinds: KindCounts,
+    /// What plans of all runs came to.
+    pub plans: PlanCounts,
     /// Entries that had to make room at the hub.
     pub pruned: u64,
     /// Simulated time of all agents together, in milliseconds.
@@ -149,6 +157,7 @@ impl Tally {
                 self.healed_ms = self.healed_ms.max(course.healed_ms);
                 self.faults.merge(&course.faults);
                 self.kinds.merge(&course.kinds);
+                self.plans.merge(&course.plans);
                 self.pruned += course.pruned;
             }
             Err(wrong) => self.failures.push((seed, wrong)),

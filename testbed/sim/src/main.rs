@@ -150,6 +150,8 @@ fn survey(arguments: &Arguments) -> ExitCode {
     print(&tally, begun.elapsed().as_secs_f64());
     let mut missing = tally.faults.missing();
     missing.extend(tally.kinds.missing());
+    let plans = tally.plans.missing();
+    missing.extend(plans.iter().map(String::as_str));
     let complete = arguments.fleet || tally.seeds < 100 || missing.is_empty();
     if !complete {
         println!("never happened: {}", missing.join(", "));
@@ -170,6 +172,9 @@ fn print(tally: &Tally, seconds: f64) {
     }
     for what in MeshCounts::ALL.into_iter().filter(|what| tally.mesh.of(what) > 0) {
         println!("  {:>9}  {what}", tally.mesh.of(what));
+    }
+    for (what, count) in tally.plans.all() {
+        println!("  {count:>9}  {what}");
     }
     let hours = tally.agent_ms as f64 / 3_600_000.0;
     println!(

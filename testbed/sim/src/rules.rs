@@ -135,7 +135,7 @@ impl Deeds {
             id,
             at: inputs.at.mono,
             action: action.clone(),
-            undo: matches!(inputs.origin, Origin::Cleared { .. }),
+            undo: matches!(inputs.origin, Origin::Cleared { .. } | Origin::Plan { undo: true, .. }),
             bundle: inputs.bundle,
             ended: None,
             // Nothing is under way while people are told something.
@@ -217,7 +217,10 @@ impl Deeds {
             Demand::Paid(ceiling) => calm || is_paid(rule, ran, decision, *ceiling),
             Demand::Powered(limit) => is_powered(rule, ran, decision, *limit),
             Demand::Unobserved { disruptive: true } => calm || !kind.disruptive(),
-            Demand::Unobserved { disruptive: false } => kind.risk() == RiskClass::Safety,
+            // What the claim behind a plan is worth was judged by the hub.
+            Demand::Unobserved { disruptive: false } => {
+                kind.risk() == RiskClass::Safety || matches!(decision.inputs.origin, Origin::Plan { .. })
+            }
         };
         (!holds).then(|| {
             format!(

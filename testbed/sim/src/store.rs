@@ -198,6 +198,11 @@ impl Store {
             .map_or(ChainHead::empty(epoch), |chain| chain.head)
     }
 
+    /// The rows of all plans.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = &Put> {
+        self.documents.values().filter(|put| crate::plan_rules::is_plan(put))
+    }
+
     pub(crate) fn has_command(&self, id: CommandId) -> bool {
         self.commands.contains_key(&id)
     }

@@ -165,6 +165,8 @@ pub struct Swarm {
     pub neighbours: bool,
     /// Bytes of entries that the hub keeps while one agent more floods it; without it nobody does.
     pub flood: Option<u64>,
+    /// Mean time between two things that somebody wants of plans, in milliseconds; 0 for none.
+    pub plan_every_ms: u64,
 }
 
 impl Swarm {
@@ -204,6 +206,7 @@ impl Swarm {
             turns: [None, None, Some(1), Some(2)][(seed / 5 % 4) as usize],
             neighbours: false,
             flood: None,
+            plan_every_ms: plan_every_ms(seed),
         }
     }
 
@@ -225,6 +228,7 @@ impl Swarm {
             turns: None,
             neighbours: false,
             flood: None,
+            plan_every_ms: 0,
         }
     }
 
@@ -249,6 +253,14 @@ impl Swarm {
     pub(crate) fn has(&self, fault: Fault) -> bool {
         self.on.contains(&fault)
     }
+}
+
+/// Plans are sent in two worlds of five. Drawn apart, so that what else a seed plays does not depend on it.
+fn plan_every_ms(seed: u64) -> u64 {
+    let mut random = Random::new(seed ^ 0x91A5_91A5);
+    let plans = random.chance(400);
+    let every = random.between(2_000, 15_000);
+    if plans { every } else { 0 }
 }
 
 #[cfg(test)]

@@ -182,6 +182,7 @@ impl World {
         self.faults.add(fault);
         let epoch = self.newest_epoch(n);
         self.invariants.lives[n].lose_journal(epoch);
+        self.planning.rules.forget(n);
         let node = &mut self.nodes[n];
         node.disk.lose_journal(damage);
         // An old copy knows nothing of the loss; restoring it later is another story.
@@ -208,6 +209,7 @@ impl World {
         let kept: BTreeSet<(Epoch, Seq)> = self.nodes[n].disk.entries.keys().copied().collect();
         let epoch = self.newest_epoch(n);
         self.invariants.lives[n].restore(&kept, epoch);
+        self.planning.rules.forget(n);
     }
 
     fn restore_hub(&mut self) {
@@ -219,6 +221,7 @@ impl World {
         self.faults.add(Fault::HubRestored);
         self.hub_restored = true;
         self.store = *copy;
+        self.planning.rules.restored(&self.store);
     }
 
     fn block(&mut self, n: usize, up: bool, down: bool, fault: Fault) {

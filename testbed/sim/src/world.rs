@@ -24,6 +24,7 @@ use crate::hostile::Hostile;
 use crate::invariants::Invariants;
 use crate::neighbours::Neighbours;
 use crate::net::{Session, Way};
+use crate::plans::Planning;
 use crate::random::Random;
 use crate::relay::Site;
 use crate::store::Store;
@@ -55,6 +56,8 @@ pub enum Planted {
     EndlessGifts,
     /// A bug in the agent's core.
     Core(edge_agent_core::Planted),
+    /// A bug in the hub's core.
+    Hub(hub_core::Planted),
 }
 
 impl Planted {
@@ -83,6 +86,9 @@ impl Planted {
             ("skip-on-move", Self::Core(Bug::SkipOnMove)),
             ("fresh-by-peers", Self::Core(Bug::FreshByPeers)),
             ("note-strangers", Self::Core(Bug::NoteStrangers)),
+            ("repeat-steps", Self::Hub(hub_core::Planted::RepeatSteps)),
+            ("leave-plans", Self::Hub(hub_core::Planted::LeavePlans)),
+            ("count-twice", Self::Hub(hub_core::Planted::CountTwice)),
         ]
     };
 }
@@ -186,6 +192,7 @@ pub(crate) enum Event {
     Order,
     Weather,
     Publish,
+    Plan,
     Heal,
     Look,
 }
@@ -257,6 +264,7 @@ pub(crate) struct World {
     pub(crate) hostile: Hostile,
     pub(crate) neighbours: Neighbours,
     pub(crate) site: Site,
+    pub(crate) planning: Planning,
     heap: BinaryHeap<Reverse<Planned>>,
     order: u64,
 }
@@ -307,6 +315,7 @@ impl World {
             hostile: Hostile::new(seed),
             neighbours: Neighbours::new(seed, swarm.agents),
             site: Site::new(seed, swarm.agents),
+            planning: Planning::new(seed),
             nodes,
             random,
             swarm,
@@ -333,6 +342,9 @@ impl World {
         }
         if self.swarm.flood.is_some() {
             self.at(6_000, Event::Flood);
+        }
+        if self.swarm.plan_every_ms > 0 {
+            self.at(12_000, Event::Plan);
         }
         if self.swarm.hostile {
             self.at(5_000, Event::Harm);
@@ -435,6 +447,7 @@ impl World {
             Event::Order => self.order(),
             Event::Weather => self.weather(),
             Event::Publish => self.publish(),
+            Event::Plan => self.plan(),
             Event::Heal => self.heal(),
             Event::Look => return self.look(),
         }
@@ -443,16 +456,20 @@ impl World {
 
     fn look(&mut self) -> Result<(), String> {
         let apart = (0..self.nodes.len()).find_map(|n| self.apart(n).map(|why| (n, why)));
+        let live = self.plans_apart();
+        let is_late = self.now_ms >= self.healed_at.unwrap_or(0) + HEALED_MS;
         match apart {
-            None => {
+            None if live.is_none() => {
                 self.converged_at = Some(self.now_ms);
+                self.account_plans()?;
                 (0..self.nodes.len()).try_for_each(|n| self.account(n))
             }
-            Some((n, why)) if self.now_ms >= self.healed_at.unwrap_or(0) + HEALED_MS => {
+            None if is_late => Err(live.unwrap_or_default()),
+            Some((n, why)) if is_late => {
                 let last = self.last_words(n);
                 Err(format!("V1: {} has not come back: {why}{last}", self.nodes[n].id))
             }
-            Some(_) => {
+            None | Some(_) => {
                 self.after(LOOK_EVERY_MS, Event::Look);
                 Ok(())
             }

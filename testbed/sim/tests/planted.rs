@@ -144,3 +144,18 @@ fn policy_that_neighbours_words_make_fresh_is_found() {
 fn a_trace_of_what_a_neighbour_passed_on_in_vain_is_found() {
     check("note-strangers", "M4");
 }
+
+#[test]
+fn a_step_asked_for_again_after_a_crash_of_the_hub_is_found() {
+    check_any("repeat-steps", &["P1", "P2"]);
+}
+
+#[test]
+fn plans_that_a_restarted_hub_leaves_alone_are_found() {
+    check("leave-plans", "P6");
+}
+
+#[test]
+fn an_outcome_that_counts_twice_is_found() {
+    check("count-twice", "P5");
+}

@@ -1,5 +1,5 @@
 //! The seeds that CI runs, and all that ever failed: every one must hold, twice, every class of fault must have happened, and every
-//! kind of rule must have been in force and must have said something.
+//! kind of rule must have been in force and must have said something, and plans must have come to every state, also with the hub dying in it.
 
 use testbed_sim::{CI_SEEDS, CI_WORLD, Fault, Planted, Swarm, Tally, kept_seeds, run};
 
@@ -30,6 +30,10 @@ fn every_seed_holds_and_every_class_of_fault_happens() {
     );
     assert_eq!(tally.faults.missing(), Vec::<&str>::new());
     assert_eq!(tally.kinds.missing(), Vec::<&str>::new());
+    for (what, count) in tally.plans.all() {
+        println!("{count:>9}  {what}");
+    }
+    assert_eq!(tally.plans.missing(), Vec::<String>::new());
     assert!(tally.turns > 100, "{} actions ran in their turn", tally.turns);
 }
 

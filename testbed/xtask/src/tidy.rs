@@ -97,6 +97,7 @@ const IMPURE: &[&str] = &[
     "tokio",
     "quinn",
     "redb",
+    "tokio-postgres",
     "tonic",
     "kube",
     "axum",

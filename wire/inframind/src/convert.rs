@@ -167,7 +167,7 @@ fn safety(safety: proto::Safety) -> Result<Safety, PlanProblem> {
 pub fn action_plan(plan_id: &str, draft: &Draft, created: Wall) -> proto::ActionPlan {
     let model = match &draft.source {
         Source::Brain { model, .. } => model.clone(),
-        Source::Person { .. } | Source::Scaler { .. } => String::new(),
+        Source::Person { .. } | Source::Scaler { .. } | Source::Mender { .. } => String::new(),
     };
     let prediction = draft.claim.as_ref().map(|claim| proto::Prediction {
         prediction_id: claim.prediction.clone(),

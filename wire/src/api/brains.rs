@@ -29,7 +29,7 @@ pub struct BrainView {
     /// What keeps it from the next tier; absent at the highest one, or when the next outcome may bring it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_tier_lacks: Option<String>,
-    /// Evidence that it claims too much, in hundredths: 100 is none, 2,500 takes the tier away.
+    /// Evidence that it claims too much, in hundredths: 100 is none, 4,000 takes the tier away.
     pub evidence_over: u64,
     /// Evidence that it claims too little, in hundredths; it only informs.
     pub evidence_under: u64,
@@ -141,7 +141,7 @@ pub struct ForecastView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForecastPointView {
-    /// How far ahead, in milliseconds.
+    /// How far ahead.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "ahead_seconds", with = "super::unit::thousandths")]
     pub ahead_ms: u64,
@@ -157,15 +157,15 @@ pub struct ForecastPointView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ForeseenView {
-    /// It is expected to be reached after this time, in milliseconds.
+    /// It is expected to be reached after this time.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "in_seconds", with = "super::unit::thousandths")]
     pub in_ms: u64,
-    /// It will have been reached by then, in milliseconds …
+    /// It will have been reached by then …
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "by_seconds", with = "super::unit::thousandths")]
     pub by_ms: u64,
-    /// … with this chance, in hundredths of a percent …
+    /// … with this chance …
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "chance", with = "super::unit::ratio")]
     pub chance_bp: i64,

@@ -41,11 +41,11 @@ pub struct WindowView {
     pub given: u32,
     /// At most so many.
     pub limit: u32,
-    /// The window's length, in milliseconds.
+    /// The window's length.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "window_seconds", with = "super::unit::thousandths")]
     pub window_ms: u64,
-    /// In how long there is room for one more, in milliseconds; `None` if there is now, or if that depends on who has a turn.
+    /// In how long there is room for one more; `None` if there is now, or if that depends on who has a turn.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "free_in_seconds", with = "super::unit::thousandths", default)]
     pub free_in_ms: Option<u64>,
@@ -59,7 +59,7 @@ pub struct TurnView {
     pub node: AgentId,
     /// An action that stops somebody's work is under way.
     pub acts: bool,
-    /// For how long it has had its turn, in milliseconds; `None` if it acts without one.
+    /// For how long it has had its turn; `None` if it acts without one.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "for_seconds", with = "super::unit::thousandths", default)]
     pub for_ms: Option<u64>,

@@ -146,11 +146,11 @@ pub struct NodeView {
     pub gpus: Vec<GpuView>,
     /// Supervised processes, with their latest values.
     pub workloads: Vec<WorkloadView>,
-    /// Node-wide CPU use in hundredths of a percent.
+    /// Node-wide CPU use.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "cpu_used_ratio", with = "super::unit::ratio", default)]
     pub cpu_used_bp: Option<i64>,
-    /// Node-wide memory use in hundredths of a percent.
+    /// Node-wide memory use.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "memory_used_ratio", with = "super::unit::ratio", default)]
     pub memory_used_bp: Option<i64>,
@@ -400,23 +400,23 @@ pub struct GpuView {
     pub model: String,
     /// A program plays it.
     pub simulated: bool,
-    /// Core temperature, thousandths of a degree Celsius.
+    /// Core temperature.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "temperature_celsius", with = "super::unit::thousandths", default)]
     pub temperature_mc: Option<i64>,
-    /// Power, milliwatts.
+    /// Power.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "power_watts", with = "super::unit::thousandths", default)]
     pub power_mw: Option<i64>,
-    /// Power cap in force, milliwatts.
+    /// Power cap in force.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "power_cap_watts", with = "super::unit::thousandths", default)]
     pub power_cap_mw: Option<i64>,
-    /// Utilisation, hundredths of a percent.
+    /// Utilisation.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "used_ratio", with = "super::unit::ratio", default)]
     pub used_bp: Option<i64>,
-    /// The power caps that it may be asked for, least and greatest, in milliwatts.
+    /// The power caps that it may be asked for, least and greatest.
     #[cfg_attr(feature = "schema", schemars(with = "Option<(f64, f64)>"))]
     #[serde(rename = "power_caps_watts", with = "super::unit::thousandths", default)]
     pub power_caps_mw: Option<(u32, u32)>,
@@ -452,7 +452,7 @@ pub struct WorkloadView {
     pub pid: Option<i64>,
     /// Resident memory in bytes.
     pub memory_bytes: Option<i64>,
-    /// CPU in hundredths of a percent of one core.
+    /// CPU as a share of one core.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "cpu_ratio", with = "super::unit::ratio", default)]
     pub cpu_bp: Option<i64>,

@@ -140,11 +140,11 @@ pub struct ClaimView {
     pub prediction: String,
     /// What kind of statement.
     pub class: String,
-    /// The claimed probability, in hundredths of a percent.
+    /// The claimed probability.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "confidence", with = "super::unit::ratio")]
     pub confidence_bp: u16,
-    /// How far it looks ahead, in milliseconds.
+    /// How far it looks ahead.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "horizon_seconds", with = "super::unit::thousandths")]
     pub horizon_ms: u64,
@@ -162,7 +162,7 @@ pub struct EffectView {
     pub device: String,
     /// By how much, in the quantity's unit.
     pub delta: i64,
-    /// By when, in milliseconds after the step was carried out.
+    /// By when after the step was carried out.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "within_seconds", with = "super::unit::thousandths")]
     pub within_ms: u64,

@@ -29,7 +29,7 @@ pub struct ActRequest {
     pub params: BTreeMap<String, String>,
     /// Why. Not empty.
     pub reason: String,
-    /// How long the command may wait for the node, in milliseconds.
+    /// How long the command may wait for the node.
     #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 60.0)))]
     #[serde(
         rename = "valid_for_seconds",
@@ -37,7 +37,7 @@ pub struct ActRequest {
         default = "default_valid_for_ms"
     )]
     pub valid_for_ms: u64,
-    /// How long the answer may wait for the outcome, in milliseconds.
+    /// How long the answer may wait for the outcome.
     #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 30.0)))]
     #[serde(
         rename = "wait_seconds",
@@ -73,7 +73,7 @@ pub struct ReasonRequest {
 pub struct HandRequest {
     /// Why. Not empty.
     pub reason: String,
-    /// How long it may wait for a node that is away, in milliseconds; an hour if absent.
+    /// How long it may wait for a node that is away; an hour if absent.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(
         rename = "valid_for_seconds",
@@ -82,7 +82,7 @@ pub struct HandRequest {
         skip_serializing_if = "Option::is_none"
     )]
     pub valid_for_ms: Option<u64>,
-    /// How long the answer may wait for the node, in milliseconds; if absent half a minute for a connected node, and not at all for
+    /// How long the answer may wait for the node; if absent half a minute for a connected node, and not at all for
     /// another.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(
@@ -126,7 +126,7 @@ pub struct TokenRequest {
     /// The node's site.
     #[serde(default = "default_site")]
     pub site: String,
-    /// How long it can be used, in milliseconds.
+    /// How long it can be used.
     #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 3600.0)))]
     #[serde(
         rename = "ttl_seconds",
@@ -185,7 +185,7 @@ pub struct RenameRequest {
 pub struct RejoinNodeRequest {
     /// Why. Not empty.
     pub reason: String,
-    /// How long the token can be used, in milliseconds.
+    /// How long the token can be used.
     #[cfg_attr(feature = "schema", schemars(with = "f64", extend("default" = 3600.0)))]
     #[serde(
         rename = "ttl_seconds",

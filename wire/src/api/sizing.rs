@@ -36,7 +36,7 @@ pub struct SizeRequest {
     /// How many steps it has.
     #[serde(default)]
     pub steps: Option<u32>,
-    /// How long a step of it takes on average, in milliseconds.
+    /// How long a step of it takes on average.
     #[cfg_attr(feature = "schema", schemars(with = "Option<f64>"))]
     #[serde(rename = "step_seconds", with = "super::unit::thousandths", default)]
     pub step_ms: Option<u64>,
@@ -62,7 +62,7 @@ pub struct SizeView {
     pub cache_gib: u32,
     /// Why, in the brain's own words.
     pub rationale: String,
-    /// How sure the brain says it is, in hundredths of a percent. Nothing here rests on it.
+    /// How sure the brain says it is. Nothing here rests on it.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "confidence", with = "super::unit::ratio")]
     pub claimed_bp: u32,
@@ -79,13 +79,13 @@ pub struct BuildStep {
     pub name: String,
     /// When it began.
     pub began: Wall,
-    /// How long it took, in milliseconds.
+    /// How long it took.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "took_seconds", with = "super::unit::thousandths")]
     pub took_ms: u64,
     /// Exit status.
     pub exit: i32,
-    /// Share of one core that it used, in hundredths of a percent.
+    /// Share of one core that it used.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "cpu_ratio", with = "super::unit::ratio", default)]
     pub cpu_bp: u32,
@@ -115,7 +115,7 @@ pub struct RunRequest {
     pub branch: String,
     /// When it began.
     pub began: Wall,
-    /// How long it took, in milliseconds.
+    /// How long it took.
     #[cfg_attr(feature = "schema", schemars(with = "f64"))]
     #[serde(rename = "took_seconds", with = "super::unit::thousandths")]
     pub took_ms: u64,

@@ -3,7 +3,7 @@
 // Every failure becomes a `Failure` that says what failed, what still works and what to do; pages show it and never guess.
 // Nothing is retried here: `stream.ts` decides when lists are read again.
 
-import type { ActView, Audit, AuditCheck, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DomainView, ForecastView, Invite, List, Me, NodeView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, SeriesView, ShadowView, Task, User, Webhook, WorkloadView } from "./types";
+import type { ActView, Audit, AuditCheck, BrainView, CalendarView, Certificate, ClusterView, Consumer, DecisionDetail, DecisionView, Delivery, DeploymentView, DomainView, ForecastView, Invite, List, Me, NodeView, PlacementView, PlanView, PolicyDetailView, PolicyView, ProblemBody, ReplayView, RolloutView, ScalingView, SeriesView, ShadowView, Task, User, Webhook } from "./types";
 import { parse } from "./units";
 
 /** Why an answer did not come, in words for people. */
@@ -139,7 +139,13 @@ export const forecast = (node: string, device: string): Promise<ForecastView | n
 export const clusters = (): Promise<ClusterView[]> => all<ClusterView>("cannot read the clusters", "/clusters");
 
 /** The deployments of all clusters. */
-export const workloads = (): Promise<WorkloadView[]> => all<WorkloadView>("cannot read the workloads", "/deployments");
+export const workloads = (): Promise<DeploymentView[]> => all<DeploymentView>("cannot read the workloads", "/deployments");
+
+/** Where a demand would go now, in the words of the query; nothing is reserved by asking. */
+export const placement = (query: URLSearchParams): Promise<PlacementView> => ask("cannot say where it would go", `/placement?${query}`);
+
+/** The deployments that the hub scales by their load. */
+export const scaling = (): Promise<ScalingView[]> => all<ScalingView>("cannot read what is scaled", "/scaling");
 
 export const rollouts = (): Promise<RolloutView[]> => all<RolloutView>("cannot read the rollouts", "/rollouts");
 

@@ -532,6 +532,18 @@ export interface TaskEntry {
   details: [string, string][];
 }
 
+/** How a pull request of ours stands at its forge. */
+export interface Review {
+  /** What the forge's own checks say of our commit. */
+  checks: "unknown" | "pending" | "green" | "red";
+  /** Nobody is asked to look at it before they are green. */
+  is_draft: boolean;
+  /** The repository's owner wants it merged without a person. */
+  merge_wanted: boolean;
+  /** Who stopped it, or took its branch over. */
+  stopped_by: string | null;
+}
+
 /** A failed check on its way to a pull request. */
 export interface Task {
   id: string;
@@ -555,6 +567,8 @@ export interface Task {
   message: string;
   chance: Chance | null;
   outcome: "merged" | "red" | "reverted" | "rejected" | "closed" | null;
+  /** Null before its pull request is open. */
+  review: Review | null;
   delivery: string;
   created_at: string;
   updated_at: string;
@@ -737,7 +751,7 @@ export interface ClusterView {
 }
 
 /** A deployment of a cluster. */
-export interface WorkloadView extends DeploymentRef {
+export interface DeploymentView extends DeploymentRef {
   status: string;
   wanted: number;
   ready: number;
@@ -804,4 +818,60 @@ export interface RolloutView {
   weight: number | null;
   plan: string[];
   analysis: AnalysisView | null;
+}
+
+/** What a node says to a demand. */
+export interface NodePlacementView {
+  name: string;
+  agent: string;
+  is_chosen: boolean;
+  /** Why it cannot; empty if it can. */
+  why_not: string[];
+  model: string;
+  domain: string;
+  free_cpu_milli: number;
+  free_memory_mib: number;
+  free_gpus: number;
+  free_gpu_milli: number;
+}
+
+export interface ClusterPlacementView {
+  name: string;
+  is_chosen: boolean;
+  why_not: string;
+  told_ms_ago: number | null;
+  nodes: NodePlacementView[];
+}
+
+/** Where something would go, and why not elsewhere. */
+export interface PlacementView {
+  demand: string;
+  replicas: number;
+  cluster: string | null;
+  nodes: string[];
+  price_micros_per_h: number | null;
+  why: string;
+  clusters: ClusterPlacementView[];
+}
+
+/** A deployment that the hub scales by its load. */
+export interface ScalingView {
+  target: DeploymentRef;
+  min: number;
+  max: number;
+  target_milli: number;
+  query: string;
+  forecast: boolean;
+  present: number | null;
+  desired: number | null;
+  /** Replicas that the measured load needs by itself, and the forecast's floor; bounds are not in them. */
+  reactive: number | null;
+  floor: number | null;
+  why: string;
+  load_milli: number | null;
+  expected_milli: number | null;
+  autoscaler: string | null;
+  detail: string;
+  measured_at: string | null;
+  set_by: string;
 }

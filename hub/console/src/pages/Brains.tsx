@@ -14,7 +14,7 @@ import { tierOf } from "../text/words";
 
 const BEAT_MS = 5_000;
 /** Evidence at which a tier is lost, in hundredths. */
-const ALARM = 2_500;
+const ALARM = 4_000;
 
 function sentence(brains: BrainView[]): Part[] {
   const free = brains.filter((brain) => brain.tier === "T2" || brain.tier === "T3");
@@ -61,7 +61,7 @@ function Record({ brain }: { brain: BrainView }) {
             <Fact name="Calibration error"><span class="num">{human(scores.calibration_error_bp, "basis_points")}</span></Fact>
           </>
         )}
-        <Fact name="Evidence that it claims too much" title="1 is none; at 25 the tier is lost"><span class={`num ${brain.evidence_over >= ALARM / 4 ? "tone-warn" : ""}`}>{(brain.evidence_over / 100).toFixed(1)}</span><span class="unit"> of 25</span></Fact>
+        <Fact name="Evidence that it claims too much" title="1 is none; at 40 the tier is lost"><span class={`num ${brain.evidence_over >= ALARM / 4 ? "tone-warn" : ""}`}>{(brain.evidence_over / 100).toFixed(1)}</span><span class="unit"> of 40</span></Fact>
       </dl>
       {brain.next_tier_lacks === undefined ? null : <p class="note"><span class="muted">Next tier:</span> {brain.next_tier_lacks}</p>}
       {scores === undefined ? null : <Reliability bins={scores.bins} name={`${brain.brain} ${brain.verb}`} />}

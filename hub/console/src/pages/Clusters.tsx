@@ -32,6 +32,7 @@ export function Clusters() {
       {clusters === null ? null : <Sentence parts={clustersSentence(clusters)} />}
       <div class="tools">
         <a href="/workloads">Workloads</a>
+        <a href="/placement">Placement</a>
         <a href="/rollouts">Rollouts</a>
         <span class="space" />
         <CopyCli command="sentinel get clusters" />

@@ -12,7 +12,22 @@ import { CopyCli } from "../parts/Tools";
 import { useFetched, useKept } from "../state/fetched";
 import { serverNow, useTick } from "../state/use";
 import { clockTime, delay } from "../text/format";
-import { chanceText, isAsItMust, isUnderWay, mayBeRetried, phaseText, type Station, stationsOf, taskSentence, taskWord } from "../text/task";
+import {
+  chanceText,
+  checksWord,
+  isAsItMust,
+  isUnderWay,
+  mayBeRetried,
+  type Order,
+  ordersOf,
+  phaseText,
+  reviewText,
+  reviewWord,
+  type Station,
+  stationsOf,
+  taskSentence,
+  taskWord,
+} from "../text/task";
 import { AGAIN_MS } from "./Tasks";
 
 export function Task({ id }: { id: string }) {
@@ -80,6 +95,8 @@ function Shown({ task, failure, again }: { task: View; failure: api.Failure | nu
       <h2>From prediction to outcome</h2>
       <Table label="stations" columns={STATIONS} rows={stationsOf(task)} keyOf={(one) => one.name} heights={[32, 76]} />
 
+      {task.review === null ? null : <Reviewed task={task} />}
+
       {task.proposal === null ? null : <Proof task={task} />}
 
       <h2>What happened</h2>
@@ -92,6 +109,32 @@ function Shown({ task, failure, again }: { task: View; failure: api.Failure | nu
         <pre tabIndex={0}>{JSON.stringify(task, null, 2)}</pre>
       </details>
     </div>
+  );
+}
+
+const ORDERS: Column<Order>[] = [
+  { id: "at", head: "Time", width: 116, cell: (order) => time(order.at) },
+  { id: "who", head: "Who", width: 180, cell: (order) => <span class="cut" title={order.who}>{order.who}</span> },
+  { id: "what", head: "What", least: 160, cell: (order) => <span class="cut" title={order.reason}>{[order.what, order.reason].filter((part) => part !== "").join(": ")}</span> },
+];
+
+/** The pull request at its forge: what its checks say, who has the next word, and what people ordered. */
+function Reviewed({ task }: { task: View }) {
+  const { review } = task;
+  const orders = ordersOf(task);
+  if (review === null) return null;
+  return (
+    <>
+      <h2>Pull request</h2>
+      <dl class="facts">
+        <Fact name="Stands"><Sign word={task.state === "proposed" ? reviewWord(task) : taskWord(task.state)} /></Fact>
+        <Fact name="Checks" title="what the forge's own checks said of our commit when they were last looked at"><Sign word={checksWord(review.checks)} /></Fact>
+        <Fact name="Merge" title="auto_merge of .patchbot.toml, and what policy says to it">{review.merge_wanted ? "without a person, if policy agrees" : "by a person"}</Fact>
+        {review.stopped_by === null ? null : <Fact name="Stopped by"><Toned tone="warn">{review.stopped_by}</Toned></Fact>}
+      </dl>
+      {reviewText(task) === "" ? null : <p class="note muted">Now: {reviewText(task)}.</p>}
+      {orders.length === 0 ? null : <Table label="orders" columns={ORDERS} rows={orders} keyOf={(order) => order.id} heights={[32, 76]} />}
+    </>
   );
 }
 

@@ -1,12 +1,12 @@
 // The deployments of all clusters: replicas wanted and ready, and what runs.
 
 import * as api from "../api/client";
-import type { WorkloadView } from "../api/types";
+import type { DeploymentView } from "../api/types";
 import { Empty, Sentence, Sign, Trouble } from "../parts/bits";
 import { type Column, Table } from "../parts/Table";
 import { CopyCli, Export } from "../parts/Tools";
 import { useFetched, useKept } from "../state/fetched";
-import { setQuery, useRoute } from "../state/route";
+import { placementPath, setQuery, useRoute } from "../state/route";
 import { useTick } from "../state/use";
 import { csv } from "../text/fields";
 import { deploymentName, workloadOf, workloadsSentence } from "../text/rollout";
@@ -14,8 +14,8 @@ import { deploymentName, workloadOf, workloadsSentence } from "../text/rollout";
 /** Workloads are read again this often, from the clusters themselves. */
 const READ_EVERY_MS = 5_000;
 
-const COLUMNS: Column<WorkloadView>[] = [
-  { id: "name", head: "Deployment", width: 240, cell: (one) => <b class="cut" title={deploymentName(one)}>{one.namespace}/{one.name}</b>, by: deploymentName },
+const COLUMNS: Column<DeploymentView>[] = [
+  { id: "name", head: "Deployment", width: 240, cell: (one) => <a class="cut" href={placementPath(deploymentName(one))} title={`${deploymentName(one)}: where it would go now`}>{one.namespace}/{one.name}</a>, by: deploymentName },
   { id: "status", head: "State", width: 130, cell: (one) => <Sign word={workloadOf(one)} />, by: (one) => one.status },
   { id: "ready", head: "Ready", width: 90, right: true, cell: (one) => <span class={one.ready < one.wanted ? "num tone-warn" : "num"}>{one.ready}<span class="unit"> of {one.wanted}</span></span>, by: (one) => one.ready - one.wanted },
   { id: "updated", head: "Updated", about: "replicas of the newest revision", width: 90, right: true, cell: (one) => <span class="num">{one.updated}</span>, by: (one) => one.updated },
@@ -32,6 +32,8 @@ export function Workloads() {
     <div class="page">
       {workloads === null ? null : <Sentence parts={workloadsSentence(workloads)} />}
       <div class="tools">
+        <a href="/scaling">Scaling</a>
+        <a href="/placement">Placement</a>
         <a href="/rollouts">Rollouts</a>
         <a href="/clusters">Clusters</a>
         <span class="space" />
@@ -50,6 +52,7 @@ export function Workloads() {
           columns={COLUMNS}
           rows={[...workloads].sort((left, right) => (left.cluster < right.cluster ? -1 : left.cluster > right.cluster ? 1 : 0))}
           keyOf={deploymentName}
+          hrefOf={(one) => placementPath(deploymentName(one))}
           groupOf={(one) => one.cluster}
           sort={query.get("sort")}
           onSort={(sort) => setQuery({ sort })}

@@ -19,7 +19,7 @@ const PLACES: { page: Route["page"][]; path: string; name: string; key: string }
   { page: ["decisions", "decision"], path: "/decisions", name: "Decisions", key: "d" },
   { page: ["plans", "plan"], path: "/plans", name: "Plans", key: "l" },
   { page: ["brains"], path: "/brains", name: "Brains", key: "b" },
-  { page: ["workloads"], path: "/workloads", name: "Workloads", key: "w" },
+  { page: ["workloads", "placement", "scaling"], path: "/workloads", name: "Workloads", key: "w" },
   { page: ["rollouts", "rollout"], path: "/rollouts", name: "Rollouts", key: "r" },
   { page: ["clusters"], path: "/clusters", name: "Clusters", key: "c" },
   { page: ["policies"], path: "/policies", name: "Policies", key: "p" },
@@ -102,6 +102,7 @@ function useGlobalKeys(route: Route, openPalette: () => void, openHelp: () => vo
         if (route.page === "decision") go("/decisions");
         if (route.page === "plan") go("/plans");
         if (route.page === "rollout") go("/rollouts");
+        if (route.page === "placement" || route.page === "scaling") go("/workloads");
       }
       return undefined;
     };

@@ -1,6 +1,6 @@
 // Where the page is: the address holds the whole state of the view, so every view can be sent to someone.
 //
-// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/clusters`, `/workloads`, `/rollouts`, `/rollouts/ID`,
+// Paths: `/` fleet, `/nodes/NAME`, `/decisions`, `/decisions/NODE/EPOCH/SEQ`, `/plans`, `/plans/ID`, `/brains`, `/clusters`, `/workloads`, `/placement`, `/scaling`, `/rollouts`, `/rollouts/ID`,
 // `/policies`, `/policies/GENERATION`, `/tasks`, `/tasks/ID`, `/access`, `/audit`, `/integrations`, `/setup`. Everything else of a view is in the query.
 
 import { useEffect, useReducer } from "preact/hooks";
@@ -18,6 +18,8 @@ export type Route =
   | { page: "task"; id: string }
   | { page: "clusters" }
   | { page: "workloads" }
+  | { page: "placement" }
+  | { page: "scaling" }
   | { page: "rollouts" }
   | { page: "rollout"; id: string }
   | { page: "access" }
@@ -38,7 +40,7 @@ export function routeOf(path: string): Route {
     if (first === "policies") return { page: "policies", generation: second === "" ? null : second };
     if (second === "" && (first === "brains" || first === "access" || first === "audit" || first === "integrations" || first === "setup")) return { page: first };
     if (first === "rollouts") return second === "" ? { page: "rollouts" } : { page: "rollout", id: second };
-    if (second === "" && (first === "clusters" || first === "workloads")) return { page: first };
+    if (second === "" && (first === "clusters" || first === "workloads" || first === "placement" || first === "scaling")) return { page: first };
   }
   if (first === "decisions" && rest.length === 2) return { page: "decision", id: [second, ...rest].join(".") };
   return { page: "nowhere", path };
@@ -59,6 +61,8 @@ export const taskPath = (id: string): string => `/tasks/${encodeURIComponent(id)
 export const decisionPath = (id: string): string => `/decisions/${id.split(".").map(encodeURIComponent).join("/")}`;
 
 export const planPath = (id: string): string => `/plans/${encodeURIComponent(id)}`;
+/** Where a deployment would go now. */
+export const placementPath = (deployment: string): string => `/placement?deployment=${encodeURIComponent(deployment)}`;
 export const rolloutPath = (id: string): string => `/rollouts/${encodeURIComponent(id)}`;
 
 const listeners = new Set<() => void>();

@@ -1,6 +1,6 @@
 // Words for clusters, their workloads and their rollouts. Numbers are quoted, never computed again.
 
-import type { ClusterView, DeploymentRef, MetricView, RolloutView, WorkloadView } from "../api/types";
+import type { ClusterView, DeploymentRef, DeploymentView, MetricView, RolloutView } from "../api/types";
 import { count } from "./format";
 import type { Part } from "./sentence";
 import type { Word } from "./words";
@@ -22,7 +22,7 @@ export function clusterOf(cluster: ClusterView): Word {
 }
 
 /** How a workload is. */
-export function workloadOf(workload: WorkloadView): Word {
+export function workloadOf(workload: DeploymentView): Word {
   switch (workload.status) {
     case "running":
     case "completed":
@@ -118,7 +118,7 @@ export function rolloutsSentence(rollouts: RolloutView[]): Part[] {
 }
 
 /** The first line of the workloads' page: the ones that are not as wanted first. */
-export function workloadsSentence(workloads: WorkloadView[]): Part[] {
+export function workloadsSentence(workloads: DeploymentView[]): Part[] {
   if (workloads.length === 0) return [{ text: "No cluster runs a deployment that the hub can see." }];
   const short = workloads.filter((workload) => workload.ready < workload.wanted);
   if (short.length === 0) return [{ text: `All ${count(workloads.length, "deployment")} run as wanted`, tone: "ok" }, { text: "." }];

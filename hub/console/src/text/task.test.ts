@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 
 import type { Task } from "../api/types";
 import { plain } from "./sentence";
-import { gistOf, isAsItMust, stationsOf, taskSentence, tasksSentence } from "./task";
+import { checksWord, gistOf, isAsItMust, ordersOf, reviewText, reviewWord, stationsOf, taskSentence, tasksSentence } from "./task";
 
 const TASK: Task = {
   id: "01a2301d-4cee-7703-98f2-1eca81cdfef5",
@@ -34,6 +34,7 @@ const TASK: Task = {
   message: "`os` imported but unused",
   chance: { at_least: 0.74, mean: 0.85, outcomes: 0 },
   outcome: null,
+  review: { checks: "pending", is_draft: true, merge_wanted: false, stopped_by: null },
   delivery: "d",
   created_at: "2026-12-01T05:39:16.334Z",
   updated_at: "2026-12-01T05:39:16.692Z",
@@ -56,9 +57,34 @@ describe("tasks", () => {
 
   it("leads from prediction to outcome, and claims nothing that has not come", () => {
     const words = (task: Task): string[] => stationsOf(task).map((one) => `${one.name} ${one.word.word}`);
-    expect(words(TASK)).toEqual(["Prediction none", "Failure done", "Fix done", "Pull request done", "Outcome not yet"]);
+    expect(words(TASK)).toEqual(["Prediction none", "Failure done", "Fix done", "Pull request draft", "Outcome not yet"]);
     expect(words({ ...TASK, state: "merged", outcome: "reverted", correlation_id: "p-1" })[4]).toBe("Outcome reverted");
     expect(words({ ...TASK, state: "leased", proposal: null, pull_request: null }).slice(2)).toEqual(["Fix not yet", "Pull request not yet", "Outcome not yet"]);
+  });
+
+  it("shows a pull request as a draft until its checks are green, and who has the next word", () => {
+    const of = (review: Partial<NonNullable<Task["review"]>>): Task => ({ ...TASK, review: { checks: "green", is_draft: false, merge_wanted: false, stopped_by: null, ...review } });
+    const shown = (task: Task): string => `${reviewWord(task).word}: ${reviewText(task)}`;
+    expect(shown(of({ checks: "unknown", is_draft: true }))).toBe("draft: a draft until its checks are green");
+    expect(shown(of({}))).toBe("ready: waits for a person to merge it");
+    expect(shown(of({ merge_wanted: true }))).toBe("ready: merged without a person, as its owner wishes and if policy agrees");
+    expect(shown(of({ checks: "red", is_draft: true }))).toBe("checks are red: its own checks are red at our commit: a person decides");
+    expect(shown(of({ stopped_by: "ada" }))).toBe("stopped: stopped by ada: nothing is done by itself");
+    expect(reviewText({ ...of({}), state: "merged" })).toBe("");
+    expect(checksWord("red").tone).toBe("down");
+    const reverted = stationsOf({ ...of({}), state: "merged", outcome: "reverted" });
+    expect(reverted.map((one) => one.word.word).slice(3)).toEqual(["done", "reverted"]);
+    expect(reverted[4]?.text).toContain("taken back");
+  });
+
+  it("tells what people ordered, and not what the hub did", () => {
+    const entry = (verb: string, details: [string, string][]): NonNullable<Task["history"]>[number] => ({ id: verb, at: "2026-12-01T05:39:16.334Z", who: "forge", via: "forge", verb, reason: "", details });
+    const orders = ordersOf({ ...TASK, history: [entry("task.create", []), entry("task.stop", [["by", "ada"]]), entry("task.resume", [["by", "eve"]]), entry("task.approve", [])] });
+    expect(orders.map((order) => `${order.who} ${order.what}`)).toEqual(["ada stopped it", "eve let it go on", "forge agreed to it"]);
+  });
+
+  it("says of a task that must wait what for", () => {
+    expect(plain(taskSentence({ ...TASK, state: "queued", codes: ["frozen"], proposal: null, pull_request: null, review: null }))).toBe("Check lint of bot/hello failed and waits: frozen.");
   });
 
   it("knows that the check before and each canary must fail", () => {

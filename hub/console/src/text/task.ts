@@ -1,6 +1,6 @@
 // Tasks in words: how one stands, what it is about, and the first line of both pages.
 
-import type { CertificateCommand, Chance, Task, TaskEntry, TaskState } from "../api/types";
+import type { CertificateCommand, Chance, Review, Task, TaskEntry, TaskState } from "../api/types";
 import type { Fields } from "./filter";
 import { count } from "./format";
 import type { Part } from "./sentence";
@@ -86,6 +86,8 @@ export function taskSentence(task: Task): Part[] {
   const url = task.pull_request;
   switch (task.state) {
     case "queued":
+      // What must wait says why: a freeze, a budget, a forge that is away.
+      if (task.codes.length > 0) return [...check, { text: ` failed and waits: ${task.codes.join(" ")}`, tone: "warn" }, { text: "." }];
       return [...check, { text: " failed and waits for an agent", tone: "warn" }, { text: "." }];
     case "leased":
       return [...check, { text: " failed; an agent works on it", tone: "alone" }, { text: "." }];
@@ -140,14 +142,82 @@ function outcomeWord(task: Task): Word | null {
   }
 }
 
+const OUTCOMES: Record<NonNullable<Task["outcome"]>, string> = {
+  merged: "the repair is in; later ones of its kind are surer",
+  red: "its own checks are red at our commit; later ones of its kind are less sure",
+  reverted: "it was merged and taken back; later ones of its kind are less sure",
+  rejected: "somebody closed it with a no; later ones of its kind are less sure",
+  closed: "closed without a word, which says little",
+};
+
+/** What an outcome means for later repairs. */
+const outcomeText = (task: Task): string => (task.outcome === null ? "" : (OUTCOMES[task.outcome] ?? ""));
+
 /** `74 % at least; 85 % of such repairs are merged (12 outcomes)`. */
 export function chanceText(chance: Chance): string {
   const percent = (share: number): string => `${Math.round(share * 100)} %`;
   return `${percent(chance.at_least)} at least; ${percent(chance.mean)} of such repairs are merged (${count(chance.outcomes, "outcome")})`;
 }
 
-const WAITS: Word = { sign: "…", word: "not yet", tone: "unknown" };
 const DONE: Word = { sign: "✓", word: "done", tone: "ok" };
+
+const CHECKS: Record<Review["checks"], Word> = {
+  unknown: { sign: "…", word: "not seen yet", tone: "unknown" },
+  pending: { sign: "◐", word: "running", tone: "alone" },
+  green: { sign: "✓", word: "green", tone: "ok" },
+  red: { sign: "✕", word: "red", tone: "down" },
+};
+
+/** What the forge's own checks say of our commit. */
+export const checksWord = (checks: Review["checks"]): Word => CHECKS[checks] ?? { sign: "·", word: checks, tone: "plain" };
+
+/** How an open pull request stands: a draft until its checks are green, or in a person's hands. */
+export function reviewWord(task: Task): Word {
+  if (task.review === null || task.state !== "proposed") return DONE;
+  if (task.review.stopped_by !== null) return { sign: "‖", word: "stopped", tone: "warn" };
+  if (task.review.checks === "red") return { sign: "✕", word: "checks are red", tone: "down" };
+  return task.review.is_draft ? { sign: "◐", word: "draft", tone: "alone" } : { sign: "✓", word: "ready", tone: "ok" };
+}
+
+/** What is waited for, or who has the next word. */
+export function reviewText(task: Task): string {
+  const { review } = task;
+  if (review === null || task.state !== "proposed") return "";
+  if (review.stopped_by !== null) return `stopped by ${review.stopped_by}: nothing is done by itself`;
+  if (review.checks === "red") return "its own checks are red at our commit: a person decides";
+  if (review.is_draft) return "a draft until its checks are green";
+  return review.merge_wanted ? "merged without a person, as its owner wishes and if policy agrees" : "waits for a person to merge it";
+}
+
+const ORDERS: Record<string, string> = {
+  "task.stop": "stopped it",
+  "task.resume": "let it go on",
+  "task.retry": "wants another try",
+  "task.approve": "agreed to it",
+  "task.cancel": "cancelled it",
+  "task.taken-over": "pushed to its branch",
+};
+
+/** What a person ordered, at the forge or here. */
+export interface Order {
+  id: string;
+  at: string;
+  who: string;
+  what: string;
+  reason: string;
+}
+
+/** What people ordered, oldest first. */
+export function ordersOf(task: Task): Order[] {
+  return (task.history ?? []).flatMap((entry) => {
+    const what = ORDERS[entry.verb];
+    if (what === undefined) return [];
+    const by = entry.details.find(([name]) => name === "by")?.[1];
+    return [{ id: entry.id, at: entry.at, who: by ?? entry.who, what, reason: entry.reason }];
+  });
+}
+
+const WAITS: Word = { sign: "…", word: "not yet", tone: "unknown" };
 
 /** Prediction, failure, fix, pull request, outcome: what is known of each. */
 export function stationsOf(task: Task): Station[] {
@@ -169,10 +239,13 @@ export function stationsOf(task: Task): Station[] {
     { name: "Failure", word: DONE, text: `${task.check} on ${task.commit.slice(0, 12)}`, at: task.created_at, ...(task.log_url === "" ? {} : { href: task.log_url }) },
     { name: "Fix", ...fix(), at: at("task.propose") },
   ];
-  if (task.pull_request !== null) stations.push({ name: "Pull request", word: DONE, text: numberOf(task.pull_request), href: task.pull_request, at: at("task.publish") });
+  if (task.pull_request !== null) {
+    const text = [numberOf(task.pull_request), reviewText(task)].filter((part) => part !== "").join(": ");
+    stations.push({ name: "Pull request", word: reviewWord(task), text, href: task.pull_request, at: at("task.ready") ?? at("task.publish") });
+  }
   else stations.push({ name: "Pull request", word: over ? { sign: "–", word: "none", tone: "unknown" } : WAITS, text: over ? task.codes.join(" ") : "", at: null });
   const outcome = outcomeWord(task);
-  stations.push({ name: "Outcome", word: outcome !== null ? outcome : ended ? taskWord(task.state) : over && task.pull_request === null ? { sign: "–", word: "none", tone: "unknown" } : WAITS, text: "", at: at("task.outcome") });
+  stations.push({ name: "Outcome", word: outcome !== null ? outcome : ended ? taskWord(task.state) : over && task.pull_request === null ? { sign: "–", word: "none", tone: "unknown" } : WAITS, text: outcomeText(task), at: at("task.outcome") });
   return stations;
 }
 

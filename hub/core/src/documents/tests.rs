@@ -92,6 +92,27 @@ fn a_unique_key_belongs_to_one_document_also_when_that_is_finished() {
 }
 
 #[test]
+fn a_key_that_was_given_up_in_vain_is_its_former_owners_again() {
+    let keyed = |id: &str, key: Option<&str>| Note {
+        key: key.map(str::to_owned),
+        ..note(id, "")
+    };
+    for order in [["a", "b"], ["b", "a"]] {
+        let mut notes = Documents::default();
+        notes.put(keyed("a", Some("k")), 0).expect("room");
+        notes.settle("a", 1, true);
+        let given = notes.put(keyed("a", None), 0).expect("its own");
+        let taken = notes.put(keyed("b", Some("k")), 0).expect("it is free");
+        for id in order {
+            let put = if id == "a" { &given } else { &taken };
+            notes.settle(id, put.revision, false);
+        }
+        assert_eq!(notes.holder("k"), Some("a"), "{order:?}");
+        assert!(notes.put(keyed("c", Some("k")), 0).is_err(), "{order:?}");
+    }
+}
+
+#[test]
 fn bounds_are_named() {
     let mut notes = Documents::default();
     let long = notes.put(note("a", &"x".repeat(MAX_RECORD_BYTES)), 0);

@@ -98,7 +98,8 @@ impl Plans {
         }
     }
 
-    /// Scaling wants a deployment to have another number of replicas. While another plan of it is under way, nothing comes of that.
+    /// Scaling wants a deployment to have another number of replicas, or its drift is to be mended. While another plan of it is under way,
+    /// nothing comes of that.
     pub(crate) fn scale(&mut self, id: PlanId, draft: Draft, cx: &mut Cx<'_>) {
         let mut targets = draft.steps.iter().map(|step| record::target_key(&step.target));
         if targets.any(|key| self.documents.holder(&key).is_some()) {

@@ -78,6 +78,7 @@ fn of_cluster(record: &PlanRecord, index: usize, rules: &Arc<Bundle>, by: Situat
     let source = match (&record.plan.source, brain) {
         (_, true) => 1,
         (Source::Scaler { .. }, false) if record.approved_by.is_empty() => 4,
+        (Source::Mender { .. }, false) if record.approved_by.is_empty() => 3,
         (_, false) => 2,
     };
     let mut decider = Decider::new(Arc::clone(rules));

@@ -298,6 +298,8 @@ fn cut(mut text: String) -> String {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@ use super::machine::{Event, PlanRecord};
 use super::{Plans, at_cluster};
 use crate::cx::{Ask, Cx, StepOrder};
 use crate::fleet::Fleet;
+use crate::planted::Planted;
 
 /// What a node, or the hub in its place, says of a step.
 #[derive(Debug, Clone)]
@@ -158,6 +159,18 @@ impl Plans {
     /// An intent is stored before its command: a crash between the two leaves a step that nobody was asked for, and no command. It is
     /// asked for now, while it still may be. Otherwise its deadlines decide.
     fn order_unless_asked(&mut self, record: &PlanRecord, index: usize, attempt: u8, cx: &mut Cx<'_>) {
+        if self.planted.is(Planted::RepeatSteps)
+            && let Some(order) = step_order(record, index, attempt > 0)
+        {
+            // No try has this number: its node takes it for another command.
+            let command = command_id(record.plan.id, index, attempt + 100);
+            let until = cx.now.mono + record.steps[index].execution.longest();
+            return cx.asks.push_back(Ask::Step(Box::new(StepOrder {
+                command,
+                until,
+                ..order
+            })));
+        }
         let Some(until) = record.may_still_be_asked(index, attempt > 0, cx.now.mono) else {
             return;
         };

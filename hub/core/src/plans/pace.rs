@@ -114,6 +114,15 @@ impl Pace {
 }
 
 impl PaceRecord {
+    #[cfg(test)]
+    pub(super) fn of(key: &str, begun: &[Mono], window_ms: u64) -> Self {
+        Self {
+            key: key.to_owned(),
+            begun: begun.to_vec(),
+            window_ms,
+        }
+    }
+
     fn forget(&mut self, now: Mono) {
         let window = Duration::from_millis(self.window_ms);
         self.begun.retain(|at| now < *at + window);

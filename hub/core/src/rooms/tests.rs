@@ -355,8 +355,10 @@ fn drift_is_told_once_and_when_it_is_over() {
             ..KubeFacts::default()
         };
         let told = rooms.told(&Cluster::new("edge", None), facts, NOW);
-        told.into_iter()
-            .map(|(target, drift)| format!("{} {}", target.name, drift.join("; ")))
+        assert!(told.mends.is_empty(), "nobody asked for that");
+        told.drifted
+            .into_iter()
+            .map(|(target, drift, _)| format!("{} {}", target.name, drift.join("; ")))
             .collect::<Vec<_>>()
     };
     assert!(tell(&[]).is_empty());
@@ -399,4 +401,60 @@ fn a_drained_node_is_a_member_of_its_cluster_and_of_what_its_labels_name() {
     let own = facts_of(&rooms, &step(Verb::Drain, drained("r1-b")), &[], NOW);
     assert_eq!(number(&own, "cluster.unhealthy"), Some(0));
     assert!(facts.labels.contains(&("rack".to_owned(), "r1".to_owned())));
+}
+
+#[test]
+fn drift_that_stays_is_mended_once_where_the_deployment_asks_for_it() {
+    let mut rooms = Rooms::default();
+    let mut tell = |drift: &[&str], replicas: Option<u32>, at: u64| {
+        let deployment = KubeDeployment {
+            drift: drift.iter().map(|text| (*text).to_owned()).collect(),
+            mend: Some(Mend {
+                plan: PlanId([7; 16]),
+                replicas,
+                image: None,
+            }),
+            ..web(4, 1)
+        };
+        let facts = KubeFacts {
+            deployments: vec![deployment],
+            ..KubeFacts::default()
+        };
+        let now = NOW + Duration::from_secs(at);
+        let told = rooms.told(&Cluster::new("edge", None), facts, now);
+        told.mends
+            .into_iter()
+            .map(|(_, draft)| {
+                let steps: Vec<String> = draft.steps.iter().map(|step| format!("{:?}", step.verb)).collect();
+                format!("{} {}: {}", draft.source, steps.join(", "), draft.reason)
+            })
+            .collect::<Vec<_>>()
+    };
+    let (nine, three) = (
+        ["replicas: 4 wanted, 9 by kubectl"],
+        ["replicas: 4 wanted, 3 by kubectl"],
+    );
+    assert!(tell(&nine, Some(4), 0).is_empty(), "it may be over soon");
+    assert_eq!(
+        tell(&nine, Some(4), 30),
+        ["drift at edge Scale { replicas: 4 }: it drifted, and asks to be mended: replicas: 4 wanted, 9 by kubectl"]
+    );
+    assert!(
+        tell(&nine, Some(4), 60).is_empty(),
+        "its plan is under way, or somebody insists"
+    );
+    assert!(tell(&three, Some(4), 90).is_empty(), "another drift has to stay, too");
+    assert_eq!(tell(&three, Some(4), 120).len(), 1);
+    assert!(tell(&[], Some(4), 150).is_empty());
+    assert!(
+        tell(&nine, None, 180).is_empty() && tell(&nine, None, 210).is_empty(),
+        "an autoscaler has them"
+    );
+    let late = 120 + 600;
+    assert!(tell(&three, Some(4), late).is_empty());
+    assert_eq!(
+        tell(&three, Some(4), late + 30).len(),
+        1,
+        "after ten minutes it is tried again"
+    );
 }

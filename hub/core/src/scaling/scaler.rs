@@ -84,6 +84,10 @@ pub struct Desired {
     pub replicas: u32,
     /// Why.
     pub why: Why,
+    /// Replicas that the measured load needs by itself, whatever the bounds are; `None`: it could not be measured.
+    pub reactive: Option<u32>,
+    /// Replicas that the expected load needs, whatever the bounds are; `None`: nobody expects anything.
+    pub floor: Option<u32>,
 }
 
 /// Why there should be so many.
@@ -120,14 +124,26 @@ pub struct Scaler {
 impl Scaler {
     /// How many replicas there should be, where `present` are wanted now.
     pub fn desired(&mut self, spec: &Spec, present: u32, measured: Measured, now: Mono) -> Desired {
+        let floor = measured.expected_milli.map(|load| spec.floor(load));
+        let reactive = measured.load_milli.map(|load| spec.reactive(load, present));
+        let (replicas, why) = self.wanted(spec, present, measured, now);
+        let within = replicas.clamp(spec.min, spec.max);
+        Desired {
+            replicas: within,
+            why: if within == replicas { why } else { Why::Bounded },
+            reactive,
+            floor,
+        }
+    }
+
+    /// The same before the bounds.
+    fn wanted(&mut self, spec: &Spec, present: u32, measured: Measured, now: Mono) -> (u32, Why) {
         let window = Duration::from_millis(spec.scale_in_after_ms);
         self.recent.retain(|(at, ..)| now < *at + window);
         let floor = measured.expected_milli.map_or(0, |load| spec.floor(load));
         let Some(load) = measured.load_milli else {
-            return spec.bounded(
-                present.max(floor),
-                if floor > present { Why::Forecast } else { Why::Blind },
-            );
+            let why = if floor > present { Why::Forecast } else { Why::Blind };
+            return (present.max(floor), why);
         };
         self.notice_outage(spec, load, measured.is_troubled, now);
         let reactive = spec.reactive(load, present);
@@ -137,13 +153,13 @@ impl Scaler {
         }
         self.recent.push_back((now, load, asked));
         if asked > present {
-            return spec.bounded(asked, if floor > reactive { Why::Forecast } else { Why::Load });
+            return (asked, if floor > reactive { Why::Forecast } else { Why::Load });
         }
         if asked == present {
-            return spec.bounded(present, Why::Steady);
+            return (present, Why::Steady);
         }
         if self.held_until.is_some_and(|until| now < until) {
-            return spec.bounded(present, Why::Outage);
+            return (present, Why::Outage);
         }
         // Fewer only once the whole window was seen, and only as few as the most that any of it asked for.
         let is_whole = self
@@ -152,8 +168,8 @@ impl Scaler {
             .is_some_and(|(at, ..)| now.since(*at) + spec.spacing(&self.recent) >= window);
         let most = self.recent.iter().map(|(.., asked)| *asked).max().unwrap_or(present);
         match is_whole && most < present {
-            true => spec.bounded(most, Why::Lull),
-            false => spec.bounded(present, Why::Settling),
+            true => (most, Why::Lull),
+            false => (present, Why::Settling),
         }
     }
 
@@ -215,14 +231,6 @@ impl Spec {
         match present > 0 && load > 0 && off * 10_000 <= target * u128::from(self.tolerance_bp) {
             true => present,
             false => self.needed(load),
-        }
-    }
-
-    fn bounded(&self, replicas: u32, why: Why) -> Desired {
-        let within = replicas.clamp(self.min, self.max);
-        Desired {
-            replicas: within,
-            why: if within == replicas { why } else { Why::Bounded },
         }
     }
 
@@ -378,6 +386,8 @@ mod tests {
                 prop_assert!((spec.min..=spec.max).contains(&desired.replicas));
                 let is_blind = load_milli.is_none();
                 prop_assert!(!is_blind || desired.replicas >= present.min(spec.max));
+                prop_assert!(desired.replicas >= desired.floor.unwrap_or(0).min(spec.max), "a forecast is a floor");
+                prop_assert_eq!(desired.reactive.is_none(), is_blind);
                 present = desired.replicas;
             }
         }

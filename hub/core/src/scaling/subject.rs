@@ -274,6 +274,8 @@ impl Scaling {
             forecast: record.rule.forecast,
             present: seen.present,
             desired: desired.map(|desired| desired.replicas),
+            reactive: desired.and_then(|desired| desired.reactive),
+            floor: desired.and_then(|desired| desired.floor),
             why,
             load_milli: seen.measured.load_milli,
             expected_milli: seen.measured.expected_milli,

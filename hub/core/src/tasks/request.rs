@@ -177,6 +177,13 @@ pub enum TaskRequest {
         /// Another attempt may succeed.
         retry: bool,
     },
+    /// A leased task may not go on before a time: it waits in the queue, and this was no attempt.
+    PutOff {
+        /// Which right it uses.
+        right: Right,
+        /// Why, and until when.
+        pause: Box<super::wishes::Pause>,
+    },
     /// The pull request is open.
     Published {
         /// Which task.

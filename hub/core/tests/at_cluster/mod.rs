@@ -1,5 +1,7 @@
 //! Plans whose steps clusters carry out: done when it is seen there, taken back when it is not, and never made twice.
 
+mod drift;
+
 use hub_core::plans::PlanAsk;
 use hub_core::{ClusterChange, DeploymentStanding, NodeStanding, Standing};
 use wire::PlanId;

@@ -69,7 +69,7 @@ impl Row for ScalingView {
     fn header(wide: bool) -> Vec<&'static str> {
         let mut header = vec!["DEPLOYMENT", "REPLICAS", "WANTED", "BOUNDS", "LOAD", "EXPECTED", "WHY"];
         if wide {
-            header.extend(["TARGET", "QUERY", "SET BY"]);
+            header.extend(["BY LOAD", "FLOOR", "TARGET", "QUERY", "SET BY"]);
         }
         header
     }
@@ -91,6 +91,8 @@ impl Row for ScalingView {
             why.into(),
         ];
         if wide {
+            cells.push(number(self.reactive).into());
+            cells.push(number(self.floor).into());
             cells.push(load(Some(self.target_milli)).into());
             cells.push(self.query.clone().into());
             cells.push(self.set_by.clone().into());

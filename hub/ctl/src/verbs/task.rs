@@ -244,13 +244,57 @@ fn wished(wishes: &Value) -> String {
             _ => text.push('\n'),
         }
     }
+    for (name, value) in limits(wishes) {
+        text.push_str(&format!("  {name:12} {value}\n"));
+    }
     if let Some(objection) = wishes["objection"].as_str() {
         text.push_str(&format!("  nothing is repaired: {objection}\n"));
+    }
+    if let Some(reason) = wishes["pause"]["reason"].as_str() {
+        text.push_str(&format!(
+            "  nothing begins now ({}): {reason}\n",
+            word(&wishes["pause"], "code")
+        ));
     }
     for problem in wishes["problems"].as_array().into_iter().flatten() {
         text.push_str(&format!("  not understood: {}\n", problem.as_str().unwrap_or_default()));
     }
     text
+}
+
+/// What the file says beside modes of categories, as (key, value); what it does not say is left out.
+fn limits(wishes: &Value) -> Vec<(String, String)> {
+    let words = |value: &Value| -> String {
+        let all = value.as_array().into_iter().flatten().filter_map(Value::as_str);
+        all.collect::<Vec<_>>().join(", ")
+    };
+    let mut lines = Vec::new();
+    if let Some(target) = wishes["target"].as_str() {
+        lines.push(("target".to_owned(), target.to_owned()));
+    }
+    for freeze in wishes["freeze"].as_array().into_iter().flatten() {
+        let windows = freeze["windows"].as_str().unwrap_or_default();
+        let reason = freeze["reason"].as_str().filter(|reason| !reason.is_empty());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        lines.push(("freeze".to_owned(), format!("{windows}{reason}")));
+    }
+    for (name, what) in [("open", "open at once"), ("per_day", "a day")] {
+        if let Some(most) = wishes["budgets"][name].as_u64() {
+            lines.push(("budgets".to_owned(), format!("{most} pull requests {what}")));
+        }
+    }
+    for name in ["labels", "reviewers"] {
+        lines.push((name.to_owned(), words(&wishes[name])));
+    }
+    for name in ["allow", "protect"] {
+        lines.push((format!("paths.{name}"), words(&wishes["paths"][name])));
+    }
+    for (fixer, version) in wishes["fixer_versions"].as_object().into_iter().flatten() {
+        let version = version.as_str().unwrap_or_default();
+        lines.push(("fixers".to_owned(), format!("{fixer} {version} and no other version")));
+    }
+    lines.retain(|(_, value)| !value.is_empty());
+    lines
 }
 
 /// What happened to a task, for people.
@@ -309,4 +353,38 @@ fn stands(review: &Value) -> String {
         text.push_str(&format!(", stopped by {who}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_key_that_an_owner_wrote_is_shown_and_none_that_is_not_there() {
+        let wishes = json!({
+            "file": ".patchbot.toml", "source": "forge", "categories": [], "problems": ["x is no key of .patchbot.toml"],
+            "target": "stacked_pr", "labels": ["bot"], "reviewers": ["ada", "org/team"],
+            "freeze": [{"windows": "`0 18 * * fri` for 62 h in UTC", "reason": "weekend"}],
+            "pause": {"code": "frozen", "reason": "until Monday", "until": "2026-12-07T08:00:00.000Z"},
+            "budgets": {"open": 2, "per_day": null}, "fixer_versions": {"ruff-check": "0.17.6"},
+            "paths": {"allow": ["src/"], "protect": []},
+        });
+        let text = wished(&wishes);
+        for line in [
+            "  target       stacked_pr\n",
+            "  freeze       `0 18 * * fri` for 62 h in UTC: weekend\n",
+            "  budgets      2 pull requests open at once\n",
+            "  labels       bot\n",
+            "  reviewers    ada, org/team\n",
+            "  paths.allow  src/\n",
+            "  fixers       ruff-check 0.17.6 and no other version\n",
+            "  nothing begins now (frozen): until Monday\n",
+            "  not understood: x is no key of .patchbot.toml\n",
+        ] {
+            assert!(text.contains(line), "`{line}` is not in:\n{text}");
+        }
+        assert!(!text.contains("paths.protect") && !text.contains("a day"), "{text}");
+    }
 }

@@ -11,6 +11,11 @@ use crate::verdict::{Category, Finding, Fixable};
 
 /// Below this a verdict is not worth acting on and carries the code `ambiguous`.
 pub const SURE_ENOUGH: f64 = 0.55;
+/// Checkers that a build runs as a gate, with rules that are a dependency of the build: a new version of them turns a tree red that nobody
+/// touched. Their log names the place and not the cause, so whether the code or the update is at fault stays a likely guess.
+const GATES: [&str; 3] = ["checkstyle", "pmd", "spotbugs"];
+/// The most that is believed of what a gate says: likely, and below what counts as sure.
+const GATE_AT_MOST: f64 = 0.75;
 
 /// The winner among the findings.
 #[derive(Debug, Clone)]
@@ -118,10 +123,10 @@ fn confidence(
         _ => 0.0,
     };
     let sure = (base + agreement - conflict + prior).clamp(0.0, 0.99);
-    let sure = if winner.category == Category::Unknown {
-        sure.min(0.3)
-    } else {
-        sure
+    let sure = match winner.category {
+        Category::Unknown => sure.min(0.3),
+        _ if GATES.contains(&winner.tool.as_str()) => sure.min(GATE_AT_MOST),
+        _ => sure,
     };
     (sure * 100.0).round() / 100.0
 }

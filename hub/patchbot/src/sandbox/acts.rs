@@ -119,31 +119,45 @@ const ACTS: &[(&str, &str)] = &[
     ("write 3 GiB of memory", "python3 -c \"x = bytearray(3 << 30)\""),
     (
         "write a file of 300 MiB",
-        "python3 -c \"open('/repo/big', 'wb').write(b'x' * (300 << 20))\"",
+        // Behind a hole: what is tried is the limit, and not how fast the disk is.
+        "python3 -c \"f = open('/repo/big', 'wb'); f.seek(300 << 20); f.write(b'x'); f.flush()\"",
     ),
     (
         "open 2000 files",
         "python3 -c \"f = [open('/usr/bin/env') for _ in range(2000)]\"",
-    ),
-    (
-        "start 400 processes",
-        "python3 -c \"import os, time; [os.fork() or time.sleep(9) for _ in range(400)]\"",
     ),
     ("change the clock", "date -s '2001-01-01'"),
     (
         "see the agent's environment",
         "env | grep -qE 'SENTINEL|TOKEN|SECRET_KEY'",
     ),
+    // The last one: what it starts stays until the end, and leaves no room for another process.
+    (
+        "start 400 processes",
+        "python3 -c \"import os, time; [os.fork() or (time.sleep(600), os._exit(0)) for _ in range(400)]\"",
+    ),
 ];
 
 /// What a shell answers when there is no such program.
 const NOT_FOUND: i32 = 127;
 
-/// How long all of them may take.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long all of them may take: a second where nothing else runs, and a machine that builds beside it is many times slower.
+const LIMIT: Duration = Duration::from_secs(180);
+/// How often they are tried when the self-test does not come to its end. What was tried and not blocked is not tried again.
+const TRIES: usize = 2;
 
 /// Tries every act. `Err` says why the sandbox itself does not start.
 pub fn try_all(sandbox: &Sandbox) -> Result<Vec<Tried>, String> {
+    let mut result = once(sandbox);
+    for _ in 1..TRIES {
+        if result.is_err() {
+            result = once(sandbox);
+        }
+    }
+    result
+}
+
+fn once(sandbox: &Sandbox) -> Result<Vec<Tried>, String> {
     if sandbox.bubblewrap.as_os_str().is_empty() {
         return Err("`bwrap` is not on PATH: install bubblewrap".to_owned());
     }
@@ -179,6 +193,9 @@ pub fn try_all(sandbox: &Sandbox) -> Result<Vec<Tried>, String> {
         limit: LIMIT,
     };
     let ran = sandbox.start(&job).map_err(|cause| cause.to_string())?;
+    if ran.timed_out {
+        return Err(format!("the self-test took more than {} s", LIMIT.as_secs()));
+    }
     read_answers(
         &String::from_utf8_lossy(&ran.stdout),
         &String::from_utf8_lossy(&ran.output),

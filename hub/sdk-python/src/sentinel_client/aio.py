@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx
 
-from . import _calls
-from ._calls import PAGE, PAUSES, Call, Hub
-from .models import ActOutcome, Decision, Domain, Event, JoinToken, Node, Policy, PublishedBundle, Verification
+from . import models as m
+from . import operations
+from ._events import Event
+from ._model import Json
+from ._wire import PAGE, PAUSES, STREAM, Call, Hub, Lines, answered, as_it_is, pause_before_repeat, unreachable
+from .errors import Unavailable
 
 T = TypeVar("T")
 
@@ -41,24 +45,24 @@ class AsyncSentinel:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.aclose()
 
-    async def nodes(self) -> list[Node]:
+    async def nodes(self) -> list[m.NodeView]:
         """All nodes, by name."""
-        return (await self._send(_calls.nodes())).rows
+        return (await self.send(operations.get_nodes())).rows
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> m.NodeView:
         """One node. Raises `NotFound`."""
-        return await self._send(_calls.node(name))
+        return await self.send(operations.get_nodes_name(name))
 
-    async def domains(self) -> list[Domain]:
+    async def domains(self) -> list[m.DomainView]:
         """What nodes have in common and rules count."""
-        return (await self._send(_calls.domains())).rows
+        return (await self.send(operations.get_domains())).rows
 
-    async def decisions(self, node: str | None = None, limit: int | None = None) -> AsyncIterator[Decision]:
+    async def decisions(self, node: str | None = None, limit: int | None = None) -> AsyncIterator[m.DecisionView]:
         """Decisions, newest first, of one node or of all; pages are read as they are needed."""
         before: str | None = None
         left = limit
         while left is None or left > 0:
-            page = await self._send(_calls.decisions(node, before, PAGE if left is None else min(PAGE, left)))
+            page = await self.send(operations.get_decisions(node=node, before=before, limit=PAGE if left is None else min(PAGE, left)))
             for row in page.rows:
                 yield row
             if left is not None:
@@ -69,77 +73,101 @@ class AsyncSentinel:
 
     async def why(self, decision: str) -> str:
         """Why a decision is as it is: every clause with its value and limit, for people."""
-        return await self._send(_calls.why(decision))
+        return (await self.send(operations.get_decisions_id(decision))).explanation
 
-    async def policies(self) -> list[Policy]:
+    async def policies(self) -> list[m.PolicyView]:
         """Published bundles, newest first."""
-        return (await self._send(_calls.policies())).rows
+        return (await self.send(operations.get_policies())).rows
 
-    async def publish(self, text: str) -> PublishedBundle:
+    async def publish(self, text: str) -> m.PublishView:
         """Signs and publishes a bundle. Raises `BadRequest` with each problem and its place."""
-        return await self._send(_calls.publish(text))
+        return await self.send(operations.post_policies(text))
 
-    async def verify(self) -> list[Verification]:
+    async def verify(self) -> list[m.VerifyView]:
         """Compares each node's journal with the hub's store; reads every stored entry, so it may take a while."""
-        return (await self._send(_calls.verify())).rows
+        return (await self.send(replace(operations.get_verify(), timeout=120.0))).rows
 
     async def act(
         self, node: str, action: str, *, reason: str, device: str = "node", params: Mapping[str, str] | None = None, wait: float = 30.0
-    ) -> ActOutcome:
+    ) -> m.ActView:
         """Asks a node for an action and waits `wait` seconds for its outcome. The node has the last word; a denial is an outcome."""
-        return await self._send(_calls.act(node, action, device, params or {}, reason, wait))
+        body: m.PostActionsBody = {
+            "node": node, "device": device, "action": action, "params": dict(params or {}), "reason": reason, "wait_seconds": wait,
+        }
+        return await self.send(replace(operations.post_actions(body), timeout=wait + 30.0))
 
-    async def hold(self, node: str, *, reason: str) -> ActOutcome:
+    async def hold(self, node: str, *, reason: str) -> m.ActView:
         """Vetoes all but protective actions on a node."""
-        return await self._send(_calls.hold(node, reason, release=False))
+        return await self.send(replace(operations.post_nodes_name_hold(node, {"reason": reason}), timeout=60.0))
 
-    async def release(self, node: str, *, reason: str) -> ActOutcome:
+    async def release(self, node: str, *, reason: str) -> m.ActView:
         """Takes a hold back."""
-        return await self._send(_calls.hold(node, reason, release=True))
+        return await self.send(replace(operations.post_nodes_name_release(node, {"reason": reason}), timeout=60.0))
 
-    async def create_token(self, *, site: str = "default", name: str | None = None, ttl: float = 3600.0) -> JoinToken:
+    async def create_token(self, *, site: str = "default", name: str | None = None, ttl: float = 3600.0) -> m.TokenView:
         """Makes a join token for one machine, good for `ttl` seconds."""
-        return await self._send(_calls.create_token(site, name, ttl))
+        return await self.send(operations.post_tokens({"site": site, "name": name, "ttl_seconds": ttl}))
 
     async def watch(self) -> AsyncIterator[Event]:
-        """Events as they happen, for ever. Connects again by itself; then comes a `reset`: read your lists again."""
-        tries = 0
-        while True:
-            try:
-                # The hub says something every ten seconds: a silence of thirty is a lost connection.
-                timeout = httpx.Timeout(10.0, read=30.0)
-                async with self._http.stream("GET", "/api/v1/stream", timeout=timeout) as response:
-                    if not response.is_success:
-                        await response.aread()
-                        _calls.answered(Call("GET", "/api/v1/stream", lambda answer: answer), response)
-                    if tries > 0:
-                        yield Event.reset()
-                    tries = 0
-                    async for line in response.aiter_lines():
-                        event = _calls.event_of_line(line)
-                        if event is not None:
-                            yield Event.of(event)
-            except httpx.TransportError as cause:
-                if tries >= len(PAUSES):
-                    raise _calls.unreachable(self._hub.url, cause) from cause
-            await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-            tries += 1
+        """What changes, as it happens, for ever. Connects again by itself; then comes a `reset`: read your lists again."""
+        first = True
+        async for event in self._follow("/api/v1/stream", Lines()):
+            if event is not None:
+                yield Event.of(event)
+            elif not first:
+                yield Event.reset()
+            first = False
 
-    async def _send(self, call: Call[T]) -> T:
+    async def events(self, after: str | None = None) -> AsyncIterator[m.CloudEvent]:
+        """Everything that arrived after a cursor and arrives from now on, oldest first, for ever.
+
+        Connects again by itself and goes on where it was, so that nothing is missed and nothing comes twice. `sentinelcursor` of the last event
+        that you have dealt with is `after` of your next start.
+        """
+        async for event in self._follow("/api/v1/events", Lines(last_id=after)):
+            if event is not None:
+                yield m.CloudEvent.of(event)
+
+    async def send(self, call: Call[T]) -> T:
+        """Carries out one of `operations`. What can be repeated is tried again while the hub cannot be reached or says "not now"."""
         for pause in (*PAUSES, None):
             try:
-                response = await self._http.request(
-                    call.method, call.path, params=call.params, json=call.json, content=call.text, timeout=call.timeout
-                )
+                response = await self._http.request(call.method, call.path, **call.arguments())
             except httpx.ConnectError as cause:
                 # Nothing was sent: it may be tried again, whatever it is.
                 if pause is None:
-                    raise _calls.unreachable(self._hub.url, cause) from cause
+                    raise unreachable(self._hub.url, cause) from cause
             except httpx.TransportError as cause:
                 if pause is None or not call.repeatable:
-                    raise _calls.unreachable(self._hub.url, cause) from cause
+                    raise unreachable(self._hub.url, cause) from cause
             else:
-                if pause is None or not _calls.may_repeat(call, response):
-                    return _calls.answered(call, response)
+                pause = None if pause is None else pause_before_repeat(call, response, pause)
+                if pause is None:
+                    return answered(call, response)
             await asyncio.sleep(pause)
         raise AssertionError("the last try returns or raises")
+
+    async def _follow(self, path: str, lines: Lines) -> AsyncIterator[Json | None]:
+        """The events of a stream, over any number of connections; each connection begins with `None`."""
+        tries = 0
+        while True:
+            try:
+                async with self._http.stream("GET", path, headers=lines.headers(), timeout=STREAM) as response:
+                    if not response.is_success:
+                        await response.aread()
+                        answered(Call("GET", path, as_it_is), response)
+                    yield None
+                    async for line in response.aiter_lines():
+                        tries = 0
+                        event = lines.feed(line)
+                        if event is not None:
+                            yield event
+            except httpx.TransportError as cause:
+                if tries >= len(PAUSES):
+                    raise unreachable(self._hub.url, cause) from cause
+            except Unavailable:
+                if tries >= len(PAUSES):
+                    raise
+            lines.cut()
+            await asyncio.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1

@@ -28,6 +28,10 @@ class Unreachable(SentinelError):
     """The hub was not reached, or did not answer in time. Whether it did what was asked is not known."""
 
 
+class NotUnderstood(SentinelError):
+    """The hub answered with something that this client does not know: it is much older or newer than the hub."""
+
+
 class Answered(SentinelError):
     """The hub answered with a problem."""
 

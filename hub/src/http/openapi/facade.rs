@@ -102,6 +102,11 @@ pub fn task_policy(_: &mut SchemaGenerator) -> Schema {
             "steps": { "type": "array", "items": { "type": "object", "required": ["step", "verdict"] } },
             "chances": { "type": "array", "items": { "type": "object", "required": ["category", "at_least", "mean", "outcomes"] } },
             "open_pull_requests": { "type": "integer" },
+            "wishes": {
+                "type": ["object", "null"],
+                "description": "What .patchbot.toml of the default branch says; null where no forge is known that has the repository.",
+                "required": ["file", "source"],
+            },
         },
     })
 }
@@ -173,15 +178,22 @@ pub fn events(_: &mut SchemaGenerator) -> Schema {
             "items": {
                 "type": "array",
                 "items": {
+                    "title": "CloudEvent",
+                    "description": "Something that arrived (CloudEvents 1.0).",
                     "type": "object",
-                    "required": ["specversion", "id", "source", "type"],
+                    "required": [
+                        "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "sentinelcursor", "data",
+                    ],
                     "properties": {
                         "specversion": { "type": "string", "const": "1.0" },
-                        "id": { "type": "string" },
-                        "source": { "type": "string" },
-                        "type": { "type": "string" },
-                        "time": { "type": "string" },
-                        "data": {},
+                        "id": { "type": "string", "description": "The same for the same entry, whoever delivers it." },
+                        "source": { "type": "string", "description": "Whose journal: `/nodes/NAME`, or `/hub`." },
+                        "type": { "type": "string", "description": "What kind of thing, with a version." },
+                        "subject": { "type": "string", "description": "The entry." },
+                        "time": { "type": "string", "description": "When, by the clock of whoever made the entry: RFC 3339." },
+                        "datacontenttype": { "type": "string", "const": "application/json" },
+                        "sentinelcursor": { "type": "string", "description": "Where to go on after it." },
+                        "data": { "description": "What the entry says." },
                     },
                 },
             },

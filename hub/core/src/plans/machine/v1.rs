@@ -1,14 +1,14 @@
-//! Plans as version 1 of their documents had them: before steps kept how their targets were.
+//! Plans as version 1 of their documents had them: before steps kept how their targets were. Its bytes are in `golden/plan-1.hex`.
 
 use policy_execution::Execution;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use wire::ids::{CommandId, DecisionId, PlanId};
 use wire::plan::{Observation, Plan, PlanState};
 use wire::time::{Mono, Wall};
 
 use super::{Judged, PlanRecord, StepRecord};
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Step1 {
     execution: Execution,
     command: Option<CommandId>,
@@ -19,7 +19,7 @@ struct Step1 {
     detail: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Record1 {
     plan: Plan,
     state: PlanState,
@@ -70,48 +70,4 @@ pub(super) fn read(bytes: &[u8]) -> Option<PlanRecord> {
         called_off: false,
         interfered: None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use wire::time::Now;
-
-    use super::super::model::two_steps;
-    use super::*;
-
-    #[test]
-    fn plans_of_version_1_are_read() {
-        let now = Now {
-            mono: Mono(1_000_000),
-            wall: Wall(1_795_521_667_250),
-        };
-        let record = PlanRecord::new(two_steps(true), None, now);
-        let of = |step: &StepRecord| Step1 {
-            execution: step.execution.clone(),
-            command: step.command,
-            undo_command: step.undo_command,
-            decision: step.decision.clone(),
-            before: step.before,
-            observed: step.observed,
-            detail: step.detail.clone(),
-        };
-        let before = Record1 {
-            plan: record.plan.clone(),
-            state: record.state,
-            since: record.since,
-            detail: record.detail.clone(),
-            steps: record.steps.iter().map(of).collect(),
-            approved_by: Vec::new(),
-            approvals_needed: 0,
-            retry_of: None,
-            ends: record.ends,
-            deadline: record.deadline,
-            wake: None,
-            judged: None,
-            current: 0,
-            leases: 0,
-            revision: record.revision,
-        };
-        assert_eq!(PlanRecord::of_version_1(&wire::codec::encode(&before)), Some(record));
-    }
 }

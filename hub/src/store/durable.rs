@@ -1,4 +1,4 @@
-//! The store in one redb file: one thread writes, readers see the last commit.
+//! The store, in one redb file or in a PostgreSQL: one thread writes, readers see the last commit.
 //!
 //! Never blocks the turn loop: [`Store::write`] only queues.
 //! Read next: `writer.rs` (group commit), `apply.rs` (rows), `read.rs` (what is read back).
@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use hub_core::{Batch, Recovered, Spared, StoredDocument};
-use redb::{Database, ReadTransaction, ReadableDatabase};
 use tokio::sync::mpsc;
 use wire::entry::RawEntry;
 use wire::ids::{AgentId, DecisionId, Epoch, Seq};
 use wire::{BundleRef, SignedBundle};
 
 use super::documents;
+use super::engine::{Database, Snapshot};
 use super::group::{COMMIT, CommitId};
 use super::lists;
 use super::open;
@@ -39,18 +39,27 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const STUCK_MS: u64 = 10_000;
 
 /// The store.
-pub struct RedbStore {
+pub struct DurableStore {
     shared: Arc<Shared>,
     jobs: Mutex<Option<SyncSender<Job>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl RedbStore {
+impl DurableStore {
     /// Opens or makes the store. Completions of batches go to `done`, one message for each transaction. Blocks.
     pub fn open(settings: StoreSettings, done: mpsc::Sender<Vec<Completion>>) -> Result<Self, StoreError> {
         let database = open::open(&settings)?;
-        let again = settings.clone();
-        Self::with(settings, database, Box::new(move || open::reopen(&again)), done)
+        let reopen: Reopen = match &database {
+            Database::Redb(_) => {
+                let again = settings.clone();
+                Box::new(move || open::reopen(&again))
+            }
+            Database::Postgres(server) => {
+                let again = server.clone();
+                Box::new(move || open::reopen_server(&again))
+            }
+        };
+        Self::with(settings, database, reopen, done)
     }
 
     /// A store in an open database, and how that is opened again after a fault.
@@ -100,6 +109,11 @@ impl RedbStore {
         self.shared.clock.clone()
     }
 
+    /// Where it is, as people may see it.
+    pub(super) fn place(&self) -> String {
+        self.shared.settings.file().display().to_string()
+    }
+
     /// Runs a change in the next transaction and waits until it is durable.
     pub(super) fn edit(&self, edit: Edit) -> Result<bool, StoreError> {
         let closed = || StoreError::Unavailable {
@@ -122,13 +136,10 @@ impl RedbStore {
     }
 
     /// Reads from the last commit.
-    pub(super) fn read<T>(
-        &self,
-        read: impl FnOnce(&ReadTransaction) -> Result<T, read::ReadError>,
-    ) -> Result<T, StoreError> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Snapshot) -> Result<T, read::ReadError>) -> Result<T, StoreError> {
         let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| StoreError::Unavailable {
-            reason: "it was closed after a fault of the disk, or the hub stops".to_owned(),
+            reason: "it was closed after a fault, or the hub stops".to_owned(),
         })?;
         read_from(database, read)
     }
@@ -136,11 +147,11 @@ impl RedbStore {
 
 fn read_from<T>(
     database: &Database,
-    read: impl FnOnce(&ReadTransaction) -> Result<T, read::ReadError>,
+    read: impl FnOnce(&Snapshot) -> Result<T, read::ReadError>,
 ) -> Result<T, StoreError> {
     let transaction = database.begin_read().map_err(|cause| StoreError::Database {
         action: "be read",
-        cause: Box::new(cause.into()),
+        cause: Box::new(cause),
     })?;
     read(&transaction).map_err(StoreError::from)
 }
@@ -149,7 +160,7 @@ fn read_setting(database: &Database, name: &str) -> Result<Option<Vec<u8>>, Stor
     read_from(database, |read| read::setting(read, name))
 }
 
-impl Store for RedbStore {
+impl Store for DurableStore {
     fn recover(&self) -> Result<Recovered, StoreError> {
         self.read(read::recover)
     }
@@ -323,12 +334,17 @@ impl Store for RedbStore {
 
     fn occupied(&self) -> Occupied {
         let counters = self.room().counters;
-        let file = std::fs::metadata(self.shared.settings.file());
+        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+        let file = match &*database {
+            Some(Database::Postgres(server)) => server.bytes(),
+            _ => std::fs::metadata(self.shared.settings.file()).map_or(0, |file| file.len()),
+        };
+        drop(database);
         Occupied {
             entries: counters.entry_bytes,
             own_entries: counters.own_bytes,
             telemetry: counters.block_bytes,
-            file: file.map_or(0, |file| file.len()),
+            file,
             pruned_entries: counters.pruned,
             quota: self.shared.settings.retention,
         }
@@ -367,7 +383,7 @@ impl Store for RedbStore {
     }
 }
 
-impl Drop for RedbStore {
+impl Drop for DurableStore {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
             tracing::error!(error = error.chain(), "the store could not be closed");
@@ -385,7 +401,7 @@ mod tests {
     fn a_store_that_a_fault_has_closed_opens_again_by_itself() {
         let folder = tempfile::tempdir().expect("a folder");
         let (done, mut completions) = mpsc::channel(4);
-        let store = RedbStore::open(StoreSettings::new(folder.path()), done).expect("a new store");
+        let store = DurableStore::open(StoreSettings::new(folder.path()), done).expect("a new store");
         drop(store.shared.database.write().expect("no reader failed").take());
         assert!(store.recover().is_err(), "nothing is read from a closed store");
         let batch = Batch {
