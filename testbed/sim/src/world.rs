@@ -62,7 +62,7 @@ pub enum Planted {
 
 impl Planted {
     /// All bugs with their names on the command line.
-    pub const ALL: [(&'static str, Self); 21] = {
+    pub const ALL: [(&'static str, Self); 24] = {
         use edge_agent_core::Planted as Bug;
         [
             ("ack-before-commit", Self::AckBeforeCommit),
