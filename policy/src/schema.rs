@@ -45,6 +45,7 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
         });
     };
     let mut text = format!("{name}: {}\n\n", Kind::DOCS[index]);
+    text.push_str(&format!("where its numbers come from\n  {}\n\n", FACTS[index]));
     let (common, own) = fields_of(index);
     list(&mut text, "fields of this kind", &own, 1);
     text.push('\n');
@@ -60,6 +61,28 @@ pub fn explain_kind(name: &str) -> Result<String, String> {
     text.push_str(&format!("\nfor example\n{}", examples::OF_KINDS[index]));
     Ok(text)
 }
+
+/// Where the numbers come from that each kind of rule compares, in the order of its names. None comes from a plan: what its sender says of
+/// the world is kept as a claim, and looked at by nobody who judges.
+const FACTS: [&str; Kind::NAMES.len()] = [
+    "the node's own readings; never what a plan says of them",
+    "the age of the node's own readings",
+    "the node's own journal: when such actions ended there, whoever wanted them",
+    "the node's own journal: how many such actions began there, whoever wanted them; over several nodes, the hub's count",
+    "the node's own journal: how many such actions began there, whoever wanted them; over several nodes, the hub's count",
+    "the action as it is wanted, between these bounds and the range that the device itself tells",
+    "the action as it is wanted, and the present value as the device reads it back",
+    "the clock of whoever judges, by as much as it may be wrong",
+    "the clock of whoever judges, by as much as it may be wrong",
+    "the node's meters of its own readings; for clusters, what they tell of their nodes, priced by the hub",
+    "the node's own readings; for clusters, what they tell of their work",
+    "the node's indicators of its own readings",
+    "the node's indicators of its own readings",
+    "what the hub counts of nodes by their sessions and findings, and of clusters by what they tell; a node has it from the hub",
+    "what came of this brain's earlier predictions, which the hub joined to readings; the claim only says which of them compare",
+    "the node's own journal: what is under way there, whoever wanted it",
+    "readings, facts of the rules above and labels, as the node has them; of the action, what is wanted",
+];
 
 /// The lists of a bundle that are explained besides the kinds of rule.
 const INDICATORS: &str = "indicators";

@@ -5,7 +5,8 @@
 //!
 //! A [`Change`] is indivisible: everything that one input caused, in all subjects, is one change, and either all of it is stored or
 //! nothing. Entries get their places when their batch is made, so a batch that fails leaves no hole: its changes, and those waiting
-//! ones that touch the same documents, are taken back, and the rest follows in the next batch.
+//! ones that may build on them, are taken back, and the rest follows in the next batch. A change builds on another that touches the
+//! same document, or that may have given up a unique key which it claims.
 //!
 //! Invariant: every stored entry is the next link after the one before it; what a change waits to tell ([`Then`]) is told once, as
 //! stored or as failed.
@@ -31,6 +32,8 @@ const MAX_WAITING: usize = 8_192;
 pub(crate) struct Change {
     entries: Vec<(Now, EntryBody)>,
     puts: Vec<Put>,
+    /// Kind, id and revision of those that are in the batch in flight.
+    written: Vec<(&'static str, String, u64)>,
     /// Told when it is stored, or when it was not.
     thens: Vec<Then>,
 }
@@ -41,7 +44,8 @@ impl Change {
     }
 
     fn keys(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.puts.iter().map(|put| (put.kind, put.id.as_str()))
+        let written = self.written.iter().map(|(kind, id, _)| (*kind, id.as_str()));
+        self.puts.iter().map(|put| (put.kind, put.id.as_str())).chain(written)
     }
 
     pub(crate) fn record(&mut self, now: Now, body: EntryBody) {
@@ -190,8 +194,11 @@ impl Journal {
                 };
                 raw.push(entry);
             }
-            bytes += change.puts.iter().map(Put::bytes).sum::<usize>();
-            rows.extend(change.puts.iter().cloned().map(Row::Put));
+            for put in change.puts.drain(..) {
+                bytes += put.bytes();
+                change.written.push((put.kind, put.id.clone(), put.revision));
+                rows.push(Row::Put(put));
+            }
             changes.push(change);
         }
         if !raw.is_empty() {
@@ -227,7 +234,15 @@ impl Journal {
             touched.extend(change.keys().map(|(kind, id)| (kind, id.to_owned())));
         }
         for change in std::mem::take(&mut self.waiting) {
-            if change.keys().any(|(kind, id)| touched.contains(&(kind, id.to_owned()))) {
+            let of_kind = |kind| {
+                touched
+                    .range((kind, String::new())..)
+                    .next()
+                    .is_some_and(|(of, _)| *of == kind)
+            };
+            let claims = |put: &Put| !put.unique.is_empty() && of_kind(put.kind);
+            let touches = change.keys().any(|(kind, id)| touched.contains(&(kind, id.to_owned())));
+            if touches || change.puts.iter().any(claims) {
                 touched.extend(change.keys().map(|(kind, id)| (kind, id.to_owned())));
                 lost.push(change);
             } else {
@@ -239,9 +254,9 @@ impl Journal {
 }
 
 fn settle(change: Change) -> Settled {
-    let documents = change.puts.into_iter().map(|put| (put.kind, put.id, put.revision));
+    let waiting = change.puts.into_iter().map(|put| (put.kind, put.id, put.revision));
     Settled {
-        documents: documents.collect(),
+        documents: change.written.into_iter().chain(waiting).collect(),
         thens: change.thens,
     }
 }

@@ -200,12 +200,12 @@ impl Plans {
             }
             let change = reaction.entered.map(|state| told::entered(&record, state, caller));
             // What was admitted once fits again: its keys are its own and its bounds are the plan's.
-            if let Err(problem) = self.write(&record, change, cx) {
+            if let Err(problem) = self.write(record, change, cx) {
                 cx.record(ChangeRecord::new(Caller::hub(), "plan.unwritten", told::target(id)).because(problem));
             }
-            self.brains.outcome(&record, cx);
-            if self.planted.is(Planted::CountTwice) {
-                self.brains.outcome(&record, cx);
+            let times = if self.planted.is(Planted::CountTwice) { 2 } else { 1 };
+            for record in self.documents.get(&id.to_string()).into_iter().cycle().take(times) {
+                self.brains.outcome(record, cx);
             }
         } else if let Some(newest) = self.documents.newest_mut(&id.to_string()) {
             *newest = record;
@@ -218,26 +218,22 @@ impl Plans {
         }
     }
 
-    fn write(&mut self, record: &PlanRecord, change: Option<ChangeRecord>, cx: &mut Cx<'_>) -> Result<(), String> {
-        let put = self
-            .documents
-            .put(record.clone(), 0)
-            .map_err(|error| error.to_string())?;
+    fn write(&mut self, record: PlanRecord, change: Option<ChangeRecord>, cx: &mut Cx<'_>) -> Result<(), String> {
+        let (id, revision, due) = (record.plan.id, record.revision(), record.next_due());
+        let is_final = record.state.is_final();
+        let put = self.documents.put(record, 0).map_err(|error| error.to_string())?;
         if let Some(change) = change {
             cx.record(change);
         }
         cx.put(put);
-        cx.then(Then::Plan {
-            id: record.plan.id,
-            revision: record.revision(),
-        });
-        if let Some(due) = record.next_due() {
-            cx.at(due, Timer::Plan(record.plan.id));
+        cx.then(Then::Plan { id, revision });
+        if let Some(due) = due {
+            cx.at(due, Timer::Plan(id));
         }
-        if record.state.is_final() {
-            self.looking.retain(|(_, looking)| *looking != record.plan.id);
-            self.reaching.retain(|(_, reaching)| *reaching != record.plan.id);
-            self.looks.forget(record.plan.id);
+        if is_final {
+            self.looking.retain(|(_, looking)| *looking != id);
+            self.reaching.retain(|(_, reaching)| *reaching != id);
+            self.looks.forget(id);
         }
         Ok(())
     }

@@ -459,6 +459,25 @@ fn what_is_said_to_a_plan_that_is_not_stored_is_lost_with_it() {
 }
 
 #[test]
+fn a_plan_that_took_the_place_of_one_whose_end_is_lost_is_lost_too() {
+    let (mut world, _) = ready(policy::DEMO_BUNDLE);
+    submit(&mut world, 1, cap());
+    world.commit();
+    assert!(
+        world.batch.is_some(),
+        "what policy said of it is on its way to the store"
+    );
+    let reason = "too late".to_owned();
+    ask(&mut world, PlanAsk::Cancel { id: id(1), reason });
+    let second = submit(&mut world, 2, cap());
+    world.fail();
+    world.advance(60_000);
+    world.settle();
+    assert_eq!(answer(&world, second), "disk full", "its target was never free");
+    assert!(!world.store.documents.contains_key(&("plan", id(2).to_string())));
+}
+
+#[test]
 fn a_hub_that_dies_between_an_intent_and_its_command_asks_for_it_when_it_is_back() {
     let mut found = 0;
     for crash_at in 0..12 {

@@ -148,7 +148,7 @@ impl Plans {
         self.make_room(&plan, cx)?;
         let record = PlanRecord::new(plan, retry_of, cx.now);
         let change = told::submitted(&record, caller);
-        self.write(&record, Some(change), cx)?;
+        self.write(record.clone(), Some(change), cx)?;
         self.brains.predicted(&record.plan, cx);
         Ok(record)
     }

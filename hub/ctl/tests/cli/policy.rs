@@ -580,6 +580,11 @@ fn kinds_of_rule_are_explained_and_there_is_a_schema() {
     let desk = Desk::new();
     desk.check("policy explain", 0, &["cost_ceiling", "change_freeze"]);
     desk.check("policy explain cooldown", 0, &["after_success", "fields of every rule"]);
+    desk.check(
+        "policy explain confidence",
+        0,
+        &["where its numbers come from", "earlier predictions"],
+    );
     desk.check("policy explain meters", 0, &["price_micros_per_kwh (required)"]);
     desk.check("policy explain cooldonw", 2, &["did you mean `cooldown`"]);
     assert_eq!(desk.json("policy schema")["title"], "Sentinel policy bundle");
