@@ -424,6 +424,7 @@ fn reading() -> Router<App> {
         .route("/livez", get(live::alive))
         .route("/readyz", get(live::ready))
         .route("/metrics", get(metrics::scrape))
+        .route("/problems/{code}", get(answer::problem))
         .route("/api/v1/nodes", get(live::nodes))
         .route("/api/v1/nodes/{name}", get(live::node))
         .route("/api/v1/series", get(live::series))
@@ -472,12 +473,12 @@ async fn own_pages_only(request: Request, next: Next) -> Response {
         .unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     if !matches!(name, "127.0.0.1" | "localhost" | "[::1]") {
-        return answer::Failure::denied(format!("this page is for 127.0.0.1 and localhost, not for `{host}`"))
+        return answer::Failure::forbidden(format!("this page is for 127.0.0.1 and localhost, not for `{host}`"))
             .into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let detail = "this page only shows: act over the node's socket, with `sentinel --local`";
-        return answer::Failure::denied(detail).into_response();
+        return answer::Failure::forbidden(detail).into_response();
     }
     let mut response = next.run(request).await;
     answer::secure(response.headers_mut());

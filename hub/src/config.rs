@@ -182,7 +182,7 @@ pub struct StoreArgs {
 
     /// Where the password for it comes from: `file:/PATH`, `env:NAME`, `systemd:NAME` or `vault:MOUNT/PATH#KEY`; read again for each
     /// connection.
-    #[arg(long, value_name = "SECRET", requires = "store", value_parser = parse_store_reference)]
+    #[arg(long, value_name = "SECRET", env = "SENTINEL_HUB_STORE_PASSWORD", requires = "store", value_parser = parse_store_reference)]
     pub store_password: Option<String>,
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use wire::api::StreamEvent;
 use wire::ids::DecisionId;
 use wire::time::Now;
+use wire_http::event_text;
 
 use crate::store::Store;
 
@@ -118,12 +119,6 @@ impl Feed {
 fn send(events: &broadcast::Sender<Arc<str>>, event: &StreamEvent) {
     // An error says that the last watcher has just gone.
     let _ = events.send(event_text(event).into());
-}
-
-/// The bytes of one event on the stream.
-pub fn event_text(event: &StreamEvent) -> String {
-    let json = serde_json::to_string(event).expect("views have string keys only, so they always have a JSON form");
-    format!("data: {json}\n\n")
 }
 
 /// Reads the decisions that watchers are to see.

@@ -14,7 +14,7 @@ use edge_agent_core::{LocalAnswer, LocalRequest};
 use wire::Parcel;
 use wire::api::ImportView;
 
-use super::answer::{Failure, bytes};
+use super::answer::{Failure, body as whole};
 use super::{App, Who, person, told};
 
 /// How long the turn loop may take to show what it has answered.
@@ -42,7 +42,7 @@ pub(super) async fn import(
     who: Who,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportView>, Failure> {
-    let body = bytes(body)?;
+    let body = whole(body)?;
     let parcel = Parcel::decode(&body).map_err(|error| Failure::field("", told(&error)))?;
     let digest = parcel.bundle.as_ref().map(wire::SignedBundle::digest);
     let what = LocalRequest::Import {

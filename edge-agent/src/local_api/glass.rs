@@ -11,7 +11,7 @@ use serde::Deserialize;
 use wire::BreakGlass;
 use wire::api::GlassView;
 
-use super::answer::{Failure, bytes, query};
+use super::answer::{Failure, body as whole, query};
 use super::{App, Who, person, told};
 
 /// Opens a token.
@@ -19,7 +19,7 @@ pub(super) async fn open(
     State(app): State<App>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<GlassView>, Failure> {
-    let token = BreakGlass::decode(&bytes(body)?).map_err(|error| Failure::field("", told(&error)))?;
+    let token = BreakGlass::decode(&whole(body)?).map_err(|error| Failure::field("", told(&error)))?;
     answered(person::ask(&app, LocalRequest::BreakGlass { token }).await?)
 }
 

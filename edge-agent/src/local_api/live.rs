@@ -12,19 +12,19 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use wire::api::{
     FaultView, Faults, GpuView, List, NodeState, NodeView, PolicyView, SeriesView, StreamEvent, WorkloadView,
 };
 use wire::bundle::BundlePayload;
-use wire::chart::{Cuts, Extent, POINTS, chart, is_shown};
+use wire::chart::{Cuts, Extent, chart, is_shown};
 use wire::entry::{EntryBody, RawEntry};
 use wire::ids::DecisionId;
 use wire::reading::{DeviceId, Quantity, Reading, Series};
 use wire::view::Story;
 use wire::{AgentId, Epoch, Seq, Wall, codec};
+use wire_http::SeriesQuery;
 
 use super::answer::{Failure, event_text, query};
 use super::record::{newest, only_this, story};
@@ -217,29 +217,6 @@ pub(super) async fn policies(State(app): State<App>) -> Result<Json<List<PolicyV
         items: vec![view],
         next_cursor: None,
     }))
-}
-
-/// Query of a chart.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct SeriesQuery {
-    node: Option<String>,
-    since_ms: Option<i64>,
-    until_ms: Option<i64>,
-    points: Option<usize>,
-    quantity: Option<Quantity>,
-}
-
-impl SeriesQuery {
-    /// What is drawn; `usual` is from when on where nobody says it.
-    fn extent(&self, usual: i64) -> Extent {
-        Extent {
-            until_ms: self.until_ms.unwrap_or(i64::MAX),
-            points: self.points.unwrap_or(POINTS),
-            only: self.quantity,
-            ..Extent::since(self.since_ms.unwrap_or(usual))
-        }
-    }
 }
 
 /// Charts of the last minutes, from the journal's blocks.

@@ -15,7 +15,7 @@ use wire::frame::Order;
 use wire::ids::DecisionId;
 use wire::view::Story;
 
-use super::answer::{Failure, bytes, read_json};
+use super::answer::{Failure, body as whole, read_json};
 use super::record::{only_this, story};
 use super::{App, Ask, Who};
 
@@ -193,5 +193,5 @@ pub(super) fn checked(reason: &str) -> Result<String, Failure> {
 
 /// Checks a bundle's text; changes nothing.
 pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
-    Ok(Json(policy::Bundle::check(&bytes(body)?)))
+    Ok(Json(policy::Bundle::check(&whole(body)?)))
 }

@@ -229,7 +229,7 @@ async fn a_break_glass_token_goes_to_the_core_and_what_it_opened_comes_back() {
     let large = node
         .ask("POST", "/api/v1/break-glass", vec![0; MAX_TOKEN_BYTES + 1])
         .await;
-    assert_eq!(large.status, 400, "{}", large.body);
+    assert_eq!(large.status, 413, "{}", large.body);
     let open = node.ask("POST", "/api/v1/break-glass", token().encode()).await;
     let view = open.json();
     assert_eq!(

@@ -19,9 +19,9 @@ use serde_json::{Map, Value, json};
 
 use super::answer::tagged;
 use super::handbook::written;
-use super::problems::{BELOW, KINDS};
 use super::routes::{Need, ROUTES, Route};
 use bodies::{BODIES, Bodies};
+use wire_http::{BELOW, KINDS};
 use words::{Body, WORDS, Words};
 
 /// `GET /api/openapi.json`.

@@ -6,10 +6,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::Deserialize;
 use wire::api::{NodeState, NodeView, SeriesView};
-use wire::chart::{Cuts, Extent, POINTS, chart};
-use wire::reading::{DeviceId, Quantity};
+use wire::chart::{Cuts, Extent, chart};
+use wire::reading::DeviceId;
+use wire_http::SeriesQuery;
 
 use super::answer::{json, node_name, query};
 use super::{App, Failure, nodes};
@@ -23,29 +23,6 @@ const MOST_BLOCKS: usize = 9_000;
 const MOST_ENTRIES: usize = 20_000;
 /// Decisions marked in one chart.
 const MOST_DECISIONS: usize = 200;
-
-/// Query of `series`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SeriesQuery {
-    node: Option<String>,
-    since_ms: Option<i64>,
-    until_ms: Option<i64>,
-    points: Option<usize>,
-    quantity: Option<Quantity>,
-}
-
-impl SeriesQuery {
-    /// What is drawn; `usual` is from when on where nobody says it.
-    fn extent(&self, usual: i64) -> Extent {
-        Extent {
-            until_ms: self.until_ms.unwrap_or(i64::MAX),
-            points: self.points.unwrap_or(POINTS),
-            only: self.quantity,
-            ..Extent::since(self.since_ms.unwrap_or(usual))
-        }
-    }
-}
 
 /// Charts of one node.
 pub async fn series(

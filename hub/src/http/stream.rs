@@ -17,9 +17,9 @@ use hyper::body::Frame;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use wire::api::StreamEvent;
+use wire_http::event_text;
 
 use super::{App, Failure};
-use crate::feed::event_text;
 
 /// Longest silence: shorter than the patience of proxies and of people.
 pub const TICK: Duration = Duration::from_secs(10);

@@ -17,6 +17,9 @@ use super::rows::{self, LIVE, parts_key, parts_span, read_parts, unseal};
 use super::tables::{ApplyError, Tables, decode, put};
 use super::{DocumentPage, StoreError};
 
+/// Documents that are read at once: at 64 KiB at most 32 MiB, and mostly one.
+const AT_ONCE: usize = 512;
+
 /// The newest row of each document in the part of a batch that was checked.
 pub(super) type Earlier<'a> = BTreeMap<(&'static str, &'a str), &'a Put>;
 
@@ -195,27 +198,45 @@ pub fn page(
         let parts: Vec<&str> = prefix.iter().copied().chain([before]).collect();
         end = parts_key(&parts);
     }
-    let mut found = DocumentPage::default();
+    let mut ids = Vec::new();
+    let mut is_more = false;
     for row in read.open_table(table)?.range(&start[..]..&end[..])?.rev() {
         let (key, _) = row?;
-        let parts = read_parts(name, key.value())?;
-        let id = parts.last().copied().unwrap_or_default();
-        if found.rows.len() >= limit {
-            found.next = found.rows.last().map(|row: &StoredDocument| row.id.clone());
+        is_more = ids.len() >= limit;
+        if is_more {
             break;
         }
+        let parts = read_parts(name, key.value())?;
+        ids.push(parts.last().copied().unwrap_or_default().to_owned());
+    }
+    read.expect(rows::DOCUMENTS, ids.iter().map(|id| parts_key(&[kind, id])).collect())?;
+    let mut found = DocumentPage::default();
+    for id in &ids {
         let document = document(read, kind, id)?.ok_or(StoreError::DamagedRow { table: name })?;
         found.rows.push(document);
+    }
+    if is_more {
+        found.next = ids.pop();
     }
     Ok(found)
 }
 
 /// Every live document, of every kind.
 pub fn live(read: &Snapshot) -> Read<Vec<StoredDocument>> {
-    let mut found = Vec::new();
+    let mut places = Vec::new();
     for row in read.open_table(rows::DOCUMENT_INDEX)?.iter()? {
         let (key, _) = row?;
         if let [kind, LIVE, "", id] = read_parts("document-index", key.value())?[..] {
+            places.push((kind.to_owned(), id.to_owned()));
+        }
+    }
+    let mut found = Vec::new();
+    for places in places.chunks(AT_ONCE) {
+        read.expect(
+            rows::DOCUMENTS,
+            places.iter().map(|(kind, id)| parts_key(&[kind, id])).collect(),
+        )?;
+        for (kind, id) in places {
             let damaged = StoreError::DamagedRow {
                 table: "document-index",
             };

@@ -84,6 +84,14 @@ impl Snapshot {
             Self::Postgres(read) => Ok(Rows::Postgres(read.view(table.name())?)),
         }
     }
+
+    /// Says which rows of a table will be asked for, once each, so that a distant database is asked once and not for each.
+    pub fn expect(&self, table: Table, keys: Vec<Vec<u8>>) -> Result<(), Fault> {
+        match self {
+            Self::Redb(_) => Ok(()),
+            Self::Postgres(read) => Ok(read.expect(table.name(), keys)?),
+        }
+    }
 }
 
 /// A table that is read.

@@ -9,7 +9,7 @@
 //! There is no peer: what the system before this one answered was written down by nobody, so a count of its answers a second would set a
 //! lost event beside a kept one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,14 +45,7 @@ struct Seen {
 
 /// Runs it for so many seconds.
 pub async fn run(place: &Place, bundle: &Path, seconds: u64) -> Result<Vec<Figure>, String> {
-    let forges = place.work.join("intake-forges.toml");
-    std::fs::create_dir_all(&place.work).map_err(|cause| format!("cannot make the folder of work: {cause}"))?;
-    // Nobody leases, so the forge itself is never asked.
-    let text = format!(
-        "[[source]]\nid = \"forge\"\nprovider = \"gitea\"\nurl = \"http://127.0.0.1:9\"\ntoken = \"none\"\nsecret = \"{}\"\nrepositories = []\n",
-        String::from_utf8_lossy(SECRET)
-    );
-    std::fs::write(&forges, text).map_err(|cause| format!("cannot write `{}`: {cause}", forges.display()))?;
+    let forges = forges(place, "intake")?;
     let lab = Lab::with(place, "intake", bundle, &["--forges", &forges.display().to_string()])?;
     let limit = all(&lab, RATE * seconds.min(LIMIT_SECONDS), |_| probe()).await?;
     // A third each.
@@ -74,6 +67,18 @@ pub async fn run(place: &Place, bundle: &Path, seconds: u64) -> Result<Vec<Figur
         figure("intake p99", 0.99, Goal::AtMost(50.0)),
         figure("intake worst", 1.0, Goal::AtMost(10_000.0)),
     ])
+}
+
+/// Settings of a hub that takes [`delivery`]s. Nobody leases, so the forge itself is never asked.
+pub fn forges(place: &Place, name: &str) -> Result<PathBuf, String> {
+    let path = place.work.join(format!("{name}-forges.toml"));
+    std::fs::create_dir_all(&place.work).map_err(|cause| format!("cannot make the folder of work: {cause}"))?;
+    let text = format!(
+        "[[source]]\nid = \"forge\"\nprovider = \"gitea\"\nurl = \"http://127.0.0.1:9\"\ntoken = \"none\"\nsecret = \"{}\"\nrepositories = []\n",
+        String::from_utf8_lossy(SECRET)
+    );
+    std::fs::write(&path, text).map_err(|cause| format!("cannot write `{}`: {cause}", path.display()))?;
+    Ok(path)
 }
 
 fn quantile(sorted: &[Duration], share: f64) -> Duration {
@@ -108,7 +113,8 @@ async fn all(lab: &Lab, requests: u64, request: fn(u64) -> Vec<u8>) -> Result<Se
     Ok(seen)
 }
 
-async fn connect(lab: &Lab, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, String> {
+/// A connection of a forge.
+pub async fn connect(lab: &Lab, connector: &TlsConnector) -> Result<TlsStream<TcpStream>, String> {
     let stream = TcpStream::connect(lab.address)
         .await
         .map_err(|cause| cause.to_string())?;
@@ -152,7 +158,7 @@ async fn one(
 }
 
 /// One answer with its body.
-async fn read(stream: &mut TlsStream<TcpStream>, answer: &mut Vec<u8>) -> Result<(), String> {
+pub async fn read(stream: &mut TlsStream<TcpStream>, answer: &mut Vec<u8>) -> Result<(), String> {
     answer.clear();
     loop {
         let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
@@ -176,7 +182,7 @@ fn probe() -> Vec<u8> {
 }
 
 /// A third each: a red check, the delivery before once more, and a check that has begun.
-fn delivery(number: u64) -> Vec<u8> {
+pub fn delivery(number: u64) -> Vec<u8> {
     let (id, state) = match number % 3 {
         // What is repeated is long answered: it came on another connection.
         1 => (number.saturating_sub(1), "failure"),

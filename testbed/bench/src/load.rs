@@ -1,12 +1,13 @@
 //! `sentinel-bench load`: what a hub does under as much as it can take, and how long each of its users waits meanwhile.
 //!
 //! A load is not a benchmark: it has no goal and no peer. It says how much was asked, how long the answers took, what failed, and what it
-//! cost the hub; `agents` sends entries as nodes do, `api` asks what the console and scripts ask. Both at once show whether people wait
-//! for nodes.
+//! cost the hub; `agents` sends entries as nodes do, `api` asks what the console and scripts ask, `webhooks` delivers what a forge does. All at
+//! once show whether people wait for nodes.
 
 mod agents;
 mod api;
 mod web;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Options {
     pub rate: u32,
     /// Connections of people and scripts, each of which asks again as soon as it is answered; 0 is none.
     pub clients: usize,
+    /// Deliveries of a forge a second; 0 is none.
+    pub deliveries: u32,
     /// For how long.
     pub span: Duration,
     /// One JSON object a line instead of a table.
@@ -32,16 +35,17 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads `[agents] [api] [--agents N] [--rate N] [--clients N] [--seconds N] [--json]`.
+    /// Reads `[agents] [api] [webhooks] [--agents N] [--rate N] [--clients N] [--deliveries N] [--seconds N] [--json]`.
     pub fn read(words: &[String]) -> Result<Self, String> {
         let mut options = Self {
             agents: 200,
             rate: 10,
             clients: 8,
+            deliveries: 100,
             span: Duration::from_secs(30),
             json: false,
         };
-        let (mut of_agents, mut of_api) = (false, false);
+        let (mut of_agents, mut of_api, mut of_webhooks) = (false, false, false);
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut number = || {
@@ -59,24 +63,25 @@ impl Options {
             match word.as_str() {
                 "agents" => of_agents = true,
                 "api" => of_api = true,
+                "webhooks" => of_webhooks = true,
                 "--agents" => options.agents = number()? as usize,
                 "--rate" => options.rate = number()?,
                 "--clients" => options.clients = number()? as usize,
+                "--deliveries" => options.deliveries = number()?,
                 "--seconds" => options.span = Duration::from_secs(number()?.into()),
                 "--json" => options.json = true,
                 other => {
                     return Err(format!(
-                        "`{other}` is no load: there are agents and api, with --agents N, --rate N, --clients N, --seconds N, --json"
+                        "`{other}` is no load: there are agents, api and webhooks, with --agents N, --rate N, --clients N, --deliveries N, --seconds N, --json"
                     ));
                 }
             }
         }
-        // None is named: both.
-        if of_agents && !of_api {
-            options.clients = 0;
-        }
-        if of_api && !of_agents {
-            options.agents = 0;
+        // None is named: all.
+        if of_agents || of_api || of_webhooks {
+            options.agents *= usize::from(of_agents);
+            options.clients *= usize::from(of_api);
+            options.deliveries *= u32::from(of_webhooks);
         }
         Ok(options)
     }
@@ -121,18 +126,32 @@ impl Line {
 pub async fn run(place: &Place, options: &Options) -> Result<(), String> {
     let bundle = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/bundles/demo.yaml");
     // What one identity may ask a second is a setting: here the hub's own limit is looked for.
-    let lab = Lab::with(place, "load", &bundle, &["--requests-per-second", "0"])?;
+    let forges = crate::intake::forges(place, "load")?.display().to_string();
+    let lab = Lab::with(
+        place,
+        "load",
+        &bundle,
+        &["--requests-per-second", "0", "--forges", &forges],
+    )?;
     let fleet = agents::Fleet::enrol(&lab, options.agents).await?;
     let before = cpu_time(lab.hub.pid())?;
-    let (sent, asked) = tokio::join!(fleet.send(&lab, options), api::ask(&lab, options));
-    let (mut sent, asked) = (sent?, asked?);
+    let (sent, asked, delivered) = tokio::join!(
+        fleet.send(&lab, options),
+        api::ask(&lab, options),
+        webhooks::send(&lab, options)
+    );
+    let (mut sent, asked, mut delivered) = (sent?, asked?, delivered?);
     let used = cpu_time(lab.hub.pid())?.saturating_sub(before);
 
     let mut lines = Vec::new();
     if options.agents > 0 {
         lines.push(Line::new("entries of agents", &mut sent, options.span));
     }
+    if options.deliveries > 0 {
+        lines.push(Line::new("deliveries of a forge", &mut delivered, options.span));
+    }
     let mut failed = sent.failed;
+    failed.append(&mut delivered.failed);
     for (path, mut told) in asked {
         lines.push(Line::new(path, &mut told, options.span));
         failed.append(&mut told.failed);
@@ -193,13 +212,18 @@ mod tests {
 
     #[test]
     fn one_load_that_is_named_runs_alone() {
-        let both = read("").expect("nothing is both");
-        assert!(both.agents > 0 && both.clients > 0);
+        let all = read("").expect("nothing is all");
+        assert!(all.agents > 0 && all.clients > 0 && all.deliveries > 0);
         let agents = read("agents --agents 5 --rate 2 --seconds 3").expect("valid");
-        assert_eq!((agents.agents, agents.rate, agents.clients), (5, 2, 0));
+        assert_eq!(
+            (agents.agents, agents.rate, agents.clients, agents.deliveries),
+            (5, 2, 0, 0)
+        );
         assert_eq!(agents.span, Duration::from_secs(3));
         let api = read("api --json").expect("valid");
-        assert!(api.agents == 0 && api.json);
+        assert!(api.agents == 0 && api.deliveries == 0 && api.json);
+        let two = read("api webhooks --deliveries 7").expect("valid");
+        assert_eq!((two.agents, two.deliveries), (0, 7));
     }
 
     #[test]

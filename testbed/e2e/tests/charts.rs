@@ -3,9 +3,10 @@
 //! kwok stands in for every kubelet, so pods are scheduled and reported ready and no container runs; what `helm test` would run in one is
 //! run here as a process against a real hub.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testbed_e2e::{Cluster, program};
@@ -156,9 +157,15 @@ impl Helm {
         }
     }
 
+    /// Runs it, and says how long that took: past the test's own capture, because it is a figure and not a trace.
     fn must(&self, arguments: &[&str]) -> String {
-        self.run(arguments)
-            .unwrap_or_else(|said| panic!("helm {}: {said}", arguments.join(" ")))
+        let begun = Instant::now();
+        let said = self
+            .run(arguments)
+            .unwrap_or_else(|said| panic!("helm {}: {said}", arguments.join(" ")));
+        let took = begun.elapsed().as_secs_f64();
+        writeln!(std::io::stderr(), "  helm {}: {took:.1} s", arguments.join(" ")).expect("stderr is open");
+        said
     }
 }
 

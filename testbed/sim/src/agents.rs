@@ -411,7 +411,11 @@ impl World {
                 let node = &mut self.nodes[n];
                 let now = node.clock.at(self.now_ms);
                 let journal_ok = node.core.as_ref().is_none_or(|core| core.status(now).journal_ok);
-                self.invariants.on_act(n, &run, &node.disk, journal_ok);
+                if let Some(origin) = self.invariants.on_act(n, &run, &node.disk, journal_ok) {
+                    let found = self.planning.rules.on_act(n, &origin, self.hub_restored);
+                    self.invariants
+                        .require(found.is_ok(), || found.err().unwrap_or_default());
+                }
                 let takes = self.random.between(5, 800);
                 let applied_ms = self.now_ms + self.random.below(takes);
                 self.nodes[n].acting.push((run.clone(), applied_ms));

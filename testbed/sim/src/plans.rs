@@ -282,7 +282,7 @@ impl World {
     fn send_plan(&mut self, draft: Draft) {
         let id = self.planning.next_id();
         let caller = match &draft.source {
-            Source::Person { name } | Source::Scaler { name } => Caller::new(name, Via::Api),
+            Source::Person { name } | Source::Scaler { name } | Source::Mender { name } => Caller::new(name, Via::Api),
             Source::Brain { name, .. } => brain_caller(name),
         };
         let draft = Box::new(draft);

@@ -54,6 +54,7 @@ pub fn check() -> Result<u64, String> {
     for chart in CHARTS {
         findings.note(&format!("{chart} has no lint"), helm.lint(chart));
         findings.note(&format!("{chart} renders alike twice"), renders_alike(&helm, chart));
+        findings.note(&format!("{chart} is packed"), helm.package(chart));
         findings.note(&format!("{chart} uses every value"), dead_values(&helm, chart));
         for kubernetes in KUBERNETES {
             let sentence = format!("{chart} is valid for Kubernetes {kubernetes}");

@@ -13,7 +13,7 @@
 //! | `soak [HOURS]` | whether hub and agents grow: megabytes an hour over a run of the demo (2 h); `--json`, `--nodes N`, `--programs DIR` |
 //! | `heat [MINUTES]` | heats a GPU of a demo and draws temperature, cap and limit into `target/heat.svg` (30 min); the same options |
 //! | `charts` | lints, renders and checks the Helm charts, the dashboards and the alert rules |
-//! | `load [agents] [api] [--seconds N] …` | puts a hub of its own under load, and says how long its users wait; `testbed/bench/src/load.rs` |
+//! | `load [agents] [api] [webhooks] [--seconds N] …` | puts a hub of its own under load, and says how long its users wait; `testbed/bench/src/load.rs` |
 //! | `package [--programs DIR]` | makes Debian packages and an archive of what `dist` built, in `target/packages` |
 //! | `package-test [--programs DIR]` | installs, runs, upgrades, removes and purges them in Debian 12 and 13 roots, builds the images; needs root |
 //! | `docs [--check] [--programs DIR]` | writes the parts of the handbook that come from code |
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
 
 fn usage() -> String {
     format!(
-        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | chaos [SCENARIO…] | charts | coverage [PACKAGE…] | docs [--check] [--programs DIR] | dist [--check | PACKAGE…] | package [--programs DIR] | package-test [--programs DIR] | fuzz [TARGET] [SECONDS] | load [agents] [api] [--seconds N] | soak [HOURS] | heat [MINUTES] | setup\nsteps of test: {}",
+        "usage: cargo xtask test [STEP…] | tidy | bench [--json] [NAME…] | chaos [SCENARIO…] | charts | coverage [PACKAGE…] | docs [--check] [--programs DIR] | dist [--check | PACKAGE…] | package [--programs DIR] | package-test [--programs DIR] | fuzz [TARGET] [SECONDS] | load [agents] [api] [webhooks] [--seconds N] | soak [HOURS] | heat [MINUTES] | setup\nsteps of test: {}",
         test::names().join(" ")
     )
 }

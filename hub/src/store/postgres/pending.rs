@@ -11,7 +11,7 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
 use super::server::{Server, Session};
-use super::span::{Fetch, Fetched, Piece, Row, Span, ask, rows};
+use super::span::{Fetch, Fetched, Piece, Row, Span, ask, rows, some};
 use super::{PgFault, value};
 use crate::store::group::COMMIT;
 
@@ -113,13 +113,7 @@ impl Pending {
         let found = self.ask(|session| async move {
             let ask = |(table, keys): (String, Vec<Vec<u8>>)| {
                 let session = Arc::clone(&session);
-                async move {
-                    let text = format!("SELECT k, v FROM {table} WHERE k = ANY($1)");
-                    let statement = session.prepared(&text).await?;
-                    let rows = session.client.query(&statement, &[&keys]).await?;
-                    let rows = rows.iter().map(|row| (row.get(0), row.get(1)));
-                    Ok::<Vec<Row>, tokio_postgres::Error>(rows.collect())
-                }
+                async move { some(&session, &table, &keys).await }
             };
             try_join_all(questions.into_iter().map(ask)).await
         })?;

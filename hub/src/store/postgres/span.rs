@@ -1,7 +1,7 @@
 //! What reads: everything as of one commit, and rows in the order of their keys, fetched in growing pieces.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
@@ -29,6 +29,8 @@ pub struct Snapshot {
     session: Arc<Session>,
     has_begun: Cell<bool>,
     has_failed: Cell<bool>,
+    /// Rows that were fetched ahead, by the table's SQL name and key; `None`: there is none.
+    ahead: RefCell<HashMap<(String, Vec<u8>), Option<Vec<u8>>>>,
 }
 
 impl Snapshot {
@@ -38,7 +40,22 @@ impl Snapshot {
             server,
             has_begun: Cell::new(false),
             has_failed: Cell::new(false),
+            ahead: RefCell::default(),
         })
+    }
+
+    /// Fetches rows that will be asked for, all at once.
+    pub fn expect(&self, table: &str, keys: Vec<Vec<u8>>) -> Result<(), PgFault> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let name = self.view(table)?.table;
+        let (asked, wanted) = (name.clone(), keys.clone());
+        let found = self.ask(|session| async move { some(&session, &asked, &wanted).await })?;
+        let mut ahead = self.ahead.borrow_mut();
+        ahead.extend(keys.into_iter().map(|key| ((name.clone(), key), None)));
+        ahead.extend(found.into_iter().map(|(key, value)| ((name.clone(), key), Some(value))));
+        Ok(())
     }
 
     /// A table.
@@ -117,7 +134,12 @@ pub struct View<'s> {
 impl View<'_> {
     /// One row's value.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, PgFault> {
-        let (table, key) = (self.table.clone(), key.to_vec());
+        let place = (self.table.clone(), key.to_vec());
+        let found = self.snapshot.ahead.borrow_mut().remove(&place);
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let (table, key) = place;
         self.snapshot
             .ask(|session| async move { value(&session, &table, key).await })
     }
@@ -174,6 +196,14 @@ impl Fetched {
 pub trait Fetch {
     /// Some of them.
     fn fetch(&self, piece: Piece) -> Result<Fetched, PgFault>;
+}
+
+/// Asks the server for those rows of a table that are there.
+pub async fn some(session: &Session, table: &str, keys: &[Vec<u8>]) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let text = format!("SELECT k, v FROM {table} WHERE k = ANY($1)");
+    let statement = session.prepared(&text).await?;
+    let rows = session.client.query(&statement, &[&keys]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Asks the server for rows of a table.

@@ -58,6 +58,28 @@ impl Helm {
         Ok(())
     }
 
+    /// Packs the chart as it is shipped, and prints its size.
+    pub fn package(&self, chart: &str) -> Result<(), String> {
+        let into = root().join("target/packages");
+        fs::create_dir_all(&into).map_err(|cause| format!("cannot make `{}`: {cause}", into.display()))?;
+        let mut package = command(&self.helm.to_string_lossy());
+        package
+            .arg("package")
+            .arg(folder(chart))
+            .arg("--destination")
+            .arg(&into);
+        let said = piped(&mut package, "")?;
+        let path = said
+            .rsplit_once(": ")
+            .map_or(said.trim(), |(_, path)| path.trim())
+            .to_owned();
+        let size = fs::metadata(&path)
+            .map_err(|cause| format!("cannot look at `{path}`: {cause}"))?
+            .len();
+        println!("  {path} {:.1} kB", size as f64 / 1e3);
+        Ok(())
+    }
+
     /// The chart as Helm renders it with one of its sets of values and more arguments.
     pub fn text(&self, chart: &str, values: &str, more: &[&str]) -> Result<String, String> {
         let folder = folder(chart);

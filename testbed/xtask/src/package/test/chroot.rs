@@ -86,13 +86,15 @@ impl Chroot {
             child,
             name: name.to_owned(),
         };
+        let mut lines = BufReader::new(stdout).lines();
         if !ready.is_empty() {
-            let line = BufReader::new(stdout).lines().next();
-            match line {
+            match lines.next() {
                 Some(Ok(line)) if line.starts_with(ready) => {}
                 other => return Err(format!("{name} said {other:?} instead of `{ready}`")),
             }
         }
+        // What follows is read, so that whoever writes neither waits nor finds nobody there.
+        std::thread::spawn(move || lines.for_each(drop));
         Ok(service)
     }
 
