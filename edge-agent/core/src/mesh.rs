@@ -5,7 +5,8 @@
 //!
 //! Invariant: only a neighbour with a path of its own carries, or one that such a neighbour carries; so two stand between a node and
 //! the hub at most, and never the node itself.
-//! Read next: `homing.rs` (when a node goes back to its own path), `doubts.rs` (carriers that did not hold), `shared.rs` (what is passed on), `edge-agent/src/peers.rs` (who carries).
+//! Read next: `homing.rs` (when a node goes back to its own path), `doubts.rs` (carriers that did not hold), `shared.rs` (what is passed
+//! on), `edge-agent/src/peers.rs` (who carries).
 
 mod bound;
 mod doubts;

@@ -2,8 +2,9 @@
 //!
 //! Any pair of neighbours may be cut, one-way, slow, or too small for carried packets for a while; members leave and come back, and crash.
 //! One neighbour is in the wrong hands: it lies about what it holds, passes on far too much, has others carry far too much, and drops what
-//! it carries: some of it, whatever is large, or whatever comes back. Whom to go through is the cores' own choice ([`carriers`], [`better_than`], [`Homing`]); what is modelled
-//! here is what `edge-agent/src/peers.rs`, `link.rs` and the tunnel do with it. The chance of all this is its own.
+//! it carries: some of it, whatever is large, or whatever comes back. Whom to go through is the cores' own choice ([`carriers`],
+//! [`better_than`], [`Homing`], [`Doubts`]); what is modelled here is what `edge-agent/src/peers.rs`, `link.rs` and the tunnel do with it.
+//! The chance of all this is its own.
 //!
 //! Invariants:
 //! M1 between a node and the hub stand two others at most, all different, and the last one has a path of its own.
