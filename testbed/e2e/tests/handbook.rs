@@ -59,6 +59,7 @@ const NOT_TYPED: &[(&str, &str, &str)] = &[
     ),
     ("repair-ci.md", "", "asks for a forge: testbed/e2e/tests/forge.rs"),
     ("secrets.md", "", "asks for a Vault: hub/tests/vault.rs"),
+    ("store.md", "", "asks for a PostgreSQL: hub/src/store/suite_postgres.rs"),
     (
         "faults.md",
         "",

@@ -820,7 +820,7 @@ class BrainView(Model):
     censored: int
     #: The last changes of tier, oldest first.
     changes: list[TierChangeView]
-    #: Evidence that it claims too much, in hundredths: 100 is none, 2,500 takes the tier away.
+    #: Evidence that it claims too much, in hundredths: 100 is none, 4,000 takes the tier away.
     evidence_over: int
     #: Evidence that it claims too little, in hundredths; it only informs.
     evidence_under: int
@@ -1749,6 +1749,49 @@ class ClockErrorWithinMs(TypedDict):
 ClockError: TypeAlias = Literal["not_compared"] | ClockErrorWithinMs
 
 
+#: What should be done about a fault. The order is part of the wire format: add at the end only.
+NextStep: TypeAlias = (
+    Literal["record", "restart_work", "drain_and_reset", "drain_and_reboot", "reset_when_idle", "check_link", "update_software", "inspect",
+    "ask_person", "follow_driver"]
+)
+
+
+#: How bad a fault is. The order is part of the wire format: add at the end only.
+Severity: TypeAlias = Literal["info", "low", "medium", "high", "critical"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultView(Model):
+    """A fault of a device, once for as long as it lasts."""
+
+    #: The same as a sentence's end.
+    advice: str
+    #: When it was seen last.
+    at: datetime
+    #: Its short name: `xid 79`, `oom`, `fs error`.
+    code: str
+    #: How often it was seen.
+    count: int
+    #: Which device: `gpu0`, `node`, `pci:0000:17:00`.
+    device: DeviceId
+    #: The entry that says so: its epoch.
+    epoch: Epoch
+    #: The line or value that shows it, as seen last.
+    evidence: str
+    #: What it means.
+    meaning: str
+    #: What should be done, as a word.
+    next: NextStep
+    #: When the device was well again; `None`: it is not, as far as is known.
+    over_at: datetime | None = None
+    #: Its place.
+    seq: Seq
+    #: How bad.
+    severity: Severity
+    #: When it was seen first, as far as the entries go that were looked through.
+    since: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuView(Model):
     """A GPU's latest values."""
@@ -1797,7 +1840,9 @@ class NeighbourView(Model):
     carried_bytes: int
     #: Packets that were carried for it since this node's start.
     carried_packets: int
-    #: Packets of it that were dropped, because it had its share or was not known well enough.
+    #: A session by way of it was lost although the hub had answered by way of it: it is tried last for a while.
+    doubted: bool
+    #: Packets of it that were dropped, because it had its share, was not known well enough, or is behind too small a path.
     dropped_packets: int
     #: The generation of the policy that it says it holds; 0: none.
     generation: int
@@ -1821,6 +1866,8 @@ class NeighbourView(Model):
     rtt_seconds: float
     #: Its site; empty before it has said so.
     site: str
+    #: Carried packets of full size do not fit into the local path to it: neither carries the other.
+    too_narrow: bool
     #: What traffic to the hub costs at the end of its way.
     uplink: Uplink
     #: The neighbour that carries it, if one does.
@@ -1869,6 +1916,8 @@ class NodeView(Model):
     cpu_used_ratio: float | None
     #: Present epoch of its journal.
     epoch: Epoch
+    #: Faults of its devices in the recent past, open ones first; only in the answer for a single node.
+    faults: list[FaultView] | None = None
     #: What is not as it should be, one sentence each: broken limits, protection that is held back, parts that do not work. Of a node that is away,
     #: what it said last.
     findings: list[str]
@@ -3048,6 +3097,8 @@ class GetTasksPolicyAnswer(Model):
     open_pull_requests: int
     repository: str
     steps: list[dict[str, Any]]
+    #: What .patchbot.toml of the default branch says; null where no forge is known that has the repository.
+    wishes: dict[str, Any] | None = None
 
 
 class PatchTasksIdBody(TypedDict):
