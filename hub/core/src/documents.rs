@@ -249,6 +249,11 @@ impl<D: Document> Documents<D> {
         self.rows.get(id)?.stored.as_ref().map(|(_, value)| value)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Every live document in its newest revision, by id.
     pub fn iter(&self) -> impl Iterator<Item = &D> + Clone {
         self.rows.values().filter_map(Versions::newest)

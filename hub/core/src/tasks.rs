@@ -45,6 +45,8 @@ use crate::timers::Timer;
 
 /// Finished tasks that stay at hand; beyond it the oldest leave.
 const MOST_FINISHED: usize = 5_000;
+/// So many tasks come until it is looked again how many are finished.
+const AT_ONCE: usize = 32;
 /// What names of our branches begin with. A red check there that is no pull request's head makes no task: nothing repairs itself.
 const OWN_BRANCHES: &str = "patchbot/";
 /// Leases are looked at this often.
@@ -255,16 +257,19 @@ impl Tasks {
         }
     }
 
+    /// Lets the oldest finished tasks go where there are too many. All of them are looked at for that, so it is done for some at once.
     fn make_room(&mut self, cx: &mut Cx<'_>) {
-        let finished = || self.tasks.iter().filter(|task| task.state.is_over());
-        if finished().count() < MOST_FINISHED {
+        if self.tasks.len() < MOST_FINISHED || !self.tasks.len().is_multiple_of(AT_ONCE) {
             return;
         }
-        let oldest = finished()
-            .min_by_key(|task| task.updated_at)
-            .map(|task| task.id.clone());
-        if let Some(put) = oldest.and_then(|id| self.tasks.remove(&id)) {
-            cx.put(put);
+        let finished = self.tasks.iter().filter(|task| task.state.is_over());
+        let mut finished: Vec<(Wall, String)> = finished.map(|task| (task.updated_at, task.id.clone())).collect();
+        let surplus = (finished.len() + AT_ONCE).saturating_sub(MOST_FINISHED);
+        finished.sort_unstable();
+        for (_, id) in finished.into_iter().take(surplus) {
+            if let Some(put) = self.tasks.remove(&id) {
+                cx.put(put);
+            }
         }
     }
 

@@ -16,8 +16,9 @@ use testbed_services::{Account, Ci, Gitea, Process, RunFolder, forges_file, to_s
 
 use crate::{Said, program};
 
-/// How long anything may take, also on a machine that does ten other things. What is waited for takes seconds.
-pub const PATIENCE: Duration = Duration::from_secs(300);
+/// How long anything may take, also on a machine that does ten other things. What is waited for takes seconds, but for a task that was
+/// lost twice: it rests for four minutes.
+pub const PATIENCE: Duration = Duration::from_secs(600);
 /// Secret of the webhooks.
 pub const SECRET: &str = "a-secret-of-this-test";
 

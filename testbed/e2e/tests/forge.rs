@@ -167,6 +167,11 @@ fn an_agent_that_is_killed_at_any_use_of_its_sandbox_loses_no_task() {
         let open = account.open_pulls(&one.repository).expect("the forge answers");
         assert_eq!(open.len(), 1, "{}: {open:?}", one.repository);
     }
+    // Each was given back by the next start, and nobody had to wait until a lease ran out.
+    for task in forge.tasks() {
+        let why = forge.sentinel(&["why", task["id"].as_str().expect("a task has an id")]);
+        assert!(!why.out.contains("task.lease-lost"), "{}", why.out);
+    }
     // Nothing of the dead is left on the disk.
     let parts = std::fs::read_dir(forge.folder().join("patchbot.key.work")).expect("the agent's folder");
     let parts = parts.flatten().filter(|part| part.path().is_dir()).count();

@@ -91,7 +91,8 @@ impl Tasks {
     /// The task whose pull request has this commit as its head.
     pub(super) fn of_head(&self, source: &str, repository: &str, commit: &str) -> Option<Task> {
         let is_it = |task: &&Task| {
-            task.source == source && task.repository == repository && task.head.as_deref() == Some(commit)
+            // The head first: most tasks have none, and each failed check of thousands asks.
+            task.head.as_deref() == Some(commit) && task.repository == repository && task.source == source
         };
         self.tasks.iter().find(is_it).cloned()
     }
