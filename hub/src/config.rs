@@ -193,11 +193,11 @@ impl StoreArgs {
             return Place::Folder(state.join("store"));
         };
         let Some(reference) = self.store_password.clone() else {
-            return Place::Postgres(address);
+            return Place::Postgres(Box::new(address));
         };
         let sources = sources.clone();
         let read = move || sources.read(&reference).map_err(|error| crate::secrets::chain(&error));
-        Place::Postgres(address.with_password(Arc::new(read)))
+        Place::Postgres(Box::new(address.with_password(Arc::new(read))))
     }
 }
 
@@ -263,7 +263,7 @@ pub enum CheckOutput {
 pub enum StoreCommand {
     /// Read every row of a store that no hub uses, and say what is damaged or does not fit together. Changes no row; a store of an older
     /// format is brought to the present one first. Exit code 0: whole; 1: it is not, or cannot be read; 5: a hub uses it.
-    Check(CheckArgs),
+    Check(Box<CheckArgs>),
 }
 
 /// A secret that is named, also in a Vault.

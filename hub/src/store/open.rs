@@ -62,7 +62,7 @@ pub enum Place {
     /// A folder, made if missing.
     Folder(PathBuf),
     /// A schema of a PostgreSQL, made if missing.
-    Postgres(PostgresAddress),
+    Postgres(Box<PostgresAddress>),
 }
 
 /// Where the store is and how much it may use.

@@ -64,7 +64,7 @@ impl Home {
         let folder = tempfile::tempdir().expect("a folder");
         let place = match kind {
             Kind::File => Place::Folder(folder.path().join("store")),
-            Kind::Postgres => Place::Postgres(schema(server())),
+            Kind::Postgres => Place::Postgres(Box::new(schema(server()))),
         };
         Self { folder, place }
     }

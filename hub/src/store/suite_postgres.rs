@@ -17,7 +17,7 @@ type Done = mpsc::Receiver<Vec<Completion>>;
 
 fn open(address: &PostgresAddress) -> Result<(DurableStore, Done), StoreError> {
     let (send, done) = mpsc::channel(16);
-    let settings = StoreSettings::at(Place::Postgres(address.clone()));
+    let settings = StoreSettings::at(Place::Postgres(Box::new(address.clone())));
     Ok((DurableStore::open(settings, send)?, done))
 }
 

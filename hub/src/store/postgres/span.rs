@@ -30,8 +30,10 @@ pub struct Snapshot {
     has_begun: Cell<bool>,
     has_failed: Cell<bool>,
     /// Rows that were fetched ahead, by the table's SQL name and key; `None`: there is none.
-    ahead: RefCell<HashMap<(String, Vec<u8>), Option<Vec<u8>>>>,
+    ahead: RefCell<Ahead>,
 }
+
+type Ahead = HashMap<(String, Vec<u8>), Option<Vec<u8>>>;
 
 impl Snapshot {
     pub(super) fn begin(server: Arc<Server>) -> Result<Self, PgFault> {
