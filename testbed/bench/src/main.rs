@@ -25,6 +25,7 @@ mod machine;
 mod mesh;
 mod placement;
 mod plans;
+mod postgres;
 mod reconnect;
 mod report;
 mod scaling;
@@ -63,6 +64,7 @@ const NAMES: &[&str] = &[
     "scaling",
     "brain-trust",
     "plans",
+    "postgres",
     "brain-link",
 ];
 
@@ -172,6 +174,7 @@ fn run(runtime: &tokio::runtime::Runtime, arguments: &[String]) -> Result<ExitCo
             "scaling" => scaling::run(&series),
             "brain-trust" => brain_trust::run(),
             "plans" => plans::run(&place),
+            "postgres" => postgres::run(runtime),
             "brain-link" => runtime.block_on(brain_link::run(&place)),
             other => Err(format!("`{other}` has no body")),
         };

@@ -113,12 +113,18 @@ pub fn program(name: &str) -> PathBuf {
 impl Cluster {
     /// Starts a hub and this many nodes, and waits until all of them are connected.
     pub fn start(nodes: usize, more: &[&str]) -> Self {
+        Self::start_with(nodes, more, &[])
+    }
+
+    /// The same, with variables in the environment of all programs.
+    pub fn start_with(nodes: usize, more: &[&str], environment: &[(&str, &str)]) -> Self {
         let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut demo = Command::new(program("sentinel-demo"))
             .args(["--no-tour", "--no-build", "--nodes", &nodes.to_string(), "--state"])
             .arg(folder.path())
             .args(more)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
