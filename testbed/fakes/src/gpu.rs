@@ -48,6 +48,9 @@ pub struct Gpu {
     temperature_c: f64,
     load: f64,
     cap_mw: u32,
+    /// How often its limit was set, ever.
+    #[serde(default)]
+    caps_set: u64,
     /// Seconds that it has lived, for the slow wave of its ordinary load.
     age_s: f64,
     /// What is wrong with it.
@@ -62,6 +65,7 @@ impl Gpu {
             temperature_c: 45.0,
             load: 0.0,
             cap_mw: MAX_CAP_MW,
+            caps_set: 0,
             age_s: f64::from(index) * 37.0,
             faults: Faults::default(),
         }
@@ -149,6 +153,7 @@ impl Gpu {
         }
         let before = self.cap_mw;
         self.cap_mw = milliwatts;
+        self.caps_set += 1;
         Ok((before, self.cap_mw))
     }
 }
