@@ -137,6 +137,9 @@ impl World {
             });
         }
         self.commit_rows(*batch);
+        if self.is_plan_passing() {
+            return self.kill_hub();
+        }
         if self.planted != Planted::AckBeforeCommit {
             self.tell_hub(Input::Stored { token });
         }

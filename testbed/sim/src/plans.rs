@@ -18,6 +18,7 @@ use wire::time::Wall;
 
 use crate::plan_rules::{PlanRules, is_plan, plan_id};
 use crate::random::Random;
+use crate::swarm::Fault;
 use crate::world::{Event, World};
 
 /// Requests of this kind have numbers from here on.
@@ -73,6 +74,10 @@ const STEP_STATES: [StepState; 9] = [
     StepState::Undone,
     StepState::Stuck,
 ];
+/// States that a plan leaves as soon as they are stored.
+const PASSING: [PlanState; 3] = [PlanState::Validated, PlanState::Decided, PlanState::Leased];
+/// One commit in so many during which a plan passes ends with the hub's death.
+const PASSING_DIES_EVERY: u64 = 29;
 const SUBMIT: &str = "plan asked: submit";
 const AGAIN: &str = "plan asked: the same key again";
 const APPROVE: &str = "plan asked: approve";
@@ -409,6 +414,15 @@ impl World {
         states
             .into_iter()
             .for_each(|state| self.planning.counts.add(hub_died(state)));
+    }
+
+    /// Whether the hub dies now, while a plan is in a state that it leaves with the answer to this very commit: hardly any other death
+    /// would meet it there.
+    pub(crate) fn is_plan_passing(&self) -> bool {
+        self.swarm.has(Fault::HubCrash)
+            && self.healed_at.is_none()
+            && self.now_ms.is_multiple_of(PASSING_DIES_EVERY)
+            && self.planning.rules.live().any(|record| PASSING.contains(&record.state))
     }
 
     /// What plans still lack for the world to be at its end.

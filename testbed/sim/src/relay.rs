@@ -11,7 +11,8 @@
 //! M2 nobody is carried who is no member.
 //! M3 nobody carries more for one neighbour in a day than its share, in however many sessions.
 //! M4 what a neighbour passes on and is not taken leaves no trace in the journal (`neighbours.rs`).
-//! M5 no session goes through a neighbour by way of which one was lost half a minute ago or less, while another way answers.
+//! M5 no session goes through a neighbour by way of which one was lost half a minute ago or less, while another way answers that is
+//!    not in doubt itself.
 //! M6 no neighbour has a node check more than twice its bound in a minute.
 //! That relayed entries are stored once is D1 to D5, as for all entries.
 //! Read next: `neighbours.rs` (what they pass on), `net.rs` (frames of a session).
@@ -348,9 +349,13 @@ impl World {
             let lost = self.site.lost_ms.get(&(n, *carrier));
             lost.is_some_and(|at| self.now_ms - at < DOUBTED_MS)
         };
+        let is_doubted = |carrier: &usize| {
+            let name = &self.nodes[*carrier].id;
+            self.site.doubts[n].of(name, Mono(self.now_ms))
+        };
         let another = found
             .iter()
-            .find(|carrier| !is_lost(carrier) && answers(carrier))
+            .find(|carrier| !is_lost(carrier) && !is_doubted(carrier) && answers(carrier))
             .copied();
         let is_again = is_lost(&first) && another.is_some();
         let chain = self.chain(first);

@@ -130,7 +130,7 @@ impl World {
         self.after(down, Event::StartAgent { n });
     }
 
-    fn kill_hub(&mut self) {
+    pub(crate) fn kill_hub(&mut self) {
         self.crash_hub();
         let down = self.random.between(100, 30_000);
         self.after(down, Event::StartHub);
