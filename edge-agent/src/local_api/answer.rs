@@ -2,12 +2,15 @@
 
 use axum::body::Bytes;
 use axum::extract::Path;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
+use serde::de::DeserializeOwned;
 use wire::api::{is_console_place, wants_page};
-pub(super) use wire_http::{Failure, body, event_text, limit, query, read_json};
+use wire::parcel::MAX_PARCEL_BYTES;
+pub(super) use wire_http::{Failure, body, event_text, limit, query};
 use wire_http::{KINDS, Kind};
 
 use crate::journal::ReadError;
@@ -22,6 +25,11 @@ impl From<ReadError> for Failure {
             }
         }
     }
+}
+
+/// A request's JSON, within the bound of what people want done; the error points at the field.
+pub(super) fn read_json<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+    wire_http::read_json(bytes, MAX_PARCEL_BYTES)
 }
 
 /// `GET /problems/{code}`: where the `type` of a problem leads.

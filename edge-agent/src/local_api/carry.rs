@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use edge_agent_core::{LocalAnswer, LocalRequest};
 use wire::Parcel;
 use wire::api::ImportView;
+use wire::parcel::MAX_PARCEL_BYTES;
 
 use super::answer::{Failure, body as whole};
 use super::{App, Who, person, told};
@@ -42,7 +43,7 @@ pub(super) async fn import(
     who: Who,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<ImportView>, Failure> {
-    let body = whole(body)?;
+    let body = whole(body, MAX_PARCEL_BYTES)?;
     let parcel = Parcel::decode(&body).map_err(|error| Failure::field("", told(&error)))?;
     let digest = parcel.bundle.as_ref().map(wire::SignedBundle::digest);
     let what = LocalRequest::Import {

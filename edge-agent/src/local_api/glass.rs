@@ -10,6 +10,7 @@ use edge_agent_core::{LocalAnswer, LocalRequest};
 use serde::Deserialize;
 use wire::BreakGlass;
 use wire::api::GlassView;
+use wire::breakglass::MAX_TOKEN_BYTES;
 
 use super::answer::{Failure, body as whole, query};
 use super::{App, Who, person, told};
@@ -19,7 +20,7 @@ pub(super) async fn open(
     State(app): State<App>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<GlassView>, Failure> {
-    let token = BreakGlass::decode(&whole(body)?).map_err(|error| Failure::field("", told(&error)))?;
+    let token = BreakGlass::decode(&whole(body, MAX_TOKEN_BYTES)?).map_err(|error| Failure::field("", told(&error)))?;
     answered(person::ask(&app, LocalRequest::BreakGlass { token }).await?)
 }
 

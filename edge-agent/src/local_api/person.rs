@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use wire::api::{ActRequest, ActView, CheckView, HandRequest};
 use wire::frame::Order;
 use wire::ids::DecisionId;
+use wire::parcel::MAX_PARCEL_BYTES;
 use wire::view::Story;
 
 use super::answer::{Failure, body as whole, read_json};
@@ -193,5 +194,5 @@ pub(super) fn checked(reason: &str) -> Result<String, Failure> {
 
 /// Checks a bundle's text; changes nothing.
 pub(super) async fn check(body: Result<Bytes, BytesRejection>) -> Result<Json<CheckView>, Failure> {
-    Ok(Json(policy::Bundle::check(&whole(body)?)))
+    Ok(Json(policy::Bundle::check(&whole(body, MAX_PARCEL_BYTES)?)))
 }

@@ -1,9 +1,12 @@
 //! How answers of the hub look: as `wire_http` says, with the hub's own errors among them.
 
-pub use wire_http::{Failure, body, if_match, json, limit, pointer, query, read_json, tagged};
-
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use serde::de::DeserializeOwned;
 use wire::ids::AgentId;
+pub use wire_http::{Failure, if_match, json, limit, pointer, query, tagged};
 
+use super::door::BODY_BYTES;
 use crate::hub::Stopped;
 use crate::store::StoreError;
 
@@ -24,6 +27,16 @@ impl From<Stopped> for Failure {
     fn from(stopped: Stopped) -> Self {
         Self::unavailable(stopped.to_string())
     }
+}
+
+/// A request's body, within the bound.
+pub fn body(bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+    wire_http::body(bytes, BODY_BYTES)
+}
+
+/// A request's JSON, within the bound; the error points at the field.
+pub fn read_json<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+    wire_http::read_json(bytes, BODY_BYTES)
 }
 
 /// A node's name in a path or query.

@@ -308,12 +308,16 @@ fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
+/// Its kubelet says so, and the control plane has heard it: until then nothing is scheduled there.
 fn is_ready(node: &Value) -> bool {
-    let conditions = node["status"]["conditions"].as_array();
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let says_so = list(&node["status"]["conditions"])
+        .iter()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let is_tainted = list(&node["spec"]["taints"])
+        .iter()
+        .any(|taint| taint["key"] == "node.kubernetes.io/not-ready");
+    says_so && !is_tainted
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ServiceError> {

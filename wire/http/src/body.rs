@@ -8,17 +8,27 @@ use serde::de::DeserializeOwned;
 
 use crate::Failure;
 
-/// A request's body, if the route's bound held it.
-pub fn body(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Failure> {
+/// A request's body, if it kept to the route's bound, `most` bytes.
+pub fn body(body: Result<Bytes, BytesRejection>, most: usize) -> Result<Bytes, Failure> {
     body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_large("the body is longer than this route takes"),
+        StatusCode::PAYLOAD_TOO_LARGE => Failure::too_large(format!("the body has at most {} here", size(most))),
         _ => Failure::field("", "the body could not be read to its end"),
     })
 }
 
-/// A request's JSON; the error points at the field.
-pub fn read_json<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
-    let bytes = body(bytes)?;
+fn size(bytes: usize) -> String {
+    const KIB: usize = 1_024;
+    const MIB: usize = KIB * KIB;
+    match bytes {
+        _ if bytes >= MIB && bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        _ if bytes >= KIB && bytes.is_multiple_of(KIB) => format!("{} KiB", bytes / KIB),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+/// A request's JSON within the route's bound, `most` bytes; the error points at the field.
+pub fn read_json<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>, most: usize) -> Result<T, Failure> {
+    let bytes = body(bytes, most)?;
     let mut reader = serde_json::Deserializer::from_slice(&bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = match error.path().to_string().as_str() {
@@ -92,11 +102,18 @@ mod tests {
             (r#"{"steps":[]} more"#, ""),
             ("", ""),
         ] {
-            let refused = read_json::<Order>(Ok(Bytes::from(text))).expect_err("not an order");
+            let refused = read_json::<Order>(Ok(Bytes::from(text)), 64).expect_err("not an order");
             assert_eq!(refused.problem().status, 400, "{text}");
             assert_eq!(refused.problem().errors[0].pointer, at, "{text}");
         }
-        read_json::<Order>(Ok(Bytes::from_static(br#"{"steps":[1]}"#))).expect("an order");
+        read_json::<Order>(Ok(Bytes::from_static(br#"{"steps":[1]}"#)), 64).expect("an order");
+    }
+
+    #[test]
+    fn a_bound_is_told_as_people_say_it() {
+        for (bytes, said) in [(1 << 20, "1 MiB"), (4_096, "4 KiB"), (1_500, "1500 bytes")] {
+            assert_eq!(size(bytes), said);
+        }
     }
 
     #[test]

@@ -114,7 +114,12 @@ async fn requests_that_are_not_valid_are_told_why() {
         (("GET", "/api/v1/policies/export", ""), 409, "", "nothing to export"),
         (("DELETE", "/api/v1/policies", ""), 404, "", "method"),
         (("GET", "/api/v1/nothing", ""), 404, "", "no route"),
-        (("POST", "/api/v1/policies", &"x".repeat(1_200_000)), 413, "", "1 MiB"),
+        (
+            ("POST", "/api/v1/policies", &"x".repeat(1_200_000)),
+            413,
+            "",
+            "1088 KiB",
+        ),
     ] {
         check(&hub, request, status, pointer, part).await;
     }

@@ -34,7 +34,9 @@ async fn a_workload_is_placed_where_its_gpus_are_and_moved_when_its_node_closes(
 
     // What every node says, before anything is there.
     let path = "/api/v1/placement?gpus=4&models=A100&replicas=2";
-    let view = polled(&hub, path, |view| view["cluster"] == "edge").await;
+    // A node that has just come is tainted until the cluster has heard that it is ready.
+    let is_ready = |view: &Value| !view.to_string().contains("node.kubernetes.io/not-ready");
+    let view = polled(&hub, path, |view| view["cluster"] == "edge" && is_ready(view)).await;
     let says = |view: &Value, name: &str| {
         let nodes = view["clusters"][0]["nodes"].as_array().expect("nodes").clone();
         nodes.into_iter().find(|node| node["name"] == name).expect("the node")
