@@ -9,6 +9,8 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
+use wire::api::quantity_milli;
+
 use crate::FIELD_MANAGER;
 use crate::cluster::Cluster;
 use crate::error::KubeError;
@@ -283,36 +285,9 @@ impl NodeView {
     }
 }
 
-/// A quantity in thousandths, such as 500 for `500m`, 64,000 for `64`, and 1,024,000 for `1Ki`. `None` if it is none.
-///
-/// Source: the API's type Quantity, decimal and binary suffixes.
+/// A quantity in thousandths. `None` if it is none.
 pub(crate) fn milli(quantity: &Quantity) -> Option<u64> {
-    let text = quantity.0.as_str();
-    let digits = text
-        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
-        .unwrap_or(text.len());
-    let (number, suffix) = text.split_at(digits);
-    let factor: u64 = match suffix {
-        "m" => 1,
-        "" => 1_000,
-        "k" => 1_000_000,
-        "M" => 1_000_000_000,
-        "G" => 1_000_000_000_000,
-        "T" => 1_000_000_000_000_000,
-        "Ki" => 1_000 << 10,
-        "Mi" => 1_000 << 20,
-        "Gi" => 1_000 << 30,
-        "Ti" => 1_000 << 40,
-        _ => return None,
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
-    let part = if part.is_empty() {
-        0.0
-    } else {
-        format!("0.{part}").parse::<f64>().ok()?
-    };
-    whole.checked_add((part * factor as f64) as u64)
+    quantity_milli(&quantity.0)
 }
 
 #[cfg(test)]
